@@ -1,0 +1,246 @@
+"""The log: who took which item, in which order; raw ids outside, numbers inside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from softrec.data.reading import mixed_with, read_table
+from softrec.data.vocabulary import UNKNOWN, Vocabulary
+from softrec.errors import DataError, shown
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The items of every user, oldest first, as one flat array with offsets (CSR).
+
+    User u has `items[offsets[u]:offsets[u + 1]]`.
+    """
+
+    offsets: np.ndarray  # (U + 1,) int64
+    items: np.ndarray  # (total,) int64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, user: int) -> np.ndarray:
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return how many items each user has, (U,)."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, lists: Iterable[Sequence[int]]) -> Sequences:
+        """Return the sequences of a list of lists of item numbers."""
+        arrays = [np.asarray(items, dtype=np.int64) for items in lists]
+        offsets = np.concatenate([[0], np.cumsum([len(items) for items in arrays], dtype=np.int64)])
+        return cls(offsets, np.concatenate([*arrays, np.empty(0, dtype=np.int64)]))
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """An immutable log of interactions.
+
+    `frame` has the columns user and item (numbers, see the vocabularies), and time (int64) and
+    weight (float32) where the source has them, in the order of the source.
+
+    Example:
+        >>> import polars as pl
+        >>> log = Interactions.read(pl.DataFrame({"user": ["ann", "ann"], "item": [7, 3]}))
+        >>> log.n_users, log.n_items, log.sequences[0].tolist()
+        (1, 2, [1, 0])
+    """
+
+    frame: pl.DataFrame
+    users: Vocabulary
+    items: Vocabulary
+
+    @classmethod
+    def read(
+        cls,
+        source: Any,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        weight: str | None = None,
+        header: bool = True,
+        text_ids: bool = False,
+    ) -> Interactions:
+        """Read a log from a file, a folder of Parquet files, or a Polars, pandas or Arrow table.
+
+        Args:
+            source: what to read; see `softrec.data.reading.read_table` for the kinds.
+            user, item, time, weight: the names of the columns; by default the usual names are
+                looked for. Without a time, the order of the rows is the order of events.
+            header: whether a CSV or TSV file starts with column names.
+            text_ids: read ids as text even where they look like numbers.
+
+        Raises:
+            DataError: with the place and the remedy, if the source is not a usable log.
+        """
+        columns = {"user": user, "item": item, "time": time, "weight": weight}
+        return cls.together(
+            [read_table(source, columns, header=header, text_ids=text_ids)]
+        )[0]
+
+    @classmethod
+    def together(cls, tables: Sequence[pl.DataFrame]) -> list[Interactions]:
+        """Translate raw tables (from `read_table`) with one pair of vocabularies for all."""
+        users = Vocabulary.of(mixed_with([table["user"] for table in tables], "user"))
+        items = Vocabulary.of(mixed_with([table["item"] for table in tables], "item"))
+        return [
+            cls(
+                table.with_columns(
+                    user=pl.Series(users.numbers(table["user"]), dtype=pl.UInt32),
+                    item=pl.Series(items.numbers(table["item"]), dtype=pl.UInt32),
+                ),
+                users,
+                items,
+            )
+            for table in tables
+        ]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def n_users(self) -> int:
+        """Return the size of the user vocabulary."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Return the size N of the catalogue."""
+        return len(self.items)
+
+    @property
+    def has_time(self) -> bool:
+        """Return whether the log states times, not only an order."""
+        return "time" in self.frame.columns
+
+    @cached_property
+    def ordered(self) -> pl.DataFrame:
+        """Return the frame sorted by user, inside a user by time; ties keep the source's order."""
+        keys = ["user", "time"] if self.has_time else ["user"]
+        return self.frame.sort(keys, maintain_order=True)
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """Return the items of every user of the vocabulary in the order of events."""
+        counts = np.bincount(self.ordered["user"].to_numpy(), minlength=self.n_users)
+        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        return Sequences(offsets, self.ordered["item"].to_numpy().astype(np.int64))
+
+    @cached_property
+    def item_counts(self) -> np.ndarray:
+        """Return how often each item of the catalogue occurs, (N,) int64."""
+        return np.bincount(self.frame["item"].to_numpy(), minlength=self.n_items)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return a short hash of the catalogue: two runs with equal ones share item numbers."""
+        digest = hashlib.sha256()
+        digest.update(str(self.items.raw.dtype).encode())
+        for value in self.items.raw.cast(pl.String).to_list():
+            digest.update(value.encode() + b"\0")
+        return digest.hexdigest()[:16]
+
+    # --- cleaning: each step returns a smaller log; `compact` renumbers once at the end ---
+
+    def where(self, keep: pl.Expr | np.ndarray) -> Interactions:
+        """Return the rows that `keep` selects, with the same vocabularies."""
+        return replace(self, frame=self.frame.filter(keep))
+
+    def compact(self) -> Interactions:
+        """Return the log with vocabularies of only the users and items that occur."""
+        if self.frame.is_empty():
+            raise DataError("no interaction is left after cleaning; loosen the steps")
+        parts = {}
+        vocabularies = {}
+        for kind, vocabulary in (("user", self.users), ("item", self.items)):
+            present = np.unique(self.frame[kind].to_numpy())
+            parts[kind] = pl.Series(
+                np.searchsorted(present, self.frame[kind].to_numpy()), dtype=pl.UInt32
+            )
+            vocabularies[kind] = Vocabulary(vocabulary.ids(present))
+        return Interactions(
+            self.frame.with_columns(**parts), vocabularies["user"], vocabularies["item"]
+        )
+
+    def drop_duplicates(self) -> Interactions:
+        """Keep the first of several interactions of a user with the same item."""
+        keys = ["time"] if self.has_time else []
+        first = self.frame.with_row_index("row").sort([*keys, "row"]).unique(
+            ["user", "item"], keep="first", maintain_order=True
+        )
+        return self.where(np.isin(np.arange(len(self)), first["row"].to_numpy())).compact()
+
+    def min_weight(self, least: float) -> Interactions:
+        """Keep interactions with a weight (a rating, say) of at least `least`."""
+        if "weight" not in self.frame.columns:
+            raise DataError("the log has no weight or rating column to filter by; name it with "
+                            "--weight (in Python: weight=)")
+        return self.where(pl.col("weight") >= least).compact()
+
+    def min_counts(self, *, user: int = 1, item: int = 1) -> Interactions:
+        """Keep items with at least `item` interactions, then users with at least `user`, once."""
+        kept = self.where(self.item_counts[self.frame["item"].to_numpy()] >= item)
+        per_user = np.bincount(kept.frame["user"].to_numpy(), minlength=self.n_users)
+        return kept.where(per_user[kept.frame["user"].to_numpy()] >= user).compact()
+
+    def k_core(self, k: int) -> Interactions:
+        """Keep the largest log in which every user and every item has at least `k` interactions."""
+        user, item = self.frame["user"].to_numpy(), self.frame["item"].to_numpy()
+        keep = np.ones(len(self), dtype=bool)
+        while True:
+            per_user = np.bincount(user[keep], minlength=self.n_users)
+            per_item = np.bincount(item[keep], minlength=self.n_items)
+            smaller = keep & (per_user[user] >= k) & (per_item[item] >= k)
+            if smaller.sum() == keep.sum():
+                return self.where(keep).compact()
+            keep = smaller
+
+    # --- made from something else ---
+
+    @classmethod
+    def from_sequences(
+        cls,
+        sequences: Sequences,
+        *,
+        times: np.ndarray | None = None,
+        users: Vocabulary | None = None,
+        items: Vocabulary | None = None,
+    ) -> Interactions:
+        """Make a log of item sequences; by default users and items are their own raw ids."""
+        n_items = int(sequences.items.max()) + 1 if len(sequences.items) else 0
+        columns: dict[str, Any] = {
+            "user": np.repeat(np.arange(len(sequences), dtype=np.uint32), sequences.lengths),
+            "item": sequences.items.astype(np.uint32),
+        }
+        if times is not None:
+            columns["time"] = times.astype(np.int64)
+        return cls(
+            pl.DataFrame(columns),
+            users or Vocabulary(pl.Series("raw", np.arange(len(sequences)))),
+            items or Vocabulary(pl.Series("raw", np.arange(n_items))),
+        )
+
+    def history_numbers(self, raw_items: Iterable[object]) -> tuple[np.ndarray, list[object]]:
+        """Return the numbers of the known items, in order, and the raw ids that are unknown."""
+        listed = list(raw_items)
+        numbers = self.items.numbers(listed)
+        unknown = [raw for raw, number in zip(listed, numbers, strict=True) if number == UNKNOWN]
+        return numbers[numbers != UNKNOWN], unknown
+
+    def __repr__(self) -> str:
+        return (f"Interactions({len(self):,} events, {self.n_users:,} users, "
+                f"{self.n_items:,} items such as {shown(self.items.raw.head(2))})")

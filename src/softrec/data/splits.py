@@ -1,0 +1,202 @@
+"""What a model learns from, is chosen by, and is judged on."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from softrec.data.interactions import Interactions, Sequences
+from softrec.errors import DataError, shown
+
+Cold = Literal["error", "keep", "drop"]
+
+
+class LeakageWarning(UserWarning):
+    """The split lets a model learn from events that happened after a test event."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What an evaluation asks: after `history`, which items are `relevant`?
+
+    Row c of both belongs to user `user[c]`. The history holds everything known before.
+    """
+
+    user: np.ndarray  # (C,) int64
+    history: Sequences  # C rows
+    relevant: Sequences  # C rows, none empty
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def single(self) -> bool:
+        """Return whether each case has exactly one relevant item."""
+        return bool((self.relevant.lengths == 1).all())
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three parts of one log, with the same vocabularies."""
+
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    name: str
+
+    def cases(self, part: Literal["valid", "test"]) -> Cases:
+        """Return the cases of `part`: histories end where the part begins.
+
+        A history for the test part includes the validation part. Users without a history or
+        without an event in the part are left out.
+        """
+        known = [self.train] if part == "valid" else [self.train, self.valid]
+        before = replace(self.train, frame=pl.concat([log.frame for log in known])).sequences
+        after = (self.valid if part == "valid" else self.test).sequences
+        user = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
+        return Cases(user, rows_of(before, user), rows_of(after, user))
+
+
+def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
+    """Return the given rows of `sequences`, in that order."""
+    starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+    return Sequences(offsets, sequences.items[places])
+
+
+def leave_last_out(log: Interactions, *, short: Cold = "error", cold: Cold = "error") -> Split:
+    """Split each user: the last item for test, the one before for validation, the rest to train.
+
+    Warns when the log has times: other users' training events then lie after this user's test
+    event, so the model has seen the future. Use `by_time` where that matters.
+
+    Args:
+        log: the whole log.
+        short: what to do with users of fewer than 3 events: "error", "keep" them wholly in the
+            training part, or "drop" them.
+        cold: what to do with items that occur in no training part: see `check_cold`.
+    """
+    if log.has_time:
+        warnings.warn(
+            "leave-last-out leaks time: training events of some users come after test events of "
+            "others; --split time cuts the whole log at one moment", LeakageWarning, stacklevel=2
+        )
+    lengths = log.sequences.lengths
+    few = np.flatnonzero((lengths > 0) & (lengths < 3))
+    if len(few) and short == "error":
+        raise DataError(
+            f"{len(few):,} users have fewer than 3 interactions, such as "
+            f"{shown(log.users.ids(few[:3]))}; leave-last-out needs one each to train, validate "
+            "and test: drop them (--short-users drop) or train on them only (--short-users keep)"
+        )
+    ordered = log.ordered
+    user = ordered["user"].to_numpy()
+    from_end = log.sequences.offsets[1:][user] - np.arange(len(ordered))
+    role = np.where(from_end == 1, "test", np.where(from_end == 2, "valid", "train"))
+    is_short = lengths[user] < 3
+    role[is_short] = "train" if short == "keep" else "none"
+    return _split(log, ordered, role, "leave-last-out", cold)
+
+
+def by_time(
+    log: Interactions, *, valid: float = 0.1, test: float = 0.1, cold: Cold = "error"
+) -> Split:
+    """Cut the whole log at two moments, so that nothing of the future is learned from.
+
+    Args:
+        log: a log with times.
+        valid: the share of events in the validation part, before the test part.
+        test: the share of events in the test part, the latest ones.
+        cold: what to do with items that occur in no training part: see `check_cold`.
+    """
+    if not log.has_time:
+        raise DataError("a split by time needs times; name their column with --time, or use "
+                        "--split leave-last-out")
+    _check_shares(valid, test)
+    time = log.frame["time"].to_numpy()
+    moments = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
+    role = np.where(time >= moments[1], "test", np.where(time >= moments[0], "valid", "train"))
+    return _split(log, log.frame, role, "time", cold)
+
+
+def by_user_ratio(
+    log: Interactions,
+    *,
+    valid: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    cold: Cold = "error",
+) -> Split:
+    """Give a random share of each user's events to validation and to test, at least one each.
+
+    Users with fewer than 3 events stay in the training part.
+    """
+    _check_shares(valid, test)
+    shuffled = log.frame.sample(fraction=1.0, shuffle=True, seed=seed)
+    user = shuffled["user"].to_numpy()
+    order = np.argsort(user, kind="stable")
+    lengths = np.bincount(user, minlength=log.n_users)
+    place = np.empty(len(user), dtype=np.int64)
+    place[order] = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    n_test = np.maximum(1, np.floor(lengths * test)).astype(np.int64)
+    n_valid = np.maximum(1, np.floor(lengths * valid)).astype(np.int64)
+    role = np.where(place < n_test[user], "test",
+                    np.where(place < (n_test + n_valid)[user], "valid", "train"))
+    role[lengths[user] < 3] = "train"
+    return _split(log, shuffled, role, "user-ratio", cold)
+
+
+def given(
+    train: Interactions, valid: Interactions, test: Interactions, *, cold: Cold = "error"
+) -> Split:
+    """Take three logs that share vocabularies (see `Interactions.together`) as they are."""
+    return check_cold(Split(train, valid, test, "given"), cold)
+
+
+def _check_shares(valid: float, test: float) -> None:
+    if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
+        raise DataError(f"the shares of validation ({valid}) and test ({test}) must lie between "
+                        "0 and 1 and leave something to train on")
+
+
+def _split(
+    log: Interactions, frame: pl.DataFrame, role: np.ndarray, name: str, cold: Cold
+) -> Split:
+    parts = [replace(log, frame=frame.filter(role == part)) for part in ("train", "valid", "test")]
+    for part, kind in zip(parts, ("train", "validation", "test"), strict=True):
+        if not len(part):
+            raise DataError(f"the {kind} part of the {name} split is empty; the log is too small "
+                            f"for it ({len(log):,} events of {log.n_users:,} users)")
+    return check_cold(Split(*parts, name), cold)
+
+
+def check_cold(split: Split, cold: Cold) -> Split:
+    """Deal with items that no model can have learned, for they occur in no training event.
+
+    Args:
+        split: the split to look at.
+        cold: "error" names them, "keep" counts them as misses (and keeps the catalogue), "drop"
+            removes their events from validation and test.
+
+    Raises:
+        DataError: if there are any and `cold` is "error".
+    """
+    unseen = split.train.item_counts == 0
+    lost = np.flatnonzero(unseen & (split.valid.item_counts + split.test.item_counts > 0))
+    if not len(lost) or cold == "keep":
+        return split
+    if cold == "error":
+        raise DataError(
+            f"{len(lost):,} items occur only in the validation or test part, such as "
+            f"{shown(split.train.items.ids(lost[:3]))}; no model can learn them: keep them as "
+            "certain misses (--cold-items keep) or drop their events (--cold-items drop)"
+        )
+    valid, test = (
+        part.where(~unseen[part.frame["item"].to_numpy()]) for part in (split.valid, split.test)
+    )
+    return replace(split, valid=valid, test=test)

@@ -1,0 +1,80 @@
+"""The shapes and protocols that every part of softrec agrees on.
+
+Shape legend
+------------
+B   rows of a batch (histories)
+P   predictions asked of a batch; P == B unless every position is trained
+L   length of a padded history
+N   items of the catalogue; items are numbered 0 .. N-1, and N itself is padding in a history
+D   width of user and item vectors
+K   interests of a user, where a model has several
+
+Padding is one past the last item so that no number is ever shifted: a label, a row of the item
+vectors, a candidate and a column of the scores are the same number everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """What one training or evaluation step needs to know, as tensors on one device.
+
+    A prediction is asked for at `(row, step)`: after the item number `step` (counted from 0, the
+    oldest item kept) of history `row`. Counting real items rather than columns makes the question
+    the same for left and right padding. Both are None when each row is asked once, at its end.
+    """
+
+    history: Tensor  # (B, L) int64, oldest first, padded with N on either side
+    label: Tensor  # (P,) int64, the item to predict
+    example: Tensor  # (P,) int64, which training example this is; sources with a memory need it
+    user: Tensor  # (B,) int64
+    row: Tensor | None = None  # (P,) int64
+    step: Tensor | None = None  # (P,) int64
+
+
+class ItemVectors(NamedTuple):
+    """The output layer of a model: logits are `users @ vectors.T + bias`."""
+
+    vectors: Tensor  # (N, D)
+    bias: Tensor | None = None  # (N,)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A backbone: vectors for users and for items. It knows nothing of targets or losses."""
+
+    n_items: int
+
+    def users(self, batch: Batch) -> Tensor:
+        """Return the user vectors, (P, D) or (P, K, D), at the places `batch` asks for."""
+        ...
+
+    def items(self) -> ItemVectors:
+        """Return the item vectors (N, D) and their bias (N,), if there is one."""
+        ...
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A distribution s over the N items for each row, known by its answers, never by its table."""
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return s at one item a row: (P,) int64 -> (P,)."""
+        ...
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return sum_i s_i v_i: (N, D) -> (P, D), or (1, D) when all rows share one s."""
+        ...
+
+
+@runtime_checkable
+class TargetSource(Protocol):
+    """Fitted once, from data or from a trained model; makes the target of a batch."""
+
+    def __call__(self, batch: Batch) -> Target:
+        """Return the soft target for the P predictions of `batch`."""
+        ...
