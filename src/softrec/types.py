@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -78,3 +79,27 @@ class TargetSource(Protocol):
     def __call__(self, batch: Batch) -> Target:
         """Return the soft target for the P predictions of `batch`."""
         ...
+
+
+@runtime_checkable
+class SpreadingTarget(Target, Protocol):
+    """A target that also knows the way back of `mean_item`; optional, for speed only."""
+
+    def spread(self, rows: Tensor, out: Tensor) -> None:
+        """Add sum_b s_b rows_b^T to `out` in place: rows (P, D) or (1, D), out (N, D)."""
+        ...
+
+
+def add_mean_gradient(target: Target, rows: Tensor, out: Tensor) -> None:
+    """Add the gradient of sum(mean_item(W) * rows) in W to `out` (N, D), in place.
+
+    A target without `spread` is differentiated by autograd. Since `mean_item` is linear, the
+    values it is asked at do not matter, and `out` itself can stand in for W.
+    """
+    if isinstance(target, SpreadingTarget):
+        target.spread(rows, out)
+        return
+    with torch.enable_grad():
+        stand_in = out.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(target.mean_item(stand_in), stand_in, rows)
+    out += gradient.to_dense() if gradient.is_sparse else gradient

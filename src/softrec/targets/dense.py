@@ -1,0 +1,28 @@
+"""A target written out as a table: the definition, and the oracle of all others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DenseTarget:
+    """Any distribution, as its P x N table. For tests and tiny catalogues only.
+
+    Example:
+        >>> import torch
+        >>> DenseTarget(torch.tensor([[0.25, 0.75]])).prob_of(torch.tensor([1]))
+        tensor([0.7500])
+    """
+
+    probs: Tensor  # (P, N)
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return the entry of each row, (P,)."""
+        return self.probs.gather(1, items[:, None])[:, 0]
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the product of the table with the vectors, (P, D)."""
+        return self.probs.to(vectors) @ vectors

@@ -1,0 +1,113 @@
+"""Targets that are the same for every example: uniform and popularity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from softrec.types import Batch
+
+
+@dataclass(frozen=True)
+class UniformTarget:
+    """The same probability for each of N items; label smoothing spreads its mass this way.
+
+    Formula: s_i = 1/N. With weight a the model is fitted to (1 - a) e_y + a/N.
+
+    Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
+    CVPR 2016.
+
+    Example:
+        >>> UniformTarget(4).prob_of(torch.tensor([2, 0]))
+        tensor([0.2500, 0.2500])
+    """
+
+    n_items: int
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return 1/N for each item, (P,)."""
+        return torch.full(items.shape, 1.0 / self.n_items, device=items.device)
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the mean row, (1, D)."""
+        return vectors.mean(0, keepdim=True)
+
+    def spread(self, rows: Tensor, out: Tensor) -> None:
+        """Add the same row to all items: the way back of `mean_item`."""
+        out += rows.sum(0, keepdim=True) / self.n_items
+
+    def __call__(self, batch: Batch) -> UniformTarget:
+        """Return itself: the target of every batch."""
+        return self
+
+
+@dataclass(frozen=True)
+class PopularityTarget:
+    """One distribution over the items, shared by all examples; the soft part of POP+.
+
+    Formula: s given as an (N,) tensor that sums to 1; see `popularity` for how counts make it.
+
+    Source: Cheng et al., SIGIR 2021, eq. 6-7. There the target is (s + e_y)/2, so its alpha is
+    twice the weight a used here.
+
+    Example:
+        >>> shared = PopularityTarget(torch.tensor([0.5, 0.3, 0.2]))
+        >>> shared.mean_item(torch.eye(3))
+        tensor([[0.5000, 0.3000, 0.2000]])
+    """
+
+    probs: Tensor
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return the share of each item, (P,)."""
+        return self.probs.to(items.device)[items]
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the mean row weighted by popularity, (1, D)."""
+        return self.probs.to(vectors)[None] @ vectors
+
+    def spread(self, rows: Tensor, out: Tensor) -> None:
+        """Add a rank-one product: the way back of `mean_item`."""
+        out.addr_(self.probs.to(out), rows.sum(0))
+
+    def __call__(self, batch: Batch) -> PopularityTarget:
+        """Return itself: the target of every batch."""
+        return self
+
+
+Scale = Literal["log", "count", "relative"]
+
+
+def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log") -> Tensor:
+    """Return the popularity distribution of POP+: softmax(d_pop / T), (N,).
+
+    The paper does not say on which scale d_pop counts, and two of the three readings are
+    degenerate on real data: with raw counts all mass falls on one item, with relative
+    frequencies the result is uniform.
+
+    Args:
+        counts: (N,) how often each item occurs in the training part.
+        temperature: T > 0; larger is flatter.
+        scale: "log" gives s_i proportional to max(count, 1)^(1/T), at T = 1 the popularity
+            itself (an item never seen counts as seen once, so that every item has some mass);
+            "count" and "relative" are the literal readings.
+
+    Example:
+        >>> popularity(torch.tensor([50.0, 5.0, 10.0, 35.0]))
+        tensor([0.5000, 0.0500, 0.1000, 0.3500])
+    """
+    if temperature <= 0:
+        raise ValueError(f"the temperature must be above 0, got {temperature}")
+    exact = counts.double()
+    if scale == "log":
+        logits = exact.clamp(min=1).log()
+    elif scale == "count":
+        logits = exact
+    elif scale == "relative":
+        logits = exact / exact.sum()
+    else:
+        raise ValueError(f"scale must be log, count or relative, got {scale!r}")
+    return (logits / temperature).softmax(0).float()
