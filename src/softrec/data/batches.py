@@ -1,0 +1,195 @@
+"""From sequences to training examples and batches, by array operations only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from softrec.data.interactions import Sequences
+from softrec.data.splits import Cases
+from softrec.errors import DataError
+from softrec.types import Batch
+
+Windows = Literal["last", "positions", "prefixes", "pieces"]
+Padding = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training examples as stretches of the sequences: nothing is copied before it is needed.
+
+    Example e reads `sequences.items[start[e]:stop[e]]`. If `every` is False the last item of the
+    stretch is the label and the others are the history; otherwise each item after the first is
+    the label of those before it.
+    """
+
+    sequences: Sequences
+    start: np.ndarray  # (E,) int64
+    stop: np.ndarray  # (E,) int64
+    user: np.ndarray  # (E,) int64
+    length: int  # longest history L
+    every: bool = False
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def examples(
+    sequences: Sequences, windows: Windows, length: int, *, stride: int | None = None
+) -> Examples:
+    """Cut sequences into training examples with histories of up to `length` items.
+
+    Args:
+        sequences: the training part, oldest first.
+        windows: "last": each user's last item from those before it; "positions": the last
+            `length` + 1 items of each user, every one predicted from those before it (one pass of
+            a causal model serves them all); "prefixes": every item of every user from the `length`
+            items before it, an example each; "pieces": stretches of `length` + 1 items every
+            `stride` items, every position predicted.
+        length: L, the longest history.
+        stride: for pieces, how many items further the next piece starts; `length` if None, so
+            that every item is predicted once.
+    """
+    if length < 1:
+        raise DataError(f"the length of histories must be at least 1, got {length}")
+    users = np.flatnonzero(sequences.lengths >= 2)
+    if not len(users):
+        raise DataError("no user has two training events, so there is nothing to predict from "
+                        "anything; a longer log or another split is needed")
+    begin, end = sequences.offsets[users], sequences.offsets[users + 1]
+    if windows in ("last", "positions"):
+        start = np.maximum(begin, end - length - 1)
+        return Examples(sequences, start, end, users, length, every=windows == "positions")
+    if windows == "prefixes":
+        owner, step = _enumerated(end - begin - 1)
+        stop = begin[owner] + step + 2
+        start = np.maximum(begin[owner], stop - length - 1)
+        return Examples(sequences, start, stop, users[owner], length)
+    if windows == "pieces":
+        stride = stride or length
+        owner, step = _enumerated((end - begin - 2) // stride + 1)
+        start = begin[owner] + step * stride
+        stop = np.minimum(start + length + 1, end[owner])
+        return Examples(sequences, start, stop, users[owner], length, every=True)
+    raise DataError(f"windows must be last, positions, prefixes or pieces, got {windows!r}")
+
+
+def _enumerated(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (which, place) of `counts[which]` things each: [2, 1] -> [0, 0, 1], [0, 1, 0]."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def padded(
+    items: np.ndarray, start: np.ndarray, stop: np.ndarray, padding: int, side: Padding
+) -> np.ndarray:
+    """Return the stretches as rows of one array, (B, longest), filled with `padding`."""
+    lengths = stop - start
+    columns = np.arange(max(int(lengths.max(initial=0)), 1))
+    first = start[:, None] if side == "right" else (stop - len(columns))[:, None]
+    places = first + columns
+    real = (places >= start[:, None]) & (places < stop[:, None])
+    if not len(items):
+        return np.full(places.shape, padding, dtype=np.int64)
+    return np.where(real, items[np.clip(places, 0, len(items) - 1)], padding)
+
+
+def training_batch(
+    data: Examples, chosen: np.ndarray, padding: int, side: Padding = "right"
+) -> Batch:
+    """Return the batch of the examples numbered `chosen`, (B,)."""
+    items, start, stop = data.sequences.items, data.start[chosen], data.stop[chosen]
+    history = padded(items, start, stop - 1, padding, side)
+    user = torch.from_numpy(data.user[chosen])
+    if not data.every:
+        label = torch.from_numpy(items[stop - 1])
+        return Batch(torch.from_numpy(history), label, torch.from_numpy(chosen), user)
+    row, step = _enumerated(stop - start - 1)
+    return Batch(
+        torch.from_numpy(history),
+        torch.from_numpy(items[start[row] + step + 1]),
+        torch.from_numpy(chosen[row]),
+        user,
+        torch.from_numpy(row),
+        torch.from_numpy(step),
+    )
+
+
+def case_batches(
+    cases: Cases, length: int, padding: int, size: int = 512
+) -> Iterator[tuple[slice, Batch]]:
+    """Yield (rows, batch) over evaluation cases: the last `length` items of each history.
+
+    The labels of these batches are the first relevant items; only training looks at them.
+    """
+    offsets = cases.history.offsets
+    first = cases.relevant.items[cases.relevant.offsets[:-1]]
+    for begin in range(0, len(cases), size):
+        rows = slice(begin, min(begin + size, len(cases)))
+        stop = offsets[1:][rows]
+        start = np.maximum(offsets[:-1][rows], stop - length)
+        history = padded(cases.history.items, start, stop, padding, "right")
+        yield rows, Batch(
+            torch.from_numpy(history),
+            torch.from_numpy(first[rows]),
+            torch.arange(rows.start, rows.stop),
+            torch.from_numpy(cases.user[rows]),
+        )
+
+
+class TrainingBatches:
+    """Shuffled batches of an epoch; where it stands is two numbers, so that it can go on exactly.
+
+    The order of epoch e depends on (seed, e) alone, never on how many batches were drawn before.
+
+    Args:
+        data: the training examples.
+        batch_size: examples in a batch; the last one of an epoch may be smaller.
+        padding: the number N that pads histories.
+        seed: of the order.
+        side: where the padding stands.
+    """
+
+    def __init__(
+        self,
+        data: Examples,
+        batch_size: int,
+        padding: int,
+        *,
+        seed: int = 0,
+        side: Padding = "right",
+    ) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self.padding = padding
+        self.seed = seed
+        self.side: Padding = side
+        self.epoch = 0
+        self.position = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch."""
+        return -(-len(self.data) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the remaining batches of the epoch, then turn to the next epoch."""
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.data))
+        for number in range(self.position, len(self)):
+            begin = number * self.batch_size
+            chosen = order[begin : begin + self.batch_size]
+            # Moved on before the batch leaves: a checkpoint made after it must not repeat it.
+            last = number + 1 == len(self)
+            self.epoch, self.position = (self.epoch + 1, 0) if last else (self.epoch, number + 1)
+            yield training_batch(self.data, chosen, self.padding, self.side)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the next batch will come from."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` stood."""
+        self.epoch, self.position = state["epoch"], state["position"]

@@ -1,0 +1,292 @@
+"""A recipe: all that makes a run, as data. Read from YAML or the command line, checked at once.
+
+Nothing below `experiments/` ever sees a recipe; `build` turns it into plain arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from softrec.errors import RecipeError
+from softrec.evaluation.metrics import parse_metric
+from softrec.models.gru4rec import GRU4Rec
+from softrec.models.sasrec import SASRec
+
+MODELS: dict[str, Any] = {"gru4rec": GRU4Rec, "sasrec": SASRec}
+"""Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(_Spec):
+    """Where the log is and how it is cleaned and split."""
+
+    source: str = Field(description="a file, a folder of Parquet files, or a data set's name")
+    valid: str | None = Field(None, description="a file with the validation part (split: given)")
+    test: str | None = Field(None, description="a file with the test part (split: given)")
+    user: str | None = Field(None, description="column of the user")
+    item: str | None = Field(None, description="column of the item")
+    time: str | None = Field(None, description="column of the time")
+    weight: str | None = Field(None, description="column of the rating or weight")
+    header: bool = Field(True, description="whether CSV and TSV files start with column names")
+    text_ids: bool = Field(False, description="read ids as text even where they are numbers")
+    clean: tuple[str, ...] = Field(
+        (), description="steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "
+        "min-item=5")  # fmt: skip
+    split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = Field(
+        None, description="by default what the data set is known by, else leave-last-out")  # fmt: skip
+    short_users: Literal["error", "keep", "drop"] | None = Field(
+        None, description="users too short for leave-last-out: train on them only, or drop them")  # fmt: skip
+    cold_items: Literal["error", "keep", "drop"] | None = Field(
+        None, description="items never trained on: keep as misses, or drop their events")  # fmt: skip
+    valid_share: float = Field(0.1, gt=0, lt=1)
+    test_share: float = Field(0.1, gt=0, lt=1)
+    shop: dict[str, Any] = Field(
+        default_factory=dict, description="dials of the simulated shop (source: shop)")  # fmt: skip
+
+    @field_validator("clean", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _given_files(self) -> DataSpec:
+        files = self.valid is not None and self.test is not None
+        if (self.split == "given") != files or (self.valid is None) != (self.test is None):
+            raise ValueError("split: given and both files, valid and test, belong together")
+        if self.clean and files:
+            raise ValueError("cleaning would change given parts; clean the files before")
+        return self
+
+
+class ModelSpec(BaseModel):
+    """A backbone by name, a preset of its settings, and settings of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    preset: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of the backbone: the preset's, overridden by one's own."""
+        preset = MODELS[self.name].PRESETS[self.preset] if self.preset else {}
+        return {**preset, **(self.__pydantic_extra__ or {})}
+
+    @model_validator(mode="after")
+    def _known(self) -> ModelSpec:
+        if self.name not in MODELS:
+            raise ValueError(f"no model {self.name!r}; there are {', '.join(MODELS)}")
+        model = MODELS[self.name]
+        if self.preset is not None and self.preset not in model.PRESETS:
+            raise ValueError(f"{self.name} has no preset {self.preset!r}; "
+                             f"it has {', '.join(model.PRESETS)}")
+        known = [n for n in inspect.signature(model).parameters if n != "n_items"]
+        for name in self.settings:
+            if name not in known:
+                raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
+        return self
+
+
+Alpha = Annotated[float, Field(ge=0, le=1)]
+
+
+class OneHotSpec(_Spec):
+    """The label alone."""
+
+    name: Literal["one-hot"] = "one-hot"
+
+    @property
+    def soft_mass(self) -> float:
+        """Return the share of the target that is not on the label by construction."""
+        return 0.0
+
+
+class UniformSpec(_Spec):
+    """Label smoothing: alpha of the mass, spread evenly."""
+
+    name: Literal["uniform"]
+    alpha: Alpha = 0.1
+
+    @property
+    def soft_mass(self) -> float:
+        """Return alpha."""
+        return self.alpha
+
+
+class PopularitySpec(_Spec):
+    """POP+: the target is (popularity + label) / 2 with weight alpha."""
+
+    name: Literal["pop+"]
+    alpha: Alpha = 0.4
+    temperature: float = Field(1.0, gt=0)
+    scale: Literal["log", "count", "relative"] = "log"
+
+    @property
+    def soft_mass(self) -> float:
+        """Return alpha / 2, for half of POP+'s target is the label."""
+        return self.alpha / 2
+
+
+class ShareSpec(_Spec):
+    """One part of a mixture."""
+
+    share: float = Field(gt=0, le=1)
+    target: Annotated[UniformSpec | PopularitySpec, Field(discriminator="name")]
+
+
+class MixtureSpec(_Spec):
+    """Several soft targets in one; alpha is the mass of all together."""
+
+    name: Literal["mixture"]
+    alpha: Alpha = 0.2
+    of: tuple[ShareSpec, ...] = Field(min_length=1)
+
+    @property
+    def soft_mass(self) -> float:
+        """Return alpha."""
+        return self.alpha
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> MixtureSpec:
+        total = sum(part.share for part in self.of)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of a mixture sum to 1, these to {total:g}")
+        return self
+
+
+TargetSpec = Annotated[
+    OneHotSpec | UniformSpec | PopularitySpec | MixtureSpec, Field(discriminator="name")
+]
+
+
+class LossSpec(_Spec):
+    """How a soft target is fitted."""
+
+    name: Literal["mixed", "decoupled"] = "mixed"
+    balance: float = Field(
+        0.5, ge=0, le=1, description="of the decoupled loss: the part of label or not (lambda2)"
+    )
+
+
+class TrainingSpec(_Spec):
+    """What is trained on, and how long."""
+
+    windows: Literal["last", "positions", "prefixes", "pieces"] = "positions"
+    length: int = Field(50, ge=1, description="longest history a model reads")
+    stride: int | None = Field(None, ge=1)
+    padding: Literal["left", "right"] = "right"
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(128, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    patience: int = Field(5, ge=1)
+    monitor: str = "ndcg@10"
+    precision: Literal["32-true", "bf16-true", "64-true"] = "32-true"
+    accelerator: str = "auto"
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    checkpoint_steps: int | None = Field(None, ge=1)
+
+
+class EvaluationSpec(_Spec):
+    """How a ranking is judged."""
+
+    metrics: tuple[str, ...] = ("recall@10", "ndcg@10", "mrr@10", "recall@20", "ndcg@20")
+    mask_seen: bool = True
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        for metric in metrics:
+            parse_metric(metric)
+        return metrics
+
+
+class Recipe(_Spec):
+    """Data x model x target x loss, a training budget and a seed."""
+
+    data: DataSpec
+    model: ModelSpec = ModelSpec(name="sasrec")
+    target: TargetSpec = OneHotSpec()
+    loss: LossSpec = LossSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.loss.name == "decoupled" and self.target.soft_mass == 0:
+            raise ValueError("loss: decoupled separates label and rest of a soft target, but "
+                             "there is none (target: one-hot, or alpha 0); choose one with alpha "
+                             "above 0, or loss: mixed")
+        if self.training.monitor not in self.evaluation.metrics:
+            raise ValueError(f"training.monitor is {self.training.monitor}, which is not among "
+                             f"evaluation.metrics ({', '.join(self.evaluation.metrics)})")
+        own = self.model.settings.get("length")
+        if own is not None and own < self.training.length:
+            raise ValueError(f"the model reads {own} items, training.length is "
+                             f"{self.training.length}; make them equal")
+        return self
+
+
+def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
+    """Return the checked recipe of nested plain data.
+
+    Raises:
+        RecipeError: naming the field, what came, and what would do.
+    """
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        raise RecipeError(f"{place}: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first of pydantic's complaints in one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    came = first.get("input")
+    plain = isinstance(came, str | int | float | bool)
+    return f"{where + ': ' if where else ''}{what}" + (f", got {came!r}" if plain else "")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the fields of a recipe file.
+
+    Raises:
+        RecipeError: if there is no such file or it is no YAML mapping.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise RecipeError(f"{path} is no valid YAML: {text}") from error
+    if not isinstance(fields, dict):
+        raise RecipeError(f"{path} must hold a mapping with data, model, target, ...; "
+                          f"it holds a {type(fields).__name__}")
+    return fields
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with the dotted `changes` laid over it: {"training.lr": 0.01}."""
+    result = {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        here = result
+        for part in path:
+            below = here.get(part)
+            here[part] = dict(below) if isinstance(below, dict) else {}
+            here = here[part]
+        here[last] = value
+    return result

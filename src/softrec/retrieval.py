@@ -1,0 +1,179 @@
+"""From vectors to rankings over the full catalogue, a block of users at a time.
+
+One pass scores a block, masks seen items, and either counts how many items stand above a label
+(`rank_of`) or keeps the k best (`top_k`). Evaluation and serving both come here, so that what is
+measured is what is recommended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softrec.types import ItemVectors
+
+BLOCK_BYTES = 48 * 2**20
+GROUP = 64  # columns whose maximum stands for them in the first round of top_k
+NOT_RANKED = torch.iinfo(torch.int64).max
+
+
+class Seen(NamedTuple):
+    """Items to leave out of the ranking of each user, as pairs sorted by row."""
+
+    offsets: Tensor  # (B + 1,) int64: row b has items[offsets[b]:offsets[b + 1]]
+    items: Tensor  # (total,) int64
+
+    def of(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Return the pairs (row, item) of some rows, rows counted from the start of `part`."""
+        offsets = self.offsets[part.start : part.stop + 1]
+        lengths = offsets.diff()
+        rows = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+        return rows, self.items[int(offsets[0]) : int(offsets[-1])]
+
+
+class TopK(NamedTuple):
+    """The best items of each user, best first."""
+
+    scores: Tensor  # (B, k)
+    items: Tensor  # (B, k) int64
+
+
+def score_blocks(
+    users: Tensor,
+    items: ItemVectors,
+    seen: Seen | None = None,
+    *,
+    keep: Callable[[slice], tuple[Tensor, Tensor]] | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, scores (b, N)) over blocks of users, seen items at -inf.
+
+    Args:
+        users: (B, D), or (B, K, D) for several interests, of which the best counts.
+        items: vectors (N, D) and bias (N,) or None.
+        seen: what to leave out.
+        keep: gives pairs (row, item) of a block that stay in even if seen: the labels.
+
+    The block a caller gets is overwritten by the next.
+    """
+    interests = users.shape[1] if users.dim() == 3 else 1
+    n_items = len(items.vectors)
+    size = max(1, min(len(users), BLOCK_BYTES // (n_items * interests * users.element_size())))
+    buffer = users.new_empty(size * interests, n_items)
+    transposed = items.vectors.T
+    for begin in range(0, len(users), size):
+        rows = slice(begin, min(begin + size, len(users)))
+        flat = users[rows].reshape(-1, users.shape[-1])
+        scores = torch.mm(flat, transposed, out=buffer[: len(flat)])
+        if interests > 1:
+            scores = scores.view(-1, interests, n_items).amax(1)
+        if items.bias is not None:
+            scores += items.bias
+        if seen is not None:
+            kept = None if keep is None else keep(rows)
+            values = None if kept is None else scores[kept]
+            scores[seen.of(rows)] = -torch.inf
+            if kept is not None and values is not None:
+                scores[kept] = values
+        yield rows, scores
+
+
+def rank_of(
+    users: Tensor, items: ItemVectors, label: Tensor, seen: Seen | None = None
+) -> Tensor:
+    """Return the rank of one item a user among all items, 1 is best, (B,) int64.
+
+    Formula: 1 + number of other items with a score at least as high: ties count against the
+    label, so that a model that scores everything alike is not rewarded. A score that is no number
+    ranks last. Seen items are left out, the label never is.
+    """
+    ranks = torch.empty_like(label)
+    exact = torch.float64 if len(items.vectors) >= 2**24 else torch.float32
+
+    def own(rows: slice) -> tuple[Tensor, Tensor]:
+        return torch.arange(rows.stop - rows.start, device=label.device), label[rows]
+
+    for rows, scores in score_blocks(users, items, seen, keep=own):
+        mark = scores.gather(1, label[rows, None])
+        # What is not strictly worse is at least as good: ties, and the label itself.
+        # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
+        below = scores.lt_(mark).sum(1, dtype=exact)
+        ranks[rows] = scores.shape[1] - below.long()
+    return ranks
+
+
+def top_k(users: Tensor, items: ItemVectors, k: int, seen: Seen | None = None) -> TopK:
+    """Return the k best items of each user; unseen ones, if `seen` is given.
+
+    Where fewer than k items are left, the places at the end have score -inf.
+
+    Args:
+        users: (B, D) or (B, K, D).
+        items: vectors (N, D) and bias (N,) or None.
+        k: how many, at most N.
+        seen: what to leave out.
+    """
+    n_items = len(items.vectors)
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
+    best = TopK(
+        users.new_empty(len(users), k),
+        torch.empty(len(users), k, dtype=torch.int64, device=users.device),
+    )
+    for rows, scores in score_blocks(users, items, seen):
+        best.scores[rows], best.items[rows] = _best(scores, k)
+    return best
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest of each row and their columns, exactly.
+
+    The k largest stand in the k groups of columns with the largest maxima (an item outside has at
+    least k group maxima above it), so one cheap pass leaves k groups to search.
+    """
+    rows, n_items = scores.shape
+    n_groups = n_items // GROUP
+    if n_groups < 4 * k:
+        values, columns = scores.topk(k, dim=1)
+        return values, columns
+    grouped = scores[:, : n_groups * GROUP].unflatten(1, (n_groups, GROUP))
+    chosen = grouped.amax(2).topk(k, dim=1, sorted=False).indices
+    inside = torch.arange(GROUP, device=scores.device)
+    tail = torch.arange(n_groups * GROUP, n_items, device=scores.device).expand(rows, -1)
+    columns = torch.cat([(chosen[:, :, None] * GROUP + inside).flatten(1), tail], 1)
+    values, places = scores.gather(1, columns).topk(k, dim=1)
+    return values, columns.gather(1, places)
+
+
+def ranks_within(
+    users: Tensor,
+    items: ItemVectors,
+    row: Tensor,
+    item: Tensor,
+    k: int,
+    seen: Seen | None = None,
+) -> Tensor:
+    """Return the rank of each pair (row, item) if it is at most `k`, else `NOT_RANKED`, (R,).
+
+    The same rank as `rank_of`, for users with several relevant items, looked up in `top_k`. Ties
+    count against the item: of the k + 1 best scores, all that are not below its own.
+
+    Args:
+        users: (B, D) or (B, K, D).
+        items: vectors (N, D) and bias (N,) or None.
+        row: (R,) int64 the user of each pair.
+        item: (R,) int64 the relevant item.
+        k: the largest rank of interest.
+        seen: what to leave out; relevant items must not be among it.
+    """
+    n_items = len(items.vectors)
+    best = top_k(users, items, min(k + 1, n_items), seen)
+    scores = best.scores[row]
+    place = best.items[row] == item[:, None]
+    own = scores.masked_fill(~place, -torch.inf).amax(1, keepdim=True)
+    rank = torch.count_nonzero(scores >= own, dim=1)
+    # An item that ties with the last score looked at may tie with more that were not.
+    unsure = (rank > k) | ~place.any(1)
+    return rank.masked_fill(unsure, NOT_RANKED)

@@ -1,0 +1,152 @@
+"""The training step, as Lightning wants it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from softrec.errors import TrainingError
+from softrec.objective import Objective
+from softrec.types import Batch, Encoder
+
+Validate = Callable[[Encoder], dict[str, float]]
+
+
+class SoftTargetModule(L.LightningModule):
+    """An encoder, its objective and its validation; nothing here knows of any of their kinds.
+
+    Args:
+        encoder: the model, an `nn.Module`.
+        objective: what it is trained towards.
+        validate: the metrics of an encoder on the validation part, by name.
+        lr: learning rate of Adam.
+        weight_decay: L2 of Adam, not on biases.
+        betas: of Adam.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        objective: Objective,
+        validate: Validate,
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        super().__init__()
+        if not isinstance(encoder, nn.Module):
+            raise TypeError(f"an encoder must be an nn.Module, got {type(encoder).__name__}")
+        self.encoder = encoder
+        self.objective = objective
+        self.validate = validate
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.curve: list[dict[str, float]] = []
+        self.trained_seconds = 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._examples = 0
+        self._resumed_rng: dict[str, Tensor] | None = None
+        self._clock = 0.0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        value = self.objective(self.encoder, batch)  # pyright: ignore[reportArgumentType]
+        loss = value.total.detach()
+        if not bool(torch.isfinite(loss)):
+            self._explain(float(loss), value.parts)
+        for name, part in {"loss": loss, **{n: p.mean() for n, p in value.parts.items()}}.items():
+            weighted = part.double() * len(batch.label)
+            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+        self._examples += len(batch.label)
+        self.log("loss", loss, prog_bar=True, batch_size=len(batch.label))
+        return value.total
+
+    def _explain(self, loss: float, parts: dict[str, Tensor]) -> None:
+        bad = [n for n, p in self.encoder.named_parameters() if not bool(torch.isfinite(p).all())]  # pyright: ignore[reportAttributeAccessIssue]
+        values = ", ".join(f"{name} {float(part.mean()):.4g}" for name, part in parts.items())
+        where = f"; parameters are broken already: {', '.join(bad)}" if bad else ""
+        raise TrainingError(
+            f"the loss became {loss} in epoch {self.current_epoch}, step {self.global_step} "
+            f"({values}){where}; a lower --lr (now {self.lr:g}) usually mends it, and a resumed "
+            "run goes on from the last checkpoint before this step"
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam, with L2 on everything but biases."""
+        named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
+        biases = [p for n, p in named if n.rpartition(".")[2].startswith("bias")]
+        others = [p for n, p in named if not n.rpartition(".")[2].startswith("bias")]
+        groups = [
+            {"params": others, "weight_decay": self.weight_decay},
+            {"params": biases, "weight_decay": 0.0},
+        ]
+        present = [group for group in groups if group["params"]]
+        return torch.optim.Adam(present, lr=self.lr, betas=self.betas, fused=True)
+
+    # --- epochs ---
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers of the run that is resumed."""
+        self._clock = time.perf_counter()
+        if self._resumed_rng is not None:
+            _set_rng(self._resumed_rng)
+            self._resumed_rng = None
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, and keep one row of the learning curve."""
+        now = time.perf_counter()
+        self.trained_seconds += now - self._clock
+        metrics = self.validate(self.encoder)  # pyright: ignore[reportArgumentType]
+        self._clock = time.perf_counter()
+        row = {"epoch": float(self.current_epoch)}
+        row |= {f"train/{n}": float(total) / self._examples for n, total in self._sums.items()}
+        row |= {f"valid/{name}": value for name, value in metrics.items()}
+        row |= {"seconds/train": self.trained_seconds, "seconds/validate": self._clock - now}
+        self.trained_seconds = 0.0
+        self.curve.append(row)
+        self._sums, self._examples = {}, 0
+        logged = {name: value for name, value in row.items() if name != "epoch"}
+        self.log_dict(logged, prog_bar=False)
+
+    # --- exact resume ---
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put random states and the unfinished epoch's sums beside weights and optimiser."""
+        checkpoint["softrec"] = {
+            "rng": _get_rng(),
+            "curve": self.curve,
+            "sums": dict(self._sums),
+            "examples": self._examples,
+            "trained_seconds": self.trained_seconds + time.perf_counter() - self._clock,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        kept = checkpoint["softrec"]
+        self._resumed_rng = kept["rng"]
+        self.curve = kept["curve"]
+        self._sums = kept["sums"]
+        self._examples = kept["examples"]
+        self.trained_seconds = kept["trained_seconds"]
+
+
+def _get_rng() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def _set_rng(states: dict[str, Tensor]) -> None:
+    for device, state in states.items():
+        if device == "cpu":
+            torch.set_rng_state(state)
+        elif torch.cuda.is_available():
+            torch.cuda.set_rng_state(state, device)
