@@ -41,6 +41,7 @@ class TopK(NamedTuple):
     items: Tensor  # (B, k) int64
 
 
+@torch.no_grad()  # the products are written to a buffer, through which no gradient flows
 def score_blocks(
     users: Tensor,
     items: ItemVectors,
@@ -80,14 +81,12 @@ def score_blocks(
         yield rows, scores
 
 
-def rank_of(
-    users: Tensor, items: ItemVectors, label: Tensor, seen: Seen | None = None
-) -> Tensor:
+def rank_of(users: Tensor, items: ItemVectors, label: Tensor, seen: Seen | None = None) -> Tensor:
     """Return the rank of one item a user among all items, 1 is best, (B,) int64.
 
     Formula: 1 + number of other items with a score at least as high: ties count against the
     label, so that a model that scores everything alike is not rewarded. A score that is no number
-    ranks last. Seen items are left out, the label never is.
+    ranks last, and a label with one behind them all. Seen items are left out, the label never is.
     """
     ranks = torch.empty_like(label)
     exact = torch.float64 if len(items.vectors) >= 2**24 else torch.float32
@@ -97,17 +96,18 @@ def rank_of(
 
     for rows, scores in score_blocks(users, items, seen, keep=own):
         mark = scores.gather(1, label[rows, None])
-        # What is not strictly worse is at least as good: ties, and the label itself.
+        # The label itself is at least as good, unless it is no number, which equals nothing.
         # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
-        below = scores.lt_(mark).sum(1, dtype=exact)
-        ranks[rows] = scores.shape[1] - below.long()
+        at_least = scores.ge_(mark).sum(1, dtype=exact).long()
+        ranks[rows] = at_least.masked_fill_(mark.isnan().squeeze(1), scores.shape[1])
     return ranks
 
 
 def top_k(users: Tensor, items: ItemVectors, k: int, seen: Seen | None = None) -> TopK:
     """Return the k best items of each user; unseen ones, if `seen` is given.
 
-    Where fewer than k items are left, the places at the end have score -inf.
+    Where fewer than k items are left, the places at the end have score -inf; scores that are no
+    numbers count as -inf, too.
 
     Args:
         users: (B, D) or (B, K, D).
@@ -123,7 +123,10 @@ def top_k(users: Tensor, items: ItemVectors, k: int, seen: Seen | None = None) -
         torch.empty(len(users), k, dtype=torch.int64, device=users.device),
     )
     for rows, scores in score_blocks(users, items, seen):
-        best.scores[rows], best.items[rows] = _best(scores, k)
+        values, columns = _best(scores, k)
+        if values[:, 0].isnan().any():  # topk takes it for the largest number, so it shows here
+            values, columns = _best(scores.nan_to_num_(-torch.inf, torch.inf, -torch.inf), k)
+        best.scores[rows], best.items[rows] = values, columns
     return best
 
 

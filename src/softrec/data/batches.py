@@ -58,8 +58,10 @@ def examples(
         raise DataError(f"the length of histories must be at least 1, got {length}")
     users = np.flatnonzero(sequences.lengths >= 2)
     if not len(users):
-        raise DataError("no user has two training events, so there is nothing to predict from "
-                        "anything; a longer log or another split is needed")
+        raise DataError(
+            "no user has two training events, so there is nothing to predict from "
+            "anything; a longer log or another split is needed"
+        )
     begin, end = sequences.offsets[users], sequences.offsets[users + 1]
     if windows in ("last", "positions"):
         start = np.maximum(begin, end - length - 1)
@@ -70,7 +72,9 @@ def examples(
         start = np.maximum(begin[owner], stop - length - 1)
         return Examples(sequences, start, stop, users[owner], length)
     if windows == "pieces":
-        stride = stride or length
+        stride = length if stride is None else stride
+        if stride < 1:
+            raise DataError(f"the stride between pieces must be at least 1, got {stride}")
         owner, step = _enumerated((end - begin - 2) // stride + 1)
         start = begin[owner] + step * stride
         stop = np.minimum(start + length + 1, end[owner])
@@ -133,11 +137,14 @@ def case_batches(
         stop = offsets[1:][rows]
         start = np.maximum(offsets[:-1][rows], stop - length)
         history = padded(cases.history.items, start, stop, padding, "right")
-        yield rows, Batch(
-            torch.from_numpy(history),
-            torch.from_numpy(first[rows]),
-            torch.arange(rows.start, rows.stop),
-            torch.from_numpy(cases.user[rows]),
+        yield (
+            rows,
+            Batch(
+                torch.from_numpy(history),
+                torch.from_numpy(first[rows]),
+                torch.arange(rows.start, rows.stop),
+                torch.from_numpy(cases.user[rows]),
+            ),
         )
 
 

@@ -79,8 +79,11 @@ class Interactions:
 
         Args:
             source: what to read; see `softrec.data.reading.read_table` for the kinds.
-            user, item, time, weight: the names of the columns; by default the usual names are
-                looked for. Without a time, the order of the rows is the order of events.
+            user: the column of the users; None looks for the usual names.
+            item: the column of the items; None likewise.
+            time: the column of the times; None likewise. Without any, the order of the rows is
+                the order of events.
+            weight: the column of weights or ratings; None likewise.
             header: whether a CSV or TSV file starts with column names.
             text_ids: read ids as text even where they look like numbers.
 
@@ -88,13 +91,21 @@ class Interactions:
             DataError: with the place and the remedy, if the source is not a usable log.
         """
         columns = {"user": user, "item": item, "time": time, "weight": weight}
-        return cls.together(
-            [read_table(source, columns, header=header, text_ids=text_ids)]
-        )[0]
+        return cls.together([read_table(source, columns, header=header, text_ids=text_ids)])[0]
 
     @classmethod
     def together(cls, tables: Sequence[pl.DataFrame]) -> list[Interactions]:
-        """Translate raw tables (from `read_table`) with one pair of vocabularies for all."""
+        """Translate raw tables (from `read_table`) with one pair of vocabularies for all.
+
+        Raises:
+            DataError: if the tables have different columns or types of ids.
+        """
+        if len({tuple(table.columns) for table in tables}) > 1:
+            listed = "; ".join(", ".join(table.columns) for table in tables)
+            raise DataError(
+                f"the given files have different columns ({listed}); give a time and a weight in "
+                "all of them or in none"
+            )
         users = Vocabulary.of(mixed_with([table["user"] for table in tables], "user"))
         items = Vocabulary.of(mixed_with([table["item"] for table in tables], "item"))
         return [
@@ -150,8 +161,8 @@ class Interactions:
         """Return a short hash of the catalogue: two runs with equal ones share item numbers."""
         digest = hashlib.sha256()
         digest.update(str(self.items.raw.dtype).encode())
-        for value in self.items.raw.cast(pl.String).to_list():
-            digest.update(value.encode() + b"\0")
+        ids = self.items.raw.cast(pl.String).to_list()
+        digest.update(b"".join(value.encode() + b"\0" for value in ids))
         return digest.hexdigest()[:16]
 
     # --- cleaning: each step returns a smaller log; `compact` renumbers once at the end ---
@@ -167,28 +178,33 @@ class Interactions:
         parts = {}
         vocabularies = {}
         for kind, vocabulary in (("user", self.users), ("item", self.items)):
-            present = np.unique(self.frame[kind].to_numpy())
-            parts[kind] = pl.Series(
-                np.searchsorted(present, self.frame[kind].to_numpy()), dtype=pl.UInt32
-            )
-            vocabularies[kind] = Vocabulary(vocabulary.ids(present))
+            numbers = self.frame[kind].to_numpy()
+            present = np.bincount(numbers, minlength=len(vocabulary)) > 0
+            renumbered = np.cumsum(present) - 1
+            parts[kind] = pl.Series(renumbered[numbers], dtype=pl.UInt32)
+            vocabularies[kind] = Vocabulary(vocabulary.ids(np.flatnonzero(present)))
         return Interactions(
             self.frame.with_columns(**parts), vocabularies["user"], vocabularies["item"]
         )
 
     def drop_duplicates(self) -> Interactions:
-        """Keep the first of several interactions of a user with the same item."""
-        keys = ["time"] if self.has_time else []
-        first = self.frame.with_row_index("row").sort([*keys, "row"]).unique(
-            ["user", "item"], keep="first", maintain_order=True
-        )
-        return self.where(np.isin(np.arange(len(self)), first["row"].to_numpy())).compact()
+        """Keep the earliest of several interactions of a user with the same item."""
+        user, item = (self.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))
+        order = np.arange(len(self))
+        if self.has_time:
+            order = np.argsort(self.frame["time"].to_numpy(), kind="stable")
+        _, first = np.unique((user * self.n_items + item)[order], return_index=True)
+        keep = np.zeros(len(self), dtype=bool)
+        keep[order[first]] = True
+        return self.where(keep).compact()
 
     def min_weight(self, least: float) -> Interactions:
         """Keep interactions with a weight (a rating, say) of at least `least`."""
         if "weight" not in self.frame.columns:
-            raise DataError("the log has no weight or rating column to filter by; name it with "
-                            "--weight (in Python: weight=)")
+            raise DataError(
+                "the log has no weight or rating column to filter by; name it with "
+                "--weight (in Python: weight=)"
+            )
         return self.where(pl.col("weight") >= least).compact()
 
     def min_counts(self, *, user: int = 1, item: int = 1) -> Interactions:
@@ -242,5 +258,7 @@ class Interactions:
         return numbers[numbers != UNKNOWN], unknown
 
     def __repr__(self) -> str:
-        return (f"Interactions({len(self):,} events, {self.n_users:,} users, "
-                f"{self.n_items:,} items such as {shown(self.items.raw.head(2))})")
+        return (
+            f"Interactions({len(self):,} events, {self.n_users:,} users, "
+            f"{self.n_items:,} items such as {shown(self.items.raw.head(2))})"
+        )

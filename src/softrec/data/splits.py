@@ -48,6 +48,11 @@ class Split:
     test: Interactions
     name: str
 
+    def whole(self) -> Interactions:
+        """Return all three parts as one log, the training part first."""
+        frames = [part.frame for part in (self.train, self.valid, self.test)]
+        return replace(self.train, frame=pl.concat(frames))
+
     def cases(self, part: Literal["valid", "test"]) -> Cases:
         """Return the cases of `part`: histories end where the part begins.
 
@@ -58,6 +63,11 @@ class Split:
         before = replace(self.train, frame=pl.concat([log.frame for log in known])).sequences
         after = (self.valid if part == "valid" else self.test).sequences
         user = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
+        if not len(user):
+            raise DataError(
+                f"no user has both a history and an event in the {part} part of the "
+                f"{self.name} split, so there is nothing to evaluate; split otherwise"
+            )
         return Cases(user, rows_of(before, user), rows_of(after, user))
 
 
@@ -84,7 +94,9 @@ def leave_last_out(log: Interactions, *, short: Cold = "error", cold: Cold = "er
     if log.has_time:
         warnings.warn(
             "leave-last-out leaks time: training events of some users come after test events of "
-            "others; --split time cuts the whole log at one moment", LeakageWarning, stacklevel=2
+            "others; --split time cuts the whole log at one moment",
+            LeakageWarning,
+            stacklevel=2,
         )
     lengths = log.sequences.lengths
     few = np.flatnonzero((lengths > 0) & (lengths < 3))
@@ -115,8 +127,10 @@ def by_time(
         cold: what to do with items that occur in no training part: see `check_cold`.
     """
     if not log.has_time:
-        raise DataError("a split by time needs times; name their column with --time, or use "
-                        "--split leave-last-out")
+        raise DataError(
+            "a split by time needs times; name their column with --time, or use "
+            "--split leave-last-out"
+        )
     _check_shares(valid, test)
     time = log.frame["time"].to_numpy()
     moments = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
@@ -134,21 +148,43 @@ def by_user_ratio(
 ) -> Split:
     """Give a random share of each user's events to validation and to test, at least one each.
 
-    Users with fewer than 3 events stay in the training part.
+    At least one is left to train on, too. The parts keep the order of the log. Users with fewer
+    than 3 events stay in the training part.
     """
     _check_shares(valid, test)
-    shuffled = log.frame.sample(fraction=1.0, shuffle=True, seed=seed)
-    user = shuffled["user"].to_numpy()
-    order = np.argsort(user, kind="stable")
+    lengths, place = _shuffled_places(log, seed)
+    user = log.frame["user"].to_numpy()
+    n_test = np.clip(np.floor(lengths * test), 1, np.maximum(1, lengths - 2))
+    n_valid = np.clip(np.floor(lengths * valid), 1, np.maximum(1, lengths - 1 - n_test))
+    role = np.where(
+        place < n_test[user], "test", np.where(place < (n_test + n_valid)[user], "valid", "train")
+    )
+    role[lengths[user] < 3] = "train"
+    return _split(log, log.frame, role, "user-ratio", cold)
+
+
+def carved(train: Interactions, test: Interactions, *, valid: float = 0.1, seed: int = 0) -> Split:
+    """Keep a published test part, and validate on a random share of each user's training events.
+
+    So nothing is chosen on the test part. Users with a single training event keep it.
+    """
+    if not 0 < valid < 1:
+        raise DataError(f"the share of validation must lie between 0 and 1, got {valid}")
+    lengths, place = _shuffled_places(train, seed)
+    count = np.where(lengths > 1, np.maximum(1, np.floor(lengths * valid)), 0)
+    held = place < count[train.frame["user"].to_numpy()]
+    return Split(train.where(~held), train.where(held), test, "given")
+
+
+def _shuffled_places(log: Interactions, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many events each user has, (U,), and each event's random place there, (E,)."""
+    user = log.frame["user"].to_numpy()
     lengths = np.bincount(user, minlength=log.n_users)
+    shuffled = np.random.default_rng(seed).permutation(len(user))
+    order = shuffled[np.argsort(user[shuffled], kind="stable")]
     place = np.empty(len(user), dtype=np.int64)
     place[order] = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    n_test = np.maximum(1, np.floor(lengths * test)).astype(np.int64)
-    n_valid = np.maximum(1, np.floor(lengths * valid)).astype(np.int64)
-    role = np.where(place < n_test[user], "test",
-                    np.where(place < (n_test + n_valid)[user], "valid", "train"))
-    role[lengths[user] < 3] = "train"
-    return _split(log, shuffled, role, "user-ratio", cold)
+    return lengths, place
 
 
 def given(
@@ -160,19 +196,25 @@ def given(
 
 def _check_shares(valid: float, test: float) -> None:
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
-        raise DataError(f"the shares of validation ({valid}) and test ({test}) must lie between "
-                        "0 and 1 and leave something to train on")
+        raise DataError(
+            f"the shares of validation ({valid}) and test ({test}) must lie between "
+            "0 and 1 and leave something to train on"
+        )
 
 
 def _split(
     log: Interactions, frame: pl.DataFrame, role: np.ndarray, name: str, cold: Cold
 ) -> Split:
-    parts = [replace(log, frame=frame.filter(role == part)) for part in ("train", "valid", "test")]
-    for part, kind in zip(parts, ("train", "validation", "test"), strict=True):
+    train, valid, test = (
+        replace(log, frame=frame.filter(role == part)) for part in ("train", "valid", "test")
+    )
+    for part, kind in ((train, "training"), (valid, "validation"), (test, "test")):
         if not len(part):
-            raise DataError(f"the {kind} part of the {name} split is empty; the log is too small "
-                            f"for it ({len(log):,} events of {log.n_users:,} users)")
-    return check_cold(Split(*parts, name), cold)
+            raise DataError(
+                f"the {kind} part of the {name} split is empty; the log is too small "
+                f"for it ({len(log):,} events of {log.n_users:,} users)"
+            )
+    return check_cold(Split(train, valid, test, name), cold)
 
 
 def check_cold(split: Split, cold: Cold) -> Split:

@@ -54,16 +54,43 @@ class Vocabulary:
         return found["number"].cast(pl.Int64).fill_null(UNKNOWN).to_numpy()
 
     def ids(self, numbers: object) -> pl.Series:
-        """Return the raw ids at `numbers` (any sequence of integers)."""
-        return self.raw.gather(np.asarray(numbers))
+        """Return the raw ids at `numbers` (any sequence of integers).
+
+        Raises:
+            IndexError: if a number is not in 0 .. len-1; `UNKNOWN` stands for no id.
+        """
+        places = np.atleast_1d(np.asarray(numbers)).astype(np.int64)
+        if len(places) and not 0 <= places.min() <= places.max() < len(self):
+            raise IndexError(
+                f"numbers of this vocabulary go from 0 to {len(self) - 1}, but "
+                f"{places.min()} to {places.max()} came"
+            )
+        return self.raw.gather(places)
 
     def _same_kind(self, wanted: pl.Series) -> pl.Series:
         """Cast `wanted` to the vocabulary's type: '12' finds 12, but 'tea' is refused, not lost."""
-        cast = wanted.cast(self.raw.dtype, strict=False)
+        cast = _cast(wanted, self.raw.dtype)
         lost = wanted.filter(cast.is_null() & wanted.is_not_null())
         if len(lost):
             raise DataError(
                 f"ids here are of type {self.raw.dtype} (such as {self.raw[0]!r}), but "
-                f"{shown(lost)} came, of type {wanted.dtype}; give ids as they are in the log"
+                f"{shown(lost.to_list())} came, of type {wanted.dtype}; "
+                "give ids as they are in the log"
             )
         return cast
+
+
+def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
+    """Return `ids` as type `kind`, null where one would have to be changed for it (1.5 to 1)."""
+    nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
+    if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
+        return ids.str.strptime(kind, strict=False)
+    if ids.dtype.is_numeric() and kind.is_temporal():
+        return nothing
+    try:
+        cast = ids.cast(kind, strict=False)
+        if pl.String in (ids.dtype, kind):
+            return cast
+        return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
+    except pl.exceptions.PolarsError:  # there is no way at all from one type to the other
+        return nothing

@@ -12,7 +12,7 @@ from torch import Tensor
 from softrec.data.batches import case_batches
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
-from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
+from softrec.evaluation.metrics import Ranks, parse_metric
 from softrec.retrieval import Seen, rank_of, ranks_within
 from softrec.types import Batch, Encoder
 
@@ -53,7 +53,8 @@ def rank_cases(
                     seen,
                 )
             pieces.append(ranks.cpu().numpy())
-    return Ranks(owner, np.concatenate(pieces), cases.relevant.lengths)
+    rank = np.concatenate([*pieces, np.empty(0, dtype=np.int64)])
+    return Ranks(owner, rank, cases.relevant.lengths)
 
 
 def score_cases(
@@ -64,21 +65,23 @@ def score_cases(
     length: int,
     mask_seen: bool = True,
 ) -> pl.DataFrame:
-    """Return one row per case and one column per metric, such as "ndcg@10"."""
-    k = max(parse_metric(metric)[1] for metric in metrics)
-    ranks = rank_cases(encoder, cases, length=length, k=k, mask_seen=mask_seen)
-    table = evaluate(ranks, metrics)
-    if cases.single:
-        rank = pl.Series("rank", ranks.rank)
-        table = table.insert_column(0, rank.set(rank == NOT_RANKED, None))
-    return table
+    """Return one row per case and one column per metric, such as "ndcg@10".
+
+    Where every case has one relevant item, its "rank" is the first column.
+    """
+    parsed = {metric: parse_metric(metric) for metric in metrics}
+    largest = max(k for _, k in parsed.values())
+    ranks = rank_cases(encoder, cases, length=length, k=largest, mask_seen=mask_seen)
+    columns = {metric: function(ranks, k) for metric, (function, k) in parsed.items()}
+    return pl.DataFrame(({"rank": ranks.rank} if cases.single else {}) | columns)
 
 
 def encoded(encoder: Encoder, cases: Cases, length: int) -> Iterator[tuple[slice, Batch]]:
     """Yield the batches of `cases` on the device of the model."""
     device = encoder.items().vectors.device
     for rows, batch in case_batches(cases, length, encoder.n_items, ENCODED_AT_ONCE):
-        yield rows, Batch(*(part if part is None else part.to(device) for part in batch))
+        # Cases are asked at the end of each history: there is no row or step to move.
+        yield rows, Batch(*(part.to(device) for part in batch[:4]))
 
 
 def seen_of(cases: Cases, rows: slice, n_items: int, device: torch.device) -> Seen:

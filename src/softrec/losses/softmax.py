@@ -81,13 +81,17 @@ def soft_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
 def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
     """Return the cross-entropy of "the label or not": Bernoulli(q_y) against Bernoulli(p_y).
 
-    Formula: softplus(u) - q_y u with q_y = 1 - a + a s_y, (P,) in nats.
+    Formula: softplus(u) - q_y u with q_y = 1 - a + a s_y, (P,) in nats; computed as
+    q_y softplus(-u) + (1 - q_y) softplus(u), where no difference of large numbers occurs, so
+    that a confident label keeps its gradient p_y - q_y in single precision.
 
     Source: Zhang et al., "Learning Recommender Systems with Soft Target: A Decoupled
     Perspective", DASFAA 2024; its lambda1 is the weight a, its lambda2 this part's coefficient.
     """
     odds = model.label_logit - model.rest_lse
-    return F.softplus(odds) - (1 - weight + weight * target.label_prob) * odds
+    others = weight * (1 - target.label_prob)  # 1 - q_y, where 1 - q_y itself would cancel
+    label = 1 - weight + weight * target.label_prob
+    return label * F.softplus(-odds) + others * F.softplus(odds)
 
 
 def rest_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:

@@ -1,0 +1,24 @@
+"""Contracts that every target, loss and encoder keeps, for ours and for yours.
+
+Each `check_*` is a plain function that raises `AssertionError` with what is wrong; put it in a
+test and parametrise as you like. `oracles` are the definitions, written out over whole tables in
+float64, that everything faster is compared with.
+
+Example:
+    >>> from softrec.targets.smoothing import UniformTarget
+    >>> check_target(UniformTarget(7), n_items=7, rows=3)
+"""
+
+from softrec.testing.encoders import check_encoder
+from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
+from softrec.testing.targets import check_target
+
+__all__ = [
+    "SoftmaxCase",
+    "check_encoder",
+    "check_loss",
+    "check_pass",
+    "check_target",
+    "from_logits",
+    "random_case",
+]

@@ -1,0 +1,202 @@
+"""Public data sets: found in a data folder or the cache, else downloaded; read to a log.
+
+A file is looked for in the data folder (`data_dir`, or the environment variable `SOFTREC_DATA`),
+then in the cache (`SOFTREC_CACHE`, by default `~/.cache/softrec`), and downloaded to the cache at
+last.
+
+Example:
+    >>> get("yelp2018").split["split"]
+    'given'
+    >>> get("movielens-1n")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    softrec.errors.DataError: no data set is called 'movielens-1n'; did you mean movielens-1m...
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from softrec.data.sources import (
+    amazon_beauty,
+    amazon_book,
+    amazon_sports,
+    diginetica,
+    diginetica_sessions,
+    epinions,
+    gowalla,
+    lastfm_1k,
+    lastfm_hetrec,
+    movielens_1m,
+    movielens_20m,
+    movielens_100k,
+    yelp2018,
+)
+from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, cache_dir
+from softrec.data.sources.download import DownloadError, fetch, verify
+from softrec.errors import DataError
+
+__all__ = [
+    "SOURCES",
+    "Counts",
+    "Parts",
+    "RemoteFile",
+    "Source",
+    "cache_dir",
+    "find",
+    "get",
+    "load",
+    "locate",
+    "names",
+]
+
+SOURCES: dict[str, Source] = {
+    "movielens-100k": movielens_100k.SOURCE,
+    "movielens-1m": movielens_1m.SOURCE,
+    "movielens-1m-sasrec": movielens_1m.SASREC,
+    "movielens-20m": movielens_20m.SOURCE,
+    "amazon-beauty": amazon_beauty.SOURCE,
+    "amazon-beauty-reviews": amazon_beauty.REVIEWS,
+    "amazon-sports": amazon_sports.SOURCE,
+    "amazon-sports-reviews": amazon_sports.REVIEWS,
+    "diginetica": diginetica.SOURCE,
+    "diginetica-sessions": diginetica_sessions.SOURCE,
+    "yelp2018": yelp2018.SOURCE,
+    "gowalla": gowalla.SOURCE,
+    "amazon-book": amazon_book.SOURCE,
+    "lastfm-1k": lastfm_1k.SOURCE,
+    "lastfm-1k-sample": lastfm_1k.SAMPLE,
+    "lastfm-hetrec": lastfm_hetrec.SOURCE,
+    "lastfm-hetrec-lightgcn": lastfm_hetrec.LIGHTGCN,
+    "epinions": epinions.SOURCE,
+}
+
+PACKED = ("", ".xz", ".gz")
+
+
+def names() -> list[str]:
+    """Return the names of all data sets."""
+    return list(SOURCES)
+
+
+def get(name: str) -> Source:
+    """Return the data set called `name`.
+
+    Raises:
+        DataError: if there is none; it names those that are spelled alike.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    alike = difflib.get_close_matches(name.lower(), SOURCES, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(alike)}?" if alike else f"there are {', '.join(SOURCES)}"
+    raise DataError(f"no data set is called {name!r}; {hint} See `softrec data list`")
+
+
+def data_folder(data_dir: Path | None = None) -> Path | None:
+    """Return the data folder: `data_dir`, else what SOFTREC_DATA names, else None.
+
+    Raises:
+        DataError: if it is no folder.
+    """
+    named = "--data-dir"
+    if data_dir is None:
+        given = os.environ.get("SOFTREC_DATA")
+        if not given:
+            return None
+        data_dir, named = Path(given), "SOFTREC_DATA"
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        raise DataError(
+            f"the data folder {folder} (from {named}) does not exist; name a folder "
+            "with data sets, or none to use the cache and the network"
+        )
+    return folder
+
+
+def find(source: Source, file: RemoteFile, data_dir: Path | None = None) -> Path | None:
+    """Return where `file` lies on this machine, or None; a data folder comes before the cache."""
+    places = (f"{source.name}/{file.name}", *file.local)
+    folder = data_folder(data_dir)
+    roots = [folder, cache_dir()] if folder else [cache_dir()]
+    for root in roots:
+        for place in places:
+            for packed in PACKED:
+                path = root / f"{place}{packed}"
+                if path.is_file():
+                    return path
+    return None
+
+
+def locate(
+    source: Source, data_dir: Path | None = None, progress: bool | None = None
+) -> dict[str, Path]:
+    """Return the path of each file of `source`, downloading those that are not here.
+
+    Args:
+        source: the data set.
+        data_dir: a folder to look in first; None for what SOFTREC_DATA names, if anything.
+        progress: whether downloads show a bar; None shows it on a terminal only.
+
+    Raises:
+        DataError: if a file cannot be had; the text says which to put where. Or if a file in the
+            cache has a wrong checksum. Files of a data folder are taken as they are.
+    """
+    return {file.name: _path_of(source, file, data_dir, progress) for file in source.files}
+
+
+def _path_of(
+    source: Source, file: RemoteFile, data_dir: Path | None, progress: bool | None
+) -> Path:
+    kept = cache_dir() / source.name / file.name
+    found = find(source, file, data_dir)
+    if found is not None:
+        if found == kept and file.checksum is not None:
+            _verify_kept(found, file.checksum)
+        return found
+    if file.url is None:
+        raise DataError(
+            f"{source.name}: there is no address to get {file.name} from. {by_hand(source, file)}"
+        )
+    try:
+        return fetch(file.url, kept, file.checksum, progress=progress)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{source.name}: cannot download {file.name} ({error}). {by_hand(source, file)}"
+        ) from error
+
+
+def _verify_kept(path: Path, checksum: str) -> None:
+    try:
+        verify(path, checksum)
+    except DataError as error:
+        raise DataError(
+            f"{path}: {error}; delete it to get it again, or put it into a data folder "
+            "(--data-dir) to use it as it is"
+        ) from error
+
+
+def by_hand(source: Source, file: RemoteFile) -> str:
+    """Return which file to put where, for one who has no network."""
+    where = file.how or f"Get {file.url} on a machine with a network"
+    kept = cache_dir() / source.name / file.name
+    places = " or ".join((f"{source.name}/{file.name}", *file.local))
+    return (
+        f"{where} and save it as {kept}, or give a folder that holds it as {places} with "
+        "--data-dir or the environment variable SOFTREC_DATA"
+    )
+
+
+def load(name: str, data_dir: Path | None = None, progress: bool | None = None) -> Parts:
+    """Return the data set called `name`, found or downloaded, and read.
+
+    Args:
+        name: one of `names()`.
+        data_dir: a folder to look in first; None for what SOFTREC_DATA names, if anything.
+        progress: whether downloads show a bar; None shows it on a terminal only.
+
+    Raises:
+        DataError: if there is no such data set, it cannot be had, or it is damaged.
+    """
+    source = get(name)
+    return source.read(*locate(source, data_dir, progress).values())

@@ -1,0 +1,99 @@
+"""What the Amazon review data of 2014 share: terms, and the readers of their two forms."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+
+from softrec.data.interactions import Interactions
+from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, github
+from softrec.data.sources.parsing import content, user_lists
+from softrec.errors import DataError
+
+LICENCE = (
+    "J. McAuley, UC San Diego, Amazon review data 2014: no formal licence known; for academic "
+    "research"
+)
+CITATION = (
+    "J. McAuley, C. Targett, Q. Shi and A. van den Hengel. Image-based Recommendations on Styles "
+    "and Substitutes. SIGIR 2015. https://arxiv.org/abs/1506.04757\n"
+    "R. He and J. McAuley. Ups and Downs: Modeling the Visual Evolution of Fashion Trends with "
+    "One-Class Collaborative Filtering. WWW 2016. https://arxiv.org/abs/1602.01585"
+)
+S3REC_CITATION = (
+    "K. Zhou et al. S3-Rec: Self-Supervised Learning for Sequential Recommendation with Mutual "
+    "Information Maximization. CIKM 2020. https://arxiv.org/abs/2008.07873"
+)
+HOMEPAGE = "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html"
+
+
+def s3rec(path: str) -> str:
+    """Return the address of a file of the S3-Rec repository."""
+    return github("RUCAIBox/CIKM2020-S3Rec", "2a81540ae18615d88ef88227b0c066e5b74781e5", path)
+
+
+def ticosrec(path: str) -> str:
+    """Return the address of a file of the TiCoSeRec repository."""
+    return github("KingGugu/TiCoSeRec", "302b2959f27bb16bb77acae5a471de82819bd1bd", path)
+
+
+def read_sequences(sequences: Path, times: Path) -> Parts:
+    """Read S3-Rec's `user item item ...` with TiCoSeRec's times of the same lines and positions."""
+    table, moments = user_lists(sequences), user_lists(times)
+    if not table["user"].equals(moments["user"]):
+        raise DataError(
+            f"{times} does not hold one time for each item of {sequences}; the two must be of the "
+            "same data set and whole"
+        )
+    return Parts(Interactions.together([table.with_columns(time=moments["item"])])[0])
+
+
+def read_reviews(reviews: Path) -> Parts:
+    """Read the owner's reviews, one JSON object a line."""
+    schema = {
+        "reviewerID": pl.String,
+        "asin": pl.String,
+        "overall": pl.Float32,
+        "unixReviewTime": pl.Int64,
+    }
+    try:
+        raw = pl.read_ndjson(BytesIO(content(reviews)), schema=schema)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{reviews} is not one JSON object a line: {error}") from error
+    names = dict(zip(schema, ("user", "item", "weight", "time"), strict=True))
+    table = raw.select(*schema).rename(names)
+    if any(column.null_count() for column in table):
+        raise DataError(f"{reviews} has reviews without one of {', '.join(schema)}")
+    return Parts(Interactions.together([table])[0])
+
+
+SEQUENCE_NOTES = (
+    "Ids and order are those of S3-Rec, times those of TiCoSeRec for the same events. Times are "
+    "whole days, so ties are the rule and the order inside a day is S3-Rec's choice; a file with "
+    "other ties has other test items."
+)
+
+
+def reviews_source(name: str, title: str, category: str, counts: Counts) -> Source:
+    """Return the source of the owner's 5-core reviews of one category."""
+    file = f"reviews_{category}_5.json.gz"
+    return Source(
+        name=name,
+        title=title,
+        files=(
+            RemoteFile(
+                file,
+                f"https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/{file}",
+                local=(f"{name.removesuffix('-reviews')}-2014/reviews_{category}_5.json",),
+            ),
+        ),
+        read=read_reviews,
+        licence=LICENCE,
+        citation=CITATION,
+        homepage=HOMEPAGE,
+        counts=counts,
+        notes="Original ids and ratings. Times are whole days; ties keep the order of the file, "
+        "which is sorted by product.",
+    )

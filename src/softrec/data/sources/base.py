@@ -1,0 +1,132 @@
+"""What a data set is to softrec: files with addresses, terms, and a reader.
+
+The addresses were written down without a network at hand; whether each still answers was not
+checked. A changed file is caught by its checksum.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+
+from softrec.data.interactions import Interactions
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a data set.
+
+    Attributes:
+        name: the name under which the file is kept in the cache folder.
+        url: where it is downloaded from; None if it is only to be had by hand.
+        checksum: `md5:...` or `sha256:...` of the file at `url`; None where none is known.
+        local: other paths, relative to a data folder, at which the same content may lie. Each is
+            looked for as it is and packed (`.xz`, `.gz`).
+        how: where to get the file by hand, for an error text.
+    """
+
+    name: str
+    url: str | None
+    checksum: str | None = None
+    local: tuple[str, ...] = ()
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How large a data set is."""
+
+    users: int
+    items: int
+    events: int
+
+    @classmethod
+    def of(cls, log: Interactions) -> Counts:
+        """Return the counts of what occurs in `log`."""
+        return cls(log.frame["user"].n_unique(), log.frame["item"].n_unique(), len(log))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a reader returns: one whole `log`, or the published `train` and `test` parts.
+
+    Published parts share their vocabularies.
+    """
+
+    log: Interactions | None = None
+    train: Interactions | None = None
+    test: Interactions | None = None
+
+    def __post_init__(self) -> None:
+        if (self.log is None) == (self.published is None):
+            raise TypeError("Parts takes either one log, or both train and test")
+
+    @property
+    def published(self) -> tuple[Interactions, Interactions] | None:
+        """Return the published training and test part; None if there is one whole log."""
+        if self.train is None or self.test is None:
+            return None
+        return self.train, self.test
+
+    @property
+    def whole(self) -> Interactions:
+        """Return all interactions as one log, the training part first."""
+        if self.log is not None:
+            return self.log
+        assert self.published is not None  # see __post_init__
+        train, test = self.published
+        return replace(train, frame=pl.concat([train.frame, test.frame]))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set: where it is, on which terms, and how it is read.
+
+    Attributes:
+        name: what it is called on the command line and in recipes.
+        title: one line on what it is.
+        files: its files.
+        read: reads the files, given as paths in the order of `files`.
+        licence: the terms as far as known.
+        citation: what to cite.
+        homepage: where its owner describes it.
+        split: the split the literature uses, as plain data for a recipe. `split` is one of
+            "leave-last-out", "time", "user-ratio", "given"; the other keys are its options. For
+            "given", `valid` is the share of each user's training events to validate on, and
+            `every_position` says that each test event but a session's first is asked for.
+        counts: the size of what `read` returns; None where it was never measured.
+        notes: what a user has to know before using it.
+    """
+
+    name: str
+    title: str
+    files: tuple[RemoteFile, ...]
+    read: Callable[..., Parts]
+    licence: str
+    citation: str
+    homepage: str
+    split: Mapping[str, object] = field(
+        default_factory=lambda: {"split": "leave-last-out", "cold": "keep"}
+    )
+    counts: Counts | None = None
+    notes: str = ""
+
+
+def cache_dir() -> Path:
+    """Return the folder that downloads go to: what SOFTREC_CACHE names, else ~/.cache/softrec."""
+    given = os.environ.get("SOFTREC_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "softrec"
+
+
+def github(repository: str, commit: str, path: str) -> str:
+    """Return the address of one file of a GitHub repository at one commit.
+
+    Example:
+        >>> github("owner/name", "main", "data/a.txt")
+        'https://raw.githubusercontent.com/owner/name/main/data/a.txt'
+    """
+    return f"https://raw.githubusercontent.com/{repository}/{commit}/{path}"

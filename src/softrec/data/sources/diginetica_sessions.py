@@ -1,0 +1,128 @@
+"""Diginetica as in SR-GNN and GCE-GNN: sessions cut into a training and a test part by date."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from softrec.data.interactions import Interactions
+from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, github
+from softrec.data.sources.diginetica import HOMEPAGE, LICENCE
+from softrec.data.sources.parsing import content, item_lists, numbered
+from softrec.errors import DataError
+
+COMMIT = "32e2eb918d41d8d60a5fc1271a8c458125e036f6"
+
+
+class _NoClasses(pickle.Unpickler):
+    """Reads lists, tuples and numbers; a pickle that names any class or function is refused."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+
+
+def read(train: Path, test: Path) -> Parts:
+    """Read training sessions and test examples; each test session is returned whole, once.
+
+    The published test examples are, for each session, its prefixes of two items and more,
+    from the longest to the shortest, the last item of each being the one to predict. All of them
+    are in the longest, so the test part holds that: an evaluation at every position of it but the
+    first asks exactly the published examples.
+    """
+    trained = _train_lists(train)
+    tested = _longest(_test_lists(test), test)
+    parts = Interactions.together(
+        [numbered(trained, train), numbered(tested, test, first=len(trained) + 1)]
+    )
+    return Parts(train=parts[0], test=parts[1])
+
+
+def _train_lists(path: Path) -> pl.Series:
+    return _series(_unpickled(path), path) if _is_pickle(path) else item_lists(path)
+
+
+def _test_lists(path: Path) -> pl.Series:
+    if not _is_pickle(path):
+        return item_lists(path)
+    pair = _unpickled(path)
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise DataError(f"{path} is not a pair of prefixes and targets")
+    prefixes, targets = (_series(part, path) for part in pair)
+    return (
+        pl.DataFrame({"prefix": prefixes, "target": targets})
+        .select(pl.concat_list("prefix", "target"))
+        .to_series()
+    )
+
+
+def _longest(examples: pl.Series, path: Path) -> pl.Series:
+    """Return the first example of each session; the one before ended with a session's shortest."""
+    table = pl.DataFrame({"example": examples, "before": examples.shift(1)}).select(
+        "example",
+        starts=pl.col("before").list.len().fill_null(2) == 2,
+        is_rest=pl.col("before").list.head(pl.col("before").list.len() - 1) == pl.col("example"),
+    )
+    starts = table["starts"]
+    if not bool((starts | table["is_rest"]).all()) or len(examples[-1]) != 2:
+        raise DataError(
+            f"{path}: the examples of a session should follow each other from the longest to the "
+            "one of two items, each being the one before without its last item"
+        )
+    return examples.filter(starts)
+
+
+def _is_pickle(path: Path) -> bool:
+    return content(path)[:1] == b"\x80"
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return _NoClasses(io.BytesIO(content(path))).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
+        raise DataError(f"{path} is no pickle of plain lists: {error}") from error
+
+
+def _series(values: Any, path: Path) -> pl.Series:
+    try:
+        return pl.Series(values)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path} holds something else than numbers: {error}") from error
+
+
+SOURCE = Source(
+    name="diginetica-sessions",
+    title="Diginetica sessions as in SR-GNN and GCE-GNN",
+    files=(
+        RemoteFile(
+            "all_train_seq.txt",
+            github("CCIIPLab/GCE-GNN", COMMIT, "datasets/diginetica/all_train_seq.txt"),
+            local=("diginetica-sessions/train_sessions.txt",),
+        ),
+        RemoteFile(
+            "test.txt",
+            github("CCIIPLab/GCE-GNN", COMMIT, "datasets/diginetica/test.txt"),
+            local=("diginetica-sessions/test_prefixes.txt",),
+        ),
+    ),
+    read=read,
+    licence=LICENCE,
+    citation=(
+        "CIKM Cup 2016 Track 2: Personalized E-Commerce Search Challenge, DIGINETICA.\n"
+        "S. Wu et al. Session-based Recommendation with Graph Neural Networks. AAAI 2019. "
+        "https://arxiv.org/abs/1811.00855\n"
+        "Z. Wang et al. Global Context Enhanced Graph Neural Networks for Session-based "
+        "Recommendation. SIGIR 2020. https://arxiv.org/abs/2106.05081"
+    ),
+    homepage=HOMEPAGE,
+    split={"split": "given", "valid": 0.1, "cold": "keep", "every_position": True},
+    counts=Counts(202_633, 43_097, 982_961),
+    notes=(
+        "Items repeat inside sessions. 186,670 sessions to train, 15,963 to test; asked at every "
+        "position but the first, the test sessions are the 60,858 published examples. The address "
+        "gives pickles, of which only plain lists are read; also read as text, one list a line."
+    ),
+)

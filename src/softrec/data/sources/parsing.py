@@ -1,0 +1,141 @@
+"""The few layouts that public data sets come in, read a column at a time."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zipfile
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from softrec.errors import DataError
+
+KINDS = {"user": pl.Int64, "item": pl.Int64, "time": pl.Int64, "weight": pl.Float32}
+
+
+def content(path: Path, member: str | None = None) -> bytes:
+    """Return the unpacked content of a file; of `member`, if it is a zip archive.
+
+    Raises:
+        DataError: if the file is damaged or has no such member.
+    """
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(member or archive.namelist()[0])
+        if path.suffix == ".xz":
+            return lzma.decompress(path.read_bytes())
+        if path.suffix == ".gz":
+            return gzip.decompress(path.read_bytes())
+        return path.read_bytes()
+    except KeyError as error:
+        raise DataError(f"{path} holds no {member}; is it the right archive?") from error
+    except (lzma.LZMAError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be unpacked ({error}); it is damaged or not whole: get it again"
+        ) from error
+
+
+def columns(
+    path: Path,
+    places: Mapping[str, int | str],
+    *,
+    separator: str,
+    member: str | None = None,
+) -> pl.DataFrame:
+    """Read the named columns of a separated file of numbers.
+
+    Args:
+        path: the file, maybe packed.
+        places: for each of user, item, time, weight that the file has, where: a number, counted
+            from 0, in a file without a header; a name in a file with one.
+        separator: the one byte between two values. For `::` give `:`; each number then counts
+            twice.
+        member: which file of a zip archive.
+
+    Raises:
+        DataError: if the file is damaged, has other columns, or something else than numbers.
+    """
+    data = content(path, member)
+    read = partial(
+        pl.read_csv,
+        data,
+        separator=separator,
+        has_header=isinstance(next(iter(places.values())), str),
+        infer_schema=False,
+        quote_char=None,
+    )
+    try:
+        present = read(n_rows=1).columns
+        names = {
+            kind: place if isinstance(place, str) else present[place]
+            for kind, place in places.items()
+        }
+        # Typed at once: as text, the 20 million rows of the largest file take twice the memory.
+        table = read(
+            columns=list(names.values()),
+            schema_overrides={name: KINDS[kind] for kind, name in names.items()},
+        ).select(pl.col(name).alias(kind) for kind, name in names.items())
+    except (pl.exceptions.PolarsError, IndexError) as error:
+        raise DataError(
+            f"{path} is not of the layout expected here, numbers between {separator!r} with the "
+            f"columns {dict(places)}: {str(error).splitlines()[0]}"
+        ) from error
+    for column in table:
+        _refuse_nulls(column, column, path)
+    return table
+
+
+def user_lists(path: Path) -> pl.DataFrame:
+    """Read lines `user item item ...` to the rows user, item, in the order of the lines."""
+    words = item_lists(path)
+    listed = pl.DataFrame({"user": words.list.first(), "item": words.list.slice(1)})
+    rows = listed.filter(pl.col("item").list.len() > 0).explode("item")
+    return rows.select(_as_numbers(rows["user"], path), _as_numbers(rows["item"], path))
+
+
+def numbered(lists: pl.Series, path: Path, first: int = 1) -> pl.DataFrame:
+    """Turn item lists to the rows user, item; users are numbered from `first`."""
+    listed = pl.DataFrame({"item": lists}).with_row_index("user", offset=first)
+    rows = listed.filter(pl.col("item").list.len() > 0).explode("item")
+    return rows.select(pl.col("user").cast(pl.Int64), _as_numbers(rows["item"], path))
+
+
+def item_lists(path: Path) -> pl.Series:
+    """Return the words of each line that has any, still as text."""
+    try:
+        lines = (
+            pl.read_csv(
+                content(path),
+                separator="\x01",  # which no text holds: a line is one value
+                has_header=False,
+                infer_schema=False,
+                quote_char=None,
+            )
+            .to_series()
+            .drop_nulls()
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not text of one list a line: {error}") from error
+    # Some published files have a space too many at the end of a line, or nothing behind a user.
+    words = lines.str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ")
+    return words.filter(words.list.first() != "")
+
+
+def _as_numbers(column: pl.Series, path: Path) -> pl.Series:
+    numbers = column.cast(KINDS[column.name], strict=False)
+    _refuse_nulls(numbers, column, path)
+    return numbers
+
+
+def _refuse_nulls(numbers: pl.Series, read: pl.Series, path: Path) -> None:
+    if numbers.null_count():
+        row = int(numbers.is_null().arg_max() or 0)
+        raise DataError(
+            f"{path}: {read[row]!r} is no number, where the {read.name} of event {row + 1:,} "
+            f"should be; {numbers.null_count():,} values are like it"
+        )

@@ -1,0 +1,134 @@
+"""`softrec data`: which public data sets there are, on which terms, and what is in them."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from softrec.data import sources
+from softrec.data.interactions import Interactions
+from softrec.data.sources import RemoteFile, Source
+
+data_app = typer.Typer(help="Public data sets: list, get and describe them.", no_args_is_help=True)
+
+WIDE = 200  # characters
+
+Name = Annotated[str, typer.Argument(help="A data set, as in `softrec data list`.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="A folder with data sets, looked into before the cache and the network."
+        " [env: SOFTREC_DATA]",
+        show_default=False,
+    ),
+]
+
+
+@data_app.command("list")
+def list_sources(data_dir: DataDir = None) -> None:
+    """List the data sets, their sizes, and where they are."""
+    table = Table("Name", "Users", "Items", "Events", "Here", "Title", box=None)
+    table.columns[0].no_wrap = True  # names are copied from here
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for source in map(sources.get, sources.names()):
+        counts = source.counts
+        sizes = (counts.users, counts.items, counts.events) if counts else ()
+        cells = [f"{size:,}" for size in sizes] or ["-", "-", "-"]
+        table.add_row(source.name, *cells, _here(source, data_dir), source.title)
+    # A pipe has no width to keep to, so that a line is a data set.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+@data_app.command("get")
+def get_source(name: Name, data_dir: DataDir = None) -> None:
+    """Find a data set or download it, verify it, and print its terms."""
+    source = sources.get(name)
+    typer.echo(_terms(source))
+    paths = sources.locate(source, data_dir)
+    for file in source.files:
+        typer.echo(f"{file.name}: {paths[file.name]} ({_trust(file, paths[file.name])})")
+
+
+@data_app.command("describe")
+def describe_source(name: Name, data_dir: DataDir = None) -> None:
+    """Print the terms of a data set, its counts, lengths and times; downloads it if need be."""
+    source = sources.get(name)
+    typer.echo(_terms(source))
+    parts = sources.load(name, data_dir)
+    typer.echo("\n".join(_measured(parts.whole)))
+    if parts.published is not None:
+        train, test = parts.published
+        typer.echo(f"parts: {len(train):,} events to train, {len(test):,} to test")
+    typer.echo("split: " + ", ".join(f"{key}={value}" for key, value in source.split.items()))
+
+
+def _here(source: Source, data_dir: Path | None) -> str:
+    found = [sources.find(source, file, data_dir) for file in source.files]
+    if not all(found):
+        return "no"
+    inside_cache = all(
+        path is not None and path.is_relative_to(sources.cache_dir()) for path in found
+    )
+    return "cache" if inside_cache else "data folder"
+
+
+def _trust(file: RemoteFile, path: Path) -> str:
+    if not path.is_relative_to(sources.cache_dir()):
+        return "of your data folder, taken as it is"
+    if file.checksum is None:
+        return "not verified, for no checksum is known"
+    return f"verified, {file.checksum}"
+
+
+def _terms(source: Source) -> str:
+    lines = [
+        f"{source.name}: {source.title}",
+        f"licence: {source.licence}",
+        *(f"cite: {line}" for line in source.citation.splitlines()),
+        f"homepage: {source.homepage}",
+    ]
+    return "\n".join([*lines, f"note: {source.notes}"] if source.notes else lines)
+
+
+def _measured(log: Interactions) -> list[str]:
+    """Return lines on what occurs in the log: counts, length quantiles, times, weights."""
+    counts = sources.Counts.of(log)
+    per_user = log.sequences.lengths[log.sequences.lengths > 0]
+    per_item = log.item_counts[log.item_counts > 0]
+    lines = [
+        f"users: {counts.users:,}",
+        f"items: {counts.items:,}",
+        f"events: {counts.events:,}",
+        f"events per user: {_quantiles(per_user)}",
+        f"events per item: {_quantiles(per_item)}",
+    ]
+    if log.has_time:
+        times = log.frame["time"].to_numpy()
+        lines.append(f"times: {_day(int(times.min()))} to {_day(int(times.max()))}")
+    else:
+        lines.append("times: none")
+    if "weight" in log.frame.columns:
+        weights = log.frame["weight"].to_numpy()
+        lines.append(f"weights: {weights.min():g} to {weights.max():g}, mean {weights.mean():.2f}")
+    return lines
+
+
+def _quantiles(lengths: np.ndarray) -> str:
+    points = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 0.99, 1])
+    names = ("min", "25%", "median", "75%", "99%", "max")
+    listed = ", ".join(f"{name} {point:g}" for name, point in zip(names, points, strict=True))
+    return f"{listed}, mean {lengths.mean():.2f}"
+
+
+def _day(seconds: int) -> str:
+    """Return the UTC day of a time in seconds since 1970, as all sources here have them."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()

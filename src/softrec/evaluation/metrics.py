@@ -1,0 +1,191 @@
+"""What a ranking is worth: one number per case, from the ranks of its relevant items alone.
+
+All functions read flat ranks, so a case may have one relevant item (the next one) or many (all
+the held-out ones), and no table of cases x items is ever needed. Means are left to the caller:
+a mean over cases, never a mean of batch means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from softrec.errors import DataError, RecipeError
+
+NOT_RANKED: int = int(np.iinfo(np.int64).max)
+"""The rank of a relevant item below the cut-off that was looked at: a miss for every k."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The places of the relevant items in the rankings of C cases, as flat arrays.
+
+    A rank is 1-based and pessimistic, 1 + #higher + #equal others, so that constant scores win
+    nothing. Relevant items that could not be ranked at all may be left out of `case` and `rank`;
+    `relevant` counts them all the same.
+
+    Attributes:
+        case: (P,) int64, the index 0 .. C-1 of the case of each relevant item, in any order.
+        rank: (P,) int64, its rank, or `NOT_RANKED`.
+        relevant: (C,) int64, how many relevant items each case has, at least 1.
+
+    Raises:
+        DataError: if the arrays do not fit together.
+
+    Example:
+        >>> ranks = Ranks(np.array([0, 1, 1]), np.array([1, 3, NOT_RANKED]), np.array([1, 2]))
+        >>> recall(ranks, 10).tolist()
+        [1.0, 0.5]
+    """
+
+    case: np.ndarray
+    rank: np.ndarray
+    relevant: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.case.ndim != 1 or self.case.shape != self.rank.shape or self.relevant.ndim != 1:
+            raise DataError(
+                "ranks need `case` and `rank` of one shape (P,) and `relevant` of shape (C,), but "
+                f"came {self.case.shape}, {self.rank.shape} and {self.relevant.shape}"
+            )
+        if len(self.case) and not 0 <= self.case.min() <= self.case.max() < len(self.relevant):
+            raise DataError(
+                f"cases are numbered 0 .. {len(self.relevant) - 1} because `relevant` has "
+                f"{len(self.relevant)} of them, but `case` goes from {self.case.min()} to "
+                f"{self.case.max()}"
+            )
+        if len(self.rank) and self.rank.min() < 1:
+            raise DataError(
+                f"ranks count from 1 (the best place), but a rank of {self.rank.min()} came; "
+                "add 1 to ranks that count from 0"
+            )
+        listed = np.bincount(self.case, minlength=len(self.relevant))
+        if np.any(self.relevant < np.maximum(listed, 1)):
+            wrong = int(np.argmax(self.relevant < np.maximum(listed, 1)))
+            raise DataError(
+                "a case needs at least one relevant item and as many as it has ranks, but case "
+                f"{wrong} has {listed[wrong]} ranks and relevant = {self.relevant[wrong]}; leave "
+                "out cases without relevant items"
+            )
+
+    def __len__(self) -> int:
+        return len(self.relevant)
+
+
+Metric = Callable[[Ranks, int], np.ndarray]
+
+
+def recall(ranks: Ranks, k: int) -> np.ndarray:
+    """Return Recall@k = hits / |relevant| of each case, (C,) float64.
+
+    Example:
+        >>> recall(Ranks(np.array([0, 0]), np.array([2, 11]), np.array([2])), k=10).tolist()
+        [0.5]
+    """
+    return _hits(ranks, k) / ranks.relevant
+
+
+def hit_rate(ranks: Ranks, k: int) -> np.ndarray:
+    """Return HR@k = [hits >= 1] of each case, (C,) float64; Recall@k with one relevant item."""
+    return (_hits(ranks, k) > 0).astype(np.float64)
+
+
+def precision(ranks: Ranks, k: int) -> np.ndarray:
+    """Return Precision@k = hits / k of each case, (C,) float64."""
+    return _hits(ranks, k) / k
+
+
+def ndcg(ranks: Ranks, k: int) -> np.ndarray:
+    """Return NDCG@k with binary gains of each case, (C,) float64.
+
+    sum_{hits} 1 / log2(rank + 1)  /  sum_{j <= min(k, |relevant|)} 1 / log2(j + 1)
+
+    Example:
+        >>> ndcg(Ranks(np.array([0]), np.array([3]), np.array([1])), k=10).tolist()
+        [0.5]
+
+    Reference:
+        Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 2002.
+    """
+    hit = ranks.rank <= k
+    gains = 1 / np.log2(ranks.rank[hit] + 1)
+    gained = np.bincount(ranks.case[hit], weights=gains, minlength=len(ranks))
+    # No case can use more places of the ideal ranking than the longest one has relevant items.
+    places = np.arange(1, min(k, int(ranks.relevant.max(initial=1))) + 1)
+    ideal = np.cumsum(1 / np.log2(places + 1))
+    return gained / ideal[np.minimum(ranks.relevant, k) - 1]
+
+
+def mrr(ranks: Ranks, k: int) -> np.ndarray:
+    """Return MRR@k = 1 / (best rank), or 0 if that is beyond k, of each case, (C,) float64."""
+    best = np.full(len(ranks), NOT_RANKED)
+    np.minimum.at(best, ranks.case, ranks.rank)
+    return np.where(best <= k, 1 / best, 0.0)
+
+
+METRICS: dict[str, Metric] = {
+    "recall": recall,
+    "hit_rate": hit_rate,
+    "precision": precision,
+    "ndcg": ndcg,
+    "mrr": mrr,
+}
+
+
+def parse_metric(name: str) -> tuple[Metric, int]:
+    """Return the function and the cut-off k of a metric such as "ndcg@10".
+
+    Raises:
+        RecipeError: naming the known ones, if there is no such metric.
+
+    Example:
+        >>> function, k = parse_metric("ndcg@10")
+        >>> function.__name__, k
+        ('ndcg', 10)
+    """
+    kind, _, cutoff = name.partition("@")
+    if kind not in METRICS:
+        raise RecipeError(
+            f"expected a metric such as 'ndcg@10', of {', '.join(METRICS)}, but {name!r} came"
+        )
+    if not (cutoff.isascii() and cutoff.isdigit() and int(cutoff) >= 1):
+        raise RecipeError(
+            f"expected a whole cut-off of at least 1 after '@', as in '{kind}@10', "
+            f"but {name!r} came"
+        )
+    return METRICS[kind], int(cutoff)
+
+
+def evaluate(
+    ranks: Ranks,
+    metrics: Sequence[str] = ("recall", "ndcg", "mrr"),
+    ks: Sequence[int] = (10, 20),
+) -> pl.DataFrame:
+    """Return every metric at every cut-off: a row per case, a column per name such as "ndcg@10".
+
+    Args:
+        ranks: ranks that are exact down to the largest of `ks`.
+        metrics: names of `METRICS`.
+        ks: cut-offs, at least 1.
+
+    Raises:
+        RecipeError: naming the known ones, if there is no such metric.
+
+    Example:
+        >>> ranks = Ranks(np.array([0, 1]), np.array([1, 12]), np.array([1, 1]))
+        >>> evaluate(ranks, ["recall"]).to_dict(as_series=False)
+        {'recall@10': [1.0, 0.0], 'recall@20': [1.0, 1.0]}
+    """
+    columns = {}
+    for name in [f"{metric}@{k}" for metric in metrics for k in ks]:
+        function, k = parse_metric(name)
+        columns[name] = function(ranks, k)
+    return pl.DataFrame(columns)
+
+
+def _hits(ranks: Ranks, k: int) -> np.ndarray:
+    """Return how many relevant items of each case are among the first k, (C,) int64."""
+    return np.bincount(ranks.case[ranks.rank <= k], minlength=len(ranks))

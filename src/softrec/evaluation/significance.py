@@ -1,0 +1,169 @@
+"""Is the difference real? Paired comparisons over users, and the spread over seeds.
+
+The two kinds of chance are kept apart: `paired` speaks of the users (would other users like
+those of the test show the difference too?), `seed_spread` of the training (would another run?).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from softrec.errors import DataError, shown
+
+TIE = 1e-12
+"""Differences this small are rounding (of a mean over seeds, say), not wins."""
+
+
+class Difference(NamedTuple):
+    """How a variant b differs from a variant a in one metric, user by user."""
+
+    mean: float  # mean of b - a
+    low: float  # ends of the interval of the mean; NaN with fewer than two users
+    high: float
+    relative: float  # mean / mean(a); NaN where mean(a) is 0
+    p: float  # paired t-test, two-sided; not adjusted for other comparisons, see `holm`
+    wins: int  # users for whom b is better
+    ties: int
+    losses: int
+    n: int  # users
+    p_wilcoxon: float  # signed-rank test, two-sided: a second opinion without means
+
+
+def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Difference:
+    """Compare two variants on the same users: the mean of b - a, its t interval and p-values.
+
+    mean +- t_{n-1} sd / sqrt(n)
+
+    The t interval is chosen over a bootstrap because it is deterministic, agrees with its p-value
+    (p < 1 - level exactly when the interval excludes 0), and because the mean over the many users
+    of a test is near normal even though most single differences are 0.
+
+    Args:
+        a: (n,) one value per user, the variant to compare with. With several seeds, the mean of
+            each user over the seeds: runs of one user are no independent observations.
+        b: (n,) the other variant, the same users in the same order.
+        level: coverage of the interval.
+
+    Returns:
+        The difference. If all differences are equal there is no spread for a t-test: the interval
+        is that point, and the p-value of the signed-rank test stands in (1 if all are 0).
+
+    Raises:
+        DataError: if the two are not finite values of the same, at least one, users.
+
+    Example:
+        >>> d = paired(np.array([0.0, 0.5, 1.0, 0.2]), np.array([0.5, 0.5, 1.0, 0.6]))
+        >>> f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}] p = {d.p:.3f}"
+        '+0.225 [-0.193, +0.643] p = 0.186'
+        >>> d.wins, d.ties, d.losses
+        (2, 2, 0)
+
+    Reference:
+        Smucker, Allan and Carterette, A comparison of statistical significance tests for
+        information retrieval evaluation, CIKM 2007.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    _check(a, b)
+    change = b - a
+    change[np.abs(change) <= TIE] = 0.0
+    p_wilcoxon = _signed_rank(change)
+    low, high, p = _t_interval(change, level, no_spread=p_wilcoxon)
+    mean, base = float(change.mean()), float(a.mean())
+    return Difference(
+        mean=mean,
+        low=low,
+        high=high,
+        relative=mean / base if base else float("nan"),
+        p=p,
+        wins=int(np.sum(change > 0)),
+        ties=int(np.sum(change == 0)),
+        losses=int(np.sum(change < 0)),
+        n=len(change),
+        p_wilcoxon=p_wilcoxon,
+    )
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjust p-values for making several comparisons, (m,) -> (m,) in the order they came.
+
+    adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
+
+    Calling those below 0.05 real keeps the chance of any false call below 0.05, whatever the
+    dependence between the comparisons.
+
+    Raises:
+        DataError: if a value is not in [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).tolist()
+        [0.03, 0.06, 0.06]
+
+    Reference:
+        Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 1979.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    outside = p[~((p >= 0) & (p <= 1))]
+    if len(outside):
+        raise DataError(f"p-values lie in [0, 1], but {shown(outside.tolist())} came")
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(p[order] * np.arange(len(p), 0, -1), 1.0)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted
+
+
+def seed_spread(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Return the mean over seeds and the sample standard deviation (NaN for a single seed).
+
+    Raises:
+        DataError: if there is no value.
+
+    Example:
+        >>> seed_spread([1.0, 2.0, 3.0])
+        (2.0, 1.0)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        raise DataError("expected one value for each seed, but none came")
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _check(a: np.ndarray, b: np.ndarray) -> None:
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise DataError(
+            "a paired comparison needs two arrays of shape (n,) with one value for each of the "
+            f"same users, but {a.shape} and {b.shape} came"
+        )
+    wrong = np.flatnonzero(~np.isfinite(a) | ~np.isfinite(b))
+    if len(wrong):
+        raise DataError(
+            f"a paired comparison needs finite values, but {len(wrong):,} users have none: rows "
+            f"{shown(wrong.tolist())}; leave these users out of both variants"
+        )
+
+
+def _t_interval(
+    change: np.ndarray, level: float, *, no_spread: float
+) -> tuple[float, float, float]:
+    """Return the ends of the t interval and the p-value; `no_spread` is the p where it has none."""
+    if len(change) == 1:
+        return float("nan"), float("nan"), 1.0
+    if np.ptp(change) <= TIE * max(1.0, np.abs(change).max()):
+        mean = float(change.mean())
+        return mean, mean, no_spread
+    test = stats.ttest_rel(change, np.zeros_like(change))
+    interval = test.confidence_interval(level)
+    return float(interval.low), float(interval.high), float(test.pvalue)
+
+
+def _signed_rank(change: np.ndarray) -> float:
+    """Return Wilcoxon's p without the zeros, which say nothing about a direction."""
+    moved = change[change != 0]
+    if len(moved) == 0:
+        return 1.0
+    test: Any = stats.wilcoxon(moved)  # SciPy does not type its result
+    return float(test.pvalue)

@@ -1,0 +1,205 @@
+"""From a recipe to the objects it names. The tables here are the only place where names count."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from softrec.data import simulate, sources, splits
+from softrec.data.batches import TrainingBatches, examples
+from softrec.data.interactions import Interactions
+from softrec.data.reading import read_table
+from softrec.data.splits import Split
+from softrec.errors import DataError, RecipeError
+from softrec.experiments.recipe import (
+    MODELS,
+    DataSpec,
+    LossSpec,
+    MixtureSpec,
+    ModelSpec,
+    PopularitySpec,
+    Recipe,
+    TargetSpec,
+    TrainingSpec,
+    UniformSpec,
+)
+from softrec.losses.softmax import decoupled, mixed
+from softrec.objective import Objective
+from softrec.targets.mixture import MixtureSource
+from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
+from softrec.types import Encoder, TargetSource
+
+SHOP = "shop"
+"""The data source that simulates its log."""
+
+CLEANING: dict[str, Callable[[Interactions, str], Interactions]] = {
+    "drop-duplicates": lambda log, _: log.drop_duplicates(),
+    "min-weight": lambda log, least: log.min_weight(float(least)),
+    "k-core": lambda log, k: log.k_core(int(k)),
+    "min-user": lambda log, least: log.min_counts(user=int(least)),
+    "min-item": lambda log, least: log.min_counts(item=int(least)),
+}
+
+
+def load_split(spec: DataSpec, data_dir: Path | None = None, *, seed: int = 0) -> Split:
+    """Read, clean and split the log that `spec` names.
+
+    Args:
+        spec: the data part of a recipe.
+        data_dir: a folder with public data sets, looked into before the cache and the network.
+        seed: of a random split.
+    """
+    if spec.valid is not None and spec.test is not None:
+        return _given_files(spec)
+    if spec.source == SHOP:
+        return _split(simulated(spec), spec, {"cold": "keep"}, seed)
+    if spec.source in sources.SOURCES and not Path(spec.source).exists():
+        return _public(spec, data_dir, seed)
+    if not Path(spec.source).exists():
+        raise DataError(f"there is no file, folder or data set {spec.source!r}; data sets are "
+                        f"{', '.join([SHOP, *sources.names()])}")
+    return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {}, seed)
+
+
+def shop_of(spec: DataSpec) -> simulate.Shop:
+    """Return the simulated shop behind `spec`, which knows the truth."""
+    dials = {k: v for k, v in spec.shop.items() if k not in _simulation_dials()}
+    _check_dials(dials, simulate.shop)
+    return simulate.shop(**dials)
+
+
+def simulated(spec: DataSpec) -> Interactions:
+    """Return the log of the simulated shop."""
+    dials = {k: v for k, v in spec.shop.items() if k in _simulation_dials()}
+    return shop_of(spec).simulate(seed=spec.shop.get("seed", 0), **dials)
+
+
+def _simulation_dials() -> list[str]:
+    parameters = inspect.signature(simulate.Shop.simulate).parameters
+    return [name for name in parameters if name not in ("self", "seed")]
+
+
+def _check_dials(dials: dict[str, Any], function: Callable[..., Any]) -> None:
+    known = list(inspect.signature(function).parameters)
+    for name in dials:
+        if name not in known:
+            raise RecipeError(f"the shop has no dial {name!r}; it has "
+                              f"{', '.join(known + _simulation_dials())}")
+
+
+def _reading(spec: DataSpec) -> dict[str, Any]:
+    return {
+        "user": spec.user, "item": spec.item, "time": spec.time, "weight": spec.weight,
+        "header": spec.header, "text_ids": spec.text_ids,
+    }  # fmt: skip
+
+
+def _given_files(spec: DataSpec) -> Split:
+    columns = {k: v for k, v in _reading(spec).items() if k not in ("header", "text_ids")}
+    tables = [
+        read_table(path, columns, header=spec.header, text_ids=spec.text_ids)
+        for path in (spec.source, spec.valid, spec.test)
+    ]
+    return splits.given(*Interactions.together(tables), cold=spec.cold_items or "error")
+
+
+def _public(spec: DataSpec, data_dir: Path | None, seed: int) -> Split:
+    source = sources.get(spec.source)
+    parts = sources.load(spec.source, data_dir)
+    habit: dict[str, Any] = dict(source.split)
+    if parts.published is not None and spec.split in (None, "given"):
+        train, test = parts.published
+        return splits.carved(train, test, valid=habit.get("valid", spec.valid_share), seed=seed)
+    return _split(cleaned(parts.whole, spec), spec, habit, seed)
+
+
+def cleaned(log: Interactions, spec: DataSpec) -> Interactions:
+    """Apply the cleaning steps of `spec` in order."""
+    for step in spec.clean:
+        name, _, value = step.partition("=")
+        if name not in CLEANING:
+            raise RecipeError(f"no cleaning step {step!r}; there are drop-duplicates, "
+                              "min-weight=R, k-core=K, min-user=N and min-item=N")
+        try:
+            log = CLEANING[name](log, value)
+        except ValueError as error:
+            raise RecipeError(f"cleaning step {step!r} needs a number after '='") from error
+    return log
+
+
+def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any], seed: int) -> Split:
+    """Split by what the recipe says, else by the habit of the data set, else leave-last-out."""
+    kind = spec.split or habit.get("split") or "leave-last-out"
+    cold = spec.cold_items or habit.get("cold") or "error"
+    if kind == "time":
+        return splits.by_time(log, valid=spec.valid_share, test=spec.test_share, cold=cold)
+    if kind == "user-ratio":
+        return splits.by_user_ratio(
+            log, valid=spec.valid_share, test=spec.test_share, seed=seed, cold=cold
+        )
+    return splits.leave_last_out(log, short=spec.short_users or habit.get("short", "error"),
+                                 cold=cold)
+
+
+def build_model(spec: ModelSpec, n_items: int, length: int, *, seed: int) -> Encoder:
+    """Return a freshly initialised backbone; the same seed gives the same weights."""
+    model = MODELS[spec.name]
+    settings = spec.settings
+    if "length" in inspect.signature(model).parameters:
+        settings = {"length": length, **settings}
+    torch.manual_seed(seed)
+    try:
+        encoder = model(n_items, **settings)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"model {spec.name}: {error}") from error
+    assert isinstance(encoder, nn.Module)
+    return encoder
+
+
+def build_source(spec: TargetSpec, split: Split) -> TargetSource | None:
+    """Return the source of the soft target, fitted on the training part."""
+    if isinstance(spec, UniformSpec):
+        return UniformTarget(split.train.n_items)
+    if isinstance(spec, PopularitySpec):
+        counts = torch.from_numpy(split.train.item_counts)
+        return PopularityTarget(
+            popularity(counts, temperature=spec.temperature, scale=spec.scale)
+        )
+    if isinstance(spec, MixtureSpec):
+        built = [build_source(part.target, split) for part in spec.of]
+        return MixtureSource(
+            tuple(source for source in built if source is not None),
+            tuple(part.share for part in spec.of),
+        )
+    return None
+
+
+def build_objective(target: TargetSpec, loss: LossSpec, split: Split) -> Objective:
+    """Return the objective of a recipe."""
+    source = build_source(target, split)
+    if source is None or target.soft_mass == 0:
+        return Objective()
+    parts = decoupled(loss.balance) if loss.name == "decoupled" else mixed()
+    return Objective(parts, source, target.soft_mass)
+
+
+def build_batches(spec: TrainingSpec, split: Split, *, seed: int) -> TrainingBatches:
+    """Return the shuffled training batches of a recipe."""
+    data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
+    return TrainingBatches(
+        data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding
+    )
+
+
+def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBatches]:
+    """Return encoder, objective and batches of a recipe on its split."""
+    return (
+        build_model(recipe.model, split.train.n_items, recipe.training.length, seed=recipe.seed),
+        build_objective(recipe.target, recipe.loss, split),
+        build_batches(recipe.training, split, seed=recipe.seed),
+    )

@@ -1,0 +1,293 @@
+"""Same data, same model, same budget; only the target differs. Did it help?
+
+The answer is per user: each user's metric under a soft target less the same user's metric under
+the baseline, averaged over seeds first, with an interval and a p-value corrected for how many
+targets were tried.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from softrec.data.simulate import Shop
+from softrec.data.splits import Cases, Split
+from softrec.errors import RunError
+from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
+from softrec.evaluation.protocol import encoded, evaluating, seen_of
+from softrec.evaluation.significance import holm, paired
+from softrec.experiments.build import SHOP, load_split, shop_of
+from softrec.experiments.recipe import Recipe, read_recipe
+from softrec.experiments.report import write_report
+from softrec.experiments.run import Run, describe, fit_recipe, open_run, versions
+from softrec.retrieval import top_k
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison, in its folder."""
+
+    folder: Path
+    results: dict[str, Any]
+
+
+def compare(
+    base: Recipe,
+    targets: Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    data_dir: Path | None = None,
+    command: str = "",
+    overwrite: bool = False,
+    progress: bool | None = None,
+    say: Any = None,
+) -> Comparison:
+    """Train `base` once for each target and seed, and write report.html, results.json, per_user.parquet.
+
+    Finished runs are kept in `out`.part and taken again if the comparison is interrupted.
+
+    Args:
+        base: data, model, budget; its own target is not used.
+        targets: target sections of recipes; the first is the baseline.
+        out: the folder of the comparison.
+        seeds: each target is trained once per seed.
+        data_dir: a folder with public data sets.
+        command: what was typed, for the report.
+        overwrite: replace a finished comparison.
+        progress: show bars; if None, when the error stream is a terminal.
+        say: called with a line of text before each run.
+
+    Raises:
+        RecipeError: if a target does not fit, before anything is trained.
+    """  # noqa: E501
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise RunError(f"{out} exists already; choose another --out, or replace it with "
+                       "--overwrite")
+    fields = base.model_dump(mode="json")
+    recipes = [
+        [_with_target(fields, target, seed) for seed in seeds] for target in targets
+    ]
+    names = _names(targets, [row[0] for row in recipes])
+    split = load_split(base.data, data_dir, seed=base.seed)
+    folder = out.with_name(out.name + ".part")
+    _check_same(folder, recipes, overwrite=overwrite)
+    runs = []
+    for name, row in zip(names, recipes, strict=True):
+        runs.append([])
+        for recipe in row:
+            where = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
+            if say is not None:
+                say(f"{name}, seed {recipe.seed}")
+            done = (where / "run.json").exists()
+            run = open_run(where) if done else fit_recipe(
+                recipe, where, split=split, progress=progress
+            )
+            runs[-1].append(run)
+    shop = shop_of(base.data) if base.data.source == SHOP else None
+    results = _results(base, split, names, runs, command, shop)
+    _per_user(names, runs).write_parquet(folder / "per_user.parquet")
+    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_report(results, folder / "report.html")
+    if out.exists():
+        shutil.rmtree(out)
+    folder.rename(out)
+    return Comparison(out, results)
+
+
+def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:
+    loss = fields["loss"]
+    if target.get("name") == "one-hot":  # nothing to decouple where there is only the label
+        loss = {"name": "mixed"}
+    return read_recipe({**fields, "target": dict(target), "loss": loss, "seed": seed})
+
+
+def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> list[str]:
+    """Return a name for each target, with the settings that tell it from others."""
+    names = []
+    for recipe in recipes:
+        settings = {
+            key: value
+            for key, value in recipe.target.model_dump(mode="json").items()
+            if key not in ("name", "of")
+            and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
+        }
+        inside = ", ".join(f"{key} {value}" for key, value in settings.items())
+        names.append(f"{recipe.target.name} ({inside})" if inside else recipe.target.name)
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise RunError(f"the target {twice.pop()} is given twice; compare different ones")
+    return names
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in ".+" else "-" for c in name).strip("-")
+
+
+def _check_same(folder: Path, recipes: Sequence[Sequence[Recipe]], *, overwrite: bool) -> None:
+    """Refuse to mix the runs of two comparisons; what was begun is what goes on."""
+    written = folder / "comparison.json"
+    asked = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
+    if written.exists() and written.read_text(encoding="utf-8") != asked:
+        if not overwrite:
+            raise RunError(f"{folder} holds an unfinished comparison of other recipes; delete it, "
+                           "choose another --out, or drop it with --overwrite")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written.write_text(asked, encoding="utf-8")
+
+
+def _results(
+    base: Recipe,
+    split: Split,
+    names: Sequence[str],
+    runs: Sequence[Sequence[Run]],
+    command: str,
+    shop: Shop | None,
+) -> dict[str, Any]:
+    """Return the content of results.json."""
+    metrics = list(base.evaluation.metrics)
+    truth = None if shop is None else _Truth(shop, split.cases("test"), metrics)
+    variants = [
+        _variant(name, row, metrics, split, truth) for name, row in zip(names, runs, strict=True)
+    ]
+    _add_differences(variants, runs, metrics)
+    training = base.training.model_dump(mode="json")
+    return {
+        "title": f"{base.model.name} on {base.data.source}: only the target differs",
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "seed_note": f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
+        "data": {"name": base.data.source, **describe(split),
+                 "events": len(split.train) + len(split.valid) + len(split.test)},
+        "model": {"name": base.model.name, "preset": base.model.preset, **base.model.settings},
+        "budget": training,
+        "selection": {"metric": base.training.monitor, "on": "validation"},
+        "baseline": names[0],
+        "metrics": metrics,
+        "variants": variants,
+        "ceiling": None if truth is None else {
+            "name": "best possible ranking (the simulator knows the truth)",
+            "test": truth.best_metrics(),
+        },
+        "notes": [],
+    }  # fmt: skip
+
+
+def _variant(
+    name: str, runs: Sequence[Run], metrics: Sequence[str], split: Split, truth: _Truth | None
+) -> dict[str, Any]:
+    def over_seeds(part: str) -> dict[str, Any]:
+        values = {m: [run.facts[part][m] for run in runs] for m in metrics}
+        return {m: {"mean": float(np.mean(v)), "per_seed": v} for m, v in values.items()}
+
+    return {
+        "name": name,
+        "target": runs[0].recipe.target.model_dump(mode="json"),
+        "soft_mass": runs[0].recipe.target.soft_mass,
+        "test": over_seeds("test"),
+        "valid": over_seeds("valid"),
+        "difference": None,
+        "runs": [_cost(run) for run in runs],
+        "regret": None if truth is None else truth.regret(runs, split),
+    }
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    facts = run.facts
+    keys = ("best_epoch", "epochs", "seconds", "seconds_per_epoch", "peak_memory_mib")
+    curve = [
+        {
+            "epoch": int(row["epoch"]),
+            "train_loss": row["train/loss"],
+            "valid": {k.removeprefix("valid/"): v for k, v in row.items() if k[:6] == "valid/"},
+        }
+        for row in facts["curve"]
+    ]
+    return {"seed": run.recipe.seed, **{key: facts[key] for key in keys}, "curve": curve}
+
+
+def _user_means(runs: Sequence[Run], metric: str) -> np.ndarray:
+    """Return each user's metric, averaged over the seeds, (C,)."""
+    return np.mean([run.per_user[metric].to_numpy() for run in runs], axis=0)
+
+
+def _add_differences(
+    variants: list[dict[str, Any]], runs: Sequence[Sequence[Run]], metrics: Sequence[str]
+) -> None:
+    """Add the paired differences to the baseline; p-values are corrected over the targets."""
+    for metric in metrics:
+        baseline = _user_means(runs[0], metric)
+        differences = [paired(baseline, _user_means(row, metric)) for row in runs[1:]]
+        adjusted = holm([difference.p for difference in differences]) if differences else []
+        for variant, difference, p_holm in zip(variants[1:], differences, adjusted, strict=True):
+            kept = variant["difference"] or {}
+            kept[metric] = {**difference._asdict(), "p_holm": float(p_holm)}
+            variant["difference"] = kept
+
+
+def _per_user(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> pl.DataFrame:
+    """Return the metrics of all runs, a row per target, seed and user."""
+    return pl.concat(
+        run.per_user.select(
+            pl.lit(name).alias("target"), pl.lit(run.recipe.seed).alias("seed"), pl.all()
+        )
+        for name, row in zip(names, runs, strict=True)
+        for run in row
+    )
+
+
+class _Truth:
+    """What the simulator knows: the best ranking, and how far a model's lists are from it.
+
+    Both are expectations over the true distribution of the next item, so they carry no noise of
+    which item happened to come.
+    """
+
+    def __init__(self, shop: Shop, cases: Cases, metrics: Sequence[str]) -> None:
+        self.shop = shop
+        self.cases = cases
+        self.metrics = metrics
+        self.k = max(parse_metric(metric)[1] for metric in metrics)
+
+    def best_metrics(self) -> dict[str, float]:
+        """Return the test metrics of the best ranking, on the items that did come."""
+        ranks = self.shop.best_ranks(self.cases)
+        rank = np.where(ranks <= self.k, ranks, NOT_RANKED)
+        one = np.arange(len(self.cases))
+        table = evaluate(Ranks(one, rank, self.cases.relevant.lengths), self.metrics)
+        return {name: float(np.mean(table[name].to_numpy())) for name in table.columns}
+
+    def regret(self, runs: Sequence[Run], split: Split) -> dict[str, float]:
+        """Return how much expected hit rate and NDCG the lists of a model lack, over the seeds."""
+        k = min(self.k, 10)
+        best = self.shop.expected_metrics(self.cases, self.shop.best_items(self.cases, k))
+        lacking = []
+        for run in runs:
+            own = self.shop.expected_metrics(self.cases, _lists(run, self.cases, k))
+            lacking.append((np.mean(best.hit - own.hit), np.mean(best.ndcg - own.ndcg)))
+        hit, ndcg = np.mean(lacking, axis=0)
+        return {f"recall@{k}": float(hit), f"ndcg@{k}": float(ndcg)}
+
+
+def _lists(run: Run, cases: Cases, k: int) -> np.ndarray:
+    """Return the top k of a run for each case, (C, k)."""
+    encoder = run.encoder()
+    found = []
+    with evaluating(encoder):
+        items = encoder.items()
+        for rows, batch in encoded(encoder, cases, run.recipe.training.length):
+            users = encoder.users(batch)
+            seen = seen_of(cases, rows, encoder.n_items, users.device)
+            found.append(top_k(users.detach(), items, k, seen).items.cpu().numpy())
+    return np.concatenate(found)

@@ -1,0 +1,753 @@
+"""The report of an experiment: one HTML file that needs nothing else, and a table for the terminal.
+
+Both read `results`, the content of results.json, and compute nothing but what a reader would:
+ratios, shares and a verdict in words. Its parts, where a number may be None or NaN (not known):
+
+    title, command, created, seed_note    text
+    versions                              {package: version}
+    data, model, budget                   plain settings, shown as they are
+    selection                             {"metric": "ndcg@10", "on": "validation"}
+    baseline                              the name of the variant that the others are compared with
+    metrics                               ["recall@10", ...]
+    variants                              [{name, target, soft_mass, test, valid, difference,
+                                            runs, regret}]
+      test, valid                         {metric: {"mean": float, "per_seed": [float]}}
+      difference                          {metric: {mean, low, high, relative, p, p_holm, wins,
+                                            ties, losses, n}}; None for the baseline
+      runs                                [{seed, best_epoch, epochs, seconds, seconds_per_epoch,
+                                            peak_memory_mib, curve}]
+      curve                               [{epoch, train_loss, valid: {metric: float}}]
+      regret                              {metric: float} or None
+    ceiling                               {"name": text, "test": {metric: float}} or None
+    notes                                 [text]
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from softrec.errors import RunError, shown
+from softrec.evaluation.significance import seed_spread
+
+Results = dict[str, Any]
+Call = Literal["helped", "no evidence", "hurt", "not compared"]
+
+LEVEL = 0.05
+"""Holm-adjusted p-values below this count as evidence."""
+
+UNKNOWN = "n/a"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the experiment says about one soft variant, on the selection metric at test."""
+
+    name: str
+    call: Call
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells; the first of each row names the row."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing with its words: a title, a note on reading it, and a text that replaces it."""
+
+    title: str
+    svg: Markup
+    text: str
+    note: str
+    has_legend: bool = False
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Write the report as one HTML file; equal results give an equal file.
+
+    Args:
+        results: the content of results.json, see the top of this file.
+        path: the file to write; its folder is made if need be.
+
+    Raises:
+        RunError: if no variant has the name of the baseline.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_report(results), encoding="utf-8")
+
+
+def render_report(results: Results) -> str:
+    """Return the text of the HTML file that `write_report` writes."""
+    environment = Environment(
+        loader=PackageLoader("softrec.experiments", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found = verdicts(results)
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        headline=headline(found),
+        verdicts=found,
+        certainty=certainty(results),
+        overview=_overview_table(results),
+        details=[_metric_table(results, metric) for metric in _metrics(results)],
+        plots=_plots(results),
+        legend=_legend(results),
+        regret=_regret_table(results),
+        cost=_cost_table(results),
+        targets=_target_table(results),
+        facts=[
+            (title, _facts(results[key]))
+            for title, key in (
+                ("Data", "data"),
+                ("Model", "model"),
+                ("Budget", "budget"),
+                ("Choice of the best epoch", "selection"),
+            )
+        ],
+        seeds=_shown_setting(_seeds(results)),
+        versions=Table(
+            "Versions", ["package", "version"], [[*each] for each in results["versions"].items()]
+        ),
+    )
+
+
+def console_table(results: Results) -> RichTable:
+    """Return the main facts for the terminal: means, the difference, its certainty, the cost.
+
+    Raises:
+        RunError: if no variant has the name of the baseline.
+    """
+    chosen, baseline = results["selection"]["metric"], _baseline(results)
+    found = verdicts(results)
+    calls = {verdict.name: verdict.call for verdict in found}
+    table = RichTable(
+        title=Text(f"{results['title']}: {headline(found)}"),
+        caption=Text(
+            f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)}"
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("variant")
+    for title in (*results["metrics"], "difference\n95 % interval", "s/epoch"):
+        table.add_column(title, justify="right", no_wrap=True)  # names wrap before numbers do
+    table.add_column("verdict\np (Holm)", no_wrap=True)
+    for variant in results["variants"]:
+        difference = _difference(variant, chosen)
+        means = (_shown_mean(variant["test"].get(metric)) for metric in results["metrics"])
+        cells = [
+            variant["name"],
+            *(mean.replace(" ± ", "\n± ") for mean in means),
+            _shown_difference(difference) if difference else "",
+            _decimals(_seconds_per_epoch(variant), 1),
+            f"{calls[variant['name']]}\n{_probability(difference.get('p_holm'))}"
+            if variant is not baseline
+            else "baseline",
+        ]
+        table.add_row(*(Text(cell) for cell in cells))
+    if results["ceiling"]:
+        ceiling = results["ceiling"]
+        means = [_decimals(ceiling["test"].get(metric)) for metric in results["metrics"]]
+        table.add_row(*(Text(cell) for cell in (ceiling["name"], *means)))
+    return table
+
+
+# --- the verdict ---
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Return for each variant but the baseline whether it helped, hurt, or neither can be said.
+
+    Evidence is a Holm-adjusted p below 0.05 for the selection metric at test; the sign of the
+    difference says which way it goes.
+    """
+    baseline = _baseline(results)
+    return [
+        _verdict(results, variant, baseline)
+        for variant in results["variants"]
+        if variant is not baseline
+    ]
+
+
+def headline(found: list[Verdict]) -> str:
+    """Return the verdicts counted in one sentence, those without evidence included."""
+    if not found:
+        return "There is no soft variant to compare with the baseline."
+    counts = [
+        f"{sum(verdict.call == call for verdict in found)} {words}"
+        for call, words in (
+            ("helped", "helped"),
+            ("no evidence", "without evidence either way"),
+            ("hurt", "hurt"),
+            ("not compared", "not compared"),
+        )
+        if any(verdict.call == call for verdict in found)
+    ]
+    return f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {', '.join(counts)}."
+
+
+def certainty(results: Results) -> str:
+    """Return what the intervals cover and what they do not."""
+    seeds = [len(variant["runs"]) for variant in results["variants"]]
+    if min(seeds) > 1:
+        return (
+            "The intervals cover the choice of users, with the values of a user averaged over the "
+            "seeds. They do not cover the randomness of training: for that, see the standard "
+            "deviation over seeds."
+        )
+    who = "Each variant was" if max(seeds) == 1 else "Some variants were"
+    return (
+        f"{who} trained with one seed only, so the intervals cover the choice of users, not the "
+        "randomness of training: another seed may move a result by more than its interval."
+    )
+
+
+def _verdict(results: Results, variant: dict[str, Any], baseline: dict[str, Any]) -> Verdict:
+    metric = results["selection"]["metric"]
+    difference = _difference(variant, metric)
+    mean, p = _number(difference.get("mean")), _number(difference.get("p_holm"))
+    if math.isnan(mean) or math.isnan(p):
+        text = f"{metric} at test has no usable comparison with the baseline."
+        return Verdict(variant["name"], "not compared", text)
+    call: Call = "no evidence" if p >= LEVEL or mean == 0 else "helped" if mean > 0 else "hurt"
+    text = (
+        f"{metric} {_shown_mean(variant['test'].get(metric))} against "
+        f"{_shown_mean(baseline['test'].get(metric))} of the baseline: a difference of "
+        f"{_signed(mean)} ({_percent(difference['relative'], sign=True)} of the baseline), 95 % "
+        f"interval {_interval(difference)}, Holm-adjusted p {_equals(p)}."
+    )
+    return Verdict(variant["name"], call, " ".join([text, *_cautions(variant, baseline, metric)]))
+
+
+def _cautions(variant: dict[str, Any], baseline: dict[str, Any], metric: str) -> Iterator[str]:
+    """Yield the remarks without which the numbers would say too much."""
+    difference = _difference(variant, metric)
+    excludes_zero = _number(difference["low"]) > 0 or _number(difference["high"]) < 0
+    if excludes_zero and _number(difference["p_holm"]) >= LEVEL:
+        yield "Taken alone it would look real, but not among as many comparisons as were made."
+    spreads = [_mean_and_sd(each["test"].get(metric))[1] for each in (variant, baseline)]
+    # Comparisons with NaN, which is the spread of one seed, are false: then nothing is said here.
+    if any(spread > abs(difference["mean"]) for spread in spreads):
+        yield "The difference is smaller than the spread between seeds."
+
+
+# --- tables ---
+
+
+def _overview_table(results: Results) -> Table:
+    metrics = results["metrics"]
+    rows = [
+        [variant["name"], *(_shown_mean(variant["test"].get(metric)) for metric in metrics)]
+        for variant in results["variants"]
+    ]
+    if results["ceiling"]:
+        ceiling = results["ceiling"]["test"]
+        rows.append([results["ceiling"]["name"], *(_decimals(ceiling.get(m)) for m in metrics)])
+    return Table(
+        "Means over the test users (± standard deviation over seeds)", ["", *metrics], rows
+    )
+
+
+def _metric_table(results: Results, metric: str) -> Table:
+    """Return everything that is known of one metric, a row per variant."""
+    ceiling = _ceiling(results, metric)
+    head = ["", "test", "each seed", "validation", "difference", "95 % interval", "relative", "p"]
+    head += ["p (Holm)", "wins / ties / losses", "users"]
+    head += ["below the best", "share of gap closed"] if ceiling is not None else []
+    rows = [_metric_row(results, variant, metric, ceiling) for variant in results["variants"]]
+    return Table(metric, head, rows)
+
+
+def _metric_row(
+    results: Results, variant: dict[str, Any], metric: str, ceiling: float | None
+) -> list[str]:
+    test = variant["test"].get(metric)
+    row = [
+        variant["name"],
+        _shown_mean(test),
+        ", ".join(_decimals(value) for value in test["per_seed"]) if test else UNKNOWN,
+        _shown_mean(variant["valid"].get(metric)),
+        *_difference_cells(_difference(variant, metric)),
+    ]
+    if ceiling is not None:
+        mean = _mean_and_sd(test)[0]
+        base = _mean_and_sd(_baseline(results)["test"].get(metric))[0]
+        row += [_decimals(ceiling - mean), _percent(_ratio(mean - base, ceiling - base), sign=True)]
+    return row
+
+
+def _difference_cells(difference: dict[str, Any]) -> list[str]:
+    if not difference:
+        return [""] * 7
+    counts = [_count(difference[key]) for key in ("wins", "ties", "losses")]
+    return [
+        _signed(difference["mean"]),
+        _interval(difference),
+        _percent(difference["relative"], sign=True),
+        _probability(difference["p"]),
+        _probability(difference["p_holm"]),
+        " / ".join(counts),
+        _count(difference["n"]),
+    ]
+
+
+def _regret_table(results: Results) -> Table | None:
+    """Return how much each variant loses to the truth, where a simulator knows it."""
+    regrets = {v["name"]: v["regret"] for v in results["variants"] if v["regret"]}
+    if not regrets:
+        return None
+    metrics = list(dict.fromkeys(metric for regret in regrets.values() for metric in regret))
+    rows = [
+        [name, *(_decimals(r.get(metric)) for metric in metrics)] for name, r in regrets.items()
+    ]
+    return Table(
+        "Regret against the truth of the simulator (lower is better)", ["", *metrics], rows
+    )
+
+
+def _cost_table(results: Results) -> Table:
+    base = _seconds_per_epoch(_baseline(results))
+    head = ["", "runs", "seconds per epoch", "of the baseline's", "best epoch", "epochs run"]
+    head += ["seconds in all", "peak memory (MiB)"]
+    return Table(
+        "Cost of training (times and memory are means over the runs)",
+        head,
+        [
+            [
+                variant["name"],
+                str(len(variant["runs"])),
+                _decimals(_seconds_per_epoch(variant), 2),
+                f"{_decimals(_ratio(_seconds_per_epoch(variant), base), 2)} ×",
+                ", ".join(_count(run["best_epoch"]) for run in variant["runs"]),
+                ", ".join(_count(run["epochs"]) for run in variant["runs"]),
+                _decimals(sum(_number(run["seconds"]) for run in variant["runs"]), 1),
+                _decimals(_mean_of_runs(variant, "peak_memory_mib"), 0),
+            ]
+            for variant in results["variants"]
+        ],
+    )
+
+
+def _target_table(results: Results) -> Table:
+    return Table(
+        "What each variant is trained towards",
+        ["", "target", "soft mass"],
+        [
+            [v["name"], _shown_setting(v["target"]), _percent(v["soft_mass"])]
+            for v in results["variants"]
+        ],
+    )
+
+
+# --- numbers and settings in words ---
+
+
+def _number(value: float | None) -> float:
+    """Return NaN for None: JSON has no NaN, so both mean that a value is not known."""
+    return float("nan") if value is None else float(value)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else float("nan")
+
+
+def _decimals(value: float | None, digits: int = 4) -> str:
+    return f"{_number(value):,.{digits}f}" if math.isfinite(_number(value)) else UNKNOWN
+
+
+def _signed(value: float | None) -> str:
+    return f"{_number(value):+.4f}" if math.isfinite(_number(value)) else UNKNOWN
+
+
+def _percent(value: float | None, *, sign: bool = False) -> str:
+    if not math.isfinite(_number(value)):
+        return UNKNOWN
+    return f"{100 * _number(value):{'+' if sign else ''}.1f} %"
+
+
+def _probability(value: float | None) -> str:
+    return "< 0.0001" if _number(value) < 0.0001 else _decimals(value)
+
+
+def _equals(p: float) -> str:
+    return _probability(p) if p < 0.0001 else f"= {_probability(p)}"
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _interval(difference: dict[str, Any]) -> str:
+    return f"{_signed(difference.get('low'))} to {_signed(difference.get('high'))}"
+
+
+def _shown_difference(difference: dict[str, Any]) -> str:
+    relative = _percent(difference["relative"], sign=True)
+    return f"{_signed(difference['mean'])} ({relative})\n{_interval(difference)}"
+
+
+def _mean_and_sd(value: dict[str, Any] | None) -> tuple[float, float]:
+    """Return the mean and the standard deviation over seeds, NaN where there is none."""
+    if value is None:
+        return float("nan"), float("nan")
+    per_seed = [_number(each) for each in value["per_seed"]]
+    return _number(value["mean"]), seed_spread(per_seed)[1] if per_seed else float("nan")
+
+
+def _shown_mean(value: dict[str, Any] | None) -> str:
+    mean, sd = _mean_and_sd(value)
+    return _decimals(mean) if math.isnan(sd) else f"{_decimals(mean)} ± {_decimals(sd)}"
+
+
+def _shown_setting(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_shown_setting(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown_setting(each) for each in value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(key.replace("_", " "), _shown_setting(value)) for key, value in settings.items()]
+
+
+# --- where things are in the results ---
+
+
+def _baseline(results: Results) -> dict[str, Any]:
+    for variant in results["variants"]:
+        if variant["name"] == results["baseline"]:
+            return variant
+    raise RunError(
+        f"expected a variant with the name of the baseline, {results['baseline']!r}, but the "
+        f"variants are {shown(variant['name'] for variant in results['variants'])}; name one of "
+        "them as the baseline"
+    )
+
+
+def _metrics(results: Results) -> list[str]:
+    """Return the names of the metrics, the one that the verdict rests on first."""
+    return list(dict.fromkeys([results["selection"]["metric"], *results["metrics"]]))
+
+
+def _difference(variant: dict[str, Any], metric: str) -> dict[str, Any]:
+    return (variant["difference"] or {}).get(metric) or {}
+
+
+def _ceiling(results: Results, metric: str) -> float | None:
+    return results["ceiling"]["test"].get(metric) if results["ceiling"] else None
+
+
+def _mean_of_runs(variant: dict[str, Any], key: str) -> float:
+    known = [run[key] for run in variant["runs"] if math.isfinite(_number(run[key]))]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _seconds_per_epoch(variant: dict[str, Any]) -> float:
+    return _mean_of_runs(variant, "seconds_per_epoch")
+
+
+def _seeds(results: Results) -> list[int]:
+    seeds = [run["seed"] for variant in results["variants"] for run in variant["runs"]]
+    return list(dict.fromkeys(seeds))
+
+
+# --- plots: drawn in stand-in colours, which become CSS so that light and dark follow the page ---
+
+INK, RULE, PAGE = "#010101", "#020202", "#020203"
+CALLS: dict[Call, str] = {
+    "helped": "#040401",
+    "hurt": "#040402",
+    "no evidence": "#040403",
+    "not compared": "#040403",
+}
+SERIES = [f"#0303{number:02x}" for number in range(8)]
+DASHES = [(), (4.0, 2.0), (1.0, 1.5), (6.0, 2.0, 1.0, 2.0)]
+CSS = {
+    INK: "currentColor",
+    RULE: "var(--rule)",
+    PAGE: "var(--page)",
+    CALLS["helped"]: "var(--helped)",
+    CALLS["hurt"]: "var(--hurt)",
+    CALLS["no evidence"]: "var(--muted)",
+    **{color: f"var(--s{number})" for number, color in enumerate(SERIES)},
+}
+WIDTH = 4.8  # inches: about as wide as a phone, so that 9 point text stays 9 point there
+
+
+def _plots(results: Results) -> list[Plot]:
+    """Return the plots that the results have something for."""
+    chosen = results["selection"]["metric"]
+    plots = []
+    if any(math.isfinite(_number(_difference(v, chosen).get("mean"))) for v in results["variants"]):
+        plots.append(_forest_plot(results))
+    runs = [run for variant in results["variants"] for run in variant["runs"]]
+    if any(math.isfinite(_valid_value(chosen)(point)) for run in runs for point in run["curve"]):
+        plots.append(_validation_plot(results))
+    if any(math.isfinite(_number(point["train_loss"])) for run in runs for point in run["curve"]):
+        plots.append(_loss_plot(results))
+    return [*plots, _bar_plot(results)]
+
+
+def _forest_plot(results: Results) -> Plot:
+    metric = results["selection"]["metric"]
+    found = [v for v in verdicts(results) if v.call != "not compared"]
+    with _drawing("forest"):
+        svg = _svg("forest", forest_figure(results))
+    return Plot(
+        f"Difference in {metric} to the baseline",
+        svg,
+        " ".join(f"{verdict.name}: {verdict.call}. {verdict.text}" for verdict in found),
+        "Dot: mean difference over the test users, to the right of 0 is better. Line: 95 % "
+        "interval. A filled dot stands for evidence (Holm-adjusted p < 0.05), a hollow one for "
+        "none.",
+    )
+
+
+def _validation_plot(results: Results) -> Plot:
+    metric = results["selection"]["metric"]
+    with _drawing("validation"):
+        svg = _svg("validation", curve_figure(results, _valid_value(metric), metric, best=True))
+    return Plot(
+        f"{metric} on validation, by epoch",
+        svg,
+        _curve_text(results, _valid_value(metric)),
+        "One line for each run. The dot marks the epoch that was kept.",
+        has_legend=True,
+    )
+
+
+def _loss_plot(results: Results) -> Plot:
+    with _drawing("loss"):
+        svg = _svg("loss", curve_figure(results, _train_loss, "training loss", best=False))
+    return Plot(
+        "Training loss, by epoch",
+        svg,
+        _curve_text(results, _train_loss),
+        "Compare the shapes, not the heights: every target has another lowest possible loss.",
+        has_legend=True,
+    )
+
+
+def _bar_plot(results: Results) -> Plot:
+    with _drawing("bars"):
+        svg = _svg("bars", bar_figure(results))
+    overview = _overview_table(results)
+    text = "; ".join(
+        f"{row[0]}: "
+        + ", ".join(f"{m} {cell}" for m, cell in zip(overview.head[1:], row[1:], strict=True))
+        for row in overview.rows
+    )
+    line = f" Dashed line: {results['ceiling']['name']}." if results["ceiling"] else ""
+    note = f"Means over the test users, from 0. Small dots: the single seeds.{line}"
+    return Plot("Metrics on test", svg, text, note)
+
+
+def forest_figure(results: Results) -> Figure:
+    """Draw the difference of each variant to the baseline with its interval, one below another."""
+    metric = results["selection"]["metric"]
+    rows = [(v, _difference(v, metric)) for v in results["variants"]]
+    rows = [(v, d) for v, d in rows if math.isfinite(_number(d.get("mean")))]
+    calls: dict[str, Call] = {verdict.name: verdict.call for verdict in verdicts(results)}
+    figure = Figure(figsize=(WIDTH, 0.8 + 0.55 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for y, (variant, difference) in enumerate(reversed(rows)):
+        call = calls[variant["name"]]
+        color = CALLS[call]
+        ends = [_number(difference["low"]), _number(difference["high"])]
+        axes.plot(ends, [y, y], color=color, linewidth=2)
+        axes.plot(
+            [difference["mean"]],
+            [y],
+            marker="o",
+            color=color,
+            markerfacecolor=PAGE if call == "no evidence" else color,
+        )
+        axes.annotate(
+            textwrap.shorten(variant["name"], 56, placeholder="…"),
+            (0, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 7),
+            textcoords="offset points",
+            parse_math=False,
+            bbox={"facecolor": PAGE, "edgecolor": "none", "pad": 0.5},  # no line through a name
+        )
+    axes.set_ylim(-0.5, len(rows) - 0.2)
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(f"difference in {metric}", parse_math=False)
+    axes.grid(axis="x")
+    return figure
+
+
+def curve_figure(
+    results: Results, value: Callable[[dict[str, Any]], float], label: str, *, best: bool
+) -> Figure:
+    """Draw `value` of every epoch of every run, a colour and a dash for each variant."""
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for number, variant in enumerate(results["variants"]):
+        color, dashes = _look(number)
+        for run in variant["runs"]:
+            heights = {point["epoch"]: value(point) for point in run["curve"]}
+            # A marker, because a line of one epoch would be invisible.
+            marker = "." if len(heights) == 1 else None
+            axes.plot(
+                list(heights),
+                list(heights.values()),
+                color=color,
+                linestyle=(0, dashes) if dashes else "-",
+                linewidth=1.4,
+                marker=marker,
+            )
+            if best and run["best_epoch"] in heights:
+                axes.plot([run["best_epoch"]], [heights[run["best_epoch"]]], "o", color=color)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label, parse_math=False)
+    axes.grid()
+    return figure
+
+
+def bar_figure(results: Results) -> Figure:
+    """Draw the means of every metric, one panel each because their scales differ."""
+    variants, metrics = results["variants"], results["metrics"]
+    figure = Figure(
+        figsize=(WIDTH, len(metrics) * (0.55 + 0.22 * len(variants))), layout="constrained"
+    )
+    panels = figure.subplots(len(metrics), 1, squeeze=False)[:, 0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        _draw_bars(axes, variants, metric, _number(_ceiling(results, metric)))
+    return figure
+
+
+def _draw_bars(axes: Axes, variants: list[dict[str, Any]], metric: str, ceiling: float) -> None:
+    for number, variant in enumerate(variants):
+        mean = _mean_and_sd(variant["test"].get(metric))[0]
+        axes.barh(number, 0 if math.isnan(mean) else mean, height=0.6, color=_look(number)[0])
+        per_seed = (variant["test"].get(metric) or {"per_seed": []})["per_seed"]
+        if len(per_seed) > 1:
+            seeds = [_number(value) for value in per_seed]
+            axes.plot(seeds, [number] * len(seeds), ".", color=INK, markersize=3)
+        axes.annotate(
+            _decimals(mean),
+            (1, number),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+        )
+    if math.isfinite(ceiling):
+        axes.axvline(ceiling, color=INK, linestyle="--", linewidth=1)
+    names = [textwrap.shorten(variant["name"], 24, placeholder="…") for variant in variants]
+    axes.set_yticks(range(len(variants)), names, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(left=False)
+    axes.set_title(metric, loc="left", parse_math=False)
+
+
+def _valid_value(metric: str) -> Callable[[dict[str, Any]], float]:
+    return lambda point: _number((point["valid"] or {}).get(metric))
+
+
+def _train_loss(point: dict[str, Any]) -> float:
+    return _number(point["train_loss"])
+
+
+def _curve_text(results: Results, value: Callable[[dict[str, Any]], float]) -> str:
+    """Return the first and the last value of every run in words."""
+    return "; ".join(
+        f"{variant['name']}, seed {run['seed']}: from {_decimals(value(run['curve'][0]))} to "
+        f"{_decimals(value(run['curve'][-1]))} in {len(run['curve'])} epochs"
+        for variant in results["variants"]
+        for run in variant["runs"]
+        if run["curve"]
+    )
+
+
+def _look(number: int) -> tuple[str, tuple[float, ...]]:
+    """Return the colour and the dashes of the variant at `number`; both, for the colour-blind."""
+    return SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
+
+
+def _legend(results: Results) -> list[tuple[str, str, str]]:
+    """Return name, CSS colour and SVG dashes of each variant; a legend in HTML can wrap."""
+    looks = [(variant["name"], *_look(n)) for n, variant in enumerate(results["variants"])]
+    return [
+        (name, CSS[color], " ".join(f"{1.4 * dash:g}" for dash in dashes) or "none")
+        for name, color, dashes in looks
+    ]
+
+
+@contextmanager
+def _drawing(name: str) -> Iterator[None]:
+    """Draw with Matplotlib's own defaults and ours, whatever the user's settings file says."""
+    ours = {
+        "svg.fonttype": "none",  # text stays text: it can be selected and follows the page's font
+        "svg.hashsalt": name,  # ids that do not change from run to run
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": RULE,
+        "grid.linewidth": 0.6,
+        **dict.fromkeys(
+            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+        ),
+    }
+    with style.context(["default", ours]):
+        yield
+
+
+def _svg(name: str, figure: Figure) -> Markup:
+    """Return a figure as SVG to stand inside a page.
+
+    Nothing in it points outside, its ids are its own among several figures of the page, its size
+    is left to the page, and the stand-in colours have become CSS.
+    """
+    out = StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(out, format="svg", metadata=nothing)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'^<svg [^>]*(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg)
+    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub("|".join(CSS), lambda match: CSS[match[0]], svg)
+    return Markup(svg)  # Matplotlib has escaped the texts

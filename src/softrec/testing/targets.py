@@ -1,0 +1,104 @@
+"""The contract of a target."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from softrec.testing import oracles
+from softrec.testing.checking import require, require_close
+from softrec.types import Target, add_mean_gradient
+
+DIM = 5
+
+
+def check_target(target: Target, n_items: int, rows: int) -> None:
+    """Check that `target` is a distribution over the items and answers like its own table.
+
+    Args:
+        target: a target for `rows` predictions.
+        n_items: size N of the catalogue; every item is asked for, so keep it small.
+        rows: how many predictions P the target was made for; more than 1, to tell (P, D) from
+            the (1, D) of a target that all rows share.
+
+    Raises:
+        AssertionError: if the target breaks a rule, naming it.
+    """
+    require(rows > 1, f"expected at least 2 rows, got {rows}")
+    generator = torch.Generator().manual_seed(n_items * 1000 + rows)
+    vectors = torch.randn(n_items, DIM, generator=generator, dtype=torch.float64)
+    table = oracles.dense(target, rows, n_items)
+    _check_distribution(table)
+    _check_prob_of(target, table, generator)
+    _check_mean_item(target, table, vectors)
+    _check_gradient(target, table, vectors, generator)
+
+
+def _check_distribution(table: Tensor) -> None:
+    require(bool((table >= 0).all()), "prob_of is below 0 for some item")
+    require_close(table.sum(1), torch.ones(len(table)), "the sum of prob_of over all items")
+
+
+def _check_prob_of(target: Target, table: Tensor, generator: torch.Generator) -> None:
+    """Each row is answered for itself, whatever is asked of the others."""
+    rows, n_items = table.shape
+    for _ in range(3):
+        items = torch.randint(n_items, (rows,), generator=generator)
+        answer = target.prob_of(items)
+        require(answer.is_floating_point(), f"prob_of gives {answer.dtype}, no float")
+        require(not answer.requires_grad, "a target is detached, but prob_of requires grad")
+        expected = table[torch.arange(rows), items]
+        require_close(answer, expected, "prob_of, asked for different items at once", atol=1e-7)
+
+
+def _check_mean_item(target: Target, table: Tensor, vectors: Tensor) -> None:
+    rows = len(table)
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+        given = vectors.to(dtype)
+        mean = target.mean_item(given)
+        name = f"mean_item of {dtype} vectors"
+        require(mean.dtype == dtype, f"{name} is {mean.dtype}")
+        require(not mean.requires_grad, f"a target is detached, but {name} requires grad")
+        shapes = ((rows, DIM), (1, DIM))
+        require(tuple(mean.shape) in shapes, f"{name}: expected {shapes}, got {tuple(mean.shape)}")
+        expected = table @ given.double()
+        whole = mean.expand(rows, -1)
+        require_close(whole, expected, name, rtol=tolerance, atol=tolerance)
+    column = target.mean_item(vectors[:, :1])
+    require(column.shape[1] == 1, "mean_item of one column (a bias) must give one column")
+
+
+def _check_gradient(
+    target: Target, table: Tensor, vectors: Tensor, generator: torch.Generator
+) -> None:
+    """The gradient of mean_item reaches W alone, and `add_mean_gradient` adds just that."""
+    leaf = vectors.clone().requires_grad_()
+    mean = target.mean_item(leaf)
+    rows = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
+    for reached in _leaves(mean):
+        require(reached is leaf, "the gradient of mean_item reaches more than the vectors")
+    (gradient,) = torch.autograd.grad(mean, leaf, rows)
+    gradient = gradient.to_dense() if gradient.is_sparse else gradient
+    expected = table.T @ rows if len(rows) == len(table) else table[:1].T @ rows
+    require_close(gradient, expected, "the gradient of mean_item")
+    before = torch.randn(vectors.shape, generator=generator, dtype=torch.float64)
+    out = before.clone()
+    with torch.no_grad():
+        add_mean_gradient(target, rows, out)
+    require_close(out - before, gradient, "what add_mean_gradient (`spread`) adds to its buffer")
+
+
+def _leaves(tensor: Tensor) -> list[Tensor]:
+    """Return the leaves that the graph of `tensor` accumulates gradients in."""
+    found: list[Tensor] = []
+    stack = [tensor.grad_fn]
+    known = set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        if type(node).__name__ == "AccumulateGrad":
+            found.append(node.variable)  # pyright: ignore[reportAttributeAccessIssue]
+        stack += [after for after, _ in node.next_functions]
+    return found

@@ -1,0 +1,19 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # the tests are tiny: threads cost more than they give
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of public data sets, from $SOFTREC_DATA or beside the checkout; else skip."""
+    checkout = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("SOFTREC_DATA", checkout.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist; set SOFTREC_DATA to a folder of it")
+    return folder

@@ -1,0 +1,271 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softrec.data.batches import (
+    TrainingBatches,
+    case_batches,
+    examples,
+    padded,
+    training_batch,
+)
+from softrec.data.interactions import Sequences
+from softrec.data.splits import Cases
+from softrec.errors import DataError
+
+PADDING = 99
+SIDES = ("left", "right")
+WINDOWS = ("last", "positions", "prefixes", "pieces")
+
+lists_of_items = st.lists(st.lists(st.integers(0, 20), max_size=12), min_size=1, max_size=6)
+some_example = lists_of_items.filter(lambda lists: any(len(items) >= 2 for items in lists))
+
+
+def slow_examples(lists, windows, length, stride):
+    """From the definition: (user, history, [(step, label), ...]) of each example."""
+    for user, items in enumerate(lists):
+        if len(items) < 2:
+            continue
+        if windows == "last":
+            yield user, items[:-1][-length:], [(None, items[-1])]
+        elif windows == "prefixes":
+            for place in range(1, len(items)):
+                yield user, items[:place][-length:], [(None, items[place])]
+        else:
+            if windows == "positions":
+                stretches = [items[-(length + 1) :]]
+            else:
+                starts = range(0, len(items) - 1, stride)
+                stretches = [items[start : start + length + 1] for start in starts]
+            for stretch in stretches:
+                yield user, stretch[:-1], list(enumerate(stretch[1:]))
+
+
+def unpadded(row: torch.Tensor, side: str) -> list[int]:
+    """The items of one history; the padding must stand on `side` alone."""
+    real = (row != PADDING).tolist()
+    count = sum(real)
+    assert real == ([True] * count + [False] * (len(real) - count))[:: 1 if side == "right" else -1]
+    return row[row != PADDING].tolist()
+
+
+def read_back(batch, side: str):
+    """What a batch says, in the form of `slow_examples`, with the number of each example."""
+    histories = [unpadded(row, side) for row in batch.history]
+    if batch.row is None:
+        assert batch.step is None
+        return [
+            (number, (user, history, [(None, label)]))
+            for number, user, history, label in zip(
+                batch.example.tolist(),
+                batch.user.tolist(),
+                histories,
+                batch.label.tolist(),
+                strict=True,
+            )
+        ]
+    asked = [[] for _ in histories]
+    numbers = [set() for _ in histories]
+    for row, step, label, number in zip(
+        batch.row.tolist(),
+        batch.step.tolist(),
+        batch.label.tolist(),
+        batch.example.tolist(),
+        strict=True,
+    ):
+        asked[row].append((step, label))
+        numbers[row].add(number)
+    return [
+        (*number, (user, history, pairs))
+        for number, user, history, pairs in zip(
+            numbers, batch.user.tolist(), histories, asked, strict=True
+        )
+    ]
+
+
+# --- windows ---
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("windows", WINDOWS)
+@given(some_example, st.integers(1, 6), st.integers(1, 8), st.randoms())
+def test_batches_equal_the_definition(windows, side, lists, length, stride, random):
+    expected = list(slow_examples(lists, windows, length, stride))
+    data = examples(Sequences.of(lists), windows, length, stride=stride)
+    assert len(data) == len(expected)
+    chosen = random.sample(range(len(expected)), random.randint(1, len(expected)))
+    batch = training_batch(data, np.array(chosen), PADDING, side)
+    assert read_back(batch, side) == [(number, expected[number]) for number in chosen]
+    longest = max(len(expected[number][1]) for number in chosen)
+    assert batch.history.shape == (len(chosen), longest)
+    assert all(part.dtype == torch.int64 for part in batch if part is not None)
+
+
+@given(some_example, st.integers(1, 6))
+def test_pieces_predict_every_item_but_the_first_once_by_default(lists, length):
+    data = examples(Sequences.of(lists), "pieces", length)
+    labels = training_batch(data, np.arange(len(data)), PADDING).label
+    assert labels.tolist() == [item for items in lists for item in items[1:]]
+    assert int((data.stop - data.start).max()) <= length + 1
+
+
+@given(some_example, st.integers(1, 6))
+def test_prefixes_hold_every_item_but_the_first_as_a_label_once(lists, length):
+    data = examples(Sequences.of(lists), "prefixes", length)
+    places = (data.stop - 1).tolist()  # where in the flat array each label stands
+    assert len(set(places)) == len(places) == sum(max(len(items) - 1, 0) for items in lists)
+    assert (data.stop - data.start >= 2).all()
+
+
+@given(some_example, st.integers(1, 6))
+def test_positions_are_the_last_items_of_each_user(lists, length):
+    data = examples(Sequences.of(lists), "positions", length)
+    stretches = [
+        data.sequences.items[a:b].tolist() for a, b in zip(data.start, data.stop, strict=True)
+    ]
+    assert stretches == [items[-(length + 1) :] for items in lists if len(items) >= 2]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_users_with_one_item_or_none_give_no_example(windows):
+    data = examples(Sequences.of([[1], [], [2, 3], [4]]), windows, 5)
+    assert data.user.tolist() == [2]
+    with pytest.raises(DataError, match="no user has two training events"):
+        examples(Sequences.of([[1], [], [4]]), windows, 5)
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_a_length_must_be_at_least_one(length):
+    with pytest.raises(DataError, match=f"at least 1, got {length}"):
+        examples(Sequences.of([[1, 2]]), "last", length)
+
+
+@pytest.mark.parametrize("stride", [0, -2])
+def test_a_stride_must_be_at_least_one(stride):
+    with pytest.raises(DataError, match=f"at least 1, got {stride}"):
+        examples(Sequences.of([[1, 2]]), "pieces", 3, stride=stride)
+
+
+def test_unknown_windows_are_refused_with_the_known_ones():
+    with pytest.raises(DataError, match="last, positions, prefixes or pieces, got 'all'"):
+        examples(Sequences.of([[1, 2]]), "all", 3)  # pyright: ignore[reportArgumentType]
+
+
+# --- padding ---
+
+
+@given(st.lists(st.lists(st.integers(0, 20), max_size=5), min_size=1), st.sampled_from(SIDES))
+def test_padded_equals_row_by_row(lists, side):
+    sequences = Sequences.of(lists)
+    table = padded(sequences.items, sequences.offsets[:-1], sequences.offsets[1:], PADDING, side)
+    width = max(1, *map(len, lists))
+    expected = []
+    for items in lists:
+        rest = [PADDING] * (width - len(items))
+        expected.append(items + rest if side == "right" else rest + items)
+    assert table.tolist() == expected
+
+
+# --- evaluation cases ---
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 20), min_size=1, max_size=8),
+            st.lists(st.integers(0, 20), min_size=1, max_size=3),
+        ),
+        min_size=1,
+        max_size=9,
+    ),
+    st.integers(1, 5),
+    st.integers(1, 10),
+)
+def test_case_batches_hold_the_last_items_of_each_case_in_order(rows, length, size):
+    histories, relevant = zip(*rows, strict=True)
+    user = np.arange(len(rows)) * 3
+    cases = Cases(user, Sequences.of(histories), Sequences.of(relevant))
+    seen = []
+    for place, batch in case_batches(cases, length, PADDING, size):
+        assert place.stop - place.start <= size
+        assert batch.example.tolist() == list(range(place.start, place.stop))
+        seen += zip(
+            [unpadded(row, "right") for row in batch.history],
+            batch.label.tolist(),
+            batch.user.tolist(),
+            strict=True,
+        )
+    assert seen == [
+        (history[-length:], asked[0], number)
+        for history, asked, number in zip(histories, relevant, user.tolist(), strict=True)
+    ]
+
+
+# --- epochs ---
+
+
+def batches(seed=0, batch_size=4, windows="prefixes", side="right") -> TrainingBatches:
+    lists = [list(range(user, user + 2 + user % 5)) for user in range(9)]
+    data = examples(Sequences.of(lists), windows, 3)
+    return TrainingBatches(data, batch_size, PADDING, seed=seed, side=side)
+
+
+def order(epoch) -> list[list[int]]:
+    return [batch.example.unique_consecutive().tolist() for batch in epoch]
+
+
+def flat(epoch: list[list[int]]) -> list[int]:
+    return [number for batch in epoch for number in batch]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 1000])
+def test_each_example_comes_once_an_epoch(windows, batch_size):
+    source = batches(windows=windows, batch_size=batch_size)
+    for _ in range(2):
+        epoch = order(source)
+        assert sorted(flat(epoch)) == list(range(len(source.data)))
+        assert len(epoch) == len(source)
+        assert all(len(batch) == batch_size for batch in epoch[:-1])
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    source = batches()
+    first, second = flat(order(source)), flat(order(source))
+    assert first != second != sorted(second)
+    assert flat(order(batches(seed=1))) not in (first, second)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    walked, jumped = batches(seed=3), batches(seed=3)
+    order(walked)
+    next(iter(walked))  # begun and left: the rest of epoch 1 is still there
+    jumped.load_state_dict({"epoch": 1, "position": 0})
+    assert order(walked) == order(jumped)[1:]
+    assert order(walked) == order(jumped)
+    # nor on the size of the batches, nor on how histories are padded
+    assert flat(order(batches(batch_size=5, side="left"))) == flat(order(batches()))
+
+
+@given(st.integers(0, 25))
+def test_a_saved_state_goes_on_exactly(drawn):
+    source = batches()
+    assert len(source) == 7
+
+    def stream(source):
+        while True:
+            yield from source
+
+    running = stream(source)
+    for _ in range(drawn):
+        next(running)
+    state = source.state_dict()
+    assert state == {"epoch": drawn // 7, "position": drawn % 7}
+    resumed = batches()
+    resumed.load_state_dict(state)
+    again = stream(resumed)
+    for _ in range(9):
+        for one, other in zip(next(running), next(again), strict=True):
+            assert (one is None and other is None) or torch.equal(one, other)

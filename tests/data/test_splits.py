@@ -1,0 +1,307 @@
+import warnings
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from softrec.data import splits
+from softrec.data.interactions import Interactions, Sequences
+from softrec.data.splits import (
+    LeakageWarning,
+    by_time,
+    by_user_ratio,
+    carved,
+    check_cold,
+    leave_last_out,
+    rows_of,
+)
+from softrec.errors import DataError
+
+# user, item, time; the last column makes each event one of a kind
+rows = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 12)), min_size=3, max_size=40
+)
+shares = st.sampled_from([(0.1, 0.1), (0.2, 0.3), (0.05, 0.9), (0.45, 0.5), (0.3, 0.05)])
+
+
+def log_of(rows, *columns: str) -> Interactions:
+    log = Interactions.read(pl.DataFrame(rows, schema=list(columns), orient="row"))
+    return Interactions(log.frame.with_row_index("event"), log.users, log.items)
+
+
+def parts_of(split) -> list[pl.DataFrame]:
+    return [split.train.frame, split.valid.frame, split.test.frame]
+
+
+def check_partition(split, log: Interactions) -> None:
+    """Each event of the log is in one part, unchanged, and the parts share the vocabularies."""
+    together = pl.concat(parts_of(split)).sort("event")
+    assert together.equals(log.frame)
+    for part in (split.train, split.valid, split.test):
+        assert part.users is log.users
+        assert part.items is log.items
+
+
+# --- leave the last one out ---
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=6), min_size=1, max_size=6))
+def test_leave_last_out_tests_on_the_last_and_validates_on_the_one_before(lists):
+    log = Interactions.from_sequences(Sequences.of(lists))
+    split = leave_last_out(log, cold="keep")
+    for user, items in enumerate(lists):
+        assert split.train.sequences[user].tolist() == items[:-2]
+        assert split.valid.sequences[user].tolist() == items[-2:-1]
+        assert split.test.sequences[user].tolist() == items[-1:]
+
+
+@given(rows, st.sampled_from(["keep", "drop"]))
+def test_leave_last_out_goes_by_time_and_nothing_gets_lost(rows, short):
+    log = log_of(rows, "user", "item", "time")
+    assume(log.sequences.lengths.max() >= 3)
+    with pytest.warns(LeakageWarning, match="leaks time"):
+        split = leave_last_out(log, short=short, cold="keep")
+    lengths = log.sequences.lengths
+    if short == "drop":
+        log = log.where(lengths[log.frame["user"].to_numpy()] >= 3)
+    check_partition(split, log)
+    for user in range(log.n_users):
+        train, valid, test = (frame.filter(pl.col("user") == user) for frame in parts_of(split))
+        if lengths[user] < 3:
+            assert (len(valid), len(test)) == (0, 0)
+            continue
+        assert (len(valid), len(test)) == (1, 1)
+        # ties in time go by the order of the rows
+        moments = [max(part.select("time", "event").rows()) for part in (train, valid, test)]
+        assert moments == sorted(moments)
+
+
+def test_leave_last_out_names_users_with_too_little():
+    log = Interactions.from_sequences(Sequences.of([[0, 1, 0, 1], [0], [0, 1]]))
+    with pytest.raises(
+        DataError,
+        match=r"2 users have fewer than 3 .* such as 1, 2; .*"
+        r"--short-users drop.*--short-users keep",
+    ):
+        leave_last_out(log)
+
+
+def test_leave_last_out_of_short_users_alone_has_nothing_to_test():
+    log = Interactions.from_sequences(Sequences.of([[0], [0, 1]]))
+    with pytest.raises(DataError, match="validation part of the leave-last-out split is empty"):
+        leave_last_out(log, short="keep")
+
+
+def test_leave_last_out_without_times_has_nothing_to_warn_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        leave_last_out(Interactions.from_sequences(Sequences.of([[0, 0, 0]])))
+
+
+# --- one moment for all ---
+
+
+@given(rows, shares)
+def test_by_time_never_learns_from_the_future(rows, share):
+    log = log_of(rows, "user", "item", "time")
+    try:
+        split = by_time(log, valid=share[0], test=share[1], cold="keep")
+    except DataError:
+        assume(False)  # too few moments to cut at
+    check_partition(split, log)
+    train, valid, test = (part["time"] for part in parts_of(split))
+    assert train.max() < valid.min() <= valid.max() < test.min()
+
+
+def test_by_time_cuts_at_the_shares():
+    rows = [(0, n % 3, n) for n in np.random.default_rng(0).permutation(100).tolist()]
+    split = by_time(log_of(rows, "user", "item", "time"), valid=0.2, test=0.1)
+    assert [len(part) for part in parts_of(split)] == [70, 20, 10]
+    assert split.test.frame["time"].min() == 90
+
+
+def test_by_time_needs_times():
+    log = Interactions.from_sequences(Sequences.of([[0, 1, 2]]))
+    with pytest.raises(DataError, match="needs times; name their column with --time"):
+        by_time(log)
+
+
+def test_by_time_of_one_moment():
+    log = log_of([(0, 0, 5), (0, 1, 5), (1, 0, 5)], "user", "item", "time")
+    with pytest.raises(DataError, match="part of the time split is empty; the log is too small"):
+        by_time(log)
+
+
+# --- a share of each user ---
+
+
+@given(rows, shares, st.integers(0, 3))
+def test_by_user_ratio_gives_each_part_a_share_of_each_user(rows, share, seed):
+    log = log_of(rows, "user", "item", "time")
+    assume(log.sequences.lengths.max() >= 3)
+    split = by_user_ratio(log, valid=share[0], test=share[1], seed=seed, cold="keep")
+    check_partition(split, log)
+    counts = [np.bincount(part["user"], minlength=log.n_users) for part in parts_of(split)]
+    for train, valid, test in zip(*counts, strict=True):
+        total = train + valid + test
+        if total < 3:
+            assert (valid, test) == (0, 0)
+            continue
+        assert min(train, valid, test) >= 1
+        for part, wanted in ((valid, share[0]), (test, share[1])):
+            assert part <= max(1, total * wanted)
+
+
+def test_by_user_ratio_keeps_the_order_of_a_log_without_times():
+    lists = [list(range(30)), list(range(29, -1, -1))]
+    log = Interactions.from_sequences(Sequences.of(lists))
+    split = by_user_ratio(log, valid=0.2, test=0.2, cold="keep")
+    for part in (split.train, split.valid, split.test):
+        assert part.sequences[0].tolist() == sorted(part.sequences[0])
+        assert part.sequences[1].tolist() == sorted(part.sequences[1], reverse=True)
+    assert sorted(split.test.sequences[0]) != list(range(24, 30))  # random, not the last ones
+
+
+def test_by_user_ratio_depends_on_the_seed_alone():
+    log = Interactions.from_sequences(Sequences.of([list(range(50))] * 3))
+    first, again, other = (
+        by_user_ratio(log, seed=seed, cold="keep").test.sequences.items.tolist()
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("cut", [by_time, by_user_ratio])
+@pytest.mark.parametrize(("valid", "test"), [(0, 0.1), (0.1, 1), (0.5, 0.5), (-0.1, 0.2)])
+def test_shares_that_leave_nothing(cut, valid, test):
+    log = log_of([(0, 0, n) for n in range(9)], "user", "item", "time")
+    with pytest.raises(DataError, match="must lie between 0 and 1 and leave something"):
+        cut(log, valid=valid, test=test)
+
+
+# --- published parts ---
+
+
+@given(rows, st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 3))
+def test_carved_validates_on_training_events_and_keeps_the_test_part(rows, share, seed):
+    log = log_of(rows, "user", "item", "time")
+    test = log.where(pl.col("event") == 0)
+    split = carved(log, test, valid=share, seed=seed)
+    assert split.test is test
+    assert pl.concat([split.train.frame, split.valid.frame]).sort("event").equals(log.frame)
+    for part in (split.train, split.valid):
+        assert part.frame["event"].is_sorted()
+    kept = np.bincount(split.train.frame["user"], minlength=log.n_users)
+    held = np.bincount(split.valid.frame["user"], minlength=log.n_users)
+    assert (kept >= 1).all()
+    assert (held == np.where(kept + held > 1, np.maximum(1, (kept + held) * share // 1), 0)).all()
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5])
+def test_carved_needs_a_share(share):
+    log = Interactions.from_sequences(Sequences.of([[0, 1]]))
+    with pytest.raises(DataError, match="must lie between 0 and 1"):
+        carved(log, log, valid=share)
+
+
+def test_given_files_are_taken_as_they_are():
+    tables = [
+        pl.DataFrame({"user": users, "item": items})
+        for users, items in ((["a", "a", "b"], [1, 2, 3]), (["a"], [3]), (["b", "c"], [1, 2]))
+    ]
+    split = splits.given(*Interactions.together(tables))
+    assert split.name == "given"
+    cases = split.cases("test")
+    # c has no history; the history of b does not know what a was validated on
+    assert cases.user.tolist() == [1]
+    assert [cases.history[0].tolist(), cases.relevant[0].tolist()] == [[2], [0]]
+
+
+# --- items that nobody can have learned ---
+
+
+def cold_parts() -> tuple[Interactions, Interactions, Interactions]:
+    tables = [
+        pl.DataFrame({"user": users, "item": items})
+        for users, items in (([0, 1], ["a", "b"]), ([0, 1], ["b", "new"]), ([0, 1], ["a", "late"]))
+    ]
+    train, valid, test = Interactions.together(tables)
+    return train, valid, test
+
+
+def test_cold_items_are_named():
+    with pytest.raises(
+        DataError,
+        match=r"2 items occur only in the validation or test part, such "
+        r"as 'late', 'new'; .*--cold-items keep.*drop",
+    ):
+        splits.given(*cold_parts())
+
+
+def test_cold_items_are_kept_as_certain_misses():
+    split = splits.given(*cold_parts(), cold="keep")
+    assert (len(split.train), len(split.valid), len(split.test)) == (2, 2, 2)
+    assert split.train.n_items == 4
+
+
+def test_cold_items_are_dropped_with_their_events():
+    split = splits.given(*cold_parts(), cold="drop")
+    assert split.valid.items.ids(split.valid.frame["item"]).to_list() == ["b"]
+    assert split.test.items.ids(split.test.frame["item"]).to_list() == ["a"]
+    assert check_cold(split, "error") is split
+
+
+@pytest.mark.parametrize("cut", [leave_last_out, partial(by_time, valid=0.3, test=0.2)])
+def test_an_item_that_only_the_test_has(cut):
+    rows = [(0, "old", 1), (0, "old", 2), (0, "old", 3), (1, "old", 4), (1, "old", 5)]
+    log = log_of([*rows, (1, "new", 6)], "user", "item", "time")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeakageWarning)
+        with pytest.raises(DataError, match="1 items occur only in .*, such as 'new'; "):
+            cut(log)
+        kept, dropped = cut(log, cold="keep"), cut(log, cold="drop")
+    assert kept.train.n_items == dropped.train.n_items == 2
+    assert len(kept.test) == len(dropped.test) + 1
+    assert len(kept.valid) == len(dropped.valid)
+
+
+# --- cases ---
+
+
+@given(rows)
+def test_cases_ask_for_a_part_after_all_that_is_known_before(rows):
+    log = log_of(rows, "user", "item", "time")
+    try:
+        split = by_time(log, valid=0.3, test=0.3, cold="keep")
+    except DataError:
+        assume(False)
+    train, valid, test = (
+        [part.sequences[user].tolist() for user in range(log.n_users)]
+        for part in (split.train, split.valid, split.test)
+    )
+    known = [mine + after for mine, after in zip(train, valid, strict=True)]
+    for part, histories, asked in (("valid", train, valid), ("test", known, test)):
+        expected = {
+            user: [history, relevant]
+            for user, (history, relevant) in enumerate(zip(histories, asked, strict=True))
+            if history and relevant
+        }
+        if not expected:
+            with pytest.raises(DataError, match=f"no user has both .* {part} part"):
+                split.cases(part)
+            continue
+        cases = split.cases(part)
+        assert cases.user.tolist() == list(expected)
+        for row, user in enumerate(cases.user):
+            assert [cases.history[row].tolist(), cases.relevant[row].tolist()] == expected[user]
+        assert cases.single == all(len(asked) == 1 for _, asked in expected.values())
+
+
+def test_rows_of_takes_rows_in_any_order():
+    sequences = Sequences.of([[1, 2], [], [3], [4, 5, 6]])
+    taken = rows_of(sequences, np.array([3, 1, 0, 3]))
+    assert [taken[row].tolist() for row in range(4)] == [[4, 5, 6], [], [1, 2], [4, 5, 6]]
+    assert len(rows_of(sequences, np.array([], dtype=np.int64))) == 0

@@ -1,0 +1,91 @@
+import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from softrec.data.vocabulary import UNKNOWN, Vocabulary
+from softrec.errors import DataError
+
+NUMBERS = Vocabulary.of(pl.Series([30, 12, 7, 12]))
+TEXTS = Vocabulary.of(pl.Series(["tea", "jam", "12"]))
+DAYS = Vocabulary.of(pl.Series([datetime.date(2024, 1, 2), datetime.date(2023, 1, 1)]))
+
+ids = st.one_of(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1),
+    st.lists(st.text(max_size=5), min_size=1),
+    st.lists(st.dates(), min_size=1),
+)
+
+
+@given(ids, st.randoms())
+def test_there_and_back_and_the_order_is_the_sorted_one(values, random):
+    vocabulary = Vocabulary.of(pl.Series(values))
+    shuffled = random.sample(values, len(values))
+    assert vocabulary.raw.to_list() == Vocabulary.of(pl.Series(shuffled)).raw.to_list()
+    assert len(vocabulary) == len(set(values))
+    assert vocabulary.raw.to_list() == sorted(
+        set(values), key=lambda value: value.encode() if isinstance(value, str) else value
+    )
+    numbers = vocabulary.numbers(values)
+    assert numbers.dtype == np.int64
+    assert vocabulary.ids(numbers).to_list() == values
+    np.testing.assert_array_equal(vocabulary.numbers(vocabulary.raw), np.arange(len(vocabulary)))
+
+
+def test_an_order_of_the_caller_is_kept():
+    vocabulary = Vocabulary(pl.Series(["b", "a"]))
+    assert vocabulary.numbers(["a", "b", "c"]).tolist() == [1, 0, UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "wanted", "expected"),
+    [
+        (NUMBERS, [12, 7, 99], [1, 0, UNKNOWN]),
+        (NUMBERS, ["12", "99"], [1, UNKNOWN]),
+        (NUMBERS, np.array([30, 7], dtype=np.int32), [2, 0]),
+        (NUMBERS, [12.0, None], [1, UNKNOWN]),
+        (NUMBERS, pl.Series("any name", [7], dtype=pl.UInt8), [0]),
+        (NUMBERS, (number for number in (7, 7)), [0, 0]),
+        (TEXTS, ["tea", "milk", None], [2, UNKNOWN, UNKNOWN]),
+        (TEXTS, [12, 13], [0, UNKNOWN]),
+        (TEXTS, ["tea", 12], [2, 0]),
+        (TEXTS, pl.Series(["jam"], dtype=pl.Categorical), [1]),
+        (DAYS, [datetime.date(2023, 1, 1), datetime.date(2020, 1, 1)], [0, UNKNOWN]),
+        (DAYS, ["2024-01-02", "2024-01-03"], [1, UNKNOWN]),
+        (DAYS, [datetime.datetime(2024, 1, 2)], [1]),
+        (NUMBERS, [], []),
+        (TEXTS, pl.Series([], dtype=pl.Int64), []),
+    ],
+)
+def test_numbers_of_ids_of_the_same_kind(vocabulary, wanted, expected):
+    assert vocabulary.numbers(wanted).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "wanted", "named"),
+    [
+        (NUMBERS, ["12", "tea"], "'tea'"),
+        (NUMBERS, [12.5], "12.5"),
+        (NUMBERS, [float("nan")], "nan"),
+        (NUMBERS, [2**70], str(2**70)),
+        (NUMBERS, [[12]], "12"),
+        (DAYS, ["yesterday"], "'yesterday'"),
+        (DAYS, [19724], "19724"),
+        (DAYS, [datetime.datetime(2024, 1, 2, 3)], "datetime.datetime(2024, 1, 2, 3, 0)"),
+    ],
+)
+def test_ids_of_another_kind_are_refused_not_lost(vocabulary, wanted, named):
+    with pytest.raises(DataError, match="give ids as they are in the log") as caught:
+        vocabulary.numbers(wanted)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_of_numbers_that_do_not_exist_are_an_error():
+    assert NUMBERS.ids([]).to_list() == []
+    for number in (UNKNOWN, 3):
+        with pytest.raises(IndexError, match="go from 0 to 2"):
+            NUMBERS.ids([0, number])

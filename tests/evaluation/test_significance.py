@@ -1,0 +1,183 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from softrec.errors import DataError
+from softrec.evaluation.significance import holm, paired, seed_spread
+
+
+@pytest.fixture
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(7)
+    a = rng.random(400) * (rng.random(400) < 0.4)
+    b = np.where(rng.random(400) < 0.3, rng.random(400), a)
+    return a, b
+
+
+def test_agrees_with_scipy(pair):
+    a, b = pair
+    got = paired(a, b)
+    test = stats.ttest_rel(b, a)
+    interval = test.confidence_interval(0.95)
+    assert got.p == pytest.approx(test.pvalue, rel=1e-12)
+    assert (got.low, got.high) == pytest.approx((interval.low, interval.high), rel=1e-12)
+    expected = stats.wilcoxon(b, a, zero_method="wilcox").pvalue
+    assert got.p_wilcoxon == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_interval_is_the_textbook_one(pair):
+    a, b = pair
+    change = b - a
+    half = stats.t.ppf(0.95, 399) * change.std(ddof=1) / math.sqrt(400)
+    got = paired(a, b, level=0.90)
+    assert got.low == pytest.approx(change.mean() - half)
+    assert got.high == pytest.approx(change.mean() + half)
+
+
+def test_counts_and_relative_gain():
+    got = paired(np.array([0.5, 0.5, 0.0, 1.0]), np.array([1.0, 0.5, 0.25, 0.75]))
+    assert (got.wins, got.ties, got.losses, got.n) == (2, 1, 1, 4)
+    assert got.mean == (0.5 + 0.25 - 0.25) / 4
+    assert got.relative == pytest.approx(got.mean / 0.5)
+
+
+def test_the_other_way_round_is_the_mirror_image(pair):
+    a, b = pair
+    there, back = paired(a, b), paired(b, a)
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
+    assert (back.wins, back.losses) == (there.losses, there.wins)
+    assert back.p == pytest.approx(there.p)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 100])
+def test_equal_variants_are_no_evidence(n):
+    values = np.linspace(0, 1, n)
+    got = paired(values, values.copy())
+    assert (got.mean, got.p, got.p_wilcoxon) == (0.0, 1.0, 1.0)
+    assert (got.wins, got.ties, got.losses) == (0, n, 0)
+    if n > 1:
+        assert (got.low, got.high) == (0.0, 0.0)
+
+
+def test_rounding_is_no_win():
+    a = np.full(5, 0.3)
+    got = paired(a, np.full(5, 0.1 + 0.2))
+    assert a[0] != 0.1 + 0.2
+    assert (got.wins, got.ties, got.p) == (0, 5, 1.0)
+
+
+def test_the_same_gain_for_all_is_judged_by_the_signs():
+    got = paired(np.array([0.1, 0.2, 0.3]), np.array([0.2, 0.3, 0.4]))
+    assert got.p == pytest.approx(2 * 0.5**3)
+    assert (got.low, got.high) == pytest.approx((0.1, 0.1))
+
+
+def test_one_user_is_no_evidence_and_has_no_interval():
+    got = paired(np.array([0.0]), np.array([1.0]))
+    assert (got.mean, got.p, got.wins, got.n) == (1.0, 1.0, 1, 1)
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
+
+
+def test_two_users():
+    got = paired(np.array([0.0, 0.0]), np.array([0.1, 0.3]))
+    # t = 0.2 / 0.1 with one degree of freedom, whose distribution is Cauchy's
+    assert got.p == pytest.approx(1 - 2 * math.atan(2.0) / math.pi)
+
+
+def test_a_baseline_of_zero_has_no_relative_gain():
+    assert math.isnan(paired(np.zeros(3), np.array([0.0, 0.5, 1.0])).relative)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (np.zeros(3), np.zeros(4), r"\(3,\) and \(4,\)"),
+        (np.zeros(0), np.zeros(0), r"\(0,\)"),
+        (np.zeros((2, 2)), np.zeros((2, 2)), r"\(2, 2\)"),
+        (np.array([0.0, np.nan]), np.zeros(2), "rows 1"),
+        (np.zeros(2), np.array([np.inf, 0.0]), "rows 0"),
+    ],
+)
+def test_values_that_cannot_be_compared_are_refused(a, b, message):
+    with pytest.raises(DataError, match=message):
+        paired(a, b)
+
+
+def test_five_percent_of_comparisons_of_nothing_look_real():
+    rng = np.random.default_rng(3)
+    false_calls = sum(paired(rng.random(50), rng.random(50)).p < 0.05 for _ in range(400))
+    assert 5 <= false_calls <= 36  # a binomial(400, 0.05) is outside once in 10 000 times
+
+
+@settings(deadline=None, max_examples=30)  # the exact rank test of few users is slow
+@given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.0, 0.5, 1.0])))
+def test_any_values_give_probabilities_without_a_warning(b):
+    got = paired(np.full(len(b), 0.5), b)
+    assert 0 <= got.p <= 1
+    assert 0 <= got.p_wilcoxon <= 1
+    assert got.wins + got.ties + got.losses == got.n == len(b)
+    if got.n > 1:
+        assert got.low <= got.mean <= got.high
+
+
+# --- Holm ---
+
+
+def slow_holm(p_values: list[float]) -> list[float]:
+    """The closed testing form: the worst, over all sets a hypothesis is in, of size * smallest."""
+    adjusted = []
+    for i in range(len(p_values)):
+        others = [j for j in range(len(p_values)) if j != i]
+        sets = itertools.chain.from_iterable(
+            itertools.combinations(others, size) for size in range(len(others) + 1)
+        )
+        worst = max((1 + len(s)) * min([p_values[i], *(p_values[j] for j in s)]) for s in sets)
+        adjusted.append(min(worst, 1.0))
+    return adjusted
+
+
+def test_holm_on_a_worked_case():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), max_size=6))
+def test_holm_is_the_closed_bonferroni_test(p_values):
+    assert holm(p_values) == pytest.approx(slow_holm(p_values), rel=1e-12)
+
+
+def test_holm_of_one_or_none():
+    assert holm([0.04]).tolist() == [0.04]
+    assert holm([]).tolist() == []
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
+def test_holm_refuses_what_is_no_probability(wrong):
+    with pytest.raises(DataError, match=r"\[0, 1\]"):
+        holm([0.5, wrong])
+
+
+# --- seeds ---
+
+
+def test_seed_spread():
+    mean, sd = seed_spread([0.10, 0.12, 0.17])
+    assert mean == pytest.approx(0.13)
+    assert sd == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2))
+
+
+def test_one_seed_has_no_spread():
+    mean, sd = seed_spread([0.3])
+    assert mean == 0.3
+    assert math.isnan(sd)
+
+
+def test_no_seed_is_refused():
+    with pytest.raises(DataError, match="none came"):
+        seed_spread([])

@@ -1,0 +1,454 @@
+import copy
+import io
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from rich.console import Console
+
+from softrec.errors import RunError
+from softrec.evaluation.significance import seed_spread
+from softrec.experiments import report
+from softrec.experiments.report import (
+    console_table,
+    headline,
+    render_report,
+    verdicts,
+    write_report,
+)
+
+METRICS = ["recall@10", "ndcg@10"]
+NASTY = '<b>& "x" $a_1$ --> [bold] </svg>'
+
+
+def one_run(seed: int, height: float, rng: np.random.Generator) -> dict:
+    curve = [
+        {
+            "epoch": epoch,
+            "train_loss": 6.0 - height - 0.3 * epoch,
+            "valid": {m: height * (1 - 0.6**epoch) + 0.001 * rng.random() for m in METRICS},
+        }
+        for epoch in range(7)
+    ]
+    return {
+        "seed": seed,
+        "best_epoch": 4,
+        "epochs": 7,
+        "seconds": 7 * (1 + height),
+        "seconds_per_epoch": 1 + height,
+        "peak_memory_mib": 512.0 + seed,
+        "curve": curve,
+    }
+
+
+def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dict:
+    rng = np.random.default_rng(seeds)
+    values = {}
+    for number, metric in enumerate(METRICS):
+        per_seed = (0.1 + 0.1 * number + (gain or 0.0) + 0.002 * rng.random(seeds)).tolist()
+        values[metric] = {"mean": float(np.mean(per_seed)), "per_seed": per_seed}
+    difference = {
+        metric: {
+            "mean": gain,
+            "low": gain - 0.0042,
+            "high": gain + 0.0042,
+            "relative": gain / 0.2,
+            "p": p_holm / 3,
+            "p_holm": p_holm,
+            "wins": 1234,
+            "ties": 5678,
+            "losses": 910,
+            "n": 7822,
+        }
+        for metric in METRICS
+        if gain is not None
+    }
+    return {
+        "name": name,
+        "target": {"kind": name, "alpha": 0.4} if gain is not None else {"kind": "one-hot"},
+        "soft_mass": 0.2 if gain is not None else 0.0,
+        "test": values,
+        "valid": copy.deepcopy(values),
+        "difference": difference or None,
+        "runs": [one_run(seed, 0.2 + (gain or 0.0), rng) for seed in range(seeds)],
+        "regret": {"ndcg@10": 0.0321} if gain is not None else None,
+    }
+
+
+def synthetic(seeds: int = 3) -> dict:
+    """A small experiment with one variant of each kind."""
+    return {
+        "title": "Soft targets on a simulated log",
+        "command": "softrec run recipes/simulated.yaml --seeds 3",
+        "created": "2024-05-06T07:08:09+00:00",
+        "versions": {"softrec": "0.1.0", "torch": "2.6.0"},
+        "seed_note": "Seeds set the initial weights and the order of the batches.",
+        "data": {"name": "simulated", "users": 8000, "items": 1200, "split": "leave-one-out"},
+        "model": {"kind": "sasrec", "width": 64, "layers": [1, 2], "tied": False},
+        "budget": {"epochs": 7, "patience": 2, "batch_size": 256, "lr": 0.001},
+        "selection": {"metric": "ndcg@10", "on": "validation"},
+        "baseline": "one-hot",
+        "metrics": list(METRICS),
+        "variants": [
+            one_variant("one-hot", None, 1.0, seeds),
+            one_variant("pop+ (alpha 0.4)", 0.0124, 0.0031, seeds),
+            one_variant("label smoothing (0.1)", 0.0011, 0.4, seeds),
+            one_variant("teacher (self, T 2)", -0.0152, 0.00001, seeds),
+        ],
+        "ceiling": {
+            "name": "best possible ranking (the simulator knows the truth)",
+            "test": {"recall@10": 0.21, "ndcg@10": 0.31},
+        },
+        "notes": ["Users with fewer than 5 events were left out."],
+    }
+
+
+class Page(HTMLParser):
+    """What a reader finds on a page: tables by caption, elements, attributes, ids, text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._rows: list[list[str]] = []
+        self._into = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self._open.append(tag)
+        if tag == "table":
+            self._rows = []
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._rows[-1].append("")
+        if tag in ("td", "th", "caption"):
+            self._into = tag
+        if tag == "caption":
+            self._caption = ""
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+        if tag in ("td", "th", "caption"):
+            self._into = ""
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+
+    def handle_data(self, data):
+        self.text += data
+        if self._into in ("td", "th"):
+            self._rows[-1][-1] += data
+        elif self._into == "caption":
+            self._caption += data
+
+    def table(self, start: str) -> dict[str, dict[str, str]]:
+        """The table whose caption begins so: {row name: {column: cell}}."""
+        (rows,) = [rows for caption, rows in self.tables.items() if caption.startswith(start)]
+        head, *body = rows
+        return {row[0]: dict(zip(head, row, strict=True)) for row in body}
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render_report(synthetic()))
+
+
+# --- every number is that of the results ---
+
+
+def test_the_overview_has_every_mean_and_spread(page):
+    results, table = synthetic(), page.table("Means over the test users")
+    for variant in results["variants"]:
+        for metric in METRICS:
+            value = variant["test"][metric]
+            sd = seed_spread(value["per_seed"])[1]
+            assert table[variant["name"]][metric] == f"{value['mean']:.4f} ± {sd:.4f}"
+    assert table[results["ceiling"]["name"]]["ndcg@10"] == "0.3100"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_table_of_a_metric_has_every_number(page, metric):
+    results, table = synthetic(), page.table(metric)
+    ceiling = results["ceiling"]["test"][metric]
+    base = results["variants"][0]["test"][metric]["mean"]
+    assert list(table) == [variant["name"] for variant in results["variants"]]
+    for variant in results["variants"]:
+        row, test = table[variant["name"]], variant["test"][metric]
+        assert row["each seed"] == ", ".join(f"{value:.4f}" for value in test["per_seed"])
+        assert row["validation"].startswith(f"{variant['valid'][metric]['mean']:.4f}")
+        assert row["below the best"] == f"{ceiling - test['mean']:.4f}"
+        share = (test["mean"] - base) / (ceiling - base)
+        assert row["share of gap closed"] == f"{100 * share:+.1f} %"
+    for variant in results["variants"][1:]:
+        row, difference = table[variant["name"]], variant["difference"][metric]
+        assert row["difference"] == f"{difference['mean']:+.4f}"
+        assert row["95 % interval"] == f"{difference['low']:+.4f} to {difference['high']:+.4f}"
+        assert row["relative"] == f"{100 * difference['relative']:+.1f} %"
+        assert row["wins / ties / losses"] == "1,234 / 5,678 / 910"
+        assert row["users"] == "7,822"
+    assert table["pop+ (alpha 0.4)"]["p (Holm)"] == "0.0031"
+    assert table["teacher (self, T 2)"]["p (Holm)"] == "< 0.0001"
+    assert table["one-hot"]["difference"] == ""
+
+
+def test_the_cost_table(page):
+    table = page.table("Cost")
+    results = synthetic()
+    base = results["variants"][0]["runs"][0]["seconds_per_epoch"]
+    for variant in results["variants"]:
+        row, run = table[variant["name"]], variant["runs"][0]
+        assert row["runs"] == "3"
+        assert row["seconds per epoch"] == f"{run['seconds_per_epoch']:.2f}"
+        assert row["of the baseline's"] == f"{run['seconds_per_epoch'] / base:.2f} ×"
+        assert row["best epoch"] == "4, 4, 4"
+        assert row["epochs run"] == "7, 7, 7"
+        assert row["seconds in all"] == f"{3 * run['seconds']:.1f}"
+        assert row["peak memory (MiB)"] == "513"
+
+
+def test_regret_settings_and_the_way_to_run_it_again(page):
+    assert page.table("Regret")["pop+ (alpha 0.4)"]["ndcg@10"] == "0.0321"
+    targets = page.table("What each variant")
+    assert targets["pop+ (alpha 0.4)"]["target"] == "kind: pop+ (alpha 0.4), alpha: 0.4"
+    assert targets["pop+ (alpha 0.4)"]["soft mass"] == "20.0 %"
+    assert page.table("Versions")["torch"]["version"] == "2.6.0"
+    for text in (
+        "softrec run recipes/simulated.yaml --seeds 3",
+        "Seeds: 0, 1, 2. Seeds set the initial weights",
+        "leave-one-out",
+        "8,000",
+        "0.001",
+        "Users with fewer than 5 events were left out.",
+    ):
+        assert text in page.text
+
+
+# --- the verdict is honest ---
+
+
+def test_a_verdict_follows_the_adjusted_p_and_the_sign():
+    found = verdicts(synthetic())
+    assert [verdict.call for verdict in found] == ["helped", "no evidence", "hurt"]
+    assert "+0.0124 (+6.2 % of the baseline), 95 % interval +0.0082 to +0.0166" in found[0].text
+    assert "Holm-adjusted p = 0.0031" in found[0].text
+    assert "Holm-adjusted p < 0.0001" in found[2].text
+    assert headline(found) == (
+        "Of 3 soft variants: 1 helped, 1 without evidence either way, 1 hurt."
+    )
+
+
+def test_the_verdict_is_on_the_selection_metric_alone():
+    results = synthetic()
+    results["variants"][1]["difference"]["ndcg@10"]["p_holm"] = 0.06
+    results["variants"][1]["difference"]["recall@10"]["p_holm"] = 0.0
+    verdict = verdicts(results)[0]
+    assert verdict.call == "no evidence"
+    assert "not among as many comparisons" in verdict.text
+
+
+def test_a_difference_below_the_spread_of_the_seeds_is_said_to_be_so():
+    results = synthetic()
+    results["variants"][1]["test"]["ndcg@10"]["per_seed"] = [0.1, 0.2, 0.3]
+    found = verdicts(results)
+    assert "smaller than the spread between seeds" in found[0].text
+    assert "smaller than the spread between seeds" not in found[2].text
+
+
+def test_the_certainty_of_one_seed_and_of_several():
+    several, one = Page(render_report(synthetic(3))), Page(render_report(synthetic(1)))
+    assert "one seed only" not in several.text
+    assert "see the standard deviation over seeds" in several.text
+    assert "not the randomness of training" in one.text
+    means = one.table("Means over the test users")
+    assert (
+        means["one-hot"]["ndcg@10"]
+        == f"{synthetic(1)['variants'][0]['test']['ndcg@10']['mean']:.4f}"
+    )
+
+
+def test_nothing_but_the_baseline():
+    results = synthetic()
+    results["variants"] = results["variants"][:1]
+    assert "There is no soft variant to compare" in Page(render_report(results)).text
+
+
+def test_a_baseline_that_is_no_variant_is_refused(tmp_path):
+    results = {**synthetic(), "baseline": "two-hot"}
+    with pytest.raises(RunError, match=r"'two-hot', but the variants are 'one-hot', 'pop\+"):
+        write_report(results, tmp_path / "report.html")
+
+
+# --- what may be missing ---
+
+
+def test_without_a_ceiling():
+    results = {**synthetic(), "ceiling": None}
+    page = Page(render_report(results))
+    assert "share of gap closed" not in page.table("ndcg@10")["one-hot"]
+    assert "Dashed line" not in page.text
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan])
+def test_numbers_that_are_not_known(unknown):
+    results = synthetic(1)
+    variant = results["variants"][1]
+    variant["test"]["ndcg@10"] = {"mean": unknown, "per_seed": [unknown]}
+    for key in ("mean", "low", "high", "relative", "p", "p_holm"):
+        variant["difference"]["ndcg@10"][key] = unknown
+    variant["runs"][0].update(peak_memory_mib=unknown, seconds_per_epoch=unknown)
+    variant["runs"][0]["curve"][2].update(train_loss=unknown, valid=None)
+    page = Page(render_report(results))
+    assert verdicts(results)[0].call == "not compared"
+    row = page.table("ndcg@10")["pop+ (alpha 0.4)"]
+    assert row["test"] == row["difference"] == row["relative"] == row["p (Holm)"] == "n/a"
+    assert page.table("Cost")["pop+ (alpha 0.4)"]["peak memory (MiB)"] == "n/a"
+    assert "nan" not in re.findall(r"\w+", page.text.lower())
+    console_table(results)
+
+
+def test_runs_without_curves_give_no_plot_of_them():
+    results = synthetic()
+    for variant in results["variants"]:
+        for run in variant["runs"]:
+            run["curve"] = []
+    page = Page(render_report(results))
+    assert "Training loss, by epoch" not in page.text
+    assert "Metrics on test" in page.text
+
+
+# --- the page itself ---
+
+
+def test_texts_are_escaped_wherever_they_stand():
+    results = synthetic()
+    for key in ("title", "command", "seed_note", "created"):
+        results[key] = NASTY
+    results["variants"][1]["name"] = NASTY
+    results["notes"] = [NASTY]
+    results["data"]["name"] = NASTY
+    results["ceiling"]["name"] = NASTY
+    text = render_report(results)
+    assert "<b>" not in text
+    page = Page(text)  # its tags are balanced, so nothing was broken open
+    assert NASTY in page.table("ndcg@10")
+    assert page.text.count(NASTY) > 10
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "img", "object")
+        for name, value in attributes.items():
+            if "://" in (value or ""):
+                assert name.startswith("xmlns"), (tag, name, value)
+            if name in ("href", "xlink:href", "src"):
+                assert (value or "").startswith("#"), (tag, name, value)
+    assert "@import" not in page.text
+    assert "url(" not in page.text
+
+
+def test_ids_are_unique_and_references_resolve(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    used = set()
+    for _, attributes in page.tags:
+        used.update(value[1:] for name, value in attributes.items() if name.endswith("href"))
+        used.update(re.findall(r"url\(#([^)]*)\)", " ".join(map(str, attributes.values()))))
+        used.update([attributes["aria-labelledby"]] if "aria-labelledby" in attributes else [])
+    assert used
+    assert used <= set(ids)
+
+
+def test_it_can_be_read_without_seeing_it(page):
+    images = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
+    assert len(images) == 4
+    assert all(len(image["aria-label"]) > 40 for image in images)
+    assert "+0.0124" in images[0]["aria-label"]
+    heads = [attributes for tag, attributes in page.tags if tag == "th"]
+    assert all(head["scope"] in ("col", "row") for head in heads)
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_colours_follow_the_page():
+    text = render_report(synthetic())
+    assert "prefers-color-scheme: dark" in text
+    for svg in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL):
+        assert re.findall(r"#[0-9a-f]{6}\b", svg) == []
+        assert re.match(r'<svg viewBox="[\d. ]+"', svg)
+
+
+def test_equal_results_give_an_equal_file_and_leave_no_trace(tmp_path):
+    settings = dict(rcParams)
+    first, second = tmp_path / "a" / "report.html", tmp_path / "report.html"
+    results = synthetic()
+    write_report(results, first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(rcParams, "lines.linewidth", 9.0)  # a reader's own settings
+        write_report(synthetic(), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert results == synthetic()
+    assert dict(rcParams) == settings
+
+
+def test_the_forest_shows_the_interval_and_the_evidence():
+    axes = report.forest_figure(synthetic()).axes[0]
+    intervals = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][1:]
+    np.testing.assert_allclose(intervals[-1], [0.0124 - 0.0042, 0.0124 + 0.0042])
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    filled = [line.get_markerfacecolor() == line.get_color() for line in dots]
+    assert filled == [True, False, True]  # from the bottom: hurt, no evidence, helped
+
+
+def test_long_and_many_names_stay_inside_the_drawing():
+    results = synthetic()
+    results["variants"] += [
+        {**copy.deepcopy(results["variants"][1]), "name": f"mixture number {n} of " + "x" * 40}
+        for n in range(9)
+    ]
+    figure = report.bar_figure(results)
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    assert box.x0 >= -0.01
+    assert box.x1 <= report.WIDTH + 0.01
+
+
+# --- the terminal ---
+
+
+def test_the_console_table_has_the_same_facts():
+    results = synthetic()
+    results["variants"][2]["name"] = "smoothing [red]"
+    out = io.StringIO()
+    Console(file=out, width=240).print(console_table(results))
+    text = out.getvalue()
+    lines = {re.split(r"  +", line.strip())[0]: line for line in text.splitlines()}
+    assert "+0.0124 (+6.2 %)" in lines["pop+ (alpha 0.4)"]
+    assert "+0.0082 to +0.0166" in text
+    assert "helped" in lines["pop+ (alpha 0.4)"]
+    assert "no evidence" in lines["smoothing [red]"]
+    assert "baseline" in lines["one-hot"]
+    assert "0.3100" in lines[results["ceiling"]["name"]]
+    assert "1 hurt" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_console_table_fits_the_terminal(width):
+    out = io.StringIO()
+    Console(file=out, width=width).print(console_table(synthetic()))
+    text = out.getvalue()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "0.2131" in text
+    assert "no evidence" in text
+    assert "+0.0082 to +0.0166" in text
+    assert "smoothing" in text

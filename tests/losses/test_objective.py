@@ -1,0 +1,63 @@
+"""The objective puts encoder, target and losses together and adds nothing of its own."""
+
+import pytest
+import torch
+from torch import nn
+
+from softrec.losses.softmax import decoupled, full_softmax, mixed
+from softrec.objective import Objective
+from softrec.targets.dense import DenseTarget
+from softrec.testing import oracles, random_case
+from softrec.types import Batch
+
+CASE = random_case(0)
+
+
+class Fixed(nn.Module):
+    """An encoder whose vectors are given."""
+
+    n_items = 13
+
+    def users(self, batch):
+        return CASE.users
+
+    def items(self):
+        return CASE.items
+
+
+def source(batch):
+    return DenseTarget(CASE.probs)
+
+
+numbers = torch.arange(len(CASE.label))
+BATCH = Batch(numbers[:, None], CASE.label, numbers, numbers)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_towards_a_target(weight):
+    value = Objective.towards(source, weight)(Fixed(), BATCH)
+    expected = oracles.soft(CASE.table(), CASE.label, CASE.probs, weight)
+    assert list(value.parts) == ["soft"]
+    torch.testing.assert_close(value.parts["soft"], expected)
+    torch.testing.assert_close(value.total, expected.mean())
+
+
+def test_without_a_target_only_the_label_counts():
+    value = Objective()(Fixed(), BATCH)
+    expected = oracles.hard(CASE.table(), CASE.label, CASE.probs, 0.0)
+    torch.testing.assert_close(value.parts["hard"], expected)
+
+
+@pytest.mark.parametrize("parts", [mixed(), decoupled(0.7)], ids=["mixed", "decoupled"])
+def test_passes_are_interchangeable(parts):
+    streamed = Objective(parts, source, 0.4)(Fixed(), BATCH)
+    plain = Objective(parts, source, 0.4, full_softmax)(Fixed(), BATCH)
+    torch.testing.assert_close(streamed.total, plain.total)
+    for name, part in plain.parts.items():
+        torch.testing.assert_close(streamed.parts[name], part)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
+def test_weights_out_of_range(weight):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        Objective(weight=weight)

@@ -1,0 +1,168 @@
+"""Every backbone, in every style it has, against the contract of an encoder."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from softrec.models.gru4rec import GRU4Rec
+from softrec.models.histories import aligned
+from softrec.models.output import ItemTable, OutputLayer
+from softrec.models.sasrec import SASRec
+from softrec.testing import check_encoder
+from softrec.testing.encoders import padded
+from softrec.types import ItemVectors
+
+N_ITEMS = 11
+SMALL = {"dim": 8, "layers": 2}
+
+GRUS = {
+    "default": {},
+    "tied": {"tied": True, "output_bias": False},
+    "tied with bias": {"tied": True},
+    "wide": {"hidden": 12},
+    "no gru bias": {"gru_bias": False},
+    "normal": {"init": "normal"},
+}
+SASRECS = {
+    "default": {},
+    "post": {"norm": "post"},
+    "query": {"norm": "query"},
+    "gelu": {"activation": "gelu", "inner": 16},
+    "rezero": {"rezero": True},
+    "scale": {"scale": True},
+    "no projection": {"projection": False},
+    "own output": {"tied": False, "output_bias": True},
+    "uniform": {"init": "uniform"},
+    "normal": {"init": "normal"},
+    "one head": {"heads": 1, "layers": 1},
+}
+KEY_BIAS = ("key.bias",)  # adds the same number to all scores of a query: the softmax cancels it
+
+
+@pytest.mark.parametrize("name", GRUS)
+def test_gru4rec(name):
+    check_encoder(partial(GRU4Rec, N_ITEMS, **(SMALL | GRUS[name])), N_ITEMS)
+
+
+@pytest.mark.parametrize("name", SASRECS)
+def test_sasrec(name):
+    """Positions count back from the end: a step within a history is not a shorter history."""
+    options = SMALL | {"length": 6} | SASRECS[name]
+    make = partial(SASRec, N_ITEMS, **options)
+    check_encoder(make, N_ITEMS, prefixes=False, unmoved=KEY_BIAS)
+
+
+@pytest.mark.parametrize("preset", GRU4Rec.PRESETS)
+def test_gru4rec_presets(preset):
+    options = GRU4Rec.PRESETS[preset] | {"dim": 8}
+    check_encoder(partial(GRU4Rec, N_ITEMS, **options), N_ITEMS)
+
+
+@pytest.mark.parametrize("preset", SASRec.PRESETS)
+def test_sasrec_presets(preset):
+    options = SASRec.PRESETS[preset] | {"dim": 8}
+    check_encoder(partial(SASRec, N_ITEMS, **options), N_ITEMS, prefixes=False, unmoved=KEY_BIAS)
+
+
+def test_dropout_is_off_in_eval_mode_only():
+    histories = padded([[1, 2, 3], [4]], N_ITEMS)
+    for model in (GRU4Rec(N_ITEMS, dim=8, dropout=0.5), SASRec(N_ITEMS, dim=8, dropout=0.5)):
+        torch.manual_seed(0)
+        assert not torch.equal(model.users(histories), model.users(histories))
+        model.eval()
+        assert torch.equal(model.users(histories), model.users(histories))
+
+
+def test_histories_of_one_form():
+    left = torch.tensor([[9, 9, 1, 2], [9, 9, 9, 3], [9, 9, 9, 9]])
+    right = torch.tensor([[1, 2, 9, 9], [3, 9, 9, 9], [9, 9, 9, 9]])
+    expected = torch.tensor([[1, 2], [3, 9], [9, 9]])
+    for history in (left, right, right[:2]):
+        items, lengths = aligned(history, 9)
+        assert torch.equal(items, expected[: len(history)])
+        assert torch.equal(lengths, torch.tensor([2, 1, 1])[: len(history)])
+
+
+def test_tied_output_is_the_input_table():
+    model = SASRec(N_ITEMS, dim=8, tied=True)
+    vectors, bias = model.items()
+    assert bias is None
+    assert torch.equal(vectors, model.table.weight[:-1])
+    assert (model.table.weight[-1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: GRU4Rec(5, dim=8, init="zeros"), "init must be xavier or normal"),
+        (lambda: SASRec(5, dim=8, init="zeros"), "init must be uniform, normal or xavier"),
+        (lambda: SASRec(5, dim=8, heads=3), "must be a multiple of heads"),
+        (lambda: OutputLayer(ItemTable(5, 8), 4, tied=True, bias=False), "set tied=False"),
+        (lambda: SASRec(5, dim=8, length=2).users(padded([[0, 1, 2]], 5)), "length=3"),
+    ],
+)
+def test_options_that_do_not_fit(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+# --- a contract that nothing can break proves nothing ---
+
+
+class Mean(nn.Module):
+    """The mean of the last two items' vectors: right, or with one fault."""
+
+    def __init__(self, fault=""):
+        super().__init__()
+        self.fault = fault
+        self.n_items = N_ITEMS
+        self.table = ItemTable(N_ITEMS, 4)
+        self.unused = nn.Parameter(torch.ones(1)) if fault == "no gradient" else None
+
+    def users(self, batch):
+        history = batch.history if self.fault == "reads padding" else self._left(batch)
+        vectors = self.table(history)
+        before = nn.functional.pad(vectors, (0, 0, 1, 0))[:, :-1]
+        if self.fault == "sees the future":
+            real = vectors * (history != N_ITEMS)[:, :, None]
+            before = nn.functional.pad(real, (0, 0, 0, 1))[:, 1:]
+        states = vectors + 0.5 * before
+        if self.fault == "mixes rows":
+            states = states + states.mean((0, 1))
+        if self.fault == "random":
+            states = states + torch.randn_like(states)
+        lengths = aligned(batch.history, N_ITEMS).lengths
+        if self.fault == "reads padding":
+            return states.mean(1)
+        if batch.row is None:
+            return states[torch.arange(len(states)), lengths - 1]
+        return states[batch.row, batch.step]
+
+    def _left(self, batch):
+        return aligned(batch.history, N_ITEMS).items
+
+    def items(self):
+        vectors = self.table.weight if self.fault == "too many items" else self.table.weight[:-1]
+        return ItemVectors(vectors, None)
+
+
+def test_a_small_right_encoder():
+    check_encoder(Mean, N_ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("reads padding", "padding"),
+        ("sees the future", "later items changed"),
+        ("mixes rows", "padding|alone"),
+        ("random", "differs"),
+        ("too many items", "expected \\(11, D\\)"),
+        ("no gradient", "no gradient reaches unused"),
+    ],
+)
+def test_broken_encoders_are_found(fault, text):
+    with pytest.raises(AssertionError, match=text):
+        check_encoder(partial(Mean, fault), N_ITEMS)
