@@ -11,9 +11,7 @@ from softrec.losses.softmax import ObjectiveValue, Parts, hard, mixed
 from softrec.losses.streaming import streamed_softmax
 from softrec.types import Batch, Encoder, ItemVectors, Target, TargetSource
 
-SoftmaxPass = Callable[
-    [Parts, Tensor, ItemVectors, Tensor, Target | None, float], ObjectiveValue
-]
+SoftmaxPass = Callable[[Parts, Tensor, ItemVectors, Tensor, Target | None, float], ObjectiveValue]
 
 
 @dataclass(frozen=True)

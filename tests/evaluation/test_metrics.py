@@ -169,7 +169,7 @@ def test_the_best_ranking_is_worth_one():
 
 def test_evaluate_has_a_column_per_metric_and_cut_off():
     ranks = flat([1], [12], [NOT_RANKED])
-    table = evaluate(ranks, ["recall", "mrr"], [10, 20])
+    table = evaluate(ranks, ["recall@10", "recall@20", "mrr@10", "mrr@20"])
     assert table.columns == ["recall@10", "recall@20", "mrr@10", "mrr@20"]
     assert table["recall@20"].to_list() == [1.0, 1.0, 0.0]
     assert table["mrr@20"].to_list() == [1.0, 1 / 12, 0.0]

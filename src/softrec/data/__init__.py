@@ -1,0 +1,1 @@
+"""Logs, splits, batches, public data sets and the simulated shop."""

@@ -38,7 +38,7 @@ class Sequences:
         return np.diff(self.offsets)
 
     @classmethod
-    def of(cls, lists: Iterable[Sequence[int]]) -> Sequences:
+    def of(cls, lists: Iterable[Sequence[int] | np.ndarray]) -> Sequences:
         """Return the sequences of a list of lists of item numbers."""
         arrays = [np.asarray(items, dtype=np.int64) for items in lists]
         offsets = np.concatenate([[0], np.cumsum([len(items) for items in arrays], dtype=np.int64)])

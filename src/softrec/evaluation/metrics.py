@@ -159,31 +159,23 @@ def parse_metric(name: str) -> tuple[Metric, int]:
     return METRICS[kind], int(cutoff)
 
 
-def evaluate(
-    ranks: Ranks,
-    metrics: Sequence[str] = ("recall", "ndcg", "mrr"),
-    ks: Sequence[int] = (10, 20),
-) -> pl.DataFrame:
-    """Return every metric at every cut-off: a row per case, a column per name such as "ndcg@10".
+def evaluate(ranks: Ranks, metrics: Sequence[str]) -> pl.DataFrame:
+    """Return a row per case and a column per metric, such as "ndcg@10".
 
     Args:
-        ranks: ranks that are exact down to the largest of `ks`.
-        metrics: names of `METRICS`.
-        ks: cut-offs, at least 1.
+        ranks: ranks that are exact down to the largest cut-off asked for.
+        metrics: names with a cut-off.
 
     Raises:
         RecipeError: naming the known ones, if there is no such metric.
 
     Example:
         >>> ranks = Ranks(np.array([0, 1]), np.array([1, 12]), np.array([1, 1]))
-        >>> evaluate(ranks, ["recall"]).to_dict(as_series=False)
+        >>> evaluate(ranks, ["recall@10", "recall@20"]).to_dict(as_series=False)
         {'recall@10': [1.0, 0.0], 'recall@20': [1.0, 1.0]}
     """
-    columns = {}
-    for name in [f"{metric}@{k}" for metric in metrics for k in ks]:
-        function, k = parse_metric(name)
-        columns[name] = function(ranks, k)
-    return pl.DataFrame(columns)
+    parsed = {name: parse_metric(name) for name in metrics}
+    return pl.DataFrame({name: function(ranks, k) for name, (function, k) in parsed.items()})
 
 
 def _hits(ranks: Ranks, k: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 from softrec.data.batches import case_batches
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
-from softrec.evaluation.metrics import Ranks, parse_metric
+from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
 from softrec.retrieval import Seen, rank_of, ranks_within
 from softrec.types import Batch, Encoder
 
@@ -69,11 +69,10 @@ def score_cases(
 
     Where every case has one relevant item, its "rank" is the first column.
     """
-    parsed = {metric: parse_metric(metric) for metric in metrics}
-    largest = max(k for _, k in parsed.values())
+    largest = max(parse_metric(metric)[1] for metric in metrics)
     ranks = rank_cases(encoder, cases, length=length, k=largest, mask_seen=mask_seen)
-    columns = {metric: function(ranks, k) for metric, (function, k) in parsed.items()}
-    return pl.DataFrame(({"rank": ranks.rank} if cases.single else {}) | columns)
+    table = evaluate(ranks, metrics)
+    return table.insert_column(0, pl.Series("rank", ranks.rank)) if cases.single else table
 
 
 def encoded(encoder: Encoder, cases: Cases, length: int) -> Iterator[tuple[slice, Batch]]:

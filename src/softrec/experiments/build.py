@@ -61,8 +61,10 @@ def load_split(spec: DataSpec, data_dir: Path | None = None, *, seed: int = 0) -
     if spec.source in sources.SOURCES and not Path(spec.source).exists():
         return _public(spec, data_dir, seed)
     if not Path(spec.source).exists():
-        raise DataError(f"there is no file, folder or data set {spec.source!r}; data sets are "
-                        f"{', '.join([SHOP, *sources.names()])}")
+        raise DataError(
+            f"there is no file, folder or data set {spec.source!r}; data sets are "
+            f"{', '.join([SHOP, *sources.names()])}"
+        )
     return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {}, seed)
 
 
@@ -88,8 +90,9 @@ def _check_dials(dials: dict[str, Any], function: Callable[..., Any]) -> None:
     known = list(inspect.signature(function).parameters)
     for name in dials:
         if name not in known:
-            raise RecipeError(f"the shop has no dial {name!r}; it has "
-                              f"{', '.join(known + _simulation_dials())}")
+            raise RecipeError(
+                f"the shop has no dial {name!r}; it has {', '.join(known + _simulation_dials())}"
+            )
 
 
 def _reading(spec: DataSpec) -> dict[str, Any]:
@@ -123,8 +126,10 @@ def cleaned(log: Interactions, spec: DataSpec) -> Interactions:
     for step in spec.clean:
         name, _, value = step.partition("=")
         if name not in CLEANING:
-            raise RecipeError(f"no cleaning step {step!r}; there are drop-duplicates, "
-                              "min-weight=R, k-core=K, min-user=N and min-item=N")
+            raise RecipeError(
+                f"no cleaning step {step!r}; there are drop-duplicates, "
+                "min-weight=R, k-core=K, min-user=N and min-item=N"
+            )
         try:
             log = CLEANING[name](log, value)
         except ValueError as error:
@@ -142,8 +147,9 @@ def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any], seed: int) 
         return splits.by_user_ratio(
             log, valid=spec.valid_share, test=spec.test_share, seed=seed, cold=cold
         )
-    return splits.leave_last_out(log, short=spec.short_users or habit.get("short", "error"),
-                                 cold=cold)
+    return splits.leave_last_out(
+        log, short=spec.short_users or habit.get("short", "error"), cold=cold
+    )
 
 
 def build_model(spec: ModelSpec, n_items: int, length: int, *, seed: int) -> Encoder:
@@ -155,8 +161,10 @@ def build_model(spec: ModelSpec, n_items: int, length: int, *, seed: int) -> Enc
     torch.manual_seed(seed)
     try:
         encoder = model(n_items, **settings)
-    except (ValueError, TypeError) as error:
-        raise RecipeError(f"model {spec.name}: {error}") from error
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in settings.items())
+        text = " ".join(str(error).split())
+        raise RecipeError(f"{given} make no {spec.name}: {text}; change these settings") from error
     assert isinstance(encoder, nn.Module)
     return encoder
 
@@ -167,9 +175,7 @@ def build_source(spec: TargetSpec, split: Split) -> TargetSource | None:
         return UniformTarget(split.train.n_items)
     if isinstance(spec, PopularitySpec):
         counts = torch.from_numpy(split.train.item_counts)
-        return PopularityTarget(
-            popularity(counts, temperature=spec.temperature, scale=spec.scale)
-        )
+        return PopularityTarget(popularity(counts, temperature=spec.temperature, scale=spec.scale))
     if isinstance(spec, MixtureSpec):
         built = [build_source(part.target, split) for part in spec.of]
         return MixtureSource(
@@ -191,9 +197,7 @@ def build_objective(target: TargetSpec, loss: LossSpec, split: Split) -> Objecti
 def build_batches(spec: TrainingSpec, split: Split, *, seed: int) -> TrainingBatches:
     """Return the shuffled training batches of a recipe."""
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
-    return TrainingBatches(
-        data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding
-    )
+    return TrainingBatches(data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding)
 
 
 def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBatches]:

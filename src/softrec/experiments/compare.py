@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,9 @@ def compare(
     command: str = "",
     overwrite: bool = False,
     progress: bool | None = None,
-    say: Any = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Comparison:
-    """Train `base` once for each target and seed, and write report.html, results.json, per_user.parquet.
+    """Train `base` once per target and seed, and write a report, its numbers, and a table of users.
 
     Finished runs are kept in `out`.part and taken again if the comparison is interrupted.
 
@@ -68,31 +69,31 @@ def compare(
 
     Raises:
         RecipeError: if a target does not fit, before anything is trained.
-    """  # noqa: E501
+    """
     out = Path(out)
     if out.exists() and not overwrite:
-        raise RunError(f"{out} exists already; choose another --out, or replace it with "
-                       "--overwrite")
+        raise RunError(
+            f"{out} exists already; choose another --out, or replace it with --overwrite"
+        )
     fields = base.model_dump(mode="json")
-    recipes = [
-        [_with_target(fields, target, seed) for seed in seeds] for target in targets
-    ]
+    recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
     names = _names(targets, [row[0] for row in recipes])
     split = load_split(base.data, data_dir, seed=base.seed)
     folder = out.with_name(out.name + ".part")
     _check_same(folder, recipes, overwrite=overwrite)
-    runs = []
-    for name, row in zip(names, recipes, strict=True):
-        runs.append([])
-        for recipe in row:
-            where = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
-            if say is not None:
-                say(f"{name}, seed {recipe.seed}")
-            done = (where / "run.json").exists()
-            run = open_run(where) if done else fit_recipe(
-                recipe, where, split=split, progress=progress
+    runs = [
+        [
+            _trained(
+                folder / "runs" / f"{_slug(name)}-seed{recipe.seed}",
+                recipe,
+                split,
+                progress,
+                say=partial(say, f"{name}, seed {recipe.seed}"),
             )
-            runs[-1].append(run)
+            for recipe in row
+        ]
+        for name, row in zip(names, recipes, strict=True)
+    ]
     shop = shop_of(base.data) if base.data.source == SHOP else None
     results = _results(base, split, names, runs, command, shop)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
@@ -102,6 +103,19 @@ def compare(
         shutil.rmtree(out)
     folder.rename(out)
     return Comparison(out, results)
+
+
+def _trained(
+    folder: Path, recipe: Recipe, split: Split, progress: bool | None, say: Callable[[], object]
+) -> Run:
+    """Return the run of a recipe: the one that is there, else a new one."""
+    if (folder / "run.json").exists():
+        run = open_run(folder)
+        if run.recipe == recipe:
+            return run
+        raise RunError(f"{folder} holds a run of another recipe; delete it")
+    say()
+    return fit_recipe(recipe, folder, split=split, progress=progress)
 
 
 def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:
@@ -139,8 +153,10 @@ def _check_same(folder: Path, recipes: Sequence[Sequence[Recipe]], *, overwrite:
     asked = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
     if written.exists() and written.read_text(encoding="utf-8") != asked:
         if not overwrite:
-            raise RunError(f"{folder} holds an unfinished comparison of other recipes; delete it, "
-                           "choose another --out, or drop it with --overwrite")
+            raise RunError(
+                f"{folder} holds an unfinished comparison of other recipes; delete it, "
+                "choose another --out, or drop it with --overwrite"
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written.write_text(asked, encoding="utf-8")

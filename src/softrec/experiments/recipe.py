@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from softrec.errors import RecipeError
 from softrec.evaluation.metrics import parse_metric
@@ -29,25 +37,31 @@ class DataSpec(_Spec):
     """Where the log is and how it is cleaned and split."""
 
     source: str = Field(description="a file, a folder of Parquet files, or a data set's name")
-    valid: str | None = Field(None, description="a file with the validation part (split: given)")
-    test: str | None = Field(None, description="a file with the test part (split: given)")
-    user: str | None = Field(None, description="column of the user")
-    item: str | None = Field(None, description="column of the item")
-    time: str | None = Field(None, description="column of the time")
-    weight: str | None = Field(None, description="column of the rating or weight")
-    header: bool = Field(True, description="whether CSV and TSV files start with column names")
-    text_ids: bool = Field(False, description="read ids as text even where they are numbers")
+    valid: str | None = Field(
+        default=None, description="a file with the validation part (split: given)"
+    )
+    test: str | None = Field(default=None, description="a file with the test part (split: given)")
+    user: str | None = Field(default=None, description="column of the user")
+    item: str | None = Field(default=None, description="column of the item")
+    time: str | None = Field(default=None, description="column of the time")
+    weight: str | None = Field(default=None, description="column of the rating or weight")
+    header: bool = Field(
+        default=True, description="whether CSV and TSV files start with column names"
+    )
+    text_ids: bool = Field(
+        default=False, description="read ids as text even where they are numbers"
+    )
     clean: tuple[str, ...] = Field(
-        (), description="steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "
+        default=(), description="steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "
         "min-item=5")  # fmt: skip
     split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = Field(
-        None, description="by default what the data set is known by, else leave-last-out")  # fmt: skip
+        default=None, description="by default what the data set is known by, else leave-last-out")  # fmt: skip
     short_users: Literal["error", "keep", "drop"] | None = Field(
-        None, description="users too short for leave-last-out: train on them only, or drop them")  # fmt: skip
+        default=None, description="users too short for leave-last-out: train on them only, or drop them")  # fmt: skip
     cold_items: Literal["error", "keep", "drop"] | None = Field(
-        None, description="items never trained on: keep as misses, or drop their events")  # fmt: skip
-    valid_share: float = Field(0.1, gt=0, lt=1)
-    test_share: float = Field(0.1, gt=0, lt=1)
+        default=None, description="items never trained on: keep as misses, or drop their events")  # fmt: skip
+    valid_share: float = Field(default=0.1, gt=0, lt=1)
+    test_share: float = Field(default=0.1, gt=0, lt=1)
     shop: dict[str, Any] = Field(
         default_factory=dict, description="dials of the simulated shop (source: shop)")  # fmt: skip
 
@@ -71,7 +85,7 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str
+    name: str = "sasrec"
     preset: str | None = None
 
     @property
@@ -86,13 +100,24 @@ class ModelSpec(BaseModel):
             raise ValueError(f"no model {self.name!r}; there are {', '.join(MODELS)}")
         model = MODELS[self.name]
         if self.preset is not None and self.preset not in model.PRESETS:
-            raise ValueError(f"{self.name} has no preset {self.preset!r}; "
-                             f"it has {', '.join(model.PRESETS)}")
+            raise ValueError(
+                f"{self.name} has no preset {self.preset!r}; it has {', '.join(model.PRESETS)}"
+            )
         known = [n for n in inspect.signature(model).parameters if n != "n_items"]
         for name in self.settings:
             if name not in known:
                 raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
+        self._check_types(model)
         return self
+
+    def _check_types(self, model: Any) -> None:
+        parameters = inspect.signature(model, eval_str=True).parameters
+        for name, value in self.settings.items():
+            try:
+                TypeAdapter(parameters[name].annotation).validate_python(value)
+            except ValidationError as error:
+                text = error.errors()[0]["msg"]
+                raise ValueError(f"{name} of {self.name}: {text}, got {value!r}") from error
 
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
@@ -126,7 +151,7 @@ class PopularitySpec(_Spec):
 
     name: Literal["pop+"]
     alpha: Alpha = 0.4
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     scale: Literal["log", "count", "relative"] = "log"
 
     @property
@@ -172,7 +197,10 @@ class LossSpec(_Spec):
 
     name: Literal["mixed", "decoupled"] = "mixed"
     balance: float = Field(
-        0.5, ge=0, le=1, description="of the decoupled loss: the part of label or not (lambda2)"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="of the decoupled loss: the part of label or not (lambda2)",
     )
 
 
@@ -180,20 +208,20 @@ class TrainingSpec(_Spec):
     """What is trained on, and how long."""
 
     windows: Literal["last", "positions", "prefixes", "pieces"] = "positions"
-    length: int = Field(50, ge=1, description="longest history a model reads")
-    stride: int | None = Field(None, ge=1)
+    length: int = Field(default=50, ge=1, description="longest history a model reads")
+    stride: int | None = Field(default=None, ge=1)
     padding: Literal["left", "right"] = "right"
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(128, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    patience: int = Field(5, ge=1)
+    patience: int = Field(default=5, ge=1)
     monitor: str = "ndcg@10"
     precision: Literal["32-true", "bf16-true", "64-true"] = "32-true"
-    accelerator: str = "auto"
-    checkpoint_minutes: float = Field(5.0, gt=0)
-    checkpoint_steps: int | None = Field(None, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    checkpoint_steps: int | None = Field(default=None, ge=1)
 
 
 class EvaluationSpec(_Spec):
@@ -214,7 +242,7 @@ class Recipe(_Spec):
     """Data x model x target x loss, a training budget and a seed."""
 
     data: DataSpec
-    model: ModelSpec = ModelSpec(name="sasrec")
+    model: ModelSpec = ModelSpec()
     target: TargetSpec = OneHotSpec()
     loss: LossSpec = LossSpec()
     training: TrainingSpec = TrainingSpec()
@@ -224,16 +252,22 @@ class Recipe(_Spec):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if self.loss.name == "decoupled" and self.target.soft_mass == 0:
-            raise ValueError("loss: decoupled separates label and rest of a soft target, but "
-                             "there is none (target: one-hot, or alpha 0); choose one with alpha "
-                             "above 0, or loss: mixed")
+            raise ValueError(
+                "loss: decoupled separates label and rest of a soft target, but "
+                "there is none (target: one-hot, or alpha 0); choose one with alpha "
+                "above 0, or loss: mixed"
+            )
         if self.training.monitor not in self.evaluation.metrics:
-            raise ValueError(f"training.monitor is {self.training.monitor}, which is not among "
-                             f"evaluation.metrics ({', '.join(self.evaluation.metrics)})")
+            raise ValueError(
+                f"training.monitor is {self.training.monitor}, which is not among "
+                f"evaluation.metrics ({', '.join(self.evaluation.metrics)})"
+            )
         own = self.model.settings.get("length")
         if own is not None and own < self.training.length:
-            raise ValueError(f"the model reads {own} items, training.length is "
-                             f"{self.training.length}; make them equal")
+            raise ValueError(
+                f"the model reads {own} items, training.length is "
+                f"{self.training.length}; make them equal"
+            )
         return self
 
 
@@ -249,13 +283,25 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
         raise RecipeError(f"{place}: {_first(error)}") from error
 
 
+SECTIONS: dict[str, type[BaseModel]] = {
+    "": Recipe, "data": DataSpec, "loss": LossSpec, "training": TrainingSpec,
+    "evaluation": EvaluationSpec, "target.one-hot": OneHotSpec, "target.uniform": UniformSpec,
+    "target.pop+": PopularitySpec, "target.mixture": MixtureSpec,
+}  # fmt: skip
+
+
 def _first(error: ValidationError) -> str:
     """Return the first of pydantic's complaints in one line."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    *path, last = (str(part) for part in first["loc"] or ("",))
     what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if first["type"] == "extra_forbidden" and ".".join(path) in SECTIONS:
+        what = f"no such field; there are {', '.join(SECTIONS['.'.join(path)].model_fields)}"
+    if first["type"] in ("model_type", "model_attributes_type"):
+        what = f"expected fields below it, such as those of `{last}: {{name: value}}`"
     came = first.get("input")
     plain = isinstance(came, str | int | float | bool)
+    where = ".".join([*path, last])
     return f"{where + ': ' if where else ''}{what}" + (f", got {came!r}" if plain else "")
 
 
@@ -269,12 +315,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
         raise RecipeError(f"{path} is no valid YAML: {text}") from error
     if not isinstance(fields, dict):
-        raise RecipeError(f"{path} must hold a mapping with data, model, target, ...; "
-                          f"it holds a {type(fields).__name__}")
+        raise RecipeError(
+            f"{path} must hold a mapping with data, model, target, ...; "
+            f"it holds a {type(fields).__name__}"
+        )
     return fields
 
 

@@ -13,10 +13,12 @@ A run in progress lives in RUN.part, with checkpoints, and gets its name when it
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -26,10 +28,12 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
 from softrec.data.splits import Cases, Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
@@ -38,10 +42,11 @@ from softrec.experiments.build import build, build_model, load_split
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.serving.recommender import Recommender
-from softrec.training.fit import Trained, fit
+from softrec.training.fit import RESUME, Trained, fit
 from softrec.types import Encoder
 
 FORMAT = 1
+FACTS = {"recipe", "data", "best_epoch", "epochs", "curve", "valid", "test"}
 UNFINISHED = ".part"
 
 
@@ -66,16 +71,21 @@ class Run:
     @property
     def per_user(self) -> pl.DataFrame:
         """Return the test metrics of each user, by raw id."""
-        return pl.read_parquet(self.folder / "per_user.parquet")
+        return self._table("per_user")
 
     @cached_property
     def log(self) -> Interactions:
         """Return the whole log the run was made from, in the order of events."""
-        return Interactions(
-            pl.read_parquet(self.folder / "log.parquet"),
-            *(Vocabulary(pl.read_parquet(self.folder / f"{kind}.parquet")["raw"])
-              for kind in ("users", "items")),
-        )  # fmt: skip
+        vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
+        return Interactions(self._table("log"), *vocabularies)
+
+    def _table(self, name: str) -> pl.DataFrame:
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pl.read_parquet(path)
+        except BROKEN as error:
+            text = str(error).partition("\n")[0]
+            raise RunError(f"{path} is missing or broken ({text}); train anew") from error
 
     def encoder(self) -> Encoder:
         """Return the trained model, in evaluation mode."""
@@ -83,11 +93,16 @@ class Run:
             self.recipe.model, self.log.n_items, self.recipe.training.length, seed=0
         )
         assert isinstance(encoder, nn.Module)
+        path = self.folder / "model.safetensors"
         try:
-            encoder.load_state_dict(load_file(self.folder / "model.safetensors"))
-        except (RuntimeError, OSError) as error:
-            raise RunError(f"the weights in {self.folder} do not fit its recipe or are broken: "
-                           f"{str(error).splitlines()[0]}") from error
+            state = load_file(path)
+            encoder.to(next(iter(state.values())).dtype)  # as it was trained
+            encoder.load_state_dict(state)
+        except (RuntimeError, OSError, SafetensorError) as error:
+            text = str(error).partition("\n")[0]
+            raise RunError(
+                f"{path} is broken or does not fit the recipe ({text}); train anew"
+            ) from error
         return encoder.eval()
 
     def recommender(self) -> Recommender:
@@ -95,19 +110,17 @@ class Run:
         return Recommender(self.encoder(), self.log, length=self.recipe.training.length)
 
     def check_data(self, split: Split) -> None:
-        """Refuse data that number their items otherwise than the run does.
+        """Refuse data other than those of the run.
 
         Raises:
-            RunError: if the catalogue is another.
+            RunError: if catalogue, users or events are others.
         """
-        if split.train.items.raw.len() != self.facts["data"]["items"] or (
-            split.train.fingerprint != self.facts["data"]["fingerprint"]
-        ):
+        own, given = self.facts["data"], describe(split)
+        different = [name for name, value in given.items() if own.get(name) != value]
+        if different:
+            listed = "; ".join(f"{n} {own.get(n)} and now {given[n]}" for n in different)
             raise RunError(
-                f"{self.folder} was trained on other data: its catalogue has "
-                f"{self.facts['data']['items']:,} items (fingerprint "
-                f"{self.facts['data']['fingerprint']}), the data given have "
-                f"{split.train.n_items:,} ({split.train.fingerprint}); give the log and the "
+                f"{self.folder} was trained on other data ({listed}); give the log and the "
                 "cleaning it was trained with, or train anew"
             )
 
@@ -121,16 +134,27 @@ def open_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not (folder / "run.json").exists():
         unfinished = _unfinished(folder)
-        hint = (f"; an unfinished one is in {unfinished}: run the same `softrec fit` again to "
-                "go on with it") if unfinished.exists() else ""
+        hint = (
+            (
+                f"; an unfinished one is in {unfinished}: run the same `softrec fit` again to "
+                "go on with it"
+            )
+            if unfinished.exists()
+            else ""
+        )
         raise RunError(f"there is no finished run in {folder} (no run.json){hint}")
+    path = folder / "run.json"
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{folder / 'run.json'} is broken: {error}") from error
-    if facts.get("format") != FORMAT:
-        raise RunError(f"{folder} has format {facts.get('format')}, this softrec reads {FORMAT}")
-    return Run(folder, read_recipe(facts["recipe"], str(folder)), facts)
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} is broken ({error}); train anew") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
+        raise RunError(f"{path} has format {came}, this softrec reads {FORMAT}; train anew")
+    missing = FACTS - facts.keys()
+    if missing:
+        raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train anew")
+    return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
 
 
 def fit_recipe(
@@ -163,27 +187,28 @@ def fit_recipe(
     if split is None:
         split = load_split(recipe.data, data_dir, seed=recipe.seed)
     encoder, objective, batches = build(recipe, split)
+    spec, valid, _ = recipe.training, split.cases("valid"), split.cases("test")
     folder = _start(out, recipe, overwrite=overwrite)
-    spec, valid = recipe.training, split.cases("valid")
     memory = PeakMemory()
-    trained = fit(
-        encoder,
-        objective,
-        batches,
-        lambda model: means(score(model, valid, recipe, recipe.evaluation.metrics)),
-        folder,
-        epochs=spec.epochs,
-        lr=spec.lr,
-        weight_decay=spec.weight_decay,
-        betas=spec.betas,
-        monitor=spec.monitor,
-        patience=spec.patience,
-        checkpoint_minutes=spec.checkpoint_minutes,
-        checkpoint_steps=spec.checkpoint_steps,
-        precision=spec.precision,
-        accelerator=spec.accelerator,
-        progress=progress,
-    )
+    with _dropped_if_worthless(folder):
+        trained = fit(
+            encoder,
+            objective,
+            batches,
+            lambda model: means(score(model, valid, recipe, recipe.evaluation.metrics)),
+            folder,
+            epochs=spec.epochs,
+            lr=spec.lr,
+            weight_decay=spec.weight_decay,
+            betas=spec.betas,
+            monitor=spec.monitor,
+            patience=spec.patience,
+            checkpoint_minutes=spec.checkpoint_minutes,
+            checkpoint_steps=spec.checkpoint_steps,
+            precision=spec.precision,
+            accelerator=spec.accelerator,
+            progress=progress,
+        )
     peak = memory.mib()
     tested = score_part(encoder, split, recipe, "test")
     _write(folder, recipe, split, encoder, trained, tested, peak)
@@ -227,15 +252,34 @@ def _unfinished(out: Path) -> Path:
     return out.with_name(out.name + UNFINISHED)
 
 
+@contextmanager
+def _dropped_if_worthless(folder: Path) -> Iterator[None]:
+    """Remove `folder` after an error, unless it holds a checkpoint to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not (folder / RESUME).exists():
+            shutil.rmtree(folder)
+        raise
+
+
 def _check_free(out: Path, recipe: Recipe, *, overwrite: bool) -> None:
-    """Refuse to lose a finished run or the progress of another recipe."""
+    """Refuse to lose a finished run, the progress of another recipe, or what is no run at all."""
+    if out.exists() and overwrite and not (out / "run.json").exists():
+        raise RunError(
+            f"{out} is no run, and --overwrite replaces only runs; choose another --out, or "
+            "delete it yourself"
+        )
     if out.exists() and not overwrite:
-        raise RunError(f"{out} exists already; choose another --out, or replace it with "
-                       "--overwrite")
+        raise RunError(
+            f"{out} exists already; choose another --out, or replace it with --overwrite"
+        )
     begun = _unfinished(out) / "recipe.yaml"
     if begun.exists() and not overwrite and begun.read_text(encoding="utf-8") != _yaml(recipe):
-        raise RunError(f"{_unfinished(out)} holds the unfinished run of another recipe; delete it, "
-                       "choose another --out, or drop it with --overwrite")
+        raise RunError(
+            f"{_unfinished(out)} holds the unfinished run of another recipe; delete it, "
+            "choose another --out, or drop it with --overwrite"
+        )
 
 
 def _start(out: Path, recipe: Recipe, *, overwrite: bool) -> Path:
@@ -243,8 +287,11 @@ def _start(out: Path, recipe: Recipe, *, overwrite: bool) -> Path:
     written = folder / "recipe.yaml"
     if overwrite and written.exists() and written.read_text(encoding="utf-8") != _yaml(recipe):
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written.write_text(_yaml(recipe), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written.write_text(_yaml(recipe), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     return folder
 
 
@@ -288,7 +335,8 @@ def _write(
         "test": means(tested),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    for checkpoint in folder.glob("*.ckpt"):
+    # The one to go on from goes first: without the best weights it would be of no use.
+    for checkpoint in sorted(folder.glob("*.ckpt"), reverse=True):
         checkpoint.unlink()
 
 
@@ -302,7 +350,17 @@ def describe(split: Split) -> dict[str, Any]:
         "valid": len(split.valid),
         "test": len(split.test),
         "fingerprint": split.train.fingerprint,
+        "events_fingerprint": _events_fingerprint(split),
     }
+
+
+def _events_fingerprint(split: Split) -> str:
+    """Return a short hash of who took what, in which part and order."""
+    digest = hashlib.sha256()
+    for part in (split.train, split.valid, split.test):
+        for kind in ("user", "item"):
+            digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
+    return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Softmax losses: the theory, its reference, and the streamed pass."""

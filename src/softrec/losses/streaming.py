@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from softrec.losses.softmax import (
     ObjectiveValue,
@@ -103,6 +103,8 @@ def streamed_softmax(
     """
     if len(items.vectors) < 2:
         raise ValueError(f"a softmax needs at least 2 items, got {len(items.vectors)}")
+    if not len(users):
+        raise ValueError("a loss needs at least one example, got a batch of none")
     names = list(parts)
     total, *values = _Streamed.apply(
         users, items.vectors, items.bias, label, parts, target, weight, rows
@@ -135,13 +137,15 @@ class _Streamed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        gradients: _Gradients | None = ctx.gradients  # pyright: ignore[reportAttributeAccessIssue]
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        gradients: _Gradients | None = ctx.gradients
         if gradients is None:
-            raise RuntimeError("the streamed pass gives its gradient once; call it again, or use "
-                               "softrec.losses.softmax.full_softmax to differentiate twice")
-        ctx.gradients = None  # pyright: ignore[reportAttributeAccessIssue]
-        scale = outer[0]
+            raise RuntimeError(
+                "the streamed pass gives its gradient once; call it again, or use "
+                "softrec.losses.softmax.full_softmax to differentiate twice"
+            )
+        ctx.gradients = None
+        scale = grad_outputs[0]
         # Usually the loss is the root and the scale is 1; on a CPU that is free to find out.
         if scale.device.type != "cpu" or float(scale) != 1.0:
             for gradient in gradients:

@@ -68,8 +68,8 @@ class GRU4Rec(nn.Module):
     def _initialise(self, init: str) -> None:
         if init == "xavier":
             nn.init.xavier_normal_(self.table.weight)
-            nn.init.xavier_uniform_(self.gru.weight_ih_l0)
-            nn.init.xavier_uniform_(self.gru.weight_hh_l0)
+            for weight in self.gru.all_weights[0][:2]:  # of the first layer: input, recurrent
+                nn.init.xavier_uniform_(weight)
         elif init == "normal":
             for weight in (self.table.weight, self.dense.weight, self.dense.bias):
                 nn.init.normal_(weight, std=0.01)
@@ -102,4 +102,3 @@ class GRU4Rec(nn.Module):
     def _last_states(self, histories: Histories) -> Tensor:
         """Return the last layer's state after the last item, (B, hidden)."""
         return self._run(histories)[1][-1]
-

@@ -34,8 +34,10 @@ class OutputLayer(nn.Module):
         super().__init__()
         n_items = table.num_embeddings - 1
         if tied and dim != table.embedding_dim:
-            raise ValueError(f"a tied output layer needs user vectors of width "
-                             f"{table.embedding_dim}, got {dim}; set tied=False")
+            raise ValueError(
+                f"a tied output layer needs user vectors of width "
+                f"{table.embedding_dim}, got {dim}; set tied=False"
+            )
         self.vectors = None if tied else nn.Parameter(torch.empty(n_items, dim))
         self.bias = nn.Parameter(torch.zeros(n_items)) if bias else None
         if self.vectors is not None:

@@ -129,8 +129,10 @@ class SASRec(nn.Module):
         histories = aligned(batch.history, self.n_items)
         width = histories.items.shape[1]
         if width > self.length:
-            raise ValueError(f"histories of up to {self.length} items fit this SASRec, got one of "
-                             f"{width}; cut them, or make the model with length={width}")
+            raise ValueError(
+                f"histories of up to {self.length} items fit this SASRec, got one of "
+                f"{width}; cut them, or make the model with length={width}"
+            )
         return asked(self._states(histories), histories, batch)
 
     def items(self) -> ItemVectors:

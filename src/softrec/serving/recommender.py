@@ -93,19 +93,26 @@ class Recommender:
         numbers = self.log.users.numbers(users)
         unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
         if unknown:
-            raise DataError(f"unknown users: {shown(unknown)}; give the items of somebody who is "
-                            "not in the log with --history (in Python: histories={name: items})")
+            raise DataError(
+                f"unknown users: {shown(unknown)}; give the items of somebody who is "
+                "not in the log with --history (in Python: histories={name: items})"
+            )
         known = rows_of(self.log.sequences, numbers)
         return numbers.tolist(), [known[row] for row in range(len(known))]
 
     def _of_items(self, name: object, items: Sequence[object]) -> np.ndarray:
         numbers, unknown = self.log.history_numbers(items)
         if not len(numbers):
-            raise DataError(f"no item of the history of {name!r} is in the catalogue "
-                            f"({shown(items)}); give at least one known item")
+            raise DataError(
+                f"no item of the history of {name!r} is in the catalogue "
+                f"({shown(items)}); give at least one known item"
+            )
         if unknown:
-            warnings.warn(f"the history of {name!r} has unknown items, which are skipped: "
-                          f"{shown(unknown)}", UnknownItemWarning, stacklevel=3)
+            warnings.warn(
+                f"the history of {name!r} has unknown items, which are skipped: {shown(unknown)}",
+                UnknownItemWarning,
+                stacklevel=3,
+            )
         return numbers
 
     def _best(
@@ -124,7 +131,9 @@ class Recommender:
             batch = Batch(*(part.to(device) for part in parts))
             seen = None
             if mask_seen:
-                seen = Seen(torch.from_numpy(rows.offsets).to(device),
-                            torch.from_numpy(rows.items).to(device))
+                seen = Seen(
+                    torch.from_numpy(rows.offsets).to(device),
+                    torch.from_numpy(rows.items).to(device),
+                )
             best = top_k(self.encoder.users(batch), items, k, seen)
         return best.items.cpu().numpy(), best.scores.float().cpu().numpy()

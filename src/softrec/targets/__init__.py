@@ -1,0 +1,1 @@
+"""Soft targets, known by their answers."""

@@ -47,9 +47,7 @@ class MixtureTarget:
         """Add the ways back of all, each with its share."""
         for share, target in zip(self.shares, self.targets, strict=True):
             shared = len(target.mean_item(out[:, :1])) == 1
-            add_mean_gradient(
-                target, share * (rows.sum(0, keepdim=True) if shared else rows), out
-            )
+            add_mean_gradient(target, share * (rows.sum(0, keepdim=True) if shared else rows), out)
 
 
 @dataclass(frozen=True)

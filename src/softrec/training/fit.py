@@ -6,6 +6,7 @@ The loop, devices, progress bar and loggers are Lightning's.
 from __future__ import annotations
 
 import logging
+import pickle
 import sys
 import time
 import warnings
@@ -18,9 +19,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from softrec.data.batches import TrainingBatches
-from softrec.errors import RunError
+from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.types import Encoder
@@ -87,16 +89,20 @@ def fit(
         validate: metrics of an encoder on the validation part, higher is better.
         folder: where checkpoints and logs go.
         epochs: at most.
-        lr, weight_decay, betas: of Adam.
+        lr: learning rate of Adam.
+        weight_decay: L2 of Adam, not on biases.
+        betas: of Adam.
         monitor: the validation metric that chooses the best epoch.
         patience: stop after this many epochs without improvement.
         checkpoint_minutes: how much work a kill may cost.
         checkpoint_steps: checkpoint every so many steps instead.
-        precision, accelerator: as Lightning takes them.
+        precision: as Lightning takes it.
+        accelerator: likewise.
         progress: show a bar; if None, when the error stream is a terminal.
 
     Raises:
-        TrainingError: if the loss is no longer a number.
+        TrainingError: if the loss is no longer a number, or there is no such accelerator here.
+        RunError: if the checkpoint to go on from is broken.
     """
     module = SoftTargetModule(
         encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas
@@ -114,44 +120,60 @@ def fit(
     if show:
         callbacks.append(TQDMProgressBar(leave=False))
     with quiet():
-        trainer = L.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            max_epochs=epochs,
-            callbacks=callbacks,
-            logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "tensorboard")],
-            enable_progress_bar=show,
-            enable_model_summary=False,
-            log_every_n_steps=50,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-        )
-        interrupted = (folder / RESUME).exists()
-        trainer.fit(
-            module, batches, ckpt_path=folder / RESUME if interrupted else None, weights_only=True
-        )
+        try:
+            trainer = L.Trainer(
+                accelerator=accelerator,
+                devices=1,
+                precision=precision,
+                max_epochs=epochs,
+                callbacks=callbacks,
+                logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "tensorboard")],
+                enable_progress_bar=show,
+                enable_model_summary=False,
+                log_every_n_steps=50,
+                num_sanity_val_steps=0,
+                limit_val_batches=0,
+            )
+        except (ValueError, MisconfigurationException) as error:
+            raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
+        trainer.fit(module, batches, ckpt_path=_begun(folder), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
-    values = [row[f"valid/{monitor}"] for row in module.curve]
-    _load_best(encoder, folder / BEST)
-    return Trained(
-        module.curve, values.index(max(values)), monitor, len(module.curve) < epochs
-    )
+    best_epoch = _load_best(encoder, folder / BEST)
+    return Trained(module.curve, best_epoch, monitor, len(module.curve) < epochs)
 
 
-def _load_best(encoder: Encoder, path: Path) -> None:
-    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+def _begun(folder: Path) -> Path | None:
+    """Return the checkpoint of an interrupted training, if there is one."""
+    path = folder / RESUME
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise RunError(
+            f"the checkpoint {path} of an interrupted run is broken; delete {folder} to start anew"
+        ) from error
+    return path
+
+
+def _load_best(encoder: Encoder, path: Path) -> int:
+    """Give `encoder` its best weights, and return their epoch."""
+    kept = torch.load(path, weights_only=True, map_location="cpu")
+    state = kept["state_dict"]
     own = {n.removeprefix("encoder."): v for n, v in state.items() if n.startswith("encoder.")}
     encoder.load_state_dict(own)  # pyright: ignore[reportAttributeAccessIssue]
+    return kept["epoch"]
 
 
 class _ResumeCheckpoint(Callback):
-    """Saves everything a resumed run needs, every so often and at each epoch's end.
+    """Saves everything a resumed run needs, every so often inside an epoch.
 
-    Written beside the old one and then renamed, so that a kill while saving costs nothing.
+    Never after the last batch of an epoch, for Lightning would go on with the next epoch and leave
+    out the validation between them; the save then waits for the next batch. Written beside the
+    old one and then renamed, so that a kill while saving costs nothing.
     """
 
     def __init__(self, path: Path, minutes: float, steps: int | None) -> None:
@@ -159,23 +181,28 @@ class _ResumeCheckpoint(Callback):
         self.every = timedelta(minutes=minutes).total_seconds()
         self.steps = steps
         self.saved_at = time.monotonic()
+        self.saved_step = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.saved_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         due = (
-            trainer.global_step % self.steps == 0
+            trainer.global_step - self.saved_step >= self.steps
             if self.steps
             else time.monotonic() - self.saved_at > self.every
         )
-        if due:
+        if due and not trainer.is_last_batch:
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        fresh = self.path.with_suffix(".new")
+        fresh = self.path.with_suffix(".new.ckpt")
         trainer.save_checkpoint(fresh)
         fresh.replace(self.path)
         self.saved_at = time.monotonic()
+        self.saved_step = trainer.global_step
 
 
 class quiet:  # noqa: N801 - used like a function
@@ -188,8 +215,13 @@ class quiet:  # noqa: N801 - used like a function
             logger.setLevel(logging.ERROR)
         self.warnings = warnings.catch_warnings()
         self.warnings.__enter__()
-        for about in ("Checkpoint directory", "The number of training batches", "GPU available",
-                      "Experiment logs directory"):
+        for about in (
+            "Checkpoint directory",
+            "The number of training batches",
+            "GPU available",
+            "Experiment logs directory",
+            "treespec, LeafSpec",  # how Lightning 2.6 uses torch 2.13
+        ):
             warnings.filterwarnings("ignore", message=f".*{about}.*")
 
     def __exit__(self, *error: Any) -> None:

@@ -1,0 +1,112 @@
+"""How much memory a step over a large catalogue takes, measured in a process of its own.
+
+The process allocates its parameters, warms up with a small step, resets its high-water mark of
+resident memory (Linux, /proc/self/clear_refs), makes one step, and reads the mark (VmHWM). From
+the difference to the resident memory before the step, the bytes of the gradients are subtracted.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import Bar, Row, Side
+from softrec.losses.softmax import mixed
+from softrec.losses.streaming import streamed_softmax
+from softrec.targets.smoothing import UniformTarget
+from softrec.types import ItemVectors
+
+MIB = 2**20
+PROCESS = Path("/proc/self")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """A batch of B users, N items, vectors of width D."""
+
+    batch: int = 1024
+    n_items: int = 1_000_000
+    dim: int = 64
+
+    def __str__(self) -> str:
+        return f"B {self.batch:,}, N {self.n_items:,}, D {self.dim}"
+
+
+QUICK = Shapes(batch=64, n_items=20_000, dim=8)
+
+
+def catalogue(shapes: Shapes) -> list[Row]:
+    """Measure one streamed step of label smoothing; nothing where the system does not tell."""
+    if not (PROCESS / "clear_refs").exists():
+        return []
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "benchmarks.memory", json.dumps(asdict(shapes))]
+    done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    told = json.loads(done.stdout)
+    return [
+        Row(
+            f"label smoothing, {shapes}",
+            Side("streamed", told["mib"], told["mib"]),
+            None,
+            told["mib"],
+            Bar(300.0, "at most", "MiB beyond parameters and gradients"),
+            unit="MiB",
+            notes=(
+                f"one step took {told['seconds']:.1f} s; peak of resident memory of a process of "
+                f"its own ({told['peak_mib']:.0f} MiB), less what was resident before the step "
+                f"({told['before_mib']:.0f} MiB) and the gradients ({told['gradient_mib']:.0f} "
+                "MiB)",
+            ),
+        )
+    ]
+
+
+def measure(shapes: Shapes) -> dict[str, float]:
+    """Make one step in this process and return what it took."""
+    _step(*_parameters(Shapes(batch=8, n_items=1000, dim=shapes.dim)))
+    users, vectors, label = _parameters(shapes)
+    before = _status("VmRSS")
+    (PROCESS / "clear_refs").write_text("5")  # the high-water mark is what is in use from now on
+    begin = time.perf_counter()
+    _step(users, vectors, label)
+    seconds = time.perf_counter() - begin
+    peak = _status("VmHWM")
+    gradients = sum(p.grad.nbytes for p in (users, vectors) if p.grad is not None) / MIB
+    return {
+        "mib": peak - before - gradients,
+        "peak_mib": peak,
+        "before_mib": before,
+        "gradient_mib": gradients,
+        "seconds": seconds,
+    }
+
+
+def _parameters(shapes: Shapes) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    users = torch.randn(shapes.batch, shapes.dim)
+    vectors = torch.randn(shapes.n_items, shapes.dim)
+    label = torch.randint(shapes.n_items, (shapes.batch,))
+    return users.requires_grad_(), vectors.requires_grad_(), label
+
+
+def _step(users: torch.Tensor, vectors: torch.Tensor, label: torch.Tensor) -> None:
+    target = UniformTarget(len(vectors))
+    items = ItemVectors(vectors)
+    streamed_softmax(mixed(), users, items, label, target, 0.1).total.backward()
+
+
+def _status(name: str) -> float:
+    """Return an entry of the process's status, in MiB."""
+    for line in (PROCESS / "status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    raise KeyError(name)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Shapes(**json.loads(sys.argv[1])))))

@@ -1,0 +1,508 @@
+"""The command line: `softrec demo | data | fit | evaluate | recommend | compare`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from softrec.data_cli import data_app
+from softrec.errors import RecipeError, SoftrecError
+
+app = typer.Typer(
+    name="softrec",
+    help="Train recommenders on soft targets: keep your log and your model, change only what the "
+    "model is trained towards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+out_console = Console()
+err_console = Console(stderr=True)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a data set "
+        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (.yaml)."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="SOFTREC_DATA",
+        help="A folder with public data sets, used before any download.",
+    ),
+]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
+
+
+def option(*names: str, text: str, panel: str) -> Any:
+    """Return an optional option of a panel of `--help`."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
+
+
+DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
+
+Model = Annotated[
+    str | None, option("--model", "-m", text="sasrec (default) or gru4rec.", panel=MODEL)
+]
+Preset = Annotated[
+    str | None,
+    option(
+        "--preset", text="The model's settings in a paper: original, desorec, timirec.", panel=MODEL
+    ),
+]
+Target = Annotated[
+    str | None,
+    option(
+        "--target",
+        "-t",
+        text="one-hot (default), uniform (label smoothing) or pop+ (popularity).",
+        panel=TARGET,
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    option(
+        "--alpha",
+        text="Weight of the soft target, 0 to 1. Label smoothing spreads alpha, pop+ alpha/2.",
+        panel=TARGET,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    option("--temperature", text="Of pop+: 1 is popularity itself, more is flatter.", panel=TARGET),
+]
+Loss = Annotated[str | None, option("--loss", text="mixed (default) or decoupled.", panel=TARGET)]
+Balance = Annotated[
+    float | None,
+    option("--balance", text="Of the decoupled loss: the share of 'label or not'.", panel=TARGET),
+]
+Epochs = Annotated[int | None, option("--epochs", text="At most (100).", panel=TRAINING)]
+BatchSize = Annotated[
+    int | None, option("--batch-size", text="Examples in a batch (128).", panel=TRAINING)
+]
+LearningRate = Annotated[
+    float | None, option("--lr", text="Learning rate of Adam (0.001).", panel=TRAINING)
+]
+Length = Annotated[
+    int | None, option("--length", text="Longest history the model reads (50).", panel=TRAINING)
+]
+Windows = Annotated[
+    str | None,
+    option(
+        "--windows",
+        text="What is predicted of a sequence: last, positions (default), prefixes, pieces.",
+        panel=TRAINING,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    option("--patience", text="Stop after so many epochs without improvement (5).", panel=TRAINING),
+]
+Monitor = Annotated[
+    str | None,
+    option(
+        "--monitor", text="Validation metric that chooses the best epoch (ndcg@10).", panel=TRAINING
+    ),
+]
+User = Annotated[str | None, option("--user", text="Column of the user.", panel=DATA)]
+Item = Annotated[str | None, option("--item", text="Column of the item.", panel=DATA)]
+Time = Annotated[
+    str | None,
+    option(
+        "--time", text="Column of the time; without one, the order of the rows counts.", panel=DATA
+    ),
+]
+Weight = Annotated[
+    str | None, option("--weight", text="Column of the rating or weight.", panel=DATA)
+]
+TextIds = Annotated[
+    bool | None,
+    option("--text-ids", text="Read ids as text even where they look like numbers.", panel=DATA),
+]
+Header = Annotated[
+    bool | None,
+    option(
+        "--header/--no-header",
+        text="Whether CSV and TSV files start with names; without, columns are column_1, ...",
+        panel=DATA,
+    ),
+]
+Clean = Annotated[
+    list[str] | None,
+    option(
+        "--clean",
+        text="A cleaning step: drop-duplicates, "
+        "min-weight=4, k-core=5, min-user=5, min-item=5. May be "
+        "given several times.",
+        panel=DATA,
+    ),
+]
+SplitKind = Annotated[
+    str | None,
+    option(
+        "--split",
+        text="leave-last-out (default), time, user-ratio, or given with --valid and --test.",
+        panel=DATA,
+    ),
+]
+ValidFile = Annotated[
+    str | None, option("--valid", text="The validation part, as a file.", panel=DATA)
+]
+TestFile = Annotated[str | None, option("--test", text="The test part, as a file.", panel=DATA)]
+ShortUsers = Annotated[
+    str | None,
+    option(
+        "--short-users",
+        text="Users with fewer than 3 events: error (default), keep, drop.",
+        panel=DATA,
+    ),
+]
+ColdItems = Annotated[
+    str | None,
+    option(
+        "--cold-items",
+        text="Items that are never trained on: error (default), keep, drop.",
+        panel=DATA,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any field of a recipe, such as --set model.dim=64 --set evaluation.metrics="
+        "[ndcg@5]. May be given several times.",
+        show_default=False,
+    ),
+]
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+def fit(
+    source: Source,
+    out: Out,
+    model: Model = None,
+    preset: Preset = None,
+    target: Target = None,
+    alpha: Alpha = None,
+    temperature: Temperature = None,
+    loss: Loss = None,
+    balance: Balance = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    length: Length = None,
+    windows: Windows = None,
+    patience: Patience = None,
+    monitor: Monitor = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    weight: Weight = None,
+    text_ids: TextIds = None,
+    header: Header = None,
+    clean: Clean = None,
+    split: SplitKind = None,
+    valid: ValidFile = None,
+    test: TestFile = None,
+    short_users: ShortUsers = None,
+    cold_items: ColdItems = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of weights, order, dropout.")] = None,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model towards a target, choose its best epoch on validation, and test it.
+
+    An interrupted run goes on where it stood when the same command is given again.
+
+    Examples:
+
+      softrec fit clicks.csv --model sasrec --target pop+ --alpha 0.4 --out runs/first
+
+      softrec fit recipes/diginetica-gru4rec-base.yaml --data-dir data --out runs/base
+    """
+    from softrec.experiments.run import fit_recipe
+
+    recipe = _recipe(source, locals())
+    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
+    _print_metrics(
+        f"{recipe.model.name} towards {recipe.target.name}, best epoch "
+        f"{run.facts['best_epoch'] + 1} of {run.facts['epochs']}",
+        {"validation": run.valid, "test": run.test},
+    )
+    _tell(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
+
+
+@app.command()
+def compare(
+    source: Source,
+    out: Out,
+    targets: Annotated[
+        str,
+        typer.Option(
+            "--targets",
+            help="Separated by commas; the first is the "
+            "baseline. Settings in brackets: 'pop+(alpha=0.4,temperature=2)'.",
+        ),
+    ] = "one-hot,uniform,pop+",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train each target so often.")] = 1,
+    model: Model = None,
+    preset: Preset = None,
+    loss: Loss = None,
+    balance: Balance = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    length: Length = None,
+    windows: Windows = None,
+    patience: Patience = None,
+    monitor: Monitor = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    weight: Weight = None,
+    text_ids: TextIds = None,
+    header: Header = None,
+    clean: Clean = None,
+    split: SplitKind = None,
+    valid: ValidFile = None,
+    test: TestFile = None,
+    short_users: ShortUsers = None,
+    cold_items: ColdItems = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="The first seed.")] = None,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train one model towards several targets, same data and budget: did the target help?
+
+    Writes report.html, results.json and per_user.parquet. Finished runs are kept if the
+    comparison is interrupted; the same command goes on.
+
+    Example:
+
+      softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR
+    """
+    from softrec.experiments.compare import compare as run_comparison
+    from softrec.experiments.options import parse_targets
+
+    recipe = _recipe(source, {k: v for k, v in locals().items() if k != "targets"})
+    comparison = run_comparison(
+        recipe,
+        parse_targets(targets),
+        out,
+        seeds=range(recipe.seed, recipe.seed + seeds),
+        data_dir=data_dir,
+        command=" ".join(["softrec", *sys.argv[1:]]),
+        overwrite=overwrite,
+        say=lambda line: _tell(f"training: {line}"),
+    )
+    _print_comparison(comparison.results, comparison.folder)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    part: Annotated[str, typer.Option("--part", help="test or valid.")] = "test",
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", help="Such as ndcg@5,recall@50; by default the run's."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="The log, if it has moved; it must be the one the run was trained on."
+        ),
+    ] = None,
+    per_user: Annotated[
+        Path | None,
+        typer.Option(
+            "--per-user", help="Write the metrics of each user to .csv, .parquet or .json."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Rank the full catalogue for every user of the test part, and print the mean metrics."""
+    from softrec.experiments.build import load_split
+    from softrec.experiments.run import means, open_run, score_part
+    from softrec.serving.files import write_table, writer_of
+
+    if part not in ("test", "valid"):
+        raise RecipeError(f"--part must be test or valid, got {part!r}")
+    if per_user is not None:
+        writer_of(per_user)
+    opened = open_run(run)
+    recipe = opened.recipe
+    if data is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": data})})
+    split = load_split(recipe.data, data_dir, seed=recipe.seed)
+    opened.check_data(split)
+    wanted = metrics.split(",") if metrics else None
+    table = score_part(opened.encoder(), split, recipe, part, wanted)  # pyright: ignore[reportArgumentType]
+    _print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
+    if per_user is not None:
+        write_table(table, per_user)
+
+
+@app.command()
+def recommend(
+    run: RunFolder,
+    user: Annotated[
+        list[str] | None,
+        typer.Option("--user", "-u", help="A user of the log; may be given several times."),
+    ] = None,
+    users_file: Annotated[
+        Path | None,
+        typer.Option("--users-file", help="A file with a column 'user', or one id a line (.txt)."),
+    ] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--history",
+            help="Items of somebody who is not in the log, oldest first, separated by commas.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    keep_seen: Annotated[
+        bool, typer.Option("--keep-seen", help="Items of the history may come again.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write to .csv, .parquet or .json instead of the screen."),
+    ] = None,
+) -> None:
+    """Recommend items to known users, or to anybody with a history.
+
+    Examples:
+
+      softrec recommend runs/first --user ann -k 10
+
+      softrec recommend runs/first --history tea,jam --out best.csv
+    """
+    from softrec.experiments.run import open_run
+    from softrec.serving.files import read_users, write_table, writer_of
+
+    if out is not None:
+        writer_of(out)
+    known = [*(user or []), *(read_users(users_file) if users_file else [])]
+    strangers = {f"history {n}": [item.strip() for item in text.split(",")]
+                 for n, text in enumerate(history or [], 1)}  # fmt: skip
+    if not known and not strangers:
+        raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
+    recommender = open_run(run).recommender()
+    table = recommender.recommend(known, k, histories=strangers, mask_seen=not keep_seen)
+    if out is not None:
+        write_table(table, out)
+        return
+    shown = Table("user", "rank", "item", "score", box=None)
+    for column in shown.columns:
+        column.overflow = "fold"  # an id that is cut is of no use
+    for name, rank, item, score in table.iter_rows():
+        shown.add_row(escape(str(name)), str(rank), escape(str(item)), f"{score:.4f}")
+    out_console.print(shown)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")] = Path("demo"),
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train each target so often.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare one-hot labels, label smoothing and POP+ on a simulated shop, in a few minutes.
+
+    The simulator knows the best ranking any model could reach, so the report shows how much of
+    the way each target goes.
+    """
+    from softrec.experiments.demo import run_demo
+
+    comparison = run_demo(
+        out,
+        seeds=range(seeds),
+        command=" ".join(["softrec", *sys.argv[1:]]),
+        overwrite=overwrite,
+        say=lambda line: _tell(f"training: {line}"),
+    )
+    _print_comparison(comparison.results, comparison.folder)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors a user can mend are one line and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show_warning
+            app([argument for argument in arguments if argument != "--debug"])
+    except SoftrecError as error:
+        if debug:
+            raise
+        _tell(str(error), "[bold red]error:[/] ")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        _tell("interrupted; the same command goes on where it stood")
+        raise SystemExit(130) from None
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print softrec's own warnings in one line, and no others."""
+    if category.__module__.startswith("softrec"):
+        _tell(str(message), "[yellow]note:[/] ")
+
+
+def _tell(text: str, label: str = "") -> None:
+    """Print one line to the error stream, whatever its width and whatever is in it."""
+    line = " ".join(text.split())
+    err_console.print(label + escape(line), highlight=False, soft_wrap=True)
+
+
+def _recipe(source: str, options: dict[str, Any]) -> Any:
+    """Return the recipe of a file or a log, with the options of a command laid over it."""
+    from softrec.experiments.options import FIELDS, parse_assignment, recipe_of
+    from softrec.experiments.recipe import read_yaml
+
+    given = {name: value for name, value in options.items() if name in FIELDS and name != "source"}
+    if given.get("valid") is not None or given.get("test") is not None:
+        given["split"] = given.get("split") or "given"
+    given |= dict(parse_assignment(text) for text in options.get("set_") or [])
+    if source.endswith((".yaml", ".yml")):
+        return recipe_of(read_yaml(Path(source)), given, source)
+    return recipe_of({"data": {"source": source}}, given)
+
+
+def _print_metrics(title: str, columns: dict[str, dict[str, float]]) -> None:
+    table = Table("metric", *columns, title=title, title_justify="left", box=None)
+    for name in next(iter(columns.values())):
+        table.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
+    out_console.print(table)
+
+
+def _print_comparison(results: dict[str, Any], folder: Path) -> None:
+    from softrec.experiments.report import console_table
+
+    out_console.print(console_table(results))
+    _tell(f"The report is {folder / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""From flat options, as typed on a command line or in a Python call, to the fields of a recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from softrec.errors import RecipeError
+from softrec.experiments.recipe import Recipe, merged, read_recipe
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "data": (
+        "source", "valid", "test", "user", "item", "time", "weight", "header", "text_ids", "clean",
+        "split", "short_users", "cold_items",
+    ),
+    "target": ("alpha", "temperature", "scale"),
+    "loss": ("balance",),
+    "training": (
+        "windows", "length", "stride", "padding", "epochs", "batch_size", "lr", "weight_decay",
+        "patience", "monitor", "precision", "accelerator", "checkpoint_minutes", "checkpoint_steps",
+    ),
+    "evaluation": ("metrics", "mask_seen"),
+}  # fmt: skip
+FIELDS = {name: f"{section}.{name}" for section, names in SECTIONS.items() for name in names}
+FIELDS |= {"model": "model.name", "preset": "model.preset", "target": "target.name",
+           "loss": "loss.name", "seed": "seed"}  # fmt: skip
+NAMED = ("model", "target", "loss")  # sections whose other fields belong to their name
+FILES = ("source", "valid", "test")
+
+
+def recipe_of(
+    base: Mapping[str, Any], options: Mapping[str, Any], place: str = "the recipe"
+) -> Recipe:
+    """Return the recipe `base` with `options` laid over it; None options change nothing.
+
+    An option is flat ("alpha") or dotted ("model.dim"). Another model, target or loss than the
+    base's starts from its own defaults. Errors name `place`, where the base comes from.
+
+    Raises:
+        RecipeError: if an option is unknown or does not fit.
+    """
+    fields = dict(base)
+    changes: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if "." not in name and name not in FIELDS:
+            raise RecipeError(
+                f"no option {name!r}; there are {', '.join(FIELDS)}, and dotted "
+                "fields of a recipe such as model.dim"
+            )
+        changes[FIELDS.get(name, name)] = value
+    for section in NAMED:
+        wanted = changes.get(f"{section}.name")
+        if wanted is not None and wanted != _name(fields.get(section)):
+            fields[section] = {}
+    if isinstance(changes.get("target.name"), str):
+        changes |= {f"target.{k}": v for k, v in parse_target(changes["target.name"]).items()}
+    if "target.name" not in changes and _name(fields.get("target")) is None:
+        lonely = [name for name in changes if name.startswith("target.")]
+        if lonely:
+            raise RecipeError(
+                f"{lonely[0].removeprefix('target.')} is a setting of a soft target, "
+                "but none is chosen; add --target uniform or --target pop+"
+            )
+    return read_recipe(_anchored(merged(fields, changes)), place)
+
+
+def _name(section: object) -> object:
+    return section.get("name") if isinstance(section, Mapping) else section
+
+
+def _anchored(fields: dict[str, Any]) -> dict[str, Any]:
+    """Make the paths of the log's files absolute: a run must find them from any folder."""
+    data = fields.get("data")
+    if not isinstance(data, Mapping):
+        return fields
+    paths = {
+        kind: str(Path(data[kind]).absolute())
+        for kind in FILES
+        if isinstance(data.get(kind), str) and Path(data[kind]).exists()
+    }
+    return {**fields, "data": {**data, **paths}}
+
+
+def parse_target(text: str) -> dict[str, Any]:
+    """Return the target section of a text such as "pop+(alpha=0.4,temperature=2)".
+
+    Example:
+        >>> parse_target("pop+(alpha=0.4)")
+        {'name': 'pop+', 'alpha': 0.4}
+    """
+    found = re.fullmatch(r"\s*([\w+-]+)\s*(?:\((.*)\))?\s*", text)
+    if found is None:
+        raise RecipeError(
+            f"{text!r} is no target; expected a name, or a name with settings such "
+            "as pop+(alpha=0.4,temperature=2)"
+        )
+    name, inside = found.groups()
+    return {"name": name, **dict(parse_assignment(part) for part in (inside or "").split(",")
+                                 if part.strip())}  # fmt: skip
+
+
+def parse_targets(text: str) -> list[dict[str, Any]]:
+    """Return the target sections of a list separated by commas outside brackets.
+
+    Example:
+        >>> [target["name"] for target in parse_targets("one-hot,pop+(alpha=1,scale=log)")]
+        ['one-hot', 'pop+']
+    """
+    targets = [parse_target(part) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    if not targets:
+        raise RecipeError("there are no targets to compare; name some, such as one-hot,pop+")
+    return targets
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Return (name, value) of "name=value"; the value is read as YAML.
+
+    Example:
+        >>> parse_assignment("model.dim=64")
+        ('model.dim', 64)
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise RecipeError(f"expected name=value, got {text!r}")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value in {text!r} cannot be read; quote it") from error

@@ -1,0 +1,81 @@
+"""Lists of users in, tables of recommendations out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from softrec.errors import DataError
+
+WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+    ".csv": lambda table, path: table.write_csv(path),
+    ".parquet": lambda table, path: table.write_parquet(path),
+    ".json": lambda table, path: table.write_json(path),
+}
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".parquet": pl.read_parquet,
+    ".json": pl.read_json,
+}
+
+
+def writer_of(path: Path) -> Callable[[pl.DataFrame, Path], object]:
+    """Return how a table is written to `path`.
+
+    Raises:
+        DataError: if the ending is unknown or the folder does not exist.
+    """
+    if path.suffix not in WRITERS:
+        raise DataError(f"cannot write {path}: the ending must be one of {', '.join(WRITERS)}")
+    if not path.parent.exists():
+        raise DataError(f"cannot write {path}: there is no folder {path.parent}")
+    return WRITERS[path.suffix]
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV, Parquet or JSON, whole or not at all."""
+    writer = writer_of(path)
+    with written(path) as fresh:
+        writer(table, fresh)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which becomes `path` when all went well."""
+    fresh = path.with_name(path.name + ".part")
+    try:
+        yield fresh
+        fresh.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def read_users(path: Path) -> list[object]:
+    """Return the user ids of a file: its column `user`, or its lines.
+
+    Raises:
+        DataError: if the file is missing, broken, empty or has no such column.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist; it should hold the users to recommend to")
+    if path.suffix not in READERS:
+        users: list[object] = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    else:
+        try:
+            table = READERS[path.suffix](path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        if "user" not in table.columns:
+            raise DataError(
+                f"{path} has no column 'user'; its columns are {', '.join(table.columns)}"
+            )
+        users = table["user"].to_list()
+    users = [user for user in users if user not in (None, "")]
+    if not users:
+        raise DataError(f"{path} names no user")
+    return users

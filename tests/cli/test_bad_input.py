@@ -1,0 +1,424 @@
+"""Whatever is wrong with the input: one line that names the place and the remedy, and exit 2."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from softrec import cli
+from softrec.errors import RecipeError
+
+TINY = ["--epochs", "1", "--batch-size", "64", "--length", "5", "--set", "model.dim=8"]
+
+
+def log_frame(seed: int = 0) -> pl.DataFrame:
+    generator = np.random.default_rng(seed)
+    items = (generator.integers(10, size=(20, 1)) + np.arange(6)) % 10
+    return pl.DataFrame({"user": np.repeat(np.arange(20), 6), "item": items.ravel()})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty folder to stand in, with a good log."""
+    monkeypatch.chdir(tmp_path)
+    log_frame().write_csv("log.csv")
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(capsys, folder):
+    """Run a command that must fail; return its one line, and check that nothing was written."""
+
+    def refuse(*arguments: object) -> str:
+        before = sorted(folder.rglob("*"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert done.value.code == 2
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line.startswith("error: ")
+        assert sorted(folder.rglob("*")) == before
+        return line
+
+    return refuse
+
+
+# --- the log ---
+
+ROWS = "user,item,time\n" + "".join(f"{u},{i},{i}\n" for u in range(9) for i in range(4))
+LOGS = {
+    "no user column": ("x.csv", "person,item\n1,2\n", "no column for the user; .*person.*--user"),
+    "no item column": ("x.csv", "user,thing\n1,2\n", "no column for the item; .*thing.*--item"),
+    "0 bytes": ("x.csv", "", "is empty"),
+    "only names": ("x.csv", "user,item\n", "has no rows"),
+    "a time that is none": ("x.csv", ROWS + "1,2,soon\n", "'soon' of column 'time' in row 37"),
+    "no user id": ("x.csv", ROWS + ",2,9\n", "column 'user' has no id in row 37.*drop or fill"),
+    "no item id": ("x.csv", ROWS + "1,,9\n", "column 'item' has no id in row 37.*drop or fill"),
+    "mixed ids": ("x.csv", ROWS + "ann,2,9\n", "'user' mixes numbers and text .*--text-ids"),
+    "a user of one item": ("x.csv", ROWS.replace(",time", ",t") + "99,1,9\n",
+                           "fewer than 3 interactions, such as 99; .*--short-users"),
+    "an item only in the test part": ("x.csv", ROWS.replace(",time", ",t") + "1,77,9\n",
+                                      "only in the validation or test part.* 77; .*--cold-items"),
+    "a truncated Parquet file": ("x.parquet", b"PAR1\x15\x04\x15\x10", "is the file whole"),
+    "text that is no Parquet": ("x.parquet", "user,item\n1,2\n", "is the file whole"),
+    "another ending": ("x.xlsx", "user,item\n1,2\n", "unknown ending; softrec reads .csv"),
+    "an empty folder": ("x", None, "holds no .parquet file"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::softrec.data.splits.LeakageWarning")
+@pytest.mark.parametrize("what", LOGS)
+def test_a_log_that_cannot_be_used(refusal, folder, what):
+    name, content, text = LOGS[what]
+    if content is None:
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    line = refusal("fit", name, "--out", "run", *TINY)
+    assert re.search(text, line)
+    if "Parquet" in what or "bytes" in what or "column" in what:
+        assert str(folder / name) in line
+
+
+def test_a_parquet_file_cut_short(refusal, folder):
+    log_frame().write_parquet("whole.parquet")
+    whole = (folder / "whole.parquet").read_bytes()
+    for size in (1, 100, len(whole) // 2, len(whole) - 1):
+        (folder / "cut.parquet").write_bytes(whole[:size])
+        assert "is the file whole" in refusal("fit", "cut.parquet", "--out", "run", *TINY)
+
+
+def test_no_such_log(refusal):
+    line = refusal("fit", "none.csv", "--out", "run")
+    assert re.search("no file, folder or data set 'none.csv'; data sets are shop, ", line)
+
+
+def test_a_column_that_is_not_there(refusal):
+    line = refusal("fit", "log.csv", "--user", "who", "--out", "run")
+    assert re.search("no column 'who' for the user; its columns are user, item; name one", line)
+
+
+def test_given_parts_need_both_files(refusal):
+    line = refusal("fit", "log.csv", "--valid", "log.csv", "--out", "run")
+    assert "both files, valid and test, belong together" in line
+
+
+def test_a_test_part_without_a_user_of_the_training_part(refusal, folder):
+    """Nothing to evaluate is found before training, not after it."""
+    (folder / "other.csv").write_text("user,item\n777,1\n")
+    line = refusal("fit", "log.csv", "--valid", "log.csv", "--test", "other.csv", "--out", "run",
+                   *TINY)  # fmt: skip
+    assert "no user has both a history and an event in the test part" in line
+
+
+# --- options and recipes ---
+
+OPTIONS = {
+    "--model foo": "no model 'foo'; there are gru4rec, sasrec",
+    "--target foo": "'foo' .* 'one-hot', 'uniform', 'pop+'",
+    "--preset foo": "no preset 'foo'; it has original",
+    "--split foo": "data.split: .*'leave-last-out'.*'foo'",
+    "--clean foo": "no cleaning step 'foo'; there are drop-duplicates",
+    "--clean k-core=many": "'k-core=many' needs a number",
+    "--clean k-core=99": "no interaction is left after cleaning; loosen",
+    "--loss foo": "loss.name: .*'mixed' or 'decoupled'.*'foo'",
+    "--windows foo": "training.windows: .*'positions'.*'foo'",
+    "--target pop+ --alpha 2": "alpha: .*less than or equal to 1, got 2",
+    "--target pop+(alpha=2)": "alpha: .*less than or equal to 1, got 2",
+    "--target uniform --temperature 2": "temperature: no such field; there are name, alpha",
+    "--alpha 0.4": "alpha is a setting of a soft target.*add --target",
+    "--lr -1": "training.lr: .*greater than 0, got -1",
+    "--epochs 0": "training.epochs: .*greater than or equal to 1, got 0",
+    "--loss decoupled": "decoupled .*choose one with alpha above 0, or loss: mixed",
+    "--loss decoupled --target pop+ --alpha 0": "decoupled .*alpha 0",
+    "--monitor recall@7": "training.monitor is recall@7, which is not among evaluation.metrics",
+    "--set evaluation.metrics=[fun@3]": "'ndcg@10', of recall, .*'fun@3'",
+    "--set evaluation.metrics=[ndcg@0]": "cut-off of at least 1 .*'ndcg@0'",
+    "--set evaluation.metrics=[]": "not among evaluation.metrics",
+    "--set model.size=3": "sasrec has no setting 'size'; it has dim",
+    "--set model.dim=big": "dim of sasrec: .*integer.*'big'",
+    "--set model.dim=-2": "dim=-2.* make no sasrec: .*; change these settings",
+    "--set model.heads=0": "heads=0.* make no sasrec: .*; change these settings",
+    "--set model.dim=9": "dim .9. must be a multiple of heads .2.",
+    "--set training.accelerator=abacus": "training.accelerator: .*'cpu'.*'abacus'",
+    "--set training.speed=3": "training.speed: no such field; there are windows",
+    "--set more.speed=3": "more: no such field; there are data, model",
+    "--set speed=3": "no option 'speed'; there are source",
+    "--set speed": "expected name=value, got 'speed'",
+    "--set model.dim=[1": "cannot be read; quote it",
+    "--split time": "needs times; name their column with --time",
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_an_option_that_does_not_fit(refusal, options):
+    line = refusal("fit", "log.csv", "--out", "run", *options.split())
+    assert re.search(OPTIONS[options].replace("+", r"\+"), line)
+
+
+RECIPES = {
+    "data: [log.csv": "no valid YAML",
+    "- data\n- model": "must hold a mapping with data, model, target, .* holds a list",
+    "": "must hold a mapping",
+    "model: {name: sasrec}": "data: Field required",
+    "data: {source: log.csv}\nmodle: {name: sasrec}": "modle: no such field; there are data, model",
+    "data: {source: log.csv, colour: red}": "data.colour: no such field; there are source",
+    "data: {source: log.csv}\ntarget: {name: pop+, beta: 1}": r"target.pop\+.beta: no such field",
+    "data: {source: log.csv}\ntarget: {name: soft}": "'soft' .*'pop[+]'",
+    "data: {source: log.csv}\ntarget: pop+": "target: expected fields below it",
+    "data: log.csv": "data: expected fields below it",
+    "data: {source: log.csv}\nmodel: sasrec": "model: expected fields below it",
+    "data: {source: log.csv}\ntraining: {epochs: many}": "training.epochs: .*integer.*'many'",
+    "data: {source: log.csv}\nseed: [1]": "seed: .*integer",
+    "data: {source: log.csv}\nmodel: {name: 3}": "model.name: .*string.*3",
+    "data: {source: missing.csv}": "no file, folder or data set 'missing.csv'",
+}
+
+
+@pytest.mark.parametrize("options", [[], ["--model", "gru4rec", "--set", "training.lr=0.1"]])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_that_cannot_be_used(refusal, folder, recipe, options):
+    if options and "model" in recipe:
+        options = ["--set", "training.lr=0.1"]
+    (folder / "recipe.yaml").write_text(recipe)
+    line = refusal("fit", "recipe.yaml", "--out", "run", *options)
+    assert re.search(RECIPES[recipe], line)
+    if "missing.csv" not in recipe:
+        assert "recipe.yaml" in line
+
+
+def test_a_recipe_that_is_not_there_or_no_text(refusal, folder):
+    assert "cannot read the recipe none.yaml" in refusal("fit", "none.yaml", "--out", "run")
+    (folder / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "bytes.yaml is no valid YAML" in refusal("fit", "bytes.yaml", "--out", "run")
+
+
+@pytest.mark.parametrize("mode", [[], ["--overwrite"]])
+def test_what_is_no_run_is_never_replaced(refusal, folder, mode):
+    (folder / "photos").mkdir()
+    (folder / "photos" / "cat.png").write_bytes(b"cat")
+    line = refusal("fit", "log.csv", "--out", "photos", *TINY, *mode)
+    assert "photos" in line
+    assert "choose another --out" in line
+    assert "log.csv" in refusal("fit", "log.csv", "--out", "log.csv", *TINY, *mode)
+
+
+def test_a_folder_that_cannot_be_made(refusal):
+    line = refusal("fit", "log.csv", "--out", "log.csv/run", *TINY)
+    assert re.search("cannot make log.csv/run.part: .*choose another --out", line)
+
+
+def test_a_loss_that_is_no_number(refusal):
+    line = refusal("fit", "log.csv", "--out", "run", *TINY, "--lr", "1e30", "--batch-size", "4")
+    assert re.search(
+        r"the loss became (nan|inf) in epoch 0, step \d.*lower --lr \(now 1e\+30\)", line
+    )
+
+
+COMPARISONS = {
+    "--targets foo": "'foo'",
+    "--targets ,": "no targets to compare; name some",
+    "--targets one-hot,pop+(alpha=2)": "alpha: .*got 2",
+    "--targets one-hot,pop+,pop+": "given twice",
+    "--targets pop+(alpha": "no target|expected name=value",
+    "--lr -1": "training.lr",
+    "--model foo": "no model 'foo'",
+}
+
+
+@pytest.mark.parametrize("options", COMPARISONS)
+def test_a_comparison_that_does_not_fit(refusal, options):
+    line = refusal("compare", "log.csv", "--out", "table", *TINY, *options.split())
+    assert re.search(COMPARISONS[options], line)
+
+
+def test_a_comparison_onto_something(refusal, folder):
+    (folder / "table").mkdir()
+    assert "table exists already" in refusal("compare", "log.csv", "--out", "table", *TINY)
+
+
+# --- runs ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    log_frame().write_csv(folder / "log.csv")
+    with pytest.raises(SystemExit) as done:
+        cli.main(["fit", str(folder / "log.csv"), "--out", str(folder / "run"), *TINY])
+    assert done.value.code == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished, folder) -> Path:
+    """A copy of a finished run, to be broken."""
+    copy = folder / "run"
+    copy.mkdir()
+    for path in finished.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    return copy
+
+
+COMMANDS = {"evaluate": [], "recommend": ["--user", "3"]}
+
+
+def test_an_existing_run_is_kept(refusal, run):
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    line = refusal("fit", "log.csv", "--out", "run", *TINY)
+    assert "run exists already; choose another --out, or replace it with --overwrite" in line
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_run(refusal, command):
+    line = refusal(command, "none", *COMMANDS[command])
+    assert "there is no finished run in none (no run.json)" in line
+
+
+CUTS = {
+    "run.json": r"run\.json is broken .*train anew",
+    "model.safetensors": r"model\.safetensors is broken .*train anew",
+    "items.parquet": r"items\.parquet is missing or broken .*train anew",
+    "log.parquet": r"log\.parquet is missing or broken .*train anew",
+}
+
+
+@pytest.mark.parametrize("share", [0, 0.5, None])
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", CUTS)
+def test_a_run_with_a_broken_file(refusal, run, command, name, share):
+    """Cut to a share of its length, or deleted."""
+    path = run / name
+    content = path.read_bytes()
+    path.unlink()
+    if share is not None:
+        path.write_bytes(content[: int(share * len(content))])
+    elif name == "run.json":
+        return
+    assert re.search(CUTS[name], refusal(command, "run", *COMMANDS[command]))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"format": 99}', '{"format": 1}', "3"])
+def test_a_run_of_another_format(refusal, run, content):
+    (run / "run.json").write_text(content)
+    assert re.search(r"run\.json (has format|is broken).*train anew", refusal("evaluate", "run"))
+
+
+def test_weights_of_another_model(refusal, run):
+    facts = json.loads((run / "run.json").read_text())
+    facts["recipe"]["model"]["dim"] = 16
+    (run / "run.json").write_text(json.dumps(facts))
+    line = refusal("recommend", "run", "--user", "3")
+    assert "model.safetensors is broken or does not fit the recipe" in line
+
+
+OTHER_LOGS = {
+    "more items": log_frame().with_columns(pl.col("item") + pl.col("user") % 2),
+    "other users": log_frame().with_columns(pl.col("user") + 1),
+    "fewer events": log_frame().filter(pl.col("user") != 3),
+    "other events of the same catalogue": log_frame(seed=1),
+}
+
+
+@pytest.mark.parametrize("what", [name for name in OTHER_LOGS if name != "other users"])
+def test_a_run_of_another_log(refusal, run, what):
+    OTHER_LOGS[what].write_csv("other.csv")
+    line = refusal("evaluate", "run", "--data", "other.csv")
+    assert re.search("run was trained on other data .*; give the log and the cleaning", line)
+
+
+def test_a_log_that_has_moved(refusal, run):
+    assert "no file, folder or data set 'gone.csv'" in refusal(
+        "evaluate", "run", "--data", "gone.csv"
+    )
+
+
+EVALUATIONS = {
+    "--metrics fun@3": "'fun@3'",
+    "--metrics ndcg": "cut-off",
+    "--part train": "--part must be test or valid, got 'train'",
+    "--per-user users.xlsx": "the ending must be one of .csv",
+    "--per-user none/users.csv": "there is no folder none",
+}
+
+
+@pytest.mark.parametrize("options", EVALUATIONS)
+def test_an_evaluation_that_does_not_fit(refusal, run, options):
+    assert re.search(EVALUATIONS[options], refusal("evaluate", "run", *options.split()))
+
+
+RECOMMENDATIONS = {
+    "": "nobody to recommend to; give --user, --users-file or --history",
+    "--user 99": "unknown users: '99'; give the items .*--history",
+    "--user ann": "'ann' came",
+    "--history 77,78": "no item of the history .* is in the catalogue",
+    "--history tea": "'tea' came",
+    "--users-file none.txt": "none.txt does not exist",
+    "--users-file empty.txt": "empty.txt names no user",
+    "--users-file log.parquet": "log.parquet (cannot be read|does not exist)",
+    "--user 3 --out best.xlsx": "the ending must be one of .csv, .parquet, .json",
+    "--user 3 --out none/best.csv": "there is no folder none",
+}
+
+
+@pytest.mark.parametrize("options", RECOMMENDATIONS)
+def test_a_recommendation_that_does_not_fit(refusal, run, folder, options):
+    (folder / "empty.txt").write_text("\n")
+    assert re.search(RECOMMENDATIONS[options], refusal("recommend", "run", *options.split()))
+
+
+# --- the command line itself ---
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit"],
+        ["fit", "log.csv"],
+        ["fit", "log.csv", "--out", "run", "--colour", "red"],
+        ["fit", "log.csv", "--out", "run", "--epochs", "many"],
+        ["recommend", "run", "-k", "0"],
+        ["compare", "log.csv", "--out", "run", "--seeds", "0"],
+        ["colour"],
+    ],
+)
+def test_wrong_use_exits_2(capsys, folder, arguments):
+    with pytest.raises(SystemExit) as done:
+        cli.main(arguments)
+    assert done.value.code == 2
+    assert "Usage: " in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "fit"], ["fit", "--debug"]])
+def test_debug_shows_the_traceback(arguments):
+    with pytest.raises(RecipeError, match="no model 'foo'"):
+        cli.main([*arguments, "log.csv", "--out", "run", "--model", "foo"])
+
+
+def test_as_a_process(folder):
+    command = [sys.executable, "-m", "softrec.cli", "fit", "log.csv", "--out", "run", "--lr", "-1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "40"}
+    plain, debug = (
+        subprocess.run(
+            [*command, *more], env=environment, capture_output=True, text=True, check=False
+        )  # fmt: skip
+        for more in ([], ["--debug"])
+    )
+    assert plain.returncode == 2
+    assert plain.stdout == ""
+    (line,) = plain.stderr.splitlines()
+    assert line.startswith("error: the recipe: training.lr: ")
+    assert debug.returncode == 1
+    assert debug.stderr.startswith("Traceback")
+    assert [path.name for path in folder.iterdir()] == ["log.csv"]

@@ -1,0 +1,69 @@
+"""The benchmarks run, at tiny sizes; each checks by itself that both its sides agree."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
+
+from benchmarks import dense, losses  # noqa: E402
+from benchmarks.__main__ import main, suite  # noqa: E402
+from benchmarks.timing import Bar, Pair, agree, paired  # noqa: E402
+
+
+@pytest.mark.parametrize("name", list(suite(quick=True, full=False)))
+def test_benchmark_runs_and_tells_what_it_measured(name, tmp_path, capsys):
+    rows = main([name, "--quick", "--json", str(tmp_path / "told.json")])
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert [row["work"] for row in told["rows"]] == [row.work for row in rows]
+    assert all(row.ratio > 0 for row in rows)
+    assert told["machine"]["torch"] in capsys.readouterr().out
+
+
+def test_unknown_name_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["speed"])
+    assert "there are loss, targets" in capsys.readouterr().err
+
+
+def test_sides_that_differ_are_refused():
+    with pytest.raises(AssertionError, match="differ"):
+        agree(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.1]))
+    with pytest.raises(AssertionError, match="differ"):
+        agree(torch.tensor([torch.nan]), torch.tensor([1.0]))
+
+
+def test_sides_are_timed_in_turn():
+    order = []
+    paired(lambda: order.append("a"), lambda: order.append("b"), 3)
+    assert order == ["a", "b"] * 4
+
+
+def test_ratio_is_the_median_of_pairs():
+    assert Pair([1.0, 4.0, 30.0], [2.0, 4.0, 10.0]).ratio == 1.0
+    assert Bar(2, "at least", "speedup").met(2.5)
+    assert not Bar(2, "at most", "cost").met(2.5)
+
+
+def test_dense_mixed_loss_is_the_divergence_from_the_mixed_target():
+    data = losses.Inputs(losses.QUICK)
+    probs = (data.users @ data.vectors.T).softmax(1).detach().double()
+    rows = torch.arange(len(data.label))
+    goal = torch.zeros_like(probs)
+    for k in range(losses.QUICK.sparse):
+        goal[rows, data.sparse.items[:, k]] += 0.3 * data.sparse.shares[:, k].double()
+    goal[rows, data.label] += 0.7
+    expected = torch.where(goal > 0, goal * (goal / probs).log(), 0.0).sum(1).mean()
+    got = dense.mixed(
+        data.users, data.vectors, data.label, data.sparse.items, data.sparse.shares, 0.3
+    )
+    assert float(got) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_dense_ranks_leave_out_seen_items_but_not_the_label():
+    scores = torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
+    ranks = dense.ranks(scores, torch.tensor([2, 1]), [[0], [1]])
+    assert ranks.tolist() == [2, 2]

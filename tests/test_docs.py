@@ -1,0 +1,176 @@
+"""The documents hold: what they tell to type exists, their links lead somewhere."""
+
+import re
+import shlex
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pytest
+import typer
+from pydantic import BaseModel
+
+import softrec
+from softrec.cli import app
+from softrec.data import sources
+from softrec.experiments import recipe as recipes
+from softrec.experiments.options import recipe_of
+from softrec.experiments.recipe import Recipe, read_yaml
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+COMMAND = typer.main.get_command(app)
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def named(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(text):
+    """Return the lines of fenced and of indented blocks."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^    (.*)$", text, re.MULTILINE)
+    return [line for block in fenced for line in block.splitlines()] + indented
+
+
+def typed_commands():
+    """Yield (where, arguments) for each softrec command that a reader is told to type."""
+    for path in [*DOCUMENTS, *RECIPES]:
+        text = text_of(path)
+        lines = re.findall(r"^#\s+(softrec .*)$", text, re.MULTILINE)
+        for line in blocks(text) if path.suffix == ".md" else lines:
+            found = re.match(r"(?:\S*/)?softrec (.*)", line)
+            if found:
+                yield pytest.param(
+                    shlex.split(found[1], comments=True), id=f"{named(path)}: {found[1][:40]}"
+                )
+
+
+def parse(command, arguments, parent=None):
+    """Read the arguments as the command line would, without doing anything."""
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        command.make_context(command.name, list(arguments), parent=parent)
+        return
+    name, *rest = arguments
+    assert name in subcommands, f"no command {name!r}; there are {', '.join(subcommands)}"
+    parse(subcommands[name], rest, parent)
+
+
+def walk(command, path=()):
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from walk(below, (*path, name))
+
+
+def options_of(command):
+    given = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
+    return {name for name in given if name.startswith("-")} | {"--help"}
+
+
+@pytest.mark.parametrize("arguments", list(typed_commands()))
+def test_a_command_can_be_typed(arguments):
+    parse(COMMAND, arguments)
+
+
+@pytest.mark.parametrize("wrong", [["fit", "a.csv", "--out", "b", "--nosuch"], ["nosuch"]])
+def test_a_wrong_command_is_noticed(wrong):
+    with pytest.raises(Exception, match="(?i)no such option|no command"):
+        parse(COMMAND, wrong)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_options_named_in_the_text_exist(path):
+    known = set().union(*(options_of(command) for _, command in walk(COMMAND)))
+    outside = re.sub(r"^.*\b(pip|make|ruff|pytest)\b.*$", "", text_of(path), flags=re.MULTILINE)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![-a-z])", outside)) <= known
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_links_lead_to_files(path):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text_of(path))
+    lost = [t for t in targets if "://" not in t and not (path.parent / t).exists()]
+    assert not lost
+
+
+def test_make_targets_exist():
+    rules = set(re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    told = {t for path in DOCUMENTS for line in blocks(text_of(path))
+            for t in re.findall(r"^make ([a-z]+)", line)}  # fmt: skip
+    assert told
+    assert told <= rules
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_a_recipe_is_valid(path):
+    assert isinstance(recipe_of(read_yaml(path), {}), Recipe)
+
+
+@pytest.mark.parametrize("section", ["data", "training", "evaluation", "loss", "model", "target"])
+def test_every_field_of_a_recipe_is_told(section):
+    text = text_of(ROOT / "docs" / "recipes.md")
+    told = re.search(rf"^### {section}\n(.*?)^### ", text, re.MULTILINE | re.DOTALL)[1]
+    specs = [value for name, value in vars(recipes).items() if name in SPECS[section]]
+    assert len(specs) == len(SPECS[section])
+    fields = {field for spec in specs for field in spec.model_fields}
+    assert not [field for field in fields if not re.search(rf"\b{field}\b", told)]
+
+
+SPECS = {
+    "data": ["DataSpec"],
+    "training": ["TrainingSpec"],
+    "evaluation": ["EvaluationSpec"],
+    "loss": ["LossSpec"],
+    "model": ["ModelSpec"],
+    "target": ["OneHotSpec", "UniformSpec", "PopularitySpec", "MixtureSpec"],
+}
+
+
+def test_every_section_and_spec_is_looked_at():
+    known = {name for name, value in vars(recipes).items()
+             if isinstance(value, type) and issubclass(value, BaseModel)
+             and value.__module__ == recipes.__name__ and not name.startswith("_")}  # fmt: skip
+    assert known - {"Recipe", "ShareSpec"} == {name for names in SPECS.values() for name in names}
+    assert set(Recipe.model_fields) - {"seed"} == set(SPECS)
+
+
+def test_the_table_of_data_sets_is_complete():
+    text = text_of(ROOT / "docs" / "data.md")
+    table = text.split("## Public data sets")[1]
+    rows = dict(re.findall(r"^\| ([a-z][a-z0-9-]+) \| .* \| ([a-z-]+) \|$", table, re.MULTILINE))
+    rows.pop("name")
+    assert rows == {name: sources.get(name).split["split"] for name in sources.names()}
+    assert f"{len(rows)} public sets" in text_of(ROOT / "README.md")
+
+
+def test_the_files_of_the_trees_exist():
+    text = text_of(ROOT / "docs" / "design.md") + text_of(ROOT / "README.md")
+    known = {path.name for path in (ROOT / "src" / "softrec").rglob("*") if path.is_dir()}
+    told = set(re.findall(r"^ {6,8}([a-z_]+)/ ", text, re.MULTILINE))
+    assert told
+    assert told <= known
+
+
+# Lightning's own use of PyTorch; no part of what is tested here.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    users = ["ann", *(f"u{n}" for n in range(40))]
+    rows = [(user, (n * 7 + step * step) % 20) for n, user in enumerate(users) for step in range(6)]
+    pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(tmp_path / "clicks.csv")
+    monkeypatch.chdir(tmp_path)
+    for name in ("fit", "compare"):  # as written, but not for a hundred epochs
+        monkeypatch.setattr(softrec, name, partial(getattr(softrec, name), epochs=1))
+    snippets = re.findall(r"```python\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        assert len([line for line in snippet.splitlines() if line.strip()]) <= 10
+        exec(compile(snippet, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "ann" in printed
+    assert "p_holm" in printed
+    assert (tmp_path / "runs" / "compared" / "report.html").is_file()
