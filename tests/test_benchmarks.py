@@ -60,7 +60,7 @@ def test_dense_mixed_loss_is_the_divergence_from_the_mixed_target():
     got = dense.mixed(
         data.users, data.vectors, data.label, data.sparse.items, data.sparse.shares, 0.3
     )
-    assert float(got) == pytest.approx(float(expected), rel=1e-5)
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_dense_ranks_leave_out_seen_items_but_not_the_label():

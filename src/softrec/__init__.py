@@ -83,6 +83,9 @@ def compare(
         out,
         seeds=range(recipe.seed, recipe.seed + seeds),
         data_dir=data_dir,
+        command=f"softrec.compare({str(source)!r}, targets={targets!r}, seeds={seeds}, "
+        + "".join(f"{name}={value!r}, " for name, value in options.items())
+        + f"out={str(out)!r})",
         overwrite=overwrite,
         progress=progress,
     )

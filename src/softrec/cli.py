@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
 out_console = Console()
 err_console = Console(stderr=True)
 
@@ -304,12 +305,13 @@ def compare(
       softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR
     """
     from softrec.experiments.compare import compare as run_comparison
-    from softrec.experiments.options import parse_targets
+    from softrec.experiments.options import parse_targets, shared_target
 
-    recipe = _recipe(source, {k: v for k, v in locals().items() if k != "targets"})
+    wanted = parse_targets(targets)
+    recipe = _recipe(source, locals(), shared_target(wanted))
     comparison = run_comparison(
         recipe,
-        parse_targets(targets),
+        wanted,
         out,
         seeds=range(recipe.seed, recipe.seed + seeds),
         data_dir=data_dir,
@@ -459,9 +461,10 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _tell(str(error), "[bold red]error:[/] ")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        _tell("interrupted; the same command goes on where it stood")
-        raise SystemExit(130) from None
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            _tell("interrupted; the same command goes on where it stood")
+        raise
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
@@ -476,7 +479,7 @@ def _tell(text: str, label: str = "") -> None:
     err_console.print(label + escape(line), highlight=False, soft_wrap=True)
 
 
-def _recipe(source: str, options: dict[str, Any]) -> Any:
+def _recipe(source: str, options: dict[str, Any], target: dict[str, Any] | None = None) -> Any:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
     from softrec.experiments.options import FIELDS, parse_assignment, recipe_of
     from softrec.experiments.recipe import read_yaml
@@ -485,6 +488,7 @@ def _recipe(source: str, options: dict[str, Any]) -> Any:
     if given.get("valid") is not None or given.get("test") is not None:
         given["split"] = given.get("split") or "given"
     given |= dict(parse_assignment(text) for text in options.get("set_") or [])
+    given |= target or {}
     if source.endswith((".yaml", ".yml")):
         return recipe_of(read_yaml(Path(source)), given, source)
     return recipe_of({"data": {"source": source}}, given)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,7 @@ def test_interrupted(folder, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stopped:
             cli.main(command)
     assert stopped.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "the same command goes on where it stood" in capsys.readouterr().err
     assert not (folder / "run").exists()
     with pytest.raises(SystemExit) as done:

@@ -245,13 +245,11 @@ main(arguments)
 
 
 @pytest.mark.parametrize("kills", [["validation", 1], ["step", STEPS + 4, "step", 3]])
-def test_sigkill_and_the_same_command_again(log, tmp_path, unbroken, kills):
+def test_sigkill_and_the_same_command_again(log, tmp_path, unbroken, kills, monkeypatch):
     command = ["fit", str(log), "--out", "run", "--set", "training.checkpoint_steps=3"]
     for name, value in OPTIONS.items():
-        flag = (
-            ["--set", f"{name}={value}"] if "." in name else [f"--{name.replace('_', '-')}", value]
-        )
-        command += map(str, flag)
+        flat = f"--{name.replace('_', '-')}"
+        command += ["--set", f"{name}={value}"] if "." in name else [flat, str(value)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for place, number in zip(kills[::2], kills[1::2], strict=True):
         died = subprocess.run(
@@ -261,8 +259,8 @@ def test_sigkill_and_the_same_command_again(log, tmp_path, unbroken, kills):
         assert died.returncode == -signal.SIGKILL, died.stderr
         assert (tmp_path / "run.part" / RESUME).exists()
         assert not (tmp_path / "run").exists()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as done:
-        patch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as done:
         cli.main(command)
     assert done.value.code == 0
     assert_same(open_run(tmp_path / "run"), unbroken(4))

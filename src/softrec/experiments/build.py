@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from softrec.data import simulate, sources, splits
 from softrec.data.batches import TrainingBatches, examples
@@ -115,6 +114,11 @@ def _public(spec: DataSpec, data_dir: Path | None, seed: int) -> Split:
     source = sources.get(spec.source)
     parts = sources.load(spec.source, data_dir)
     habit: dict[str, Any] = dict(source.split)
+    if habit.get("every_position") and spec.split in (None, "given"):
+        raise DataError(
+            f"the published test part of {spec.source} asks at every position of new sessions, "
+            "which is not supported; use --split leave-last-out --short-users drop"
+        )
     if parts.published is not None and spec.split in (None, "given"):
         train, test = parts.published
         return splits.carved(train, test, valid=habit.get("valid", spec.valid_share), seed=seed)
@@ -165,7 +169,6 @@ def build_model(spec: ModelSpec, n_items: int, length: int, *, seed: int) -> Enc
         given = ", ".join(f"{name}={value}" for name, value in settings.items())
         text = " ".join(str(error).split())
         raise RecipeError(f"{given} make no {spec.name}: {text}; change these settings") from error
-    assert isinstance(encoder, nn.Module)
     return encoder
 
 

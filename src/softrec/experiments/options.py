@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,19 @@ def parse_targets(text: str) -> list[dict[str, Any]]:
     if not targets:
         raise RecipeError("there are no targets to compare; name some, such as one-hot,pop+")
     return targets
+
+
+def shared_target(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return dotted options for a recipe that stands for all `targets`: the first soft one.
+
+    For a one-hot target alone, a recipe would refuse the decoupled loss of the others.
+
+    Example:
+        >>> shared_target([{"name": "one-hot"}, {"name": "pop+", "alpha": 0.4}])
+        {'target.name': 'pop+', 'target.alpha': 0.4}
+    """
+    soft = [target for target in targets if target.get("name") != "one-hot"]
+    return {f"target.{name}": value for name, value in (soft or targets)[0].items()}
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

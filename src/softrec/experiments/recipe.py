@@ -52,14 +52,21 @@ class DataSpec(_Spec):
         default=False, description="read ids as text even where they are numbers"
     )
     clean: tuple[str, ...] = Field(
-        default=(), description="steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "
-        "min-item=5")  # fmt: skip
+        default=(),
+        description="in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5",
+    )
     split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = Field(
-        default=None, description="by default what the data set is known by, else leave-last-out")  # fmt: skip
+        default=None,
+        description="by default what the data set is known by, else leave-last-out",
+    )
     short_users: Literal["error", "keep", "drop"] | None = Field(
-        default=None, description="users too short for leave-last-out: train on them only, or drop them")  # fmt: skip
+        default=None,
+        description="users too short for leave-last-out: train on them only, or drop them",
+    )
     cold_items: Literal["error", "keep", "drop"] | None = Field(
-        default=None, description="items never trained on: keep as misses, or drop their events")  # fmt: skip
+        default=None,
+        description="items never trained on: keep as misses, or drop their events",
+    )
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     test_share: float = Field(default=0.1, gt=0, lt=1)
     shop: dict[str, Any] = Field(
@@ -219,7 +226,7 @@ class TrainingSpec(_Spec):
     patience: int = Field(default=5, ge=1)
     monitor: str = "ndcg@10"
     precision: Literal["32-true", "bf16-true", "64-true"] = "32-true"
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     checkpoint_steps: int | None = Field(default=None, ge=1)
 

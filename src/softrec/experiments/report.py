@@ -54,6 +54,7 @@ LEVEL = 0.05
 """Holm-adjusted p-values below this count as evidence."""
 
 UNKNOWN = "n/a"
+CONSOLE_METRICS = 2
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def console_table(results: Results) -> RichTable:
         RunError: if no variant has the name of the baseline.
     """
     chosen, baseline = results["selection"]["metric"], _baseline(results)
+    # The page has all metrics; a terminal has room for the one that decides and one more.
+    metrics = sorted(results["metrics"], key=lambda name: name != chosen)[:CONSOLE_METRICS]
     found = verdicts(results)
     calls = {verdict.name: verdict.call for verdict in found}
     table = RichTable(
@@ -156,12 +159,12 @@ def console_table(results: Results) -> RichTable:
         collapse_padding=True,
     )
     table.add_column("variant")
-    for title in (*results["metrics"], "difference\n95 % interval", "s/epoch"):
+    for title in (*metrics, "difference\n95 % interval", "s/epoch"):
         table.add_column(title, justify="right", no_wrap=True)  # names wrap before numbers do
     table.add_column("verdict\np (Holm)", no_wrap=True)
     for variant in results["variants"]:
         difference = _difference(variant, chosen)
-        means = (_shown_mean(variant["test"].get(metric)) for metric in results["metrics"])
+        means = (_shown_mean(variant["test"].get(metric)) for metric in metrics)
         cells = [
             variant["name"],
             *(mean.replace(" ± ", "\n± ") for mean in means),
@@ -174,7 +177,7 @@ def console_table(results: Results) -> RichTable:
         table.add_row(*(Text(cell) for cell in cells))
     if results["ceiling"]:
         ceiling = results["ceiling"]
-        means = [_decimals(ceiling["test"].get(metric)) for metric in results["metrics"]]
+        means = [_decimals(ceiling["test"].get(metric)) for metric in metrics]
         table.add_row(*(Text(cell) for cell in (ceiling["name"], *means)))
     return table
 

@@ -116,9 +116,9 @@ class Run:
             RunError: if catalogue, users or events are others.
         """
         own, given = self.facts["data"], describe(split)
-        different = [name for name, value in given.items() if own.get(name) != value]
+        different = [name for name in given if name in own and own[name] != given[name]]
         if different:
-            listed = "; ".join(f"{n} {own.get(n)} and now {given[n]}" for n in different)
+            listed = "; ".join(f"{n} {own[n]} and now {given[n]}" for n in different)
             raise RunError(
                 f"{self.folder} was trained on other data ({listed}); give the log and the "
                 "cleaning it was trained with, or train anew"

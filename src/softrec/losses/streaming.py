@@ -137,7 +137,7 @@ class _Streamed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         gradients: _Gradients | None = ctx.gradients
         if gradients is None:
             raise RuntimeError(

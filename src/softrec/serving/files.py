@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from softrec.data.reading import BROKEN
 from softrec.errors import DataError
 
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
@@ -16,6 +17,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".json": lambda table, path: table.write_json(path),
 }
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".txt": lambda path: pl.DataFrame({"user": path.read_text("utf-8").splitlines()}),
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
     ".parquet": pl.read_parquet,
     ".json": pl.read_json,
@@ -63,19 +65,16 @@ def read_users(path: Path) -> list[object]:
     """
     if not path.exists():
         raise DataError(f"{path} does not exist; it should hold the users to recommend to")
-    if path.suffix not in READERS:
-        users: list[object] = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    else:
-        try:
-            table = READERS[path.suffix](path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-        if "user" not in table.columns:
-            raise DataError(
-                f"{path} has no column 'user'; its columns are {', '.join(table.columns)}"
-            )
-        users = table["user"].to_list()
+    try:
+        table = READERS.get(path.suffix, READERS[".txt"])(path)
+    except BROKEN as error:
+        text = str(error).partition("\n")[0]
+        raise DataError(f"{path} cannot be read: {text}; is it whole and in UTF-8?") from error
+    if "user" not in table.columns:
+        raise DataError(f"{path} has no column 'user'; its columns are {', '.join(table.columns)}")
+    listed = table["user"].to_list()
+    users: list[object] = [u.strip() if isinstance(u, str) else u for u in listed]
     users = [user for user in users if user not in (None, "")]
     if not users:
-        raise DataError(f"{path} names no user")
+        raise DataError(f"{path} names no user; put an id on each line or in the column 'user'")
     return users

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,7 +46,7 @@ class Recommender:
         users: Iterable[object] | None = None,
         k: int = 10,
         *,
-        histories: Mapping[object, Sequence[object]] | None = None,
+        histories: Mapping[Any, Sequence[object]] | None = None,
         mask_seen: bool = True,
     ) -> pl.DataFrame:
         """Return the `k` best items of each user as rows user, rank, item, score.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 import sys
 import time
 import warnings
@@ -17,9 +18,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
@@ -136,9 +137,12 @@ def fit(
             )
         except (ValueError, MisconfigurationException) as error:
             raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
-        trainer.fit(module, batches, ckpt_path=_begun(folder), weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, batches, ckpt_path=_begun(folder), weights_only=True)
+        except SystemExit as stopped:  # how Lightning answers Ctrl-C, which it also switches off
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from stopped
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
     best_epoch = _load_best(encoder, folder / BEST)
@@ -187,7 +191,12 @@ class _ResumeCheckpoint(Callback):
         self.saved_step = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         due = (
             trainer.global_step - self.saved_step >= self.steps

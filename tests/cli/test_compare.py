@@ -1,0 +1,174 @@
+"""`softrec compare`: several targets, the same data and budget, and what is written about it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from softrec import cli
+from softrec.experiments.run import open_run
+from softrec.training.module import SoftTargetModule
+
+TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5", "--set", "model.dim=8",
+        "--set", "evaluation.metrics=[ndcg@10,recall@3]"]  # fmt: skip
+COMMAND = ["compare", "log.csv", "--targets", "one-hot,uniform,pop+(alpha=0.6)", "--seeds", "2",
+           "--out", "table", *TINY]  # fmt: skip
+NAMES = ["one-hot", "uniform (alpha 0.1)", "pop+ (alpha 0.6)"]
+
+
+def write_log(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    items = (generator.integers(10, size=(20, 1)) + np.arange(6)) % 10
+    frame = pl.DataFrame({"user": np.repeat(np.arange(20), 6), "item": items.ravel()})
+    frame.write_csv(folder / "log.csv")
+
+
+def run(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main([str(argument) for argument in arguments])
+    assert done.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """A finished comparison."""
+    folder = tmp_path_factory.mktemp("compared")
+    write_log(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(*COMMAND)
+    return folder / "table"
+
+
+@pytest.fixture(scope="module")
+def results(table) -> dict:
+    return json.loads((table / "results.json").read_text())
+
+
+def test_writes_a_report_its_numbers_and_the_users(table, results):
+    assert {"report.html", "results.json", "per_user.parquet"} <= {p.name for p in table.iterdir()}
+    assert not table.with_name("table.part").exists()
+    page = (table / "report.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html")
+    assert all(name in page for name in NAMES)
+    assert [variant["name"] for variant in results["variants"]] == NAMES
+    assert results["baseline"] == NAMES[0]
+
+
+def test_means_are_those_of_the_users(table, results):
+    users = pl.read_parquet(table / "per_user.parquet")
+    assert users.height == 3 * 2 * 20
+    for variant in results["variants"]:
+        for metric in ("ndcg@10", "recall@3"):
+            mine = users.filter(pl.col("target") == variant["name"])
+            seeds = mine.group_by("seed", maintain_order=True).agg(pl.col(metric).mean())
+            test = variant["test"][metric]
+            assert test["per_seed"] == pytest.approx(seeds[metric].to_list())
+            assert test["mean"] == pytest.approx(mine[metric].mean())
+
+
+def test_differences_are_paired_by_user(table, results):
+    users = pl.read_parquet(table / "per_user.parquet")
+    means = users.group_by("target", "user").agg(pl.col("ndcg@10").mean())
+    wide = means.pivot("target", index="user", values="ndcg@10")
+    assert results["variants"][0]["difference"] is None
+    for variant in results["variants"][1:]:
+        found = variant["difference"]["ndcg@10"]
+        gain = (wide[variant["name"]] - wide["one-hot"]).to_numpy()
+        assert found["mean"] == pytest.approx(gain.mean())
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert 0 <= found["p"] <= found["p_holm"] <= 1
+
+
+def test_a_run_of_a_comparison_is_a_run_by_itself(table, results, monkeypatch, capsys):
+    monkeypatch.chdir(table.parent)
+    runs = sorted(path.name for path in (table / "runs").iterdir())
+    assert len(runs) == 6
+    run("fit", "log.csv", "--target", "pop+", "--alpha", 0.6, "--seed", 1, "--out", "alone", *TINY)
+    alone = open_run("alone")
+    (found,) = (path for path in (table / "runs").iterdir()
+                if open_run(path).recipe.target == alone.recipe.target
+                and open_run(path).recipe.seed == 1)  # fmt: skip
+    assert_frame_equal(open_run(found).per_user, alone.per_user, check_exact=True)
+    assert results["variants"][2]["test"]["ndcg@10"]["per_seed"][1] == alone.test["ndcg@10"]
+    run("evaluate", found)
+    run("recommend", found, "--user", 3)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path)
+    return tmp_path
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def killed_after(monkeypatch, steps: int):
+    """Count the training steps, and let the one after `steps` die; None kills none."""
+    step = SoftTargetModule.training_step
+    taken = []
+
+    def training_step(self, batch, batch_idx):
+        if len(taken) == steps:
+            raise Killed
+        taken.append(self.current_epoch)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SoftTargetModule, "training_step", training_step)
+    return taken
+
+
+def test_goes_on_where_it_was_killed(table, folder, monkeypatch):
+    """20 users in batches of 16 are 4 steps a run; the second run is killed in its third."""
+    with monkeypatch.context() as patch:
+        killed_after(patch, 4 + 2)
+        with pytest.raises(Killed):
+            cli.main(COMMAND)
+    assert not (folder / "table").exists()
+    with monkeypatch.context() as patch:
+        taken = killed_after(patch, -1)
+        run(*COMMAND)
+    assert len(taken) == 5 * 4
+    finished, unbroken = (pl.read_parquet(path / "per_user.parquet") for path in (
+        folder / "table", table))  # fmt: skip
+    assert_frame_equal(finished, unbroken, check_exact=True)
+
+
+def test_does_not_mix_two_comparisons(folder, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        killed_after(patch, 4 + 2)
+        with pytest.raises(Killed):
+            cli.main(COMMAND)
+    with pytest.raises(SystemExit) as refused:
+        cli.main([*COMMAND, "--lr", "0.1"])
+    assert refused.value.code == 2
+    assert "unfinished comparison of other recipes" in capsys.readouterr().err
+    run(*COMMAND, "--lr", 0.1, "--overwrite")
+    results = json.loads((folder / "table" / "results.json").read_text())
+    assert results["budget"]["lr"] == 0.1
+
+
+def test_the_best_possible_ranking_of_the_shop(folder, capsys):
+    """What no model can beat in expectation is reported beside the models."""
+    sizes = ["--set", "data.shop={n_items: 60, n_users: 60}"]
+    run("compare", "shop", "--targets", "one-hot,pop+", "--out", "table", *TINY, *sizes)
+    results = json.loads((folder / "table" / "results.json").read_text())
+    assert 0 < results["ceiling"]["test"]["ndcg@10"] <= 1
+    for variant in results["variants"]:
+        assert all(value >= 0 for value in variant["regret"].values())
+    assert "ndcg@10" in capsys.readouterr().out
+
+
+def test_decoupled_is_for_soft_targets_only(folder):
+    """Beside a one-hot baseline, which has nothing to decouple."""
+    run("compare", "log.csv", "--targets", "one-hot,pop+", "--loss", "decoupled", "--out", "table",
+        *TINY)  # fmt: skip
+    losses = {open_run(path).recipe.target.name: open_run(path).recipe.loss.name
+              for path in (folder / "table" / "runs").iterdir()}  # fmt: skip
+    assert losses == {"one-hot": "mixed", "pop+": "decoupled"}

@@ -1,0 +1,152 @@
+"""`softrec recommend`: to users of the log and to anybody with a history."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from softrec import cli
+from softrec.experiments.run import open_run
+
+TINY = ["--epochs", "1", "--batch-size", "16", "--length", "5", "--set", "model.dim=8"]
+READ = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".json": pl.read_json}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Two runs: `numbers`, whose users are numbers and items are text, and `marks`."""
+    folder = tmp_path_factory.mktemp("runs")
+    generator = np.random.default_rng(0)
+    items = (generator.integers(10, size=(20, 1)) + np.arange(6)) % 10
+    frame = pl.DataFrame({"user": np.repeat(np.arange(20), 6), "item": items.ravel()})
+    frame = frame.with_columns(item="i" + pl.col("item").cast(pl.String))
+    frame.write_csv(folder / "numbers.csv")
+    long = "-and-so-on" * 12
+    frame.select(
+        user="[bold]" + pl.col("user").cast(pl.String), item="[" + pl.col("item") + "]" + long
+    ).write_csv(folder / "marks.csv")
+    for name in ("numbers", "marks"):
+        with pytest.raises(SystemExit) as done:
+            cli.main(["fit", str(folder / f"{name}.csv"), "--out", str(folder / name), *TINY])
+        assert done.value.code == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """Another working directory than that of the runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def recommend(runs, capsys):
+    """Recommend from a run; return what was printed to each stream."""
+
+    def call(*arguments: object, run: str = "numbers") -> tuple[str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main(["recommend", str(runs / run), *map(str, arguments)])
+        captured = capsys.readouterr()
+        assert done.value.code == 0, captured.err
+        return captured.out, captured.err
+
+    return call
+
+
+def direct(runs: Path, *users: object, k: int = 10, **options) -> pl.DataFrame:
+    return open_run(runs / "numbers").recommender().recommend(list(users), k, **options)
+
+
+def test_prints_the_best_items(runs, recommend):
+    out, err = recommend("--user", 12, "-k", 3)
+    names, *rows = (line.split() for line in out.splitlines())
+    assert names == ["user", "rank", "item", "score"]
+    wanted = direct(runs, 12, k=3)
+    assert rows == [[str(u), str(r), i, f"{s:.4f}"] for u, r, i, s in wanted.iter_rows()]
+    assert len(rows) == 3
+    assert err == ""
+
+
+@pytest.mark.parametrize("ending", READ)
+def test_writes_a_table(runs, recommend, folder, ending):
+    out, err = recommend("--user", 12, "--user", 3, "-k", 4, "--out", f"best{ending}")
+    assert (out, err) == ("", "")
+    table = READ[ending](f"best{ending}")
+    wanted = direct(runs, 12, 3, k=4)
+    assert table["item"].to_list() == wanted["item"].to_list()
+    assert table["user"].cast(pl.Int64).to_list() == [12] * 4 + [3] * 4
+    assert table["score"].to_list() == pytest.approx(wanted["score"].to_list())
+    assert [path.name for path in folder.iterdir()] == [f"best{ending}"]
+
+
+def test_k_beyond_what_is_left(recommend):
+    """Each user has taken 6 of the 10 items."""
+    recommend("--user", 12, "-k", 100, "--out", "best.csv")
+    assert pl.read_csv("best.csv")["rank"].to_list() == [1, 2, 3, 4]
+
+
+def test_seen_items_come_only_when_asked(runs, recommend):
+    frame = pl.read_csv(runs / "numbers.csv").filter(pl.col("user") == 12)
+    for options, expected in (([], set()), (["--keep-seen"], set(frame["item"]))):
+        recommend("--user", 12, "-k", 10, "--out", "best.csv", *options)
+        assert set(pl.read_csv("best.csv")["item"]) & set(frame["item"]) == expected
+
+
+@pytest.mark.parametrize("name", ["users.txt", "users.csv", "users.parquet", "users.json"])
+def test_users_of_a_file(runs, recommend, folder, name):
+    users = pl.DataFrame({"user": [12, 3, 19]})
+    write = {
+        ".txt": lambda: (folder / name).write_text("12\n3\n19\n"),
+        ".csv": lambda: users.write_csv(name),
+        ".parquet": lambda: users.write_parquet(name),
+        ".json": lambda: users.write_json(name),
+    }
+    write[Path(name).suffix]()
+    recommend("--users-file", name, "--out", "best.parquet")
+    wanted = direct(runs, 12, 3, 19)
+    found = pl.read_parquet("best.parquet")
+    assert_frame_equal(found.cast({"user": pl.Int64}), wanted, rel_tol=1e-6)
+
+
+def test_somebody_with_a_history(runs, recommend):
+    recommend("--history", "i1, i2", "--history", "i7", "-k", 3, "--out", "best.parquet")
+    histories = {"history 1": ["i1", "i2"], "history 2": ["i7"]}
+    wanted = direct(runs, k=3, histories=histories)
+    assert_frame_equal(pl.read_parquet("best.parquet"), wanted, rel_tol=1e-6)
+    assert not set(wanted["item"][:3]) & {"i1", "i2"}
+
+
+def test_unknown_items_of_a_history_are_told_and_skipped(recommend):
+    _, err = recommend("--history", "cake,i1,pie", "--out", "some.parquet")
+    (line,) = err.splitlines()
+    assert line.startswith("note: the history of 'history 1' has unknown items")
+    assert line.endswith("skipped: 'cake', 'pie'")
+    _, err = recommend("--history", "i1", "--out", "known.parquet")
+    assert err == ""
+    assert_frame_equal(pl.read_parquet("some.parquet"), pl.read_parquet("known.parquet"))
+
+
+def test_users_and_strangers_together(recommend):
+    recommend("--user", 3, "--history", "i1", "-k", 2, "--out", "best.csv")
+    assert pl.read_csv("best.csv")["user"].to_list() == ["3", "3", "history 1", "history 1"]
+
+
+def test_ids_are_printed_as_they_are(recommend):
+    """Neither cut nor read as a colour."""
+    out, _ = recommend("--user", "[bold]3", "-k", 1, run="marks")
+    text = "".join(out.split())
+    assert "[bold]3" in text
+    assert "-and-so-on" * 3 in text
+    assert "…" not in text
+
+
+def test_a_run_needs_nothing_but_its_folder(runs, recommend, folder):
+    copy = folder / "copy"
+    copy.mkdir()
+    for path in (runs / "numbers").glob("*.*"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    wanted, _ = recommend("--user", 12)
+    assert recommend("--user", 12, run=str(copy))[0] == wanted
