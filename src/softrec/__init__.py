@@ -74,12 +74,13 @@ def compare(
         **options: fields of a recipe, as for `fit`.
     """
     from softrec.experiments import compare as experiment
-    from softrec.experiments.options import parse_targets, recipe_of
+    from softrec.experiments.options import parse_targets, recipe_of, shared_target
 
-    recipe = recipe_of({"data": {"source": str(source)}}, options)
+    wanted = parse_targets(targets)
+    recipe = recipe_of({"data": {"source": str(source)}}, options | shared_target(wanted))
     return experiment.compare(
         recipe,
-        parse_targets(targets),
+        wanted,
         out,
         seeds=range(recipe.seed, recipe.seed + seeds),
         data_dir=data_dir,

@@ -357,7 +357,7 @@ def evaluate(
     recipe = opened.recipe
     if data is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": data})})
-    split = load_split(recipe.data, data_dir, seed=recipe.seed)
+    split = load_split(recipe.data, data_dir)
     opened.check_data(split)
     wanted = metrics.split(",") if metrics else None
     table = score_part(opened.encoder(), split, recipe, part, wanted)  # pyright: ignore[reportArgumentType]

@@ -45,26 +45,25 @@ CLEANING: dict[str, Callable[[Interactions, str], Interactions]] = {
 }
 
 
-def load_split(spec: DataSpec, data_dir: Path | None = None, *, seed: int = 0) -> Split:
+def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
     """Read, clean and split the log that `spec` names.
 
     Args:
         spec: the data part of a recipe.
         data_dir: a folder with public data sets, looked into before the cache and the network.
-        seed: of a random split.
     """
     if spec.valid is not None and spec.test is not None:
         return _given_files(spec)
     if spec.source == SHOP:
-        return _split(simulated(spec), spec, {"cold": "keep"}, seed)
+        return _split(simulated(spec), spec, {"cold": "keep"})
     if spec.source in sources.SOURCES and not Path(spec.source).exists():
-        return _public(spec, data_dir, seed)
+        return _public(spec, data_dir)
     if not Path(spec.source).exists():
         raise DataError(
             f"there is no file, folder or data set {spec.source!r}; data sets are "
             f"{', '.join([SHOP, *sources.names()])}"
         )
-    return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {}, seed)
+    return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
 
 
 def shop_of(spec: DataSpec) -> simulate.Shop:
@@ -110,7 +109,7 @@ def _given_files(spec: DataSpec) -> Split:
     return splits.given(*Interactions.together(tables), cold=spec.cold_items or "error")
 
 
-def _public(spec: DataSpec, data_dir: Path | None, seed: int) -> Split:
+def _public(spec: DataSpec, data_dir: Path | None) -> Split:
     source = sources.get(spec.source)
     parts = sources.load(spec.source, data_dir)
     habit: dict[str, Any] = dict(source.split)
@@ -121,8 +120,8 @@ def _public(spec: DataSpec, data_dir: Path | None, seed: int) -> Split:
         )
     if parts.published is not None and spec.split in (None, "given"):
         train, test = parts.published
-        return splits.carved(train, test, valid=habit.get("valid", spec.valid_share), seed=seed)
-    return _split(cleaned(parts.whole, spec), spec, habit, seed)
+        return splits.carved(train, test, valid=spec.valid_share, seed=spec.split_seed)
+    return _split(cleaned(parts.whole, spec), spec, habit)
 
 
 def cleaned(log: Interactions, spec: DataSpec) -> Interactions:
@@ -141,7 +140,7 @@ def cleaned(log: Interactions, spec: DataSpec) -> Interactions:
     return log
 
 
-def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any], seed: int) -> Split:
+def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
     """Split by what the recipe says, else by the habit of the data set, else leave-last-out."""
     kind = spec.split or habit.get("split") or "leave-last-out"
     cold = spec.cold_items or habit.get("cold") or "error"
@@ -149,7 +148,7 @@ def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any], seed: int) 
         return splits.by_time(log, valid=spec.valid_share, test=spec.test_share, cold=cold)
     if kind == "user-ratio":
         return splits.by_user_ratio(
-            log, valid=spec.valid_share, test=spec.test_share, seed=seed, cold=cold
+            log, valid=spec.valid_share, test=spec.test_share, seed=spec.split_seed, cold=cold
         )
     return splits.leave_last_out(
         log, short=spec.short_users or habit.get("short", "error"), cold=cold

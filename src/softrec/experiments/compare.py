@@ -25,7 +25,7 @@ from softrec.errors import RunError
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, evaluating, seen_of
 from softrec.evaluation.significance import holm, paired
-from softrec.experiments.build import SHOP, load_split, shop_of
+from softrec.experiments.build import SHOP, build, load_split, shop_of
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
 from softrec.experiments.run import Run, describe, fit_recipe, open_run, versions
@@ -71,14 +71,13 @@ def compare(
         RecipeError: if a target does not fit, before anything is trained.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise RunError(
-            f"{out} exists already; choose another --out, or replace it with --overwrite"
-        )
+    _check_free(out, overwrite=overwrite)
     fields = base.model_dump(mode="json")
     recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
     names = _names(targets, [row[0] for row in recipes])
-    split = load_split(base.data, data_dir, seed=base.seed)
+    split = load_split(base.data, data_dir)
+    for row in recipes:
+        build(row[0], split)  # what cannot be built is refused before anything is trained
     folder = out.with_name(out.name + ".part")
     _check_same(folder, recipes, overwrite=overwrite)
     runs = [
@@ -103,6 +102,21 @@ def compare(
         shutil.rmtree(out)
     folder.rename(out)
     return Comparison(out, results)
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse to lose a finished comparison, or what is none at all."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise RunError(
+            f"{out} exists already; choose another --out, or replace it with --overwrite"
+        )
+    if not (out / "results.json").exists():
+        raise RunError(
+            f"{out} is no comparison, and --overwrite replaces only comparisons; choose another "
+            "--out, or delete it yourself"
+        )
 
 
 def _trained(
@@ -179,12 +193,12 @@ def _results(
     _add_differences(variants, runs, metrics)
     training = base.training.model_dump(mode="json")
     return {
-        "title": f"{base.model.name} on {base.data.source}: only the target differs",
+        "title": f"{base.model.name} on {Path(base.data.source).name}: only the target differs",
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "seed_note": f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
-        "data": {"name": base.data.source, **describe(split),
+        "data": {"name": Path(base.data.source).name, **describe(split),
                  "events": len(split.train) + len(split.valid) + len(split.test)},
         "model": {"name": base.model.name, "preset": base.model.preset, **base.model.settings},
         "budget": training,

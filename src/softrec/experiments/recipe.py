@@ -69,6 +69,9 @@ class DataSpec(_Spec):
     )
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     test_share: float = Field(default=0.1, gt=0, lt=1)
+    split_seed: int = Field(
+        default=0, description="of a random split; all training seeds share one split"
+    )
     shop: dict[str, Any] = Field(
         default_factory=dict, description="dials of the simulated shop (source: shop)")  # fmt: skip
 

@@ -185,7 +185,7 @@ def fit_recipe(
     out = Path(out)
     _check_free(out, recipe, overwrite=overwrite)
     if split is None:
-        split = load_split(recipe.data, data_dir, seed=recipe.seed)
+        split = load_split(recipe.data, data_dir)
     encoder, objective, batches = build(recipe, split)
     spec, valid, _ = recipe.training, split.cases("valid"), split.cases("test")
     folder = _start(out, recipe, overwrite=overwrite)
