@@ -28,6 +28,18 @@ INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
 out_console = Console()
 err_console = Console(stderr=True)
 
+DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
+
+
+def option(panel: str | None, text: str, *names: str) -> Any:
+    """Return an option that may be left out, shown in a panel of `--help`.
+
+    Its name is that of the command's parameter unless `names` says otherwise.
+    """
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
+
+
+# The options that several commands share, said once.
 Source = Annotated[
     str,
     typer.Argument(
@@ -35,157 +47,98 @@ Source = Annotated[
         "(see `softrec data list`, or `shop`, the simulated one), or a recipe (.yaml)."
     ),
 ]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir",
-        envvar="SOFTREC_DATA",
-        help="A folder with public data sets, used before any download.",
+        envvar="SOFTREC_DATA", help="A folder with public data sets, used before any download."
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
-
-
-def option(*names: str, text: str, panel: str) -> Any:
-    """Return an optional option of a panel of `--help`."""
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
-
-
-DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
-
-Model = Annotated[
-    str | None, option("--model", "-m", text="sasrec (default) or gru4rec.", panel=MODEL)
-]
+Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often.")]
+Model = Annotated[str | None, option(MODEL, "sasrec (default) or gru4rec.", "--model", "-m")]
 Preset = Annotated[
-    str | None,
-    option(
-        "--preset", text="The model's settings in a paper: original, desorec, timirec.", panel=MODEL
-    ),
+    str | None, option(MODEL, "The model's settings in a paper: original, desorec, timirec.")
 ]
 Target = Annotated[
     str | None,
     option(
+        TARGET,
+        "one-hot (default), uniform (label smoothing) or pop+ (popularity).",
         "--target",
         "-t",
-        text="one-hot (default), uniform (label smoothing) or pop+ (popularity).",
-        panel=TARGET,
     ),
 ]
 Alpha = Annotated[
     float | None,
     option(
-        "--alpha",
-        text="Weight of the soft target, 0 to 1. Label smoothing spreads alpha, pop+ alpha/2.",
-        panel=TARGET,
+        TARGET, "Weight of the soft target, 0 to 1. Label smoothing spreads alpha, pop+ alpha/2."
     ),
 ]
 Temperature = Annotated[
-    float | None,
-    option("--temperature", text="Of pop+: 1 is popularity itself, more is flatter.", panel=TARGET),
+    float | None, option(TARGET, "Of pop+: 1 is popularity itself, more is flatter.")
 ]
-Loss = Annotated[str | None, option("--loss", text="mixed (default) or decoupled.", panel=TARGET)]
+Loss = Annotated[str | None, option(TARGET, "mixed (default) or decoupled.")]
 Balance = Annotated[
-    float | None,
-    option("--balance", text="Of the decoupled loss: the share of 'label or not'.", panel=TARGET),
+    float | None, option(TARGET, "Of the decoupled loss: the share of 'label or not'.")
 ]
-Epochs = Annotated[int | None, option("--epochs", text="At most (100).", panel=TRAINING)]
-BatchSize = Annotated[
-    int | None, option("--batch-size", text="Examples in a batch (128).", panel=TRAINING)
-]
-LearningRate = Annotated[
-    float | None, option("--lr", text="Learning rate of Adam (0.001).", panel=TRAINING)
-]
-Length = Annotated[
-    int | None, option("--length", text="Longest history the model reads (50).", panel=TRAINING)
-]
+Epochs = Annotated[int | None, option(TRAINING, "At most (100).")]
+BatchSize = Annotated[int | None, option(TRAINING, "Examples in a batch (128).")]
+LearningRate = Annotated[float | None, option(TRAINING, "Learning rate of Adam (0.001).")]
+Length = Annotated[int | None, option(TRAINING, "Longest history the model reads (50).")]
 Windows = Annotated[
     str | None,
     option(
-        "--windows",
-        text="What is predicted of a sequence: last, positions (default), prefixes, pieces.",
-        panel=TRAINING,
+        TRAINING, "What is predicted of a sequence: last, positions (default), prefixes, pieces."
     ),
 ]
 Patience = Annotated[
-    int | None,
-    option("--patience", text="Stop after so many epochs without improvement (5).", panel=TRAINING),
+    int | None, option(TRAINING, "Stop after so many epochs without improvement (5).")
 ]
 Monitor = Annotated[
-    str | None,
-    option(
-        "--monitor", text="Validation metric that chooses the best epoch (ndcg@10).", panel=TRAINING
-    ),
+    str | None, option(TRAINING, "Validation metric that chooses the best epoch (ndcg@10).")
 ]
-User = Annotated[str | None, option("--user", text="Column of the user.", panel=DATA)]
-Item = Annotated[str | None, option("--item", text="Column of the item.", panel=DATA)]
+User = Annotated[str | None, option(DATA, "Column of the user.")]
+Item = Annotated[str | None, option(DATA, "Column of the item.")]
 Time = Annotated[
-    str | None,
-    option(
-        "--time", text="Column of the time; without one, the order of the rows counts.", panel=DATA
-    ),
+    str | None, option(DATA, "Column of the time; without one, the order of the rows counts.")
 ]
-Weight = Annotated[
-    str | None, option("--weight", text="Column of the rating or weight.", panel=DATA)
-]
+Weight = Annotated[str | None, option(DATA, "Column of the rating or weight.")]
 TextIds = Annotated[
-    bool | None,
-    option("--text-ids", text="Read ids as text even where they look like numbers.", panel=DATA),
+    bool | None, option(DATA, "Read ids as text even where they look like numbers.", "--text-ids")
 ]
 Header = Annotated[
     bool | None,
-    option(
-        "--header/--no-header",
-        text="Whether CSV and TSV files start with names; without, columns are column_1, ...",
-        panel=DATA,
-    ),
+    option(DATA, "Whether CSV and TSV files start with names; without, columns are column_1, ..."),
 ]
 Clean = Annotated[
     list[str] | None,
     option(
-        "--clean",
-        text="A cleaning step: drop-duplicates, "
-        "min-weight=4, k-core=5, min-user=5, min-item=5. May be "
+        DATA,
+        "A cleaning step: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5. May be "
         "given several times.",
-        panel=DATA,
     ),
 ]
 SplitKind = Annotated[
     str | None,
-    option(
-        "--split",
-        text="leave-last-out (default), time, user-ratio, or given with --valid and --test.",
-        panel=DATA,
-    ),
+    option(DATA, "leave-last-out (default), time, user-ratio, or given with --valid and --test."),
 ]
-ValidFile = Annotated[
-    str | None, option("--valid", text="The validation part, as a file.", panel=DATA)
-]
-TestFile = Annotated[str | None, option("--test", text="The test part, as a file.", panel=DATA)]
+ValidFile = Annotated[str | None, option(DATA, "The validation part, as a file.")]
+TestFile = Annotated[str | None, option(DATA, "The test part, as a file.")]
 ShortUsers = Annotated[
-    str | None,
-    option(
-        "--short-users",
-        text="Users with fewer than 3 events: error (default), keep, drop.",
-        panel=DATA,
-    ),
+    str | None, option(DATA, "Users with fewer than 3 events: error (default), keep, drop.")
 ]
 ColdItems = Annotated[
-    str | None,
-    option(
-        "--cold-items",
-        text="Items that are never trained on: error (default), keep, drop.",
-        panel=DATA,
-    ),
+    str | None, option(DATA, "Items that are never trained on: error (default), keep, drop.")
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        None,
+        "Any field of a recipe, such as --set model.dim=64 --set evaluation.metrics=[ndcg@5]. May "
+        "be given several times.",
         "--set",
-        help="Any field of a recipe, such as --set model.dim=64 --set evaluation.metrics="
-        "[ndcg@5]. May be given several times.",
-        show_default=False,
     ),
 ]
 
@@ -227,7 +180,7 @@ def fit(
     test: TestFile = None,
     short_users: ShortUsers = None,
     cold_items: ColdItems = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of weights, order, dropout.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout.")] = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -261,12 +214,11 @@ def compare(
     targets: Annotated[
         str,
         typer.Option(
-            "--targets",
-            help="Separated by commas; the first is the "
-            "baseline. Settings in brackets: 'pop+(alpha=0.4,temperature=2)'.",
+            help="Separated by commas; the first is the baseline. Settings in brackets: "
+            "'pop+(alpha=0.4,temperature=2)'."
         ),
     ] = "one-hot,uniform,pop+",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train each target so often.")] = 1,
+    seeds: Seeds = 1,
     model: Model = None,
     preset: Preset = None,
     loss: Loss = None,
@@ -290,7 +242,7 @@ def compare(
     test: TestFile = None,
     short_users: ShortUsers = None,
     cold_items: ColdItems = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="The first seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The first seed.")] = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -325,22 +277,18 @@ def compare(
 @app.command()
 def evaluate(
     run: RunFolder,
-    part: Annotated[str, typer.Option("--part", help="test or valid.")] = "test",
+    part: Annotated[str, typer.Option(help="test or valid.")] = "test",
     metrics: Annotated[
         str | None,
-        typer.Option("--metrics", help="Such as ndcg@5,recall@50; by default the run's."),
+        typer.Option(help="Such as ndcg@5,recall@50; by default the run's."),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data", help="The log, if it has moved; it must be the one the run was trained on."
-        ),
+        typer.Option(help="The log, if it has moved; it must be the one the run was trained on."),
     ] = None,
     per_user: Annotated[
         Path | None,
-        typer.Option(
-            "--per-user", help="Write the metrics of each user to .csv, .parquet or .json."
-        ),
+        typer.Option(help="Write the metrics of each user to .csv, .parquet or .json."),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -375,13 +323,12 @@ def recommend(
     ] = None,
     users_file: Annotated[
         Path | None,
-        typer.Option("--users-file", help="A file with a column 'user', or one id a line (.txt)."),
+        typer.Option(help="A file with a column 'user', or one id a line (.txt)."),
     ] = None,
     history: Annotated[
         list[str] | None,
         typer.Option(
-            "--history",
-            help="Items of somebody who is not in the log, oldest first, separated by commas.",
+            help="Items of somebody who is not in the log, oldest first, separated by commas."
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
@@ -426,8 +373,8 @@ def recommend(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")] = Path("demo"),
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train each target so often.")] = 1,
+    out: Out = Path("demo"),
+    seeds: Seeds = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare one-hot labels, label smoothing and POP+ on a simulated shop, in a few minutes.

@@ -5,6 +5,7 @@ Shape legend
 B   rows of a batch (histories)
 P   predictions asked of a batch; P == B unless every position is trained
 L   length of a padded history
+M   candidates that a label is told from; M == N for the full catalogue
 N   items of the catalogue; items are numbered 0 .. N-1, and N itself is padding in a history
 D   width of user and item vectors
 K   interests of a user, where a model has several
@@ -15,6 +16,7 @@ vectors, a candidate and a column of the scores are the same number everywhere.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -64,7 +66,7 @@ class Target(Protocol):
     """A distribution s over the N items for each row, known by its answers, never by its table."""
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return s at one item a row: (P,) int64 -> (P,)."""
+        """Return s at one item a row, or at several: (P,) or (P, M) int64 -> the same shape."""
         ...
 
     def mean_item(self, vectors: Tensor) -> Tensor:
@@ -88,6 +90,57 @@ class SpreadingTarget(Target, Protocol):
     def spread(self, rows: Tensor, out: Tensor) -> None:
         """Add sum_b s_b rows_b^T to `out` in place: rows (P, D) or (1, D), out (N, D)."""
         ...
+
+
+@runtime_checkable
+class RestrictableTarget(Target, Protocol):
+    """A target that can be cut down to some of the items; optional, for speed only."""
+
+    def within(self, items: Tensor) -> Target:
+        """Return s over `items` (M,) alone, numbered 0 .. M-1, not renormalised."""
+        ...
+
+
+@runtime_checkable
+class StreamedTarget(Target, Protocol):
+    """A softmax as large as the catalogue: a teacher's. Losses read it a block at a time."""
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the logits of some rows, divided by the temperature, to `out` (b, N)."""
+        ...
+
+    def logits_of(self, items: Tensor) -> Tensor:
+        """Return the logits, divided by the temperature, at items (P,) or (P, M)."""
+        ...
+
+    def within(self, items: Tensor) -> StreamedTarget:
+        """Return the softmax over `items` (M,) alone, numbered 0 .. M-1."""
+        ...
+
+
+@dataclass(frozen=True)
+class ZeroExtended:
+    """Any target over some of the items, from its two answers: the others have zero vectors."""
+
+    target: Target
+    items: Tensor  # (M,) int64, distinct
+    n_items: int
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return s at places 0 .. M-1 of `self.items`."""
+        return self.target.prob_of(self.items[items])
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the sum over `self.items` of s_i v_i, (P, D) or (1, D)."""
+        whole = vectors.new_zeros(self.n_items, vectors.shape[1])
+        return self.target.mean_item(whole.index_copy(0, self.items, vectors))
+
+
+def within(target: Target, items: Tensor, n_items: int) -> Target:
+    """Return `target` over `items` (M,) alone, numbered 0 .. M-1; its mass may be below 1."""
+    if isinstance(target, RestrictableTarget):
+        return target.within(items)
+    return ZeroExtended(target, items, n_items)
 
 
 def add_mean_gradient(target: Target, rows: Tensor, out: Tensor) -> None:

@@ -5,8 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softrec.data.batches import (
+    Padding,
     TrainingBatches,
+    Windows,
     case_batches,
+    context_batch,
+    context_batches,
     examples,
     padded,
     training_batch,
@@ -16,19 +20,23 @@ from softrec.data.splits import Cases
 from softrec.errors import DataError
 
 PADDING = 99
-SIDES = ("left", "right")
-WINDOWS = ("last", "positions", "prefixes", "pieces")
+SIDES: tuple[Padding, ...] = ("left", "right")
+WINDOWS: tuple[Windows, ...] = ("last", "positions", "prefixes", "pieces", "interactions")
 
 lists_of_items = st.lists(st.lists(st.integers(0, 20), max_size=12), min_size=1, max_size=6)
+some_events = lists_of_items.filter(any)
 some_example = lists_of_items.filter(lambda lists: any(len(items) >= 2 for items in lists))
 
 
 def slow_examples(lists, windows, length, stride):
     """From the definition: (user, history, [(step, label), ...]) of each example."""
     for user, items in enumerate(lists):
-        if len(items) < 2:
+        if windows == "interactions":
+            for place, item in enumerate(items):
+                yield user, items[:place][-length:], [(None, item)]
+        elif len(items) < 2:
             continue
-        if windows == "last":
+        elif windows == "last":
             yield user, items[:-1][-length:], [(None, items[-1])]
         elif windows == "prefixes":
             for place in range(1, len(items)):
@@ -99,7 +107,7 @@ def test_batches_equal_the_definition(windows, side, lists, length, stride, rand
     batch = training_batch(data, np.array(chosen), PADDING, side)
     assert read_back(batch, side) == [(number, expected[number]) for number in chosen]
     longest = max(len(expected[number][1]) for number in chosen)
-    assert batch.history.shape == (len(chosen), longest)
+    assert batch.history.shape == (len(chosen), max(longest, 1))
     assert all(part.dtype == torch.int64 for part in batch if part is not None)
 
 
@@ -128,7 +136,29 @@ def test_positions_are_the_last_items_of_each_user(lists, length):
     assert stretches == [items[-(length + 1) :] for items in lists if len(items) >= 2]
 
 
-@pytest.mark.parametrize("windows", WINDOWS)
+@given(some_events, st.integers(1, 6))
+def test_interactions_are_the_events_in_order(lists, length):
+    data = examples(Sequences.of(lists), "interactions", length)
+    assert (data.stop - 1).tolist() == list(range(sum(map(len, lists))))
+    assert data.user.tolist() == [user for user, items in enumerate(lists) for _ in items]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_interactions_of_users_with_one_event_have_an_empty_history(side):
+    data = examples(Sequences.of([[4], [], [7]]), "interactions", 5)
+    batch = training_batch(data, np.array([1, 0]), PADDING, side)
+    assert batch.history.tolist() == [[PADDING], [PADDING]]
+    assert batch.label.tolist() == [7, 4]
+    assert batch.user.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("lists", [[], [[]], [[], []]])
+def test_interactions_need_an_event(lists):
+    with pytest.raises(DataError, match="no event"):
+        examples(Sequences.of(lists), "interactions", 5)
+
+
+@pytest.mark.parametrize("windows", WINDOWS[:-1])
 def test_users_with_one_item_or_none_give_no_example(windows):
     data = examples(Sequences.of([[1], [], [2, 3], [4]]), windows, 5)
     assert data.user.tolist() == [2]
@@ -149,8 +179,109 @@ def test_a_stride_must_be_at_least_one(stride):
 
 
 def test_unknown_windows_are_refused_with_the_known_ones():
-    with pytest.raises(DataError, match="last, positions, prefixes or pieces, got 'all'"):
+    with pytest.raises(DataError, match="prefixes, pieces or interactions, got 'all'"):
         examples(Sequences.of([[1, 2]]), "all", 3)  # pyright: ignore[reportArgumentType]
+
+
+# --- contexts ---
+
+
+def slow_contexts(lists, windows, length, stride):
+    """From the definition: (example, user, history, label) of each context, in order."""
+    return [
+        (number, user, history if step is None else history[: step + 1], label)
+        for number, (user, history, pairs) in enumerate(
+            slow_examples(lists, windows, length, stride)
+        )
+        for step, label in pairs
+    ]
+
+
+def rows_of(batch, side: str):
+    """What a batch of one prediction a row says, in the form of `slow_contexts`."""
+    assert batch.row is None
+    assert batch.step is None
+    assert all(part.dtype == torch.int64 for part in batch[:4])
+    histories = [unpadded(row, side) for row in batch.history]
+    parts = (batch.example.tolist(), batch.user.tolist(), histories, batch.label.tolist())
+    return list(zip(*parts, strict=True))
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+@given(some_example, st.integers(1, 6), st.integers(1, 8))
+def test_contexts_equal_the_definition(windows, lists, length, stride):
+    data = examples(Sequences.of(lists), windows, length, stride=stride)
+    expected = slow_contexts(lists, windows, length, stride)
+    assert data.n_contexts == len(expected)
+    start, stop = data.histories()
+    assert start.dtype == stop.dtype == np.int64
+    histories = [data.sequences.items[a:b].tolist() for a, b in zip(start, stop, strict=True)]
+    assert histories == [history for _, _, history, _ in expected]
+    assert data.sequences.items[stop].tolist() == [label for *_, label in expected]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("windows", WINDOWS)
+@given(some_example, st.integers(1, 6), st.integers(1, 8), st.integers(1, 9), st.integers(0, 99))
+def test_contexts_are_what_training_shows(windows, side, lists, length, stride, size, seed):
+    """Each prediction of an epoch has its own context, with its history, label and user."""
+    data = examples(Sequences.of(lists), windows, length, stride=stride)
+    asked = []
+    for batch in TrainingBatches(data, size, PADDING, seed=seed, side=side):
+        step = None if batch.step is None else batch.step.numpy()
+        contexts = data.contexts(batch.example.numpy(), step)
+        assert contexts.dtype == np.int64
+        shown = []
+        for number, (user, history, pairs) in read_back(batch, side):
+            for place, label in pairs:
+                cut = history if place is None else history[: place + 1]
+                shown.append((number, user, cut, label))
+        assert rows_of(context_batch(data, contexts, PADDING, side), side) == shown
+        asked += contexts.tolist()
+    assert sorted(asked) == list(range(data.n_contexts))
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("windows", WINDOWS)
+@given(some_example, st.integers(1, 6), st.integers(1, 9))
+def test_context_batches_walk_all_contexts_in_order(windows, side, lists, length, size):
+    data = examples(Sequences.of(lists), windows, length, stride=2)
+    seen, end = [], 0
+    for numbers, batch in context_batches(data, PADDING, side, size):
+        assert numbers.start == end
+        assert 1 <= len(batch.label) == numbers.stop - numbers.start <= size
+        longest = max(len(history) for _, _, history, _ in rows_of(batch, side))
+        assert batch.history.shape[1] == max(longest, 1)
+        seen += rows_of(batch, side)
+        end = numbers.stop
+    assert seen == slow_contexts(lists, windows, length, 2)
+
+
+@pytest.mark.parametrize("windows", ["positions", "prefixes"])
+def test_any_contexts_in_any_order_even_twice(windows):
+    data = examples(Sequences.of([[1, 2, 3], [4], [5, 6]]), windows, 4)
+    batch = context_batch(data, np.array([2, 0, 2]), PADDING)
+    assert batch.history.tolist() == [[5], [1], [5]]
+    assert batch.label.tolist() == [6, 2, 6]
+    assert batch.user.tolist() == [2, 0, 2]
+    assert len(context_batch(data, np.empty(0, dtype=np.int64), PADDING).label) == 0
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_contexts_that_do_not_exist_are_refused(windows, wrong):
+    data = examples(Sequences.of([[1, 2, 3], [5, 6]]), windows, 4)
+    with pytest.raises(ValueError, match=f"numbered 0 to {data.n_contexts - 1}, got"):
+        context_batch(data, np.array([0, wrong]), PADDING)
+
+
+def test_steps_are_given_where_every_position_is_asked_and_only_there():
+    numbers = np.array([0])
+    every, once = (examples(Sequences.of([[1, 2]]), name, 4) for name in ("positions", "last"))
+    with pytest.raises(ValueError, match="asked with steps"):
+        every.contexts(numbers, None)
+    with pytest.raises(ValueError, match="asked with no steps"):
+        once.contexts(numbers, numbers)
 
 
 # --- padding ---
@@ -206,7 +337,9 @@ def test_case_batches_hold_the_last_items_of_each_case_in_order(rows, length, si
 # --- epochs ---
 
 
-def batches(seed=0, batch_size=4, windows="prefixes", side="right") -> TrainingBatches:
+def batches(
+    seed: int = 0, batch_size: int = 4, windows: Windows = "prefixes", side: Padding = "right"
+) -> TrainingBatches:
     lists = [list(range(user, user + 2 + user % 5)) for user in range(9)]
     data = examples(Sequences.of(lists), windows, 3)
     return TrainingBatches(data, batch_size, PADDING, seed=seed, side=side)
@@ -268,4 +401,7 @@ def test_a_saved_state_goes_on_exactly(drawn):
     again = stream(resumed)
     for _ in range(9):
         for one, other in zip(next(running), next(again), strict=True):
-            assert (one is None and other is None) or torch.equal(one, other)
+            if one is None or other is None:
+                assert one is other
+            else:
+                assert torch.equal(one, other)

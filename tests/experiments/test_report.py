@@ -11,7 +11,7 @@ from rich.console import Console
 
 from softrec.errors import RunError
 from softrec.evaluation.significance import seed_spread
-from softrec.experiments import report
+from softrec.experiments import plots, report
 from softrec.experiments.report import (
     console_table,
     headline,
@@ -420,7 +420,7 @@ def test_long_and_many_names_stay_inside_the_drawing():
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     assert box.x0 >= -0.01
-    assert box.x1 <= report.WIDTH + 0.01
+    assert box.x1 <= plots.WIDTH + 0.01
 
 
 # --- the terminal ---

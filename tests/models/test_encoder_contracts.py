@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from softrec.errors import DataError
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.histories import aligned
+from softrec.models.mf import MF
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.models.sasrec import SASRec
 from softrec.testing import check_encoder
@@ -38,6 +40,12 @@ SASRECS = {
     "normal": {"init": "normal"},
     "one head": {"heads": 1, "layers": 1},
 }
+MFS = {
+    "default": {},
+    "dropout": {"dropout": 0.5},
+    "bias": {"output_bias": True},
+    "normal": {"init": "normal"},
+}
 KEY_BIAS = ("key.bias",)  # adds the same number to all scores of a query: the softmax cancels it
 
 
@@ -54,6 +62,17 @@ def test_sasrec(name):
     check_encoder(make, N_ITEMS, prefixes=False, unmoved=KEY_BIAS)
 
 
+@pytest.mark.parametrize("name", MFS)
+def test_mf(name):
+    check_encoder(partial(MF, N_ITEMS, n_users=4, dim=8, **MFS[name]), N_ITEMS, reads="user")
+
+
+@pytest.mark.parametrize("preset", MF.PRESETS)
+def test_mf_presets(preset):
+    options = MF.PRESETS[preset] | {"dim": 8}
+    check_encoder(partial(MF, N_ITEMS, n_users=7, **options), N_ITEMS, reads="user")
+
+
 @pytest.mark.parametrize("preset", GRU4Rec.PRESETS)
 def test_gru4rec_presets(preset):
     options = GRU4Rec.PRESETS[preset] | {"dim": 8}
@@ -68,7 +87,11 @@ def test_sasrec_presets(preset):
 
 def test_dropout_is_off_in_eval_mode_only():
     histories = padded([[1, 2, 3], [4]], N_ITEMS)
-    for model in (GRU4Rec(N_ITEMS, dim=8, dropout=0.5), SASRec(N_ITEMS, dim=8, dropout=0.5)):
+    for model in (
+        GRU4Rec(N_ITEMS, dim=8, dropout=0.5),
+        SASRec(N_ITEMS, dim=8, dropout=0.5),
+        MF(N_ITEMS, n_users=2, dim=8, dropout=0.5),
+    ):
         torch.manual_seed(0)
         assert not torch.equal(model.users(histories), model.users(histories))
         model.eval()
@@ -166,3 +189,62 @@ def test_a_small_right_encoder():
 def test_broken_encoders_are_found(fault, text):
     with pytest.raises(AssertionError, match=text):
         check_encoder(partial(Mean, fault), N_ITEMS)
+
+
+class Table(nn.Module):
+    """A row for each user: right, or with one fault."""
+
+    def __init__(self, fault=""):
+        super().__init__()
+        self.fault = fault
+        self.n_items = N_ITEMS
+        self.own = nn.Embedding(5, 4)
+        self.table = ItemTable(N_ITEMS, 4)
+
+    def users(self, batch):
+        rows = torch.arange(len(batch.user)) if batch.row is None else batch.row
+        user = batch.user[rows]
+        if self.fault == "counts rows":
+            user = rows
+        if self.fault == "one for all":
+            user = torch.zeros_like(user)
+        if self.fault == "answers strangers":
+            user = user.clamp(min=0)
+        if bool((user < 0).any()):
+            raise DataError("a stranger")
+        if self.fault == "forgets to look up rows" and batch.row is not None:
+            return self.own(batch.user)
+        vectors = self.own(user)
+        if self.fault == "reads histories":  # causal, and blind to padding
+            first = aligned(batch.history, N_ITEMS).items[:, 0]
+            vectors = vectors + self.table(first)[rows]
+        return vectors
+
+    def items(self):
+        return ItemVectors(self.table.weight[:-1], None)
+
+
+def test_a_small_right_encoder_of_users():
+    check_encoder(Table, N_ITEMS, reads="user")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("counts rows", "alone"),
+        ("one for all", "another user has the same"),
+        ("answers strangers", "user -1"),
+        ("forgets to look up rows", "13 steps were asked for, got 4"),
+        ("reads histories", "later items changed|changed places"),
+    ],
+)
+def test_broken_encoders_of_users_are_found(fault, text):
+    with pytest.raises(AssertionError, match=text):
+        check_encoder(partial(Table, fault), N_ITEMS, reads="user")
+
+
+def test_which_contract_holds_must_be_said():
+    with pytest.raises(AssertionError, match="another last item"):
+        check_encoder(Table, N_ITEMS)
+    with pytest.raises(AssertionError, match="same user vector|changed places"):
+        check_encoder(Mean, N_ITEMS, reads="user")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from softrec.data.splits import Cases
 from softrec.errors import DataError
 from softrec.types import Batch
 
-Windows = Literal["last", "positions", "prefixes", "pieces"]
+Windows = Literal["last", "positions", "prefixes", "pieces", "interactions"]
 Padding = Literal["left", "right"]
 
 
@@ -25,6 +26,17 @@ class Examples:
     Example e reads `sequences.items[start[e]:stop[e]]`. If `every` is False the last item of the
     stretch is the label and the others are the history; otherwise each item after the first is
     the label of those before it.
+
+    A context is a history that training asks about, without its label. There is one for each
+    prediction, and they are numbered 0 .. C-1: by the example if `every` is False, else by the
+    example's first context plus the step.
+
+    Example:
+        >>> data = examples(Sequences.of([[5, 6, 7], [8, 9]]), "positions", 3)
+        >>> data.n_contexts, data.contexts(np.array([0, 1]), np.array([1, 0])).tolist()
+        (3, [1, 2])
+        >>> [part.tolist() for part in data.histories()]
+        [[0, 0, 3], [1, 2, 4]]
     """
 
     sequences: Sequences
@@ -36,6 +48,56 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """Return the number of each example's first context, and C at the end: (E + 1,)."""
+        counts = self.stop - self.start - 1 if self.every else np.ones(len(self), dtype=np.int64)
+        return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    @property
+    def n_contexts(self) -> int:
+        """Return C, the number of contexts, which is that of the predictions of an epoch."""
+        return int(self._first[-1]) if self.every else len(self)
+
+    def contexts(self, example: np.ndarray, step: np.ndarray | None) -> np.ndarray:
+        """Return the numbers of the contexts that a training batch asks about, (P,) int64.
+
+        Args:
+            example: `Batch.example`, (P,).
+            step: `Batch.step`, (P,); None where each example is asked once.
+
+        Raises:
+            ValueError: if every position is asked and no steps are given, or the reverse.
+        """
+        if self.every != (step is not None):
+            expected = "steps" if self.every else "no steps"
+            raise ValueError(f"these examples are asked with {expected}; pass batch.step as it is")
+        return example if step is None else self._first[example] + step
+
+    def stretches(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (example, start, stop) of contexts, (B,) int64 each.
+
+        The history is `sequences.items[start:stop]` and its label follows at `stop`.
+
+        Raises:
+            ValueError: if a number is not in 0 .. C-1.
+        """
+        if len(contexts) and not 0 <= contexts.min() <= contexts.max() < self.n_contexts:
+            raise ValueError(
+                f"contexts are numbered 0 to {self.n_contexts - 1}, got {contexts.min()} to "
+                f"{contexts.max()}"
+            )
+        if not self.every:
+            return contexts, self.start[contexts], self.stop[contexts] - 1
+        example = np.searchsorted(self._first, contexts, side="right") - 1
+        start = self.start[example]
+        return example, start, start + contexts - self._first[example] + 1
+
+    def histories(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (start, stop) of every context, (C,) int64 each: see `stretches`."""
+        _, start, stop = self.stretches(np.arange(self.n_contexts))
+        return start, stop
 
 
 def examples(
@@ -49,13 +111,17 @@ def examples(
             `length` + 1 items of each user, every one predicted from those before it (one pass of
             a causal model serves them all); "prefixes": every item of every user from the `length`
             items before it, an example each; "pieces": stretches of `length` + 1 items every
-            `stride` items, every position predicted.
+            `stride` items, every position predicted; "interactions": every item of every user,
+            the first one too, from the up to `length` items before it, an example each. Models
+            that know users by number learn from these; others see an empty history as padding.
         length: L, the longest history.
         stride: for pieces, how many items further the next piece starts; `length` if None, so
             that every item is predicted once.
     """
     if length < 1:
         raise DataError(f"the length of histories must be at least 1, got {length}")
+    if windows == "interactions":
+        return _interactions(sequences, length)
     users = np.flatnonzero(sequences.lengths >= 2)
     if not len(users):
         raise DataError(
@@ -79,7 +145,18 @@ def examples(
         start = begin[owner] + step * stride
         stop = np.minimum(start + length + 1, end[owner])
         return Examples(sequences, start, stop, users[owner], length, every=True)
-    raise DataError(f"windows must be last, positions, prefixes or pieces, got {windows!r}")
+    raise DataError(
+        f"windows must be last, positions, prefixes, pieces or interactions, got {windows!r}"
+    )
+
+
+def _interactions(sequences: Sequences, length: int) -> Examples:
+    if not len(sequences.items):
+        raise DataError("the training part has no event, so there is nothing to learn")
+    user, step = _enumerated(sequences.lengths)
+    stop = sequences.offsets[user] + step + 1
+    start = np.maximum(sequences.offsets[user], stop - length - 1)
+    return Examples(sequences, start, stop, user, length)
 
 
 def _enumerated(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,6 +198,31 @@ def training_batch(
         torch.from_numpy(row),
         torch.from_numpy(step),
     )
+
+
+def context_batch(
+    data: Examples, contexts: np.ndarray, padding: int, side: Padding = "right"
+) -> Batch:
+    """Return the batch of the contexts numbered `contexts`, (B,): a row each, asked at its end.
+
+    `label` is the item that training predicts there, `example` the example it belongs to.
+    """
+    example, start, stop = data.stretches(contexts)
+    return Batch(
+        torch.from_numpy(padded(data.sequences.items, start, stop, padding, side)),
+        torch.from_numpy(data.sequences.items[stop]),
+        torch.from_numpy(example),
+        torch.from_numpy(data.user[example]),
+    )
+
+
+def context_batches(
+    data: Examples, padding: int, side: Padding = "right", size: int = 512
+) -> Iterator[tuple[slice, Batch]]:
+    """Yield (numbers, batch) over all contexts, 0 .. C-1 in order, `size` at a time."""
+    for begin in range(0, data.n_contexts, size):
+        numbers = slice(begin, min(begin + size, data.n_contexts))
+        yield numbers, context_batch(data, np.arange(numbers.start, numbers.stop), padding, side)
 
 
 def case_batches(

@@ -25,34 +25,37 @@ ratios, shares and a verdict in words. Its parts, where a number may be None or 
 from __future__ import annotations
 
 import math
-import re
-import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from softrec.errors import RunError, shown
 from softrec.evaluation.significance import seed_spread
+from softrec.experiments import plots
 
 Results = dict[str, Any]
+ValueOf = Callable[[dict[str, Any]], float]  # of a point of a curve
 Call = Literal["helped", "no evidence", "hurt", "not compared"]
 
 LEVEL = 0.05
 """Holm-adjusted p-values below this count as evidence."""
 
+WORDS: dict[Call, str] = {
+    "helped": "helped",
+    "no evidence": "without evidence either way",
+    "hurt": "hurt",
+    "not compared": "not compared",
+}
 UNKNOWN = "n/a"
 CONSOLE_METRICS = 2
 
@@ -203,17 +206,9 @@ def headline(found: list[Verdict]) -> str:
     """Return the verdicts counted in one sentence, those without evidence included."""
     if not found:
         return "There is no soft variant to compare with the baseline."
-    counts = [
-        f"{sum(verdict.call == call for verdict in found)} {words}"
-        for call, words in (
-            ("helped", "helped"),
-            ("no evidence", "without evidence either way"),
-            ("hurt", "hurt"),
-            ("not compared", "not compared"),
-        )
-        if any(verdict.call == call for verdict in found)
-    ]
-    return f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {', '.join(counts)}."
+    calls = Counter(verdict.call for verdict in found)
+    counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
+    return f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {counts}."
 
 
 def certainty(results: Results) -> str:
@@ -484,51 +479,27 @@ def _seeds(results: Results) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-# --- plots: drawn in stand-in colours, which become CSS so that light and dark follow the page ---
-
-INK, RULE, PAGE = "#010101", "#020202", "#020203"
-CALLS: dict[Call, str] = {
-    "helped": "#040401",
-    "hurt": "#040402",
-    "no evidence": "#040403",
-    "not compared": "#040403",
-}
-SERIES = [f"#0303{number:02x}" for number in range(8)]
-DASHES = [(), (4.0, 2.0), (1.0, 1.5), (6.0, 2.0, 1.0, 2.0)]
-CSS = {
-    INK: "currentColor",
-    RULE: "var(--rule)",
-    PAGE: "var(--page)",
-    CALLS["helped"]: "var(--helped)",
-    CALLS["hurt"]: "var(--hurt)",
-    CALLS["no evidence"]: "var(--muted)",
-    **{color: f"var(--s{number})" for number, color in enumerate(SERIES)},
-}
-WIDTH = 4.8  # inches: about as wide as a phone, so that 9 point text stays 9 point there
+# --- plots: which numbers go into which figure, and the words beside it ---
 
 
 def _plots(results: Results) -> list[Plot]:
     """Return the plots that the results have something for."""
     chosen = results["selection"]["metric"]
-    plots = []
-    if any(math.isfinite(_number(_difference(v, chosen).get("mean"))) for v in results["variants"]):
-        plots.append(_forest_plot(results))
-    runs = [run for variant in results["variants"] for run in variant["runs"]]
-    if any(math.isfinite(_valid_value(chosen)(point)) for run in runs for point in run["curve"]):
-        plots.append(_validation_plot(results))
-    if any(math.isfinite(_number(point["train_loss"])) for run in runs for point in run["curve"]):
-        plots.append(_loss_plot(results))
-    return [*plots, _bar_plot(results)]
+    found = []
+    if _intervals(results):
+        found.append(_forest_plot(results))
+    if _any_known(results, _valid_value(chosen)):
+        found.append(_validation_plot(results))
+    if _any_known(results, _train_loss):
+        found.append(_loss_plot(results))
+    return [*found, _bar_plot(results)]
 
 
 def _forest_plot(results: Results) -> Plot:
-    metric = results["selection"]["metric"]
     found = [v for v in verdicts(results) if v.call != "not compared"]
-    with _drawing("forest"):
-        svg = _svg("forest", forest_figure(results))
     return Plot(
-        f"Difference in {metric} to the baseline",
-        svg,
+        f"Difference in {results['selection']['metric']} to the baseline",
+        plots.svg("forest", partial(forest_figure, results)),
         " ".join(f"{verdict.name}: {verdict.call}. {verdict.text}" for verdict in found),
         "Dot: mean difference over the test users, to the right of 0 is better. Line: 95 % "
         "interval. A filled dot stands for evidence (Holm-adjusted p < 0.05), a hollow one for "
@@ -538,23 +509,21 @@ def _forest_plot(results: Results) -> Plot:
 
 def _validation_plot(results: Results) -> Plot:
     metric = results["selection"]["metric"]
-    with _drawing("validation"):
-        svg = _svg("validation", curve_figure(results, _valid_value(metric), metric, best=True))
+    value = _valid_value(metric)
     return Plot(
         f"{metric} on validation, by epoch",
-        svg,
-        _curve_text(results, _valid_value(metric)),
+        plots.svg("validation", partial(curve_figure, results, value, metric, best=True)),
+        _curve_text(results, value),
         "One line for each run. The dot marks the epoch that was kept.",
         has_legend=True,
     )
 
 
 def _loss_plot(results: Results) -> Plot:
-    with _drawing("loss"):
-        svg = _svg("loss", curve_figure(results, _train_loss, "training loss", best=False))
+    draw = partial(curve_figure, results, _train_loss, "training loss", best=False)
     return Plot(
         "Training loss, by epoch",
-        svg,
+        plots.svg("loss", draw),
         _curve_text(results, _train_loss),
         "Compare the shapes, not the heights: every target has another lowest possible loss.",
         has_legend=True,
@@ -562,8 +531,6 @@ def _loss_plot(results: Results) -> Plot:
 
 
 def _bar_plot(results: Results) -> Plot:
-    with _drawing("bars"):
-        svg = _svg("bars", bar_figure(results))
     overview = _overview_table(results)
     text = "; ".join(
         f"{row[0]}: "
@@ -572,117 +539,66 @@ def _bar_plot(results: Results) -> Plot:
     )
     line = f" Dashed line: {results['ceiling']['name']}." if results["ceiling"] else ""
     note = f"Means over the test users, from 0. Small dots: the single seeds.{line}"
-    return Plot("Metrics on test", svg, text, note)
+    return Plot("Metrics on test", plots.svg("bars", partial(bar_figure, results)), text, note)
 
 
 def forest_figure(results: Results) -> Figure:
     """Draw the difference of each variant to the baseline with its interval, one below another."""
-    metric = results["selection"]["metric"]
-    rows = [(v, _difference(v, metric)) for v in results["variants"]]
-    rows = [(v, d) for v, d in rows if math.isfinite(_number(d.get("mean")))]
-    calls: dict[str, Call] = {verdict.name: verdict.call for verdict in verdicts(results)}
-    figure = Figure(figsize=(WIDTH, 0.8 + 0.55 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.axvline(0, color=INK, linewidth=0.8)
-    for y, (variant, difference) in enumerate(reversed(rows)):
-        call = calls[variant["name"]]
-        color = CALLS[call]
-        ends = [_number(difference["low"]), _number(difference["high"])]
-        axes.plot(ends, [y, y], color=color, linewidth=2)
-        axes.plot(
-            [difference["mean"]],
-            [y],
-            marker="o",
-            color=color,
-            markerfacecolor=PAGE if call == "no evidence" else color,
-        )
-        axes.annotate(
-            textwrap.shorten(variant["name"], 56, placeholder="…"),
-            (0, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(2, 7),
-            textcoords="offset points",
-            parse_math=False,
-            bbox={"facecolor": PAGE, "edgecolor": "none", "pad": 0.5},  # no line through a name
-        )
-    axes.set_ylim(-0.5, len(rows) - 0.2)
-    axes.set_yticks([])
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(f"difference in {metric}", parse_math=False)
-    axes.grid(axis="x")
-    return figure
+    return plots.forest(_intervals(results), f"difference in {results['selection']['metric']}")
 
 
-def curve_figure(
-    results: Results, value: Callable[[dict[str, Any]], float], label: str, *, best: bool
-) -> Figure:
+def curve_figure(results: Results, value: ValueOf, label: str, *, best: bool) -> Figure:
     """Draw `value` of every epoch of every run, a colour and a dash for each variant."""
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for number, variant in enumerate(results["variants"]):
-        color, dashes = _look(number)
-        for run in variant["runs"]:
-            heights = {point["epoch"]: value(point) for point in run["curve"]}
-            # A marker, because a line of one epoch would be invisible.
-            marker = "." if len(heights) == 1 else None
-            axes.plot(
-                list(heights),
-                list(heights.values()),
-                color=color,
-                linestyle=(0, dashes) if dashes else "-",
-                linewidth=1.4,
-                marker=marker,
-            )
-            if best and run["best_epoch"] in heights:
-                axes.plot([run["best_epoch"]], [heights[run["best_epoch"]]], "o", color=color)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(label, parse_math=False)
-    axes.grid()
-    return figure
+    curves = [
+        plots.Curve(
+            number,
+            {point["epoch"]: value(point) for point in run["curve"]},
+            run["best_epoch"] if best else None,
+        )
+        for number, variant in enumerate(results["variants"])
+        for run in variant["runs"]
+    ]
+    return plots.curves(curves, label)
 
 
 def bar_figure(results: Results) -> Figure:
     """Draw the means of every metric, one panel each because their scales differ."""
-    variants, metrics = results["variants"], results["metrics"]
-    figure = Figure(
-        figsize=(WIDTH, len(metrics) * (0.55 + 0.22 * len(variants))), layout="constrained"
-    )
-    panels = figure.subplots(len(metrics), 1, squeeze=False)[:, 0]
-    for axes, metric in zip(panels, metrics, strict=True):
-        _draw_bars(axes, variants, metric, _number(_ceiling(results, metric)))
-    return figure
-
-
-def _draw_bars(axes: Axes, variants: list[dict[str, Any]], metric: str, ceiling: float) -> None:
-    for number, variant in enumerate(variants):
-        mean = _mean_and_sd(variant["test"].get(metric))[0]
-        axes.barh(number, 0 if math.isnan(mean) else mean, height=0.6, color=_look(number)[0])
-        per_seed = (variant["test"].get(metric) or {"per_seed": []})["per_seed"]
-        if len(per_seed) > 1:
-            seeds = [_number(value) for value in per_seed]
-            axes.plot(seeds, [number] * len(seeds), ".", color=INK, markersize=3)
-        axes.annotate(
-            _decimals(mean),
-            (1, number),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            verticalalignment="center",
+    variants = results["variants"]
+    panels = [
+        plots.Panel(
+            metric,
+            [_bar(variant["test"].get(metric)) for variant in variants],
+            _number(_ceiling(results, metric)),
         )
-    if math.isfinite(ceiling):
-        axes.axvline(ceiling, color=INK, linestyle="--", linewidth=1)
-    names = [textwrap.shorten(variant["name"], 24, placeholder="…") for variant in variants]
-    axes.set_yticks(range(len(variants)), names, parse_math=False)
-    axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.tick_params(left=False)
-    axes.set_title(metric, loc="left", parse_math=False)
+        for metric in results["metrics"]
+    ]
+    return plots.bars([variant["name"] for variant in variants], panels)
 
 
-def _valid_value(metric: str) -> Callable[[dict[str, Any]], float]:
+def _intervals(results: Results) -> list[plots.Interval]:
+    """Return the known differences to the baseline on the selection metric."""
+    metric = results["selection"]["metric"]
+    calls = {verdict.name: verdict.call for verdict in verdicts(results)}
+    rows = [(v["name"], _difference(v, metric)) for v in results["variants"]]
+    return [
+        plots.Interval(name, _number(d["mean"]), _number(d["low"]), _number(d["high"]), calls[name])
+        for name, d in rows
+        if math.isfinite(_number(d.get("mean")))
+    ]
+
+
+def _bar(value: dict[str, Any] | None) -> plots.Bar:
+    mean = _mean_and_sd(value)[0]
+    per_seed = value["per_seed"] if value else []
+    return plots.Bar(mean, _decimals(mean), [_number(each) for each in per_seed])
+
+
+def _any_known(results: Results, value: ValueOf) -> bool:
+    runs = [run for variant in results["variants"] for run in variant["runs"]]
+    return any(math.isfinite(value(point)) for run in runs for point in run["curve"])
+
+
+def _valid_value(metric: str) -> ValueOf:
     return lambda point: _number((point["valid"] or {}).get(metric))
 
 
@@ -690,7 +606,7 @@ def _train_loss(point: dict[str, Any]) -> float:
     return _number(point["train_loss"])
 
 
-def _curve_text(results: Results, value: Callable[[dict[str, Any]], float]) -> str:
+def _curve_text(results: Results, value: ValueOf) -> str:
     """Return the first and the last value of every run in words."""
     return "; ".join(
         f"{variant['name']}, seed {run['seed']}: from {_decimals(value(run['curve'][0]))} to "
@@ -701,56 +617,6 @@ def _curve_text(results: Results, value: Callable[[dict[str, Any]], float]) -> s
     )
 
 
-def _look(number: int) -> tuple[str, tuple[float, ...]]:
-    """Return the colour and the dashes of the variant at `number`; both, for the colour-blind."""
-    return SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
-
-
 def _legend(results: Results) -> list[tuple[str, str, str]]:
     """Return name, CSS colour and SVG dashes of each variant; a legend in HTML can wrap."""
-    looks = [(variant["name"], *_look(n)) for n, variant in enumerate(results["variants"])]
-    return [
-        (name, CSS[color], " ".join(f"{1.4 * dash:g}" for dash in dashes) or "none")
-        for name, color, dashes in looks
-    ]
-
-
-@contextmanager
-def _drawing(name: str) -> Iterator[None]:
-    """Draw with Matplotlib's own defaults and ours, whatever the user's settings file says."""
-    ours = {
-        "svg.fonttype": "none",  # text stays text: it can be selected and follows the page's font
-        "svg.hashsalt": name,  # ids that do not change from run to run
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "grid.color": RULE,
-        "grid.linewidth": 0.6,
-        **dict.fromkeys(
-            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
-        ),
-    }
-    with style.context(["default", ours]):
-        yield
-
-
-def _svg(name: str, figure: Figure) -> Markup:
-    """Return a figure as SVG to stand inside a page.
-
-    Nothing in it points outside, its ids are its own among several figures of the page, its size
-    is left to the page, and the stand-in colours have become CSS.
-    """
-    out = StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(out, format="svg", metadata=nothing)
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'^<svg [^>]*(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg)
-    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub("|".join(CSS), lambda match: CSS[match[0]], svg)
-    return Markup(svg)  # Matplotlib has escaped the texts
+    return [(v["name"], *plots.css_look(n)) for n, v in enumerate(results["variants"])]

@@ -20,9 +20,13 @@ class DenseTarget:
     probs: Tensor  # (P, N)
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the entry of each row, (P,)."""
-        return self.probs.gather(1, items[:, None])[:, 0]
+        """Return the entries at items (P,) or (P, M)."""
+        return self.probs.gather(1, items.view(len(items), -1)).view(items.shape)
 
     def mean_item(self, vectors: Tensor) -> Tensor:
         """Return the product of the table with the vectors, (P, D)."""
         return self.probs.to(vectors) @ vectors
+
+    def within(self, items: Tensor) -> DenseTarget:
+        """Return the columns of some items."""
+        return DenseTarget(self.probs[:, items])

@@ -33,7 +33,7 @@ class MixtureTarget:
         check_shares(self.shares, len(self.targets))
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the weighted sum of the answers, (P,)."""
+        """Return the weighted sum of the answers, (P,) or (P, M)."""
         answers = [t.prob_of(items) for t in self.targets]
         return torch.stack([s * a for s, a in zip(self.shares, answers, strict=True)]).sum(0)
 

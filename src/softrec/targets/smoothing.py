@@ -28,7 +28,7 @@ class UniformTarget:
     n_items: int
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return 1/N for each item, (P,)."""
+        """Return 1/N for each item, (P,) or (P, M)."""
         return torch.full(items.shape, 1.0 / self.n_items, device=items.device)
 
     def mean_item(self, vectors: Tensor) -> Tensor:
@@ -38,6 +38,10 @@ class UniformTarget:
     def spread(self, rows: Tensor, out: Tensor) -> None:
         """Add the same row to all items: the way back of `mean_item`."""
         out += rows.sum(0, keepdim=True) / self.n_items
+
+    def within(self, items: Tensor) -> PopularityTarget:
+        """Return 1/N for each of some items."""
+        return PopularityTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
 
     def __call__(self, batch: Batch) -> UniformTarget:
         """Return itself: the target of every batch."""
@@ -62,7 +66,7 @@ class PopularityTarget:
     probs: Tensor
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the share of each item, (P,)."""
+        """Return the share of each item, (P,) or (P, M)."""
         return self.probs.to(items.device)[items]
 
     def mean_item(self, vectors: Tensor) -> Tensor:
@@ -72,6 +76,10 @@ class PopularityTarget:
     def spread(self, rows: Tensor, out: Tensor) -> None:
         """Add a rank-one product: the way back of `mean_item`."""
         out.addr_(self.probs.to(out), rows.sum(0))
+
+    def within(self, items: Tensor) -> PopularityTarget:
+        """Return the shares of some items; their sum may be below 1."""
+        return PopularityTarget(self.probs.to(items.device)[items])
 
     def __call__(self, batch: Batch) -> PopularityTarget:
         """Return itself: the target of every batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +19,6 @@ class SparseTarget:
     fewer items are filled up with any item at share 0.
 
     Example:
-        >>> import torch
         >>> near = SparseTarget(torch.tensor([[2, 0]]), torch.tensor([[0.7, 0.3]]))
         >>> near.prob_of(torch.tensor([2]))
         tensor([0.7000])
@@ -28,8 +28,13 @@ class SparseTarget:
     shares: Tensor  # (P, k)
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the share of one item a row, (P,)."""
-        return (self.shares * (self.items == items[:, None])).sum(1)
+        """Return the shares of items (P,) or (P, M): k x M comparisons a row."""
+        if items.dim() == 1:
+            return (self.shares * (self.items == items[:, None])).sum(1)
+        found = torch.zeros(items.shape, dtype=self.shares.dtype, device=items.device)
+        for item, share in zip(self.items.unbind(1), self.shares.unbind(1), strict=True):
+            found += share[:, None] * (items == item[:, None])
+        return found
 
     def mean_item(self, vectors: Tensor) -> Tensor:
         """Return the weighted mean of k rows, (P, D); the gradient touches only these rows."""
@@ -44,3 +49,9 @@ class SparseTarget:
             part = slice(some, some + COLUMNS)
             scattered = shares[:, part, None] * rows[:, None]
             out.index_add_(0, self.items[:, part].flatten(), scattered.flatten(0, 1))
+
+    def within(self, items: Tensor) -> SparseTarget:
+        """Return the places among `items` (M,), ascending; what is not among them has share 0."""
+        places = torch.searchsorted(items, self.items).clamp(max=len(items) - 1)
+        found = items[places] == self.items
+        return SparseTarget(places, self.shares * found)

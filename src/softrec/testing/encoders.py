@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from softrec.errors import DataError
 from softrec.testing.checking import require, require_close
 from softrec.types import Batch, Encoder
 
@@ -20,6 +22,7 @@ def check_encoder(
     *,
     prefixes: bool = True,
     unmoved: Collection[str] = (),
+    reads: Literal["history", "user"] = "history",
 ) -> None:
     """Check shapes, padding, causality, determinism, gradients and saving of an encoder.
 
@@ -31,6 +34,8 @@ def check_encoder(
             history cut there. False for models that number positions back from the end.
         unmoved: endings of the names of parameters that no gradient can reach, such as the bias
             of attention keys, which cancels in the softmax.
+        reads: what the user vector comes from. "user": from the number of the user alone, of whom
+            there are 4 or more; the history changes nothing, and strangers are refused.
 
     Raises:
         AssertionError: if the encoder breaks a rule, naming it.
@@ -47,14 +52,26 @@ def check_encoder(
         _check_padding(encoder, module, histories)
         _check_alone(encoder, histories)
         _check_steps(encoder, histories, prefixes)
+        if reads == "history":
+            _check_last_item(encoder, histories)
+        else:
+            _check_users_alone(encoder, histories)
+            _check_strangers(encoder, histories)
         _check_saving(encoder, module, make_encoder, histories)
     _check_gradients(encoder, module, histories, unmoved)
 
 
 def padded(
-    histories: Sequence[Sequence[int]], padding: int, *, side: str = "right", extra: int = 0
+    histories: Sequence[Sequence[int]],
+    padding: int,
+    *,
+    side: str = "right",
+    extra: int = 0,
+    users: Sequence[int] | None = None,
 ) -> Batch:
     """Return a batch of histories, each asked once at its end, with `extra` columns of padding.
+
+    The users are numbered as the rows unless `users` gives their numbers.
 
     Example:
         >>> padded([[1, 2], [3]], 9, side="left").history
@@ -67,7 +84,8 @@ def padded(
         fill = [padding] * (width - len(history))
         rows.append([*fill, *history] if side == "left" else [*history, *fill])
     numbers = torch.arange(len(rows))
-    return Batch(torch.tensor(rows), torch.zeros_like(numbers), numbers, numbers)
+    user = numbers if users is None else torch.tensor(users)
+    return Batch(torch.tensor(rows), torch.zeros_like(numbers), numbers, user)
 
 
 def at_every_step(batch: Batch, lengths: Sequence[int]) -> Batch:
@@ -134,8 +152,8 @@ def _check_padding(encoder: Encoder, module: nn.Module, histories: list[list[int
 
 def _check_alone(encoder: Encoder, histories: list[list[int]]) -> None:
     together = encoder.users(padded(histories, encoder.n_items))
-    for history, expected in zip(histories, together, strict=True):
-        alone = encoder.users(padded([history], encoder.n_items))[0]
+    for user, (history, expected) in enumerate(zip(histories, together, strict=True)):
+        alone = encoder.users(padded([history], encoder.n_items, users=[user]))[0]
         what = f"a history of {len(history)} items alone, not in a batch"
         require_close(alone, expected, what, atol=TOLERANCE)
 
@@ -159,15 +177,40 @@ def _check_steps(encoder: Encoder, histories: list[list[int]], prefixes: bool) -
         moved = encoder.users(asked._replace(history=changed))
         what = f"users up to step {cut} after later items changed"
         require_close(moved[: cut + 1], users[: cut + 1], what, atol=TOLERANCE)
+    if prefixes:
+        cuts = [history[: step + 1] for history in histories for step in range(len(history))]
+        owner = [user for user, history in enumerate(histories) for _ in history]
+        one_by_one = encoder.users(padded(cuts, encoder.n_items, users=owner))
+        require_close(users, one_by_one, "every step at once, not one by one", atol=TOLERANCE)
+
+
+def _check_last_item(encoder: Encoder, histories: list[list[int]]) -> None:
+    batch = padded(histories, encoder.n_items)
     last = batch.history.clone()
     last[0, LENGTHS[0] - 1] = (last[0, LENGTHS[0] - 1] + 1) % encoder.n_items
     moved = encoder.users(batch._replace(history=last))[0]
-    still = bool((moved == users[ends[0]]).all())
+    still = bool((moved == encoder.users(batch)[0]).all())
     require(not still, "another last item does not change the user vector")
-    if prefixes:
-        cuts = [history[: step + 1] for history in histories for step in range(len(history))]
-        one_by_one = encoder.users(padded(cuts, encoder.n_items))
-        require_close(users, one_by_one, "every step at once, not one by one", atol=TOLERANCE)
+
+
+def _check_users_alone(encoder: Encoder, histories: list[list[int]]) -> None:
+    """Users who change places take their vectors along, whatever the histories."""
+    batch = padded(histories, encoder.n_items)
+    users = encoder.users(batch)
+    require(bool((users[0] != users[1]).any()), "another user has the same user vector")
+    moved = encoder.users(batch._replace(user=batch.user.flip(0)))
+    what = "users who changed places, their histories not"
+    require_close(moved, users.flip(0), what, atol=TOLERANCE)
+
+
+def _check_strangers(encoder: Encoder, histories: list[list[int]]) -> None:
+    """A user without a number, -1, is refused by an error that says so."""
+    batch = padded(histories, encoder.n_items, users=[0, -1, 1, 2])
+    try:
+        encoder.users(batch)
+    except DataError:
+        return
+    raise AssertionError("user -1, who is in no training log, must raise a DataError")
 
 
 def _check_saving(

@@ -69,11 +69,42 @@ def read_reviews(reviews: Path) -> Parts:
     return Parts(Interactions.together([table])[0])
 
 
-SEQUENCE_NOTES = (
-    "Ids and order are those of S3-Rec, times those of TiCoSeRec for the same events. Times are "
-    "whole days, so ties are the rule and the order inside a day is S3-Rec's choice; a file with "
-    "other ties has other test items."
-)
+def sequences_source(
+    name: str, title: str, items: tuple[str, str], times: tuple[str, str], counts: Counts
+) -> Source:
+    """Return the source of S3-Rec's sequences with TiCoSeRec's times.
+
+    `items` and `times` are the category as each repository calls it, and the checksum.
+    """
+    (category, items_checksum), (times_category, times_checksum) = items, times
+    items_file, times_file = f"{category}.txt", f"{times_category}_time_org_rank.txt"
+    folder = f"{name}-2014"
+    return Source(
+        name=name,
+        title=title,
+        files=(
+            RemoteFile(
+                items_file,
+                s3rec(f"data/{items_file}"),
+                items_checksum,
+                local=(f"{folder}/{items_file}",),
+            ),
+            RemoteFile(
+                times_file,
+                ticosrec(f"data/{times_category}/{times_file}"),
+                times_checksum,
+                local=(f"{folder}/{times_file}",),
+            ),
+        ),
+        read=read_sequences,
+        licence=LICENCE,
+        citation=f"{CITATION}\n{S3REC_CITATION}",
+        homepage=HOMEPAGE,
+        counts=counts,
+        notes="Ids and order are those of S3-Rec, times those of TiCoSeRec for the same events. "
+        "Times are whole days, so ties are the rule and the order inside a day is S3-Rec's "
+        "choice; a file with other ties has other test items.",
+    )
 
 
 def reviews_source(name: str, title: str, category: str, counts: Counts) -> Source:

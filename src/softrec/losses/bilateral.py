@@ -1,0 +1,169 @@
+r"""Softmax losses on cosines whose positive stays out of the denominator: SL and BSL.
+
+Let f be a cosine, z = f / t the logits at temperature t, z_y that of the positive, and
+R = logsumexp_j z_j over the negatives. The softmax loss of the BSL paper is
+
+    SL(t) = -z_y + R
+
+and BSL changes the weight of one side or the shape of both. Three different losses go by its name:
+
+    reweight    -z_y + t2 R                                  z = f / t1         authors' code
+    multi       -log mean_{i in G} exp z_i + t2 R            z = f / t1         authors' code
+    bilateral   -tau1 log mean_{i in G} exp(f_i / tau1)
+                + tau2 R                                     z = f / tau2       the abstract's form
+
+G are the positives of the same user in the batch. In the code t2 is an exponent, the weight of the
+negative side, and not a second temperature: both sides see the one temperature t1. In the bilateral
+form each side has its own, and the weight of a side is its temperature. With one positive per user
+tau1 drops out and what is left is tau2 SL(tau2), whereas `reweight` still differs from SL by t2.
+The authors' plots name the exponent tau1/tau2, the bilateral form has tau2/tau1 inside its group
+mean: published values of the one say nothing of the other.
+
+All are put together from two pieces:
+
+    reweight    bsl_reweight(t2)
+    multi       grouped_label(z_y, G) + negative_side(t2)
+    bilateral   tau1 grouped_label(z_y, G, tau2 / tau1) + negative_side(tau2)
+
+The literature writes R sometimes with a sum and sometimes with a mean over the M negatives. The
+difference, t2 log M, has no gradient; here R is what it is given as. To have the positive in the
+denominator too (SSM, InfoNCE) take `hard_cross_entropy`.
+
+Without any negative R is -inf, and so is the loss: give every row at least one.
+
+Source: Wu et al., "BSL: Understanding and Improving Softmax Loss for Recommendation", ICDE 2024,
+and its public code.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor
+
+from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, TargetAnswers
+
+
+def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+    """Return R - z_y, the softmax loss without the positive in its denominator.
+
+    Formula: R - z_y, (P,) in nats; no lower bound. The gradient is -1 at the positive and the
+    softmax over the negatives, however well they are separated.
+
+    Args:
+        model: z_y and R, both over cosines divided by the temperature.
+        target: not asked.
+        weight: not used.
+
+    Example:
+        >>> import torch
+        >>> nothing = TargetAnswers(torch.zeros(1), torch.zeros(1))
+        >>> sl(SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5])), nothing, 0.0)
+        tensor([-0.5000])
+
+    Source: see the head of this file.
+    """
+    return model.rest_lse - model.label_logit
+
+
+def bsl_reweight(exponent: float) -> SoftmaxLoss:
+    """Return BSL as its code has it: SL with another weight on the negative side.
+
+    Formula: t2 R - z_y, (P,) in nats. t2 = 1 is `sl`. In the code's other mode, multi, users with
+    several positives in the batch share one term: `grouped_label` + `negative_side`.
+
+    Args:
+        exponent: t2, positive; 1.06 to 1.32 for matrix factorisation in the authors' logs.
+
+    Raises:
+        ValueError: if the exponent is not positive.
+
+    Example:
+        >>> import torch
+        >>> nothing = TargetAnswers(torch.zeros(1), torch.zeros(1))
+        >>> stats = SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5]))
+        >>> bsl_reweight(exponent=2.0)(stats, nothing, 0.0)
+        tensor([3.])
+
+    Source: see the head of this file.
+    """
+    _check_positive(exponent, "exponent")
+    return partial(_bsl_reweight, exponent=exponent)
+
+
+def _bsl_reweight(
+    model: SoftmaxStats, target: TargetAnswers, weight: float, *, exponent: float
+) -> Tensor:
+    return exponent * model.rest_lse - model.label_logit
+
+
+def negative_side(coefficient: float) -> SoftmaxLoss:
+    """Return the negative side alone, to stand beside `grouped_label`.
+
+    Formula: coefficient R, (P,) in nats. The gradient in the negatives is the coefficient times
+    their softmax.
+
+    Args:
+        coefficient: positive; the exponent t2 of mode multi, or tau2 of the bilateral form.
+
+    Raises:
+        ValueError: if the coefficient is not positive.
+
+    Example:
+        >>> import torch
+        >>> nothing = TargetAnswers(torch.zeros(1), torch.zeros(1))
+        >>> stats = SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5]))
+        >>> negative_side(coefficient=2.0)(stats, nothing, 0.0)
+        tensor([7.])
+
+    Source: see the head of this file.
+    """
+    _check_positive(coefficient, "coefficient")
+    return partial(_negative_side, coefficient=coefficient)
+
+
+def _negative_side(
+    model: SoftmaxStats, target: TargetAnswers, weight: float, *, coefficient: float
+) -> Tensor:
+    return coefficient * model.rest_lse
+
+
+def grouped_label(label_logit: Tensor, group: Tensor, sharpness: float = 1.0) -> Tensor:
+    """Return the positive side over groups: every row has the value of its group.
+
+    Formula: -log mean_{i in G(b)} exp(sharpness z_i), (P,) in nats. Summed over the m rows of a
+    group, the gradient is -m sharpness softmax(sharpness z) within it: positives of a low score,
+    which may be noise, are discounted. A group of one gives -sharpness z.
+
+    Args:
+        label_logit: z_y, (P,).
+        group: (P,) int64, any numbers: rows of equal number, such as the user's, are one group.
+        sharpness: positive; 1 for the mode multi of the code, tau2 / tau1 for the bilateral form
+            with z = f / tau2.
+
+    Raises:
+        ValueError: if the sharpness is not positive.
+
+    Example:
+        >>> import torch
+        >>> grouped_label(torch.tensor([4.0, 4.0, 1.0]), torch.tensor([7, 7, 3]))
+        tensor([-4., -4., -1.])
+
+    Source: see the head of this file.
+    """
+    _check_positive(sharpness, "sharpness")
+    if group.shape != label_logit.shape:
+        raise ValueError(
+            f"expected one group per row, {tuple(label_logit.shape)}; got {tuple(group.shape)}"
+        )
+    names, member, size = group.unique(return_inverse=True, return_counts=True)
+    scores = sharpness * label_logit
+    nothing = scores.new_zeros(len(names))
+    top = nothing.scatter_reduce(0, member, scores.detach(), "amax", include_self=False)
+    total = nothing.index_add(0, member, (scores - top[member]).exp())
+    return -(top + (total / size).log())[member]
+
+
+def _check_positive(value: float, name: str) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, got {value}")

@@ -1,0 +1,187 @@
+r"""Logits of chosen (user, item) pairs, without the vectors of the pairs.
+
+Gathering the vectors of M items a row and multiplying takes P x M x D numbers, and as many again
+on the way back. Seen as a sparse P x N matrix S whose row b has its places at items_b, all three
+products go pair by pair:
+
+    logits          S = h W^T, only at its places
+    way to users    dh = G W      with G the gradient at the same places
+    way to items    dW = G^T h
+
+Where the items are few against M, a place in a row is not rare and dense products are faster: a
+block of rows of the P x N table at a time. Either way nothing larger than a block is held.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+BLOCK = 2**21  # numbers of a block: 8 MiB in single precision
+DENSE_UP_TO = 8  # items per pair of a row; measured on one core: a draw at about 15
+
+
+def pair_logits(
+    users: Tensor,
+    vectors: Tensor,
+    items: Tensor,
+    bias: Tensor | None = None,
+    *,
+    dense: bool | None = None,
+) -> Tensor:
+    """Return the logits of M items for each user, in memory of P x M and not P x M x D.
+
+    Formula: z_bj = h_b . w_i + b_i with i = items_bj, (P, M). It can be differentiated once.
+
+    Args:
+        users: h, (P, D).
+        vectors: w, (N, D).
+        items: (P, M) int64, in 0 .. N-1; an item may stand in a row more than once.
+        bias: b, (N,), or None.
+        dense: whether to go by dense blocks of the P x N table or pair by pair; by default dense
+            for N up to 8 M.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+        IndexError: if an item is outside 0 .. N-1.
+
+    Example:
+        >>> users = torch.tensor([[1.0, 2.0]])
+        >>> vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> pair_logits(users, vectors, torch.tensor([[2, 0, 2, 1]]))
+        tensor([[3., 1., 3., 2.]])
+
+    Sibling: `gathered_logits`, the plain form.
+    """
+    if items.dim() != 2 or users.dim() != 2 or len(items) != len(users):
+        raise ValueError(
+            "expected users (P, D) and items (P, M), "
+            f"got {tuple(users.shape)} and {tuple(items.shape)}"
+        )
+    if items.numel() == 0:
+        return gathered_logits(users, vectors, items, bias)
+    if dense is None:
+        dense = len(vectors) <= DENSE_UP_TO * items.shape[1]
+    precise = torch.promote_types(users.dtype, vectors.dtype)
+    logits: Any = _PairLogits.apply(users.to(precise), vectors.to(precise), items, dense)
+    if bias is None:
+        return logits
+    return logits + bias.index_select(0, items.flatten()).view_as(items)
+
+
+def gathered_logits(
+    users: Tensor, vectors: Tensor, items: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Return the same by gathering P x M x D numbers: the reference of `pair_logits`."""
+    logits = torch.einsum("pd,pmd->pm", users, vectors[items])
+    return logits if bias is None else logits + bias[items]
+
+
+class _PairLogits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, vectors: Tensor, items: Tensor, dense: bool) -> Tensor:
+        ctx.save_for_backward(users, vectors, items)
+        ctx.dense = dense
+        return (_dense_logits if dense else _sparse_logits)(users, vectors, items)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        users, vectors, items = ctx.saved_tensors
+        back = _dense_gradients if ctx.dense else _sparse_gradients
+        return *back(gradient, users, vectors, items, ctx.needs_input_grad[:2]), None, None
+
+
+# --- pair by pair ---
+
+
+def _sparse_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+    n_rows, n_pairs = items.shape
+    native = users.device.type == "cpu" and users.dtype in (torch.float32, torch.float64)
+    if not native or n_pairs > len(vectors):  # a sparse tensor has no more places than a full one
+        rows = max(1, BLOCK // (n_pairs * users.shape[1]))
+        parts = zip(users.split(rows), items.split(rows), strict=True)
+        return torch.cat([gathered_logits(h, vectors, places) for h, places in parts])
+    lowest, highest = items.aminmax()
+    if lowest < 0 or highest >= len(vectors):  # the product below would read elsewhere
+        raise IndexError(
+            f"items must be in 0 .. {len(vectors) - 1}, got {int(lowest)} .. {int(highest)}"
+        )
+    _announce_sparse()
+    places = torch.sparse_csr_tensor(
+        torch.arange(0, items.numel() + 1, n_pairs),
+        items.flatten(),
+        users.new_zeros(items.numel()),
+        (n_rows, len(vectors)),
+        check_invariants=False,  # which ask for sorted, different items: not needed here
+    )
+    product = torch.sparse.sampled_addmm(places, users, vectors.T, beta=0.0)
+    return product.values().view_as(items)
+
+
+def _sparse_gradients(
+    gradient: Tensor, users: Tensor, vectors: Tensor, items: Tensor, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    by_users = by_vectors = None
+    if needed[0]:
+        by_users = F.embedding_bag(items, vectors, per_sample_weights=gradient, mode="sum")
+    if needed[1]:  # the bag of an item is the users it stands with
+        order = items.flatten().int().argsort()  # half the digits of int64 to sort by
+        size = items.flatten().bincount(minlength=len(vectors))
+        by_vectors = F.embedding_bag(
+            order // items.shape[1],
+            users,
+            size.cumsum(0) - size,
+            per_sample_weights=gradient.flatten()[order],
+            mode="sum",
+        )
+    return by_users, by_vectors
+
+
+@cache
+def _announce_sparse() -> None:
+    """Let PyTorch say once, unheard, that its CSR tensors are a beta feature."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([]).long(), torch.zeros(0))
+
+
+# --- by dense blocks ---
+
+
+def _dense_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+    logits = users.new_empty(items.shape)
+    for part, block in _blocks(users, vectors):
+        torch.mm(users[part], vectors.T, out=block)
+        torch.gather(block, 1, items[part], out=logits[part])
+    return logits
+
+
+def _dense_gradients(
+    gradient: Tensor, users: Tensor, vectors: Tensor, items: Tensor, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    by_users = torch.empty_like(users) if needed[0] else None
+    by_vectors = torch.zeros_like(vectors) if needed[1] else None
+    for part, block in _blocks(users, vectors):
+        block.zero_().scatter_add_(1, items[part], gradient[part])
+        if by_users is not None:
+            torch.mm(block, vectors, out=by_users[part])
+        if by_vectors is not None:
+            by_vectors.addmm_(block.T, users[part])
+    return by_users, by_vectors
+
+
+def _blocks(users: Tensor, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield a few rows at a time and room for their logits, the same memory each time."""
+    rows = max(1, BLOCK // len(vectors))
+    room = users.new_empty(min(rows, len(users)), len(vectors))
+    for first in range(0, len(users), rows):
+        part = slice(first, first + rows)
+        yield part, room[: len(users[part])]

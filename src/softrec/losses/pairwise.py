@@ -1,0 +1,279 @@
+r"""Losses on the score of the positive and the scores of its negatives.
+
+Every loss here has one shape, `loss(label, others, count)`:
+
+    label   f_p, (P,): the score of the positive
+    others  f_j, (P, M): the scores of the negatives
+    count   c_j, (P, M) or (1, M), a float: how often each negative counts
+
+and returns one value per row, (P,). The count makes one code path of negatives drawn twice, of
+negatives shared by the batch, and of places that are only padding: a negative of count 0 is left
+out, and neither its score nor its gradient is ever seen. A mean over negatives is
+sum_j c_j x_j / sum_j c_j; a row without a counted negative has a negative side of 0.
+
+Whether the scores are inner products, cosines or negative distances is the caller's choice; the
+losses on cosines say so.
+
+`bpr`, `softmax_weighted_bpr`, `bce`, `bce_sum` and `mse` are such losses. `gbce`, `ccl`,
+`ccl_without_margin` and `hinge` have parameters and return one: a `functools.partial`, whose repr
+shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PairwiseLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    """Return the mean of -log sigmoid(f_p - f_j): Bayesian personalised ranking.
+
+    Formula: mean_j softplus(f_j - f_p), (P,) in nats.
+
+    Args:
+        label: (P,) scores of the positives.
+        others: (P, M) scores of the negatives.
+        count: (P, M) or (1, M), how often each negative counts.
+
+    Example:
+        >>> bpr(torch.tensor([1.0]), torch.tensor([[0.0, 9.0]]), torch.tensor([[1.0, 0.0]]))
+        tensor([0.3133])
+
+    Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
+    """
+    return _mean(F.softplus(_counted(others, count) - label[:, None]), count)
+
+
+def softmax_weighted_bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    """Return BPR with hard negatives weighted up: the log of a weighted mean of sigmoids.
+
+    Formula: -log sum_j w_j sigmoid(f_p - f_j) with w = softmax(f + log c), (P,) in nats. With one
+    negative it is `bpr`. The weights are part of the loss: gradients flow through them.
+
+    Args:
+        label: (P,) scores of the positives.
+        others: (P, M) scores of the negatives.
+        count: (P, M) or (1, M), how often each negative counts.
+
+    Example:
+        >>> score, others = torch.tensor([1.0]), torch.tensor([[0.0, 2.0]])
+        >>> softmax_weighted_bpr(score, others, torch.ones(1, 2))
+        tensor([1.1269])
+
+    Source: the code of Wang et al., "Target Interest Distillation for Multi-Interest
+    Recommendation", CIKM 2022; the weights go back to BPR-max of Hidasi and Karatzoglou, "Recurrent
+    Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
+    """
+    some = (count > 0).any(1, keepdim=True)
+    log_count = torch.where(some, count.log(), 0)  # a row of -inf has no softmax
+    scores = _counted(others, count)
+    log_weight = (scores + log_count).log_softmax(1)
+    log_sigmoid = F.logsigmoid(label[:, None] - scores)
+    return torch.where(some[:, 0], -(log_weight + log_sigmoid).logsumexp(1), 0)
+
+
+def bce(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    """Return binary cross-entropy, positive and negatives of equal weight.
+
+    Formula: softplus(-f_p) + mean_j softplus(f_j), (P,) in nats.
+
+    Args:
+        label: (P,) scores of the positives.
+        others: (P, M) scores of the negatives.
+        count: (P, M) or (1, M), how often each negative counts.
+
+    Example:
+        >>> bce(torch.zeros(1), torch.zeros(1, 3), torch.ones(1, 3))
+        tensor([1.3863])
+
+    Source: He et al., "Neural Collaborative Filtering", WWW 2017, eq. 7. Siblings: `bce_sum`,
+    `gbce`.
+    """
+    return F.softplus(-label) + _mean(F.softplus(_counted(others, count)), count)
+
+
+def bce_sum(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    """Return binary cross-entropy with the sum over negatives, not their mean.
+
+    Formula: softplus(-f_p) + sum_j c_j softplus(f_j), (P,) in nats. M negatives weigh M times as
+    much as in `bce`; the public code of BSL compares with this form.
+
+    Args:
+        label: (P,) scores of the positives.
+        others: (P, M) scores of the negatives.
+        count: (P, M) or (1, M), how often each negative counts.
+
+    Example:
+        >>> bce_sum(torch.zeros(1), torch.zeros(1, 3), torch.ones(1, 3))
+        tensor([2.7726])
+
+    Source: the code of Wu et al., "BSL: Understanding and Improving Softmax Loss for
+    Recommendation", ICDE 2024.
+    """
+    return F.softplus(-label) + _sum(F.softplus(_counted(others, count)), count)
+
+
+def mse(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+    """Return half the squared distance to 1 for the positive and to 0 for the negatives.
+
+    Formula: (f_p - 1)^2 / 2 + sum_j c_j f_j^2 / 2, (P,).
+
+    Args:
+        label: (P,) scores of the positives.
+        others: (P, M) scores of the negatives.
+        count: (P, M) or (1, M), how often each negative counts.
+
+    Example:
+        >>> mse(torch.tensor([0.0]), torch.tensor([[1.0, 2.0]]), torch.ones(1, 2))
+        tensor([3.])
+
+    Source: as `bce_sum`, where it is one of the losses compared.
+    """
+    return (label - 1).square() / 2 + _sum(_counted(others, count).square() / 2, count)
+
+
+def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
+    """Return generalised binary cross-entropy: BCE that knows its negatives were sampled.
+
+    Formula: (beta softplus(-f_p) + sum_j c_j softplus(f_j)) / (1 + sum_j c_j), (P,) in nats, with
+    beta = alpha (t (1 - 1/alpha) + 1/alpha) = 1 - t (1 - alpha). The probability of the positive is
+    raised to beta. At t = 0 this is ordinary BCE, whose probabilities are too high, since most
+    negatives are never seen; at t = 1 they are calibrated.
+
+    Args:
+        calibration: t, in [0, 1].
+        sampling_rate: alpha = M / (N - 1), the share of an example's negatives that are sampled;
+            in (0, 1].
+
+    Raises:
+        ValueError: if either is outside its range.
+
+    Example:
+        >>> loss = gbce(calibration=1.0, sampling_rate=0.5)
+        >>> loss(torch.zeros(1), torch.zeros(1, 3), torch.ones(1, 3))
+        tensor([0.6065])
+
+    Source: Petrov and Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation
+    Trained with Negative Sampling", RecSys 2023.
+    """
+    if not 0 <= calibration <= 1:
+        raise ValueError(f"calibration must be in [0, 1], got {calibration}")
+    if not 0 < sampling_rate <= 1:
+        raise ValueError(f"sampling_rate is M / (N - 1), in (0, 1]; got {sampling_rate}")
+    return partial(_gbce, exponent=1 - calibration * (1 - sampling_rate))
+
+
+def _gbce(label: Tensor, others: Tensor, count: Tensor, *, exponent: float) -> Tensor:
+    negatives = _sum(F.softplus(_counted(others, count)), count)
+    return (exponent * F.softplus(-label) + negatives) / (1 + count.sum(1))
+
+
+def ccl(margin: float, weight: float) -> PairwiseLoss:
+    """Return the cosine contrastive loss of SimpleX; scores are cosines.
+
+    Formula: (1 - f_p) + w mean_j max(0, f_j - m), (P,). Negatives below the margin are let be.
+
+    Args:
+        margin: m, in [-1, 1].
+        weight: w, of the negative side; not negative. (Matrix factorisation in the authors'
+            experiments: m = 0.9, w = 150 with M = 800.)
+
+    Raises:
+        ValueError: if either is outside its range.
+
+    Example:
+        >>> loss = ccl(margin=0.5, weight=10.0)
+        >>> loss(torch.tensor([0.75]), torch.tensor([[1.0, 0.25]]), torch.ones(1, 2))
+        tensor([2.7500])
+
+    Source: Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM
+    2021. Sibling: `ccl_without_margin`.
+    """
+    if not -1 <= margin <= 1:
+        raise ValueError(f"margin is compared with a cosine, in [-1, 1]; got {margin}")
+    _check_weight(weight)
+    return partial(_ccl, margin=margin, weight=weight)
+
+
+def _ccl(label: Tensor, others: Tensor, count: Tensor, *, margin: float, weight: float) -> Tensor:
+    return 1 - label + weight * _mean(F.relu(_counted(others, count) - margin), count)
+
+
+def ccl_without_margin(weight: float) -> PairwiseLoss:
+    """Return the altered cosine contrastive loss that the public code of BSL compares with.
+
+    Formula: w max(0, 1 - f_p) + sum_j c_j max(0, f_j), (P,). Against `ccl` the weight is on the
+    positive, the negatives are summed, and there is no margin.
+
+    Args:
+        weight: w, of the positive side; not negative.
+
+    Raises:
+        ValueError: if the weight is negative.
+
+    Example:
+        >>> loss = ccl_without_margin(weight=2.0)
+        >>> loss(torch.tensor([0.75]), torch.tensor([[1.0, 0.25]]), torch.ones(1, 2))
+        tensor([1.7500])
+
+    Source: as `bce_sum`.
+    """
+    _check_weight(weight)
+    return partial(_ccl_without_margin, weight=weight)
+
+
+def _ccl_without_margin(label: Tensor, others: Tensor, count: Tensor, *, weight: float) -> Tensor:
+    return weight * F.relu(1 - label) + _sum(F.relu(_counted(others, count)), count)
+
+
+def hinge(margin: float) -> PairwiseLoss:
+    """Return the hinge loss on score differences; on negative squared distances it is CML's.
+
+    Formula: sum_j c_j max(0, m + f_j - f_p), (P,). Collaborative metric learning has
+    f = -||u - i||^2 and keeps all vectors inside the unit ball; its rank weights are not included.
+
+    Args:
+        margin: m, in units of the scores; not negative.
+
+    Raises:
+        ValueError: if the margin is negative.
+
+    Example:
+        >>> loss = hinge(margin=0.5)
+        >>> loss(torch.tensor([1.0]), torch.tensor([[0.75, 0.25]]), torch.ones(1, 2))
+        tensor([0.2500])
+
+    Source: Hsieh et al., "Collaborative Metric Learning", WWW 2017, eq. 1.
+    """
+    if margin < 0:
+        raise ValueError(f"margin must not be negative, got {margin}")
+    return partial(_hinge, margin=margin)
+
+
+def _hinge(label: Tensor, others: Tensor, count: Tensor, *, margin: float) -> Tensor:
+    return _sum(F.relu(margin + _counted(others, count) - label[:, None]), count)
+
+
+def _counted(others: Tensor, count: Tensor) -> Tensor:
+    """Return the scores with 0 for those left out: 0 times an infinite score would be NaN."""
+    return torch.where(count > 0, others, 0)
+
+
+def _sum(values: Tensor, count: Tensor) -> Tensor:
+    return (count * values).sum(1)
+
+
+def _mean(values: Tensor, count: Tensor) -> Tensor:
+    total = count.sum(1)
+    return _sum(values, count) / torch.where(total > 0, total, 1)
+
+
+def _check_weight(weight: float) -> None:
+    if weight < 0:
+        raise ValueError(f"weight must not be negative, got {weight}")

@@ -1,0 +1,138 @@
+"""What another model would predict: the softmax of its logits, never written out as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from softrec.targets.sparse import SparseTarget
+from softrec.types import ItemVectors
+
+BLOCK_BYTES = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class TeacherTarget:
+    """The prediction of a model with vectors of its own, at a temperature.
+
+    Formula: s = softmax(z / T) with z = users @ vectors.T + bias. The width of the teacher need
+    not be the student's. Losses read `fill` a block of rows at a time beside the student's own
+    logits, for one matrix product more; `prob_of` and `mean_item` make a pass of their own.
+
+    Args:
+        users: (P, D_T) the teacher's user vectors.
+        items: its item vectors (N, D_T) and bias.
+        temperature: T > 0; larger is flatter.
+
+    Source: Cheng et al., SIGIR 2021, eq. 8-11: SKD, CKD and, with the student itself on a
+    neighbour's history as the teacher, CSN.
+
+    Example:
+        >>> teacher = TeacherTarget(torch.tensor([[0.0, 1.0]]), ItemVectors(torch.eye(2)), 1.0)
+        >>> teacher.prob_of(torch.tensor([1]))
+        tensor([0.7311])
+    """
+
+    users: Tensor
+    items: ItemVectors
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"the temperature must be above 0, got {self.temperature}")
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write z / T of some rows to `out` (b, N)."""
+        users = self.users[rows] / self.temperature
+        if out.dtype == users.dtype:
+            torch.mm(users, self.items.vectors.T, out=out)
+        else:
+            out.copy_(users @ self.items.vectors.T)
+        if self.items.bias is not None:
+            out += self.items.bias / self.temperature
+        return out
+
+    def logits_of(self, items: Tensor) -> Tensor:
+        """Return z / T at items (P,) or (P, M)."""
+        wide = items.view(len(items), -1)
+        columns = [
+            (self.users * self.items.vectors[some]).sum(1) for some in wide.unbind(1)
+        ]  # one column at a time: no P x M x D
+        logits = torch.stack(columns, 1)
+        if self.items.bias is not None:
+            logits = logits + self.items.bias[wide]
+        return (logits / self.temperature).view(items.shape)
+
+    def within(self, items: Tensor) -> TeacherTarget:
+        """Return the softmax over some items alone."""
+        bias = None if self.items.bias is None else self.items.bias[items]
+        chosen = ItemVectors(self.items.vectors[items], bias)
+        return TeacherTarget(self.users, chosen, self.temperature)
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return s at items (P,) or (P, M)."""
+        lse = torch.cat([block.logsumexp(1) for _, block in self._blocks()])
+        logits = self.logits_of(items)
+        return (logits - lse.view(-1, *[1] * (items.dim() - 1))).exp()
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the mean row of `vectors` under each row's softmax, (P, D)."""
+        means = [block.softmax(1).to(vectors.dtype) @ vectors for _, block in self._blocks()]
+        return torch.cat(means)
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        n_items = len(self.items.vectors)
+        size = max(1, BLOCK_BYTES // (n_items * self.users.element_size()))
+        for begin in range(0, len(self.users), size):
+            rows = slice(begin, begin + size)
+            yield (
+                rows,
+                self.users.new_empty(len(self.users[rows]), n_items).copy_(
+                    F.linear(self.users[rows], self.items.vectors, self.items.bias)
+                    / self.temperature
+                ),
+            )
+
+
+@dataclass(frozen=True)
+class TopTarget:
+    """The k best items of a teacher with their probabilities; what is left is spread evenly.
+
+    Formula: s = sum_k shares_k e_{items_k} + floor sum_i e_i, the floor being what the shares of
+    a row leave of 1, divided by N.
+
+    Example:
+        >>> best = TopTarget.of(torch.tensor([[2]]), torch.tensor([[0.6]]), n_items=4)
+        >>> best.prob_of(torch.tensor([2]))
+        tensor([0.7000])
+    """
+
+    best: SparseTarget
+    floor: Tensor  # (P,) the share of every item beside
+
+    @classmethod
+    def of(cls, items: Tensor, shares: Tensor, n_items: int) -> TopTarget:
+        """Return the target of k items a row, (P, k), with shares that sum to at most 1."""
+        return cls(SparseTarget(items, shares), (1 - shares.sum(1)).clamp(min=0) / n_items)
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return s at items (P,) or (P, M)."""
+        floor = self.floor if items.dim() == 1 else self.floor[:, None]
+        return self.best.prob_of(items) + floor
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the mean row, (P, D)."""
+        return self.best.mean_item(vectors) + self.floor.to(vectors)[:, None] * vectors.sum(0)
+
+    def spread(self, rows: Tensor, out: Tensor) -> None:
+        """Scatter to the best items, and to all: the way back of `mean_item`."""
+        self.best.spread(rows, out)
+        out += self.floor.to(out) @ rows
+
+    def within(self, items: Tensor) -> TopTarget:
+        """Return the shares of some items, as they are."""
+        return TopTarget(self.best.within(items), self.floor)
