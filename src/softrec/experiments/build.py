@@ -18,20 +18,10 @@ from softrec.errors import DataError, RecipeError
 from softrec.experiments.recipe import (
     MODELS,
     DataSpec,
-    LossSpec,
-    MixtureSpec,
     ModelSpec,
-    PopularitySpec,
-    Recipe,
-    TargetSpec,
     TrainingSpec,
-    UniformSpec,
 )
-from softrec.losses.softmax import decoupled, mixed
-from softrec.objective import Objective
-from softrec.targets.mixture import MixtureSource
-from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
-from softrec.types import Encoder, TargetSource
+from softrec.types import Encoder
 
 SHOP = "shop"
 """The data source that simulates its log."""
@@ -155,12 +145,14 @@ def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
     )
 
 
-def build_model(spec: ModelSpec, n_items: int, length: int, *, seed: int) -> Encoder:
+def build_model(
+    spec: ModelSpec, n_items: int, length: int, *, seed: int, n_users: int = 0
+) -> Encoder:
     """Return a freshly initialised backbone; the same seed gives the same weights."""
     model = MODELS[spec.name]
-    settings = spec.settings
-    if "length" in inspect.signature(model).parameters:
-        settings = {"length": length, **settings}
+    known = inspect.signature(model).parameters
+    sizes = {"length": length, "n_users": n_users}
+    settings = {**{name: size for name, size in sizes.items() if name in known}, **spec.settings}
     torch.manual_seed(seed)
     try:
         encoder = model(n_items, **settings)
@@ -171,41 +163,7 @@ def build_model(spec: ModelSpec, n_items: int, length: int, *, seed: int) -> Enc
     return encoder
 
 
-def build_source(spec: TargetSpec, split: Split) -> TargetSource | None:
-    """Return the source of the soft target, fitted on the training part."""
-    if isinstance(spec, UniformSpec):
-        return UniformTarget(split.train.n_items)
-    if isinstance(spec, PopularitySpec):
-        counts = torch.from_numpy(split.train.item_counts)
-        return PopularityTarget(popularity(counts, temperature=spec.temperature, scale=spec.scale))
-    if isinstance(spec, MixtureSpec):
-        built = [build_source(part.target, split) for part in spec.of]
-        return MixtureSource(
-            tuple(source for source in built if source is not None),
-            tuple(part.share for part in spec.of),
-        )
-    return None
-
-
-def build_objective(target: TargetSpec, loss: LossSpec, split: Split) -> Objective:
-    """Return the objective of a recipe."""
-    source = build_source(target, split)
-    if source is None or target.soft_mass == 0:
-        return Objective()
-    parts = decoupled(loss.balance) if loss.name == "decoupled" else mixed()
-    return Objective(parts, source, target.soft_mass)
-
-
 def build_batches(spec: TrainingSpec, split: Split, *, seed: int) -> TrainingBatches:
     """Return the shuffled training batches of a recipe."""
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
     return TrainingBatches(data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding)
-
-
-def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBatches]:
-    """Return encoder, objective and batches of a recipe on its split."""
-    return (
-        build_model(recipe.model, split.train.n_items, recipe.training.length, seed=recipe.seed),
-        build_objective(recipe.target, recipe.loss, split),
-        build_batches(recipe.training, split, seed=recipe.seed),
-    )

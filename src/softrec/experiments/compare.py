@@ -25,7 +25,8 @@ from softrec.errors import RunError
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, evaluating, seen_of
 from softrec.evaluation.significance import holm, paired
-from softrec.experiments.build import SHOP, build, load_split, shop_of
+from softrec.experiments.build import SHOP, load_split, shop_of
+from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
 from softrec.experiments.run import Run, describe, fit_recipe, open_run, versions

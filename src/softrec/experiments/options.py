@@ -17,7 +17,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "source", "valid", "test", "user", "item", "time", "weight", "header", "text_ids", "clean",
         "split", "short_users", "cold_items",
     ),
-    "target": ("alpha", "temperature", "scale"),
+    "target": (
+        "alpha", "temperature", "scale", "teacher", "k", "top", "clusters", "tau", "keep",
+    ),
     "loss": ("balance",),
     "training": (
         "windows", "length", "stride", "padding", "epochs", "batch_size", "lr", "weight_decay",
@@ -29,7 +31,7 @@ FIELDS = {name: f"{section}.{name}" for section, names in SECTIONS.items() for n
 FIELDS |= {"model": "model.name", "preset": "model.preset", "target": "target.name",
            "loss": "loss.name", "seed": "seed"}  # fmt: skip
 NAMED = ("model", "target", "loss")  # sections whose other fields belong to their name
-FILES = ("source", "valid", "test")
+FILES = ("source", "valid", "test", "teacher")
 
 
 def recipe_of(
@@ -75,16 +77,22 @@ def _name(section: object) -> object:
 
 
 def _anchored(fields: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths of the log's files absolute: a run must find them from any folder."""
-    data = fields.get("data")
-    if not isinstance(data, Mapping):
-        return fields
-    paths = {
-        kind: str(Path(data[kind]).absolute())
-        for kind in FILES
-        if isinstance(data.get(kind), str) and Path(data[kind]).exists()
+    """Make the paths of files and teachers absolute: a run must find them from any folder."""
+    return {
+        name: _absolute(section) if name in ("data", "target") else section
+        for name, section in fields.items()
     }
-    return {**fields, "data": {**data, **paths}}
+
+
+def _absolute(section: Any) -> Any:
+    if not isinstance(section, Mapping):
+        return section
+    paths = {
+        kind: str(Path(section[kind]).absolute())
+        for kind in FILES
+        if isinstance(section.get(kind), str) and Path(section[kind]).exists()
+    }
+    return {**section, **paths}
 
 
 def parse_target(text: str) -> dict[str, Any]:

@@ -23,9 +23,10 @@ from pydantic import (
 from softrec.errors import RecipeError
 from softrec.evaluation.metrics import parse_metric
 from softrec.models.gru4rec import GRU4Rec
+from softrec.models.mf import MF
 from softrec.models.sasrec import SASRec
 
-MODELS: dict[str, Any] = {"gru4rec": GRU4Rec, "sasrec": SASRec}
+MODELS: dict[str, Any] = {"gru4rec": GRU4Rec, "mf": MF, "sasrec": SASRec}
 """Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
 
 
@@ -113,7 +114,7 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"{self.name} has no preset {self.preset!r}; it has {', '.join(model.PRESETS)}"
             )
-        known = [n for n in inspect.signature(model).parameters if n != "n_items"]
+        known = [n for n in inspect.signature(model).parameters if n not in ("n_items", "n_users")]
         for name in self.settings:
             if name not in known:
                 raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
@@ -170,11 +171,74 @@ class PopularitySpec(_Spec):
         return self.alpha / 2
 
 
+class InterestSharingSpec(_Spec):
+    """DesoRec's target: labels shared among training examples that a base model finds similar."""
+
+    name: Literal["interest-sharing"]
+    alpha: Alpha = Field(default=0.3, description="weight of the shared labels (lambda1)")
+    teacher: str = Field(description="folder of a trained run, whose vectors tell who is similar")
+    clusters: int = Field(default=16, ge=1)
+    tau: float = Field(default=2.0, gt=0, description="distance at which similarity fades")
+    damping: float = Field(default=0.5, ge=0, lt=1, description="share passed on in each round")
+    rounds: int | None = Field(default=20, ge=0, description="null: until nothing changes")
+    keep: int = Field(default=300, ge=1, description="items kept of each shared label")
+    neighbours: int | None = Field(
+        default=None, ge=1, description="share with so many nearest only; by default all or 64"
+    )
+    seed: int = 0
+
+    @property
+    def soft_mass(self) -> float:
+        """Return alpha, of which the shared label gives half or more back to the label."""
+        return self.alpha
+
+
+class CsnSpec(_Spec):
+    """CSN: the target is (prediction for a similar context + label) / 2 with weight alpha."""
+
+    name: Literal["csn"]
+    alpha: Alpha = 0.4
+    temperature: float = Field(default=1.0, gt=0)
+    k: int = Field(default=10, ge=1, description="neighbours of each context")
+    teacher: str | None = Field(
+        default=None, description="a trained run that tells who is similar, instead of item2vec"
+    )
+    dim: int = Field(default=128, ge=1, description="of item2vec")
+    epochs: int = Field(default=10, ge=1, description="of item2vec")
+    window: int | None = Field(default=None, ge=1, description="of item2vec; null: the sequence")
+    seed: int = 0
+
+    @property
+    def soft_mass(self) -> float:
+        """Return alpha / 2, for half of CSN's target is the label."""
+        return self.alpha / 2
+
+
+class KdSpec(_Spec):
+    """SKD, CKD: the target is (prediction of a teacher + label) / 2 with weight alpha."""
+
+    name: Literal["kd", "skd", "ckd"]
+    alpha: Alpha = 0.4
+    temperature: float = Field(default=1.0, gt=0)
+    teacher: str = Field(description="folder of a trained run")
+    top: int | None = Field(
+        default=None, ge=1, description="only the best so many, the rest spread evenly"
+    )
+
+    @property
+    def soft_mass(self) -> float:
+        """Return alpha / 2, for half of the target is the label."""
+        return self.alpha / 2
+
+
 class ShareSpec(_Spec):
     """One part of a mixture."""
 
     share: float = Field(gt=0, le=1)
-    target: Annotated[UniformSpec | PopularitySpec, Field(discriminator="name")]
+    target: Annotated[
+        UniformSpec | PopularitySpec | InterestSharingSpec | CsnSpec | KdSpec,
+        Field(discriminator="name"),
+    ]
 
 
 class MixtureSpec(_Spec):
@@ -198,7 +262,14 @@ class MixtureSpec(_Spec):
 
 
 TargetSpec = Annotated[
-    OneHotSpec | UniformSpec | PopularitySpec | MixtureSpec, Field(discriminator="name")
+    OneHotSpec
+    | UniformSpec
+    | PopularitySpec
+    | InterestSharingSpec
+    | CsnSpec
+    | KdSpec
+    | MixtureSpec,
+    Field(discriminator="name"),
 ]
 
 
@@ -217,7 +288,7 @@ class LossSpec(_Spec):
 class TrainingSpec(_Spec):
     """What is trained on, and how long."""
 
-    windows: Literal["last", "positions", "prefixes", "pieces"] = "positions"
+    windows: Literal["last", "positions", "prefixes", "pieces", "interactions"] = "positions"
     length: int = Field(default=50, ge=1, description="longest history a model reads")
     stride: int | None = Field(default=None, ge=1)
     padding: Literal["left", "right"] = "right"
@@ -296,7 +367,9 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Recipe, "data": DataSpec, "loss": LossSpec, "training": TrainingSpec,
     "evaluation": EvaluationSpec, "target.one-hot": OneHotSpec, "target.uniform": UniformSpec,
-    "target.pop+": PopularitySpec, "target.mixture": MixtureSpec,
+    "target.pop+": PopularitySpec, "target.interest-sharing": InterestSharingSpec,
+    "target.csn": CsnSpec, "target.kd": KdSpec, "target.skd": KdSpec, "target.ckd": KdSpec,
+    "target.mixture": MixtureSpec,
 }  # fmt: skip
 
 

@@ -1,0 +1,168 @@
+"""A finished run, read from its folder; `run` makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
+from softrec.data.splits import Split
+from softrec.data.vocabulary import Vocabulary
+from softrec.errors import RunError
+from softrec.experiments.build import build_model
+from softrec.experiments.recipe import Recipe, read_recipe
+from softrec.serving.recommender import Recommender
+from softrec.types import Encoder
+
+FORMAT = 1
+FACTS = {"recipe", "data", "best_epoch", "epochs", "curve", "valid", "test"}
+UNFINISHED = ".part"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    folder: Path
+    recipe: Recipe
+    facts: dict[str, Any]  # the content of run.json
+
+    @property
+    def test(self) -> dict[str, float]:
+        """Return the mean test metrics at the best validation epoch."""
+        return self.facts["test"]
+
+    @property
+    def valid(self) -> dict[str, float]:
+        """Return the validation metrics of the best epoch."""
+        return self.facts["valid"]
+
+    @property
+    def per_user(self) -> pl.DataFrame:
+        """Return the test metrics of each user, by raw id."""
+        return self._table("per_user")
+
+    @cached_property
+    def log(self) -> Interactions:
+        """Return the whole log the run was made from, in the order of events."""
+        vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
+        return Interactions(self._table("log"), *vocabularies)
+
+    def _table(self, name: str) -> pl.DataFrame:
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pl.read_parquet(path)
+        except BROKEN as error:
+            text = str(error).partition("\n")[0]
+            raise RunError(f"{path} is missing or broken ({text}); train anew") from error
+
+    def encoder(self) -> Encoder:
+        """Return the trained model, in evaluation mode."""
+        encoder = build_model(
+            self.recipe.model,
+            self.log.n_items,
+            self.recipe.training.length,
+            seed=0,
+            n_users=self.log.n_users,
+        )
+        assert isinstance(encoder, nn.Module)
+        path = self.folder / "model.safetensors"
+        try:
+            state = load_file(path)
+            encoder.to(next(iter(state.values())).dtype)  # as it was trained
+            encoder.load_state_dict(state)
+        except (RuntimeError, OSError, SafetensorError) as error:
+            text = str(error).partition("\n")[0]
+            raise RunError(
+                f"{path} is broken or does not fit the recipe ({text}); train anew"
+            ) from error
+        return encoder.eval()
+
+    def recommender(self) -> Recommender:
+        """Return the service: raw ids in, raw ids out."""
+        return Recommender(self.encoder(), self.log, length=self.recipe.training.length)
+
+    def check_data(self, split: Split) -> None:
+        """Refuse data other than those of the run.
+
+        Raises:
+            RunError: if catalogue, users or events are others.
+        """
+        own, given = self.facts["data"], describe(split)
+        different = [name for name in given if name in own and own[name] != given[name]]
+        if different:
+            listed = "; ".join(f"{n} {own[n]} and now {given[n]}" for n in different)
+            raise RunError(
+                f"{self.folder} was trained on other data ({listed}); give the log and the "
+                "cleaning it was trained with, or train anew"
+            )
+
+
+def open_run(folder: str | Path) -> Run:
+    """Read a finished run.
+
+    Raises:
+        RunError: if there is none, or it is unfinished or of another format.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").exists():
+        begun = unfinished(folder)
+        hint = (
+            (
+                f"; an unfinished one is in {begun}: run the same `softrec fit` again to "
+                "go on with it"
+            )
+            if begun.exists()
+            else ""
+        )
+        raise RunError(f"there is no finished run in {folder} (no run.json){hint}")
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} is broken ({error}); train anew") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
+        raise RunError(f"{path} has format {came}, this softrec reads {FORMAT}; train anew")
+    missing = FACTS - facts.keys()
+    if missing:
+        raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train anew")
+    return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
+
+
+def describe(split: Split) -> dict[str, Any]:
+    """Return the facts about the data of a run that a reader needs."""
+    return {
+        "users": split.train.n_users,
+        "items": split.train.n_items,
+        "split": split.name,
+        "train": len(split.train),
+        "valid": len(split.valid),
+        "test": len(split.test),
+        "fingerprint": split.train.fingerprint,
+        "events_fingerprint": _events_fingerprint(split),
+    }
+
+
+def _events_fingerprint(split: Split) -> str:
+    """Return a short hash of who took what, in which part and order."""
+    digest = hashlib.sha256()
+    for part in (split.train, split.valid, split.test):
+        for kind in ("user", "item"):
+            digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def unfinished(out: Path) -> Path:
+    """Return the folder of a run in progress."""
+    return out.with_name(out.name + UNFINISHED)

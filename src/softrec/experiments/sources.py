@@ -1,0 +1,253 @@
+"""From the target section of a recipe to a source of soft targets, fitted on the training part.
+
+What a source remembers of every training context is made once and kept as an artifact: the
+vectors of a trained model, shared labels, neighbours.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from softrec.data.batches import Examples
+from softrec.data.splits import Split
+from softrec.errors import RunError
+from softrec.experiments.artifacts import artifact, fingerprint_of
+from softrec.experiments.recipe import (
+    CsnSpec,
+    InterestSharingSpec,
+    KdSpec,
+    MixtureSpec,
+    ModelSpec,
+    PopularitySpec,
+    TargetSpec,
+    TrainingSpec,
+    UniformSpec,
+)
+from softrec.experiments.runs import Run, describe, open_run
+from softrec.targets.build.contexts import (
+    Advance,
+    Contexts,
+    NeighbourSource,
+    RememberedSource,
+    TeacherSource,
+    best_of_teacher,
+    context_vectors,
+)
+from softrec.targets.build.item2vec import item_vectors
+from softrec.targets.build.neighbours import context_means, load, nearest, save
+from softrec.targets.build.propagation import PropagatedLabels, propagate
+from softrec.targets.mixture import MixtureSource
+from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
+from softrec.types import Encoder, ItemVectors, TargetSource
+
+VECTORS, LABELS, NEIGHBOURS = "vectors.npy", "labels", "neighbours.npy"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a source may be fitted on, and the model that is trained towards it."""
+
+    split: Split
+    data: Examples
+    spec: TrainingSpec
+    model: ModelSpec
+    encoder: Encoder
+    progress: bool | None = None
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Return what the training contexts and their labels depend on."""
+        chosen = ("windows", "length", "stride")
+        return {
+            "data": describe(self.split),
+            **{name: getattr(self.spec, name) for name in chosen},
+        }
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """Return the numbering of the training contexts."""
+        return Contexts(self.data)
+
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Advance]:
+        """Show a progress bar over the training contexts on the error stream."""
+        shown = sys.stderr.isatty() if self.progress is None else self.progress
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                   TimeRemainingColumn())  # fmt: skip
+        with Progress(*columns, transient=True, disable=not shown) as progress:
+            task = progress.add_task(what, total=self.data.n_contexts)
+            yield lambda count: progress.advance(task, count)
+
+
+def build_source(spec: TargetSpec, training: Training) -> TargetSource | None:
+    """Return the source of the soft target that `spec` names; None for the label alone.
+
+    Raises:
+        RunError: if a teacher is missing or belongs to other data.
+    """
+    return _BUILDERS[type(spec)](spec, training)
+
+
+def _uniform(spec: UniformSpec, training: Training) -> TargetSource:
+    return UniformTarget(training.split.train.n_items)
+
+
+def _popularity(spec: PopularitySpec, training: Training) -> TargetSource:
+    counts = torch.from_numpy(training.split.train.item_counts)
+    return PopularityTarget(popularity(counts, temperature=spec.temperature, scale=spec.scale))
+
+
+def _mixture(spec: MixtureSpec, training: Training) -> TargetSource:
+    built = [build_source(part.target, training) for part in spec.of]
+    return MixtureSource(
+        tuple(source for source in built if source is not None),
+        tuple(part.share for part in spec.of),
+    )
+
+
+def _interest_sharing(spec: InterestSharingSpec, training: Training) -> TargetSource:
+    teacher = _teacher(spec.teacher, training)
+    settings = spec.model_dump(exclude={"name", "alpha", "teacher"})
+
+    def make(folder: Path) -> None:
+        start, stop = training.data.histories()
+        labels = training.data.sequences.items[stop]
+        vectors = _vectors(teacher, training)
+        propagate(vectors, labels, progress=_shown(training), **settings).save(folder / LABELS)
+
+    facts = {**training.facts, "teacher": _identity(teacher), "settings": settings}
+    labels = PropagatedLabels.load(artifact("interest-sharing", facts, make) / LABELS)
+    return RememberedSource(training.contexts, np.asarray(labels.items), np.asarray(labels.shares))
+
+
+def _csn(spec: CsnSpec, training: Training) -> TargetSource:
+    facts: dict[str, Any] = {**training.facts, "k": spec.k, "seed": spec.seed}
+    if spec.teacher is not None:
+        teacher = _teacher(spec.teacher, training)
+        facts["teacher"] = _identity(teacher)
+        vectors: Callable[[], np.ndarray] = lambda: _vectors(teacher, training)  # noqa: E731
+    else:
+        settings = {"dim": spec.dim, "epochs": spec.epochs, "window": spec.window}
+        facts["item2vec"] = settings
+        vectors = lambda: _item2vec(spec.seed, settings, training)  # noqa: E731
+
+    def make(folder: Path) -> None:
+        found = nearest(vectors(), spec.k, seed=spec.seed, progress=_shown(training))
+        save(found, folder / NEIGHBOURS)
+
+    neighbours = load(artifact("neighbours", facts, make) / NEIGHBOURS)
+    return NeighbourSource(
+        training.contexts, neighbours, training.encoder, spec.temperature, training.spec.padding
+    )
+
+
+def _kd(spec: KdSpec, training: Training) -> TargetSource:
+    teacher = _teacher(spec.teacher, training)
+    _check_architecture(spec, teacher, training.model)
+    vectors, items = _vectors(teacher, training), _items(teacher)
+    if spec.top is None:
+        return TeacherSource(training.contexts, vectors, items, spec.temperature)
+    k = min(spec.top, len(items.vectors))
+
+    def make(folder: Path) -> None:
+        with training.bar("best items of the teacher") as advance:
+            best_of_teacher(vectors, items, spec.temperature, k, folder, advance)
+
+    facts = {**training.facts, "teacher": _identity(teacher), "k": k,
+             "temperature": spec.temperature}  # fmt: skip
+    folder = artifact("teacher-top", facts, make)
+    best = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "shares"))
+    return RememberedSource(training.contexts, *best, n_items=len(items.vectors))
+
+
+_BUILDERS: Mapping[type, Callable[..., TargetSource | None]] = {
+    UniformSpec: _uniform,
+    PopularitySpec: _popularity,
+    MixtureSpec: _mixture,
+    InterestSharingSpec: _interest_sharing,
+    CsnSpec: _csn,
+    KdSpec: _kd,
+}
+
+
+# --- trained models ---
+
+
+def _teacher(folder: str, training: Training) -> Run:
+    """Return a finished run, after a check that it knows the same items from the same data."""
+    run = open_run(folder)
+    own, given = run.facts["data"], describe(training.split)
+    if own["fingerprint"] != given["fingerprint"]:
+        raise RunError(
+            f"the teacher in {folder} was trained on other items ({own['items']:,} of them, here "
+            f"are {given['items']:,}); train it on the same data, cleaning and split"
+        )
+    run.check_data(training.split)
+    return run
+
+
+def _check_architecture(spec: KdSpec, teacher: Run, model: ModelSpec) -> None:
+    same = teacher.recipe.model.name == model.name
+    if spec.name == "skd" and not same:
+        raise RunError(
+            f"skd is distillation from the same architecture, but the teacher in {spec.teacher} is "
+            f"a {teacher.recipe.model.name} and the model a {model.name}; use target ckd or kd"
+        )
+    if spec.name == "ckd" and same:
+        raise RunError(
+            f"ckd is distillation across architectures, but the teacher in {spec.teacher} is a "
+            f"{model.name} too; use target skd or kd"
+        )
+
+
+def _identity(teacher: Run) -> str:
+    return fingerprint_of(teacher.folder / "model.safetensors")
+
+
+def _items(teacher: Run) -> ItemVectors:
+    """Return the teacher's item vectors, in float32 and without gradient."""
+    items = teacher.encoder().items()
+    bias = None if items.bias is None else items.bias.detach().float()
+    return ItemVectors(items.vectors.detach().float(), bias)
+
+
+def _vectors(teacher: Run, training: Training) -> np.ndarray:
+    """Return the teacher's vectors of all training contexts, a memory map."""
+
+    def make(folder: Path) -> None:
+        encoder = teacher.encoder()
+        if isinstance(encoder, nn.Module) and torch.cuda.is_available():
+            encoder.cuda()
+        with training.bar("vectors of the teacher") as advance:
+            context_vectors(
+                encoder,
+                training.data,
+                folder / VECTORS,
+                length=teacher.recipe.training.length,
+                advance=advance,
+            )
+
+    facts = {**training.facts, "teacher": _identity(teacher)}
+    return np.load(artifact("teacher-vectors", facts, make) / VECTORS, mmap_mode="r")
+
+
+def _item2vec(seed: int, settings: dict[str, Any], training: Training) -> np.ndarray:
+    """Return the mean item2vec vector of every training context, (C, D)."""
+    train = training.split.train
+    vectors = item_vectors(train.sequences, train.n_items, seed=seed, **settings)
+    return context_means(training.data.sequences.items, *training.data.histories(), vectors)
+
+
+def _shown(training: Training) -> bool:
+    return sys.stderr.isatty() if training.progress is None else training.progress
