@@ -1,17 +1,26 @@
-"""The objective: named softmax losses towards a soft target, over a set of candidates."""
+"""The objective: a loss towards a target, over a set of candidates, on scores of some kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from softrec.losses.softmax import ObjectiveValue, Parts, hard, mixed
-from softrec.losses.streaming import streamed_softmax
+from softrec.candidates import Candidates, CandidateSource
+from softrec.losses.contest import Contest, Expectation, Soft, soft_over
+from softrec.losses.gathers import pair_logits
+from softrec.losses.pairwise import PairwiseLoss
+from softrec.losses.softmax import ObjectiveValue, Parts, TargetAnswers, hard, mixed
+from softrec.losses.streaming import streamed
+from softrec.losses.table import Scores, Shares, row_shares, table_loss
+from softrec.scoring import Scoring
 from softrec.types import Batch, Encoder, ItemVectors, Target, TargetSource
 
-SoftmaxPass = Callable[[Parts, Tensor, ItemVectors, Tensor, Target | None, float], ObjectiveValue]
+Pass = Callable[..., ObjectiveValue]
+LabelPart = Callable[[Tensor, Tensor], Tensor]
+"""(label logits (P,), user of each row (P,)) -> one value per example: terms of whole batches."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +33,29 @@ class Objective:
         0.1
 
     Args:
-        parts: named losses and their coefficients.
+        loss: named softmax losses with their coefficients, or one loss on pairs of scores.
         source: makes the soft target of a batch; None where only the label counts.
         weight: the weight a of the soft target in q = (1 - a) e_y + a s, in [0, 1]: the
             effective soft mass.
-        softmax: how the statistics come about; the reference has the same signature.
+        candidates: draws what a label is told from; None for the full catalogue.
+        scoring: how vectors become scores.
+        exact: under sampling, take the mean logit of the soft target over the whole catalogue
+            instead of over the candidates. For targets that all rows share.
+        label_part: a loss on all labels of the batch, added with its coefficient.
+        l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows.
+        shared: the pass over candidates that rows share; the reference is
+            `softrec.losses.table.plain`.
     """
 
-    parts: Parts = field(default_factory=hard)
+    loss: Parts | PairwiseLoss = field(default_factory=hard)
     source: TargetSource | None = None
     weight: float = 0.0
-    softmax: SoftmaxPass = streamed_softmax
+    candidates: CandidateSource | None = None
+    scoring: Scoring = Scoring()
+    exact: bool = False
+    label_part: tuple[LabelPart, float] | None = None
+    l2: float = 0.0
+    shared: Pass = streamed
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -43,11 +64,136 @@ class Objective:
     @classmethod
     def towards(cls, source: TargetSource, weight: float) -> Objective:
         """Return the mixed objective: cross-entropy with (1 - weight) label + weight target."""
-        return cls(parts=mixed(), source=source, weight=weight)
+        return cls(loss=mixed(), source=source, weight=weight)
 
     def __call__(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""
         target = None if self.source is None else self.source(batch)
-        return self.softmax(
-            self.parts, encoder.users(batch), encoder.items(), batch.label, target, self.weight
+        users, items = encoder.users(batch), encoder.items()
+        chosen = None if self.candidates is None else self.candidates(batch)
+        if chosen is not None and chosen.items.dim() == 2:
+            value, label = self._by_row(users, items, batch.label, target, chosen)
+        else:
+            value, label = self._together(users, items, batch.label, target, chosen)
+        if self.label_part is not None:
+            value = self._with_label_part(value, users, label, batch)
+        if self.l2:
+            value = value._replace(total=value.total + self._l2(users, items, batch.label, chosen))
+        return value
+
+    # --- candidates that all rows share ---
+
+    def _together(
+        self,
+        users: Tensor,
+        items: ItemVectors,
+        label: Tensor,
+        target: Target | None,
+        chosen: Candidates | None,
+    ) -> tuple[ObjectiveValue, ItemVectors]:
+        scored = self.scoring.users(users)
+        if chosen is None:
+            whole = self.scoring.items(items)
+            contest = Contest(scored, whole, label)
+            soft = self._soft(target, label, label, None, whole)
+            own = _rows(whole, label) if self.label_part is not None else whole
+            return self.shared(contest, self.loss, soft, self.weight), own
+        some = self.scoring.items(_rows(items, torch.cat([chosen.items, label])))
+        m = len(chosen.items)
+        others, own = _cut(some, slice(0, m)), _cut(some, slice(m, None))
+        place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
+        column = place.masked_fill(chosen.items[place] != label, -1)
+        contest = Contest(
+            scored, others, column, own, chosen.copies, chosen.correction, chosen.own,
+            chosen.left_out,
+        )  # fmt: skip
+        soft = self._soft(target, label, column, chosen.items, items)
+        return self.shared(contest, self.loss, soft, self.weight), own
+
+    def _soft(
+        self,
+        target: Target | None,
+        label: Tensor,
+        column: Tensor,
+        chosen: Tensor | None,
+        items: ItemVectors,
+    ) -> Soft | Expectation | None:
+        if target is None:
+            return None
+        if not self.exact or chosen is None:
+            return soft_over(target, label, column, chosen, len(items.vectors))
+        return self._expectation(target, label, items)
+
+    def _expectation(self, target: Target, label: Tensor, items: ItemVectors) -> Expectation:
+        vectors, bias = self.scoring.items(items)
+        mean_bias = None if bias is None else target.mean_item(bias[:, None])
+        return Expectation(target.mean_item(vectors), mean_bias, target.prob_of(label))
+
+    # --- candidates of each row ---
+
+    def _by_row(
+        self,
+        users: Tensor,
+        items: ItemVectors,
+        label: Tensor,
+        target: Target | None,
+        chosen: Candidates,
+    ) -> tuple[ObjectiveValue, ItemVectors]:
+        scored, whole = self.scoring.users(users), self.scoring.items(items)
+        own = _rows(whole, label)
+        others = pair_logits(scored, whole.vectors, chosen.items, whole.bias)
+        label_logit = _own_logit(scored, own)
+        soft: Shares | TargetAnswers | None = None
+        if target is not None and self.exact:
+            expectation = self._expectation(target, label, items)
+            expected = (scored * expectation.mean).sum(1)
+            if expectation.bias is not None:
+                expected = expected + expectation.bias[:, 0]
+            soft = TargetAnswers(expectation.label, expected)
+        elif target is not None:
+            soft = row_shares(target, label, chosen.items, chosen.copies)
+        scores = Scores(label_logit, others, chosen.copies, chosen.correction)
+        return table_loss(scores, self.loss, soft, self.weight), own
+
+    # --- what is added ---
+
+    def _with_label_part(
+        self, value: ObjectiveValue, users: Tensor, label: ItemVectors, batch: Batch
+    ) -> ObjectiveValue:
+        assert self.label_part is not None
+        loss, coefficient = self.label_part
+        user = batch.user if batch.row is None else batch.user[batch.row]
+        part = loss(_own_logit(self.scoring.users(users), label), user)
+        return ObjectiveValue(
+            value.total + coefficient * part.mean(), {**value.parts, "label": part.detach()}
         )
+
+    def _l2(
+        self, users: Tensor, items: ItemVectors, label: Tensor, chosen: Candidates | None
+    ) -> Tensor:
+        """Return l2 / (2 P) times the squares of users, labels and every row's candidates."""
+        vectors, rows = items.vectors, len(label)
+        used = torch.bincount(label, minlength=len(vectors)).to(vectors)
+        if chosen is None:
+            used = used + rows
+        elif chosen.items.dim() == 1:
+            used = used.index_add(0, chosen.items, rows * chosen.copies.to(vectors))
+        else:
+            used = used.index_add(0, chosen.items.flatten(), chosen.copies.flatten().to(vectors))
+        squares = users.square().sum() + (used * vectors.square().sum(1)).sum()
+        return self.l2 / (2 * rows) * squares
+
+
+def _rows(items: ItemVectors, chosen: Tensor) -> ItemVectors:
+    """Return the vectors and the bias of some items."""
+    bias = None if items.bias is None else items.bias.index_select(0, chosen)
+    return ItemVectors(items.vectors.index_select(0, chosen), bias)
+
+
+def _cut(items: ItemVectors, part: slice) -> ItemVectors:
+    return ItemVectors(items.vectors[part], None if items.bias is None else items.bias[part])
+
+
+def _own_logit(users: Tensor, own: ItemVectors) -> Tensor:
+    logit = (users * own.vectors).sum(1)
+    return logit if own.bias is None else logit + own.bias

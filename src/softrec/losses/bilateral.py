@@ -29,6 +29,7 @@ The literature writes R sometimes with a sum and sometimes with a mean over the 
 difference, t2 log M, has no gradient; here R is what it is given as. To have the positive in the
 denominator too (SSM, InfoNCE) take `hard_cross_entropy`.
 
+With a soft target s of weight a, z_y gives way to (1 - a) z_y + a E_s[z] in `sl` and `reweight`.
 Without any negative R is -inf, and so is the loss: give every row at least one.
 
 Source: Wu et al., "BSL: Understanding and Improving Softmax Loss for Recommendation", ICDE 2024,
@@ -52,8 +53,8 @@ def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
 
     Args:
         model: z_y and R, both over cosines divided by the temperature.
-        target: not asked.
-        weight: not used.
+        target: its mean logit joins the label's: both are pulled up.
+        weight: the weight a of the soft target; 0 for the label alone.
 
     Example:
         >>> import torch
@@ -63,7 +64,7 @@ def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
 
     Source: see the head of this file.
     """
-    return model.rest_lse - model.label_logit
+    return model.rest_lse - _attraction(model, target, weight)
 
 
 def bsl_reweight(exponent: float) -> SoftmaxLoss:
@@ -94,7 +95,12 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
 def _bsl_reweight(
     model: SoftmaxStats, target: TargetAnswers, weight: float, *, exponent: float
 ) -> Tensor:
-    return exponent * model.rest_lse - model.label_logit
+    return exponent * model.rest_lse - _attraction(model, target, weight)
+
+
+def _attraction(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+    """Return E_q[z] = (1 - a) z_y + a E_s[z]: the label's logit, where there is no soft target."""
+    return model.label_logit + weight * (target.expected_logit - model.label_logit)
 
 
 def negative_side(coefficient: float) -> SoftmaxLoss:

@@ -13,19 +13,26 @@ put on the users instead of the block, which saves a pass over it:
     dL/dh  = c (p^ W) + g w_y           dL/dW += p^T (c h),  row y: + g h
 
 What the soft target adds is linear, E = h . m(W): its way back is added to the same buffers once,
-after the last block.
+after the last block. A teacher's softmax is read beside the student's own, for one product more;
+its share e s_i of the gradient, e = dL/dE, joins c p^_i in the block.
+
+Over a sample the block is P x M, and the label has a vector of its own. Losses on pairs of scores
+are differentiated within the block, by the same two products.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from softrec.losses.contest import Contest, Expectation, Soft, answers_of, soft_over
+from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import (
     ObjectiveValue,
     Parts,
@@ -34,7 +41,7 @@ from softrec.losses.softmax import (
     no_answers,
     sum_of,
 )
-from softrec.types import ItemVectors, Target, add_mean_gradient
+from softrec.types import ItemVectors, StreamedTarget, Target, add_mean_gradient
 
 MIB = 2**20
 CACHED = 48 * MIB  # about a last-level cache: larger blocks gain nothing more
@@ -56,7 +63,9 @@ def _even(n_rows: int, most: int) -> int:
 _workspaces = threading.local()
 
 
-def _workspace(numbers: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _workspace(
+    numbers: int, dtype: torch.dtype, device: torch.device, name: str = "logits"
+) -> Tensor:
     """Return uninitialised memory that this thread uses again in the next step.
 
     On a CPU a fresh block costs a page fault every 4 KiB, in all some 5 % of a step; other
@@ -64,10 +73,10 @@ def _workspace(numbers: int, dtype: torch.dtype, device: torch.device) -> Tensor
     """
     if device.type != "cpu":
         return torch.empty(numbers, dtype=dtype, device=device)
-    kept: Tensor | None = getattr(_workspaces, str(dtype), None)
+    kept: Tensor | None = getattr(_workspaces, f"{name} {dtype}", None)
     if kept is None or len(kept) < numbers:
         kept = torch.empty(numbers, dtype=dtype)
-        setattr(_workspaces, str(dtype), kept)
+        setattr(_workspaces, f"{name} {dtype}", kept)
     return kept[:numbers]
 
 
@@ -75,6 +84,10 @@ class _Gradients(NamedTuple):
     users: Tensor
     vectors: Tensor
     bias: Tensor | None
+    label_vectors: Tensor | None
+    label_bias: Tensor | None
+    mean: Tensor | None
+    mean_bias: Tensor | None
 
 
 def streamed_softmax(
@@ -101,39 +114,67 @@ def streamed_softmax(
         weight: the weight a of the soft target.
         rows: rows in a block; chosen by the size of the catalogue if None.
     """
-    if len(items.vectors) < 2:
-        raise ValueError(f"a softmax needs at least 2 items, got {len(items.vectors)}")
-    if not len(users):
+    n_items = len(items.vectors)
+    if n_items < 2:
+        raise ValueError(f"a softmax needs at least 2 items, got {n_items}")
+    soft = None if target is None else soft_over(target, label, label, None, n_items)
+    return streamed(Contest(users, items, label), parts, soft, weight, rows=rows)
+
+
+def streamed(
+    contest: Contest,
+    loss: Parts | PairwiseLoss,
+    soft: Soft | Expectation | None = None,
+    weight: float = 0.0,
+    *,
+    rows: int | None = None,
+) -> ObjectiveValue:
+    """Return the mean loss of labels against shared candidates, a block of rows at a time.
+
+    Rows without any other candidate have the loss 0. As for `streamed_softmax`, the gradient can
+    be asked for once, and only through `total`.
+
+    Args:
+        contest: users, others, labels.
+        loss: named softmax losses with coefficients, or one loss on pairs of scores.
+        soft: the soft target over the candidates, or an exact mean item; None: the label alone.
+        weight: the weight a of the soft target.
+        rows: rows in a block.
+    """
+    if not len(contest.users):
         raise ValueError("a loss needs at least one example, got a batch of none")
-    names = list(parts)
+    mean, mean_bias = (soft.mean, soft.bias) if isinstance(soft, Expectation) else (None, None)
+    label = contest.label or ItemVectors(*(None, None))  # pyright: ignore[reportArgumentType]
     total, *values = _Streamed.apply(
-        users, items.vectors, items.bias, label, parts, target, weight, rows
-    )
+        contest.users, *contest.others, *label, mean, mean_bias,
+        _Work(contest, loss, soft, weight, rows),
+    )  # fmt: skip
+    names = list(loss) if isinstance(loss, Mapping) else ["loss"]
     return ObjectiveValue(total, dict(zip(names, values, strict=True)))
+
+
+class _Work(NamedTuple):
+    """All that is not differentiated through its own tensors."""
+
+    contest: Contest
+    loss: Parts | PairwiseLoss
+    soft: Soft | Expectation | None
+    weight: float
+    rows: int | None
 
 
 class _Streamed(torch.autograd.Function):
     """Value and gradient in one sweep; backward only hands the gradient out."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        users: Tensor,
-        vectors: Tensor,
-        bias: Tensor | None,
-        label: Tensor,
-        parts: Parts,
-        target: Target | None,
-        weight: float,
-        rows: int | None,
-    ) -> tuple[Tensor, ...]:
-        wanted = any(ctx.needs_input_grad[:3])
-        values, gradients = _sweep(
-            parts, users, ItemVectors(vectors, bias), label, target, weight, rows, wanted
-        )
-        ctx.gradients = gradients
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        *_, work = arguments
+        sweep = _Sweep(work, wanted=any(ctx.needs_input_grad))
+        values = sweep.run()
+        ctx.gradients = sweep.gradients() if sweep.wanted else None
         ctx.mark_non_differentiable(*values.values())
-        return (sum_of(parts, values).mean(), *values.values())
+        summed = values["loss"] if not isinstance(work.loss, Mapping) else sum_of(work.loss, values)
+        return (summed.mean(), *values.values())
 
     @staticmethod
     @once_differentiable
@@ -151,87 +192,235 @@ class _Streamed(torch.autograd.Function):
             for gradient in gradients:
                 if gradient is not None:
                     gradient.mul_(scale)
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, None)
 
 
-def _sweep(
-    parts: Parts,
-    users: Tensor,
-    items: ItemVectors,
-    label: Tensor,
-    target: Target | None,
-    weight: float,
-    rows: int | None,
-    wanted: bool,
-) -> tuple[dict[str, Tensor], _Gradients | None]:
-    """Return the values (P,) of all parts and, if wanted, the gradient of their mean."""
-    precise = torch.promote_types(users.dtype, torch.float32)
-    n_rows, n_items = len(users), len(items.vectors)
-    rows = _even(n_rows, rows or block_rows(n_items, precise.itemsize))
-    mean = None if target is None else _MeanItem(target, items, precise)
-    label_prob = None if target is None else target.prob_of(label).detach().to(precise)
-    block = _workspace(rows * n_items, precise, users.device).view(rows, n_items)
-    values: dict[str, list[Tensor]] = {name: [] for name in parts}
-    d_users = torch.empty_like(users) if wanted else None
-    d_items = _ItemGradient(items, precise) if wanted else None
-    for start in range(0, n_rows, rows):
-        part = slice(start, min(start + rows, n_rows))
-        h, y = users[part], label[part]
-        stats, rest = _rest_softmax(h, items, y, block[: len(h)])
-        with torch.enable_grad():
-            leaves = [stat.detach().requires_grad_() for stat in stats]
-            model = SoftmaxStats(*leaves)
-            if mean is None or label_prob is None:
-                answers = no_answers(stats.label_logit)
+class _Sweep:
+    """One pass over the rows; gradients gather in buffers on the way."""
+
+    def __init__(self, work: _Work, *, wanted: bool) -> None:
+        contest, soft = work.contest, work.soft
+        self.contest, self.loss, self.weight = contest, work.loss, work.weight
+        self.wanted = wanted
+        users, others = contest.users, contest.others
+        self.precise = torch.promote_types(users.dtype, torch.float32)
+        n_rows, n_others = len(users), len(others.vectors)
+        most = work.rows or block_rows(n_others, self.precise.itemsize)
+        if not isinstance(work.loss, Mapping) and work.rows is None:
+            most = max(1, most // 4)  # autograd holds several copies of a block
+        self.rows = _even(n_rows, most)
+        self.block = self._memory("logits")
+        log_weight = None if not isinstance(work.loss, Mapping) else contest.log_weight
+        self.log_weight = log_weight
+        self.shift = others.bias if log_weight is None else log_weight.to(self.precise)
+        if log_weight is not None and others.bias is not None:
+            self.shift = log_weight + others.bias
+        self.mean = self.teacher = None
+        if soft is not None and isinstance(work.loss, Mapping):
+            if isinstance(soft, Soft) and isinstance(soft.target, StreamedTarget):
+                self.teacher = _Teacher(soft, self._memory("teacher"), contest, log_weight)
             else:
-                leaves.append(mean.expected_logit(h, part).requires_grad_())
-                answers = TargetAnswers(label_prob[part], leaves[-1])
-            losses = {name: loss(model, answers, weight) for name, (loss, _) in parts.items()}
-            mean_loss = sum_of(parts, losses).sum() / n_rows
-        for name, loss in losses.items():
-            values[name].append(loss.detach())
-        if d_users is None or d_items is None:
-            continue
-        slopes = torch.autograd.grad(mean_loss, leaves, allow_unused=True)
-        by_label, by_rest, *by_mean = (
-            torch.zeros_like(leaf) if slope is None else slope
-            for slope, leaf in zip(slopes, leaves, strict=True)
+                self.mean = _MeanItem(soft, others, self.precise)
+        self.d_users = torch.empty_like(users) if wanted else None
+        self.d_others = _ItemGradient(others, self.precise) if wanted else None
+        own = contest.label
+        self.d_label = torch.empty_like(own.vectors) if own is not None and wanted else None
+        self.d_label_bias = (
+            torch.empty_like(own.bias) if own is not None and own.bias is not None else None
         )
-        weighted = by_rest[:, None] * h  # in float32 or wider
-        d_users[part] = by_rest[:, None] * (rest.to(h.dtype) @ items.vectors)
-        d_users[part] += by_label[:, None] * items.vectors[y]
-        d_items.add(rest, weighted, by_rest)
-        d_items.add_at(y, by_label[:, None] * h, by_label)
-        if mean is not None:
-            d_users[part] += mean.backward(by_mean[0], h, part)
-    if d_items is not None and mean is not None:
-        mean.finish(d_items)
-    joined = {name: torch.cat(pieces) for name, pieces in values.items()}
-    if d_users is None or d_items is None:
-        return joined, None
-    return joined, _Gradients(d_users, *d_items.result(items))
 
+    def _memory(self, name: str) -> Tensor:
+        n_others, device = len(self.contest.others.vectors), self.contest.users.device
+        return _workspace(self.rows * n_others, self.precise, device, name).view(-1, n_others)
 
-def _rest_softmax(
-    h: Tensor, items: ItemVectors, y: Tensor, block: Tensor
-) -> tuple[SoftmaxStats, Tensor]:
-    """Fill `block` with exp(z - R), 0 at the label; return (z_y, R) and the block.
+    def run(self) -> dict[str, Tensor]:
+        """Return the value of each part, (P,), and fill the gradients."""
+        n_rows = len(self.contest.users)
+        parts = [
+            slice(start, min(start + self.rows, n_rows)) for start in range(0, n_rows, self.rows)
+        ]
+        one = self._pairs if not isinstance(self.loss, Mapping) else self._softmax
+        values = [one(part) for part in parts]
+        if self.d_others is not None and self.mean is not None:
+            self.mean.finish(self.d_others)
+        return {name: torch.cat([value[name] for value in values]) for name in values[0]}
 
-    R = max z - log max p^, since p^ = exp(z - R) has its largest value where z has: two cheap
-    passes beside the fused softmax, instead of a slow logsumexp and a second exponential.
-    """
-    if block.dtype == h.dtype:
-        torch.mm(h, items.vectors.T, out=block)
-    else:
-        block.copy_(h @ items.vectors.T)
-    if items.bias is not None:
-        block += items.bias
-    column = y[:, None]
-    label_logit = block.gather(1, column)[:, 0]
-    block.scatter_(1, column, -math.inf)
-    largest = block.amax(1)
-    torch.softmax(block, 1, out=block)
-    return SoftmaxStats(label_logit, largest - block.amax(1).log()), block
+    def _logits(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Return the block of logits of some rows and the label's own, (b,)."""
+        contest = self.contest
+        h, block = contest.users[part], self.block[: part.stop - part.start]
+        if block.dtype == h.dtype:
+            torch.mm(h, contest.others.vectors.T, out=block)
+        else:
+            block.copy_(h @ contest.others.vectors.T)
+        if contest.label is None:
+            # Read from the table, so that it is rounded as the others are.
+            bias = contest.others.bias
+            if bias is not None:
+                block += bias
+            return block, block.gather(1, contest.column[part, None])[:, 0]
+        own = (h.to(self.precise) * contest.label.vectors[part]).sum(1)
+        if contest.label.bias is not None:
+            own = own + contest.label.bias[part]
+        if not isinstance(self.loss, Mapping):
+            if contest.others.bias is not None:
+                block += contest.others.bias
+        elif self.shift is not None:
+            block += self.shift
+        return block, own.to(self.precise)
+
+    def _rest(self, part: slice, block: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Leave the label out of `block` and turn it into exp(z - R); return R, (b,).
+
+        R = max z - log max p^, since p^ = exp(z - R) has its largest value where z has: two cheap
+        passes beside the fused softmax, instead of a slow logsumexp and a second exponential.
+        Rows without others are returned as a mask; their R is 0.
+        """
+        contest = self.contest
+        column = contest.column[part, None]
+        if contest.label is None:
+            block.scatter_(1, column, -math.inf)
+            largest = block.amax(1)
+            torch.softmax(block, 1, out=block)
+            return largest - block.amax(1).log(), None
+        place = column.clamp(min=0)
+        before = block.gather(1, place)
+        own = contest.own_log_weight(part).to(self.precise)[:, None]
+        if self.log_weight is not None:
+            own = own + before - self.log_weight[place]
+        block.scatter_(1, place, torch.where(column < 0, before, own))
+        if contest.left_out is not None:
+            row, out = self._left_out(part)
+            block[row, out] = -math.inf
+        largest = block.amax(1)
+        alone = largest == -math.inf
+        if not bool(alone.any()):
+            torch.softmax(block, 1, out=block)
+            return largest - block.amax(1).log(), None
+        block[alone] = 0
+        torch.softmax(block, 1, out=block)
+        rest = (largest - block.amax(1).log()).masked_fill(alone, 0)
+        block[alone] = 0
+        return rest, alone
+
+    def _left_out(self, part: slice) -> tuple[Tensor, Tensor]:
+        assert self.contest.left_out is not None
+        row, place = self.contest.left_out
+        here = (row >= part.start) & (row < part.stop)
+        return row[here] - part.start, place[here]
+
+    def _softmax(self, part: slice) -> dict[str, Tensor]:
+        assert isinstance(self.loss, Mapping)
+        h = self.contest.users[part]
+        n_rows = len(self.contest.users)
+        block, label_logit = self._logits(part)
+        if self.teacher is not None:
+            self.teacher.read(part, block)
+        rest, alone = self._rest(part, block)
+        with torch.enable_grad():
+            leaves = [label_logit.detach().requires_grad_(), rest.detach().requires_grad_()]
+            if self.teacher is not None:
+                leaves.append(self.teacher.expected.requires_grad_())
+                answers = self.teacher.answers(leaves[-1], leaves[0])
+            elif self.mean is not None:
+                leaves.append(self.mean.expected_logit(h, part).requires_grad_())
+                answers = self.mean.answers(leaves[-1], leaves[0], part)
+            else:
+                answers = no_answers(label_logit)
+            model = SoftmaxStats(leaves[0], leaves[1])
+            losses = {
+                name: loss(model, answers, self.weight) for name, (loss, _) in self.loss.items()
+            }
+            if alone is not None:
+                losses = {name: loss.masked_fill(alone, 0) for name, loss in losses.items()}
+            mean_loss = sum_of(self.loss, losses).sum() / n_rows
+        if self.d_users is not None and self.d_others is not None:
+            slopes = torch.autograd.grad(mean_loss, leaves, allow_unused=True)
+            by_label, by_rest, *by_soft = (
+                torch.zeros_like(leaf) if slope is None else slope
+                for slope, leaf in zip(slopes, leaves, strict=True)
+            )
+            if self.teacher is None:
+                # The factor c on the users instead of the block saves a pass over it.
+                self._back(part, block, by_rest)
+            else:
+                block.mul_(by_rest[:, None]).addcmul_(self.teacher.block, by_soft[0][:, None])
+                self._back(part, block, None)
+            self._label_back(part, by_label)
+            if self.mean is not None:
+                self.d_users[part] += self.mean.backward(by_soft[0], h, part)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _pairs(self, part: slice) -> dict[str, Tensor]:
+        """Return the values of a loss on pairs of scores; autograd works within the block."""
+        assert not isinstance(self.loss, Mapping)
+        contest = self.contest
+        block, label_logit = self._logits(part)
+        count = torch.ones_like(block) if contest.copies is None else (
+            contest.copies.to(block).expand_as(block).clone()
+        )  # fmt: skip
+        column = contest.column[part, None]
+        place = column.clamp(min=0)
+        stays = torch.zeros_like(label_logit) if contest.own is None else contest.own[part]
+        kept = torch.where(column < 0, count.gather(1, place), stays[:, None].to(count))
+        count.scatter_(1, place, kept)
+        if contest.left_out is not None:
+            row, out = self._left_out(part)
+            count[row, out] = 0
+        with torch.enable_grad():
+            leaves = [label_logit.detach().requires_grad_(), block.detach().requires_grad_()]
+            loss = self.loss(leaves[0], leaves[1], count).masked_fill(count.sum(1) <= 0, 0)
+            mean_loss = loss.sum() / len(contest.users)
+        if self.wanted:
+            by_label, by_others = torch.autograd.grad(mean_loss, leaves)
+            self._back(part, by_others, None)
+            self._label_back(part, by_label)
+        return {"loss": loss.detach()}
+
+    def _back(self, part: slice, block: Tensor, factor: Tensor | None) -> None:
+        """Carry the gradient `factor` x `block` in the logits of the others back."""
+        assert self.d_users is not None
+        assert self.d_others is not None
+        h, vectors = self.contest.users[part], self.contest.others.vectors
+        product = block.to(h.dtype) @ vectors
+        if factor is None:
+            self.d_users[part] = product
+            self.d_others.add(block, h.to(self.precise), torch.ones_like(block[:, 0]))
+        else:
+            self.d_users[part] = factor[:, None] * product
+            self.d_others.add(block, factor[:, None] * h, factor)
+
+    def _label_back(self, part: slice, by_label: Tensor) -> None:
+        """Carry the gradient in the labels' own logits back, (b,)."""
+        assert self.d_users is not None
+        assert self.d_others is not None
+        h = self.contest.users[part]
+        slope = by_label[:, None]
+        own = self.contest.label
+        if own is None:
+            y = self.contest.column[part]
+            self.d_users[part] += slope * self.contest.others.vectors[y]
+            self.d_others.add_at(y, slope * h, by_label)
+            return
+        assert self.d_label is not None
+        self.d_users[part] += slope * own.vectors[part]
+        self.d_label[part] = slope * h
+        if self.d_label_bias is not None:
+            self.d_label_bias[part] = by_label.to(self.d_label_bias.dtype)
+
+    def gradients(self) -> _Gradients:
+        """Return the gradient of the mean loss in all that has one."""
+        assert self.d_users is not None
+        assert self.d_others is not None
+        given = self.mean is not None and self.mean.target is None
+        return _Gradients(
+            self.d_users,
+            *self.d_others.result(self.contest.others),
+            self.d_label,
+            self.d_label_bias,
+            self.mean.by_mean if given and self.mean is not None else None,
+            self.mean.by_bias if given and self.mean is not None else None,
+        )
 
 
 class _ItemGradient:
@@ -270,26 +459,41 @@ class _ItemGradient:
 class _MeanItem:
     """The mean item m(W) of a target and, at the end, the way of its gradient back to W."""
 
-    def __init__(self, target: Target, items: ItemVectors, precise: torch.dtype) -> None:
-        self.target = target
-        self.mean = target.mean_item(items.vectors).to(precise)
+    def __init__(self, soft: Soft | Expectation, others: ItemVectors, precise: torch.dtype) -> None:
+        self.label = soft.label.to(precise)
+        self.outside = self.mass = None
+        mean_bias: Tensor | None
+        if isinstance(soft, Expectation):
+            self.target = None
+            mean, mean_bias = soft.mean.detach(), soft.bias
+        else:
+            self.target = soft.target
+            self.outside, self.mass = soft.outside, soft.mass
+            mean = soft.target.mean_item(others.vectors)
+            mean_bias = None
+            if others.bias is not None:
+                mean_bias = soft.target.mean_item(others.bias[:, None])
+        self.mean = mean.to(precise)
+        self.mean_bias = None if mean_bias is None else mean_bias.detach().to(precise)
         self.by_mean = torch.zeros_like(self.mean)
-        self.mean_bias = None
-        self.by_bias = None
-        if items.bias is not None:
-            self.mean_bias = target.mean_item(items.bias[:, None]).to(precise)
-            self.by_bias = torch.zeros_like(self.mean_bias)
+        self.by_bias = None if self.mean_bias is None else torch.zeros_like(self.mean_bias)
 
     def rows(self, tensor: Tensor, part: slice) -> Tensor:
         """Return the block's rows of a (P, .) answer, or all of a shared (1, .) one."""
         return tensor if len(tensor) == 1 else tensor[part]
 
     def expected_logit(self, h: Tensor, part: slice) -> Tensor:
-        """Return E = h . m + b . s for the rows of a block."""
+        """Return the sum of s_i z_i over the others, h . m + b . s, for the rows of a block."""
         expected = (h * self.rows(self.mean, part)).sum(1)
         if self.mean_bias is not None:
             expected = expected + self.rows(self.mean_bias, part)[:, 0]
         return expected
+
+    def answers(self, expected: Tensor, label_logit: Tensor, part: slice) -> TargetAnswers:
+        """Return what the losses ask, with the label where it is not among the others."""
+        outside = None if self.outside is None else self.outside[part]
+        mass = None if self.mass is None else self.rows(self.mass, part)
+        return answers_of(expected, label_logit, self.label[part], outside, mass)
 
     def backward(self, by_expected: Tensor, h: Tensor, part: slice) -> Tensor:
         """Take dL/dE of a block; keep its share for m and return that for h."""
@@ -304,6 +508,52 @@ class _MeanItem:
 
     def finish(self, gradient: _ItemGradient) -> None:
         """Carry dL/dm back to W and b, in place in the buffers of the sweep."""
+        if self.target is None:
+            return
         add_mean_gradient(self.target, self.by_mean, gradient.vectors)
         if self.by_bias is not None and gradient.bias is not None:
             add_mean_gradient(self.target, self.by_bias, gradient.bias[:, None])
+
+
+class _Teacher:
+    """A teacher's softmax over a block, without the label, beside the label's own share."""
+
+    def __init__(
+        self, soft: Soft, memory: Tensor, contest: Contest, log_weight: Tensor | None
+    ) -> None:
+        assert isinstance(soft.target, StreamedTarget)
+        self.target: StreamedTarget = soft.target
+        self.soft, self.memory, self.contest = soft, memory, contest
+        self.log_weight = log_weight
+        self.block = memory
+        self.label_share = self.expected = memory[0]
+
+    def read(self, part: slice, logits: Tensor) -> None:
+        """Fill the block with s over the others, 0 at the label; `logits` still has all."""
+        column = self.contest.column[part, None]
+        place = column.clamp(min=0)
+        outside = column[:, 0] < 0
+        self.block = self.target.fill(part, self.memory[: len(column)])
+        own = self.soft.label[part, None].to(self.block)
+        before = self.block.gather(1, place)
+        self.block.scatter_(1, place, torch.where(column < 0, before, own))
+        largest = self.block.amax(1)
+        torch.softmax(self.block, 1, out=self.block)
+        if self.soft.outside is not None:
+            # The label joins those that were normalised without it.
+            lse = largest - self.block.amax(1).log()
+            joined = torch.where(outside, torch.logaddexp(lse, own[:, 0]), lse)
+            self.block.mul_((lse - joined).exp()[:, None])
+            self.label_share = (own[:, 0] - joined).exp()
+        else:
+            self.label_share = self.block.gather(1, place)[:, 0]
+        kept = torch.where(column < 0, self.block.gather(1, place), torch.zeros_like(own))
+        self.block.scatter_(1, place, kept)
+        self.expected = torch.bmm(self.block[:, None], logits[:, :, None])[:, 0, 0]
+        if self.log_weight is not None:
+            self.expected -= self.block @ self.log_weight.to(self.block)
+
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+        """Return what the losses ask; `expected` sums over the others without the label."""
+        share = self.label_share
+        return TargetAnswers(share, expected + share * label_logit)

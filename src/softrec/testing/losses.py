@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 
 from softrec.losses.softmax import ObjectiveValue, Parts, SoftmaxLoss, full_softmax
 from softrec.losses.streaming import streamed_softmax
-from softrec.objective import SoftmaxPass
 from softrec.targets.dense import DenseTarget
 from softrec.testing import oracles
 from softrec.testing.checking import require, require_close
 from softrec.testing.oracles import Oracle
 from softrec.types import ItemVectors
 
+SoftmaxPass = Callable[..., ObjectiveValue]
+"""A function like `full_softmax`: (parts, users, items, label, target, weight)."""
 WEIGHTS = (0.0, 1e-6, 0.3, 1.0)
 ODDS = (-1e4, -80.0, -14.0, 0.0, 14.0, 80.0, 1e4)  # of the label
 

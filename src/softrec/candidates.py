@@ -1,0 +1,192 @@
+"""Which items a label is told from: all, a sample, or the other labels of the batch.
+
+Let C be the candidates of a row without its label, c_j how often candidate j was drawn and E_j how
+often it was expected to be. The losses see the logits z_j + log(c_j / E_j): their exponentials
+sum, in the mean over draws, to the sum over the whole catalogue without the label, so that R and
+with it every softmax loss estimates the full one (Bengio and Senecal, 2008). The label's own
+logit stays as it is. Without correction E_j = 1.
+
+| drawn | E_j |
+|---|---|
+| n of N, uniform, shared, each at most once | n / N |
+| n with replacement from Q, shared, hits on the label left out | n Q_j |
+| n with replacement from the items but the label, for each row | n / (N - 1), n Q_j |
+| the other labels of the batch, of which j is f_j | (P - 1) f_j |
+
+A draw that hits the label is left out of C. In-batch negatives may leave out the user's other
+positives, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from softrec.types import Batch
+
+
+class Candidates(NamedTuple):
+    """The candidates of a batch, shared by its rows or drawn for each.
+
+    Shared ones are distinct and ascending, (M,); `own` and `left_out` then say what a row sees
+    otherwise. With (P, M), a count of 0 leaves a candidate out.
+    """
+
+    items: Tensor  # (M,) or (P, M) int64
+    copies: Tensor  # same shape, how often each was drawn
+    correction: Tensor | None = None  # same shape, -log E_j; None without correction
+    own: Tensor | None = None  # (P,) copies of the row's label that stay; None: none does
+    left_out: tuple[Tensor, Tensor] | None = None  # pairs (row, place among M)
+
+
+class CandidateSource(Protocol):
+    """Draws the candidates of a batch, by torch's global random numbers."""
+
+    def __call__(self, batch: Batch) -> Candidates:
+        """Return the candidates that the labels of `batch` are told from."""
+        ...
+
+
+@dataclass(frozen=True)
+class SharedUniform:
+    """`number` distinct items, uniform over the catalogue, one draw for the whole batch."""
+
+    n_items: int
+    number: int
+    corrected: bool = True
+
+    def __post_init__(self) -> None:
+        _check_number(self.number, self.n_items)
+
+    def __call__(self, batch: Batch) -> Candidates:
+        """Return a fresh sample; all items, if `number` is N."""
+        device = batch.label.device
+        items = torch.randperm(self.n_items, device=device)[: self.number].sort().values
+        count = torch.ones(len(items), device=device)
+        rate = torch.full_like(count, self.n_items / self.number)
+        return Candidates(items, count, rate.log() if self.corrected else None)
+
+
+@dataclass(frozen=True)
+class SharedDraws:
+    """`number` draws with replacement from a distribution over the items, for the whole batch."""
+
+    probs: Tensor  # (N,), sums to 1
+    number: int
+    corrected: bool = True
+
+    def __call__(self, batch: Batch) -> Candidates:
+        """Return the distinct items of a fresh sample, with their counts."""
+        probs = self.probs.to(batch.label.device)
+        items, count = _draws(probs, (self.number,)).unique(return_counts=True)
+        expected = self.number * probs[items].double()
+        correction = -expected.log().float() if self.corrected else None
+        return Candidates(items, count.float(), correction)
+
+
+@dataclass(frozen=True)
+class RowDraws:
+    """`number` draws for each row: uniform over the other items, or from a distribution."""
+
+    n_items: int
+    number: int
+    probs: Tensor | None = None  # (N,), sums to 1; None: uniform
+    corrected: bool = True
+
+    def __call__(self, batch: Batch) -> Candidates:
+        """Return (P, number) items; a draw of the label, or of an item again, counts 0."""
+        label = batch.label[:, None]
+        shape = (len(batch.label), self.number)
+        if self.probs is None:
+            drawn = torch.randint(self.n_items - 1, shape, device=label.device)
+            items = drawn + (drawn >= label)  # past the label: every other item alike
+            expected = torch.full(shape, self.number / (self.n_items - 1), device=label.device)
+        else:
+            probs = self.probs.to(label.device)
+            items = _draws(probs, shape)
+            expected = self.number * probs[items]
+        count = (items != label).float()
+        return Candidates(items, count, -expected.log() if self.corrected else None)
+
+
+@dataclass(frozen=True)
+class InBatch:
+    """The labels of the other rows.
+
+    Args:
+        frequency: (N,) share of each item among the training labels, for the sampling-bias
+            correction (Yi et al., RecSys 2019); None without correction.
+        mask_hits: leave out other rows' copies of a row's own label.
+        mask_positives: leave out the items of a row's history, and other labels of its user.
+    """
+
+    frequency: Tensor | None = None
+    mask_hits: bool = True
+    mask_positives: bool = False
+
+    def __call__(self, batch: Batch) -> Candidates:
+        """Return the distinct labels of `batch`."""
+        label = batch.label
+        items, place, count = label.unique(return_inverse=True, return_counts=True)
+        correction = None
+        if self.frequency is not None:
+            expected = max(len(label) - 1, 1) * self.frequency.to(label.device)[items].double()
+            correction = -expected.log().float()
+        own = None if self.mask_hits else (count[place] - 1).float()
+        left_out = _positives(batch, items) if self.mask_positives else None
+        return Candidates(items, count.float(), correction, own, left_out)
+
+
+def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs (row, place in `items`) of what a row's user is known to have taken."""
+    rows = len(batch.label)
+    sequence = torch.arange(rows, device=items.device) if batch.row is None else batch.row
+    user = batch.user[sequence]
+    pieces = [_found(batch.history[sequence], items)]
+    order = user.argsort(stable=True)
+    _, size = user[order].unique_consecutive(return_counts=True)
+    first = torch.repeat_interleave(size.cumsum(0) - size, size)  # (P,) where its group begins
+    sizes = torch.repeat_interleave(size, size)
+    owner = torch.repeat_interleave(torch.arange(rows, device=items.device), sizes)
+    within = torch.arange(len(owner), device=items.device) - (sizes.cumsum(0) - sizes)[owner]
+    other = order[first[owner] + within]
+    pieces.append((order[owner], torch.searchsorted(items, batch.label[other])))
+    return torch.cat([row for row, _ in pieces]), torch.cat([place for _, place in pieces])
+
+
+def _found(history: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (row, place) of the history's items that are among `items`."""
+    places = torch.searchsorted(items, history).clamp(max=len(items) - 1)
+    row, column = (items[places] == history).nonzero(as_tuple=True)
+    return row, places[row, column]
+
+
+def _draws(probs: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return items drawn with replacement, by inverting the running sum."""
+    running = probs.double().cumsum(0)
+    drawn = torch.rand(shape, dtype=torch.float64, device=probs.device) * running[-1]
+    return torch.searchsorted(running, drawn, right=True).clamp(max=len(probs) - 1)
+
+
+def log_uniform(counts: Tensor) -> Tensor:
+    """Return the log-uniform distribution over items by falling count, (N,).
+
+    Formula: Q = log((r + 2) / (r + 1)) / log(N + 1) for the item of rank r = 0, 1, ...
+
+    Example:
+        >>> log_uniform(torch.tensor([1, 9, 5])).argsort(descending=True)
+        tensor([1, 2, 0])
+    """
+    order = counts.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    whole = torch.tensor(len(counts) + 1.0, dtype=torch.float64).log()
+    return (((rank + 2).double() / (rank + 1)).log() / whole).float()
+
+
+def _check_number(number: int, n_items: int) -> None:
+    if not 1 <= number <= n_items:
+        raise ValueError(f"expected 1 to {n_items} candidates of {n_items} items, got {number}")

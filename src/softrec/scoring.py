@@ -1,0 +1,93 @@
+"""How a user vector and an item vector become a score: their product, their angle, their distance.
+
+All three are matrix products of changed vectors, so that losses, rankings and the streamed pass
+need to know of none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch  # noqa: F401 - for the example
+from torch import Tensor
+from torch.nn import functional as F
+
+from softrec.types import Batch, Encoder, ItemVectors
+
+Kind = Literal["inner", "cosine", "euclidean"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Score z of user u and item i with vector w_i and bias b_i, at temperature t.
+
+    Formula: inner (u.w_i + b_i) / t; cosine (u^.w^_i + b_i) / t with u^ = u / |u|; euclidean
+    -|u - w_i|^2 / t up to a number that all items of a user share, with vectors drawn back into
+    the unit ball, as in collaborative metric learning (Hsieh et al., WWW 2017).
+
+    Args:
+        kind: inner, cosine or euclidean.
+        temperature: t > 0; a small one makes the softmax over cosines sharp.
+
+    Example:
+        >>> scoring = Scoring("cosine", 0.5)
+        >>> users = scoring.users(torch.tensor([[3.0, 4.0]]))
+        >>> users @ scoring.items(ItemVectors(torch.tensor([[0.0, 2.0]]))).vectors.T
+        tensor([[1.6000]])
+    """
+
+    kind: Kind = "inner"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"the temperature must be above 0, got {self.temperature}")
+
+    def users(self, users: Tensor) -> Tensor:
+        """Return the left side of the product, (P, D): all of the temperature, if it has any."""
+        if self.kind == "cosine":
+            users = F.normalize(users, dim=-1)
+        elif self.kind == "euclidean":
+            users = 2 * _into_ball(users)
+        return users if self.temperature == 1 else users / self.temperature
+
+    def items(self, items: ItemVectors) -> ItemVectors:
+        """Return the right side of the product, (N, D), and the bias over the temperature."""
+        vectors, bias = items
+        if self.kind == "cosine":
+            vectors = F.normalize(vectors, dim=-1)
+        elif self.kind == "euclidean":
+            vectors = _into_ball(vectors)
+            length = -vectors.square().sum(-1)
+            bias = length if bias is None else bias + length
+        if bias is not None and self.temperature != 1:
+            bias = bias / self.temperature
+        return ItemVectors(vectors, bias)
+
+
+def _into_ball(vectors: Tensor) -> Tensor:
+    """Return vectors of length at most 1, longer ones shortened."""
+    return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1)
+
+
+class Scored:
+    """An encoder whose plain products are the scores of a `Scoring`: for ranking and serving."""
+
+    def __init__(self, encoder: Encoder, scoring: Scoring) -> None:
+        self.encoder = encoder
+        self.scoring = scoring
+        self.n_items = encoder.n_items
+
+    def users(self, batch: Batch) -> Tensor:
+        """Return the changed user vectors."""
+        return self.scoring.users(self.encoder.users(batch))
+
+    def items(self) -> ItemVectors:
+        """Return the changed item vectors."""
+        return self.scoring.items(self.encoder.items())
+
+
+def plain(scoring: Scoring) -> bool:
+    """Tell whether rankings are those of the vectors as they are."""
+    return scoring.kind == "inner"
