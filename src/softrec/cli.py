@@ -57,15 +57,16 @@ DataDir = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often.")]
-Model = Annotated[str | None, option(MODEL, "sasrec (default) or gru4rec.", "--model", "-m")]
+Model = Annotated[str | None, option(MODEL, "sasrec (default), gru4rec or mf.", "--model", "-m")]
 Preset = Annotated[
-    str | None, option(MODEL, "The model's settings in a paper: original, desorec, timirec.")
+    str | None, option(MODEL, "The model's settings in a paper: original, desorec, timirec, bsl.")
 ]
 Target = Annotated[
     str | None,
     option(
         TARGET,
-        "one-hot (default), uniform (label smoothing) or pop+ (popularity).",
+        "one-hot (default), uniform (label smoothing), pop+ (popularity), csn (neighbours), kd "
+        "(a teacher), interest-sharing (DesoRec).",
         "--target",
         "-t",
     ),
@@ -73,13 +74,33 @@ Target = Annotated[
 Alpha = Annotated[
     float | None,
     option(
-        TARGET, "Weight of the soft target, 0 to 1. Label smoothing spreads alpha, pop+ alpha/2."
+        TARGET,
+        "Weight of the soft target, 0 to 1. pop+, csn and kd spread alpha/2, others alpha.",
     ),
 ]
-Temperature = Annotated[
-    float | None, option(TARGET, "Of pop+: 1 is popularity itself, more is flatter.")
+Temperature = Annotated[float | None, option(TARGET, "Of pop+, csn and kd: more is flatter.")]
+Teacher = Annotated[
+    str | None,
+    option(TARGET, "Folder of a trained run: for kd, skd, ckd, interest-sharing and csn."),
 ]
-Loss = Annotated[str | None, option(TARGET, "mixed (default) or decoupled.")]
+Loss = Annotated[
+    str | None,
+    option(
+        TARGET,
+        "mixed (default) or decoupled; sl or bsl on cosines; with one-hot also bpr, weighted-bpr, "
+        "bce, gbce, mse, ccl, cml.",
+    ),
+]
+Candidates = Annotated[
+    str | None,
+    option(TARGET, "What a label is told from: full (default), sampled or in-batch."),
+]
+Ratio = Annotated[float | None, option(TARGET, "Of sampled candidates: the share drawn.")]
+Number = Annotated[int | None, option(TARGET, "Of sampled candidates: how many are drawn.")]
+Score = Annotated[str | None, option(TARGET, "inner (default of most losses), cosine, euclidean.")]
+ScoreTemperature = Annotated[
+    float | None, option(TARGET, "Scores are divided by it in training (1; sl and bsl: 0.1).")
+]
 Balance = Annotated[
     float | None, option(TARGET, "Of the decoupled loss: the share of 'label or not'.")
 ]
@@ -90,7 +111,9 @@ Length = Annotated[int | None, option(TRAINING, "Longest history the model reads
 Windows = Annotated[
     str | None,
     option(
-        TRAINING, "What is predicted of a sequence: last, positions (default), prefixes, pieces."
+        TRAINING,
+        "What is predicted of a sequence: last, positions (default), prefixes, pieces, "
+        "interactions (for mf).",
     ),
 ]
 Patience = Annotated[
@@ -159,8 +182,14 @@ def fit(
     target: Target = None,
     alpha: Alpha = None,
     temperature: Temperature = None,
+    teacher: Teacher = None,
     loss: Loss = None,
     balance: Balance = None,
+    score: Score = None,
+    score_temperature: ScoreTemperature = None,
+    candidates: Candidates = None,
+    ratio: Ratio = None,
+    number: Number = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
@@ -223,6 +252,11 @@ def compare(
     preset: Preset = None,
     loss: Loss = None,
     balance: Balance = None,
+    score: Score = None,
+    score_temperature: ScoreTemperature = None,
+    candidates: Candidates = None,
+    ratio: Ratio = None,
+    number: Number = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,

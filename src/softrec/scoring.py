@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch  # noqa: F401 - for the example
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softrec.types import Batch, Encoder, ItemVectors
@@ -71,10 +71,16 @@ def _into_ball(vectors: Tensor) -> Tensor:
     return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1)
 
 
-class Scored:
-    """An encoder whose plain products are the scores of a `Scoring`: for ranking and serving."""
+class Scored(nn.Module):
+    """An encoder whose plain products are the scores of a `Scoring`: for ranking and serving.
+
+    Args:
+        encoder: any encoder; one that is a module takes part in `eval` and `train`.
+        scoring: how its vectors are scored.
+    """
 
     def __init__(self, encoder: Encoder, scoring: Scoring) -> None:
+        super().__init__()
         self.encoder = encoder
         self.scoring = scoring
         self.n_items = encoder.n_items
@@ -86,8 +92,3 @@ class Scored:
     def items(self) -> ItemVectors:
         """Return the changed item vectors."""
         return self.scoring.items(self.encoder.items())
-
-
-def plain(scoring: Scoring) -> bool:
-    """Tell whether rankings are those of the vectors as they are."""
-    return scoring.kind == "inner"

@@ -135,8 +135,9 @@ def _trained(
 
 def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:
     loss = fields["loss"]
-    if target.get("name") == "one-hot":  # nothing to decouple where there is only the label
-        loss = {"name": "mixed"}
+    if target.get("name") == "one-hot" and loss["name"] == "decoupled":
+        # Nothing to decouple where there is only the label.
+        loss = {**{k: v for k, v in loss.items() if k != "balance"}, "name": "mixed"}
     return read_recipe({**fields, "target": dict(target), "loss": loss, "seed": seed})
 
 

@@ -20,7 +20,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "target": (
         "alpha", "temperature", "scale", "teacher", "k", "top", "clusters", "tau", "keep",
     ),
-    "loss": ("balance",),
+    "loss": ("balance", "score", "score_temperature", "exponent", "mode"),
+    "candidates": ("ratio", "number", "sampler"),
     "training": (
         "windows", "length", "stride", "padding", "epochs", "batch_size", "lr", "weight_decay",
         "patience", "monitor", "precision", "accelerator", "checkpoint_minutes", "checkpoint_steps",
@@ -29,8 +30,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 FIELDS = {name: f"{section}.{name}" for section, names in SECTIONS.items() for name in names}
 FIELDS |= {"model": "model.name", "preset": "model.preset", "target": "target.name",
-           "loss": "loss.name", "seed": "seed"}  # fmt: skip
-NAMED = ("model", "target", "loss")  # sections whose other fields belong to their name
+           "loss": "loss.name", "candidates": "candidates.name", "seed": "seed"}  # fmt: skip
+NAMED = (
+    "model",
+    "target",
+    "loss",
+    "candidates",
+)  # sections whose other fields belong to their name
 FILES = ("source", "valid", "test", "teacher")
 
 

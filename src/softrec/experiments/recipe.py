@@ -273,16 +273,141 @@ TargetSpec = Annotated[
 ]
 
 
-class LossSpec(_Spec):
-    """How a soft target is fitted."""
-
-    name: Literal["mixed", "decoupled"] = "mixed"
-    balance: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="of the decoupled loss: the part of label or not (lambda2)",
+class _LossSpec(_Spec):
+    score: Literal["inner", "cosine", "euclidean"] = Field(
+        default="inner", description="how a user and an item vector make a score"
     )
+    score_temperature: float = Field(
+        default=1.0, gt=0, description="scores are divided by it in training"
+    )
+    l2: float = Field(
+        default=0.0, ge=0, description="on the vectors a batch uses; weight_decay is on all"
+    )
+
+
+class MixedSpec(_LossSpec):
+    """Cross-entropy with the soft target, the label in the denominator (SoftRec; SSM)."""
+
+    name: Literal["mixed"] = "mixed"
+
+
+class DecoupledSpec(_LossSpec):
+    """DesoRec: label or not, and which other, with weights of their own."""
+
+    name: Literal["decoupled"]
+    balance: Annotated[float, Field(ge=0, le=1)] | Literal["red-line"] = Field(
+        default=0.5,
+        description="the part of label or not (lambda2); red-line: what makes it the mixed loss "
+        "in the mean",
+    )
+
+
+class SlSpec(_LossSpec):
+    """SL: the softmax loss on cosines, the label not in the denominator."""
+
+    name: Literal["sl"]
+    score: Literal["inner", "cosine", "euclidean"] = "cosine"
+    score_temperature: float = Field(default=0.1, gt=0)
+
+
+class BslSpec(SlSpec):
+    """BSL: SL with another weight on the negatives, or another shape of the positives."""
+
+    name: Literal["bsl"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    mode: Literal["reweight", "multi", "single", "bilateral"] = "reweight"
+    exponent: float = Field(default=1.1, gt=0, description="weight of the negatives (t2)")
+    positive_temperature: float = Field(
+        default=0.1, gt=0, description="of mode bilateral (tau1); score_temperature is its tau2"
+    )
+
+
+class BprSpec(_LossSpec):
+    """BPR, or weighted-bpr, whose negatives count by their softmax."""
+
+    name: Literal["bpr", "weighted-bpr"]
+
+
+class BceSpec(_LossSpec):
+    """Binary cross-entropy of the label and the mean negative; bce-sum sums the negatives."""
+
+    name: Literal["bce", "bce-sum", "mse"]
+
+
+class GbceSpec(_LossSpec):
+    """gBCE of gSASRec: binary cross-entropy that knows how few negatives were drawn."""
+
+    name: Literal["gbce"]
+    calibration: float = Field(default=0.75, ge=0, le=1)
+
+
+class CclSpec(_LossSpec):
+    """CCL of SimpleX: negatives count above a margin only."""
+
+    name: Literal["ccl"]
+    score: Literal["inner", "cosine", "euclidean"] = "cosine"
+    margin: float = Field(default=0.9, ge=-1, le=1)
+    negative_weight: float = Field(default=150.0, gt=0)
+
+
+class CmlSpec(_LossSpec):
+    """CML: a hinge on squared distances within the unit ball."""
+
+    name: Literal["cml"]
+    score: Literal["inner", "cosine", "euclidean"] = "euclidean"
+    margin: float = Field(default=0.5, gt=0)
+
+
+LossSpec = Annotated[
+    MixedSpec | DecoupledSpec | SlSpec | BslSpec | BprSpec | BceSpec | GbceSpec | CclSpec | CmlSpec,
+    Field(discriminator="name"),
+]
+PAIRWISE = (BprSpec, BceSpec, GbceSpec, CclSpec, CmlSpec)
+
+
+class FullSpec(_Spec):
+    """Every label is told from all items."""
+
+    name: Literal["full"] = "full"
+
+
+class SampledSpec(_Spec):
+    """Every label is told from a sample of the items."""
+
+    name: Literal["sampled"]
+    ratio: float | None = Field(default=None, gt=0, le=1, description="share of the items drawn")
+    number: int | None = Field(default=None, ge=1, description="or how many are drawn")
+    sampler: Literal["uniform", "popularity", "log-uniform"] = "uniform"
+    per_row: bool = Field(default=False, description="draw for each row, not for the batch")
+    correction: bool | None = Field(
+        default=None, description="logQ; by default for softmax losses and not for others"
+    )
+    soft: Literal["restricted", "exact"] = Field(
+        default="restricted", description="what becomes of the soft target's other items"
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> SampledSpec:
+        if (self.ratio is None) == (self.number is None):
+            raise ValueError("sampled candidates need a ratio (0.2) or a number (800), one of them")
+        return self
+
+    def size(self, n_items: int) -> int:
+        """Return how many items are drawn of a catalogue."""
+        drawn = int((self.ratio or 0) * n_items) if self.number is None else self.number
+        return max(1, drawn)
+
+
+class InBatchSpec(_Spec):
+    """Every label is told from the other labels of the batch."""
+
+    name: Literal["in-batch"]
+    correction: bool | None = Field(default=None, description="for popularity, as in sampled")
+    mask_hits: bool = Field(default=True, description="leave out copies of the label")
+    mask_positives: bool = Field(default=False, description="leave out the user's other items")
+    soft: Literal["restricted", "exact"] = "restricted"
+
+
+CandidatesSpec = Annotated[FullSpec | SampledSpec | InBatchSpec, Field(discriminator="name")]
 
 
 class TrainingSpec(_Spec):
@@ -310,6 +435,9 @@ class EvaluationSpec(_Spec):
 
     metrics: tuple[str, ...] = ("recall@10", "ndcg@10", "mrr@10", "recall@20", "ndcg@20")
     mask_seen: bool = True
+    score: Literal["trained", "inner", "cosine", "euclidean"] = Field(
+        default="trained", description="how items are ranked; by default as the model was trained"
+    )
 
     @field_validator("metrics")
     @classmethod
@@ -320,15 +448,58 @@ class EvaluationSpec(_Spec):
 
 
 class Recipe(_Spec):
-    """Data x model x target x loss, a training budget and a seed."""
+    """Data x model x target x loss x candidates, a training budget and a seed."""
 
     data: DataSpec
     model: ModelSpec = ModelSpec()
     target: TargetSpec = OneHotSpec()
-    loss: LossSpec = LossSpec()
+    loss: LossSpec = MixedSpec()
+    candidates: CandidatesSpec = FullSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     seed: int = 0
+
+    @property
+    def ranking_score(self) -> Literal["inner", "cosine", "euclidean"]:
+        """Return how items are scored in validation, test and service."""
+        own = self.evaluation.score
+        return self.loss.score if own == "trained" else own
+
+    def _check_axes(self) -> None:
+        """Refuse a target, a loss and candidates that make no sense together."""
+        soft, loss, candidates = self.target.soft_mass > 0, self.loss, self.candidates
+        if soft and isinstance(loss, PAIRWISE):
+            raise ValueError(
+                f"loss: {loss.name} compares the label with single items and has no place for a "
+                f"soft target; choose target: one-hot, or a softmax loss ({', '.join(SOFTMAX)})"
+            )
+        if soft and isinstance(loss, BslSpec) and loss.mode in ("multi", "bilateral"):
+            raise ValueError(
+                f"bsl in mode {loss.mode} groups the labels of a user and has no place for a soft "
+                "target; choose mode: reweight, or target: one-hot"
+            )
+        if isinstance(candidates, FullSpec):
+            return
+        if isinstance(loss, PAIRWISE) and candidates.correction:
+            raise ValueError(
+                f"candidates.correction belongs to softmax losses; loss: {loss.name} has no "
+                "denominator to correct; leave it out"
+            )
+        if isinstance(loss, GbceSpec) and isinstance(candidates, InBatchSpec):
+            raise ValueError(
+                "gbce must know what share of the items is drawn, which in-batch candidates do "
+                "not say; choose candidates: sampled"
+            )
+        if soft and candidates.soft == "exact" and not _shared(self.target):
+            raise ValueError(
+                "candidates.soft: exact needs a soft target that all rows share (uniform, pop+); "
+                f"for {self.target.name} choose restricted"
+            )
+        if soft and isinstance(candidates, InBatchSpec) and candidates.mask_positives:
+            raise ValueError(
+                "a soft target may give mass to the items that mask_positives leaves out, and "
+                "nothing would hold their scores down; choose mask_positives: false"
+            )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -338,6 +509,7 @@ class Recipe(_Spec):
                 "there is none (target: one-hot, or alpha 0); choose one with alpha "
                 "above 0, or loss: mixed"
             )
+        self._check_axes()
         if self.training.monitor not in self.evaluation.metrics:
             raise ValueError(
                 f"training.monitor is {self.training.monitor}, which is not among "
@@ -350,6 +522,16 @@ class Recipe(_Spec):
                 f"{self.training.length}; make them equal"
             )
         return self
+
+
+SOFTMAX = ("mixed", "decoupled", "sl", "bsl")
+
+
+def _shared(target: TargetSpec) -> bool:
+    """Tell whether all rows have the same soft target."""
+    if isinstance(target, MixtureSpec):
+        return all(_shared(part.target) for part in target.of)
+    return isinstance(target, UniformSpec | PopularitySpec)
 
 
 def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
@@ -365,11 +547,16 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
-    "": Recipe, "data": DataSpec, "loss": LossSpec, "training": TrainingSpec,
+    "": Recipe, "data": DataSpec, "training": TrainingSpec,
     "evaluation": EvaluationSpec, "target.one-hot": OneHotSpec, "target.uniform": UniformSpec,
     "target.pop+": PopularitySpec, "target.interest-sharing": InterestSharingSpec,
     "target.csn": CsnSpec, "target.kd": KdSpec, "target.skd": KdSpec, "target.ckd": KdSpec,
     "target.mixture": MixtureSpec,
+    "loss.mixed": MixedSpec, "loss.decoupled": DecoupledSpec, "loss.sl": SlSpec,
+    "loss.bsl": BslSpec, "loss.gbce": GbceSpec, "loss.ccl": CclSpec, "loss.cml": CmlSpec,
+    "loss.bpr": BprSpec, "loss.weighted-bpr": BprSpec, "loss.bce": BceSpec,
+    "loss.bce-sum": BceSpec, "loss.mse": BceSpec, "candidates.full": FullSpec,
+    "candidates.sampled": SampledSpec, "candidates.in-batch": InBatchSpec,
 }  # fmt: skip
 
 

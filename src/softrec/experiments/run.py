@@ -35,7 +35,7 @@ from softrec.experiments.build import load_split
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
-from softrec.experiments.runs import FORMAT, Run, describe, open_run, unfinished
+from softrec.experiments.runs import FORMAT, Run, describe, open_run, ranked, unfinished
 from softrec.training.fit import RESUME, Trained, fit
 from softrec.types import Encoder
 
@@ -104,7 +104,7 @@ def fit_recipe(
 def score(encoder: Encoder, cases: Cases, recipe: Recipe, metrics: Sequence[str]) -> pl.DataFrame:
     """Return the metrics of each case under the protocol of a recipe."""
     return score_cases(
-        encoder,
+        ranked(encoder, recipe),
         cases,
         metrics,
         length=recipe.training.length,

@@ -21,6 +21,7 @@ from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
 from softrec.experiments.build import build_model
 from softrec.experiments.recipe import Recipe, read_recipe
+from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder
 
@@ -90,7 +91,8 @@ class Run:
 
     def recommender(self) -> Recommender:
         """Return the service: raw ids in, raw ids out."""
-        return Recommender(self.encoder(), self.log, length=self.recipe.training.length)
+        encoder = ranked(self.encoder(), self.recipe)
+        return Recommender(encoder, self.log, length=self.recipe.training.length)
 
     def check_data(self, split: Split) -> None:
         """Refuse data other than those of the run.
@@ -106,6 +108,12 @@ class Run:
                 f"{self.folder} was trained on other data ({listed}); give the log and the "
                 "cleaning it was trained with, or train anew"
             )
+
+
+def ranked(encoder: Encoder, recipe: Recipe) -> Encoder:
+    """Return `encoder` as its recipe ranks with it: by products, angles or distances."""
+    kind = recipe.ranking_score
+    return encoder if kind == "inner" else Scored(encoder, Scoring(kind))
 
 
 def open_run(folder: str | Path) -> Run:
