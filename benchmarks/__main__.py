@@ -14,22 +14,38 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import assembly, epoch, losses, memory, ranking
+from benchmarks import (
+    assembly,
+    axes,
+    epoch,
+    losses,
+    memory,
+    neighbours,
+    propagation,
+    ranking,
+)
 from benchmarks.timing import Row, Side, machine
 
-Benchmark = Callable[[], list[Row]]
+Benchmark = partial[list[Row]]
 
 
 def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
-    """Return all benchmarks by name, at tiny, usual or (the epoch) full size."""
+    """Return all benchmarks by name, at tiny, usual or, where there is one, full size."""
     sizes: dict[str, tuple[Callable[[Any], list[Row]], Any, Any]] = {
         "loss": (losses.loss, losses.QUICK, losses.Shapes()),
         "targets": (losses.targets, losses.QUICK, losses.Shapes()),
         "recipes": (losses.recipes, losses.QUICK, losses.Shapes(repeats=7)),
+        "axes": (axes.axes, axes.QUICK, axes.Shapes()),
         "catalogue": (memory.catalogue, memory.QUICK, memory.Shapes()),
         "ranking": (ranking.ranking, ranking.QUICK, ranking.Shapes()),
         "epoch": (epoch.epoch, epoch.QUICK, epoch.FULL if full else epoch.Shapes()),
         "batches": (assembly.batches, assembly.QUICK, assembly.Shapes()),
+        "propagation": (propagation.propagation, propagation.QUICK, propagation.Shapes()),
+        "neighbours": (
+            neighbours.neighbours,
+            neighbours.QUICK,
+            neighbours.FULL if full else neighbours.Shapes(),
+        ),
     }
     return {
         name: partial(run, tiny if quick else usual) for name, (run, tiny, usual) in sizes.items()
@@ -42,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(names)}; all")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
-    parser.add_argument("--full", action="store_true", help="time the whole epoch")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="time the whole epoch, and search neighbours among a million contexts",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers, too")
     options = parser.parse_args(arguments)
     for name in options.names:
@@ -73,8 +93,8 @@ def show(rows: Sequence[Row], console: Console) -> None:
             _side(row.ours, row.unit),
             "" if row.beside is None else _side(row.beside, row.unit),
             f"{row.ratio:.3g}",
-            f"{row.bar.of} {row.bar.sense} {row.bar.limit:g}",
-            "met" if row.met else "missed",
+            "" if row.bar is None else f"{row.bar.of} {row.bar.sense} {row.bar.limit:g}",
+            "" if row.bar is None else "met" if row.met else "missed",
         )
     console.print(table)
     console.print("Each side: median (least). The ratio is the median over neighbouring pairs.")

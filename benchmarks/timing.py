@@ -51,13 +51,13 @@ class Row:
     ours: Side
     beside: Side | None
     ratio: float
-    bar: Bar
+    bar: Bar | None  # None: told, held to nothing
     unit: str = "ms"
     notes: tuple[str, ...] = ()
 
     @property
     def met(self) -> bool:
-        return self.bar.met(self.ratio)
+        return self.bar is None or self.bar.met(self.ratio)
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,13 @@ class Pair:
     def swapped(self) -> Pair:
         return Pair(self.b, self.a)
 
-    def row(self, work: str, a: str, b: str, bar: Bar, notes: tuple[str, ...] = ()) -> Row:
+    def row(self, work: str, a: str, b: str, bar: Bar | None, notes: tuple[str, ...] = ()) -> Row:
         """Return the row in which `a` is ours and the ratio is a / b."""
         return Row(work, Side.of(a, self.a), Side.of(b, self.b), self.ratio, bar, notes=notes)
 
-    def speedup(self, work: str, a: str, b: str, bar: Bar, notes: tuple[str, ...] = ()) -> Row:
+    def speedup(
+        self, work: str, a: str, b: str, bar: Bar | None, notes: tuple[str, ...] = ()
+    ) -> Row:
         """Return the row in which `a` is ours and the ratio is b / a."""
         return Row(
             work, Side.of(a, self.a), Side.of(b, self.b), self.swapped.ratio, bar, notes=notes

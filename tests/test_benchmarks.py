@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
+
+from softrec.candidates import SharedUniform
+from softrec.objective import Objective
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
 
-from benchmarks import dense, losses  # noqa: E402
-from benchmarks.__main__ import main, suite  # noqa: E402
+from benchmarks import axes, dense, losses  # noqa: E402
+from benchmarks.__main__ import main, plain, show, suite  # noqa: E402
 from benchmarks.timing import Bar, Pair, agree, paired  # noqa: E402
 
 
@@ -46,6 +50,30 @@ def test_ratio_is_the_median_of_pairs():
     assert Pair([1.0, 4.0, 30.0], [2.0, 4.0, 10.0]).ratio == 1.0
     assert Bar(2, "at least", "speedup").met(2.5)
     assert not Bar(2, "at most", "cost").met(2.5)
+
+
+def test_row_without_a_bar_is_told_and_not_judged(capsys):
+    row = Pair([3.0, 3.0], [1.0, 1.0]).row("some work", "a", "b", None)
+    show([row], Console(width=200))
+    told = capsys.readouterr().out
+    assert row.met
+    assert plain(row)["bar"] is None
+    assert "some work" in told
+    assert not {"met", "missed"} & set(told.replace("│", " ").split())
+
+
+def test_full_sizes_are_larger_for_what_the_help_names():
+    usual, full = (suite(quick=False, full=full) for full in (False, True))
+    changed = {name for name in usual if usual[name].args != full[name].args}
+    assert changed == {"epoch", "neighbours"}
+
+
+def test_sampled_side_is_refused_when_it_differs():
+    held = axes.Held(losses.Inputs(losses.QUICK))
+    whole, other = Objective(), Objective(candidates=SharedUniform(held.n_items, 100))
+    axes._check(held, whole, Objective(candidates=SharedUniform(held.n_items, held.n_items)))
+    with pytest.raises(AssertionError, match="differ"):
+        axes._check(held, whole, other)
 
 
 def test_dense_mixed_loss_is_the_divergence_from_the_mixed_target():

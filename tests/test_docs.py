@@ -111,7 +111,9 @@ def test_a_recipe_is_valid(path):
     assert isinstance(recipe_of(read_yaml(path), {}), Recipe)
 
 
-@pytest.mark.parametrize("section", ["data", "training", "evaluation", "loss", "model", "target"])
+@pytest.mark.parametrize(
+    "section", ["data", "training", "evaluation", "loss", "model", "target", "candidates"]
+)
 def test_every_field_of_a_recipe_is_told(section):
     text = text_of(ROOT / "docs" / "recipes.md")
     told = re.search(rf"^### {section}\n(.*?)^### ", text, re.MULTILINE | re.DOTALL)[1]
@@ -121,14 +123,27 @@ def test_every_field_of_a_recipe_is_told(section):
     assert not [field for field in fields if not re.search(rf"\b{field}\b", told)]
 
 
+@pytest.mark.parametrize("section", ["loss", "target", "candidates"])
+def test_every_name_of_a_section_is_told(section):
+    text = text_of(ROOT / "docs" / "recipes.md")
+    told = re.search(rf"^### {section}\n(.*?)^### ", text, re.MULTILINE | re.DOTALL)[1]
+    names = [key.partition(".")[2] for key in recipes.SECTIONS if key.startswith(f"{section}.")]
+    assert len(names) >= 3
+    tables = re.findall(r"^\| .*", told, re.MULTILINE)
+    assert set(names) <= set(re.findall(r"[\w+-]+", " ".join(tables)))
+
+
 SPECS = {
     "data": ["DataSpec"],
     "training": ["TrainingSpec"],
     "evaluation": ["EvaluationSpec"],
-    "loss": ["LossSpec"],
+    "loss": ["MixedSpec", "DecoupledSpec", "SlSpec", "BslSpec", "BprSpec", "BceSpec", "GbceSpec",
+             "CclSpec", "CmlSpec"],
     "model": ["ModelSpec"],
-    "target": ["OneHotSpec", "UniformSpec", "PopularitySpec", "MixtureSpec"],
-}
+    "target": ["OneHotSpec", "UniformSpec", "PopularitySpec", "InterestSharingSpec", "CsnSpec",
+               "KdSpec", "MixtureSpec"],
+    "candidates": ["FullSpec", "SampledSpec", "InBatchSpec"],
+}  # fmt: skip
 
 
 def test_every_section_and_spec_is_looked_at():

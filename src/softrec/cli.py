@@ -57,9 +57,15 @@ DataDir = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often.")]
-Model = Annotated[str | None, option(MODEL, "sasrec (default), gru4rec or mf.", "--model", "-m")]
+Model = Annotated[
+    str | None,
+    option(
+        MODEL, "sasrec (default), gru4rec, caser, youtubednn, nfm, deepfm or mf.", "--model", "-m"
+    ),
+]
 Preset = Annotated[
-    str | None, option(MODEL, "The model's settings in a paper: original, desorec, timirec, bsl.")
+    str | None,
+    option(MODEL, "The model's settings in a paper: original, softrec, desorec, timirec, bsl."),
 ]
 Target = Annotated[
     str | None,

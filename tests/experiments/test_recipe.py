@@ -117,3 +117,162 @@ def test_text_that_is_no_target(text):
 
 def test_one_hot_stands_for_itself_alone():
     assert shared_target([{"name": "one-hot"}]) == {"target.name": "one-hot"}
+
+
+# --- what makes no sense together ---
+
+POP, SAMPLED, IN_BATCH = {"name": "pop+"}, {"name": "sampled", "ratio": 0.2}, {"name": "in-batch"}
+KD = {"name": "kd", "teacher": "runs/base"}
+UNFIT = [
+    # what, what else, the reason, the remedy
+    *(
+        (
+            {"target": POP, "loss": {"name": name}},
+            rf"loss: {name} compares the label with single items and has no place for a soft",
+            r"choose target: one-hot, or a softmax loss \(mixed, decoupled, sl, bsl\)",
+        )
+        for name in ("bpr", "weighted-bpr", "bce", "bce-sum", "mse", "gbce", "ccl", "cml")
+    ),
+    *(
+        (
+            {"target": POP, "loss": {"name": "bsl", "mode": mode}},
+            rf"bsl in mode {mode} groups the labels of a user",
+            "choose mode: reweight, or target: one-hot",
+        )
+        for mode in ("multi", "bilateral")
+    ),
+    *(
+        (
+            {"loss": {"name": "bpr"}, "candidates": candidates | {"correction": True}},
+            "candidates.correction belongs to softmax losses; loss: bpr has no denominator",
+            "leave it out",
+        )
+        for candidates in (SAMPLED, IN_BATCH)
+    ),
+    (
+        {"loss": {"name": "gbce"}, "candidates": IN_BATCH},
+        "gbce must know what share of the items is drawn",
+        "choose candidates: sampled",
+    ),
+    *(
+        (
+            {"target": target, "candidates": candidates | {"soft": "exact"}},
+            r"exact needs a soft target that all rows share \(uniform, pop\+\)",
+            f"for {target['name']} choose restricted",
+        )
+        for candidates in (SAMPLED, IN_BATCH)
+        for target in (
+            KD,
+            {"name": "csn"},
+            {"name": "interest-sharing", "teacher": "runs/base"},
+            {
+                "name": "mixture",
+                "of": [{"share": 0.5, "target": POP}, {"share": 0.5, "target": KD}],
+            },
+        )
+    ),
+    (
+        {"target": POP, "candidates": IN_BATCH | {"mask_positives": True}},
+        "a soft target may give mass to the items that mask_positives leaves out",
+        "choose mask_positives: false",
+    ),
+    *(
+        (
+            {"target": target, "loss": {"name": "decoupled"}},
+            r"decoupled separates label and rest of a soft target, but there is none",
+            "choose one with alpha above 0, or loss: mixed",
+        )
+        for target in ({"name": "one-hot"}, POP | {"alpha": 0})
+    ),
+    *(
+        (
+            {"candidates": {"name": "sampled"} | sizes},
+            "sampled candidates need",
+            r"ratio \(0\.2\) or a number \(800\), one of them",
+        )
+        for sizes in ({}, {"ratio": 0.2, "number": 8})
+    ),
+    (
+        {"model": {"length": 5}, "training": {"length": 9}},
+        "the model reads 5 items, training.length is 9",
+        "make them equal",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason", "remedy"), UNFIT, ids=range(len(UNFIT)))
+def test_what_does_not_fit_together_is_refused(fields, reason, remedy):
+    with pytest.raises(RecipeError, match=f"{reason}.*{remedy}") as refused:
+        read_recipe(LOG | fields)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target": POP | {"alpha": 0}, "loss": {"name": "bpr"}},
+        {"target": POP, "loss": {"name": "bsl", "mode": "single"}},
+        {"target": POP, "loss": {"name": "sl"}, "candidates": SAMPLED | {"soft": "exact"}},
+        {"target": MIXTURE, "candidates": IN_BATCH | {"soft": "exact"}},
+        {"target": KD, "candidates": SAMPLED},
+        {"loss": {"name": "bpr"}, "candidates": SAMPLED | {"correction": False}},
+        {"loss": {"name": "gbce"}, "candidates": SAMPLED},
+        {"loss": {"name": "gbce"}},
+        {"candidates": IN_BATCH | {"mask_positives": True}},
+        {"target": KD, "loss": {"name": "decoupled", "balance": "red-line"}},
+    ],
+    ids=range(10),
+)
+def test_what_fits_together_is_read(fields):
+    read = read_recipe(LOG | fields)
+    assert read_recipe(yaml.safe_load(yaml.safe_dump(read.model_dump(mode="json")))) == read
+
+
+@pytest.mark.parametrize(
+    ("size", "n_items", "drawn"),
+    [
+        ({"ratio": 0.2}, 10, 2),
+        ({"ratio": 0.01}, 10, 1),
+        ({"ratio": 1}, 7, 7),
+        ({"number": 9}, 4, 9),
+    ],
+)
+def test_how_many_candidates_are_drawn(size, n_items, drawn):
+    spec = read_recipe(LOG | {"candidates": {"name": "sampled"} | size}).candidates
+    assert spec.size(n_items) == drawn
+
+
+@pytest.mark.parametrize(
+    ("loss", "evaluation", "score"),
+    [
+        ({"name": "mixed"}, {}, "inner"),
+        ({"name": "sl"}, {}, "cosine"),
+        ({"name": "cml"}, {}, "euclidean"),
+        ({"name": "ccl"}, {}, "cosine"),
+        ({"name": "sl", "score": "inner"}, {}, "inner"),
+        ({"name": "sl"}, {"score": "inner"}, "inner"),
+        ({"name": "mixed"}, {"score": "cosine"}, "cosine"),
+    ],
+)
+def test_items_are_ranked_as_trained_unless_said_otherwise(loss, evaluation, score):
+    assert read_recipe(LOG | {"loss": loss, "evaluation": evaluation}).ranking_score == score
+
+
+@pytest.mark.parametrize(
+    ("target", "mass"),
+    [
+        (KD | {"alpha": 0.4}, 0.2),
+        ({"name": "csn", "alpha": 0.4}, 0.2),
+        ({"name": "interest-sharing", "alpha": 0.3, "teacher": "x"}, 0.3),
+    ],
+)
+def test_the_soft_mass_of_a_target(target, mass):
+    assert read_recipe(LOG | {"target": target}).target.soft_mass == mass
+
+
+def test_a_teacher_is_found_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
+    recipe = recipe_of(LOG, {"target": "kd", "teacher": "base"})
+    assert recipe.target.teacher == str(tmp_path / "base")
+    assert recipe_of(LOG, {"target": "kd", "teacher": "gone"}).target.teacher == "gone"

@@ -32,6 +32,14 @@ def test_zero_temperature_is_the_most_popular(scale):
     torch.testing.assert_close(peak, torch.tensor([1.0, 0.0, 0.0, 0.0]))
 
 
+def test_shares_of_the_clicks_leave_nothing_to_the_unseen():
+    counts = torch.tensor([6, 0, 3, 1])
+    torch.testing.assert_close(
+        popularity(counts, scale="share"), torch.tensor([0.6, 0.0, 0.3, 0.1])
+    )
+    assert popularity(counts)[1] > 0
+
+
 def test_the_literal_readings():
     count = COUNTS.double().softmax(0).float()
     torch.testing.assert_close(popularity(COUNTS, scale="count"), count)
@@ -50,7 +58,7 @@ def test_items_never_seen_count_as_seen_once():
 def test_options_that_do_not_exist():
     with pytest.raises(ValueError, match="must be above 0, got 0"):
         popularity(COUNTS, temperature=0)
-    with pytest.raises(ValueError, match="log, count or relative"):
+    with pytest.raises(ValueError, match="log, share, count or relative"):
         popularity(COUNTS, scale="linear")  # pyright: ignore[reportArgumentType]
 
 

@@ -22,11 +22,23 @@ from pydantic import (
 
 from softrec.errors import RecipeError
 from softrec.evaluation.metrics import parse_metric
+from softrec.models.caser import Caser
+from softrec.models.deepfm import DeepFM
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.mf import MF
+from softrec.models.nfm import NFM
 from softrec.models.sasrec import SASRec
+from softrec.models.youtubednn import YoutubeDNN
 
-MODELS: dict[str, Any] = {"gru4rec": GRU4Rec, "mf": MF, "sasrec": SASRec}
+MODELS: dict[str, Any] = {
+    "caser": Caser,
+    "deepfm": DeepFM,
+    "gru4rec": GRU4Rec,
+    "mf": MF,
+    "nfm": NFM,
+    "sasrec": SASRec,
+    "youtubednn": YoutubeDNN,
+}
 """Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
 
 
@@ -163,7 +175,7 @@ class PopularitySpec(_Spec):
     name: Literal["pop+"]
     alpha: Alpha = 0.4
     temperature: float = Field(default=1.0, gt=0)
-    scale: Literal["log", "count", "relative"] = "log"
+    scale: Literal["log", "share", "count", "relative"] = "log"
 
     @property
     def soft_mass(self) -> float:

@@ -86,7 +86,7 @@ class PopularityTarget:
         return self
 
 
-Scale = Literal["log", "count", "relative"]
+Scale = Literal["log", "share", "count", "relative"]
 
 
 def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log") -> Tensor:
@@ -101,7 +101,8 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
         temperature: T > 0; larger is flatter.
         scale: "log" gives s_i proportional to max(count, 1)^(1/T), at T = 1 the popularity
             itself (an item never seen counts as seen once, so that every item has some mass);
-            "count" and "relative" are the literal readings.
+            "share" is the same, but an item never seen gets nothing: the POP+ that DesoRec
+            compares with; "count" and "relative" are the literal readings.
 
     Example:
         >>> popularity(torch.tensor([50.0, 5.0, 10.0, 35.0]))
@@ -112,10 +113,12 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
     exact = counts.double()
     if scale == "log":
         logits = exact.clamp(min=1).log()
+    elif scale == "share":
+        logits = exact.log()
     elif scale == "count":
         logits = exact
     elif scale == "relative":
         logits = exact / exact.sum()
     else:
-        raise ValueError(f"scale must be log, count or relative, got {scale!r}")
+        raise ValueError(f"scale must be log, share, count or relative, got {scale!r}")
     return (logits / temperature).softmax(0).float()

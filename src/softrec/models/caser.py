@@ -1,0 +1,145 @@
+"""Caser: convolutions over the history, read as an image of items by embedding dimensions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softrec.models.deepfm import fitting, recent
+from softrec.models.output import ItemTable, OutputLayer
+from softrec.models.youtubednn import Init, embedded, initialise
+from softrec.types import Batch, ItemVectors
+
+
+class Caser(nn.Module):
+    r"""Horizontal and vertical filters over the history -> dropout -> fully connected layer.
+
+    With the image E (L x D) of the history's embeddings, the most recent item in its last row,
+
+        horizontal   o_f = max_t relu(<F_f, E[t : t + k]> + b_f)    filters F_f (k x D), heights k
+        vertical     o_g = E^T g + b_g                              filters g (L), giving D numbers
+        h = relu(W dropout([o_vertical; o_horizontal]) + b)
+
+    A horizontal filter sees k items in a row wherever they stand, a vertical one weighs the
+    positions. Rows before the oldest item are zero, as in the original: left and right padding give
+    the same numbers, and the maximum runs over those rows, too. The user embedding that the
+    original appends is left out: the user is the history.
+
+    Asked at every step, the filters run once over each history, with L - 1 zero rows before it, and
+    each step takes the maximum over its own L rows. No window is made for each step: memory is
+    B x 2L x D for the rows and B x L x (vertical D + horizontal heights) for the answers. All
+    heights 1 .. L cost about L^3 / 6 D multiply-adds a filter for one place, and four times that
+    for all L places of a history; with long histories a few heights do.
+
+    Args:
+        n_items: size N of the catalogue.
+        length: rows L of the image, the longest history.
+        dim: width D of item and user vectors.
+        heights: heights of the horizontal filters, each within 1 .. L; all of them if None.
+        horizontal: filters of each height.
+        vertical: number of vertical filters; 0 leaves them out.
+        dropout: on the joined answers of the filters.
+        final_activation: "relu", or "none" for user vectors of either sign.
+        tied: score with the input embeddings instead of an output table of its own.
+        output_bias: add one number per item to its logit.
+        init: "xavier" (all matrices and filters Xavier normal, biases 0), "normal" (all of them
+            and the biases from N(0, 0.01)) or "gaussian" (matrices and filters from N(0, 0.01),
+            biases 0).
+
+    Raises:
+        ValueError: if there are no filters, a height is not within 1 .. L, or `init` or
+            `final_activation` is not known; from `users`, if a history is longer than `length`.
+
+    Example:
+        >>> from softrec.testing.encoders import padded
+        >>> model = Caser(5, length=3, dim=4, heights=(1, 2))
+        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        (torch.Size([2, 4]), torch.Size([5, 4]))
+
+    Source: Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence
+    Embedding", WSDM 2018. Preset: "softrec" (Cheng et al., SIGIR 2021), which gives no sizes: the
+    number of filters and the dropout are the original's.
+    """
+
+    PRESETS: dict[str, dict[str, Any]] = {
+        "softrec": {"dim": 128, "heights": None, "horizontal": 16, "vertical": 4, "dropout": 0.5,
+                    "final_activation": "relu", "tied": False, "output_bias": True,
+                    "init": "gaussian"},
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        length: int,
+        dim: int = 128,
+        heights: tuple[int, ...] | None = None,
+        horizontal: int = 16,
+        vertical: int = 4,
+        dropout: float = 0.5,
+        final_activation: Literal["relu", "none"] = "relu",
+        tied: bool = False,
+        output_bias: bool = True,
+        init: Init = "xavier",
+    ) -> None:
+        super().__init__()
+        heights = tuple(range(1, length + 1)) if heights is None else tuple(heights)
+        if any(not 1 <= height <= length for height in heights):
+            raise ValueError(f"heights must be within 1 .. {length} (length), got {heights}")
+        if final_activation not in ("relu", "none"):
+            raise ValueError(f"final_activation must be relu or none, got {final_activation!r}")
+        if horizontal < 1:
+            heights = ()
+        width = max(vertical, 0) * dim + horizontal * len(heights)
+        if width < 1:
+            raise ValueError("Caser needs filters: set vertical, or horizontal and heights")
+        self.n_items = n_items
+        self.length = length
+        self.heights = heights
+        self.table = ItemTable(n_items, dim)
+        self.horizontal = nn.ModuleList(nn.Conv1d(dim, horizontal, height) for height in heights)
+        self.vertical = nn.Linear(length, vertical) if vertical > 0 else None
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(width, dim)
+        self.activation = nn.ReLU() if final_activation == "relu" else nn.Identity()
+        self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
+        initialise(self, init)
+
+    def users(self, batch: Batch) -> Tensor:
+        """Return the user vectors, (P, D).
+
+        Raises:
+            ValueError: if a history is longer than the model's `length`.
+        """
+        image = embedded(self.table, self._rows(batch)).transpose(1, 2)  # (B, D, L or more)
+        answers = self._answers(image)  # (B, S, width)
+        if batch.row is None or batch.step is None:
+            answers = answers[:, 0]
+        else:
+            answers = answers[batch.row, batch.step]
+        return self.activation(self.dense(self.dropout(answers)))
+
+    def items(self) -> ItemVectors:
+        """Return the output vectors and bias."""
+        return self.output(self.table)
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """Return item numbers: the last L of each history (B, L), or L - 1 paddings and all."""
+        if batch.row is None:
+            return recent(batch, self.n_items, self.length)
+        items = fitting(batch.history, self.n_items, self.length).items
+        return F.pad(items, (self.length - 1, 0), value=self.n_items)
+
+    def _answers(self, image: Tensor) -> Tensor:
+        """Return the joined answers of the filters to each L rows in a row, (B, S, width)."""
+        answers = []
+        if self.vertical is not None:
+            weight = self.vertical.weight[:, None, None]
+            answers.append(F.conv2d(image[:, None], weight, self.vertical.bias).flatten(1, 2))
+        for height, filters in zip(self.heights, self.horizontal, strict=True):
+            places = self.length - height + 1  # of such a filter in L rows
+            answers.append(F.max_pool1d(filters(image), places, stride=1).relu())
+        return torch.cat(answers, 1).transpose(1, 2)

@@ -1,0 +1,306 @@
+"""Soft targets that come of a trained run or of the log, from a recipe to a step."""
+
+import numpy as np
+import pytest
+import torch
+
+from softrec import cli
+from softrec.errors import RunError
+from softrec.experiments import artifacts, objectives, sources
+from softrec.experiments.build import load_split
+from softrec.experiments.recipe import merged, read_recipe
+from softrec.experiments.run import fit_recipe, open_run
+from softrec.targets.build.contexts import NeighbourSource, RememberedSource, TeacherSource
+from softrec.targets.mixture import MixtureSource
+from softrec.testing import oracles
+
+SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 40, "max_length": 12}
+BASE = {
+    "data": {"source": "shop", "cold_items": "keep", "shop": SHOP},
+    "model": {"name": "gru4rec", "dim": 8},
+    "training": {"epochs": 1, "batch_size": 64, "length": 5, "lr": 0.05, "accelerator": "cpu"},
+}
+SASREC = {"model": {"name": "sasrec", "dim": 8, "heads": 1, "layers": 1}}
+
+
+# PyTorch warns once in a process when a read-only memory map becomes a tensor.
+READ_ONLY = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
+
+
+def recipe(changes=None):
+    fields = merged(BASE, {})
+    for section, below in (changes or {}).items():
+        kept = {} if section == "model" else fields.get(section, {})
+        fields[section] = {**kept, **below}
+    return read_recipe(fields)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def split():
+    return load_split(recipe().data)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, split):
+    """A trained GRU4Rec: the teacher of all."""
+    return fit_recipe(recipe(), tmp_path_factory.mktemp("runs") / "base", split=split)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The kinds of artifacts in the order in which they were made."""
+    kinds = []
+
+    def counted(kind, facts, make):
+        def noted(folder):
+            make(folder)
+            kinds.append(kind)
+
+        return artifacts.artifact(kind, facts, noted)
+
+    monkeypatch.setattr(sources, "artifact", counted)
+    return kinds
+
+
+def towards(base, name, **settings):
+    return {"target": {"name": name, "teacher": str(base.folder), **settings}}
+
+
+def built(split, changes):
+    """Return encoder, objective and the first batch."""
+    encoder, objective, batches = objectives.build(recipe(changes), split, progress=False)
+    return encoder, objective, next(iter(batches))
+
+
+def stepped(split, changes):
+    """Take the loss and its gradient once; return the source."""
+    encoder, objective, batch = built(split, changes)
+    value = objective(encoder, batch).total
+    value.backward()
+    assert value.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+    assert sum(p.grad.abs().sum() for p in encoder.parameters() if p.grad is not None) > 0
+    return objective.source
+
+
+def teachers_table(base, split, batch, temperature=1.0):
+    """Return the teacher's prediction at each place of a batch, (P, N): by the teacher itself."""
+    encoder = base.encoder()
+    with torch.no_grad():
+        logits = oracles.logits(encoder.users(batch), encoder.items())
+    return (logits / temperature).softmax(1)
+
+
+# --- distillation ---
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("kd", {}), ("kd", SASREC), ("skd", {}), ("ckd", SASREC)]
+)
+def test_a_student_is_told_what_its_teacher_predicts(base, split, name, model):
+    changes = model | towards(base, name, temperature=2.0)
+    assert isinstance(stepped(split, changes), TeacherSource)
+    _, objective, batch = built(split, changes)
+    found = oracles.dense(objective.source(batch), len(batch.label), SHOP["n_items"])
+    expected = teachers_table(base, split, batch, temperature=2.0)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
+    assert objective.weight == 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "text"),
+    [
+        ("skd", SASREC, "teacher in .* is a gru4rec and the model a sasrec; use target ckd or kd"),
+        ("ckd", {}, "teacher in .* is a gru4rec too; use target skd or kd"),
+    ],
+)
+def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, made):
+    with pytest.raises(RunError, match=text):
+        built(split, model | towards(base, name))
+    assert not made
+
+
+@READ_ONLY
+def test_the_best_of_a_teacher_alone(base, split, made):
+    source = stepped(split, towards(base, "kd", top=4))
+    assert isinstance(source, RememberedSource)
+    assert made == ["teacher-vectors", "teacher-top"]
+    _, objective, batch = built(split, towards(base, "kd", top=4))
+    found = oracles.dense(objective.source(batch), len(batch.label), SHOP["n_items"])
+    whole = teachers_table(base, split, batch)
+    shares, items = whole.topk(4, dim=1)
+    rest = (1 - shares.sum(1, keepdim=True)) / SHOP["n_items"]
+    expected = torch.zeros_like(whole).scatter(1, items, shares) + rest
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
+
+
+@READ_ONLY
+def test_more_than_all_items_are_all_items(base, split):
+    _, objective, batch = built(split, towards(base, "kd", top=1000))
+    found = oracles.dense(objective.source(batch), len(batch.label), SHOP["n_items"])
+    torch.testing.assert_close(found, teachers_table(base, split, batch), atol=1e-5, rtol=1e-3)
+
+
+# --- neighbours and shared labels ---
+
+
+def test_neighbours_by_a_teacher(base, split, made, cache):
+    source = stepped(split, towards(base, "csn", k=3))
+    assert isinstance(source, NeighbourSource)
+    assert made == ["teacher-vectors", "neighbours"]
+    vectors = torch.from_numpy(np.load(next(cache.rglob("vectors.npy"))))
+    cosines = torch.nn.functional.normalize(vectors, dim=1)
+    cosines = cosines @ cosines.T
+    best = cosines.fill_diagonal_(-torch.inf).topk(3, dim=1).values
+    chosen = cosines.gather(1, torch.from_numpy(source.neighbours.astype(np.int64)))
+    torch.testing.assert_close(chosen, best, atol=1e-5, rtol=0)
+
+
+def test_neighbours_by_item2vec(split, made):
+    settings = {"name": "csn", "k": 3, "dim": 4, "epochs": 1}
+    source = stepped(split, {"target": settings})
+    assert isinstance(source, NeighbourSource)
+    assert source.neighbours.shape[1] == 3
+    assert made == ["neighbours"]
+    stepped(split, {"target": settings})
+    assert made == ["neighbours"]
+    stepped(split, {"target": settings | {"dim": 5}})
+    assert made == ["neighbours", "neighbours"]
+
+
+@pytest.mark.parametrize("balance", [0.7, "red-line"])
+def test_shared_labels_with_the_decoupled_loss(base, split, made, balance):
+    changes = towards(base, "interest-sharing", clusters=2, rounds=3, keep=10)
+    changes["loss"] = {"name": "decoupled", "balance": balance}
+    changes["training"] = {"windows": "last"}
+    source = stepped(split, changes)
+    assert isinstance(source, RememberedSource)
+    assert made == ["teacher-vectors", "interest-sharing"]
+    np.testing.assert_allclose(np.asarray(source.shares).sum(1), 1, atol=1e-5)
+    data = source.contexts.data
+    labels = data.sequences.items[data.histories()[1]]
+    own = ((source.items == labels[:, None]) * source.shares).sum(1)
+    assert (own >= 0.5 - 1e-5).all()  # 1 - damping stays
+
+
+def test_the_red_line_by_definition(base, split):
+    changes = towards(base, "interest-sharing", clusters=2, rounds=3)
+    changes["loss"] = {"name": "decoupled", "balance": "red-line"}
+    changes["training"] = {"windows": "last"}
+    _, objective, batch = built(split, changes)
+    assert len(batch.label) == SHOP["n_users"]  # all examples in one batch
+    share = float(objective.source(batch).prob_of(batch.label).mean())
+    balance = [coefficient for _, coefficient in objective.loss.values()]
+    expected = 1 / (1 + 0.3 * (1 - share))
+    assert sorted(balance) == pytest.approx(sorted([expected, 1 - expected]))
+
+
+def test_a_mixture_of_both(base, split):
+    parts = [
+        {"share": 0.5, "target": towards(base, "kd")["target"]},
+        {"share": 0.5, "target": {"name": "pop+"}},
+    ]
+    source = stepped(split, {"target": {"name": "mixture", "of": parts}})
+    assert isinstance(source, MixtureSource)
+
+
+@pytest.mark.parametrize("candidates", [{"name": "sampled", "number": 9}, {"name": "in-batch"}])
+def test_a_teacher_beside_candidates(base, split, candidates):
+    stepped(split, towards(base, "kd") | {"candidates": candidates})
+
+
+# --- what is made is found again ---
+
+
+def test_a_second_build_makes_nothing_anew(base, split, made):
+    for _ in range(2):
+        built(split, towards(base, "kd"))
+    assert made == ["teacher-vectors"]
+    built(split, towards(base, "csn", k=2))  # the vectors are there, the neighbours are not
+    assert made == ["teacher-vectors", "neighbours"]
+
+
+@pytest.mark.parametrize("other", [{"windows": "last"}, {"length": 4}])
+def test_other_contexts_are_remembered_apart(base, split, made, other):
+    built(split, towards(base, "kd"))
+    built(split, towards(base, "kd") | {"training": other})
+    assert made == ["teacher-vectors"] * 2
+
+
+def test_what_contexts_do_not_depend_on_makes_nothing_anew(base, split, made):
+    built(split, towards(base, "kd"))
+    other = {"training": {"batch_size": 7, "lr": 1.0, "padding": "left", "epochs": 9}}
+    built(split, towards(base, "kd", temperature=3.0, alpha=0.9) | other | SASREC)
+    assert made == ["teacher-vectors"]
+
+
+def test_an_interrupted_making_leaves_nothing(base, split, made, monkeypatch):
+    whole = sources.context_vectors
+
+    def interrupted(encoder, data, path, **settings):
+        whole(encoder, data, path, **settings)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "context_vectors", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            built(split, towards(base, "kd"))
+    assert not made
+    stepped(split, towards(base, "kd"))
+    assert made == ["teacher-vectors"]
+
+
+# --- teachers that do not fit ---
+
+
+@pytest.mark.parametrize("name", ["kd", "csn", "interest-sharing"])
+@pytest.mark.parametrize(
+    ("shop", "text"),
+    [
+        (SHOP | {"n_items": 31}, r"trained on other items \(30 of them, here are 31\); train it"),
+        (SHOP | {"n_users": 39}, r"trained on other data \(.*users 40 and now 39"),
+        (SHOP | {"seed": 1}, r"trained on other data \(.*events_fingerprint"),
+    ],
+    ids=["items", "users", "events"],
+)
+def test_a_teacher_from_other_data(base, name, shop, text, made):
+    other = load_split(recipe({"data": {"shop": shop}}).data)
+    with pytest.raises(RunError, match=text):
+        built(other, towards(base, name))
+    assert not made
+
+
+def test_no_such_teacher(split, tmp_path):
+    with pytest.raises(RunError, match="there is no finished run in .*gone"):
+        built(split, {"target": {"name": "kd", "teacher": str(tmp_path / "gone")}})
+
+
+# --- whole runs ---
+
+
+def test_a_whole_run_towards_a_teacher(base, split, tmp_path, made):
+    run = fit_recipe(recipe(towards(base, "skd")), tmp_path / "student", split=split)
+    assert run.facts["soft_mass"] == 0.2
+    assert open_run(tmp_path / "student").recipe.target.teacher == str(base.folder)
+    assert made == ["teacher-vectors"]
+    assert run.recommender().recommend(split.train.users.raw.to_list()[:1], 3)["item"].len() == 3
+
+
+def test_from_the_command_line(base, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(base.folder.parent)
+    sizes = "{" + ", ".join(f"{name}: {size}" for name, size in SHOP.items()) + "}"
+    options = ["--model", "gru4rec", "--set", "model.dim=8", "--epochs", "1", "--length", "5",
+               "--cold-items", "keep", "--set", f"data.shop={sizes}"]  # fmt: skip
+    with pytest.raises(SystemExit) as done:
+        cli.main(["fit", "shop", "--target", "kd", "--teacher", "base", "--out",
+                  str(tmp_path / "student"), *options])  # fmt: skip
+    assert done.value.code == 0, capsys.readouterr().err
+    assert "gru4rec towards kd" in capsys.readouterr().out
+    assert open_run(tmp_path / "student").recipe.target.teacher == str(base.folder)
