@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "types": set(),
     "data": BASE,
     "models": BASE,
-    "targets": BASE,
+    "targets": BASE | {"scoring"},
     "losses": {"types"},
     "scoring": {"types"},
     "candidates": {"types"},

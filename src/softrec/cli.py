@@ -108,7 +108,8 @@ ScoreTemperature = Annotated[
     float | None, option(TARGET, "Scores are divided by it in training (1; sl and bsl: 0.1).")
 ]
 Balance = Annotated[
-    float | None, option(TARGET, "Of the decoupled loss: the share of 'label or not'.")
+    str | None,
+    option(TARGET, "Of the decoupled loss: the share of 'label or not', or red-line."),
 ]
 Epochs = Annotated[int | None, option(TRAINING, "At most (100).")]
 BatchSize = Annotated[int | None, option(TRAINING, "Examples in a batch (128).")]

@@ -98,9 +98,9 @@ class Objective:
             soft = self._soft(target, label, label, None, whole)
             own = _rows(whole, label) if self.label_part is not None else whole
             return self.shared(contest, self.loss, soft, self.weight), own
-        some = self.scoring.items(_rows(items, torch.cat([chosen.items, label])))
         m = len(chosen.items)
-        others, own = _cut(some, slice(0, m)), _cut(some, slice(m, None))
+        some = self.scoring.items(_rows(items, torch.cat([chosen.items, label])))
+        others, own = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
         column = place.masked_fill(chosen.items[place] != label, -1)
         contest = Contest(
@@ -190,8 +190,14 @@ def _rows(items: ItemVectors, chosen: Tensor) -> ItemVectors:
     return ItemVectors(items.vectors.index_select(0, chosen), bias)
 
 
-def _cut(items: ItemVectors, part: slice) -> ItemVectors:
-    return ItemVectors(items.vectors[part], None if items.bias is None else items.bias[part])
+def _parted(items: ItemVectors, first: int) -> tuple[ItemVectors, ItemVectors]:
+    """Return the first rows and the others; `split`, for two slices would add up two gradients."""
+    vectors, bias = items
+    one, other = vectors.split([first, len(vectors) - first])
+    if bias is None:
+        return ItemVectors(one), ItemVectors(other)
+    one_bias, other_bias = bias.split([first, len(bias) - first])
+    return ItemVectors(one, one_bias), ItemVectors(other, other_bias)
 
 
 def _own_logit(users: Tensor, own: ItemVectors) -> Tensor:

@@ -24,7 +24,6 @@ SASREC = {"model": {"name": "sasrec", "dim": 8, "heads": 1, "layers": 1}}
 
 
 # PyTorch warns once in a process when a read-only memory map becomes a tensor.
-READ_ONLY = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
 
 
 def recipe(changes=None):
@@ -127,7 +126,6 @@ def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, mad
     assert not made
 
 
-@READ_ONLY
 def test_the_best_of_a_teacher_alone(base, split, made):
     source = stepped(split, towards(base, "kd", top=4))
     assert isinstance(source, RememberedSource)
@@ -141,7 +139,6 @@ def test_the_best_of_a_teacher_alone(base, split, made):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
 
 
-@READ_ONLY
 def test_more_than_all_items_are_all_items(base, split):
     _, objective, batch = built(split, towards(base, "kd", top=1000))
     found = oracles.dense(objective.source(batch), len(batch.label), SHOP["n_items"])

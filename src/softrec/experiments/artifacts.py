@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,19 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
     folder = cache_dir() / "artifacts" / kind / name
     if folder.exists():
         return folder
-    part = folder.with_name(f"{name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    make(part)
-    (part / FACTS).write_text(json.dumps(dict(facts), indent=1, sort_keys=True), encoding="utf-8")
-    part.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
+    try:
+        make(part)
+        written = json.dumps(dict(facts), indent=1, sort_keys=True)
+        (part / FACTS).write_text(written, encoding="utf-8")
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another run made the same meanwhile
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

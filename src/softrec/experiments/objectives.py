@@ -55,7 +55,8 @@ def build(
         recipe.model, train.n_items, spec.length, seed=recipe.seed, n_users=train.n_users
     )
     batches = build_batches(spec, split, seed=recipe.seed)
-    training = Training(split, batches.data, spec, recipe.model, encoder, progress)
+    scoring = Scoring(recipe.loss.score, recipe.loss.score_temperature)
+    training = Training(split, batches.data, spec, recipe.model, encoder, scoring, progress)
     return encoder, build_objective(recipe, training, batches), batches
 
 
@@ -70,7 +71,7 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
         source=source,
         weight=target.soft_mass if source is not None else 0.0,
         candidates=_candidates(candidates, loss, training),
-        scoring=Scoring(loss.score, loss.score_temperature),
+        scoring=training.scoring,
         exact=not isinstance(candidates, FullSpec) and candidates.soft == "exact",
         label_part=label_part,
         l2=loss.l2,

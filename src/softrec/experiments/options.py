@@ -98,7 +98,16 @@ def _absolute(section: Any) -> Any:
         for kind in FILES
         if isinstance(section.get(kind), str) and Path(section[kind]).exists()
     }
-    return {**section, **paths}
+    return {**{name: _nested(value) for name, value in section.items()}, **paths}
+
+
+def _nested(value: Any) -> Any:
+    """Make paths absolute in the parts of a mixture, too."""
+    if isinstance(value, list | tuple):
+        return [_nested(part) for part in value]
+    if isinstance(value, Mapping) and isinstance(value.get("target"), Mapping):
+        return {**value, "target": _absolute(value["target"])}
+    return value
 
 
 def parse_target(text: str) -> dict[str, Any]:

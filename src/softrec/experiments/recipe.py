@@ -307,11 +307,18 @@ class DecoupledSpec(_LossSpec):
     """DesoRec: label or not, and which other, with weights of their own."""
 
     name: Literal["decoupled"]
-    balance: Annotated[float, Field(ge=0, le=1)] | Literal["red-line"] = Field(
+    balance: float | Literal["red-line"] = Field(
         default=0.5,
         description="the part of label or not (lambda2); red-line: what makes it the mixed loss "
         "in the mean",
     )
+
+    @field_validator("balance")
+    @classmethod
+    def _a_share(cls, balance: float | Literal["red-line"]) -> float | Literal["red-line"]:
+        if isinstance(balance, float) and not 0 <= balance <= 1:
+            raise ValueError(f"expected a number from 0 to 1 or red-line, got {balance}")
+        return balance
 
 
 class SlSpec(_LossSpec):
@@ -572,11 +579,16 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }  # fmt: skip
 
 
+_EXAMPLES = {"loss": "decoupled", "candidates": "sampled"}
+
+
 def _first(error: ValidationError) -> str:
     """Return the first of pydantic's complaints in one line."""
     first = error.errors()[0]
     *path, last = (str(part) for part in first["loc"] or ("",))
     what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if first["type"] == "union_tag_not_found":
+        what = f"needs a name, as in `{last}: {{name: {_EXAMPLES.get(last, 'uniform')}, ...}}`"
     if first["type"] == "extra_forbidden" and ".".join(path) in SECTIONS:
         what = f"no such field; there are {', '.join(SECTIONS['.'.join(path)].model_fields)}"
     if first["type"] in ("model_type", "model_attributes_type"):

@@ -27,6 +27,7 @@ from softrec.experiments.recipe import (
     CsnSpec,
     InterestSharingSpec,
     KdSpec,
+    LossSpec,
     MixtureSpec,
     ModelSpec,
     PopularitySpec,
@@ -35,6 +36,7 @@ from softrec.experiments.recipe import (
     UniformSpec,
 )
 from softrec.experiments.runs import Run, describe, open_run
+from softrec.scoring import Scoring
 from softrec.targets.build.contexts import (
     Advance,
     Contexts,
@@ -63,6 +65,7 @@ class Training:
     spec: TrainingSpec
     model: ModelSpec
     encoder: Encoder
+    scoring: Scoring
     progress: bool | None = None
 
     @cached_property
@@ -148,7 +151,12 @@ def _csn(spec: CsnSpec, training: Training) -> TargetSource:
 
     neighbours = load(artifact("neighbours", facts, make) / NEIGHBOURS)
     return NeighbourSource(
-        training.contexts, neighbours, training.encoder, spec.temperature, training.spec.padding
+        training.contexts,
+        neighbours,
+        training.encoder,
+        spec.temperature,
+        training.spec.padding,
+        training.scoring,
     )
 
 
@@ -156,16 +164,18 @@ def _kd(spec: KdSpec, training: Training) -> TargetSource:
     teacher = _teacher(spec.teacher, training)
     _check_architecture(spec, teacher, training.model)
     vectors, items = _vectors(teacher, training), _items(teacher)
+    scoring = _scoring(teacher.recipe.loss)
     if spec.top is None:
-        return TeacherSource(training.contexts, vectors, items, spec.temperature)
+        return TeacherSource(training.contexts, vectors, items, spec.temperature, scoring)
     k = min(spec.top, len(items.vectors))
 
     def make(folder: Path) -> None:
         with training.bar("best items of the teacher") as advance:
-            best_of_teacher(vectors, items, spec.temperature, k, folder, advance)
+            best_of_teacher(vectors, items, spec.temperature, k, folder, advance, scoring)
 
     facts = {**training.facts, "teacher": _identity(teacher), "k": k,
-             "temperature": spec.temperature}  # fmt: skip
+             "temperature": spec.temperature,
+             "scoring": [scoring.kind, scoring.temperature]}  # fmt: skip
     folder = artifact("teacher-top", facts, make)
     best = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "shares"))
     return RememberedSource(training.contexts, *best, n_items=len(items.vectors))
@@ -209,6 +219,11 @@ def _check_architecture(spec: KdSpec, teacher: Run, model: ModelSpec) -> None:
             f"ckd is distillation across architectures, but the teacher in {spec.teacher} is a "
             f"{model.name} too; use target skd or kd"
         )
+
+
+def _scoring(loss: LossSpec) -> Scoring:
+    """Return the scores a model was trained with."""
+    return Scoring(loss.score, loss.score_temperature)
 
 
 def _identity(teacher: Run) -> str:

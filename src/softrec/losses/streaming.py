@@ -456,6 +456,18 @@ class _ItemGradient:
         return self.vectors.to(items.vectors.dtype), bias
 
 
+def _row_dots(left: Tensor, right: Tensor) -> Tensor:
+    """Return the dot product of each row of `left` with that of `right`, (b,), without a copy.
+
+    In pairs of rows, of which two of four products count: single rows have a slow path.
+    """
+    even = len(left) // 2 * 2
+    width = left.shape[1]
+    pairs = left[:even].view(-1, 2, width) @ right[:even].view(-1, 2, width).transpose(1, 2)
+    dots = pairs.diagonal(dim1=1, dim2=2).flatten()
+    return dots if even == len(left) else torch.cat([dots, (left[-1] @ right[-1])[None]])
+
+
 class _MeanItem:
     """The mean item m(W) of a target and, at the end, the way of its gradient back to W."""
 
@@ -537,9 +549,9 @@ class _Teacher:
         own = self.soft.label[part, None].to(self.block)
         before = self.block.gather(1, place)
         self.block.scatter_(1, place, torch.where(column < 0, before, own))
-        largest = self.block.amax(1)
+        largest = None if self.soft.outside is None else self.block.amax(1)
         torch.softmax(self.block, 1, out=self.block)
-        if self.soft.outside is not None:
+        if largest is not None:
             # The label joins those that were normalised without it.
             lse = largest - self.block.amax(1).log()
             joined = torch.where(outside, torch.logaddexp(lse, own[:, 0]), lse)
@@ -549,7 +561,7 @@ class _Teacher:
             self.label_share = self.block.gather(1, place)[:, 0]
         kept = torch.where(column < 0, self.block.gather(1, place), torch.zeros_like(own))
         self.block.scatter_(1, place, kept)
-        self.expected = torch.bmm(self.block[:, None], logits[:, :, None])[:, 0, 0]
+        self.expected = _row_dots(self.block, logits)
         if self.log_weight is not None:
             self.expected -= self.block @ self.log_weight.to(self.block)
 
