@@ -162,6 +162,8 @@ OPTIONS = {
     "--set speed=3": "no option 'speed'; there are source",
     "--set speed": "expected name=value, got 'speed'",
     "--set model.dim=[1": "cannot be read; quote it",
+    "--balance 0.7": "loss: needs a name, as in .loss: {name: decoupled",
+    "--ratio 0.2": "candidates: needs a name, as in .candidates: {name: sampled",
     "--split time": "needs times; name their column with --time",
 }
 

@@ -23,9 +23,6 @@ BASE = {
 SASREC = {"model": {"name": "sasrec", "dim": 8, "heads": 1, "layers": 1}}
 
 
-# PyTorch warns once in a process when a read-only memory map becomes a tensor.
-
-
 def recipe(changes=None):
     fields = merged(BASE, {})
     for section, below in (changes or {}).items():
@@ -124,6 +121,23 @@ def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, mad
     with pytest.raises(RunError, match=text):
         built(split, model | towards(base, name))
     assert not made
+
+
+def test_a_teacher_predicts_as_it_was_trained(split, tmp_path):
+    angles = {"loss": {"name": "sl", "score_temperature": 0.2}}
+    teacher = fit_recipe(recipe(angles), tmp_path / "sl", split=split, progress=False)
+    _, objective, batch = built(split, towards(teacher, "kd"))
+    encoder = teacher.encoder()
+    with torch.no_grad():
+        users = torch.nn.functional.normalize(encoder.users(batch), dim=1)
+        items = encoder.items()
+        cosines = users @ torch.nn.functional.normalize(items.vectors, dim=1).T
+        cosines = cosines if items.bias is None else cosines + items.bias
+    target = objective.source(batch)
+    every = torch.arange(encoder.n_items).expand(len(users), -1)
+    torch.testing.assert_close(
+        target.prob_of(every), (cosines / 0.2).softmax(1), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_best_of_a_teacher_alone(base, split, made):
