@@ -46,6 +46,7 @@ from softrec.types import ItemVectors, StreamedTarget, Target, add_mean_gradient
 MIB = 2**20
 CACHED = 48 * MIB  # about a last-level cache: larger blocks gain nothing more
 LARGEST = 192 * MIB  # no block is larger, however many items there are
+TINY = 1e-20  # a factor below this is no gradient any more
 FEWEST_ROWS = 64  # fewer rows make the matrix products slow
 
 
@@ -208,6 +209,8 @@ class _Sweep:
         most = work.rows or block_rows(n_others, self.precise.itemsize)
         if not isinstance(work.loss, Mapping) and work.rows is None:
             most = max(1, most // 4)  # autograd holds several copies of a block
+        if isinstance(soft, Soft) and isinstance(soft.target, StreamedTarget) and not work.rows:
+            most = max(1, most // 2)  # two blocks share the cache
         self.rows = _even(n_rows, most)
         self.block = self._memory("logits")
         log_weight = None if not isinstance(work.loss, Mapping) else contest.log_weight
@@ -344,8 +347,10 @@ class _Sweep:
                 # The factor c on the users instead of the block saves a pass over it.
                 self._back(part, block, by_rest)
             else:
-                block.mul_(by_rest[:, None]).addcmul_(self.teacher.block, by_soft[0][:, None])
-                self._back(part, block, None)
+                # c (p^ + (e / c) s), again with c on the users; c may vanish, e need not.
+                factor = torch.where(by_rest.abs() < TINY, TINY, by_rest)
+                block.addcmul_(self.teacher.block, (by_soft[0] / factor)[:, None])
+                self._back(part, block, factor)
             self._label_back(part, by_label)
             if self.mean is not None:
                 self.d_users[part] += self.mean.backward(by_soft[0], h, part)
