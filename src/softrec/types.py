@@ -118,6 +118,15 @@ class StreamedTarget(Target, Protocol):
         ...
 
 
+@runtime_checkable
+class ListedTarget(Target, Protocol):
+    """A few items a row. Over all items, losses read and write them in the block of logits."""
+
+    def listed(self) -> tuple[Tensor, Tensor]:
+        """Return the items (P, k) and their shares (P, k), which add up to all of s."""
+        ...
+
+
 @dataclass(frozen=True)
 class ZeroExtended:
     """Any target over some of the items, from its two answers: the others have zero vectors."""

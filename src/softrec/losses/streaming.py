@@ -41,7 +41,7 @@ from softrec.losses.softmax import (
     no_answers,
     sum_of,
 )
-from softrec.types import ItemVectors, StreamedTarget, Target, add_mean_gradient
+from softrec.types import ItemVectors, ListedTarget, StreamedTarget, Target, add_mean_gradient
 
 MIB = 2**20
 CACHED = 48 * MIB  # about a last-level cache: larger blocks gain nothing more
@@ -218,10 +218,17 @@ class _Sweep:
         self.shift = others.bias if log_weight is None else log_weight.to(self.precise)
         if log_weight is not None and others.bias is not None:
             self.shift = log_weight + others.bias
-        self.mean = self.teacher = None
+        self.mean: _MeanItem | None = None
+        self.beside: _Teacher | _Listed | None = None
         if soft is not None and isinstance(work.loss, Mapping):
             if isinstance(soft, Soft) and isinstance(soft.target, StreamedTarget):
-                self.teacher = _Teacher(soft, self._memory("teacher"), contest, log_weight)
+                self.beside = _Teacher(soft, self._memory("teacher"), contest, log_weight)
+            elif (
+                isinstance(soft, Soft)
+                and isinstance(soft.target, ListedTarget)
+                and contest.label is None
+            ):
+                self.beside = _Listed(soft.target, soft.label, self.precise)
             else:
                 self.mean = _MeanItem(soft, others, self.precise)
         self.d_users = torch.empty_like(users) if wanted else None
@@ -317,14 +324,14 @@ class _Sweep:
         h = self.contest.users[part]
         n_rows = len(self.contest.users)
         block, label_logit = self._logits(part)
-        if self.teacher is not None:
-            self.teacher.read(part, block)
+        if self.beside is not None:
+            self.beside.read(part, block)
         rest, alone = self._rest(part, block)
         with torch.enable_grad():
             leaves = [label_logit.detach().requires_grad_(), rest.detach().requires_grad_()]
-            if self.teacher is not None:
-                leaves.append(self.teacher.expected.requires_grad_())
-                answers = self.teacher.answers(leaves[-1], leaves[0])
+            if self.beside is not None:
+                leaves.append(self.beside.expected.requires_grad_())
+                answers = self.beside.answers(leaves[-1], leaves[0])
             elif self.mean is not None:
                 leaves.append(self.mean.expected_logit(h, part).requires_grad_())
                 answers = self.mean.answers(leaves[-1], leaves[0], part)
@@ -343,13 +350,13 @@ class _Sweep:
                 torch.zeros_like(leaf) if slope is None else slope
                 for slope, leaf in zip(slopes, leaves, strict=True)
             )
-            if self.teacher is None:
+            if self.beside is None:
                 # The factor c on the users instead of the block saves a pass over it.
                 self._back(part, block, by_rest)
             else:
                 # c (p^ + (e / c) s), again with c on the users; c may vanish, e need not.
                 factor = torch.where(by_rest.abs() < TINY, TINY, by_rest)
-                block.addcmul_(self.teacher.block, (by_soft[0] / factor)[:, None])
+                self.beside.spread(block, by_soft[0] / factor)
                 self._back(part, block, factor)
             self._label_back(part, by_label)
             if self.mean is not None:
@@ -461,6 +468,33 @@ class _ItemGradient:
         return self.vectors.to(items.vectors.dtype), bias
 
 
+class _Listed:
+    """A few items a row over the full catalogue: read from the logits, written to the gradient.
+
+    That touches k numbers a row, where the mean item needs k rows of D numbers each way.
+    """
+
+    def __init__(self, target: ListedTarget, label_share: Tensor, precise: torch.dtype) -> None:
+        self.items, shares = target.listed()
+        self.shares = shares.to(precise)
+        self.label_share = label_share.to(precise)
+        self.part = slice(0)
+        self.expected = self.label_share
+
+    def read(self, part: slice, logits: Tensor) -> None:
+        """Take the mean logit of some rows; `logits` still has all."""
+        self.part = part
+        self.expected = (logits.gather(1, self.items[part]) * self.shares[part]).sum(1)
+
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+        """Return what the losses ask."""
+        return TargetAnswers(self.label_share[self.part], expected)
+
+    def spread(self, block: Tensor, slope: Tensor) -> None:
+        """Add slope x s to the gradient in the logits."""
+        block.scatter_add_(1, self.items[self.part], slope[:, None] * self.shares[self.part])
+
+
 def _row_dots(left: Tensor, right: Tensor) -> Tensor:
     """Return the dot product of each row of `left` with that of `right`, (b,), without a copy.
 
@@ -569,6 +603,10 @@ class _Teacher:
         self.expected = _row_dots(self.block, logits)
         if self.log_weight is not None:
             self.expected -= self.block @ self.log_weight.to(self.block)
+
+    def spread(self, block: Tensor, slope: Tensor) -> None:
+        """Add slope x s, without the label, to the gradient in the logits."""
+        block.addcmul_(self.block, slope[:, None])
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return what the losses ask; `expected` sums over the others without the label."""

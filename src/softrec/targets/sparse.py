@@ -57,6 +57,10 @@ class SparseTarget:
             scattered = shares[:, part, None] * rows[:, None]
             out.index_add_(0, self.items[:, part].flatten(), scattered.flatten(0, 1))
 
+    def listed(self) -> tuple[Tensor, Tensor]:
+        """Return items and shares, (P, k) each."""
+        return self.items, self.shares
+
     def within(self, items: Tensor) -> SparseTarget:
         """Return the places among `items` (M,), ascending; what is not among them has share 0."""
         places = torch.searchsorted(items, self.items).clamp(max=len(items) - 1)
