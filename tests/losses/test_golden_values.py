@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from softrec.losses.contest import Contest, soft_over
 from softrec.losses.softmax import (
     binary_part,
     decoupled,
@@ -12,9 +13,11 @@ from softrec.losses.softmax import (
     rest_part,
     softmax_stats,
 )
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses.streaming import streamed, streamed_softmax
+from softrec.losses.table import plain
 from softrec.targets.dense import DenseTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
+from softrec.targets.teacher import TeacherTarget
 from softrec.testing import oracles
 from softrec.types import ItemVectors
 
@@ -118,3 +121,28 @@ def test_traditional_from_the_two_parts(softmax):
     q_y = torch.tensor(0.88, dtype=torch.float64)
     divergences = total - oracles.bernoulli_entropy(q_y) - 0.12 * oracles.entropy(rest)
     close(divergences + 0.1650214912, 0.3945332218, rtol=0, atol=2e-10)
+
+
+@pytest.mark.parametrize("shared", [streamed, plain], ids=["streamed", "plain"])
+def test_a_teacher_read_in_blocks(shared):
+    users = torch.ones(1, 1, dtype=torch.float64)
+    teacher = TeacherTarget(users, ItemVectors(TEACHER.T.contiguous()), 2.0)
+    soft = soft_over(teacher, LABEL, LABEL, None, 4)
+    contest = Contest(users, ItemVectors(Z.T.contiguous()), LABEL)
+    close(shared(contest, mixed(), soft, 0.2).total, 0.6854686834, **DIGITS)
+
+
+@pytest.mark.parametrize("shared", [streamed, plain], ids=["streamed", "plain"])
+@pytest.mark.parametrize(("expected", "value"), [(2 / 3, 0.6020425912), (1.0, 0.4386180684)])
+def test_sampled(shared, expected, value):
+    """Two draws from the three other items, with replacement: items 1 and 4."""
+    chosen = torch.tensor([0, 3])
+    contest = Contest(
+        torch.ones(1, 1, dtype=torch.float64),
+        ItemVectors(Z.T[chosen].contiguous()),
+        torch.tensor([-1]),
+        ItemVectors(Z.T[LABEL].contiguous()),
+        copies=torch.ones(2, dtype=torch.float64),
+        correction=-torch.full((2,), expected, dtype=torch.float64).log(),
+    )
+    close(shared(contest, hard()).total, value, **DIGITS)
