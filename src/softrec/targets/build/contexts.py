@@ -1,0 +1,241 @@
+"""Targets that remember something of every training context: labels, vectors, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from softrec.data.batches import Examples, Padding, context_batch, padded
+from softrec.scoring import Scoring
+from softrec.targets.sparse import SparseTarget
+from softrec.targets.teacher import TeacherTarget, TopTarget
+from softrec.types import Batch, Encoder, ItemVectors
+
+CONTEXTS_AT_ONCE = 1024
+Advance = Callable[[int], None]
+"""Told how many more contexts are done; a progress bar's."""
+
+
+def context_vectors(
+    encoder: Encoder, data: Examples, path: Path, *, length: int, advance: Advance | None = None
+) -> None:
+    """Write the user vector of every training context to `path`, (C, D) float32.
+
+    Args:
+        encoder: a trained model.
+        data: the training examples; their contexts are numbered by `Examples.contexts`.
+        path: an .npy file, made here, to be read as a memory map.
+        length: how many of the last items of a history the model reads.
+        advance: told after each block how many contexts it had.
+    """
+    start, stop = data.histories()
+    start = np.maximum(start, stop - length)
+    example = data.stretches(np.arange(data.n_contexts))[0]
+    vectors: np.ndarray | None = None
+    with frozen(encoder):
+        items = encoder.items().vectors
+        for begin in range(0, len(start), CONTEXTS_AT_ONCE):
+            some = slice(begin, min(begin + CONTEXTS_AT_ONCE, len(start)))
+            history = padded(
+                data.sequences.items, start[some], stop[some], encoder.n_items, "right"
+            )
+            unasked = torch.zeros(len(history), dtype=torch.int64)
+            user = torch.from_numpy(data.user[example[some]])
+            batch = Batch(torch.from_numpy(history), unasked, unasked, user)
+            found = encoder.users(Batch(*(part.to(items.device) for part in batch[:4])))
+            if vectors is None:
+                vectors = np.lib.format.open_memmap(
+                    path, mode="w+", dtype=np.float32, shape=(len(start), found.shape[-1])
+                )
+            vectors[some] = found.float().cpu().numpy()
+            if advance is not None:
+                advance(len(history))
+
+
+class frozen:  # noqa: N801 - used like a function
+    """A context without gradients and dropout; afterwards the model is in the mode it was in."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.module = encoder if isinstance(encoder, nn.Module) else None
+        self.was_training = self.module is not None and self.module.training
+        self.no_grad = torch.no_grad()
+
+    def __enter__(self) -> None:
+        self.no_grad.__enter__()
+        if self.module is not None:
+            self.module.eval()
+
+    def __exit__(self, *error: object) -> None:
+        if self.module is not None:
+            self.module.train(self.was_training)
+        self.no_grad.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Rows of what is remembered, one for each training context."""
+
+    data: Examples
+
+    def numbers(self, batch: Batch) -> np.ndarray:
+        """Return the number of the context behind each prediction of `batch`, (P,)."""
+        step = None if batch.step is None else batch.step.cpu().numpy()
+        return self.data.contexts(batch.example.cpu().numpy(), step)
+
+    def check(self, remembered: np.ndarray) -> None:
+        """Refuse rows that belong to other contexts."""
+        if len(remembered) != self.data.n_contexts:
+            raise ValueError(
+                f"expected a row for each of {self.data.n_contexts} training contexts, "
+                f"got {len(remembered)}"
+            )
+
+
+@dataclass(frozen=True)
+class RememberedSource:
+    """A few items with their shares for each training context; labels shared by propagation.
+
+    Formula: s = sum_k shares[c, k] e_{items[c, k]} for context c.
+
+    Args:
+        contexts: numbers the contexts.
+        items: (C, k) integers, perhaps a memory map.
+        shares: (C, k); each row sums to 1, or to less if `spread_rest`.
+        n_items: N, where the rest of a row is spread evenly over the catalogue; else None.
+    """
+
+    contexts: Contexts
+    items: np.ndarray
+    shares: np.ndarray
+    n_items: int | None = None
+
+    def __post_init__(self) -> None:
+        self.contexts.check(self.items)
+
+    def __call__(self, batch: Batch) -> SparseTarget | TopTarget:
+        """Return the remembered items of each context of `batch`."""
+        rows = self.contexts.numbers(batch)
+        device = batch.label.device
+        items = torch.from_numpy(self.items[rows]).to(device, torch.int64)
+        shares = torch.from_numpy(self.shares[rows]).to(device, torch.float32)
+        if self.n_items is not None:
+            return TopTarget.of(items, shares, self.n_items)
+        return SparseTarget(items, shares)
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """The prediction of a trained model for each training context; its vectors are remembered.
+
+    Formula: s = softmax(z_teacher / T), z_teacher the scores the teacher was trained with.
+
+    Args:
+        contexts: numbers the contexts.
+        vectors: (C, D_T) the teacher's user vectors, perhaps a memory map.
+        items: its item vectors.
+        temperature: T > 0.
+        scoring: how the teacher scores.
+
+    Source: SKD and CKD of Cheng et al., SIGIR 2021, eq. 10-11.
+    """
+
+    contexts: Contexts
+    vectors: np.ndarray
+    items: ItemVectors
+    temperature: float = 1.0
+    scoring: Scoring = Scoring()
+
+    def __post_init__(self) -> None:
+        self.contexts.check(self.vectors)
+
+    def __call__(self, batch: Batch) -> TeacherTarget:
+        """Return the teacher's prediction for each context of `batch`."""
+        users = torch.from_numpy(self.vectors[self.contexts.numbers(batch)])
+        device = batch.label.device
+        bias = None if self.items.bias is None else self.items.bias.to(device)
+        items = ItemVectors(self.items.vectors.to(device), bias)
+        return scored_teacher(users.to(device), items, self.temperature, self.scoring)
+
+
+def scored_teacher(
+    users: Tensor, items: ItemVectors, temperature: float, scoring: Scoring
+) -> TeacherTarget:
+    """Return a teacher that predicts with the scores of `scoring`."""
+    return TeacherTarget(scoring.users(users), scoring.items(items), temperature)
+
+
+def best_of_teacher(
+    vectors: np.ndarray,
+    items: ItemVectors,
+    temperature: float,
+    k: int,
+    folder: Path,
+    advance: Advance | None = None,
+    scoring: Scoring = Scoring(),
+) -> None:
+    """Write the teacher's k best items and their probabilities, (C, k), to .npy files."""
+    shape = (len(vectors), k)
+    kept = np.lib.format.open_memmap(folder / "items.npy", mode="w+", dtype=np.int32, shape=shape)
+    shares = np.lib.format.open_memmap(
+        folder / "shares.npy", mode="w+", dtype=np.float32, shape=shape
+    )
+    size = 256
+    block = torch.empty(size, len(items.vectors))
+    for begin in range(0, len(vectors), size):
+        some = slice(begin, min(begin + size, len(vectors)))
+        users = torch.from_numpy(np.array(vectors[some]))
+        teacher = scored_teacher(users, items, temperature, scoring)
+        logits = teacher.fill(slice(None), block[: len(users)])
+        probs, best = logits.softmax(1).topk(k, dim=1)
+        kept[some], shares[some] = best.numpy(), probs.numpy()
+        if advance is not None:
+            advance(len(users))
+
+
+@dataclass(frozen=True)
+class NeighbourSource:
+    """CSN: what the model itself now predicts for a similar context, one drawn in each step.
+
+    Formula: s = softmax(z(c') / T), c' uniform among the neighbours of c, with the parameters of
+    this step, without gradient and dropout.
+
+    Args:
+        contexts: numbers the contexts.
+        neighbours: (C, k) numbers of contexts, perhaps a memory map.
+        encoder: the model that is being trained.
+        temperature: T > 0.
+        padding: the side on which histories are padded.
+        scoring: how the model scores in training.
+
+    Source: Cheng et al., SIGIR 2021, eq. 8-9 and Algorithm 1.
+    """
+
+    contexts: Contexts
+    neighbours: np.ndarray
+    encoder: Encoder
+    temperature: float = 1.0
+    padding: Padding = "right"
+    scoring: Scoring = Scoring()
+
+    def __post_init__(self) -> None:
+        self.contexts.check(self.neighbours)
+
+    def __call__(self, batch: Batch) -> TeacherTarget:
+        """Return the model's own prediction for one neighbour of each context of `batch`."""
+        listed = self.neighbours[self.contexts.numbers(batch)]
+        # Drawn by torch, whose random state a resumed run takes up again.
+        drawn = torch.randint(listed.shape[1], (len(listed),)).numpy()
+        chosen = listed[np.arange(len(listed)), drawn].astype(np.int64)
+        others = context_batch(self.contexts.data, chosen, self.encoder.n_items, self.padding)
+        device = batch.label.device
+        with frozen(self.encoder):
+            users: Tensor = self.encoder.users(Batch(*(p.to(device) for p in others[:4])))
+            items = self.encoder.items()
+        bias = None if items.bias is None else items.bias.detach()
+        kept = ItemVectors(items.vectors.detach(), bias)
+        return scored_teacher(users, kept, self.temperature, self.scoring)

@@ -1,0 +1,251 @@
+"""The nearest training contexts of every training context: the neighbour lists of CSN.
+
+A context is a history that training asks about, without its label. It is represented by the mean
+of its items' vectors, and compared by the cosine. Both steps go through the contexts in blocks, so
+that beside the (E, D) vectors, which may be a memory map, little is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import faiss
+import numpy as np
+from rich.progress import track
+
+from softrec.errors import DataError
+
+BLOCK = 16_384  # contexts, or items of histories, that are worked on at once
+EXACT = 100_000  # contexts up to which comparing all pairs takes a minute or less
+PER_LIST = 40  # rows for each list of the inverted file that k-means learns from; FAISS asks 39
+
+
+def context_means(
+    items: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the mean vector of each history, (E, D) float32: zero where a history is empty.
+
+    Formula: row e is the mean of vectors[i] over i in items[start[e]:stop[e]], as the difference
+    of two running sums in float64. Histories may overlap; what many of them share is added once.
+    The work is done on (block + longest history) x D numbers at a time.
+
+    Args:
+        items: the sequences one after the other, (total,) item numbers.
+        start: where each history begins in `items`, (E,).
+        stop: where it ends, its label left out, (E,); see `softrec.data.batches.Examples`.
+        vectors: the item vectors, (N, D).
+        out: where to write the means, (E, D), for instance a memory map; None makes an array.
+
+    Raises:
+        ValueError: if the shapes or numbers do not fit each other.
+
+    Example:
+        >>> histories = np.array([0, 0]), np.array([1, 2])
+        >>> context_means(np.array([1, 0, 2]), *histories, np.eye(3)).tolist()
+        [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
+
+    Source: Cheng et al., "Learning Recommender Systems with Implicit Feedback via Soft Target
+    Enhancement", SIGIR 2021, section 3.2.2.
+    """
+    shape = len(start), vectors.shape[1]
+    means = np.empty(shape, dtype=np.float32) if out is None else out
+    if means.shape != shape:
+        raise ValueError(f"out must have the shape {shape}, got {means.shape}")
+    _check_histories(items, start, stop, len(vectors))
+    for chosen in _near_each_other(start):
+        first, last = start[chosen[0]], stop[chosen].max()
+        sums = np.zeros((last - first + 1, shape[1]))
+        np.cumsum(vectors[items[first:last]], axis=0, dtype=np.float64, out=sums[1:])
+        total = sums[stop[chosen] - first] - sums[start[chosen] - first]
+        means[chosen] = total / np.maximum(stop[chosen] - start[chosen], 1)[:, None]
+    return means
+
+
+def nearest(
+    vectors: np.ndarray,
+    k: int = 10,
+    *,
+    metric: Literal["cosine"] = "cosine",
+    approximate: bool | None = None,
+    probes: int = 32,
+    seed: int = 0,
+    progress: bool = False,
+) -> np.ndarray:
+    """Return the k rows of largest cosine with each row, itself left out: (E, k) int32.
+
+    Each list goes from the nearest on, and always has k entries:
+
+    - Where there are fewer others (or the search finds fewer), they are repeated in turn.
+    - A zero row has no direction. It is nobody's neighbour, and its own neighbours are itself: a
+      context that is its own neighbour is trained towards its own prediction, which changes
+      nothing but the length of the gradient.
+    - Rows that are alike are each other's neighbours; among more than k + 1 of them, which ones
+      are listed is left to FAISS.
+
+    The approximate search keeps half-precision copies of the rows in an inverted file of about
+    4 sqrt(E) lists and looks into the `probes` nearest lists. It never holds a second copy of
+    `vectors` in single precision; the exact search does.
+
+    Args:
+        vectors: (E, D), of any length, in memory or memory-mapped.
+        k: neighbours a row.
+        metric: "cosine".
+        approximate: whether to search approximately; None does from 100,000 rows on.
+        probes: lists looked into: more find more of the true neighbours and take longer.
+        seed: of the sample of rows that the lists are learned from.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: if a row is not finite, or an argument has no meaning.
+
+    Example:
+        >>> nearest(np.array([[1.0, 0.0], [3.0, 1.0], [0.0, 1.0]]), 1).tolist()
+        [[1], [0], [1]]
+
+    Source: Johnson, Douze & Jegou, "Billion-scale similarity search with GPUs", IEEE Transactions
+    on Big Data 2021 (FAISS), as in Cheng et al., SIGIR 2021, section 3.2.2.
+    """
+    if metric != "cosine":
+        raise ValueError(f'metric must be "cosine", got {metric!r}')
+    for name, number in (("k", k), ("probes", probes)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    if vectors.ndim != 2:
+        raise ValueError(f"vectors must have the shape (E, D), got {vectors.shape}")
+    lists = np.repeat(np.arange(len(vectors), dtype=np.int32)[:, None], k, axis=1)
+    known = _with_direction(vectors)
+    if len(known) < 2:
+        return lists
+    if approximate is None:
+        approximate = len(known) > EXACT
+    if approximate:
+        index = _inverted_file(vectors, known, probes, seed)
+    else:
+        index = faiss.IndexFlatIP(vectors.shape[1])
+    for rows in _blocks(known):
+        index.add(_unit(vectors[rows]))
+    own = np.arange(len(known))
+    parts = list(zip(_blocks(known), _blocks(own), strict=True))
+    for rows, numbers in track(parts, description="neighbours", disable=not progress):
+        asked = min(k + 1, len(known))
+        _, hits = index.search(_unit(vectors[rows]), asked)
+        lists[rows] = known[_others(hits, numbers, k)]
+    return lists
+
+
+def save(neighbours: np.ndarray, path: Path | str) -> None:
+    """Write neighbour lists (E, k) as a .npy file that `load` maps into memory."""
+    with Path(path).open("wb") as file:
+        np.save(file, neighbours.astype(np.int32, copy=False), allow_pickle=False)
+
+
+def load(path: Path | str) -> np.ndarray:
+    """Return neighbour lists (E, k) int32 from a file of `save`, mapped, not read.
+
+    Raises:
+        DataError: if there is no such file, or it holds something else.
+    """
+    remedy = "make the neighbour lists anew"
+    try:
+        neighbours = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as neighbour lists ({error}); {remedy}") from error
+    found = getattr(neighbours, "shape", None), getattr(neighbours, "dtype", None)
+    if found[0] is None or len(found[0]) != 2 or found[1] != np.int32:
+        raise DataError(
+            f"{path} should hold neighbour lists, an (E, k) array of int32, and holds one of "
+            f"shape {found[0]} and type {found[1]}; {remedy}"
+        )
+    return neighbours
+
+
+def _check_histories(items: np.ndarray, start: np.ndarray, stop: np.ndarray, n_items: int) -> None:
+    if start.shape != stop.shape:
+        raise ValueError(f"start and stop differ in shape: {start.shape} and {stop.shape}")
+    if len(start) and not (start.min() >= 0 and stop.max() <= len(items) and (start <= stop).all()):
+        raise ValueError(f"histories need 0 <= start <= stop <= {len(items)}, the items there are")
+    if len(items) and not 0 <= items.min() <= items.max() < n_items:
+        raise ValueError(
+            f"there are vectors of items 0 to {n_items - 1}, and items {items.min()} to "
+            f"{items.max()} in the histories"
+        )
+
+
+def _near_each_other(start: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the numbers of all histories, in blocks that begin within `BLOCK` items."""
+    order = np.argsort(start, kind="stable")
+    begins = start[order]
+    done = 0
+    while done < len(order):
+        reach = int(np.searchsorted(begins, begins[done] + BLOCK))
+        upto = min(done + BLOCK, reach)
+        yield order[done:upto]
+        done = upto
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for begin in range(0, len(rows), BLOCK):
+        yield rows[begin : begin + BLOCK]
+
+
+def _with_direction(vectors: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that are not zero."""
+    kept = [np.empty(0, dtype=np.int64)]
+    for rows in _blocks(np.arange(len(vectors))):
+        block = vectors[rows[0] : rows[-1] + 1]
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"row {rows[~finite][0]} of the vectors is not finite")
+        kept.append(rows[block.any(axis=1)])
+    return np.concatenate(kept)
+
+
+def _unit(block: np.ndarray) -> np.ndarray:
+    """Return the rows at length 1; scaled by their largest number first, whose square is safe."""
+    scaled = block / np.abs(block).max(axis=1, keepdims=True)
+    return (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _inverted_file(
+    vectors: np.ndarray, known: np.ndarray, probes: int, seed: int
+) -> faiss.IndexIVFScalarQuantizer:
+    """Return an empty index whose lists are learned from a sample of the rows."""
+    dim = vectors.shape[1]
+    n_lists = max(min(round(4 * len(known) ** 0.5), len(known) // PER_LIST), 1)
+    index = faiss.IndexIVFScalarQuantizer(
+        faiss.IndexFlatIP(dim),
+        dim,
+        n_lists,
+        faiss.ScalarQuantizer.QT_fp16,
+        faiss.METRIC_INNER_PRODUCT,
+        False,  # the rows themselves, not what they differ by from the centre of their list
+    )
+    index.cp.seed = seed
+    index.nprobe = min(probes, n_lists)
+    size = min(n_lists * PER_LIST, len(known))
+    drawn = np.random.default_rng(seed).choice(known, size, replace=False, shuffle=False)
+    sample = np.empty((size, dim), dtype=np.float32)
+    for places, rows in zip(_blocks(np.arange(size)), _blocks(np.sort(drawn)), strict=True):
+        sample[places] = _unit(vectors[rows])
+    index.train(sample)
+    return index
+
+
+def _others(hits: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
+    """Return k hits a row without the row itself, which need not be first, nor among them.
+
+    Hits are numbers, nearest first, and -1 where the search found no more.
+    """
+    mine = hits == own[:, None]
+    mine[~mine.any(axis=1), -1] = True
+    others = hits[~mine].reshape(len(hits), -1)
+    found = (others >= 0).sum(axis=1, keepdims=True)
+    turns = np.arange(k) % np.maximum(found, 1)
+    return np.where(found > 0, np.take_along_axis(others, turns, axis=1), own[:, None])
