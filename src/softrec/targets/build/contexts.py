@@ -17,6 +17,7 @@ from softrec.targets.teacher import TeacherTarget, TopTarget
 from softrec.types import Batch, Encoder, ItemVectors
 
 CONTEXTS_AT_ONCE = 1024
+PLAIN = Scoring()
 Advance = Callable[[int], None]
 """Told how many more contexts are done; a progress bar's."""
 
@@ -148,7 +149,7 @@ class TeacherSource:
     vectors: np.ndarray
     items: ItemVectors
     temperature: float = 1.0
-    scoring: Scoring = Scoring()
+    scoring: Scoring = PLAIN
 
     def __post_init__(self) -> None:
         self.contexts.check(self.vectors)
@@ -176,7 +177,7 @@ def best_of_teacher(
     k: int,
     folder: Path,
     advance: Advance | None = None,
-    scoring: Scoring = Scoring(),
+    scoring: Scoring = PLAIN,
 ) -> None:
     """Write the teacher's k best items and their probabilities, (C, k), to .npy files."""
     shape = (len(vectors), k)
@@ -220,7 +221,7 @@ class NeighbourSource:
     encoder: Encoder
     temperature: float = 1.0
     padding: Padding = "right"
-    scoring: Scoring = Scoring()
+    scoring: Scoring = PLAIN
 
     def __post_init__(self) -> None:
         self.contexts.check(self.neighbours)
