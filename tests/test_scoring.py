@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softrec.evaluation.protocol import evaluating
 from softrec.models.mf import MF
 from softrec.scoring import Scored, Scoring
 from softrec.testing.encoders import padded
@@ -114,3 +115,11 @@ def test_a_scored_encoder_gives_changed_vectors(kind):
     found = scored.users(batch) @ vectors.T + (0 if bias is None else bias)
     expected = table(Scoring(kind), model.users(batch), model.items())
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_scored_encoder_leaves_the_mode_as_it_was(training):
+    encoder = MF(5, n_users=2, dim=3, dropout=0.5).train(training)
+    with evaluating(Scored(encoder, Scoring("cosine"))):
+        assert not encoder.training
+    assert encoder.training == training

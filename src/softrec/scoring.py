@@ -84,6 +84,8 @@ class Scored(nn.Module):
         self.encoder = encoder
         self.scoring = scoring
         self.n_items = encoder.n_items
+        if isinstance(encoder, nn.Module):
+            self.train(encoder.training)  # a module of its own would start in training mode
 
     def users(self, batch: Batch) -> Tensor:
         """Return the changed user vectors."""

@@ -30,6 +30,7 @@ from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
 from softrec.experiments.run import Run, describe, fit_recipe, open_run, versions
+from softrec.experiments.runs import ranked
 from softrec.retrieval import top_k
 
 
@@ -151,6 +152,8 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
             if key not in ("name", "of")
             and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
         }
+        if settings.get("teacher"):  # a path of this machine says nothing, and is long
+            settings["teacher"] = Path(settings["teacher"]).name
         inside = ", ".join(f"{key} {value}" for key, value in settings.items())
         names.append(f"{recipe.target.name} ({inside})" if inside else recipe.target.name)
     twice = {name for name in names if names.count(name) > 1}
@@ -314,7 +317,7 @@ class _Truth:
 
 def _lists(run: Run, cases: Cases, k: int) -> np.ndarray:
     """Return the top k of a run for each case, (C, k)."""
-    encoder = run.encoder()
+    encoder = ranked(run.encoder(), run.recipe)
     found = []
     with evaluating(encoder):
         items = encoder.items()

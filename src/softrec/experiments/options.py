@@ -135,7 +135,9 @@ def parse_targets(text: str) -> list[dict[str, Any]]:
         >>> [target["name"] for target in parse_targets("one-hot,pop+(alpha=1,scale=log)")]
         ['one-hot', 'pop+']
     """
-    targets = [parse_target(part) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    targets = [
+        _absolute(parse_target(part)) for part in re.split(r",(?![^(]*\))", text) if part.strip()
+    ]
     if not targets:
         raise RecipeError("there are no targets to compare; name some, such as one-hot,pop+")
     return targets

@@ -106,7 +106,7 @@ class RememberedSource:
     Args:
         contexts: numbers the contexts.
         items: (C, k) integers, perhaps a memory map.
-        shares: (C, k); each row sums to 1, or to less if `spread_rest`.
+        shares: (C, k); each row sums to 1, or to less where `n_items` is given.
         n_items: N, where the rest of a row is spread evenly over the catalogue; else None.
     """
 
