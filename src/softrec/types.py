@@ -37,6 +37,11 @@ class Batch(NamedTuple):
     user: Tensor  # (B,) int64
     row: Tensor | None = None  # (P,) int64
     step: Tensor | None = None  # (P,) int64
+    time: Tensor | None = None  # (B, L) int64, when each item of the history was taken
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
 
 
 class ItemVectors(NamedTuple):
@@ -48,7 +53,10 @@ class ItemVectors(NamedTuple):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A backbone: vectors for users and for items. It knows nothing of targets or losses."""
+    """A backbone: vectors for users and for items. It knows nothing of targets or losses.
+
+    With several interests, (P, K, D), an item's score is that of its best interest.
+    """
 
     n_items: int
 
@@ -58,6 +66,26 @@ class Encoder(Protocol):
 
     def items(self) -> ItemVectors:
         """Return the item vectors (N, D) and their bias (N,), if there is one."""
+        ...
+
+
+class Interests(NamedTuple):
+    """What a user may want, and how much a model expects each: the score is that of the mean."""
+
+    vectors: Tensor  # (P, K, D)
+    logits: Tensor  # (P, K)
+
+    def users(self) -> Tensor:
+        """Return the user vectors (P, D): the interests weighed by the softmax of their logits."""
+        return (self.logits.softmax(-1)[:, None] @ self.vectors).squeeze(1)
+
+
+@runtime_checkable
+class InterestEncoder(Encoder, Protocol):
+    """A backbone that foresees which of its K interests the next item will call for."""
+
+    def interests(self, batch: Batch) -> Interests:
+        """Return the interests behind `users(batch)`, which is `interests(batch).users()`."""
         ...
 
 

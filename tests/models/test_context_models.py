@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softrec.models.caser import Caser
-from softrec.models.deepfm import DeepFM, recent
+from softrec.models.deepfm import DeepFM
+from softrec.models.histories import recent
 from softrec.models.nfm import NFM, bi_interaction
 from softrec.models.youtubednn import YoutubeDNN
 from softrec.objective import Objective

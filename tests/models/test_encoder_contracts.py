@@ -103,7 +103,7 @@ def test_histories_of_one_form():
     right = torch.tensor([[1, 2, 9, 9], [3, 9, 9, 9], [9, 9, 9, 9]])
     expected = torch.tensor([[1, 2], [3, 9], [9, 9]])
     for history in (left, right, right[:2]):
-        items, lengths = aligned(history, 9)
+        items, lengths, _ = aligned(history, 9)
         assert torch.equal(items, expected[: len(history)])
         assert torch.equal(lengths, torch.tensor([2, 1, 1])[: len(history)])
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.deepfm import fitting, recent
+from softrec.models.histories import fitting, recent
+from softrec.models.layers import Init, embedded, initialise
 from softrec.models.output import ItemTable, OutputLayer
-from softrec.models.youtubednn import Init, embedded, initialise
 from softrec.types import Batch, ItemVectors
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import Histories, aligned
+from softrec.models.histories import recent
+from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.nfm import bi_interaction
 from softrec.models.output import ItemTable, OutputLayer
-from softrec.models.youtubednn import Activation, Init, embedded, initialise, tower
 from softrec.types import Batch, ItemVectors
 
 
@@ -109,48 +108,3 @@ class DeepFM(nn.Module):
     def items(self) -> ItemVectors:
         """Return the output vectors and bias."""
         return self.output(self.table)
-
-
-def recent(batch: Batch, padding: int, length: int) -> Tensor:
-    """Return the items read at each place asked for, (P, length), the most recent one last.
-
-    Args:
-        batch: histories and places.
-        padding: the number that is no item; it fills the slots before the oldest item.
-        length: slots of a window.
-
-    Raises:
-        ValueError: if a history has more items than slots.
-
-    Example:
-        >>> from softrec.testing.encoders import at_every_step, padded
-        >>> batch = padded([[4, 5], [6]], 9)
-        >>> recent(batch, 9, 3).tolist()
-        [[9, 4, 5], [9, 9, 6]]
-        >>> recent(at_every_step(batch, [2, 1]), 9, 3).tolist()
-        [[9, 9, 4], [9, 4, 5], [9, 9, 6]]
-    """
-    histories = fitting(batch.history, padding, length)
-    row, step = batch.row, batch.step
-    if row is None or step is None:
-        row = torch.arange(len(histories.items), device=histories.items.device)
-        step = histories.lengths - 1
-    columns = step[:, None] + torch.arange(1 - length, 1, device=step.device)
-    items = histories.items[row[:, None], columns.clamp(min=0)]
-    return items.masked_fill(columns < 0, padding)
-
-
-def fitting(history: Tensor, padding: int, length: int) -> Histories:
-    """Return the histories in one form, refusing those of more than `length` items.
-
-    Raises:
-        ValueError: if a history is longer.
-    """
-    histories = aligned(history, padding)
-    width = histories.items.shape[1]
-    if width > length:
-        raise ValueError(
-            f"histories of up to {length} items fit this model, got one of {width}; "
-            f"cut them, or make the model with length={width}"
-        )
-    return histories

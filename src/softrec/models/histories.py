@@ -15,9 +15,10 @@ class Histories(NamedTuple):
 
     items: Tensor  # (B, L') int64, L' is the longest real length of the batch
     lengths: Tensor  # (B,) int64, at least 1
+    times: Tensor | None = None  # (B, L') int64, when each was taken; 0 at padding
 
 
-def aligned(history: Tensor, padding: int) -> Histories:
+def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histories:
     """Move real items to the left and cut columns that only pad.
 
     A causal model then needs no mask for the padding, a recurrent one starts at the first real
@@ -26,17 +27,43 @@ def aligned(history: Tensor, padding: int) -> Histories:
     Args:
         history: (B, L) int64; the real items of a row are contiguous.
         padding: the number that is no item.
+        times: (B, L) int64 of the items, moved along with them.
     """
     real = history != padding
     lengths = real.sum(1)
     longest = max(int(lengths.max()), 1)
-    if bool(real[:, 0].all()):  # already at the left
-        return Histories(history[:, :longest], lengths.clamp(min=1))
-    first = real.to(torch.uint8).argmax(1)
     columns = torch.arange(longest, device=history.device)[None]
-    places = (first[:, None] + columns).clamp(max=history.shape[1] - 1)
-    items = history.gather(1, places).masked_fill(columns >= lengths[:, None], padding)
-    return Histories(items, lengths.clamp(min=1))
+    beyond = columns >= lengths[:, None]
+    first = real.to(torch.uint8).argmax(1)
+    if bool((first == 0).all()):  # already at the left
+        items, moved = history[:, :longest], times if times is None else times[:, :longest]
+    else:
+        places = (first[:, None] + columns).clamp(max=history.shape[1] - 1)
+        items = history.gather(1, places).masked_fill(beyond, padding)
+        moved = times if times is None else times.gather(1, places)
+    times = moved if moved is None else moved.masked_fill(beyond, 0)
+    return Histories(items, lengths.clamp(min=1), times)
+
+
+def prefixes(batch: Batch, padding: int) -> Histories:
+    """Return one history for each place a batch asks for, (P, L').
+
+    For models that read a history as a whole, whose answer at a step is no state on the way.
+
+    Example:
+        >>> from softrec.testing.encoders import at_every_step, padded
+        >>> prefixes(at_every_step(padded([[4, 5], [6]], 9), [2, 1]), 9).items.tolist()
+        [[4, 9], [4, 5], [6, 9]]
+    """
+    histories = aligned(batch.history, padding, batch.time)
+    if batch.row is None or batch.step is None:
+        return histories
+    items = histories.items[batch.row]
+    later = torch.arange(items.shape[1], device=items.device) > batch.step[:, None]
+    times = histories.times
+    if times is not None:
+        times = times[batch.row].masked_fill(later, 0)
+    return Histories(items.masked_fill(later, padding), batch.step + 1, times)
 
 
 def asked(states: Tensor, histories: Histories, batch: Batch) -> Tensor:
@@ -48,3 +75,60 @@ def asked(states: Tensor, histories: Histories, batch: Batch) -> Tensor:
         rows = torch.arange(len(states), device=states.device)
         return states[rows, histories.lengths - 1]
     return states[batch.row, batch.step]
+
+
+def pooled(values: Tensor, histories: Histories, batch: Batch) -> Tensor:
+    """Sum values (B, L', D), 0 at padding, over the items up to each place asked for: (P, D)."""
+    if batch.row is None:
+        return values.sum(1)
+    return asked(values.cumsum(1), histories, batch)
+
+
+def pooled_lengths(histories: Histories, batch: Batch) -> Tensor:
+    """Return how many items are read at each place asked for, (P,), at least 1."""
+    return histories.lengths if batch.step is None else batch.step + 1
+
+
+def recent(batch: Batch, padding: int, length: int) -> Tensor:
+    """Return the items read at each place asked for, (P, length), the most recent one last.
+
+    Args:
+        batch: histories and places.
+        padding: the number that is no item; it fills the slots before the oldest item.
+        length: slots of a window.
+
+    Raises:
+        ValueError: if a history has more items than slots.
+
+    Example:
+        >>> from softrec.testing.encoders import at_every_step, padded
+        >>> batch = padded([[4, 5], [6]], 9)
+        >>> recent(batch, 9, 3).tolist()
+        [[9, 4, 5], [9, 9, 6]]
+        >>> recent(at_every_step(batch, [2, 1]), 9, 3).tolist()
+        [[9, 9, 4], [9, 4, 5], [9, 9, 6]]
+    """
+    histories = fitting(batch.history, padding, length)
+    row, step = batch.row, batch.step
+    if row is None or step is None:
+        row = torch.arange(len(histories.items), device=histories.items.device)
+        step = histories.lengths - 1
+    columns = step[:, None] + torch.arange(1 - length, 1, device=step.device)
+    items = histories.items[row[:, None], columns.clamp(min=0)]
+    return items.masked_fill(columns < 0, padding)
+
+
+def fitting(history: Tensor, padding: int, length: int) -> Histories:
+    """Return the histories in one form, refusing those of more than `length` items.
+
+    Raises:
+        ValueError: if a history is longer.
+    """
+    histories = aligned(history, padding)
+    width = histories.items.shape[1]
+    if width > length:
+        raise ValueError(
+            f"histories of up to {length} items fit this model, got one of {width}; "
+            f"cut them, or make the model with length={width}"
+        )
+    return histories

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import aligned
+from softrec.models.histories import aligned, pooled
+from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.output import ItemTable, OutputLayer
-from softrec.models.youtubednn import Activation, Init, embedded, initialise, pooled, tower
 from softrec.types import Batch, ItemVectors
 
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from softrec.models.histories import Histories, aligned, asked
+from softrec.models.histories import aligned, pooled, pooled_lengths
+from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.types import Batch, ItemVectors
-
-Activation = Literal["relu", "gelu", "tanh"]
-Init = Literal["xavier", "normal", "gaussian"]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
 class YoutubeDNN(nn.Module):
@@ -93,63 +86,3 @@ class YoutubeDNN(nn.Module):
     def items(self) -> ItemVectors:
         """Return the output vectors and bias."""
         return self.output(self.table)
-
-
-def embedded(table: ItemTable, items: Tensor) -> Tensor:
-    """Return the vectors of items, (..., D), exactly 0 for padding whatever its row holds."""
-    real = items != table.num_embeddings - 1
-    return table(items) * real[..., None]
-
-
-def pooled(values: Tensor, histories: Histories, batch: Batch) -> Tensor:
-    """Sum values (B, L', D), 0 at padding, over the items up to each place asked for: (P, D)."""
-    if batch.row is None:
-        return values.sum(1)
-    return asked(values.cumsum(1), histories, batch)
-
-
-def pooled_lengths(histories: Histories, batch: Batch) -> Tensor:
-    """Return how many items are read at each place asked for, (P,), at least 1."""
-    return histories.lengths if batch.step is None else batch.step + 1
-
-
-def tower(
-    width: int, layers: Iterable[int], out: int, *, activation: Activation, dropout: float
-) -> nn.Sequential:
-    """Return Linear -> activation -> dropout for each hidden width, and a linear layer at last.
-
-    Raises:
-        ValueError: if a width is not positive or the activation is not known.
-    """
-    widths = [width, *layers]
-    if min(widths) < 1:
-        raise ValueError(f"layers must have positive widths, got {widths[1:]}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be {' or '.join(ACTIVATIONS)}, got {activation!r}")
-    modules: list[nn.Module] = []
-    for before, after in pairwise(widths):
-        modules += [nn.Linear(before, after), ACTIVATIONS[activation](), nn.Dropout(dropout)]
-    return nn.Sequential(*modules, nn.Linear(widths[-1], out))
-
-
-def initialise(model: nn.Module, init: Init) -> None:
-    """Draw every matrix of a model anew: tables, linear layers, filters, output vectors.
-
-    One-dimensional parameters are biases and batch norms. Of these only the biases of linear layers
-    and filters are touched: drawn by "normal", else set to 0. Drawn biases outweigh the products
-    of small matrices, so that at the start about half of the rectified units answer nothing.
-
-    Raises:
-        ValueError: if `init` is not known.
-    """
-    if init not in ("xavier", "normal", "gaussian"):
-        raise ValueError(f"init must be xavier, normal or gaussian, got {init!r}")
-    draw = nn.init.xavier_normal_ if init == "xavier" else partial(nn.init.normal_, std=0.01)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            draw(parameter)
-    for module in model.modules():
-        if isinstance(module, ItemTable):
-            module.zero_padding()
-        if isinstance(module, (nn.Linear, nn.Conv1d)) and module.bias is not None:
-            nn.init.normal_(module.bias, std=0.01 if init == "normal" else 0.0)
