@@ -16,16 +16,20 @@ from softrec.losses.softmax import ObjectiveValue, Parts, TargetAnswers, hard, m
 from softrec.losses.streaming import streamed
 from softrec.losses.table import Scores, Shares, row_shares, table_loss
 from softrec.scoring import Scoring
-from softrec.types import Batch, Encoder, ItemVectors, Target, TargetSource
+from softrec.types import Batch, Encoder, InterestEncoder, ItemVectors, Target, TargetSource
 
 Pass = Callable[..., ObjectiveValue]
 LabelPart = Callable[[Tensor, Tensor], Tensor]
 """(label logits (P,), user of each row (P,)) -> one value per example: terms of whole batches."""
+InterestPart = Callable[[Tensor, Tensor], Tensor]
+"""(logits of the interests (P, K), their cosines with the label (P, K)) -> a value per example."""
 
 
 @dataclass(frozen=True)
 class Objective:
     """What a model is trained towards.
+
+    Of several interests of a user, (P, K, D), the one that scores the label highest is trained.
 
     Example:
         >>> from softrec.targets.smoothing import UniformTarget
@@ -42,6 +46,8 @@ class Objective:
         exact: under sampling, take the mean logit of the soft target over the whole catalogue
             instead of over the candidates. For targets that all rows share.
         label_part: a loss on all labels of the batch, added with its coefficient.
+        interest_part: a loss on what a model foresees of the interest the label calls for, added;
+            the encoder is an `InterestEncoder` then.
         l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows.
         shared: the pass over candidates that rows share; the reference is
             `softrec.losses.table.plain`.
@@ -54,6 +60,7 @@ class Objective:
     scoring: Scoring = Scoring()
     exact: bool = False
     label_part: tuple[LabelPart, float] | None = None
+    interest_part: InterestPart | None = None
     l2: float = 0.0
     shared: Pass = streamed
 
@@ -69,7 +76,7 @@ class Objective:
     def __call__(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""
         target = None if self.source is None else self.source(batch)
-        users, items = encoder.users(batch), encoder.items()
+        users, items, foreseen = self._encoded(encoder, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
         if chosen is not None and chosen.items.dim() == 2:
             value, label = self._by_row(users, items, batch.label, target, chosen)
@@ -77,9 +84,38 @@ class Objective:
             value, label = self._together(users, items, batch.label, target, chosen)
         if self.label_part is not None:
             value = self._with_label_part(value, users, label, batch)
+        if foreseen is not None:
+            parts = {**value.parts, "interest": foreseen.detach()}
+            value = ObjectiveValue(value.total + foreseen.mean(), parts)
         if self.l2:
             value = value._replace(total=value.total + self._l2(users, items, batch.label, chosen))
         return value
+
+    # --- user vectors, one for each prediction ---
+
+    def _encoded(self, encoder: Encoder, batch: Batch) -> tuple[Tensor, ItemVectors, Tensor | None]:
+        """Return users (P, D), items, and the value of the interest part (P,), if there is one."""
+        if self.interest_part is None:
+            users, items = encoder.users(batch), encoder.items()
+            return self._picked(users, items, batch.label), items, None
+        if not isinstance(encoder, InterestEncoder):
+            raise TypeError(
+                f"an interest part needs an encoder with interests(batch), such as TiMiRec; "
+                f"{type(encoder).__name__} has none"
+            )
+        interests, items = encoder.interests(batch), encoder.items()
+        label = items.vectors.index_select(0, batch.label)[:, None]
+        cosines = torch.cosine_similarity(interests.vectors, label, dim=-1)
+        return interests.users(), items, self.interest_part(interests.logits, cosines)
+
+    def _picked(self, users: Tensor, items: ItemVectors, label: Tensor) -> Tensor:
+        """Return of several interests (P, K, D) the one that scores the label highest, (P, D)."""
+        if users.dim() == 2:
+            return users
+        with torch.no_grad():
+            own = self.scoring.items(_rows(items, label)).vectors[:, :, None]
+            best = (self.scoring.users(users) @ own)[..., 0].argmax(1)
+        return users[torch.arange(len(users), device=users.device), best]
 
     # --- candidates that all rows share ---
 

@@ -45,7 +45,17 @@ class Scoring:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 
     def users(self, users: Tensor) -> Tensor:
-        """Return the left side of the product, (P, D): all of the temperature, if it has any."""
+        """Return the left side of the product, (P, D) or (P, K, D), with all of the temperature.
+
+        Raises:
+            ValueError: for distances of several interests: what is left out of them, the length
+                of the user vector, differs between interests, so they cannot be compared.
+        """
+        if self.kind == "euclidean" and users.dim() == 3:
+            raise ValueError(
+                "distances of several interests cannot be compared as products; score them by "
+                "inner or cosine"
+            )
         if self.kind == "cosine":
             users = F.normalize(users, dim=-1)
         elif self.kind == "euclidean":

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,17 @@ class Training:
     scoring: Scoring
     progress: bool | None = None
 
+    @property
+    def shown(self) -> bool:
+        """Return whether progress is shown."""
+        return sys.stderr.isatty() if self.progress is None else self.progress
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Return what the training contexts and their labels depend on."""
         chosen = ("windows", "length", "stride")
         return {
+            "softrec": version("softrec"),
             "data": describe(self.split),
             **{name: getattr(self.spec, name) for name in chosen},
         }
@@ -85,10 +92,9 @@ class Training:
     @contextmanager
     def bar(self, what: str) -> Iterator[Advance]:
         """Show a progress bar over the training contexts on the error stream."""
-        shown = sys.stderr.isatty() if self.progress is None else self.progress
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                    TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, transient=True, disable=not shown) as progress:
+        with Progress(*columns, transient=True, disable=not self.shown) as progress:
             task = progress.add_task(what, total=self.data.n_contexts)
             yield lambda count: progress.advance(task, count)
 
@@ -127,11 +133,11 @@ def _interest_sharing(spec: InterestSharingSpec, training: Training) -> TargetSo
         start, stop = training.data.histories()
         labels = training.data.sequences.items[stop]
         vectors = _vectors(teacher, training)
-        propagate(vectors, labels, progress=_shown(training), **settings).save(folder / LABELS)
+        propagate(vectors, labels, progress=training.shown, **settings).save(folder / LABELS)
 
     facts = {**training.facts, "teacher": _identity(teacher), "settings": settings}
     labels = PropagatedLabels.load(artifact("interest-sharing", facts, make) / LABELS)
-    return RememberedSource(training.contexts, np.asarray(labels.items), np.asarray(labels.shares))
+    return RememberedSource(training.contexts, labels.items, labels.shares)
 
 
 def _csn(spec: CsnSpec, training: Training) -> TargetSource:
@@ -139,14 +145,14 @@ def _csn(spec: CsnSpec, training: Training) -> TargetSource:
     if spec.teacher is not None:
         teacher = _teacher(spec.teacher, training)
         facts["teacher"] = _identity(teacher)
-        vectors: Callable[[], np.ndarray] = lambda: _vectors(teacher, training)  # noqa: E731
+        vectors = partial(_vectors, teacher, training)
     else:
         settings = {"dim": spec.dim, "epochs": spec.epochs, "window": spec.window}
         facts["item2vec"] = settings
-        vectors = lambda: _item2vec(spec.seed, settings, training)  # noqa: E731
+        vectors = partial(_item2vec, spec.seed, settings, training)
 
     def make(folder: Path) -> None:
-        found = nearest(vectors(), spec.k, seed=spec.seed, progress=_shown(training))
+        found = nearest(vectors(), spec.k, seed=spec.seed, progress=training.shown)
         save(found, folder / NEIGHBOURS)
 
     neighbours = load(artifact("neighbours", facts, make) / NEIGHBOURS)
@@ -262,7 +268,3 @@ def _item2vec(seed: int, settings: dict[str, Any], training: Training) -> np.nda
     train = training.split.train
     vectors = item_vectors(train.sequences, train.n_items, seed=seed, **settings)
     return context_means(training.data.sequences.items, *training.data.histories(), vectors)
-
-
-def _shown(training: Training) -> bool:
-    return sys.stderr.isatty() if training.progress is None else training.progress

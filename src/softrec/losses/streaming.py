@@ -145,7 +145,7 @@ def streamed(
     if not len(contest.users):
         raise ValueError("a loss needs at least one example, got a batch of none")
     mean, mean_bias = (soft.mean, soft.bias) if isinstance(soft, Expectation) else (None, None)
-    label = contest.label or ItemVectors(*(None, None))  # pyright: ignore[reportArgumentType]
+    label = (None, None) if contest.label is None else contest.label
     total, *values = _Streamed.apply(
         contest.users, *contest.others, *label, mean, mean_bias,
         _Work(contest, loss, soft, weight, rows),
@@ -174,7 +174,7 @@ class _Streamed(torch.autograd.Function):
         values = sweep.run()
         ctx.gradients = sweep.gradients() if sweep.wanted else None
         ctx.mark_non_differentiable(*values.values())
-        summed = values["loss"] if not isinstance(work.loss, Mapping) else sum_of(work.loss, values)
+        summed = sum_of(work.loss, values) if isinstance(work.loss, Mapping) else values["loss"]
         return (summed.mean(), *values.values())
 
     @staticmethod
@@ -213,7 +213,7 @@ class _Sweep:
             most = max(1, most // 2)  # two blocks share the cache
         self.rows = _even(n_rows, most)
         self.block = self._memory("logits")
-        log_weight = None if not isinstance(work.loss, Mapping) else contest.log_weight
+        log_weight = contest.log_weight if isinstance(work.loss, Mapping) else None
         self.log_weight = log_weight
         self.shift = others.bias if log_weight is None else log_weight.to(self.precise)
         if log_weight is not None and others.bias is not None:
@@ -249,7 +249,7 @@ class _Sweep:
         parts = [
             slice(start, min(start + self.rows, n_rows)) for start in range(0, n_rows, self.rows)
         ]
-        one = self._pairs if not isinstance(self.loss, Mapping) else self._softmax
+        one = self._softmax if isinstance(self.loss, Mapping) else self._pairs
         values = [one(part) for part in parts]
         if self.d_others is not None and self.mean is not None:
             self.mean.finish(self.d_others)
@@ -263,20 +263,13 @@ class _Sweep:
             torch.mm(h, contest.others.vectors.T, out=block)
         else:
             block.copy_(h @ contest.others.vectors.T)
-        if contest.label is None:
-            # Read from the table, so that it is rounded as the others are.
-            bias = contest.others.bias
-            if bias is not None:
-                block += bias
+        if self.shift is not None:
+            block += self.shift
+        if contest.label is None:  # read from the block, so that it is rounded as the others are
             return block, block.gather(1, contest.column[part, None])[:, 0]
         own = (h.to(self.precise) * contest.label.vectors[part]).sum(1)
         if contest.label.bias is not None:
             own = own + contest.label.bias[part]
-        if not isinstance(self.loss, Mapping):
-            if contest.others.bias is not None:
-                block += contest.others.bias
-        elif self.shift is not None:
-            block += self.shift
         return block, own.to(self.precise)
 
     def _rest(self, part: slice, block: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -57,10 +57,11 @@ def table_loss(
     if not isinstance(loss, Mapping):
         value = loss(scores.label, scores.others, scores.copies).masked_fill(alone, 0)
         return ObjectiveValue(value.mean(), {"loss": value.detach()})
-    weighted = scores.others + scores.copies.clamp(min=1e-30).log()
+    # A row of -inf alone would have no gradient but NaN; its value is masked below.
+    weighted = scores.others + scores.copies.log().masked_fill(alone[:, None], 0)
     if scores.correction is not None:
         weighted = weighted + scores.correction
-    rest = weighted.masked_fill((scores.copies <= 0) & ~alone[:, None], -torch.inf).logsumexp(1)
+    rest = weighted.logsumexp(1)
     answers = no_answers(scores.label)
     if isinstance(soft, TargetAnswers):
         answers = soft

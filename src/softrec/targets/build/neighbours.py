@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import faiss
 import numpy as np
@@ -72,7 +71,6 @@ def nearest(
     vectors: np.ndarray,
     k: int = 10,
     *,
-    metric: Literal["cosine"] = "cosine",
     approximate: bool | None = None,
     probes: int = 32,
     seed: int = 0,
@@ -96,7 +94,6 @@ def nearest(
     Args:
         vectors: (E, D), of any length, in memory or memory-mapped.
         k: neighbours a row.
-        metric: "cosine".
         approximate: whether to search approximately; None does from 100,000 rows on.
         probes: lists looked into: more find more of the true neighbours and take longer.
         seed: of the sample of rows that the lists are learned from.
@@ -112,8 +109,6 @@ def nearest(
     Source: Johnson, Douze & Jegou, "Billion-scale similarity search with GPUs", IEEE Transactions
     on Big Data 2021 (FAISS), as in Cheng et al., SIGIR 2021, section 3.2.2.
     """
-    if metric != "cosine":
-        raise ValueError(f'metric must be "cosine", got {metric!r}')
     for name, number in (("k", k), ("probes", probes)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")

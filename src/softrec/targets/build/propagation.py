@@ -24,9 +24,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,30 +70,12 @@ class PropagatedLabels:
     sparse_clusters: int  # of them, those in which only the nearest neighbours were used
 
     def save(self, path: Path) -> None:
-        """Write a folder `path`, whole or not at all; one that is there is replaced.
-
-        Raises:
-            DataError: if the folder cannot be written, or `path` is something else.
-        """
-        if path.exists() and not (path / _FACTS).exists():
-            raise DataError(f"{path} exists and holds no propagated labels; choose another name")
+        """Write the files that `load` reads into the folder `path`, which is made if need be."""
+        path.mkdir(parents=True, exist_ok=True)
+        np.save(path / _ITEMS, self.items)
+        np.save(path / _SHARES, self.shares)
         facts = {name: getattr(self, name) for name in _PLAIN}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
-            try:
-                np.save(fresh / _ITEMS, self.items)
-                np.save(fresh / _SHARES, self.shares)
-                (fresh / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-                fresh.chmod(0o777 & ~_umask())
-                if path.exists():
-                    os.replace(path, fresh.with_suffix(".old"))
-                os.replace(fresh, path)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
-                shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}") from error
+        (path / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> PropagatedLabels:
@@ -502,10 +481,3 @@ def _check(vectors: np.ndarray, labels: np.ndarray, clusters: int, diffusion: Di
             raise DataError(
                 f"vector {row} is not finite; did the training of the base model diverge?"
             )
-
-
-def _umask() -> int:
-    """Return the mask of new files; temporary folders are made for their owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
