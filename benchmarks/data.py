@@ -13,7 +13,7 @@ from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.experiments.build import load_split
-from softrec.experiments.recipe import DataSpec
+from softrec.experiments.specs.data import DataSpec
 
 
 def diginetica() -> tuple[Split, str]:

@@ -15,12 +15,9 @@ from softrec.data.interactions import Interactions
 from softrec.data.reading import read_table
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.recipe import (
-    MODELS,
-    DataSpec,
-    ModelSpec,
-    TrainingSpec,
-)
+from softrec.experiments.specs.data import DataSpec
+from softrec.experiments.specs.models import MODELS, ModelSpec
+from softrec.experiments.specs.training import TrainingSpec
 from softrec.types import Encoder
 
 SHOP = "shop"

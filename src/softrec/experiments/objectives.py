@@ -19,22 +19,19 @@ from softrec.data.batches import TrainingBatches
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.experiments.build import build_batches, build_model
-from softrec.experiments.recipe import (
+from softrec.experiments.recipe import Recipe
+from softrec.experiments.sources import Training, build_source
+from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
+from softrec.experiments.specs.losses import (
     PAIRWISE,
     BslSpec,
-    CandidatesSpec,
     CclSpec,
     CmlSpec,
     DecoupledSpec,
-    FullSpec,
     GbceSpec,
-    InBatchSpec,
     LossSpec,
-    Recipe,
-    SampledSpec,
     SlSpec,
 )
-from softrec.experiments.sources import Training, build_source
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.pairwise import PairwiseLoss

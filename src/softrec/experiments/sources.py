@@ -24,19 +24,19 @@ from softrec.data.batches import Examples
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.experiments.artifacts import artifact, fingerprint_of
-from softrec.experiments.recipe import (
+from softrec.experiments.runs import Run, describe, open_run
+from softrec.experiments.specs.losses import LossSpec
+from softrec.experiments.specs.models import ModelSpec
+from softrec.experiments.specs.targets import (
     CsnSpec,
     InterestSharingSpec,
     KdSpec,
-    LossSpec,
     MixtureSpec,
-    ModelSpec,
     PopularitySpec,
     TargetSpec,
-    TrainingSpec,
     UniformSpec,
 )
-from softrec.experiments.runs import Run, describe, open_run
+from softrec.experiments.specs.training import TrainingSpec
 from softrec.scoring import Scoring
 from softrec.targets.build.contexts import (
     Advance,

@@ -1,0 +1,16 @@
+"""What all sections of a recipe have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Spec(BaseModel):
+    """Plain data that does not change; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Alpha = Annotated[float, Field(ge=0, le=1)]

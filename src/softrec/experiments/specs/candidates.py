@@ -1,0 +1,55 @@
+"""What every label is told from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from softrec.experiments.specs.base import Spec
+
+
+class FullSpec(Spec):
+    """Every label is told from all items."""
+
+    name: Literal["full"] = "full"
+
+
+class SampledSpec(Spec):
+    """Every label is told from a sample of the items."""
+
+    name: Literal["sampled"]
+    ratio: float | None = Field(default=None, gt=0, le=1, description="share of the items drawn")
+    number: int | None = Field(default=None, ge=1, description="or how many are drawn")
+    sampler: Literal["uniform", "popularity", "log-uniform"] = "uniform"
+    per_row: bool = Field(default=False, description="draw for each row, not for the batch")
+    correction: bool | None = Field(
+        default=None, description="logQ; by default for softmax losses and not for others"
+    )
+    soft: Literal["restricted", "exact"] = Field(
+        default="restricted", description="what becomes of the soft target's other items"
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> SampledSpec:
+        if (self.ratio is None) == (self.number is None):
+            raise ValueError("sampled candidates need a ratio (0.2) or a number (800), one of them")
+        return self
+
+    def size(self, n_items: int) -> int:
+        """Return how many items are drawn of a catalogue."""
+        drawn = int((self.ratio or 0) * n_items) if self.number is None else self.number
+        return max(1, drawn)
+
+
+class InBatchSpec(Spec):
+    """Every label is told from the other labels of the batch."""
+
+    name: Literal["in-batch"]
+    correction: bool | None = Field(default=None, description="for popularity, as in sampled")
+    mask_hits: bool = Field(default=True, description="leave out copies of the label")
+    mask_positives: bool = Field(default=False, description="leave out the user's other items")
+    soft: Literal["restricted", "exact"] = "restricted"
+
+
+CandidatesSpec = Annotated[FullSpec | SampledSpec | InBatchSpec, Field(discriminator="name")]

@@ -1,0 +1,67 @@
+"""Which backbone, with which settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from softrec.models.caser import Caser
+from softrec.models.deepfm import DeepFM
+from softrec.models.gru4rec import GRU4Rec
+from softrec.models.mf import MF
+from softrec.models.nfm import NFM
+from softrec.models.sasrec import SASRec
+from softrec.models.youtubednn import YoutubeDNN
+
+MODELS: dict[str, Any] = {
+    "caser": Caser,
+    "deepfm": DeepFM,
+    "gru4rec": GRU4Rec,
+    "mf": MF,
+    "nfm": NFM,
+    "sasrec": SASRec,
+    "youtubednn": YoutubeDNN,
+}
+"""Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
+
+
+class ModelSpec(BaseModel):
+    """A backbone by name, a preset of its settings, and settings of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = "sasrec"
+    preset: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of the backbone: the preset's, overridden by one's own."""
+        preset = MODELS[self.name].PRESETS[self.preset] if self.preset else {}
+        return {**preset, **(self.__pydantic_extra__ or {})}
+
+    @model_validator(mode="after")
+    def _known(self) -> ModelSpec:
+        if self.name not in MODELS:
+            raise ValueError(f"no model {self.name!r}; there are {', '.join(MODELS)}")
+        model = MODELS[self.name]
+        if self.preset is not None and self.preset not in model.PRESETS:
+            raise ValueError(
+                f"{self.name} has no preset {self.preset!r}; it has {', '.join(model.PRESETS)}"
+            )
+        known = [n for n in inspect.signature(model).parameters if n not in ("n_items", "n_users")]
+        for name in self.settings:
+            if name not in known:
+                raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
+        self._check_types(model)
+        return self
+
+    def _check_types(self, model: Any) -> None:
+        parameters = inspect.signature(model, eval_str=True).parameters
+        for name, value in self.settings.items():
+            try:
+                TypeAdapter(parameters[name].annotation).validate_python(value)
+            except ValidationError as error:
+                text = error.errors()[0]["msg"]
+                raise ValueError(f"{name} of {self.name}: {text}, got {value!r}") from error
