@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softrec.candidates import InBatch, RowDraws, SharedDraws, SharedUniform, log_uniform
+from softrec.candidates import (
+    InBatch,
+    RowDraws,
+    SharedDraws,
+    SharedUniform,
+    Taken,
+    log_uniform,
+)
 from softrec.types import Batch
 
 N = 12
@@ -253,3 +260,32 @@ def test_log_uniform_by_definition():
     ranks = [2, 0, 3, 1]  # ties keep the order of the items
     expected = [math.log((r + 2) / (r + 1)) / math.log(5) for r in ranks]
     assert probs.tolist() == pytest.approx(expected)
+
+
+def test_draws_of_what_a_user_did_not_take():
+    pairs = torch.tensor([[0, 0, 0, 0, 2, 2, 2, 3], [5, 1, 0, 1, N - 1, 3, 4, 2]])
+    everything = torch.stack([torch.full((N,), 4), torch.arange(N)])
+    taken = Taken.of(*torch.cat([pairs, everything], 1), n_users=5, n_items=N)
+    user = torch.arange(5)
+    torch.manual_seed(0)
+    items, free = taken.others(user, 4000)
+    for number in range(4):
+        own = pairs[1][pairs[0] == number].unique()
+        left = sorted(set(range(N)) - set(own.tolist()))
+        assert int(free[number]) == len(left)
+        assert items[number].unique().tolist() == left
+        share = items[number].bincount(minlength=N)[left] / 4000
+        torch.testing.assert_close(share, torch.full_like(share, 1 / len(left)), atol=0.03, rtol=0)
+    assert int(free[4]) == 0
+
+
+def test_a_row_for_whose_user_nothing_is_left_counts_nothing():
+    pairs = torch.stack([torch.zeros(N, dtype=torch.int64), torch.arange(N)])
+    taken = Taken.of(*torch.cat([pairs, torch.tensor([[1], [3]])], 1), n_users=2, n_items=N)
+    label = torch.tensor([2, 3])
+    batch = Batch(torch.full((2, 1), N), label, torch.arange(2), torch.arange(2))
+    found = RowDraws(N, 6, taken=taken)(batch)
+    assert found.copies.tolist() == [[0.0] * 6, [1.0] * 6]
+    torch.testing.assert_close(found.correction[1], torch.full((6,), -math.log(6 / (N - 1))))
+    with pytest.raises(ValueError, match="leave out probs"):
+        RowDraws(N, 6, POPULAR, taken=taken)

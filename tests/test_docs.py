@@ -1,5 +1,7 @@
 """The documents hold: what they tell to type exists, their links lead somewhere."""
 
+import importlib
+import pkgutil
 import re
 import shlex
 from functools import partial
@@ -14,6 +16,7 @@ import softrec
 from softrec.cli import app
 from softrec.data import sources
 from softrec.experiments import recipe as recipes
+from softrec.experiments import specs as specs_package
 from softrec.experiments.options import recipe_of
 from softrec.experiments.recipe import Recipe, read_yaml
 
@@ -108,16 +111,17 @@ def test_make_targets_exist():
 
 @pytest.mark.parametrize("path", RECIPES, ids=named)
 def test_a_recipe_is_valid(path):
-    assert isinstance(recipe_of(read_yaml(path), {}), Recipe)
+    assert isinstance(recipe_of(read_yaml(path), {}, str(path)), Recipe)
 
 
 @pytest.mark.parametrize(
-    "section", ["data", "training", "evaluation", "loss", "model", "target", "candidates"]
+    "section",
+    ["data", "training", "evaluation", "loss", "model", "target", "candidates", "interest"],
 )
 def test_every_field_of_a_recipe_is_told(section):
     text = text_of(ROOT / "docs" / "recipes.md")
     told = re.search(rf"^### {section}\n(.*?)^### ", text, re.MULTILINE | re.DOTALL)[1]
-    specs = [value for name, value in vars(recipes).items() if name in SPECS[section]]
+    specs = [value for name, value in KNOWN.items() if name in SPECS[section]]
     assert len(specs) == len(SPECS[section])
     fields = {field for spec in specs for field in spec.model_fields}
     assert not [field for field in fields if not re.search(rf"\b{field}\b", told)]
@@ -143,14 +147,21 @@ SPECS = {
     "target": ["OneHotSpec", "UniformSpec", "PopularitySpec", "InterestSharingSpec", "CsnSpec",
                "KdSpec", "MixtureSpec"],
     "candidates": ["FullSpec", "SampledSpec", "InBatchSpec"],
+    "interest": ["InterestSpec"],
 }  # fmt: skip
 
 
+KNOWN = {
+    name: value
+    for part in pkgutil.iter_modules(specs_package.__path__, specs_package.__name__ + ".")
+    for name, value in vars(importlib.import_module(part.name)).items()
+    if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == part.name
+}
+
+
 def test_every_section_and_spec_is_looked_at():
-    known = {name for name, value in vars(recipes).items()
-             if isinstance(value, type) and issubclass(value, BaseModel)
-             and value.__module__ == recipes.__name__ and not name.startswith("_")}  # fmt: skip
-    assert known - {"Recipe", "ShareSpec"} == {name for names in SPECS.values() for name in names}
+    public = {name for name in KNOWN if not name.startswith("_")} - {"Spec", "ShareSpec"}
+    assert public == {name for names in SPECS.values() for name in names}
     assert set(Recipe.model_fields) - {"seed"} == set(SPECS)
 
 

@@ -5,11 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softrec.evaluation.protocol import evaluating
 from softrec.models.mf import MF
 from softrec.scoring import Scored, Scoring
 from softrec.testing.encoders import padded
-from softrec.types import ItemVectors
+from softrec.types import ItemVectors, evaluating
 
 P, N, D = 5, 8, 3
 

@@ -11,6 +11,7 @@ logit stays as it is. Without correction E_j = 1.
 | n of N, uniform, shared, each at most once | n / N |
 | n with replacement from Q, shared, hits on the label left out | n Q_j |
 | n with replacement from the items but the label, for each row | n / (N - 1), n Q_j |
+| n with replacement from the F items the user did not take | n / F |
 | the other labels of the batch, of which j is f_j | (P - 1) f_j |
 
 A draw that hits the label is left out of C. In-batch negatives may leave out the user's other
@@ -87,19 +88,73 @@ class SharedDraws:
         return Candidates(items, count.float(), correction)
 
 
+class Taken(NamedTuple):
+    """The items each user took in training, as what is needed to draw from all the others.
+
+    Of a user's items k_0 < k_1 < ..., k_j - j others lie below k_j. The other number r, counted
+    from 0, is therefore the item r + #{j : k_j - j <= r}, found by one binary search.
+    """
+
+    n_items: int
+    offsets: Tensor  # (U + 1,) int64
+    below: Tensor  # (total,) int64, user (N + 1) + k_j - j, ascending
+
+    @classmethod
+    def of(cls, user: Tensor, item: Tensor, n_users: int, n_items: int) -> Taken:
+        """Return the items of pairs (user, item), (E,) int64 each, in any order."""
+        pairs = (user * n_items + item).unique()
+        owner = pairs // n_items
+        counts = owner.bincount(minlength=n_users)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        rank = torch.arange(len(pairs), device=pairs.device) - offsets[owner]
+        return cls(n_items, offsets, owner * (n_items + 1) + pairs % n_items - rank)
+
+    def others(self, user: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Draw items that users did not take, uniform, with replacement.
+
+        Args:
+            user: (P,) int64.
+            number: of draws for each.
+
+        Returns:
+            The items (P, number), and how many each user can be given, (P, 1): where that is 0 the
+            items mean nothing.
+        """
+        offsets, below = self.offsets.to(user.device), self.below.to(user.device)
+        free = (self.n_items - offsets[user + 1] + offsets[user])[:, None]
+        uniform = torch.rand(len(user), number, dtype=torch.float64, device=user.device)
+        other = (uniform * free).long().clamp(max=free.clamp(min=1) - 1)
+        found = torch.searchsorted(below, user[:, None] * (self.n_items + 1) + other, right=True)
+        return (other + found - offsets[user][:, None]).clamp(max=self.n_items - 1), free
+
+
 @dataclass(frozen=True)
 class RowDraws:
-    """`number` draws for each row: uniform over the other items, or from a distribution."""
+    """`number` draws for each row: uniform over the other items, or from a distribution.
+
+    With `taken`, uniform over the items that the row's user did not take in training.
+    """
 
     n_items: int
     number: int
     probs: Tensor | None = None  # (N,), sums to 1; None: uniform
     corrected: bool = True
+    taken: Taken | None = None
+
+    def __post_init__(self) -> None:
+        if self.probs is not None and self.taken is not None:
+            raise ValueError("items a user did not take are drawn uniformly; leave out probs")
 
     def __call__(self, batch: Batch) -> Candidates:
         """Return (P, number) items; a draw of the label, or of an item again, counts 0."""
         label = batch.label[:, None]
         shape = (len(batch.label), self.number)
+        if self.taken is not None:
+            user = batch.user if batch.row is None else batch.user[batch.row]
+            items, free = self.taken.others(user, self.number)
+            expected = (self.number / free.clamp(min=1)).expand(shape)
+            count = ((items != label) & (free > 0)).float()
+            return Candidates(items, count, -expected.log() if self.corrected else None)
         if self.probs is None:
             drawn = torch.randint(self.n_items - 1, shape, device=label.device)
             items = drawn + (drawn >= label)  # past the label: every other item alike

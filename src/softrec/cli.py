@@ -60,7 +60,11 @@ Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often.")]
 Model = Annotated[
     str | None,
     option(
-        MODEL, "sasrec (default), gru4rec, caser, youtubednn, nfm, deepfm or mf.", "--model", "-m"
+        MODEL,
+        "sasrec (default), gru4rec, caser, youtubednn, nfm, deepfm, tisasrec, mind, comirec-sa, "
+        "comirec-dr, timirec, mf, lightgcn or ngcf.",
+        "--model",
+        "-m",
     ),
 ]
 Preset = Annotated[
@@ -87,7 +91,11 @@ Alpha = Annotated[
 Temperature = Annotated[float | None, option(TARGET, "Of pop+, csn and kd: more is flatter.")]
 Teacher = Annotated[
     str | None,
-    option(TARGET, "Folder of a trained run: for kd, skd, ckd, interest-sharing and csn."),
+    option(
+        TARGET,
+        "For kd, skd, ckd, interest-sharing and csn: the folder of a trained run, or a recipe "
+        "(.yaml), whose run is found or trained first.",
+    ),
 ]
 Loss = Annotated[
     str | None,
@@ -234,7 +242,7 @@ def fit(
     from softrec.experiments.run import fit_recipe
 
     recipe = _recipe(source, locals())
-    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
+    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite, tell=_tell)
     _print_metrics(
         f"{recipe.model.name} towards {recipe.target.name}, best epoch "
         f"{run.facts['best_epoch'] + 1} of {run.facts['epochs']}",
@@ -333,9 +341,9 @@ def evaluate(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Rank the full catalogue for every user of the test part, and print the mean metrics."""
+    """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
     from softrec.experiments.build import load_split
-    from softrec.experiments.run import means, open_run, score_part
+    from softrec.experiments.run import Examination, means, open_run
     from softrec.serving.files import write_table, writer_of
 
     if part not in ("test", "valid"):
@@ -349,7 +357,7 @@ def evaluate(
     split = load_split(recipe.data, data_dir)
     opened.check_data(split)
     wanted = metrics.split(",") if metrics else None
-    table = score_part(opened.encoder(), split, recipe, part, wanted)  # pyright: ignore[reportArgumentType]
+    table = Examination(recipe, split, part).per_user(opened.encoder(), wanted)  # pyright: ignore[reportArgumentType]
     _print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
     if per_user is not None:
         write_table(table, per_user)

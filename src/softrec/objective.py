@@ -97,7 +97,7 @@ class Objective:
         """Return users (P, D), items, and the value of the interest part (P,), if there is one."""
         if self.interest_part is None:
             users, items = encoder.users(batch), encoder.items()
-            return self._picked(users, items, batch.label), items, None
+            return self.scoring.picked(users, items, batch.label), items, None
         if not isinstance(encoder, InterestEncoder):
             raise TypeError(
                 f"an interest part needs an encoder with interests(batch), such as TiMiRec; "
@@ -107,15 +107,6 @@ class Objective:
         label = items.vectors.index_select(0, batch.label)[:, None]
         cosines = torch.cosine_similarity(interests.vectors, label, dim=-1)
         return interests.users(), items, self.interest_part(interests.logits, cosines)
-
-    def _picked(self, users: Tensor, items: ItemVectors, label: Tensor) -> Tensor:
-        """Return of several interests (P, K, D) the one that scores the label highest, (P, D)."""
-        if users.dim() == 2:
-            return users
-        with torch.no_grad():
-            own = self.scoring.items(_rows(items, label)).vectors[:, :, None]
-            best = (self.scoring.users(users) @ own)[..., 0].argmax(1)
-        return users[torch.arange(len(users), device=users.device), best]
 
     # --- candidates that all rows share ---
 

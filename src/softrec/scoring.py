@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch  # noqa: F401 - for the example
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,6 +74,15 @@ class Scoring:
         if bias is not None and self.temperature != 1:
             bias = bias / self.temperature
         return ItemVectors(vectors, bias)
+
+    def picked(self, users: Tensor, items: ItemVectors, label: Tensor) -> Tensor:
+        """Return of several interests (P, K, D) the one that scores the label highest, (P, D)."""
+        if users.dim() == 2:
+            return users
+        with torch.no_grad():
+            own = ItemVectors(items.vectors.index_select(0, label))  # a bias moves all K alike
+            best = (self.users(users) @ self.items(own).vectors[:, :, None])[..., 0].argmax(1)
+        return users[torch.arange(len(users), device=users.device), best]
 
 
 def _into_ball(vectors: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Batch(NamedTuple):
@@ -193,3 +193,19 @@ def add_mean_gradient(target: Target, rows: Tensor, out: Tensor) -> None:
         stand_in = out.detach().clone().requires_grad_()
         (gradient,) = torch.autograd.grad(target.mean_item(stand_in), stand_in, rows)
     out += gradient.to_dense() if gradient.is_sparse else gradient
+
+
+class evaluating:  # noqa: N801 - used like a function
+    """A context in which a model is in evaluation mode, and afterwards as it was."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.module = encoder if isinstance(encoder, nn.Module) else None
+        self.was_training = self.module is not None and self.module.training
+
+    def __enter__(self) -> None:
+        if self.module is not None:
+            self.module.eval()
+
+    def __exit__(self, *error: object) -> None:
+        if self.module is not None:
+            self.module.train(self.was_training)

@@ -122,7 +122,7 @@ def test_a_test_part_without_a_user_of_the_training_part(refusal, folder):
 # --- options and recipes ---
 
 OPTIONS = {
-    "--model foo": "no model 'foo'; there are caser, deepfm, gru4rec, mf, nfm, sasrec, youtubednn",
+    "--model foo": "no model 'foo'; there are caser, comirec-dr, comirec-sa, deepfm, gru4rec",
     "--target foo": "'foo' .* 'one-hot', 'uniform', 'pop+'",
     "--preset foo": "no preset 'foo'; it has original",
     "--split foo": "data.split: .*'leave-last-out'.*'foo'",

@@ -113,8 +113,12 @@ def test_a_student_is_told_what_its_teacher_predicts(base, split, name, model):
 @pytest.mark.parametrize(
     ("name", "model", "text"),
     [
-        ("skd", SASREC, "teacher in .* is a gru4rec and the model a sasrec; use target ckd or kd"),
-        ("ckd", {}, "teacher in .* is a gru4rec too; use target skd or kd"),
+        (
+            "skd",
+            SASREC,
+            "base: .* teacher is a gru4rec and the model a sasrec; use target ckd or kd",
+        ),
+        ("ckd", {}, "base: .* teacher is a gru4rec too; use target skd or kd"),
     ],
 )
 def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, made):

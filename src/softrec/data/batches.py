@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
@@ -169,34 +170,73 @@ def padded(
     items: np.ndarray, start: np.ndarray, stop: np.ndarray, padding: int, side: Padding
 ) -> np.ndarray:
     """Return the stretches as rows of one array, (B, longest), filled with `padding`."""
-    lengths = stop - start
-    columns = np.arange(max(int(lengths.max(initial=0)), 1))
+    places, real = _places(start, stop, side)
+    return _filled(items, places, real, padding)
+
+
+def padded_histories(
+    sequences: Sequences, start: np.ndarray, stop: np.ndarray, padding: int, side: Padding = "right"
+) -> tuple[Tensor, Tensor | None]:
+    """Return the stretches as `Batch.history` and `Batch.time`, (B, longest) int64 each.
+
+    Times are None where the sequences have none, and 0 where the history is padded. Their unit is
+    that of the log: whole numbers are as they were read (seconds, in most public logs), dates and
+    fractions of seconds are microseconds; see `softrec.data.reading.read_table`.
+
+    Args:
+        sequences: items, oldest first, maybe with times.
+        start: (B,) int64 the place of each history's first item.
+        stop: (B,) int64 the place after its last one.
+        padding: the number N that pads histories.
+        side: where the padding stands.
+
+    Example:
+        >>> log = Sequences(np.array([0, 3]), np.array([5, 6, 7]), np.array([10, 20, 30]))
+        >>> items, times = padded_histories(log, np.array([0, 2]), np.array([2, 3]), 9)
+        >>> items.tolist(), times.tolist()
+        ([[5, 6], [7, 9]], [[10, 20], [30, 0]])
+    """
+    places, real = _places(start, stop, side)
+    history = torch.from_numpy(_filled(sequences.items, places, real, padding))
+    if sequences.times is None:
+        return history, None
+    return history, torch.from_numpy(_filled(sequences.times, places, real, 0))
+
+
+def _places(start: np.ndarray, stop: np.ndarray, side: Padding) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each cell of the padded table reads, (B, longest), and whether it does."""
+    columns = np.arange(max(int((stop - start).max(initial=0)), 1))
     first = start[:, None] if side == "right" else (stop - len(columns))[:, None]
     places = first + columns
-    real = (places >= start[:, None]) & (places < stop[:, None])
-    if not len(items):
-        return np.full(places.shape, padding, dtype=np.int64)
-    return np.where(real, items[np.clip(places, 0, len(items) - 1)], padding)
+    return places, (places >= start[:, None]) & (places < stop[:, None])
+
+
+def _filled(values: np.ndarray, places: np.ndarray, real: np.ndarray, empty: int) -> np.ndarray:
+    """Return the values at `places` where they are real, else `empty`."""
+    if not len(values):
+        return np.full(places.shape, empty, dtype=np.int64)
+    return np.where(real, values.take(places, mode="clip"), empty)
 
 
 def training_batch(
     data: Examples, chosen: np.ndarray, padding: int, side: Padding = "right"
 ) -> Batch:
-    """Return the batch of the examples numbered `chosen`, (B,)."""
+    """Return the batch of the examples numbered `chosen`, (B,), with times if the log has them."""
     items, start, stop = data.sequences.items, data.start[chosen], data.stop[chosen]
-    history = padded(items, start, stop - 1, padding, side)
+    history, time = padded_histories(data.sequences, start, stop - 1, padding, side)
     user = torch.from_numpy(data.user[chosen])
     if not data.every:
         label = torch.from_numpy(items[stop - 1])
-        return Batch(torch.from_numpy(history), label, torch.from_numpy(chosen), user)
+        return Batch(history, label, torch.from_numpy(chosen), user, time=time)
     row, step = _enumerated(stop - start - 1)
     return Batch(
-        torch.from_numpy(history),
+        history,
         torch.from_numpy(items[start[row] + step + 1]),
         torch.from_numpy(chosen[row]),
         user,
         torch.from_numpy(row),
         torch.from_numpy(step),
+        time,
     )
 
 
@@ -208,11 +248,13 @@ def context_batch(
     `label` is the item that training predicts there, `example` the example it belongs to.
     """
     example, start, stop = data.stretches(contexts)
+    history, time = padded_histories(data.sequences, start, stop, padding, side)
     return Batch(
-        torch.from_numpy(padded(data.sequences.items, start, stop, padding, side)),
+        history,
         torch.from_numpy(data.sequences.items[stop]),
         torch.from_numpy(example),
         torch.from_numpy(data.user[example]),
+        time=time,
     )
 
 
@@ -238,15 +280,11 @@ def case_batches(
         rows = slice(begin, min(begin + size, len(cases)))
         stop = offsets[1:][rows]
         start = np.maximum(offsets[:-1][rows], stop - length)
-        history = padded(cases.history.items, start, stop, padding, "right")
+        history, time = padded_histories(cases.history, start, stop, padding)
+        label, user = torch.from_numpy(first[rows]), torch.from_numpy(cases.user[rows])
         yield (
             rows,
-            Batch(
-                torch.from_numpy(history),
-                torch.from_numpy(first[rows]),
-                torch.arange(rows.start, rows.stop),
-                torch.from_numpy(cases.user[rows]),
-            ),
+            Batch(history, label, torch.arange(rows.start, rows.stop), user, time=time),
         )
 
 

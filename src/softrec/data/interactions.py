@@ -20,11 +20,20 @@ from softrec.errors import DataError, shown
 class Sequences:
     """The items of every user, oldest first, as one flat array with offsets (CSR).
 
-    User u has `items[offsets[u]:offsets[u + 1]]`.
+    User u has `items[offsets[u]:offsets[u + 1]]`, taken at the times in the same places, where
+    these are known.
+
+    Raises:
+        ValueError: if there are not as many times as items.
     """
 
     offsets: np.ndarray  # (U + 1,) int64
     items: np.ndarray  # (total,) int64
+    times: np.ndarray | None = None  # (total,) int64, in the unit of the log
+
+    def __post_init__(self) -> None:
+        if self.times is not None and len(self.times) != len(self.items):
+            raise ValueError(f"each item needs a time: {len(self.items)} and {len(self.times)}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -146,10 +155,14 @@ class Interactions:
 
     @cached_property
     def sequences(self) -> Sequences:
-        """Return the items of every user of the vocabulary in the order of events."""
+        """Return the items of every user of the vocabulary in the order of events, and the times.
+
+        The times are those of `ordered`, not a copy: who does not ask for them pays nothing.
+        """
         counts = np.bincount(self.ordered["user"].to_numpy(), minlength=self.n_users)
         offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        return Sequences(offsets, self.ordered["item"].to_numpy().astype(np.int64))
+        times = self.ordered["time"].to_numpy() if self.has_time else None
+        return Sequences(offsets, self.ordered["item"].to_numpy().astype(np.int64), times)
 
     @cached_property
     def item_counts(self) -> np.ndarray:
@@ -236,7 +249,11 @@ class Interactions:
         users: Vocabulary | None = None,
         items: Vocabulary | None = None,
     ) -> Interactions:
-        """Make a log of item sequences; by default users and items are their own raw ids."""
+        """Make a log of item sequences; by default users and items are their own raw ids.
+
+        `times` stands for the times of the sequences, where these have none.
+        """
+        times = sequences.times if times is None else times
         n_items = int(sequences.items.max()) + 1 if len(sequences.items) else 0
         columns: dict[str, Any] = {
             "user": np.repeat(np.arange(len(sequences), dtype=np.uint32), sequences.lengths),

@@ -53,6 +53,10 @@ class Split:
         frames = [part.frame for part in (self.train, self.valid, self.test)]
         return replace(self.train, frame=pl.concat(frames))
 
+    def known(self) -> Sequences:
+        """Return every item of each user in any part, (U rows), repetitions included."""
+        return self.whole().sequences
+
     def cases(self, part: Literal["valid", "test"]) -> Cases:
         """Return the cases of `part`: histories end where the part begins.
 
@@ -72,11 +76,12 @@ class Split:
 
 
 def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
-    """Return the given rows of `sequences`, in that order."""
+    """Return the given rows of `sequences`, in that order, with their times."""
     starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    return Sequences(offsets, sequences.items[places])
+    times = None if sequences.times is None else sequences.times[places]
+    return Sequences(offsets, sequences.items[places], times)
 
 
 def leave_last_out(log: Interactions, *, short: Cold = "error", cold: Cold = "error") -> Split:

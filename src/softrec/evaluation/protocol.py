@@ -1,4 +1,4 @@
-"""Full ranking of evaluation cases: every item of the catalogue competes."""
+"""Ranking of evaluation cases: every item of the catalogue competes, or some drawn for each."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from torch import Tensor
 from softrec.data.batches import case_batches
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
+from softrec.errors import DataError
 from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
+from softrec.evaluation.negatives import rank_among
 from softrec.retrieval import Seen, rank_of, ranks_within
-from softrec.types import Batch, Encoder
+from softrec.types import Batch, Encoder, evaluating
 
 # Vectors are computed for this many histories at a time, whatever batches training uses.
 ENCODED_AT_ONCE = 1024
 
 
 def rank_cases(
-    encoder: Encoder, cases: Cases, *, length: int, k: int, mask_seen: bool = True
+    encoder: Encoder,
+    cases: Cases,
+    *,
+    length: int,
+    k: int,
+    mask_seen: bool = True,
+    negatives: np.ndarray | None = None,
 ) -> Ranks:
-    """Rank the relevant items of each case among all items.
+    """Rank the relevant items of each case among all items, or among negatives drawn for it.
 
     Args:
         encoder: the model; asked in evaluation mode, without gradients.
@@ -31,14 +39,26 @@ def rank_cases(
         length: how many of the last items of a history the model reads.
         k: the largest cut-off of interest; with several relevant items a case, ranks beyond it
             are not told apart.
-        mask_seen: leave items of the history out of the ranking, except where they are relevant.
+        mask_seen: leave items of the history out of the ranking, except where they are relevant;
+            negatives are never masked.
+        negatives: (C, n) the only items that compete with the relevant one of each case; see
+            `softrec.evaluation.negatives.sampled_negatives`.
+
+    Raises:
+        DataError: if there are negatives and a case with several relevant items.
+        ValueError: if there is not one row of negatives for each case.
     """
+    _check_negatives(cases, negatives)
     pieces: list[np.ndarray] = []
     owner = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
     with evaluating(encoder), torch.inference_mode():
         items = encoder.items()
         for rows, batch in encoded(encoder, cases, length):
             users = encoder.users(batch)
+            if negatives is not None:
+                rivals = torch.from_numpy(negatives[rows]).to(users.device)
+                pieces.append(rank_among(users, items, batch.label, rivals).cpu().numpy())
+                continue
             seen = seen_of(cases, rows, encoder.n_items, users.device) if mask_seen else None
             if cases.single:
                 ranks = rank_of(users, items, batch.label, seen)
@@ -64,23 +84,42 @@ def score_cases(
     *,
     length: int,
     mask_seen: bool = True,
+    negatives: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """Return one row per case and one column per metric, such as "ndcg@10".
 
-    Where every case has one relevant item, its "rank" is the first column.
+    Where every case has one relevant item, its "rank" is the first column. Arguments and errors
+    are those of `rank_cases`.
     """
     largest = max(parse_metric(metric)[1] for metric in metrics)
-    ranks = rank_cases(encoder, cases, length=length, k=largest, mask_seen=mask_seen)
+    ranks = rank_cases(
+        encoder, cases, length=length, k=largest, mask_seen=mask_seen, negatives=negatives
+    )
     table = evaluate(ranks, metrics)
     return table.insert_column(0, pl.Series("rank", ranks.rank)) if cases.single else table
+
+
+def _check_negatives(cases: Cases, negatives: np.ndarray | None) -> None:
+    if negatives is None:
+        return
+    if negatives.ndim != 2 or len(negatives) != len(cases):
+        raise ValueError(
+            f"negatives need a row for each of the {len(cases)} cases, got {negatives.shape}"
+        )
+    if not cases.single:
+        case = int(np.argmax(cases.relevant.lengths != 1))
+        raise DataError(
+            "only cases with one relevant item are ranked among sampled negatives, but case "
+            f"{case} has {cases.relevant.lengths[case]}; rank among all items, or split "
+            "leave-last-out"
+        )
 
 
 def encoded(encoder: Encoder, cases: Cases, length: int) -> Iterator[tuple[slice, Batch]]:
     """Yield the batches of `cases` on the device of the model."""
     device = encoder.items().vectors.device
     for rows, batch in case_batches(cases, length, encoder.n_items, ENCODED_AT_ONCE):
-        # Cases are asked at the end of each history: there is no row or step to move.
-        yield rows, Batch(*(part.to(device) for part in batch[:4]))
+        yield rows, batch.to(device)
 
 
 def seen_of(cases: Cases, rows: slice, n_items: int, device: torch.device) -> Seen:
@@ -100,19 +139,3 @@ def seen_from(sequences: Sequences, device: torch.device) -> Seen:
     """Return sequences as tensors."""
     offsets: Tensor = torch.from_numpy(sequences.offsets.astype(np.int64))
     return Seen(offsets.to(device), torch.from_numpy(sequences.items).to(device))
-
-
-class evaluating:  # noqa: N801 - used like a function
-    """A context in which a model is in evaluation mode, and afterwards as it was."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.module = encoder if isinstance(encoder, torch.nn.Module) else None
-        self.was_training = self.module is not None and self.module.training
-
-    def __enter__(self) -> None:
-        if self.module is not None:
-            self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self.module is not None:
-            self.module.train(self.was_training)

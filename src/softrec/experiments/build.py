@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from softrec.data import simulate, sources, splits
@@ -142,22 +143,47 @@ def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
     )
 
 
-def build_model(
-    spec: ModelSpec, n_items: int, length: int, *, seed: int, n_users: int = 0
-) -> Encoder:
-    """Return a freshly initialised backbone; the same seed gives the same weights."""
-    model = MODELS[spec.name]
+def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -> Encoder:
+    """Return a freshly initialised backbone; the same seed gives the same weights.
+
+    Args:
+        spec: which model, and its settings.
+        log: the training part: its catalogue, its users, and its events for models of graphs.
+        length: the longest history.
+        seed: of the weights.
+    """
+    model, n_items = MODELS[spec.name], log.n_items
+    if getattr(model, "needs_time", False) and not log.has_time:
+        raise DataError(
+            f"{spec.name} reads the times of events, and the log has none; name their column with "
+            "--time, or use sasrec"
+        )
+    facts: dict[str, Callable[[], Any]] = {
+        "length": lambda: length,
+        "n_users": lambda: log.n_users,
+        "edges": lambda: _edges(log),
+    }
     known = inspect.signature(model).parameters
-    sizes = {"length": length, "n_users": n_users}
-    settings = {**{name: size for name, size in sizes.items() if name in known}, **spec.settings}
+    settings = {name: fact() for name, fact in facts.items() if name in known} | spec.settings
     torch.manual_seed(seed)
     try:
         encoder = model(n_items, **settings)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        given = ", ".join(f"{name}={value}" for name, value in settings.items())
+        given = ", ".join(f"{name}={settings[name]}" for name in settings if name != "edges")
         text = " ".join(str(error).split())
         raise RecipeError(f"{given} make no {spec.name}: {text}; change these settings") from error
     return encoder
+
+
+def reads_graph(name: str) -> bool:
+    """Tell whether a model reads the events of the training part."""
+    return "edges" in inspect.signature(MODELS[name]).parameters
+
+
+def _edges(log: Interactions) -> torch.Tensor:
+    """Return the events as (user, item), (2, E) int64."""
+    pairs = (log.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))
+    return torch.from_numpy(np.stack(list(pairs)))
 
 
 def build_batches(spec: TrainingSpec, split: Split, *, seed: int) -> TrainingBatches:

@@ -23,15 +23,16 @@ from softrec.data.simulate import Shop
 from softrec.data.splits import Cases, Split
 from softrec.errors import RunError
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
-from softrec.evaluation.protocol import encoded, evaluating, seen_of
+from softrec.evaluation.protocol import encoded, seen_of
 from softrec.evaluation.significance import holm, paired
 from softrec.experiments.build import SHOP, load_split, shop_of
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
-from softrec.experiments.run import Run, describe, fit_recipe, open_run, versions
+from softrec.experiments.run import Run, describe, fit_recipe, open_run, settle, versions
 from softrec.experiments.runs import ranked
 from softrec.retrieval import top_k
+from softrec.types import evaluating
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def compare(
     names = _names(targets, [row[0] for row in recipes])
     split = load_split(base.data, data_dir)
     for row in recipes:
-        build(row[0], split)  # what cannot be built is refused before anything is trained
+        # What cannot be built is refused before anything but what it rests on is trained.
+        build(settle(row[0], split, progress=progress, tell=say), split)
     folder = out.with_name(out.name + ".part")
     _check_same(folder, recipes, overwrite=overwrite)
     runs = [
@@ -95,7 +97,9 @@ def compare(
         ]
         for name, row in zip(names, recipes, strict=True)
     ]
-    shop = shop_of(base.data) if base.data.source == SHOP else None
+    # The truth of the shop is a ranking of the whole catalogue.
+    whole = base.evaluation.negatives is None
+    shop = shop_of(base.data) if base.data.source == SHOP and whole else None
     results = _results(base, split, names, runs, command, shop)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -153,13 +157,18 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
             and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
         }
         if settings.get("teacher"):  # a path of this machine says nothing, and is long
-            settings["teacher"] = Path(settings["teacher"]).name
+            settings["teacher"] = _named(settings["teacher"])
         inside = ", ".join(f"{key} {value}" for key, value in settings.items())
         names.append(f"{recipe.target.name} ({inside})" if inside else recipe.target.name)
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise RunError(f"the target {twice.pop()} is given twice; compare different ones")
     return names
+
+
+def _named(teacher: str | dict[str, Any]) -> str:
+    """Return the name of a run's folder, or of the model of its recipe."""
+    return Path(teacher).name if isinstance(teacher, str) else teacher["model"]["name"]
 
 
 def _slug(name: str) -> str:

@@ -13,14 +13,18 @@ from softrec.candidates import (
     RowDraws,
     SharedDraws,
     SharedUniform,
+    Taken,
     log_uniform,
 )
 from softrec.data.batches import TrainingBatches
+from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.errors import RecipeError
+from softrec.errors import RecipeError, RunError
 from softrec.experiments.build import build_batches, build_model
 from softrec.experiments.recipe import Recipe
+from softrec.experiments.runs import open_run
 from softrec.experiments.sources import Training, build_source
+from softrec.experiments.specs.base import Trained
 from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
 from softrec.experiments.specs.losses import (
     PAIRWISE,
@@ -32,11 +36,13 @@ from softrec.experiments.specs.losses import (
     LossSpec,
     SlSpec,
 )
+from softrec.experiments.specs.training import InterestSpec
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.distillation import interest_distillation
 from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import Parts, decoupled, hard, mixed
-from softrec.objective import LabelPart, Objective
+from softrec.objective import InterestPart, LabelPart, Objective
 from softrec.scoring import Scoring
 from softrec.types import Encoder, TargetSource
 
@@ -47,10 +53,10 @@ def build(
     recipe: Recipe, split: Split, *, progress: bool | None = None
 ) -> tuple[Encoder, Objective, TrainingBatches]:
     """Return encoder, objective and batches of a recipe on its split."""
-    train, spec = split.train, recipe.training
-    encoder = build_model(
-        recipe.model, train.n_items, spec.length, seed=recipe.seed, n_users=train.n_users
-    )
+    spec = recipe.training
+    encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
+    if spec.start is not None:
+        begin(encoder, spec.start, split)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = Scoring(recipe.loss.score, recipe.loss.score_temperature)
     training = Training(split, batches.data, spec, recipe.model, encoder, scoring, progress)
@@ -71,6 +77,7 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
         scoring=training.scoring,
         exact=not isinstance(candidates, FullSpec) and candidates.soft == "exact",
         label_part=label_part,
+        interest_part=_interest_part(recipe.interest),
         l2=loss.l2,
     )
 
@@ -134,6 +141,40 @@ def _label_part(spec: LossSpec) -> tuple[LabelPart, float] | None:
     return grouped, spec.positive_temperature
 
 
+def _interest_part(spec: InterestSpec | None) -> InterestPart | None:
+    if spec is None or not spec.weight:
+        return None
+
+    def distilled(logits: Tensor, cosines: Tensor) -> Tensor:
+        return spec.weight * interest_distillation(
+            logits, cosines, spec.temperature, form=spec.form, detach=spec.stop_gradient
+        )
+
+    return distilled
+
+
+def begin(encoder: Encoder, start: Trained, split: Split) -> None:
+    """Give `encoder` the weights of a finished run, or of the part of it that fits.
+
+    Raises:
+        RunError: if the run was made from other data, or its model does not fit.
+    """
+    assert isinstance(start, str)  # recipes of runs have been settled
+    run = open_run(start)
+    run.check_data(split)
+    other = run.encoder()
+    try:
+        if type(other) is type(encoder):
+            encoder.load_state_dict(other.state_dict())  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            encoder.begin_from(other)  # pyright: ignore[reportAttributeAccessIssue]
+    except (RuntimeError, ValueError, AttributeError) as error:
+        text = " ".join(str(error).split())
+        raise RunError(
+            f"the model cannot begin from the {run.recipe.model.name} in {start}: {text}"
+        ) from error
+
+
 def _red_line(source: TargetSource, weight: float, batches: TrainingBatches) -> float:
     """Return lambda2* = 1 / (1 + lambda1 (1 - q_y)) at the mean share q_y of the labels.
 
@@ -166,9 +207,17 @@ def _candidates(spec: CandidatesSpec, loss: LossSpec, training: Training) -> Can
                 "or candidates: full"
             )
         if spec.per_row:
-            return RowDraws(n_items, number, None, corrected)
+            taken = _taken(training.split.train) if spec.mask_positives else None
+            return RowDraws(n_items, number, None, corrected, taken)
         return SharedUniform(n_items, number, corrected)
     probs = popular if spec.sampler == "popularity" else log_uniform(counts)
     if spec.per_row:
         return RowDraws(n_items, number, probs, corrected)
     return SharedDraws(probs, number, corrected)
+
+
+def _taken(train: Interactions) -> Taken:
+    user, item = (
+        torch.from_numpy(train.frame[kind].to_numpy().astype("int64")) for kind in ("user", "item")
+    )
+    return Taken.of(user, item, train.n_users, train.n_items)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from softrec.errors import RecipeError
-from softrec.experiments.recipe import Recipe, merged, read_recipe
+from softrec.experiments.recipe import Recipe, merged, read_recipe, read_yaml
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (
@@ -24,7 +24,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "candidates": ("ratio", "number", "sampler"),
     "training": (
         "windows", "length", "stride", "padding", "epochs", "batch_size", "lr", "weight_decay",
-        "patience", "monitor", "precision", "accelerator", "checkpoint_minutes", "checkpoint_steps",
+        "patience", "monitor", "start", "precision", "accelerator", "checkpoint_minutes",
+        "checkpoint_steps",
     ),
     "evaluation": ("metrics", "mask_seen"),
 }  # fmt: skip
@@ -37,7 +38,8 @@ NAMED = (
     "loss",
     "candidates",
 )  # sections whose other fields belong to their name
-FILES = ("source", "valid", "test", "teacher")
+FILES = ("source", "valid", "test", "teacher", "start")
+RECIPES = (".yaml", ".yml")
 
 
 def recipe_of(
@@ -75,39 +77,49 @@ def recipe_of(
                 f"{lonely[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
-    return read_recipe(_anchored(merged(fields, changes)), place)
+    folder = Path(place).parent if place.endswith(RECIPES) else Path()
+    return read_recipe(_anchored(merged(fields, changes), folder), place)
 
 
 def _name(section: object) -> object:
     return section.get("name") if isinstance(section, Mapping) else section
 
 
-def _anchored(fields: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths of files and teachers absolute: a run must find them from any folder."""
+def _anchored(fields: dict[str, Any], folder: Path = Path()) -> dict[str, Any]:
+    """Make paths of files and runs absolute, and put recipes in the place of their files.
+
+    A run must find its files from any folder, and a recipe must say all that it rests on.
+
+    Args:
+        fields: of a recipe.
+        folder: of the recipe file, where the files of other recipes are looked for first.
+    """
     return {
-        name: _absolute(section) if name in ("data", "target") else section
+        name: _absolute(section, folder) if name in ("data", "target", "training") else section
         for name, section in fields.items()
     }
 
 
-def _absolute(section: Any) -> Any:
+def _absolute(section: Any, folder: Path = Path()) -> Any:
+    if isinstance(section, list | tuple):
+        return [_absolute(part, folder) for part in section]
     if not isinstance(section, Mapping):
         return section
-    paths = {
-        kind: str(Path(section[kind]).absolute())
-        for kind in FILES
-        if isinstance(section.get(kind), str) and Path(section[kind]).exists()
+    return {
+        name: _found(value, folder)
+        if name in FILES and isinstance(value, str)
+        else _absolute(value, folder)
+        for name, value in section.items()
     }
-    return {**{name: _nested(value) for name, value in section.items()}, **paths}
 
 
-def _nested(value: Any) -> Any:
-    """Make paths absolute in the parts of a mixture, too."""
-    if isinstance(value, list | tuple):
-        return [_nested(part) for part in value]
-    if isinstance(value, Mapping) and isinstance(value.get("target"), Mapping):
-        return {**value, "target": _absolute(value["target"])}
-    return value
+def _found(path: str, folder: Path) -> Any:
+    """Return an absolute path, or the fields of a recipe; the name of a data set as it is."""
+    if path.endswith(RECIPES):
+        beside = folder / path
+        file = beside if beside.exists() else Path(path)
+        return _anchored(read_yaml(file), file.parent)
+    return str(Path(path).absolute()) if Path(path).exists() else path
 
 
 def parse_target(text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Nothing below `experiments/` ever sees a recipe; `build` turns it into plain arg
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,12 @@ from softrec.experiments.specs.losses import (
     MixedSpec,
     SlSpec,
 )
-from softrec.experiments.specs.models import ModelSpec
+from softrec.experiments.specs.models import (
+    ModelSpec,
+    foresees_interests,
+    several_interests,
+    starts_of,
+)
 from softrec.experiments.specs.targets import (
     CsnSpec,
     InterestSharingSpec,
@@ -40,11 +46,15 @@ from softrec.experiments.specs.targets import (
     TargetSpec,
     UniformSpec,
 )
-from softrec.experiments.specs.training import EvaluationSpec, TrainingSpec
+from softrec.experiments.specs.training import EvaluationSpec, InterestSpec, TrainingSpec
 
 
 class Recipe(Spec):
-    """Data x model x target x loss x candidates, a training budget and a seed."""
+    """Data x model x target x loss x candidates, a training budget and a seed.
+
+    A recipe may rest on others: `target.teacher` and `training.start` name a finished run or hold
+    the recipe of one, whose data and seed are then those of the whole.
+    """
 
     data: DataSpec
     model: ModelSpec = ModelSpec()
@@ -53,6 +63,7 @@ class Recipe(Spec):
     candidates: CandidatesSpec = FullSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    interest: InterestSpec | None = None
     seed: int = 0
 
     @property
@@ -60,6 +71,36 @@ class Recipe(Spec):
         """Return how items are scored in validation, test and service."""
         own = self.evaluation.score
         return self.loss.score if own == "trained" else own
+
+    def stages(self) -> dict[str, Recipe]:
+        """Return the recipes this one rests on itself, by their place."""
+        found: dict[str, Recipe] = {}
+
+        def noted(place: str, stage: Recipe) -> str:
+            found[place] = stage
+            return place
+
+        self._replaced(noted)
+        return found
+
+    def with_stages(self, run_of: Callable[[str, Recipe], str]) -> Recipe:
+        """Return the recipe with `run_of(place, stage)` instead of each recipe it rests on."""
+        return Recipe.model_validate(self._replaced(run_of))
+
+    def _replaced(self, run_of: Callable[[str, Recipe], str]) -> dict[str, Any]:
+        fields = self.model_dump(mode="json")
+        common = {"data": fields["data"], "seed": self.seed}
+
+        def replaced(place: str, value: Any) -> Any:
+            if isinstance(value, list):
+                return [replaced(f"{place}.{i}", part) for i, part in enumerate(value)]
+            if not isinstance(value, dict):
+                return value
+            if place.endswith((".teacher", ".start")):
+                return run_of(place, read_recipe({**value, **common}, place))
+            return {name: replaced(f"{place}.{name}", part) for name, part in value.items()}
+
+        return fields | {name: replaced(name, fields[name]) for name in ("training", "target")}
 
     def _check_axes(self) -> None:
         """Refuse a target, a loss and candidates that make no sense together."""
@@ -97,6 +138,38 @@ class Recipe(Spec):
                 "nothing would hold their scores down; choose mask_positives: false"
             )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _interest_by_default(cls, fields: Any) -> Any:
+        """Let a model that can foresee interests learn to, unless the recipe says how itself."""
+        if not isinstance(fields, dict) or fields.get("interest") is not None:
+            return fields
+        model = fields.get("model")
+        name = model.get("name") if isinstance(model, dict) else getattr(model, "name", None)
+        return {**fields, "interest": {}} if foresees_interests(name) else fields
+
+    def _check_model(self) -> None:
+        """Refuse what the model cannot do."""
+        name = self.model.name
+        if self.interest is not None and not foresees_interests(name):
+            raise ValueError(f"interest belongs to timirec; {name} foresees no interests")
+        if several_interests(name) and "euclidean" in (self.loss.score, self.evaluation.score):
+            raise ValueError(
+                f"distances cannot compare the interests of {name}; choose score: inner or cosine"
+            )
+
+    def _check_stages(self) -> None:
+        """Refuse stages that cannot be read, or whose model is of no use here."""
+        own, stages = self.model.name, self.stages()
+        start, teacher = stages.get("training.start"), stages.get("target.teacher")
+        if start is not None and start.model.name not in starts_of(own):
+            raise ValueError(
+                f"training.start is the recipe of a {start.model.name}, and {own} begins from "
+                f"{' or '.join(starts_of(own))}"
+            )
+        if teacher is not None and isinstance(self.target, KdSpec):
+            self.target.check_teacher(teacher.model.name, own)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if self.loss.name == "decoupled" and self.target.soft_mass == 0:
@@ -106,6 +179,8 @@ class Recipe(Spec):
                 "above 0, or loss: mixed"
             )
         self._check_axes()
+        self._check_model()
+        self._check_stages()
         if self.training.monitor not in self.evaluation.metrics:
             raise ValueError(
                 f"training.monitor is {self.training.monitor}, which is not among "
@@ -141,7 +216,8 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Recipe, "data": DataSpec, "training": TrainingSpec,
-    "evaluation": EvaluationSpec, "target.one-hot": OneHotSpec, "target.uniform": UniformSpec,
+    "evaluation": EvaluationSpec, "interest": InterestSpec,
+    "target.one-hot": OneHotSpec, "target.uniform": UniformSpec,
     "target.pop+": PopularitySpec, "target.interest-sharing": InterestSharingSpec,
     "target.csn": CsnSpec, "target.kd": KdSpec, "target.skd": KdSpec, "target.ckd": KdSpec,
     "target.mixture": MixtureSpec,

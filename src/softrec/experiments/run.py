@@ -4,7 +4,8 @@
       run.json           recipe, versions, data, best epoch, metrics
       model.safetensors  the weights of the best epoch
       items.parquet      raw item ids in the order of their numbers; users.parquet likewise
-      log.parquet        (user, item) numbers in the order of events, to serve known users
+      log.parquet        user, item (numbers), time and part in the order of events, to serve
+                     known users, and for models that read the training part as a graph
       per_user.parquet   the test metrics of each user
       curve.csv          one row per epoch
 
@@ -18,6 +19,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -28,14 +30,16 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from softrec.data.splits import Cases, Split
+from softrec.data.splits import Split
 from softrec.errors import RunError
+from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.build import load_split
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import FORMAT, Run, describe, open_run, ranked, unfinished
+from softrec.experiments.stages import Tell, folder_of, settled
 from softrec.training.fit import RESUME, Trained, fit
 from softrec.types import Encoder
 
@@ -48,10 +52,12 @@ def fit_recipe(
     split: Split | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
+    tell: Tell = lambda _: None,
 ) -> Run:
     """Train a recipe, evaluate it on the test part, and leave a run in `out`.
 
-    If the same recipe was interrupted before, its training goes on where it stood.
+    If the same recipe was interrupted before, its training goes on where it stood. The recipes it
+    rests on are trained first, or found: see `stages`.
 
     Args:
         recipe: what to do.
@@ -60,6 +66,7 @@ def fit_recipe(
         split: the data, if already loaded.
         overwrite: replace a finished run, and drop an unfinished one of another recipe.
         progress: show a bar; if None, when the error stream is a terminal.
+        tell: called with a line of text for each stage of a chain.
 
     Raises:
         RunError: if `out` is taken.
@@ -69,8 +76,10 @@ def fit_recipe(
     _check_free(out, recipe, overwrite=overwrite)
     if split is None:
         split = load_split(recipe.data, data_dir)
-    encoder, objective, batches = build(recipe, split, progress=progress)
-    spec, valid, _ = recipe.training, split.cases("valid"), split.cases("test")
+    complete = settle(recipe, split, progress=progress, tell=tell)
+    encoder, objective, batches = build(complete, split, progress=progress)
+    spec = recipe.training
+    valid, test = (Examination(recipe, split, part) for part in ("valid", "test"))
     folder = _start(out, recipe, overwrite=overwrite)
     memory = PeakMemory()
     with _dropped_if_worthless(folder):
@@ -78,7 +87,7 @@ def fit_recipe(
             encoder,
             objective,
             batches,
-            lambda model: means(score(model, valid, recipe, recipe.evaluation.metrics)),
+            valid.means,
             folder,
             epochs=spec.epochs,
             lr=spec.lr,
@@ -93,7 +102,7 @@ def fit_recipe(
             progress=progress,
         )
     peak = memory.mib()
-    tested = score_part(encoder, split, recipe, "test")
+    tested = test.per_user(encoder)
     _write(folder, recipe, split, encoder, trained, tested, peak)
     if out.exists():
         shutil.rmtree(out)
@@ -101,28 +110,48 @@ def fit_recipe(
     return open_run(out)
 
 
-def score(encoder: Encoder, cases: Cases, recipe: Recipe, metrics: Sequence[str]) -> pl.DataFrame:
-    """Return the metrics of each case under the protocol of a recipe."""
-    return score_cases(
-        ranked(encoder, recipe),
-        cases,
-        metrics,
-        length=recipe.training.length,
-        mask_seen=recipe.evaluation.mask_seen,
-    )
+def settle(recipe: Recipe, split: Split, *, progress: bool | None, tell: Tell) -> Recipe:
+    """Return `recipe` with each recipe it rests on trained, now or before."""
+
+    def train(stage: Recipe, folder: Path) -> Run:
+        return fit_recipe(stage, folder, split=split, progress=progress, tell=tell)
+
+    return settled(recipe, split, train, tell)
 
 
-def score_part(
-    encoder: Encoder,
-    split: Split,
-    recipe: Recipe,
-    part: Literal["valid", "test"],
-    metrics: Sequence[str] | None = None,
-) -> pl.DataFrame:
-    """Return the metrics of each user of a part, with raw user ids."""
-    cases = split.cases(part)
-    table = score(encoder, cases, recipe, metrics or recipe.evaluation.metrics)
-    return table.insert_column(0, split.train.users.ids(cases.user).alias("user"))
+class Examination:
+    """Judges encoders on one part of a split by the protocol of a recipe.
+
+    Cases, and the negatives drawn for them, are made once and are the same for every encoder.
+    """
+
+    def __init__(self, recipe: Recipe, split: Split, part: Literal["valid", "test"]) -> None:
+        spec = recipe.evaluation
+        self.recipe = recipe
+        self.cases = split.cases(part)
+        self.users = split.train.users
+        self.negatives = None
+        if spec.negatives is not None:
+            self.negatives = sampled_negatives(
+                split.train.n_items, split.known(), self.cases.user, spec.negatives,
+                spec.negatives_seed,
+            )  # fmt: skip
+
+    def per_user(self, encoder: Encoder, metrics: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return one row per case: the raw user id, and the metrics."""
+        table = score_cases(
+            ranked(encoder, self.recipe),
+            self.cases,
+            metrics or self.recipe.evaluation.metrics,
+            length=self.recipe.training.length,
+            mask_seen=self.recipe.evaluation.mask_seen,
+            negatives=self.negatives,
+        )
+        return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
+
+    def means(self, encoder: Encoder) -> dict[str, float]:
+        """Return the mean of each metric."""
+        return means(self.per_user(encoder))
 
 
 def means(table: pl.DataFrame) -> dict[str, float]:
@@ -193,8 +222,7 @@ def _write(
     save_file(state, folder / "model.safetensors")
     for kind, vocabulary in (("users", split.train.users), ("items", split.train.items)):
         pl.DataFrame({"raw": vocabulary.raw}).write_parquet(folder / f"{kind}.parquet")
-    whole = split.whole()
-    whole.ordered.select("user", "item").write_parquet(folder / "log.parquet")
+    _log_of(split).write_parquet(folder / "log.parquet")
     tested.write_parquet(folder / "per_user.parquet")
     pl.DataFrame(trained.curve).write_csv(folder / "curve.csv")
     facts = {
@@ -202,6 +230,7 @@ def _write(
         "recipe": recipe.model_dump(mode="json"),
         "versions": versions(),
         "data": describe(split),
+        "stages": {place: str(folder_of(stage, split)) for place, stage in recipe.stages().items()},
         "soft_mass": recipe.target.soft_mass,
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.curve),
@@ -217,6 +246,17 @@ def _write(
     # The one to go on from goes first: without the best weights it would be of no use.
     for checkpoint in sorted(folder.glob("*.ckpt"), reverse=True):
         checkpoint.unlink()
+
+
+def _log_of(split: Split) -> pl.DataFrame:
+    """Return user, item, time if known, and part of every event, in the order of events."""
+    frames = [
+        getattr(split, part).frame.with_columns(pl.lit(part).cast(pl.Categorical).alias("part"))
+        for part in ("train", "valid", "test")
+    ]
+    whole = replace(split.train, frame=pl.concat(frames))
+    time = ["time"] if whole.has_time else []
+    return whole.ordered.select("user", "item", *time, "part")
 
 
 def versions() -> dict[str, str]:

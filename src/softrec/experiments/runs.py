@@ -19,7 +19,7 @@ from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
-from softrec.experiments.build import build_model
+from softrec.experiments.build import build_model, reads_graph
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
@@ -57,7 +57,15 @@ class Run:
     def log(self) -> Interactions:
         """Return the whole log the run was made from, in the order of events."""
         vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
-        return Interactions(self._table("log"), *vocabularies)
+        return Interactions(self._table("log").drop("part", strict=False), *vocabularies)
+
+    @property
+    def trained_on(self) -> Interactions:
+        """Return the training part of the log."""
+        table = self._table("log")
+        if "part" not in table.columns:
+            raise RunError(f"{self.folder} does not say which events it was trained on; train anew")
+        return self.log.where(table["part"].to_numpy() == "train")
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"
@@ -69,13 +77,9 @@ class Run:
 
     def encoder(self) -> Encoder:
         """Return the trained model, in evaluation mode."""
-        encoder = build_model(
-            self.recipe.model,
-            self.log.n_items,
-            self.recipe.training.length,
-            seed=0,
-            n_users=self.log.n_users,
-        )
+        spec = self.recipe.model
+        log = self.trained_on if reads_graph(spec.name) else self.log
+        encoder = build_model(spec, log, self.recipe.training.length, seed=0)
         assert isinstance(encoder, nn.Module)
         path = self.folder / "model.safetensors"
         try:

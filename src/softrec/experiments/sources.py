@@ -25,6 +25,7 @@ from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.experiments.artifacts import artifact, fingerprint_of
 from softrec.experiments.runs import Run, describe, open_run
+from softrec.experiments.specs.base import Trained
 from softrec.experiments.specs.losses import LossSpec
 from softrec.experiments.specs.models import ModelSpec
 from softrec.experiments.specs.targets import (
@@ -168,7 +169,10 @@ def _csn(spec: CsnSpec, training: Training) -> TargetSource:
 
 def _kd(spec: KdSpec, training: Training) -> TargetSource:
     teacher = _teacher(spec.teacher, training)
-    _check_architecture(spec, teacher, training.model)
+    try:
+        spec.check_teacher(teacher.recipe.model.name, training.model.name)
+    except ValueError as error:
+        raise RunError(f"{teacher.folder}: {error}") from error
     vectors, items = _vectors(teacher, training), _items(teacher)
     scoring = _scoring(teacher.recipe.loss)
     if spec.top is None:
@@ -200,8 +204,9 @@ _BUILDERS: Mapping[type, Callable[..., TargetSource | None]] = {
 # --- trained models ---
 
 
-def _teacher(folder: str, training: Training) -> Run:
+def _teacher(folder: Trained, training: Training) -> Run:
     """Return a finished run, after a check that it knows the same items from the same data."""
+    assert isinstance(folder, str)  # recipes of runs have been settled
     run = open_run(folder)
     own, given = run.facts["data"], describe(training.split)
     if own["fingerprint"] != given["fingerprint"]:
@@ -211,20 +216,6 @@ def _teacher(folder: str, training: Training) -> Run:
         )
     run.check_data(training.split)
     return run
-
-
-def _check_architecture(spec: KdSpec, teacher: Run, model: ModelSpec) -> None:
-    same = teacher.recipe.model.name == model.name
-    if spec.name == "skd" and not same:
-        raise RunError(
-            f"skd is distillation from the same architecture, but the teacher in {spec.teacher} is "
-            f"a {teacher.recipe.model.name} and the model a {model.name}; use target ckd or kd"
-        )
-    if spec.name == "ckd" and same:
-        raise RunError(
-            f"ckd is distillation across architectures, but the teacher in {spec.teacher} is a "
-            f"{model.name} too; use target skd or kd"
-        )
 
 
 def _scoring(loss: LossSpec) -> Scoring:
@@ -256,6 +247,7 @@ def _vectors(teacher: Run, training: Training) -> np.ndarray:
                 training.data,
                 folder / VECTORS,
                 length=teacher.recipe.training.length,
+                scoring=_scoring(teacher.recipe.loss),
                 advance=advance,
             )
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from softrec.errors import DataError, shown
+from softrec.models.users import known_users
 from softrec.types import Batch, ItemVectors
 
 
@@ -78,15 +78,7 @@ class MF(nn.Module):
 
     def users(self, batch: Batch) -> Tensor:
         """Return the user vectors, (P, D)."""
-        user = batch.user if batch.row is None else batch.user[batch.row]
-        strangers = (user < 0) | (user >= self.n_users)
-        if bool(strangers.any()):
-            numbers = user[strangers].unique().tolist()
-            raise DataError(
-                f"MF knows only the users of its training log, numbered 0 to {self.n_users - 1}, "
-                f"and was asked for user {shown(numbers)}; ask for users of that log, or train a "
-                "model that reads histories, such as gru4rec or sasrec"
-            )
+        user = known_users(batch, self.n_users, "MF")
         return self.dropout(self.user_table(user))
 
     def items(self) -> ItemVectors:

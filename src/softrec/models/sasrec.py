@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from softrec.models.attention import Block, Norm, from_end, initialise_blocks
 from softrec.models.histories import Histories, aligned, asked
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.types import Batch, ItemVectors
-
-Norm = Literal["post", "pre", "query"]
 
 
 class SASRec(nn.Module):
@@ -80,8 +77,6 @@ class SASRec(nn.Module):
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim ({dim}) must be a multiple of heads ({heads})")
         self.n_items = n_items
         self.length = length
         self.scale = math.sqrt(dim) if scale else 1.0
@@ -94,30 +89,10 @@ class SASRec(nn.Module):
         )
         self.norm = nn.Identity() if norm == "post" else nn.LayerNorm(dim)
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
-        self._initialise(init)
-
-    def _initialise(self, init: str) -> None:
-        linear = [module for module in self.blocks.modules() if isinstance(module, nn.Linear)]
         tables = [self.table.weight, self.positions.weight]
         if self.output.vectors is not None:
             tables.append(self.output.vectors)
-        if init == "uniform":
-            bound = 1 / math.sqrt(self.n_items)
-            for table in tables:
-                nn.init.uniform_(table, -bound, bound)
-            for layer in linear:
-                nn.init.xavier_normal_(layer.weight)
-                nn.init.constant_(layer.bias, 0.1)
-        elif init == "normal":
-            for parameter in tables + [p for layer in linear for p in layer.parameters()]:
-                nn.init.normal_(parameter, std=0.01)
-        elif init == "xavier":
-            for parameter in tables + [layer.weight for layer in linear]:
-                nn.init.xavier_normal_(parameter)
-            for layer in linear:
-                nn.init.zeros_(layer.bias)
-        else:
-            raise ValueError(f"init must be uniform, normal or xavier, got {init!r}")
+        initialise_blocks(self.blocks, tables, init, n_items)
         self.table.zero_padding()
 
     def users(self, batch: Batch) -> Tensor:
@@ -144,72 +119,8 @@ class SASRec(nn.Module):
 
         Padding stands only at the right, where a causal model cannot see it: no mask is needed.
         """
-        columns = torch.arange(histories.items.shape[1], device=histories.items.device)
-        from_end = (histories.lengths[:, None] - 1 - columns).clamp(min=0)
-        x = self.table(histories.items) * self.scale + self.positions(from_end)
+        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
-
-
-class Block(nn.Module):
-    """Causal self-attention and a feed-forward layer, each around a residual."""
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        inner: int,
-        dropout: float,
-        norm: Norm,
-        activation: Literal["relu", "gelu"],
-        rezero: bool,
-        projection: bool,
-    ) -> None:
-        super().__init__()
-        self.heads = heads
-        self.style: Norm = norm
-        self.rate = dropout
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.joined = nn.Linear(dim, dim) if projection else nn.Identity()
-        self.widen = nn.Linear(dim, inner)
-        self.narrow = nn.Linear(inner, dim)
-        self.activation = F.gelu if activation == "gelu" else F.relu
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
-        self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
-        first, second = self.norms
-        if self.style == "post":
-            x = first(x + self._amount(0, self._attention(x, x)))
-            return second(x + self._amount(1, self._feed_forward(x)))
-        if self.style == "pre":
-            normed = first(x)
-            x = x + self._amount(0, self._attention(normed, normed))
-            return x + self._amount(1, self._feed_forward(second(x)))
-        normed = first(x)
-        x = second(normed + self._amount(0, self._attention(normed, x)))
-        return x + self._amount(1, self._feed_forward(x))
-
-    def _amount(self, which: int, y: Tensor) -> Tensor:
-        y = self.dropout(y)
-        return y if self.amounts is None else self.amounts[which] * y
-
-    def _attention(self, asking: Tensor, asked_of: Tensor) -> Tensor:
-        rows, length, dim = asking.shape
-        shape = (rows, length, self.heads, dim // self.heads)
-        q, k, v = (
-            layer(x).view(shape).transpose(1, 2)
-            for layer, x in ((self.query, asking), (self.key, asked_of), (self.value, asked_of))
-        )
-        rate = self.rate if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=rate)
-        return self.joined(y.transpose(1, 2).reshape(rows, length, dim))
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.dropout(self.activation(self.widen(x))))

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from softrec.data.batches import padded
+from softrec.data.batches import padded_histories
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import rows_of
 from softrec.data.vocabulary import UNKNOWN
@@ -66,17 +66,22 @@ class Recommender:
             UnknownItemWarning: with the items of histories that were skipped.
         """
         names: list[object] = [] if users is None else list(users)
-        numbers, rows = self._of_users(names)
-        for name, items in (histories or {}).items():
-            names.append(name)
-            numbers.append(UNKNOWN)
-            rows.append(self._of_items(name, items))
+        known = self._numbers(names)
+        rows = rows_of(self.log.sequences, known)
+        strangers = [self._of_items(name, items) for name, items in (histories or {}).items()]
+        numbers = np.concatenate([known, np.full(len(strangers), UNKNOWN)])
+        if histories:
+            # When their items were taken is not known, so these rows go without any times: a
+            # model that reads times refuses them by itself.
+            rows = Sequences.of([*(rows[row] for row in range(len(rows))), *strangers])
+            names += histories
         if not names:
             raise DataError("recommend needs users of the log or histories, and got neither")
         k = min(k, self.log.n_items)
+        blocks = (slice(b, b + USERS_AT_ONCE) for b in range(0, len(names), USERS_AT_ONCE))
         found = [
-            self._best(np.asarray(numbers[some]), Sequences.of(rows[some]), k, mask_seen)
-            for some in (slice(b, b + USERS_AT_ONCE) for b in range(0, len(rows), USERS_AT_ONCE))
+            self._best(numbers[some], rows_of(rows, np.arange(len(names))[some]), k, mask_seen)
+            for some in blocks
         ]
         items = np.concatenate([block[0] for block in found])
         scores = np.concatenate([block[1] for block in found])
@@ -89,8 +94,8 @@ class Recommender:
             }
         ).filter(pl.col("score") > -np.inf)
 
-    def _of_users(self, users: list[object]) -> tuple[list[int], list[np.ndarray]]:
-        """Return the numbers and the histories of users of the log."""
+    def _numbers(self, users: list[object]) -> np.ndarray:
+        """Return the numbers of users of the log, (B,) int64."""
         numbers = self.log.users.numbers(users)
         unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
         if unknown:
@@ -98,8 +103,7 @@ class Recommender:
                 f"unknown users: {shown(unknown)}; give the items of somebody who is "
                 "not in the log with --history (in Python: histories={name: items})"
             )
-        known = rows_of(self.log.sequences, numbers)
-        return numbers.tolist(), [known[row] for row in range(len(known))]
+        return numbers
 
     def _of_items(self, name: object, items: Sequence[object]) -> np.ndarray:
         numbers, unknown = self.log.history_numbers(items)
@@ -127,9 +131,8 @@ class Recommender:
         with torch.inference_mode():
             items = self.encoder.items()
             device = items.vectors.device
-            history = torch.from_numpy(padded(rows.items, start, stop, n_items, "right"))
-            parts = (history, unasked, unasked, torch.from_numpy(users))
-            batch = Batch(*(part.to(device) for part in parts))
+            history, time = padded_histories(rows, start, stop, n_items)
+            batch = Batch(history, unasked, unasked, torch.from_numpy(users), time=time).to(device)
             seen = None
             if mask_seen:
                 seen = Seen(

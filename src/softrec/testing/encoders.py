@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ def check_encoder(
     prefixes: bool = True,
     unmoved: Collection[str] = (),
     reads: Literal["history", "user"] = "history",
+    times: bool = False,
 ) -> None:
     """Check shapes, padding, causality, determinism, gradients and saving of an encoder.
 
@@ -36,6 +37,8 @@ def check_encoder(
             of attention keys, which cancels in the softmax.
         reads: what the user vector comes from. "user": from the number of the user alone, of whom
             there are 4 or more; the history changes nothing, and strangers are refused.
+        times: whether it reads when each item was taken. All batches then carry times, which must
+            matter and are held to the same rules; a batch without them must be refused.
 
     Raises:
         AssertionError: if the encoder breaks a rule, naming it.
@@ -45,20 +48,22 @@ def check_encoder(
     require(isinstance(encoder, Encoder), "an encoder has n_items, users(batch) and items()")
     require(encoder.n_items == n_items, f"n_items is {encoder.n_items}, expected {n_items}")
     module = _module(encoder)
-    histories = _histories(n_items)
+    sample = _sample(n_items, times)
     module.eval()
     with torch.no_grad():
-        _check_shapes(encoder, histories)
-        _check_padding(encoder, module, histories)
-        _check_alone(encoder, histories)
-        _check_steps(encoder, histories, prefixes)
+        _check_shapes(encoder, sample)
+        _check_padding(encoder, module, sample)
+        _check_alone(encoder, sample)
+        _check_steps(encoder, sample, prefixes)
+        if times:
+            _check_times(encoder, sample)
         if reads == "history":
-            _check_last_item(encoder, histories)
+            _check_last_item(encoder, sample)
         else:
-            _check_users_alone(encoder, histories)
-            _check_strangers(encoder, histories)
-        _check_saving(encoder, module, make_encoder, histories)
-    _check_gradients(encoder, module, histories, unmoved)
+            _check_users_alone(encoder, sample)
+            _check_strangers(encoder, sample)
+        _check_saving(encoder, module, make_encoder, sample)
+    _check_gradients(encoder, module, sample, unmoved)
 
 
 def padded(
@@ -68,10 +73,12 @@ def padded(
     side: str = "right",
     extra: int = 0,
     users: Sequence[int] | None = None,
+    times: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
     """Return a batch of histories, each asked once at its end, with `extra` columns of padding.
 
-    The users are numbered as the rows unless `users` gives their numbers.
+    The users are numbered as the rows unless `users` gives their numbers. With `times`, when each
+    item was taken, the batch has times, padded with 0.
 
     Example:
         >>> padded([[1, 2], [3]], 9, side="left").history
@@ -79,13 +86,14 @@ def padded(
                 [9, 3]])
     """
     width = max(len(history) for history in histories) + extra
-    rows = []
-    for history in histories:
-        fill = [padding] * (width - len(history))
-        rows.append([*fill, *history] if side == "left" else [*history, *fill])
-    numbers = torch.arange(len(rows))
-    user = numbers if users is None else torch.tensor(users)
-    return Batch(torch.tensor(rows), torch.zeros_like(numbers), numbers, user)
+    numbers = torch.arange(len(histories))
+    return Batch(
+        history=_filled(histories, width, padding, side),
+        label=torch.zeros_like(numbers),
+        example=numbers,
+        user=numbers if users is None else torch.tensor(users),
+        time=None if times is None else _filled(times, width, 0, side),
+    )
 
 
 def at_every_step(batch: Batch, lengths: Sequence[int]) -> Batch:
@@ -96,19 +104,61 @@ def at_every_step(batch: Batch, lengths: Sequence[int]) -> Batch:
     return batch._replace(label=torch.zeros_like(row), example=numbers, row=row, step=step)
 
 
+class _Sample(NamedTuple):
+    """Histories of the lengths `LENGTHS`, with times where the encoder reads them."""
+
+    n_items: int
+    items: list[list[int]]
+    times: list[list[int]] | None
+
+    def batch(
+        self, *, side: str = "right", extra: int = 0, users: Sequence[int] | None = None
+    ) -> Batch:
+        return padded(
+            self.items, self.n_items, side=side, extra=extra, users=users, times=self.times
+        )
+
+    def alone(self, row: int) -> Batch:
+        times = None if self.times is None else [self.times[row]]
+        return padded([self.items[row]], self.n_items, users=[row], times=times)
+
+    def prefixes(self) -> Batch:
+        """Return each history cut after each of its items, in the order of `at_every_step`."""
+        cuts = [(row, end) for row, length in enumerate(LENGTHS) for end in range(1, length + 1)]
+        items = [self.items[row][:end] for row, end in cuts]
+        times = None if self.times is None else [self.times[row][:end] for row, end in cuts]
+        return padded(items, self.n_items, users=[row for row, _ in cuts], times=times)
+
+
+def _filled(rows: Sequence[Sequence[int]], width: int, padding: int, side: str) -> Tensor:
+    """Return the rows (B, width), filled up with `padding` on the side."""
+    filled = []
+    for row in rows:
+        fill = [padding] * (width - len(row))
+        filled.append([*fill, *row] if side == "left" else [*row, *fill])
+    return torch.tensor(filled)
+
+
 def _module(encoder: Encoder) -> nn.Module:
     if not isinstance(encoder, nn.Module):
         raise AssertionError(f"an encoder is an nn.Module, got {type(encoder).__name__}")
     return encoder
 
 
-def _histories(n_items: int) -> list[list[int]]:
+def _sample(n_items: int, times: bool) -> _Sample:
+    """Draw the histories. Times are seconds of a calendar, some equal, else 10 or more apart."""
     require(n_items >= 8, f"the contract needs 8 items or more, got {n_items}")
     generator = torch.Generator().manual_seed(1)
-    return [torch.randperm(n_items, generator=generator)[:length].tolist() for length in LENGTHS]
+    items = [torch.randperm(n_items, generator=generator)[:length] for length in LENGTHS]
+    taken = []
+    for length in LENGTHS:
+        gaps = torch.randint(10, 1000, (length,), generator=generator)
+        gaps[2::4] = 0
+        taken.append((1_600_000_000 + gaps.cumsum(0)).tolist())
+    return _Sample(n_items, [row.tolist() for row in items], taken if times else None)
 
 
-def _check_shapes(encoder: Encoder, histories: list[list[int]]) -> None:
+def _check_shapes(encoder: Encoder, sample: _Sample) -> None:
     vectors, bias = encoder.items()
     require(
         vectors.dim() == 2 and len(vectors) == encoder.n_items,
@@ -116,13 +166,13 @@ def _check_shapes(encoder: Encoder, histories: list[list[int]]) -> None:
     )
     if bias is not None:
         require(bias.shape == vectors.shape[:1], f"the bias has shape {tuple(bias.shape)}")
-    batch = padded(histories, encoder.n_items)
+    batch = sample.batch()
     users = encoder.users(batch)
     require(
         users.dim() in (2, 3)
-        and len(users) == len(histories)
+        and len(users) == len(LENGTHS)
         and users.shape[-1] == vectors.shape[1],
-        f"users() gives {tuple(users.shape)} for {len(histories)} rows and items of width "
+        f"users() gives {tuple(users.shape)} for {len(LENGTHS)} rows and items of width "
         f"{vectors.shape[1]}",
     )
     require(users.is_floating_point(), f"users() gives {users.dtype}, no float")
@@ -133,14 +183,14 @@ def _check_shapes(encoder: Encoder, histories: list[list[int]]) -> None:
     require(bool(torch.isfinite(encoder.users(empty)).all()), "an empty history is not finite")
 
 
-def _check_padding(encoder: Encoder, module: nn.Module, histories: list[list[int]]) -> None:
-    expected = encoder.users(padded(histories, encoder.n_items))
+def _check_padding(encoder: Encoder, module: nn.Module, sample: _Sample) -> None:
+    expected = encoder.users(sample.batch())
     for side in ("right", "left"):
         for extra in (0, 3):
-            users = encoder.users(padded(histories, encoder.n_items, side=side, extra=extra))
+            users = encoder.users(sample.batch(side=side, extra=extra))
             what = f"users with {extra} more columns of padding on the {side}"
             require_close(users, expected, what, atol=TOLERANCE)
-    batch = padded(histories, encoder.n_items, side="left", extra=2)
+    batch = sample.batch(side="left", extra=2)
     for table in module.modules():
         if isinstance(table, nn.Embedding) and table.padding_idx is not None:
             kept = table.weight[table.padding_idx].clone()
@@ -150,17 +200,17 @@ def _check_padding(encoder: Encoder, module: nn.Module, histories: list[list[int
             require_close(users, expected, "users with another padding row", atol=TOLERANCE)
 
 
-def _check_alone(encoder: Encoder, histories: list[list[int]]) -> None:
-    together = encoder.users(padded(histories, encoder.n_items))
-    for user, (history, expected) in enumerate(zip(histories, together, strict=True)):
-        alone = encoder.users(padded([history], encoder.n_items, users=[user]))[0]
-        what = f"a history of {len(history)} items alone, not in a batch"
+def _check_alone(encoder: Encoder, sample: _Sample) -> None:
+    together = encoder.users(sample.batch())
+    for row, (length, expected) in enumerate(zip(LENGTHS, together, strict=True)):
+        alone = encoder.users(sample.alone(row))[0]
+        what = f"a history of {length} items alone, not in a batch"
         require_close(alone, expected, what, atol=TOLERANCE)
 
 
-def _check_steps(encoder: Encoder, histories: list[list[int]], prefixes: bool) -> None:
+def _check_steps(encoder: Encoder, sample: _Sample, prefixes: bool) -> None:
     """Asked at every step: the last is the default, later items change nothing before them."""
-    batch = padded(histories, encoder.n_items)
+    batch = sample.batch()
     asked = at_every_step(batch, LENGTHS)
     users = encoder.users(asked)
     require(
@@ -168,24 +218,43 @@ def _check_steps(encoder: Encoder, histories: list[list[int]], prefixes: bool) -
     )
     ends = torch.tensor(LENGTHS).cumsum(0) - 1
     require_close(users[ends], encoder.users(batch), "the last step of each row", atol=TOLERANCE)
-    left = at_every_step(padded(histories, encoder.n_items, side="left"), LENGTHS)
+    left = at_every_step(sample.batch(side="left"), LENGTHS)
     require_close(encoder.users(left), users, "every step, padded on the left", atol=TOLERANCE)
     for cut in range(LENGTHS[0] - 1):
-        changed = batch.history.clone()
-        later = changed[0, cut + 1 :]
-        changed[0, cut + 1 :] = (later + 1) % encoder.n_items
-        moved = encoder.users(asked._replace(history=changed))
+        moved = encoder.users(_with_later_changed(asked, cut, encoder.n_items))
         what = f"users up to step {cut} after later items changed"
         require_close(moved[: cut + 1], users[: cut + 1], what, atol=TOLERANCE)
     if prefixes:
-        cuts = [history[: step + 1] for history in histories for step in range(len(history))]
-        owner = [user for user, history in enumerate(histories) for _ in history]
-        one_by_one = encoder.users(padded(cuts, encoder.n_items, users=owner))
+        one_by_one = encoder.users(sample.prefixes())
         require_close(users, one_by_one, "every step at once, not one by one", atol=TOLERANCE)
 
 
-def _check_last_item(encoder: Encoder, histories: list[list[int]]) -> None:
-    batch = padded(histories, encoder.n_items)
+def _with_later_changed(batch: Batch, cut: int, n_items: int) -> Batch:
+    """Return the batch with other items in row 0 after column `cut`, and times 1 second apart."""
+    history = batch.history.clone()
+    history[0, cut + 1 :] = (history[0, cut + 1 :] + 1) % n_items
+    if batch.time is None:
+        return batch._replace(history=history)
+    time = batch.time.clone()
+    time[0, cut:] = time[0, cut] + torch.arange(time.shape[1] - cut)
+    return batch._replace(history=history, time=time)
+
+
+def _check_times(encoder: Encoder, sample: _Sample) -> None:
+    """Times change the vectors of a history of several items; they cannot be left out."""
+    batch = sample.batch()
+    at_once = batch._replace(time=torch.zeros_like(batch.history))
+    moved = (encoder.users(batch)[0] != encoder.users(at_once)[0]).any()
+    require(bool(moved), "other times do not change the user vector")
+    try:
+        encoder.users(batch._replace(time=None))
+    except DataError:
+        return
+    raise AssertionError("histories without times must raise a DataError")
+
+
+def _check_last_item(encoder: Encoder, sample: _Sample) -> None:
+    batch = sample.batch()
     last = batch.history.clone()
     last[0, LENGTHS[0] - 1] = (last[0, LENGTHS[0] - 1] + 1) % encoder.n_items
     moved = encoder.users(batch._replace(history=last))[0]
@@ -193,9 +262,9 @@ def _check_last_item(encoder: Encoder, histories: list[list[int]]) -> None:
     require(not still, "another last item does not change the user vector")
 
 
-def _check_users_alone(encoder: Encoder, histories: list[list[int]]) -> None:
+def _check_users_alone(encoder: Encoder, sample: _Sample) -> None:
     """Users who change places take their vectors along, whatever the histories."""
-    batch = padded(histories, encoder.n_items)
+    batch = sample.batch()
     users = encoder.users(batch)
     require(bool((users[0] != users[1]).any()), "another user has the same user vector")
     moved = encoder.users(batch._replace(user=batch.user.flip(0)))
@@ -203,9 +272,9 @@ def _check_users_alone(encoder: Encoder, histories: list[list[int]]) -> None:
     require_close(moved, users.flip(0), what, atol=TOLERANCE)
 
 
-def _check_strangers(encoder: Encoder, histories: list[list[int]]) -> None:
+def _check_strangers(encoder: Encoder, sample: _Sample) -> None:
     """A user without a number, -1, is refused by an error that says so."""
-    batch = padded(histories, encoder.n_items, users=[0, -1, 1, 2])
+    batch = sample.batch(users=[0, -1, 1, 2])
     try:
         encoder.users(batch)
     except DataError:
@@ -217,9 +286,9 @@ def _check_saving(
     encoder: Encoder,
     module: nn.Module,
     make_encoder: Callable[[], Encoder],
-    histories: list[list[int]],
+    sample: _Sample,
 ) -> None:
-    batch = padded(histories, encoder.n_items)
+    batch = sample.batch()
     torch.manual_seed(1)
     other = make_encoder()
     other_module = _module(other).eval()
@@ -233,13 +302,13 @@ def _check_saving(
 
 
 def _check_gradients(
-    encoder: Encoder, module: nn.Module, histories: list[list[int]], unmoved: Collection[str]
+    encoder: Encoder, module: nn.Module, sample: _Sample, unmoved: Collection[str]
 ) -> None:
     """One cross-entropy reaches every parameter, and no padding row."""
     module.eval()  # dropout could cut a parameter off by chance
-    users = encoder.users(padded(histories, encoder.n_items, side="left"))
+    users = encoder.users(sample.batch(side="left"))
     scores = _scores(users, *encoder.items())
-    labels = torch.arange(len(histories))
+    labels = torch.arange(len(LENGTHS))
     torch.nn.functional.cross_entropy(scores, labels).backward()
     for name, parameter in module.named_parameters():
         if name.endswith(tuple(unmoved)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,3 +14,5 @@ class Spec(BaseModel):
 
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
+Trained = str | dict[str, Any]
+"""Another run: the folder of a finished one, or its recipe, by which it is found or made."""

@@ -23,6 +23,9 @@ class SampledSpec(Spec):
     number: int | None = Field(default=None, ge=1, description="or how many are drawn")
     sampler: Literal["uniform", "popularity", "log-uniform"] = "uniform"
     per_row: bool = Field(default=False, description="draw for each row, not for the batch")
+    mask_positives: bool = Field(
+        default=False, description="draw only what the user did not take in training"
+    )
     correction: bool | None = Field(
         default=None, description="logQ; by default for softmax losses and not for others"
     )
@@ -34,6 +37,15 @@ class SampledSpec(Spec):
     def _one_size(self) -> SampledSpec:
         if (self.ratio is None) == (self.number is None):
             raise ValueError("sampled candidates need a ratio (0.2) or a number (800), one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _of_each_user(self) -> SampledSpec:
+        if self.mask_positives and not (self.per_row and self.sampler == "uniform"):
+            raise ValueError(
+                "mask_positives draws for each user from the items they did not take, evenly; it "
+                "needs per_row: true and sampler: uniform"
+            )
         return self
 
     def size(self, n_items: int) -> int:

@@ -8,20 +8,34 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from softrec.models.caser import Caser
+from softrec.models.comirec import ComiRecSA
+from softrec.models.comirec_dr import ComiRecDR
 from softrec.models.deepfm import DeepFM
 from softrec.models.gru4rec import GRU4Rec
+from softrec.models.lightgcn import LightGCN
 from softrec.models.mf import MF
+from softrec.models.mind import MIND
 from softrec.models.nfm import NFM
+from softrec.models.ngcf import NGCF
 from softrec.models.sasrec import SASRec
+from softrec.models.timirec import TiMiRec
+from softrec.models.tisasrec import TiSASRec
 from softrec.models.youtubednn import YoutubeDNN
 
 MODELS: dict[str, Any] = {
     "caser": Caser,
+    "comirec-dr": ComiRecDR,
+    "comirec-sa": ComiRecSA,
     "deepfm": DeepFM,
     "gru4rec": GRU4Rec,
+    "lightgcn": LightGCN,
     "mf": MF,
+    "mind": MIND,
     "nfm": NFM,
+    "ngcf": NGCF,
     "sasrec": SASRec,
+    "timirec": TiMiRec,
+    "tisasrec": TiSASRec,
     "youtubednn": YoutubeDNN,
 }
 """Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
@@ -50,7 +64,11 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"{self.name} has no preset {self.preset!r}; it has {', '.join(model.PRESETS)}"
             )
-        known = [n for n in inspect.signature(model).parameters if n not in ("n_items", "n_users")]
+        known = [
+            n
+            for n in inspect.signature(model).parameters
+            if n not in ("n_items", "n_users", "edges")
+        ]
         for name in self.settings:
             if name not in known:
                 raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
@@ -65,3 +83,24 @@ class ModelSpec(BaseModel):
             except ValidationError as error:
                 text = error.errors()[0]["msg"]
                 raise ValueError(f"{name} of {self.name}: {text}, got {value!r}") from error
+
+
+OF_THE_DATA = ("n_items", "n_users", "edges")
+"""Arguments of backbones that no recipe sets."""
+
+_STARTS = {"timirec": ("comirec-sa",)}
+
+
+def starts_of(name: str) -> tuple[str, ...]:
+    """Return the models whose trained weights a model can begin from."""
+    return (name, *_STARTS.get(name, ()))
+
+
+def several_interests(name: str) -> bool:
+    """Tell whether a model gives several vectors for a user."""
+    return name in ("comirec-sa", "comirec-dr", "mind")
+
+
+def foresees_interests(name: str | None) -> bool:
+    """Tell whether a model says how much it expects each interest."""
+    return hasattr(MODELS.get(name or ""), "interests")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from softrec.experiments.specs.base import Alpha, Spec
+from softrec.experiments.specs.base import Alpha, Spec, Trained
 
 
 class OneHotSpec(Spec):
@@ -51,7 +51,9 @@ class InterestSharingSpec(Spec):
 
     name: Literal["interest-sharing"]
     alpha: Alpha = Field(default=0.3, description="weight of the shared labels (lambda1)")
-    teacher: str = Field(description="folder of a trained run, whose vectors tell who is similar")
+    teacher: Trained = Field(
+        description="a trained run or its recipe, whose vectors tell who is similar"
+    )
     clusters: int = Field(default=16, ge=1)
     tau: float = Field(default=2.0, gt=0, description="distance at which similarity fades")
     damping: float = Field(default=0.5, ge=0, lt=1, description="share passed on in each round")
@@ -75,8 +77,8 @@ class CsnSpec(Spec):
     alpha: Alpha = 0.4
     temperature: float = Field(default=1.0, gt=0)
     k: int = Field(default=10, ge=1, description="neighbours of each context")
-    teacher: str | None = Field(
-        default=None, description="a trained run that tells who is similar, instead of item2vec"
+    teacher: Trained | None = Field(
+        default=None, description="a trained run or its recipe, instead of item2vec"
     )
     dim: int = Field(default=128, ge=1, description="of item2vec")
     epochs: int = Field(default=10, ge=1, description="of item2vec")
@@ -95,7 +97,7 @@ class KdSpec(Spec):
     name: Literal["kd", "skd", "ckd"]
     alpha: Alpha = 0.4
     temperature: float = Field(default=1.0, gt=0)
-    teacher: str = Field(description="folder of a trained run")
+    teacher: Trained = Field(description="a trained run or its recipe")
     top: int | None = Field(
         default=None, ge=1, description="only the best so many, the rest spread evenly"
     )
@@ -104,6 +106,23 @@ class KdSpec(Spec):
     def soft_mass(self) -> float:
         """Return alpha / 2, for half of the target is the label."""
         return self.alpha / 2
+
+    def check_teacher(self, teacher: str, model: str) -> None:
+        """Refuse a teacher whose model is not what the name of the target says.
+
+        Raises:
+            ValueError: if skd has another architecture, or ckd the same.
+        """
+        if self.name == "skd" and teacher != model:
+            raise ValueError(
+                f"skd is distillation from the same architecture, but the teacher is a {teacher} "
+                f"and the model a {model}; use target ckd or kd"
+            )
+        if self.name == "ckd" and teacher == model:
+            raise ValueError(
+                f"ckd is distillation across architectures, but the teacher is a {teacher} too; "
+                "use target skd or kd"
+            )
 
 
 class ShareSpec(Spec):

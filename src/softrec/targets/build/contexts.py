@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from softrec.data.batches import Examples, Padding, context_batch, padded
+from softrec.data.batches import Examples, Padding, context_batch, padded_histories
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget, TopTarget
-from softrec.types import Batch, Encoder, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, evaluating
 
 CONTEXTS_AT_ONCE = 1024
 PLAIN = Scoring()
@@ -23,32 +23,41 @@ Advance = Callable[[int], None]
 
 
 def context_vectors(
-    encoder: Encoder, data: Examples, path: Path, *, length: int, advance: Advance | None = None
+    encoder: Encoder,
+    data: Examples,
+    path: Path,
+    *,
+    length: int,
+    scoring: Scoring = PLAIN,
+    advance: Advance | None = None,
 ) -> None:
     """Write the user vector of every training context to `path`, (C, D) float32.
+
+    Of several interests, the one that scores the context's own label highest.
 
     Args:
         encoder: a trained model.
         data: the training examples; their contexts are numbered by `Examples.contexts`.
         path: an .npy file, made here, to be read as a memory map.
         length: how many of the last items of a history the model reads.
+        scoring: how the model scores.
         advance: told after each block how many contexts it had.
     """
-    start, stop = data.histories()
+    example, start, stop = data.stretches(np.arange(data.n_contexts))
     start = np.maximum(start, stop - length)
-    example = data.stretches(np.arange(data.n_contexts))[0]
     vectors: np.ndarray | None = None
-    with frozen(encoder):
-        items = encoder.items().vectors
+    with evaluating(encoder), torch.no_grad():
+        items = encoder.items()
         for begin in range(0, len(start), CONTEXTS_AT_ONCE):
             some = slice(begin, min(begin + CONTEXTS_AT_ONCE, len(start)))
-            history = padded(
-                data.sequences.items, start[some], stop[some], encoder.n_items, "right"
+            history, time = padded_histories(
+                data.sequences, start[some], stop[some], encoder.n_items
             )
-            unasked = torch.zeros(len(history), dtype=torch.int64)
+            label = torch.from_numpy(data.sequences.items[stop[some]])
             user = torch.from_numpy(data.user[example[some]])
-            batch = Batch(torch.from_numpy(history), unasked, unasked, user)
-            found = encoder.users(Batch(*(part.to(items.device) for part in batch[:4])))
+            batch = Batch(history, label, torch.from_numpy(example[some]), user, time=time)
+            batch = batch.to(items.vectors.device)
+            found = scoring.picked(encoder.users(batch), items, batch.label)
             if vectors is None:
                 vectors = np.lib.format.open_memmap(
                     path, mode="w+", dtype=np.float32, shape=(len(start), found.shape[-1])
@@ -56,25 +65,6 @@ def context_vectors(
             vectors[some] = found.float().cpu().numpy()
             if advance is not None:
                 advance(len(history))
-
-
-class frozen:  # noqa: N801 - used like a function
-    """A context without gradients and dropout; afterwards the model is in the mode it was in."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.module = encoder if isinstance(encoder, nn.Module) else None
-        self.was_training = self.module is not None and self.module.training
-        self.no_grad = torch.no_grad()
-
-    def __enter__(self) -> None:
-        self.no_grad.__enter__()
-        if self.module is not None:
-            self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self.module is not None:
-            self.module.train(self.was_training)
-        self.no_grad.__exit__(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -233,10 +223,10 @@ class NeighbourSource:
         drawn = torch.randint(listed.shape[1], (len(listed),)).numpy()
         chosen = listed[np.arange(len(listed)), drawn].astype(np.int64)
         others = context_batch(self.contexts.data, chosen, self.encoder.n_items, self.padding)
-        device = batch.label.device
-        with frozen(self.encoder):
-            users: Tensor = self.encoder.users(Batch(*(p.to(device) for p in others[:4])))
+        others = others.to(batch.label.device)
+        with evaluating(self.encoder), torch.no_grad():
             items = self.encoder.items()
+            users = self.scoring.picked(self.encoder.users(others), items, others.label)
         bias = None if items.bias is None else items.bias.detach()
         kept = ItemVectors(items.vectors.detach(), bias)
         return scored_teacher(users, kept, self.temperature, self.scoring)

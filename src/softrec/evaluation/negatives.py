@@ -1,0 +1,149 @@
+r"""Evaluation against sampled negatives: each case ranks its item among n that were drawn once.
+
+It costs less than a full ranking and is what some papers report. Its metrics are no estimates of
+those of a full ranking and may order models otherwise (Krichene & Rendle, "On Sampled Metrics
+for Item Recommendation", KDD 2020), so compare them only with each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softrec.data.interactions import Sequences
+from softrec.errors import DataError
+from softrec.types import ItemVectors
+
+# Users who share a stream of random numbers: another size would draw other negatives.
+USERS_AT_ONCE = 64
+# Vectors gathered at a time: few enough to stay in the cache of a CPU between gather and product.
+GATHERED_BYTES = 2 * 2**20
+
+
+def sampled_negatives(
+    n_items: int, known: Sequences, users: np.ndarray, number: int, seed: int
+) -> np.ndarray:
+    """Draw items that a user never took, uniformly and with replacement, (C, n) int32.
+
+    What a user gets depends on the seed, `known`, `number` and the user alone: not on which others
+    are asked, so that validation and test cases of a user meet the same negatives.
+
+    Args:
+        n_items: N, the size of the catalogue.
+        known: every item of each user in any part, in any order; `Split.known`.
+        users: (C,) int64 the user of each case.
+        number: n, how many to draw for each case.
+        seed: of the draw.
+
+    Raises:
+        DataError: if one of the users knows all items.
+        ValueError: if `number` is not positive.
+
+    Example:
+        >>> sampled_negatives(4, Sequences.of([[0, 2, 3], [1, 1, 2, 3]]), np.array([1, 0]), 3, 0)
+        array([[0, 0, 0],
+               [1, 1, 1]], dtype=int32)
+
+    Source: the protocol of Wang et al., "Target Interest Distillation for Multi-Interest
+    Recommendation", CIKM 2022, with n = 1000.
+    """
+    if number < 1:
+        raise ValueError(f"the number of negatives must be at least 1, got {number}")
+    drawn = np.empty((len(users), number), dtype=np.int32)
+    order = np.argsort(users, kind="stable")
+    blocks = users[order] // USERS_AT_ONCE
+    for cases in np.split(order, np.flatnonzero(np.diff(blocks)) + 1):
+        if not len(cases):  # there are no users at all
+            continue
+        # Each block of user numbers has a stream of its own and is always drawn whole.
+        block = int(users[cases[0]]) // USERS_AT_ONCE
+        first, last = block * USERS_AT_ONCE, min((block + 1) * USERS_AT_ONCE, len(known))
+        offsets, gaps = _gaps(known, first, last, n_items)
+        free = n_items - np.diff(offsets)
+        rows = users[cases] - first
+        if not free[rows].all():
+            raise DataError(
+                f"user number {first + rows[np.argmin(free[rows])]} took all {n_items} items, so "
+                "there are no negatives to draw; leave such users out, or rank among all items"
+            )
+        stream = np.random.default_rng((seed, block))
+        places = stream.integers(0, np.maximum(free, 1)[:, None], (last - first, number))
+        drawn[cases] = _unknown_items(places, offsets, gaps, n_items)[rows]
+    return drawn
+
+
+def _gaps(known: Sequences, first: int, last: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (offsets, gaps) of some users: how many unknown items lie below each known one.
+
+    Row u has `gaps[offsets[u]:offsets[u + 1]]`, in ascending order, one for each distinct item.
+    """
+    bounds = known.offsets[first : last + 1]
+    owner = np.repeat(np.arange(last - first), np.diff(bounds))
+    owner, items = np.divmod(
+        np.unique(owner * n_items + known.items[bounds[0] : bounds[-1]]), n_items
+    )
+    offsets = np.searchsorted(owner, np.arange(last - first + 1))
+    return offsets, items - (np.arange(len(items)) - offsets[owner])
+
+
+def _unknown_items(
+    places: np.ndarray, offsets: np.ndarray, gaps: np.ndarray, n_items: int
+) -> np.ndarray:
+    """Return the items that stand at `places` (b, n) of each row's unknown items, counted from 0.
+
+    The unknown item at place p has as many known items below it as have at most p gaps below
+    them. All rows are looked up in one sorted array, each shifted to a range of its own.
+    """
+    span = n_items + 1
+    keys = np.repeat(np.arange(len(places)), np.diff(offsets)) * span + gaps
+    own = (np.arange(len(places)) * span)[:, None]
+    return places + np.searchsorted(keys, places + own, side="right") - offsets[:-1, None]
+
+
+@torch.no_grad()
+def rank_among(users: Tensor, items: ItemVectors, label: Tensor, negatives: Tensor) -> Tensor:
+    """Return the rank of one item a user among its negatives, 1 is best, (B,) int64.
+
+    Formula: 1 + number of negatives with a score at least as high, each as often as it was drawn:
+    ties count against the label. A score that is no number ranks last, and a label with one
+    behind all n negatives. The same rule as `softrec.retrieval.rank_of`.
+
+    Args:
+        users: (B, D), or (B, K, D) for several interests, of which the best counts.
+        items: vectors (N, D) and bias (N,) or None.
+        label: (B,) int64.
+        negatives: (B, n) integers.
+
+    Example:
+        >>> items = ItemVectors(torch.tensor([[1.0], [2.0], [2.0], [3.0]]))
+        >>> rank_among(torch.ones(1, 1), items, torch.tensor([1]), torch.tensor([[0, 2, 3, 3]]))
+        tensor([4])
+    """
+    ranks = torch.empty_like(label)
+    interests = users if users.dim() == 3 else users[:, None]
+    width = negatives.shape[1] + 1
+    # Two such tables at a time: the gathered vectors and their products.
+    size = max(1, GATHERED_BYTES // (2 * width * users.shape[-1] * users.element_size()))
+    for begin in range(0, len(users), size):
+        rows = slice(begin, begin + size)
+        # The label is scored among its rivals: equal vectors must get equal scores.
+        asked = torch.cat([label[rows, None].to(negatives.dtype), negatives[rows]], 1)
+        scores = _scores(interests[rows], items, asked)
+        mark = scores[:, :1]
+        at_least = (scores >= mark).sum(1)  # the label too, unless its score is no number
+        ranks[rows] = at_least.masked_fill(mark.isnan().squeeze(1), width)
+    return ranks
+
+
+def _scores(interests: Tensor, items: ItemVectors, asked: Tensor) -> Tensor:
+    """Return the scores (b, m) of the items `asked` (b, m) for interests (b, K, D).
+
+    Each score is a sum of its own. A batched matrix product rounds by the place of an item in the
+    block, so that equal items would not tie.
+    """
+    vectors = items.vectors.index_select(0, asked.flatten()).unflatten(0, asked.shape)
+    scores = (vectors * interests[:, :1]).sum(-1)
+    for interest in interests[:, 1:].unbind(1):
+        scores = torch.maximum(scores, (vectors * interest[:, None]).sum(-1))
+    return scores if items.bias is None else scores + items.bias[asked.long()]

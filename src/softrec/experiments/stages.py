@@ -1,0 +1,69 @@
+"""Stages: what a run rests on, a teacher or weights to begin with, is trained first if need be.
+
+Where a recipe names the recipe of another run (teacher then student, base then propagation then
+student, extractor then fine-tuning), that run is looked for in the cache under a name made of its
+recipe and its data. It is made there if it is missing, and goes on if it was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock
+
+from softrec.data.sources.base import cache_dir
+from softrec.data.splits import Split
+from softrec.experiments.recipe import Recipe
+from softrec.experiments.runs import Run, describe, open_run
+
+Fit = Callable[[Recipe, Path], Run]
+Tell = Callable[[str], object]
+
+
+def settled(recipe: Recipe, split: Split, fit: Fit, tell: Tell) -> Recipe:
+    """Return `recipe` with each recipe it rests on replaced by the folder of its finished run.
+
+    Args:
+        recipe: what is about to be trained.
+        split: its data, which are those of all stages.
+        fit: trains a recipe in a folder; called where a finished run is missing.
+        tell: called with a line of text for each stage.
+    """
+    chain = chain_of(recipe)
+    if len(chain) > 1:
+        tell("a chain of runs: " + " -> ".join(named(stage) for stage in chain))
+
+    def run_of(place: str, stage: Recipe) -> str:
+        folder = folder_of(stage, split)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):  # others may want the same
+            if (folder / "run.json").exists():
+                tell(f"{place}, {named(stage)}: found in {folder}")
+                return str(open_run(folder).folder)
+            tell(f"{place}, {named(stage)}: training in {folder}")
+            return str(fit(stage, folder).folder)
+
+    return recipe.with_stages(run_of)
+
+
+def chain_of(recipe: Recipe) -> list[Recipe]:
+    """Return all recipes a run rests on, in the order they are trained, and its own at last."""
+    before = [step for stage in recipe.stages().values() for step in chain_of(stage)]
+    return [*before, recipe]
+
+
+def named(recipe: Recipe) -> str:
+    """Return a few words for a recipe: its model and its target."""
+    return f"{recipe.model.name} towards {recipe.target.name}"
+
+
+def folder_of(stage: Recipe, split: Split) -> Path:
+    """Return where the run of a stage lies, in the cache (`SOFTREC_CACHE`)."""
+    fields = stage.model_dump(mode="json", exclude={"data"})
+    facts = {"recipe": fields, "data": describe(split), "softrec": version("softrec")}
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_dir() / "runs" / f"{stage.model.name}-{name}"

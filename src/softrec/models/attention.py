@@ -1,0 +1,142 @@
+"""Blocks of causal self-attention, for backbones that differ in how a step attends to others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from softrec.models.histories import Histories
+
+Norm = Literal["post", "pre", "query"]
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""(queries, keys, values, dropout rate) -> answers, all tensors (B, heads, L, D / heads)."""
+
+
+def causal(queries: Tensor, keys: Tensor, values: Tensor, rate: float) -> Tensor:
+    """Attend to the same and earlier steps by the products of queries and keys alone."""
+    return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, dropout_p=rate)
+
+
+def from_end(histories: Histories) -> Tensor:
+    """Return the position of each column, (B, L'): 0 at the last real item and in the padding."""
+    columns = torch.arange(histories.items.shape[1], device=histories.items.device)
+    return (histories.lengths[:, None] - 1 - columns).clamp(min=0)
+
+
+def initialise_blocks(
+    blocks: nn.ModuleList, tables: Iterable[Tensor], init: str, n_items: int
+) -> None:
+    """Draw the embeddings and the linear layers of a transformer anew.
+
+    Args:
+        blocks: the blocks; their norms stay as they are.
+        tables: all embeddings.
+        init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
+            "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal, biases 0).
+        n_items: size N of the catalogue.
+
+    Raises:
+        ValueError: if `init` is not known.
+    """
+    tables = list(tables)
+    linear = [module for module in blocks.modules() if isinstance(module, nn.Linear)]
+    if init == "uniform":
+        bound = 1 / math.sqrt(n_items)
+        for table in tables:
+            nn.init.uniform_(table, -bound, bound)
+        for layer in linear:
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.constant_(layer.bias, 0.1)
+    elif init == "normal":
+        for parameter in tables + [p for layer in linear for p in layer.parameters()]:
+            nn.init.normal_(parameter, std=0.01)
+    elif init == "xavier":
+        for parameter in tables + [layer.weight for layer in linear]:
+            nn.init.xavier_normal_(parameter)
+        for layer in linear:
+            nn.init.zeros_(layer.bias)
+    else:
+        raise ValueError(f"init must be uniform, normal or xavier, got {init!r}")
+
+
+class Block(nn.Module):
+    """Causal self-attention and a feed-forward layer, each around a residual.
+
+    Args:
+        dim: width D.
+        heads: attention heads; D is a multiple of them.
+        inner: width of the feed-forward layer.
+        dropout: on the attention weights and on the output of each sub-layer.
+        norm: "post" (x <- LN(x + f(x))), "pre" (x <- x + f(LN(x))) or "query" (only the queries
+            of the attention are normalised, and the attention adds to the normalised queries).
+        activation: "relu" or "gelu" in the feed-forward layer.
+        rezero: multiply each sub-layer's output by a learned scalar that starts at 1e-8.
+        projection: a linear layer over the joined heads.
+
+    Raises:
+        ValueError: if the width is no multiple of the heads.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        norm: Norm,
+        activation: Literal["relu", "gelu"],
+        rezero: bool,
+        projection: bool,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim ({dim}) must be a multiple of heads ({heads})")
+        self.heads = heads
+        self.style: Norm = norm
+        self.rate = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.joined = nn.Linear(dim, dim) if projection else nn.Identity()
+        self.widen = nn.Linear(dim, inner)
+        self.narrow = nn.Linear(inner, dim)
+        self.activation = F.gelu if activation == "gelu" else F.relu
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+        self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
+
+    def forward(self, x: Tensor, attend: Attend = causal) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        first, second = self.norms
+        if self.style == "post":
+            x = first(x + self._amount(0, self._attention(x, x, attend)))
+            return second(x + self._amount(1, self._feed_forward(x)))
+        if self.style == "pre":
+            normed = first(x)
+            x = x + self._amount(0, self._attention(normed, normed, attend))
+            return x + self._amount(1, self._feed_forward(second(x)))
+        normed = first(x)
+        x = second(normed + self._amount(0, self._attention(normed, x, attend)))
+        return x + self._amount(1, self._feed_forward(x))
+
+    def _amount(self, which: int, y: Tensor) -> Tensor:
+        y = self.dropout(y)
+        return y if self.amounts is None else self.amounts[which] * y
+
+    def _attention(self, asking: Tensor, asked_of: Tensor, attend: Attend) -> Tensor:
+        rows, length, dim = asking.shape
+        shape = (rows, length, self.heads, dim // self.heads)
+        q, k, v = (
+            layer(x).view(shape).transpose(1, 2)
+            for layer, x in ((self.query, asking), (self.key, asked_of), (self.value, asked_of))
+        )
+        y = attend(q, k, v, self.rate if self.training else 0.0)
+        return self.joined(y.transpose(1, 2).reshape(rows, length, dim))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.narrow(self.dropout(self.activation(self.widen(x))))

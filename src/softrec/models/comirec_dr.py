@@ -1,0 +1,109 @@
+"""ComiRec-DR: a map for each position and interest, and routing to a few interests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from softrec.models.capsules import read_items, route
+from softrec.models.layers import Init, initialise
+from softrec.models.output import ItemTable, OutputLayer
+from softrec.types import Batch, ItemVectors
+
+
+class ComiRecDR(nn.Module):
+    r"""The user is K interests: capsules to which the items of the history are routed.
+
+    $$m_{kj} = S_{kj} v_j, \quad b_{kj} = 0, \quad
+      (u_1, \dots, u_K) = \mathrm{route}(m, b), \quad z_i = \max_k u_k \cdot w_i$$
+
+    with the embeddings v_j of the real items and a map S_kj (D x D) for each interest k and
+    position j; `softrec.models.capsules.route` is the routing. Interests differ by their maps, so
+    that all logits b can start at 0 and nothing is random. Positions count back from the end of
+    the history, so that they do not depend on the side or the amount of padding. An interest is 0
+    for an empty history, and its length is always below 1. Memory: messages of P x K x L x D
+    numbers, and as many for their gradient.
+
+    Args:
+        n_items: size N of the catalogue.
+        dim: width D of item vectors and interests.
+        length: longest history; there are length x K maps.
+        interests: number K of interests.
+        iterations: of the routing, at least 1.
+        map_std: standard deviation of the entries of the maps at the start; D ** -0.5 if None,
+            with which a map keeps the length of a vector. The squash takes short vectors to the
+            square of their length, so small maps learn slowly.
+        tied: score with the input embeddings instead of an output table of its own.
+        output_bias: add one number per item to its logit.
+        init: of the tables: "xavier" (Xavier normal), "normal" or "gaussian" (both N(0, 0.01)).
+
+    Raises:
+        ValueError: if `interests` or `iterations` is below 1, or `init` is not known.
+
+    Example:
+        >>> from softrec.testing.encoders import padded
+        >>> model = ComiRecDR(5, dim=4, length=3, interests=2)
+        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        (torch.Size([2, 2, 4]), torch.Size([5, 4]))
+
+    Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020. The
+    preset "original" is that of its code for Amazon Books, where positions count from the oldest
+    item kept.
+    """
+
+    PRESETS: dict[str, dict[str, Any]] = {
+        "original": {"dim": 64, "length": 20, "interests": 4, "iterations": 3, "map_std": 1.0,
+                     "tied": True, "output_bias": False, "init": "xavier"},
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        dim: int = 64,
+        length: int = 50,
+        interests: int = 4,
+        iterations: int = 3,
+        map_std: float | None = None,
+        tied: bool = True,
+        output_bias: bool = False,
+        init: Init = "xavier",
+    ) -> None:
+        super().__init__()
+        if min(interests, iterations) < 1:
+            raise ValueError(
+                f"interests and iterations must be 1 or more, got {interests} and {iterations}"
+            )
+        self.n_items = n_items
+        self.length = length
+        self.interests = interests
+        self.iterations = iterations
+        self.table = ItemTable(n_items, dim)
+        # (length, D, K D), the most recent item last: all interests of a position in one product.
+        self.maps = nn.Parameter(torch.empty(length, dim, interests * dim))
+        self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
+        initialise(self, init)
+        nn.init.normal_(self.maps, std=dim**-0.5 if map_std is None else map_std)
+
+    def users(self, batch: Batch) -> Tensor:
+        """Return the interests, (P, K, D).
+
+        Raises:
+            ValueError: if a history is longer than the model's `length`.
+        """
+        items = read_items(batch, self.n_items, self.length)
+        messages = self._messages(self.table(items))  # what padding would send, nobody is given
+        start = messages.new_zeros(1, self.interests, items.shape[1])
+        return route(messages, items != self.n_items, start, self.iterations)
+
+    def items(self) -> ItemVectors:
+        """Return the output vectors and bias."""
+        return self.output(self.table)
+
+    def _messages(self, vectors: Tensor) -> Tensor:
+        """(P, L', D) -> (P, K, L', D), a view of one batch of products, position by position."""
+        maps = self.maps[self.length - vectors.shape[1] :]
+        messages = torch.bmm(vectors.transpose(0, 1), maps)
+        return messages.unflatten(2, (self.interests, -1)).permute(1, 2, 0, 3)

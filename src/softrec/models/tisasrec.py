@@ -1,0 +1,332 @@
+"""TiSASRec: a causal transformer that knows how much time lies between the items of a history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from softrec.errors import DataError
+from softrec.models.attention import Block, Norm, from_end, initialise_blocks
+from softrec.models.histories import Histories, aligned, asked
+from softrec.models.output import ItemTable, OutputLayer
+from softrec.types import Batch, ItemVectors
+
+Unit = Literal["smallest", "published"]
+
+# The unit before any two times differ. All intervals are 0 then, whatever it is; as an upper bound
+# of later units only the second one counts.
+LARGEST_UNIT: dict[Unit, int] = {"smallest": torch.iinfo(torch.int64).max, "published": 65535}
+
+# Numbers of a block of queries by intervals. On a CPU it stays in the cache: measured on one core.
+NUMBERS = {"cpu": 1 << 18}
+MANY_NUMBERS = 1 << 26
+
+
+class TiSASRec(nn.Module):
+    r"""SASRec whose attention also reads positions and intervals of time, as keys and as values.
+
+        score_ij = q_i . (k_j + P^K_j + R^K_ij) / sqrt(d)      for j <= i
+        out_i    = sum_j a_ij (v_j + P^V_j + R^V_ij)           a_i = softmax of score_i
+        r_ij     = min(floor(|t_i - t_j| / u_i), intervals)    R_ij is row r_ij of a table
+
+    Positions count back from the end of the history (the last item has position 0). They are not
+    added to the item embeddings, only to keys and values.
+
+    **The unit.** An interval is measured in units of the history it stands in: u_i is the smallest
+    positive difference of successive times, among the items that the batch keeps, up to step i; 1
+    if there is none. The published codes take one unit for all steps of a user, from all of that
+    user's times. Here the unit of a step knows nothing of later steps, so that the same history
+    has the same vectors whether it is asked at its end or at every step, and no time of the future
+    leaks into the past. At the step asked for, u is the one unit of the history up to there; only
+    earlier steps, which the second and further blocks read, may have a larger one than in the
+    published form. A constant factor or offset of all times changes nothing.
+
+    With `unit="published"` no unit is larger than 65535, as in the code of the preset "timirec",
+    which writes 65535 for differences of 0, each time's difference to itself among them, before
+    it takes the minimum. What that code further reads, the user's validation and test times, is
+    not in the history and stays out.
+
+    **Memory.** No table of pairs times dimensions is made. Scores are gathered from q R^K^T, and
+    attention weights are added up per interval before one product with R^V, for some queries at a
+    time; the way back does the same again. What is kept is of the size of plain attention,
+    B x heads x L x L, where R^K_ij and R^V_ij would take 2 x B x L x L x D. The price is time:
+    products of B x L queries with intervals + 1 rows, six of them a block and step.
+
+    Args:
+        n_items: size N of the catalogue.
+        dim: width D.
+        length: longest history; longer ones are refused.
+        layers: number of blocks.
+        heads: attention heads in a block; each reads its own part of P and R.
+        intervals: largest interval, in units; longer ones count as this one.
+        inner: width of the feed-forward layer; `dim` if None.
+        dropout: on the attention weights and on the output of each sub-layer.
+        embedding_dropout: on the embeddings of items and positions. The original also drops out
+            R^K_ij and R^V_ij, pair by pair, which would need all of them in memory.
+        norm: "post", "pre" or "query", as in SASRec.
+        activation: "relu" or "gelu" in the feed-forward layer.
+        scale: multiply item embeddings by sqrt(D).
+        projection: a linear layer over the joined heads.
+        unit: "smallest" or "published", see above.
+        tied: score with the input embeddings instead of an output table of its own.
+        output_bias: add one number per item to its logit.
+        init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
+            "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal).
+
+    Raises:
+        ValueError: if options do not fit each other or are not known.
+
+    Example:
+        >>> from softrec.testing.encoders import padded
+        >>> model = TiSASRec(5, dim=4, length=3)
+        >>> batch = padded([[0, 3, 2], [1]], 5, times=[[60, 120, 3600], [7]])
+        >>> model.users(batch).shape, model.items().vectors.shape
+        (torch.Size([2, 4]), torch.Size([5, 4]))
+
+    Source: Li, Wang and McAuley, "Time Interval Aware Self-Attention for Sequential
+    Recommendation", WSDM 2020. Presets: "original", "timirec" (Wang et al., CIKM 2022).
+    """
+
+    needs_time: ClassVar[bool] = True
+
+    PRESETS: dict[str, dict[str, Any]] = {
+        "original": {"dim": 50, "length": 50, "layers": 2, "heads": 1, "intervals": 256,
+                     "dropout": 0.2, "embedding_dropout": 0.2, "norm": "query", "scale": True,
+                     "projection": False, "tied": True, "output_bias": False, "init": "xavier"},
+        "timirec": {"dim": 64, "length": 20, "layers": 1, "heads": 4, "intervals": 512,
+                    "dropout": 0.0, "norm": "post", "projection": False, "tied": True,
+                    "output_bias": False, "init": "normal"},
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        dim: int = 64,
+        length: int = 50,
+        layers: int = 2,
+        heads: int = 2,
+        intervals: int = 256,
+        inner: int | None = None,
+        dropout: float = 0.2,
+        embedding_dropout: float = 0.0,
+        norm: Norm = "pre",
+        activation: Literal["relu", "gelu"] = "relu",
+        scale: bool = False,
+        projection: bool = True,
+        unit: Unit = "smallest",
+        tied: bool = True,
+        output_bias: bool = False,
+        init: str = "xavier",
+    ) -> None:
+        super().__init__()
+        if intervals < 1:
+            raise ValueError(f"intervals must be 1 or more, got {intervals}")
+        if unit not in LARGEST_UNIT:
+            raise ValueError(f"unit must be smallest or published, got {unit!r}")
+        self.n_items = n_items
+        self.length = length
+        self.largest = intervals
+        self.unit: Unit = unit
+        self.scale = math.sqrt(dim) if scale else 1.0
+        self.table = ItemTable(n_items, dim)
+        self.position_keys = nn.Embedding(length, dim)
+        self.position_values = nn.Embedding(length, dim)
+        self.interval_keys = nn.Embedding(intervals + 1, dim)
+        self.interval_values = nn.Embedding(intervals + 1, dim)
+        self.dropout = nn.Dropout(embedding_dropout)
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, inner or dim, dropout, norm, activation, False, projection)
+            for _ in range(layers)
+        )
+        self.norm = nn.Identity() if norm == "post" else nn.LayerNorm(dim)
+        self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
+        tables = [module.weight for module in self.children() if isinstance(module, nn.Embedding)]
+        if self.output.vectors is not None:
+            tables.append(self.output.vectors)
+        initialise_blocks(self.blocks, tables, init, n_items)
+        self.table.zero_padding()
+
+    def users(self, batch: Batch) -> Tensor:
+        """Return the user vectors, (P, D).
+
+        Raises:
+            DataError: if the batch has no times.
+            ValueError: if a history is longer than the model's `length`.
+        """
+        histories = aligned(batch.history, self.n_items, batch.time)
+        if histories.times is None:
+            raise DataError(
+                "TiSASRec reads when each item was taken, but these histories have no times; "
+                "take a log with a column of times and name it (--time COLUMN), or a model that "
+                "needs none (--model sasrec)"
+            )
+        width = histories.items.shape[1]
+        if width > self.length:
+            raise ValueError(
+                f"histories of up to {self.length} items fit this TiSASRec, got one of "
+                f"{width}; cut them, or make the model with length={width}"
+            )
+        gaps = intervals(histories.times, self.largest, self.unit)
+        return asked(self._states(histories, gaps), histories, batch)
+
+    def items(self) -> ItemVectors:
+        """Return the output vectors and bias."""
+        return self.output(self.table)
+
+    def _states(self, histories: Histories, gaps: Tensor) -> Tensor:
+        """Return the state after each item, (B, L', D); those after the last mean nothing."""
+        positions = from_end(histories)
+        attend = TimedAttention(
+            gaps,
+            self.dropout(self.position_keys(positions)),
+            self.dropout(self.position_values(positions)),
+            self.interval_keys.weight,
+            self.interval_values.weight,
+        )
+        x = self.dropout(self.table(histories.items) * self.scale)
+        for block in self.blocks:
+            x = block(x, attend)
+        return self.norm(x)
+
+
+def intervals(times: Tensor, largest: int, unit: Unit = "smallest") -> Tensor:
+    """Return r_ij = min(floor(|t_i - t_j| / u_i), largest): times (B, L) -> (B, L, L) int64.
+
+    The unit u_i is the smallest positive difference of successive times up to step i.
+
+    Example:
+        >>> intervals(torch.tensor([[100, 160, 170, 170]]), 5)[0].tolist()
+        [[0, 0, 0, 0], [1, 0, 0, 0], [5, 1, 0, 0], [5, 1, 0, 0]]
+    """
+    largest_unit = LARGEST_UNIT[unit]
+    steps = times.diff(dim=1, prepend=times[:, :1]).abs()
+    units = steps.masked_fill(steps == 0, largest_unit).clamp(max=largest_unit).cummin(1).values
+    apart = (times[:, :, None] - times[:, None, :]).abs()
+    return (apart // units[:, :, None]).clamp(max=largest)
+
+
+@dataclass(frozen=True)
+class TimedAttention:
+    """Causal attention with positions and intervals among the keys and values, an `Attend`."""
+
+    intervals: Tensor  # (B, L, L) int64, r_ij in 0 .. k
+    position_keys: Tensor  # (B, L, D)
+    position_values: Tensor  # (B, L, D)
+    interval_keys: Tensor  # (k + 1, D)
+    interval_values: Tensor  # (k + 1, D)
+
+    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, rate: float) -> Tensor:
+        """Return the answers (B, heads, L, D / heads); `rate` is the dropout of the weights."""
+        heads, length, width = queries.shape[1:]
+        queries = queries / math.sqrt(width)
+        keys = keys + _parts(self.position_keys, heads).transpose(1, 2)
+        values = values + _parts(self.position_values, heads).transpose(1, 2)
+        gap_keys = _parts(self.interval_keys, heads).transpose(0, 1).to(queries.dtype)
+        gap_values = _parts(self.interval_values, heads).transpose(0, 1).to(queries.dtype)
+        gaps = self.intervals.flatten(0, 1)
+
+        by_gap: Any = ScoresOfRows.apply(_heads_first(queries), gap_keys, gaps)
+        later = torch.ones(length, length, dtype=torch.bool, device=queries.device).triu(1)
+        scores = queries @ keys.transpose(-1, -2) + _rows_first(by_gap, length)
+        weights = F.dropout(scores.masked_fill(later, -torch.inf).softmax(-1), rate)
+        shares = _heads_first(weights.to(queries.dtype))
+        of_gaps: Any = SumOfRows.apply(shares, gap_values, gaps)
+        return weights @ values + _rows_first(of_gaps, length)
+
+
+class ScoresOfRows(torch.autograd.Function):
+    """x_q . table[index[q, j]]: x (heads, Q, d), table (heads, K, d), index (Q, L) -> (h, Q, L)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, table: Tensor, index: Tensor) -> Tensor:
+        """Return the scores; keep what they are made of, not the Q x K products."""
+        ctx.save_for_backward(x, table, index)
+        return _scores(x, table, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
+        """Return the gradients in x and in the table."""
+        x, table, index = ctx.saved_tensors
+        return _sums(gradient, table, index), _collected(gradient, x, index, len(table[0])), None
+
+
+class SumOfRows(torch.autograd.Function):
+    """sum_j shares_qj table[index[q, j]]: shares (heads, Q, L) -> (heads, Q, d)."""
+
+    @staticmethod
+    def forward(ctx: Any, shares: Tensor, table: Tensor, index: Tensor) -> Tensor:
+        """Return the sums; keep what they are made of, not the Q x K buckets."""
+        ctx.save_for_backward(shares, table, index)
+        return _sums(shares, table, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
+        """Return the gradients in the shares and in the table."""
+        shares, table, index = ctx.saved_tensors
+        in_table = _collected(shares, gradient, index, len(table[0]))
+        return _scores(gradient, table, index), in_table, None
+
+
+def _scores(x: Tensor, table: Tensor, index: Tensor) -> Tensor:
+    """Gather the scores from the products of some queries at a time with the whole table."""
+    heads = len(x)
+    scores = x.new_empty(heads, *index.shape)
+    for some in _blocks(len(index), heads * len(table[0]), x.device):
+        products = x[:, some] @ table.transpose(1, 2)
+        scores[:, some] = products.gather(2, index[some].expand(heads, -1, -1))
+    return scores
+
+
+def _sums(shares: Tensor, table: Tensor, index: Tensor) -> Tensor:
+    """Add up the shares that name the same row of the table, then multiply once."""
+    heads, size, width = table.shape
+    sums = table.new_empty(heads, len(index), width)
+    for some in _blocks(len(index), heads * size, table.device):
+        sums[:, some] = _buckets(shares[:, some], index[some], size) @ table
+    return sums
+
+
+def _collected(shares: Tensor, x: Tensor, index: Tensor, size: int) -> Tensor:
+    """Return sum_qj shares_qj x_q at row index[q, j] of a table, (heads, size, d)."""
+    heads = len(x)
+    table = x.new_zeros(heads, size, x.shape[-1])
+    for some in _blocks(len(index), heads * size, x.device):
+        table += _buckets(shares[:, some], index[some], size).transpose(1, 2) @ x[:, some]
+    return table
+
+
+def _buckets(shares: Tensor, index: Tensor, size: int) -> Tensor:
+    heads, queries, _ = shares.shape
+    empty = shares.new_zeros(heads, queries, size)
+    return empty.scatter_add_(2, index.expand(heads, -1, -1), shares)
+
+
+def _blocks(queries: int, width: int, device: torch.device) -> Iterator[slice]:
+    """Yield slices of queries, so that `width` numbers for each make no large tensor."""
+    step = max(1, NUMBERS.get(device.type, MANY_NUMBERS) // width)
+    return (slice(start, start + step) for start in range(0, queries, step))
+
+
+def _parts(vectors: Tensor, heads: int) -> Tensor:
+    """(..., D) -> (..., heads, D / heads)."""
+    return vectors.unflatten(-1, (heads, -1))
+
+
+def _heads_first(x: Tensor) -> Tensor:
+    """(B, heads, L, ...) -> (heads, B L, ...)."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def _rows_first(x: Tensor, length: int) -> Tensor:
+    """(heads, B L, ...) -> (B, heads, L, ...)."""
+    return x.unflatten(1, (-1, length)).transpose(0, 1)

@@ -1,0 +1,200 @@
+"""Runs that rest on others: found by their recipe, trained once, taken up after a kill."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from softrec import cli
+from softrec.errors import RecipeError, RunError
+from softrec.experiments import objectives, run, stages
+from softrec.experiments.build import load_split
+from softrec.experiments.options import recipe_of
+from softrec.experiments.recipe import merged, read_recipe, read_yaml
+from softrec.experiments.run import fit_recipe, open_run, settle
+
+SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 40, "max_length": 12}
+TRAINING = {"epochs": 1, "batch_size": 64, "length": 5, "lr": 0.05, "accelerator": "cpu",
+            "windows": "prefixes"}  # fmt: skip
+COMIREC = {"model": {"name": "comirec-sa", "dim": 8, "interests": 2}, "training": TRAINING}
+GRU = {"model": {"name": "gru4rec", "dim": 8}, "training": TRAINING}
+TIMIREC = {
+    "data": {"source": "shop", "cold_items": "keep", "shop": SHOP},
+    "model": {"name": "timirec", "dim": 8, "interests": 2},
+    "training": TRAINING | {"start": COMIREC},
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def split():
+    return load_split(read_recipe(TIMIREC).data)
+
+
+def trained(recipe, folder, split, **options):
+    """Return the run and what was told."""
+    told = []
+    made = fit_recipe(recipe, folder, split=split, progress=False, tell=told.append, **options)
+    return made, told
+
+
+def test_a_stage_is_trained_once_and_found_again(split, tmp_path):
+    recipe = read_recipe(TIMIREC)
+    made, told = trained(recipe, tmp_path / "one", split)
+    assert told[0] == "a chain of runs: comirec-sa towards one-hot -> timirec towards one-hot"
+    assert "training.start" in told[1]
+    assert "training in" in told[1]
+    start = open_run(made.facts["stages"]["training.start"])
+    assert start.recipe.model.name == "comirec-sa"
+    assert start.recipe.data == recipe.data
+    again, told = trained(recipe, tmp_path / "two", split)
+    assert "found in" in told[1]
+    for name, one in made.encoder().state_dict().items():
+        assert torch.equal(one, again.encoder().state_dict()[name])
+    assert made.recipe == recipe
+    assert yaml.safe_load((made.folder / "recipe.yaml").read_text()) == json.loads(
+        json.dumps(recipe.model_dump(mode="json"))
+    )
+
+
+def test_the_model_begins_with_the_weights_of_its_start(split, tmp_path):
+    recipe = read_recipe(TIMIREC)
+    complete = settle(recipe, split, progress=False, tell=lambda _: None)
+    encoder, objective, _ = objectives.build(complete, split, progress=False)
+    start = open_run(complete.training.start).encoder()
+    for name, own in encoder.extractor.state_dict().items():
+        assert torch.equal(own, start.state_dict()[name])
+    assert objective.interest_part is not None
+
+
+def test_the_seed_and_the_data_are_those_of_the_whole(split):
+    folders = {
+        stages.folder_of(read_recipe(TIMIREC | {"seed": seed}).stages()["training.start"], split)
+        for seed in (0, 1)
+    }
+    assert len(folders) == 2
+    stage = read_recipe(TIMIREC | {"seed": 7}).stages()["training.start"]
+    assert stage.seed == 7
+    other = merged(TIMIREC, {"training.epochs": 9})  # of the last stage, not of the first
+    assert read_recipe(other | {"seed": 7}).stages()["training.start"] == stage
+
+
+def test_a_chain_of_three(split, tmp_path):
+    """Base, then a student of shared labels, then a student of that student."""
+    base = GRU | {"training": TRAINING | {"epochs": 2}}
+    student = GRU | {
+        "target": {"name": "interest-sharing", "teacher": base, "clusters": 2, "keep": 5}
+    }
+    recipe = read_recipe(
+        {"data": TIMIREC["data"]}
+        | GRU
+        | {"target": {"name": "mixture", "of": [
+            {"share": 0.5, "target": {"name": "uniform"}},
+            {"share": 0.5, "target": {"name": "kd", "teacher": student}},
+        ]}}
+    )  # fmt: skip
+    assert [stages.named(stage) for stage in stages.chain_of(recipe)] == [
+        "gru4rec towards one-hot",
+        "gru4rec towards interest-sharing",
+        "gru4rec towards mixture",
+    ]
+    made, told = trained(recipe, tmp_path / "three", split)
+    assert sum("training in" in line for line in told) == 2
+    assert list(made.facts["stages"]) == ["target.of.1.target.teacher"]
+
+
+def test_an_interrupted_chain_goes_on_where_it_stopped(split, tmp_path, monkeypatch):
+    recipe = read_recipe(TIMIREC)
+    fit = run.fit
+    fitted = []
+
+    def killed(encoder, *arguments, **options):
+        fitted.append(type(encoder).__name__)
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        return fit(encoder, *arguments, **options)
+
+    monkeypatch.setattr(run, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe, tmp_path / "run", split)
+    _, told = trained(recipe, tmp_path / "run", split)
+    assert fitted == ["ComiRecSA", "TiMiRec", "TiMiRec"]
+    assert "found in" in told[1]
+
+
+def test_recipes_of_files_are_found_beside_the_file_and_kept_within(tmp_path):
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(COMIREC | {"data": {"source": "else"}}))
+    whole = merged(TIMIREC, {"training.start": "first.yaml"})
+    path = tmp_path / "second.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    recipe = recipe_of(read_yaml(path), {}, str(path))
+    assert recipe.training.start["model"] == COMIREC["model"]
+    assert recipe.stages()["training.start"].data.source == "shop"
+    with pytest.raises(RecipeError, match=r"cannot read the recipe missing\.yaml"):
+        recipe_of(read_yaml(path), {"start": "missing.yaml"}, str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"training.start": GRU}, "recipe of a gru4rec, and timirec begins from timirec or com"),
+        ({"training.start": {"model": {"name": "nobody"}}}, "training.start.*no model 'nobody'"),
+        ({"model": {"name": "sasrec"}, "training.start": None, "interest.temperature": 1.0},
+         "sasrec foresees no interests"),
+        ({"model": {"name": "mind"}, "training.start": None, "loss": {"name": "cml"}},
+         "distances cannot compare the interests of mind"),
+        ({"target": {"name": "skd", "teacher": GRU}}, "teacher is a gru4rec and the model a tim"),
+    ],
+)  # fmt: skip
+def test_stages_that_cannot_be_are_refused_when_read(changes, text):
+    with pytest.raises(RecipeError, match=text):
+        read_recipe(merged(TIMIREC, changes))
+
+
+def test_a_start_of_other_sizes_is_refused(split):
+    wide = COMIREC | {"model": COMIREC["model"] | {"dim": 4}}
+    complete = settle(
+        read_recipe(merged(TIMIREC, {"training.start": wide})), split, progress=False,
+        tell=lambda _: None,
+    )  # fmt: skip
+    with pytest.raises(RunError, match="cannot begin from the comirec-sa in"):
+        objectives.build(complete, split, progress=False)
+
+
+def test_a_model_that_foresees_interests_learns_to_unless_told_otherwise():
+    assert read_recipe(TIMIREC).interest.temperature == 0.5
+    assert read_recipe(merged(TIMIREC, {"interest.weight": 0})).interest.weight == 0
+    assert read_recipe(merged(TIMIREC, {"model": {"name": "sasrec"}, "training.start": None})
+                       ).interest is None  # fmt: skip
+
+
+def test_the_command_shows_the_chain(tmp_path, capsys):
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(COMIREC))
+    path = tmp_path / "second.yaml"
+    path.write_text(yaml.safe_dump(merged(TIMIREC, {"training.start": "first.yaml"})))
+    with pytest.raises(SystemExit) as done:
+        cli.main(["fit", str(path), "--out", str(tmp_path / "run"), "--seed", "1"])
+    assert done.value.code in (0, None)
+    told = capsys.readouterr().err
+    assert "comirec-sa towards one-hot -> timirec towards one-hot" in told
+    assert "training.start, comirec-sa towards one-hot: training in" in told
+
+
+@pytest.mark.parametrize("name", ["comirec-sa", "comirec-dr", "mind"])
+@pytest.mark.parametrize("target", ["interest-sharing", "csn", "kd"])
+def test_several_interests_as_teacher_and_student(split, name, target, tmp_path):
+    """The label picks the interest: of a teacher, of a neighbour, of the student."""
+    model = {"name": name, "dim": 8, "interests": 2}
+    several = {"model": model, "training": TRAINING}
+    recipe = read_recipe(
+        {"data": TIMIREC["data"]} | several | {"target": {"name": target, "teacher": several}}
+    )
+    made, _ = trained(recipe, tmp_path / "run", split)
+    assert made.test["recall@10"] > 0
