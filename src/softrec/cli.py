@@ -1,4 +1,4 @@
-"""The command line: `softrec demo | data | fit | evaluate | recommend | compare`."""
+"""The command line: `softrec demo | data | fit | evaluate | recommend | interests | compare`."""
 
 from __future__ import annotations
 
@@ -363,31 +363,44 @@ def evaluate(
         write_table(table, per_user)
 
 
+KnownUsers = Annotated[
+    list[str] | None,
+    typer.Option("--user", "-u", help="A user of the log; may be given several times."),
+]
+UsersFile = Annotated[
+    Path | None,
+    typer.Option(help="A file with a column 'user', or one id a line (.txt)."),
+]
+HistoryItems = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Items of somebody who is not in the log, oldest first, separated by commas."
+    ),
+]
+KeepSeen = Annotated[bool, typer.Option("--keep-seen", help="Items of the history may come again.")]
+TableFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write to .csv, .parquet or .json instead of the screen."),
+]
+
+
 @app.command()
 def recommend(
     run: RunFolder,
-    user: Annotated[
-        list[str] | None,
-        typer.Option("--user", "-u", help="A user of the log; may be given several times."),
-    ] = None,
-    users_file: Annotated[
-        Path | None,
-        typer.Option(help="A file with a column 'user', or one id a line (.txt)."),
-    ] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Items of somebody who is not in the log, oldest first, separated by commas."
-        ),
-    ] = None,
+    user: KnownUsers = None,
+    users_file: UsersFile = None,
+    history: HistoryItems = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    keep_seen: Annotated[
-        bool, typer.Option("--keep-seen", help="Items of the history may come again.")
+    keep_seen: KeepSeen = False,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why",
+            help="Of models with interests: also which interest did most for the item, and its "
+            "share of the score.",
+        ),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Write to .csv, .parquet or .json instead of the screen."),
-    ] = None,
+    out: TableFile = None,
 ) -> None:
     """Recommend items to known users, or to anybody with a history.
 
@@ -397,8 +410,43 @@ def recommend(
 
       softrec recommend runs/first --history tea,jam --out best.csv
     """
+    recommender, people = _service(run, user, users_file, history, out)
+    _show_table(recommender.recommend(**people, k=k, mask_seen=not keep_seen, why=why), out)
+
+
+@app.command()
+def interests(
+    run: RunFolder,
+    user: KnownUsers = None,
+    users_file: UsersFile = None,
+    history: HistoryItems = None,
+    items: Annotated[int, typer.Option(min=1, help="How many items of each interest.")] = 5,
+    keep_seen: KeepSeen = False,
+    out: TableFile = None,
+) -> None:
+    """Show the interests a model sees in a user, each by the items it would rank first.
+
+    For comirec-sa, comirec-dr, mind and timirec. Of timirec also the weight: how much the model
+    expects each interest.
+
+    Example:
+
+      softrec interests runs/first --user ann --items 3
+    """
+    recommender, people = _service(run, user, users_file, history, out)
+    _show_table(recommender.interests(**people, items=items, mask_seen=not keep_seen), out)
+
+
+def _service(
+    run: Path,
+    user: list[str] | None,
+    users_file: Path | None,
+    history: list[str] | None,
+    out: Path | None,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the recommender of a run, and the users and histories a command names."""
     from softrec.experiments.run import open_run
-    from softrec.serving.files import read_users, write_table, writer_of
+    from softrec.serving.files import read_users, writer_of
 
     if out is not None:
         writer_of(out)
@@ -407,17 +455,32 @@ def recommend(
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
     if not known and not strangers:
         raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
-    recommender = open_run(run).recommender()
-    table = recommender.recommend(known, k, histories=strangers, mask_seen=not keep_seen)
+    return open_run(run).recommender(), {"users": known, "histories": strangers}
+
+
+def _show_table(table: Any, out: Path | None) -> None:
+    """Write a table to a file, or print it; columns without any value are not printed."""
+    from softrec.serving.files import write_table
+
     if out is not None:
         write_table(table, out)
         return
-    shown = Table("user", "rank", "item", "score", box=None)
+    table = table[[part.name for part in table if part.null_count() < len(part) or not len(part)]]
+    shown = Table(*table.columns, box=None)
     for column in shown.columns:
         column.overflow = "fold"  # an id that is cut is of no use
-    for name, rank, item, score in table.iter_rows():
-        shown.add_row(escape(str(name)), str(rank), escape(str(item)), f"{score:.4f}")
+    for row in table.iter_rows():
+        shown.add_row(*(_cell(value) for value in row))
     out_console.print(shown)
+
+
+def _cell(value: object) -> str:
+    """Return a value of a table as it is printed."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return escape(", ".join(map(str, value)))
+    return escape(str(value))
 
 
 @app.command()

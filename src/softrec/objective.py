@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from softrec.candidates import Candidates, CandidateSource
 from softrec.losses.contest import Contest, Expectation, Soft, soft_over
@@ -51,6 +52,12 @@ class Objective:
         l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows.
         shared: the pass over candidates that rows share; the reference is
             `softrec.losses.table.plain`.
+        sparse: give item vectors and biases gradients of the drawn rows only, as sparse tensors,
+            for `softrec.training.optimizers.LazyAdam`.
+
+    Raises:
+        ValueError: if the weight is outside [0, 1], or every item has a gradient and `sparse` is
+            asked for.
     """
 
     loss: Parts | PairwiseLoss = field(default_factory=hard)
@@ -63,10 +70,16 @@ class Objective:
     interest_part: InterestPart | None = None
     l2: float = 0.0
     shared: Pass = streamed
+    sparse: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
             raise ValueError(f"the weight of the soft target must be in [0, 1], got {self.weight}")
+        if self.sparse and (self.candidates is None or self.exact or self.l2):
+            raise ValueError(
+                "sparse gradients need drawn or in-batch candidates, without exact and l2, under "
+                "which every item has a gradient"
+            )
 
     @classmethod
     def towards(cls, source: TargetSource, weight: float) -> Objective:
@@ -104,7 +117,7 @@ class Objective:
                 f"{type(encoder).__name__} has none"
             )
         interests, items = encoder.interests(batch), encoder.items()
-        label = items.vectors.index_select(0, batch.label)[:, None]
+        label = self._rows(items, batch.label).vectors[:, None]
         cosines = torch.cosine_similarity(interests.vectors, label, dim=-1)
         return interests.users(), items, self.interest_part(interests.logits, cosines)
 
@@ -123,10 +136,10 @@ class Objective:
             whole = self.scoring.items(items)
             contest = Contest(scored, whole, label)
             soft = self._soft(target, label, label, None, whole)
-            own = _rows(whole, label) if self.label_part is not None else whole
+            own = self._rows(whole, label) if self.label_part is not None else whole
             return self.shared(contest, self.loss, soft, self.weight), own
         m = len(chosen.items)
-        some = self.scoring.items(_rows(items, torch.cat([chosen.items, label])))
+        some = self.scoring.items(self._rows(items, torch.cat([chosen.items, label])))
         others, own = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
         column = place.masked_fill(chosen.items[place] != label, -1)
@@ -166,9 +179,15 @@ class Objective:
         target: Target | None,
         chosen: Candidates,
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        scored, whole = self.scoring.users(users), self.scoring.items(items)
-        own = _rows(whole, label)
-        others = pair_logits(scored, whole.vectors, chosen.items, whole.bias)
+        scored, places = self.scoring.users(users), chosen.items
+        if self.sparse:  # each drawn item once; the pairs know it by its place among them
+            used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
+            whole = self.scoring.items(self._rows(items, used))
+            own_place, places = place[: len(label)], place[len(label) :].view_as(places)
+        else:
+            whole, own_place = self.scoring.items(items), label
+        own = _rows(whole, own_place)
+        others = pair_logits(scored, whole.vectors, places, whole.bias)
         label_logit = _own_logit(scored, own)
         soft: Shares | TargetAnswers | None = None
         if target is not None and self.exact:
@@ -181,6 +200,9 @@ class Objective:
             soft = row_shares(target, label, chosen.items, chosen.copies)
         scores = Scores(label_logit, others, chosen.copies, chosen.correction)
         return table_loss(scores, self.loss, soft, self.weight), own
+
+    def _rows(self, items: ItemVectors, chosen: Tensor) -> ItemVectors:
+        return _rows(items, chosen, sparse=self.sparse)
 
     # --- what is added ---
 
@@ -211,8 +233,12 @@ class Objective:
         return self.l2 / (2 * rows) * squares
 
 
-def _rows(items: ItemVectors, chosen: Tensor) -> ItemVectors:
+def _rows(items: ItemVectors, chosen: Tensor, *, sparse: bool = False) -> ItemVectors:
     """Return the vectors and the bias of some items."""
+    if sparse:
+        vectors = F.embedding(chosen, items.vectors, sparse=True)
+        bias = None if items.bias is None else items.bias.gather(0, chosen, sparse_grad=True)
+        return ItemVectors(vectors, bias)
     bias = None if items.bias is None else items.bias.index_select(0, chosen)
     return ItemVectors(items.vectors.index_select(0, chosen), bias)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.types import Batch, Encoder, ItemVectors
+from softrec.types import Batch, Encoder, InterestEncoder, Interests, ItemVectors
 
 Kind = Literal["inner", "cosine", "euclidean"]
 
@@ -93,6 +93,8 @@ def _into_ball(vectors: Tensor) -> Tensor:
 class Scored(nn.Module):
     """An encoder whose plain products are the scores of a `Scoring`: for ranking and serving.
 
+    It reads what the encoder reads, and is an `InterestEncoder` where the encoder is one.
+
     Args:
         encoder: any encoder; one that is a module takes part in `eval` and `train`.
         scoring: how its vectors are scored.
@@ -103,6 +105,13 @@ class Scored(nn.Module):
         self.encoder = encoder
         self.scoring = scoring
         self.n_items = encoder.n_items
+        self.name: str = getattr(encoder, "name", type(encoder).__name__)
+        self.reads: Literal["history", "user"] = getattr(encoder, "reads", "history")
+        self.needs_time: bool = getattr(encoder, "needs_time", False)
+        # Only where it exists: a method of the class would make every scored encoder look as if
+        # it foresaw. A model may keep its number of interests under that name.
+        if isinstance(encoder, InterestEncoder) and callable(encoder.interests):
+            self.interests = self._interests
         if isinstance(encoder, nn.Module):
             self.train(encoder.training)  # a module of its own would start in training mode
 
@@ -113,3 +122,14 @@ class Scored(nn.Module):
     def items(self) -> ItemVectors:
         """Return the changed item vectors."""
         return self.scoring.items(self.encoder.items())
+
+    def _interests(self, batch: Batch) -> Interests:
+        """Return interests whose mean is the changed user vector.
+
+        Every scoring changes a user vector by a factor, which is that of its interests, too.
+        """
+        foreseen: Interests = self.encoder.interests(batch)  # pyright: ignore[reportAttributeAccessIssue]
+        users = foreseen.users()
+        lengths = users.norm(dim=-1).clamp(min=torch.finfo(users.dtype).tiny)
+        factors = self.scoring.users(users).norm(dim=-1) / lengths
+        return foreseen._replace(vectors=foreseen.vectors * factors[:, None, None])

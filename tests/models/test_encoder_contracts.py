@@ -248,3 +248,18 @@ def test_which_contract_holds_must_be_said():
         check_encoder(Table, N_ITEMS)
     with pytest.raises(AssertionError, match="same user vector|changed places"):
         check_encoder(Mean, N_ITEMS, reads="user")
+
+
+def test_rows_run_packed_or_through_their_padding_alike(monkeypatch):
+    torch.manual_seed(0)
+    model = GRU4Rec(N_ITEMS, dim=8, layers=2).double().eval()
+    batch = padded([[1, 2, 3, 4], [5], [6, 7]], N_ITEMS)
+    found = []
+    for share in (0.0, 1.1):
+        monkeypatch.setattr("softrec.models.gru4rec.MOSTLY_FULL", share)
+        model.zero_grad()
+        users = model.users(batch)
+        users.square().sum().backward()
+        found.append((users.detach(), model.table.weight.grad.clone()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

@@ -10,7 +10,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -274,6 +274,8 @@ class GraphEncoder(nn.Module, ABC):
     Raises:
         ValueError: if the arguments make no tables or no graph.
     """
+
+    reads: ClassVar[Literal["history", "user"]] = "user"
 
     def __init__(
         self, n_items: int, n_users: int, edges: Tensor, dim: int, output_bias: bool, init: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class MF(nn.Module):
     2009. Preset: "bsl" (Wu et al., "BSL: Understanding and Improving Softmax Loss for
     Recommendation", ICDE 2024).
     """
+
+    reads: ClassVar[Literal["history", "user"]] = "user"
 
     PRESETS: dict[str, dict[str, Any]] = {
         "bsl": {"dim": 64, "dropout": 0.1, "init": "xavier"},

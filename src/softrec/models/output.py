@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from softrec.types import ItemVectors
+from softrec.types import Encoder, ItemVectors
 
 
 class ItemTable(nn.Embedding):
@@ -45,5 +47,38 @@ class OutputLayer(nn.Module):
 
     def forward(self, table: ItemTable) -> ItemVectors:
         """Return the vectors (N, D) and the bias (N,) or None."""
-        vectors: Tensor = table.weight[:-1] if self.vectors is None else self.vectors
+        if self.vectors is not None:
+            return ItemVectors(self.vectors, self.bias)
+        vectors: Any = _AllButLast.apply(table.weight) if table.sparse else table.weight[:-1]
         return ItemVectors(vectors, self.bias)
+
+
+def mark_sparse(encoder: Encoder) -> None:
+    """Let lookups in tables as long as the catalogue, or longer, give sparse gradients.
+
+    Raises:
+        TypeError: if `encoder` is no `nn.Module`.
+    """
+    if not isinstance(encoder, nn.Module):
+        raise TypeError(f"an encoder must be an nn.Module, got {type(encoder).__name__}")
+    for module in encoder.modules():
+        # In shorter tables, as of positions, every row is looked up by every batch.
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= encoder.n_items:
+            module.sparse = True
+
+
+class _AllButLast(torch.autograd.Function):
+    """`table[:-1]` whose gradient stays sparse: that of a slice is always written out."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor) -> Tensor:
+        return table[:-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        rows, *dims = gradient.shape
+        if not gradient.is_sparse:
+            return torch.cat([gradient, gradient.new_zeros(1, *dims)])
+        indices, values = gradient._indices(), gradient._values()
+        longer = torch.sparse_coo_tensor(indices, values, (rows + 1, *dims), check_invariants=False)
+        return longer._coalesced_(gradient.is_coalesced())

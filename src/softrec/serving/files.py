@@ -12,7 +12,7 @@ from softrec.data.reading import BROKEN
 from softrec.errors import DataError
 
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-    ".csv": lambda table, path: table.write_csv(path),
+    ".csv": lambda table, path: _flat(table).write_csv(path),
     ".parquet": lambda table, path: table.write_parquet(path),
     ".json": lambda table, path: table.write_json(path),
 }
@@ -38,10 +38,17 @@ def writer_of(path: Path) -> Callable[[pl.DataFrame, Path], object]:
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write a table as CSV, Parquet or JSON, whole or not at all."""
+    """Write a table as CSV, Parquet or JSON, whole or not at all; lists in CSV are 'a,b,c'."""
     writer = writer_of(path)
     with written(path) as fresh:
         writer(table, fresh)
+
+
+def _flat(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with lists as text, their parts between commas: CSV has no lists."""
+    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
+    parts = (pl.col(name).list.eval(pl.element().cast(pl.String)) for name in lists)
+    return table.with_columns(part.list.join(",") for part in parts)
 
 
 @contextmanager

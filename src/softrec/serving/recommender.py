@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from softrec.data.splits import rows_of
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
 from softrec.retrieval import Seen, top_k
+from softrec.serving.interests import name_of, reasons, voices
 from softrec.types import Batch, Encoder
 
 USERS_AT_ONCE = 1024
@@ -23,6 +25,33 @@ USERS_AT_ONCE = 1024
 
 class UnknownItemWarning(UserWarning):
     """A history names items that the model has never seen; they were skipped."""
+
+
+class _People(NamedTuple):
+    """Who is asked about: the names to answer with, the numbers in the log, and the histories."""
+
+    names: list[object]
+    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for somebody with a history of their own
+    rows: Sequences
+
+    def blocks(self) -> Iterator[_People]:
+        """Yield some people at a time."""
+        for begin in range(0, len(self.names), USERS_AT_ONCE):
+            some = np.arange(begin, min(begin + USERS_AT_ONCE, len(self.names)))
+            names = self.names[begin : begin + USERS_AT_ONCE]
+            yield _People(names, self.numbers[some], rows_of(self.rows, some))
+
+    def repeated(self, times: int) -> pl.Series:
+        """Return the column of the names, each `times` times."""
+        places = np.repeat(np.arange(len(self.names)), times)
+        return pl.Series(self.names, strict=False).gather(places)
+
+    def seen(self, device: torch.device, times: int = 1) -> Seen:
+        """Return the items of the histories, each history `times` times."""
+        rows = rows_of(self.rows, np.repeat(np.arange(len(self.rows)), times))
+        return Seen(
+            torch.from_numpy(rows.offsets).to(device), torch.from_numpy(rows.items).to(device)
+        )
 
 
 class Recommender:
@@ -48,6 +77,7 @@ class Recommender:
         *,
         histories: Mapping[Any, Sequence[object]] | None = None,
         mask_seen: bool = True,
+        why: bool = False,
     ) -> pl.DataFrame:
         """Return the `k` best items of each user as rows user, rank, item, score.
 
@@ -55,54 +85,143 @@ class Recommender:
             users: raw ids of users of the log; their whole history is used.
             k: how many items.
             histories: name -> raw item ids, oldest first, for people who are not in the log, or
-                with a history of their own.
+                with a history of their own. Models that know users by number, or that read the
+                times of events, cannot use them.
             mask_seen: leave out items of the history. If fewer than `k` others are left, the
                 table has fewer rows for that user.
+            why: of a model with interests, also the columns interest, which of the user's
+                interests did most for the item (see `interests`), and share, its part of the
+                score. Where a score is that of the best interest alone, the share is null.
 
         Raises:
-            DataError: if a user is unknown, or a history has no known item.
+            DataError: if a user is unknown, a history has no known item, the model cannot use
+                histories, or it has no interests that would say why.
 
         Warns:
             UnknownItemWarning: with the items of histories that were skipped.
         """
-        names: list[object] = [] if users is None else list(users)
-        known = self._numbers(names)
-        rows = rows_of(self.log.sequences, known)
-        strangers = [self._of_items(name, items) for name, items in (histories or {}).items()]
-        numbers = np.concatenate([known, np.full(len(strangers), UNKNOWN)])
-        if histories:
-            # When their items were taken is not known, so these rows go without any times: a
-            # model that reads times refuses them by itself.
-            rows = Sequences.of([*(rows[row] for row in range(len(rows))), *strangers])
-            names += histories
-        if not names:
-            raise DataError("recommend needs users of the log or histories, and got neither")
+        people = self._people(users, histories)
         k = min(k, self.log.n_items)
-        blocks = (slice(b, b + USERS_AT_ONCE) for b in range(0, len(names), USERS_AT_ONCE))
-        found = [
-            self._best(numbers[some], rows_of(rows, np.arange(len(names))[some]), k, mask_seen)
-            for some in blocks
-        ]
-        items = np.concatenate([block[0] for block in found])
-        scores = np.concatenate([block[1] for block in found])
+        found = _joined([self._best(some, k, mask_seen, why) for some in people.blocks()])
+        columns = {name: part.ravel() for name, part in found.items()}
+        table = pl.DataFrame(
+            {
+                "user": people.repeated(k),
+                "rank": np.tile(np.arange(1, k + 1), len(people.names)),
+                "item": self.log.items.ids(columns.pop("item")),
+                **columns,
+            }
+        )
+        if why and "share" not in columns:
+            table = table.with_columns(share=pl.lit(None, pl.Float32))
+        return table.filter(pl.col("score") > -np.inf)
+
+    def interests(
+        self,
+        users: Iterable[object] | None = None,
+        *,
+        histories: Mapping[Any, Sequence[object]] | None = None,
+        items: int = 5,
+        mask_seen: bool = True,
+    ) -> pl.DataFrame:
+        """Return what each user may want, as rows user, interest, weight, items.
+
+        A user has the interests 0 .. K-1. A number means nothing by itself: interest 1 of one
+        user has no more to do with interest 1 of another than the model made of it. Models with
+        fewer interests for short histories repeat the first one.
+
+        Args:
+            users: as in `recommend`.
+            histories: as in `recommend`.
+            items: how many items to show of each interest: the best if it were the user's only
+                one.
+            mask_seen: leave out items of the history; lists may be shorter then.
+
+        Returns:
+            The weight is how much the model expects the interest, the softmax of its logits; null
+            for models that expect nothing, whose scores are those of the best interest. `items`
+            is a list of raw ids, best first.
+
+        Raises:
+            DataError: as in `recommend`, and if the model has no interests.
+
+        Warns:
+            UnknownItemWarning: with the items of histories that were skipped.
+        """
+        if items < 1:
+            raise ValueError(f"items must be 1 or more, got {items}")
+        people = self._people(users, histories)
+        n_shown = min(items, self.log.n_items)
+        found = _joined([self._behind(some, n_shown, mask_seen) for some in people.blocks()])
+        n_users, n_interests, _ = found["item"].shape
+        weight = found["weight"].ravel() if "weight" in found else [None] * n_users * n_interests
+        # What is left out has score -inf and stands at the end of its list.
+        left = pl.Series((found["score"] > -np.inf).sum(2).ravel())
+        lists = self.log.items.ids(found["item"].ravel()).reshape((-1, n_shown))
         return pl.DataFrame(
             {
-                "user": pl.Series(names, strict=False).gather(np.repeat(np.arange(len(names)), k)),
-                "rank": np.tile(np.arange(1, k + 1), len(names)),
-                "item": self.log.items.ids(items.ravel()),
-                "score": scores.ravel(),
+                "user": people.repeated(n_interests),
+                "interest": np.tile(np.arange(n_interests), n_users),
+                "weight": pl.Series(weight, dtype=pl.Float32),
+                "items": lists.arr.to_list().list.head(left),
             }
-        ).filter(pl.col("score") > -np.inf)
+        )
+
+    def _people(
+        self, users: Iterable[object] | None, histories: Mapping[Any, Sequence[object]] | None
+    ) -> _People:
+        names: list[object] = [] if users is None else list(users)
+        if not names and not histories:
+            raise DataError("a recommender needs users of the log or histories, and got neither")
+        if histories:
+            self._check_histories(histories)
+        known = self._numbers(names)
+        rows = rows_of(self.log.sequences, known)
+        if not histories:
+            return _People(names, known, rows)
+        strangers = list(starmap(self._of_items, histories.items()))
+        numbers = np.concatenate([known, np.full(len(strangers), UNKNOWN)])
+        # When their items were taken is not known, so all rows go without times: models that
+        # read them have refused.
+        rows = Sequences.of([*(rows[row] for row in range(len(rows))), *strangers])
+        return _People([*names, *histories], numbers, rows)
+
+    def _refusal(self) -> str | None:
+        """Return why the model serves users of its log alone, and the remedy; None if it does not.
+
+        What a model reads it says itself: `reads = "user"` for numbers of users alone, and
+        `needs_time = True` for the times of events.
+        """
+        name = name_of(self.encoder)
+        if getattr(self.encoder, "reads", "history") == "user":
+            return (
+                f"{name} knows users by their number in its training log and reads no history; "
+                "ask for users of that log, or train a model that reads histories, such as "
+                "gru4rec or sasrec"
+            )
+        if getattr(self.encoder, "needs_time", False):
+            return (
+                f"{name} needs the times of events, which a given history has not; ask for users "
+                "of the log, or train a model that reads histories without times, such as gru4rec "
+                "or sasrec"
+            )
+        return None
+
+    def _check_histories(self, histories: Mapping[Any, Sequence[object]]) -> None:
+        refusal = self._refusal()
+        if refusal:
+            raise DataError(f"the history of {shown(histories)} cannot be used: {refusal}")
 
     def _numbers(self, users: list[object]) -> np.ndarray:
         """Return the numbers of users of the log, (B,) int64."""
         numbers = self.log.users.numbers(users)
         unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
         if unknown:
-            raise DataError(
-                f"unknown users: {shown(unknown)}; give the items of somebody who is "
+            remedy = self._refusal() or (
+                "give the items of somebody who is "
                 "not in the log with --history (in Python: histories={name: items})"
             )
+            raise DataError(f"unknown users: {shown(unknown)}; {remedy}")
         return numbers
 
     def _of_items(self, name: object, items: Sequence[object]) -> np.ndarray:
@@ -116,28 +235,54 @@ class Recommender:
             warnings.warn(
                 f"the history of {name!r} has unknown items, which are skipped: {shown(unknown)}",
                 UnknownItemWarning,
-                stacklevel=3,
+                stacklevel=4,  # the caller of `recommend` or `interests`
             )
         return numbers
 
-    def _best(
-        self, users: np.ndarray, rows: Sequences, k: int, mask_seen: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return items and scores, (b, k) each."""
-        n_items = self.encoder.n_items
-        stop = rows.offsets[1:]
-        start = np.maximum(rows.offsets[:-1], stop - self.length)
-        unasked = torch.zeros(len(rows), dtype=torch.int64)
-        with torch.inference_mode():
-            items = self.encoder.items()
-            device = items.vectors.device
-            history, time = padded_histories(rows, start, stop, n_items)
-            batch = Batch(history, unasked, unasked, torch.from_numpy(users), time=time).to(device)
-            seen = None
-            if mask_seen:
-                seen = Seen(
-                    torch.from_numpy(rows.offsets).to(device),
-                    torch.from_numpy(rows.items).to(device),
-                )
-            best = top_k(self.encoder.users(batch), items, k, seen)
-        return best.items.cpu().numpy(), best.scores.float().cpu().numpy()
+    def _asked(self, some: _People, device: torch.device) -> Batch:
+        """Return the batch that asks each of some people once."""
+        stop = some.rows.offsets[1:]
+        start = np.maximum(some.rows.offsets[:-1], stop - self.length)
+        history, time = padded_histories(some.rows, start, stop, self.encoder.n_items)
+        unasked = torch.zeros(len(some.rows), dtype=torch.int64)
+        user = torch.from_numpy(some.numbers)
+        return Batch(history, unasked, unasked, user, time=time).to(device)
+
+    @torch.inference_mode()
+    def _best(self, some: _People, k: int, mask_seen: bool, why: bool) -> dict[str, np.ndarray]:
+        """Return item, score, and interest and share where asked for and known, (b, k) each."""
+        items = self.encoder.items()
+        device = items.vectors.device
+        batch = self._asked(some, device)
+        users = self.encoder.users(batch)
+        best = top_k(users, items, k, some.seen(device) if mask_seen else None)
+        found = {"item": best.items, "score": best.scores.float()}
+        if why:
+            interest, share = reasons(voices(self.encoder, batch, users), items, best.items)
+            found["interest"] = interest
+            if share is not None:
+                found["share"] = share.float()
+        return _arrays(found)
+
+    @torch.inference_mode()
+    def _behind(self, some: _People, k: int, mask_seen: bool) -> dict[str, np.ndarray]:
+        """Return item and score (b, K, k), the best of each interest, and weight (b, K) if any."""
+        items = self.encoder.items()
+        device = items.vectors.device
+        batch = self._asked(some, device)
+        vectors, weights = voices(self.encoder, batch, self.encoder.users(batch))
+        shape = (*vectors.shape[:2], k)
+        seen = some.seen(device, times=vectors.shape[1]) if mask_seen else None
+        best = top_k(vectors.flatten(0, 1), items, k, seen)
+        found = {"item": best.items.view(shape), "score": best.scores.float().view(shape)}
+        if weights is not None:
+            found["weight"] = weights.float()
+        return _arrays(found)
+
+
+def _arrays(found: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: part.cpu().numpy() for name, part in found.items()}
+
+
+def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
