@@ -150,3 +150,118 @@ def test_a_run_needs_nothing_but_its_folder(runs, recommend, folder):
         (copy / path.name).write_bytes(path.read_bytes())
     wanted, _ = recommend("--user", 12)
     assert recommend("--user", 12, run=str(copy))[0] == wanted
+
+
+# --- why ---
+
+
+@pytest.fixture(scope="module")
+def explained(runs) -> Path:
+    """Runs of models with interests, and of one that knows users by number."""
+    log = runs / "numbers.csv"
+    for name, options in {
+        "comirec-sa": ["--set", "model.interests=2"],
+        "timirec": ["--set", "model.interests=2"],
+        "mf": ["--windows", "interactions"],
+    }.items():
+        with pytest.raises(SystemExit) as done:
+            cli.main(["fit", str(log), "--model", name, "--out", str(runs / name), *TINY, *options])
+        assert done.value.code == 0
+    return runs
+
+
+@pytest.fixture
+def told(explained, capsys):
+    """Run a command on a run; return its exit code and what was printed to each stream."""
+
+    def call(command: str, run: str, *arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main([command, str(explained / run), *map(str, arguments)])
+        return done.value.code, *capsys.readouterr()
+
+    return call
+
+
+def service_of(runs: Path, run: str):
+    return open_run(runs / run).recommender()
+
+
+def lines_of(out: str) -> list[list[str]]:
+    return [line.split() for line in out.replace(", ", ",").splitlines()]
+
+
+def test_why_is_printed(explained, told):
+    code, out, err = told("recommend", "timirec", "--user", 12, "-k", 3, "--why")
+    assert (code, err) == (0, "")
+    names, *rows = lines_of(out)
+    assert names == ["user", "rank", "item", "score", "interest", "share"]
+    wanted = service_of(explained, "timirec").recommend([12], 3, why=True)
+    assert rows == [
+        [str(u), str(r), i, f"{score:.4f}", str(interest), f"{share:.4f}"]
+        for u, r, i, score, interest, share in wanted.iter_rows()
+    ]
+
+
+def test_columns_without_a_value_are_not_printed(told):
+    _, out, _ = told("recommend", "comirec-sa", "--user", 12, "-k", 3, "--why")
+    assert lines_of(out)[0] == ["user", "rank", "item", "score", "interest"]
+    _, out, _ = told("interests", "comirec-sa", "--user", 12)
+    assert lines_of(out)[0] == ["user", "interest", "items"]
+
+
+def test_why_is_written(explained, told):
+    told("recommend", "comirec-sa", "--history", "i1,i2", "--why", "--out", "why.parquet")
+    wanted = service_of(explained, "comirec-sa").recommend(
+        histories={"history 1": ["i1", "i2"]}, why=True
+    )
+    assert_frame_equal(pl.read_parquet("why.parquet"), wanted, rel_tol=1e-6)
+    assert wanted["share"].null_count() == len(wanted)
+
+
+def test_interests_are_printed(explained, told):
+    code, out, err = told("interests", "timirec", "--user", 12, "--history", "i7", "--items", 2)
+    assert (code, err) == (0, "")
+    names, *rows = lines_of(out.replace("history 1", "history-1"))
+    assert names == ["user", "interest", "weight", "items"]
+    wanted = service_of(explained, "timirec").interests(
+        [12], histories={"history-1": ["i7"]}, items=2
+    )
+    assert rows == [
+        [str(user), str(interest), f"{weight:.4f}", ",".join(items)]
+        for user, interest, weight, items in wanted.iter_rows()
+    ]
+    assert len(rows) == 4
+
+
+@pytest.mark.parametrize("ending", READ)
+def test_interests_are_written(explained, told, folder, ending):
+    (folder / "users.txt").write_text("12\n3\n")
+    code, out, err = told(
+        "interests", "timirec", "--users-file", "users.txt", "--keep-seen", "--out", f"best{ending}"
+    )
+    assert (code, out, err) == (0, "", "")
+    found = READ[ending](f"best{ending}")
+    wanted = service_of(explained, "timirec").interests([12, 3], mask_seen=False)
+    assert found["weight"].to_list() == pytest.approx(wanted["weight"].to_list())
+    lists = found["items"].str.split(",") if ending == ".csv" else found["items"]
+    assert lists.to_list() == wanted["items"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("command", "run", "arguments", "text"),
+    [
+        ("interests", "numbers", ["--user", 12], "SASRec has one vector for a user"),
+        ("recommend", "numbers", ["--user", 12, "--why"], "SASRec has one vector for a user"),
+        ("interests", "timirec", [], "give --user, --users-file or --history"),
+        ("interests", "timirec", ["--user", 12, "--out", "best.xls"], "the ending must be one of"),
+        ("recommend", "mf", ["--history", "i1"], "the history of 'history 1' cannot be used: MF"),
+        ("recommend", "mf", ["--user", 99], "MF knows users by their number"),
+    ],
+)
+def test_what_cannot_be_told_is_one_line(told, command, run, arguments, text):
+    code, out, err = told(command, run, *arguments)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert text in line

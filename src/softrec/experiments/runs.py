@@ -84,7 +84,7 @@ class Run:
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)
-            encoder.to(next(iter(state.values())).dtype)  # as it was trained
+            encoder.to(next(part.dtype for part in state.values() if part.is_floating_point()))
             encoder.load_state_dict(state)
         except (RuntimeError, OSError, SafetensorError) as error:
             text = str(error).partition("\n")[0]
