@@ -119,7 +119,7 @@ def test_tied_output_is_the_input_table():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: GRU4Rec(5, dim=8, init="zeros"), "init must be xavier or normal"),
+        (lambda: GRU4Rec(5, dim=8, init="zeros"), "init must be xavier, normal or gaussian"),
         (lambda: SASRec(5, dim=8, init="zeros"), "init must be uniform, normal or xavier"),
         (lambda: SASRec(5, dim=8, heads=3), "must be a multiple of heads"),
         (lambda: OutputLayer(ItemTable(5, 8), 4, tied=True, bias=False), "set tied=False"),

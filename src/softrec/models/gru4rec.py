@@ -29,15 +29,19 @@ class GRU4Rec(nn.Module):
         gru_bias: whether the GRU has biases.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
-        init: "xavier" (normal embeddings, uniform first GRU layer) or "normal" (all linear and
-            embedding weights and biases from N(0, 0.01), the GRU as PyTorch starts it).
+        init: "xavier" (normal embeddings, uniform first GRU layer), "normal" (all linear and
+            embedding weights and biases from N(0, 0.01), the GRU as PyTorch starts it) or
+            "gaussian" (the same with biases 0).
 
     Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks",
-    ICLR 2016. Presets: "desorec" (Zhang et al., DASFAA 2024) and "timirec" (Wang et al.,
-    CIKM 2022).
+    ICLR 2016. Presets: "softrec" (Cheng et al., SIGIR 2021, which gives the width and Gaussian
+    weights; one layer is assumed), "desorec" (Zhang et al., DASFAA 2024) and "timirec" (Wang et
+    al., CIKM 2022).
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
+        "softrec": {"dim": 128, "layers": 1, "dropout": 0.0, "gru_bias": True, "tied": False,
+                    "output_bias": True, "init": "gaussian"},
         "desorec": {"dim": 128, "layers": 4, "dropout": 0.1, "gru_bias": False, "tied": False,
                     "output_bias": True, "init": "xavier"},
         "timirec": {"dim": 64, "layers": 1, "dropout": 0.0, "gru_bias": True, "tied": True,
@@ -72,11 +76,13 @@ class GRU4Rec(nn.Module):
             nn.init.xavier_normal_(self.table.weight)
             for weight in self.gru.all_weights[0][:2]:  # of the first layer: input, recurrent
                 nn.init.xavier_uniform_(weight)
-        elif init == "normal":
-            for weight in (self.table.weight, self.dense.weight, self.dense.bias):
+        elif init in ("normal", "gaussian"):
+            vectors = [] if self.output.vectors is None else [self.output.vectors]
+            for weight in (self.table.weight, self.dense.weight, *vectors):
                 nn.init.normal_(weight, std=0.01)
+            nn.init.normal_(self.dense.bias, std=0.01 if init == "normal" else 0.0)
         else:
-            raise ValueError(f"init must be xavier or normal, got {init!r}")
+            raise ValueError(f"init must be xavier, normal or gaussian, got {init!r}")
         self.table.zero_padding()
 
     def users(self, batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from softrec.types import Encoder, ItemVectors
+from softrec.types import ItemVectors
 
 
 class ItemTable(nn.Embedding):
@@ -51,20 +51,6 @@ class OutputLayer(nn.Module):
             return ItemVectors(self.vectors, self.bias)
         vectors: Any = _AllButLast.apply(table.weight) if table.sparse else table.weight[:-1]
         return ItemVectors(vectors, self.bias)
-
-
-def mark_sparse(encoder: Encoder) -> None:
-    """Let lookups in tables as long as the catalogue, or longer, give sparse gradients.
-
-    Raises:
-        TypeError: if `encoder` is no `nn.Module`.
-    """
-    if not isinstance(encoder, nn.Module):
-        raise TypeError(f"an encoder must be an nn.Module, got {type(encoder).__name__}")
-    for module in encoder.modules():
-        # In shorter tables, as of positions, every row is looked up by every batch.
-        if isinstance(module, nn.Embedding) and module.num_embeddings >= encoder.n_items:
-            module.sparse = True
 
 
 class _AllButLast(torch.autograd.Function):
