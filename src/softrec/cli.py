@@ -470,17 +470,15 @@ def _show_table(table: Any, out: Path | None) -> None:
     for column in shown.columns:
         column.overflow = "fold"  # an id that is cut is of no use
     for row in table.iter_rows():
-        shown.add_row(*(_cell(value) for value in row))
+        shown.add_row(*map(_cell, table.columns, row))
     out_console.print(shown)
 
 
-def _cell(value: object) -> str:
-    """Return a value of a table as it is printed."""
-    if isinstance(value, float):
+def _cell(column: str, value: object) -> str:
+    """Return a value of a table as it is printed: ids as they are."""
+    if column in ("score", "share", "weight"):
         return f"{value:.4f}"
-    if isinstance(value, list):
-        return escape(", ".join(map(str, value)))
-    return escape(str(value))
+    return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 @app.command()

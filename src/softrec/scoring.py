@@ -109,8 +109,8 @@ class Scored(nn.Module):
         self.reads: Literal["history", "user"] = getattr(encoder, "reads", "history")
         self.needs_time: bool = getattr(encoder, "needs_time", False)
         # Only where it exists: a method of the class would make every scored encoder look as if
-        # it foresaw. A model may keep its number of interests under that name.
-        if isinstance(encoder, InterestEncoder) and callable(encoder.interests):
+        # it foresaw.
+        if isinstance(encoder, InterestEncoder):
             self.interests = self._interests
         if isinstance(encoder, nn.Module):
             self.train(encoder.training)  # a module of its own would start in training mode

@@ -70,7 +70,7 @@ def test_what_the_papers_say():
     assert count(MIND, "original") == table + square + square + 64  # and one ReLU layer
     assert count(ComiRecDR, "original") == table + 20 * 4 * square  # a map per place and interest
     timirec = MIND(N_ITEMS, **MIND.PRESETS["timirec"])
-    assert (timirec.interests, timirec.iterations, timirec.adaptive) == (2, 3, False)
+    assert (timirec.n_interests, timirec.iterations, timirec.adaptive) == (2, 3, False)
     original = ComiRecDR(N_ITEMS, **ComiRecDR.PRESETS["original"])
     assert original.maps.std().item() == pytest.approx(1.0, rel=0.01)
 
@@ -137,7 +137,7 @@ def number(parameter):
 
 def mind_oracle(model, history, logits=None):
     """`logits` (K, n): those drawn, else from the table, by the distance to the end."""
-    n, k = len(history), model.interests
+    n, k = len(history), model.n_interests
     sent = [number(model.map.weight) @ number(model.table.weight)[item] for item in history]
     if logits is None:
         table = number(model.logits)
@@ -151,7 +151,7 @@ def mind_oracle(model, history, logits=None):
 
 
 def comirec_dr_oracle(model, history):
-    n, k, dim = len(history), model.interests, model.table.embedding_dim
+    n, k, dim = len(history), model.n_interests, model.table.embedding_dim
     messages = np.zeros((k, n, dim))
     for c in range(k):
         for j in range(n):

@@ -78,7 +78,7 @@ class ComiRecDR(nn.Module):
             )
         self.n_items = n_items
         self.length = length
-        self.interests = interests
+        self.n_interests = interests
         self.iterations = iterations
         self.table = ItemTable(n_items, dim)
         # (length, D, K D), the most recent item last: all interests of a position in one product.
@@ -95,7 +95,7 @@ class ComiRecDR(nn.Module):
         """
         items = read_items(batch, self.n_items, self.length)
         messages = self._messages(self.table(items))  # what padding would send, nobody is given
-        start = messages.new_zeros(1, self.interests, items.shape[1])
+        start = messages.new_zeros(1, self.n_interests, items.shape[1])
         return route(messages, items != self.n_items, start, self.iterations)
 
     def items(self) -> ItemVectors:
@@ -106,4 +106,4 @@ class ComiRecDR(nn.Module):
         """(P, L', D) -> (P, K, L', D), a view of one batch of products, position by position."""
         maps = self.maps[self.length - vectors.shape[1] :]
         messages = torch.bmm(vectors.transpose(0, 1), maps)
-        return messages.unflatten(2, (self.interests, -1)).permute(1, 2, 0, 3)
+        return messages.unflatten(2, (self.n_interests, -1)).permute(1, 2, 0, 3)

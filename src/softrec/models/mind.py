@@ -99,7 +99,7 @@ class MIND(nn.Module):
             raise ValueError(f"routing must be drawn or fixed, got {routing!r}")
         self.n_items = n_items
         self.length = length
-        self.interests = interests
+        self.n_interests = interests
         self.iterations = iterations
         self.adaptive = adaptive
         self.routing: Routing = routing
@@ -135,11 +135,11 @@ class MIND(nn.Module):
         """Return the logits that routing starts from, (P, K, L') or (1, K, L')."""
         rows, width, _ = messages.shape
         if self.training and self.routing == "drawn":
-            shape = (rows, self.interests, width)
+            shape = (rows, self.n_interests, width)
             return torch.randn(shape, dtype=messages.dtype, device=messages.device)
         return self.logits[None, :, self.length - width :]
 
     def _used(self, lengths: Tensor) -> Tensor:
         """Return which interests histories of some lengths have, (P, K): k <= max(1, log2 n)."""
-        numbers = torch.arange(1, self.interests + 1, device=lengths.device)
+        numbers = torch.arange(1, self.n_interests + 1, device=lengths.device)
         return (lengths[:, None] >= 2.0**numbers) | (numbers == 1)

@@ -38,8 +38,7 @@ def voices(encoder: Encoder, batch: Batch, users: Tensor) -> Voices:
     Raises:
         DataError: if the model has one vector for a user.
     """
-    # A model may keep its number of interests under the protocol's name: that is no forecast.
-    if isinstance(encoder, InterestEncoder) and callable(encoder.interests):
+    if isinstance(encoder, InterestEncoder):
         vectors, logits = encoder.interests(batch)
         return Voices(vectors, logits.softmax(-1))
     if users.dim() == 3:

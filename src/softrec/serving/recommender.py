@@ -155,17 +155,18 @@ class Recommender:
         found = _joined([self._behind(some, n_shown, mask_seen) for some in people.blocks()])
         n_users, n_interests, _ = found["item"].shape
         weight = found["weight"].ravel() if "weight" in found else [None] * n_users * n_interests
-        # What is left out has score -inf and stands at the end of its list.
-        left = pl.Series((found["score"] > -np.inf).sum(2).ravel())
-        lists = self.log.items.ids(found["item"].ravel()).reshape((-1, n_shown))
-        return pl.DataFrame(
+        table = pl.DataFrame(
             {
                 "user": people.repeated(n_interests),
                 "interest": np.tile(np.arange(n_interests), n_users),
                 "weight": pl.Series(weight, dtype=pl.Float32),
-                "items": lists.arr.to_list().list.head(left),
+                "items": self.log.items.ids(found["item"].ravel()).reshape((-1, n_shown)),
+                "left": (found["score"] > -np.inf).sum(2).ravel(),
             }
         )
+        # What is left out stands at the end of its list, with a score of -inf.
+        lists = pl.col("items").arr.to_list().list.head(pl.col("left"))
+        return table.with_columns(lists).drop("left")
 
     def _people(
         self, users: Iterable[object] | None, histories: Mapping[Any, Sequence[object]] | None
