@@ -10,6 +10,7 @@ from softrec import cli
 from softrec.errors import RecipeError, RunError
 from softrec.experiments import objectives, run, stages
 from softrec.experiments.build import load_split
+from softrec.experiments.compare import compare
 from softrec.experiments.options import recipe_of
 from softrec.experiments.recipe import merged, read_recipe, read_yaml
 from softrec.experiments.run import fit_recipe, open_run, settle
@@ -198,3 +199,28 @@ def test_several_interests_as_teacher_and_student(split, name, target, tmp_path)
     )
     made, _ = trained(recipe, tmp_path / "run", split)
     assert made.test["recall@10"] > 0
+
+
+def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
+    """The teacher is one of each seed, and ranking among drawn items is said to be that."""
+    base = read_recipe({"data": TIMIREC["data"]} | GRU | {"evaluation": {"negatives": 10}})
+    told = []
+    found = compare(
+        base,
+        [
+            {"name": "one-hot"},
+            {"name": "kd", "teacher": GRU | {"training": TRAINING | {"epochs": 2}}},
+        ],
+        tmp_path / "compared",
+        seeds=(0, 1),
+        progress=False,
+        say=told.append,
+    )
+    assert [variant["name"] for variant in found.results["variants"]] == [
+        "one-hot",
+        "kd (alpha 0.4, teacher gru4rec)",
+    ]
+    assert sum("training in" in line for line in told) == 2
+    assert "among 10 drawn ones" in found.results["notes"][0]
+    assert found.results["ceiling"] is None
+    assert "among 10 drawn ones" in (found.folder / "report.html").read_text()

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,8 @@ def compare(
                 recipe,
                 split,
                 progress,
-                say=partial(say, f"{name}, seed {recipe.seed}"),
+                name=name,
+                say=say,
             )
             for recipe in row
         ]
@@ -126,7 +126,13 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
 
 
 def _trained(
-    folder: Path, recipe: Recipe, split: Split, progress: bool | None, say: Callable[[], object]
+    folder: Path,
+    recipe: Recipe,
+    split: Split,
+    progress: bool | None,
+    *,
+    name: str,
+    say: Callable[[str], object],
 ) -> Run:
     """Return the run of a recipe: the one that is there, else a new one."""
     if (folder / "run.json").exists():
@@ -134,8 +140,8 @@ def _trained(
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
-    say()
-    return fit_recipe(recipe, folder, split=split, progress=progress)
+    say(f"{name}, seed {recipe.seed}")
+    return fit_recipe(recipe, folder, split=split, progress=progress, tell=say)
 
 
 def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:
@@ -166,9 +172,22 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
     return names
 
 
-def _named(teacher: str | dict[str, Any]) -> str:
+def _notes(base: Recipe) -> list[str]:
+    number = base.evaluation.negatives
+    if number is None:
+        return []
+    return [
+        f"Items are ranked among {number:,} drawn ones that the user never took, not among all. "
+        "Such metrics may order models otherwise than a full ranking: compare them with each other "
+        "alone."
+    ]
+
+
+def _named(run: str | dict[str, Any]) -> str:
     """Return the name of a run's folder, or of the model of its recipe."""
-    return Path(teacher).name if isinstance(teacher, str) else teacher["model"]["name"]
+    if isinstance(run, str):
+        return Path(run).name
+    return run.get("model", {}).get("name", "the run of a recipe")
 
 
 def _slug(name: str) -> str:
@@ -206,6 +225,8 @@ def _results(
     ]
     _add_differences(variants, runs, metrics)
     training = base.training.model_dump(mode="json")
+    if training["start"] is not None:
+        training["start"] = _named(training["start"])
     return {
         "title": f"{base.model.name} on {Path(base.data.source).name}: only the target differs",
         "command": command,
@@ -224,7 +245,7 @@ def _results(
             "name": "best possible ranking (the simulator knows the truth)",
             "test": truth.best_metrics(),
         },
-        "notes": [],
+        "notes": _notes(base),
     }  # fmt: skip
 
 
