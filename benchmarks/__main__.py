@@ -23,6 +23,7 @@ from benchmarks import (
     neighbours,
     propagation,
     ranking,
+    steps,
 )
 from benchmarks.timing import Row, Side, machine
 
@@ -39,6 +40,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
         "catalogue": (memory.catalogue, memory.QUICK, memory.Shapes()),
         "ranking": (ranking.ranking, ranking.QUICK, ranking.Shapes()),
         "epoch": (epoch.epoch, epoch.QUICK, epoch.FULL if full else epoch.Shapes()),
+        "steps": (steps.steps, steps.QUICK, steps.Shapes()),
         "batches": (assembly.batches, assembly.QUICK, assembly.Shapes()),
         "propagation": (propagation.propagation, propagation.QUICK, propagation.Shapes()),
         "neighbours": (

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,7 +66,12 @@ class SharedUniform:
     def __call__(self, batch: Batch) -> Candidates:
         """Return a fresh sample; all items, if `number` is N."""
         device = batch.label.device
-        items = torch.randperm(self.n_items, device=device)[: self.number].sort().values
+        # NumPy's draw without replacement does not touch the items it leaves out.
+        seed = int(torch.randint(2**62, (1,)))
+        drawn = np.random.default_rng(seed).choice(
+            self.n_items, self.number, replace=False, shuffle=False
+        )
+        items = torch.from_numpy(np.sort(drawn)).to(device)
         count = torch.ones(len(items), device=device)
         rate = torch.full_like(count, self.n_items / self.number)
         return Candidates(items, count, rate.log() if self.corrected else None)

@@ -7,7 +7,7 @@ import yaml
 
 from softrec.errors import RecipeError
 from softrec.experiments.options import parse_target, parse_targets, recipe_of, shared_target
-from softrec.experiments.recipe import read_recipe, read_yaml
+from softrec.experiments.recipe import merged, read_recipe, read_yaml
 
 LOG = {"data": {"source": "log.csv"}}
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
@@ -276,3 +276,29 @@ def test_a_teacher_is_found_from_another_folder(tmp_path, monkeypatch):
     recipe = recipe_of(LOG, {"target": "kd", "teacher": "base"})
     assert recipe.target.teacher == str(tmp_path / "base")
     assert recipe_of(LOG, {"target": "kd", "teacher": "gone"}).target.teacher == "gone"
+
+
+SPARSE = {
+    "data": {"source": "shop"},
+    "training": {"optimizer": "sparse-adam"},
+    "candidates": {"name": "sampled", "number": 5},
+}
+
+
+def test_sparse_adam_is_taken_where_few_rows_have_a_gradient():
+    assert read_recipe(SPARSE).training.optimizer == "sparse-adam"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"candidates": {"name": "full"}}, "candidates: full gives every row"),
+        ({"candidates.soft": "exact"}, "soft: exact gives every row"),
+        ({"training.weight_decay": 0.1}, "weight_decay gives every row"),
+        ({"loss": {"name": "mixed", "l2": 0.1}}, "loss.l2 gives every row"),
+        ({"model": {"name": "lightgcn"}}, "model: lightgcn gives every row"),
+    ],
+)
+def test_sparse_adam_is_refused_where_every_row_has_a_gradient(changes, text):
+    with pytest.raises(RecipeError, match=text):
+        read_recipe(merged(SPARSE, changes))

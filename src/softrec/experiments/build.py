@@ -175,11 +175,6 @@ def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -
     return encoder
 
 
-def reads_graph(name: str) -> bool:
-    """Tell whether a model reads the events of the training part."""
-    return "edges" in inspect.signature(MODELS[name]).parameters
-
-
 def _edges(log: Interactions) -> torch.Tensor:
     """Return the events as (user, item), (2, E) int64."""
     pairs = (log.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))

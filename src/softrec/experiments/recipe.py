@@ -33,6 +33,7 @@ from softrec.experiments.specs.losses import (
 from softrec.experiments.specs.models import (
     ModelSpec,
     foresees_interests,
+    reads_graph,
     several_interests,
     starts_of,
 )
@@ -158,6 +159,27 @@ class Recipe(Spec):
                 f"distances cannot compare the interests of {name}; choose score: inner or cosine"
             )
 
+    def _check_optimizer(self) -> None:
+        """Refuse to leave rows alone where every row has a gradient."""
+        if self.training.optimizer != "sparse-adam":
+            return
+        candidates = self.candidates
+        reasons = {
+            "candidates: full": isinstance(candidates, FullSpec),
+            "candidates.soft: exact": not isinstance(candidates, FullSpec)
+            and candidates.soft == "exact",
+            "training.weight_decay": self.training.weight_decay > 0,
+            "loss.l2": self.loss.l2 > 0,
+            f"model: {self.model.name}": reads_graph(self.model.name),
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                raise ValueError(
+                    "training.optimizer: sparse-adam moves only the rows that a batch touches, and "
+                    f"{reason} gives every row a gradient; choose optimizer: adam, or sampled "
+                    "candidates without it"
+                )
+
     def _check_stages(self) -> None:
         """Refuse stages that cannot be read, or whose model is of no use here."""
         own, stages = self.model.name, self.stages()
@@ -180,6 +202,7 @@ class Recipe(Spec):
             )
         self._check_axes()
         self._check_model()
+        self._check_optimizer()
         self._check_stages()
         if self.training.monitor not in self.evaluation.metrics:
             raise ValueError(

@@ -93,6 +93,7 @@ def fit_recipe(
             lr=spec.lr,
             weight_decay=spec.weight_decay,
             betas=spec.betas,
+            optimizer=spec.optimizer,
             monitor=spec.monitor,
             patience=spec.patience,
             checkpoint_minutes=spec.checkpoint_minutes,

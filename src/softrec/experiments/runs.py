@@ -19,8 +19,9 @@ from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
-from softrec.experiments.build import build_model, reads_graph
+from softrec.experiments.build import build_model
 from softrec.experiments.recipe import Recipe, read_recipe
+from softrec.experiments.specs.models import reads_graph
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder

@@ -26,6 +26,7 @@ from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
 from softrec.training.module import SoftTargetModule, Validate
+from softrec.training.optimizers import OptimizerName
 from softrec.types import Encoder
 
 BEST = "best.ckpt"
@@ -70,6 +71,7 @@ def fit(
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
+    optimizer: OptimizerName = "adam",
     monitor: str = "ndcg@10",
     patience: int = 5,
     checkpoint_minutes: float = 5.0,
@@ -93,6 +95,8 @@ def fit(
         lr: learning rate of Adam.
         weight_decay: L2 of Adam, not on biases.
         betas: of Adam.
+        optimizer: "adam", or "sparse-adam", which moves only those rows of the tables that a batch
+            gives a gradient: for drawn candidates from a large catalogue, without weight decay.
         monitor: the validation metric that chooses the best epoch.
         patience: stop after this many epochs without improvement.
         checkpoint_minutes: how much work a kill may cost.
@@ -104,10 +108,12 @@ def fit(
     Raises:
         TrainingError: if the loss is no longer a number, or there is no such accelerator here.
         RunError: if the checkpoint to go on from is broken.
+        ValueError: if `optimizer` is not known, or is "sparse-adam" where every row has a gradient.
     """
     module = SoftTargetModule(
-        encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas
-    )
+        encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
+        optimizer=optimizer,
+    )  # fmt: skip
     best = ModelCheckpoint(
         folder, filename=Path(BEST).stem, monitor=f"valid/{monitor}", mode="max",
         save_on_train_epoch_end=True, save_weights_only=True, enable_version_counter=False,

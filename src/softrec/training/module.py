@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from softrec.errors import TrainingError
 from softrec.objective import Objective
+from softrec.training.optimizers import LazyAdam, OptimizerName, mark_sparse
 from softrec.types import Batch, Encoder
 
 Validate = Callable[[Encoder], dict[str, float]]
@@ -27,6 +29,11 @@ class SoftTargetModule(L.LightningModule):
         lr: learning rate of Adam.
         weight_decay: L2 of Adam, not on biases.
         betas: of Adam.
+        optimizer: "adam", or "sparse-adam": `LazyAdam`, with sparse gradients of long tables.
+
+    Raises:
+        ValueError: if the optimiser is not known, or is "sparse-adam" where `weight_decay` or the
+            objective gives every row a gradient.
     """
 
     def __init__(
@@ -38,16 +45,30 @@ class SoftTargetModule(L.LightningModule):
         lr: float,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        optimizer: OptimizerName = "adam",
     ) -> None:
         super().__init__()
         if not isinstance(encoder, nn.Module):
             raise TypeError(f"an encoder must be an nn.Module, got {type(encoder).__name__}")
+        if optimizer not in get_args(OptimizerName):
+            raise ValueError(
+                f"optimizer must be {' or '.join(get_args(OptimizerName))}, got {optimizer!r}"
+            )
+        if optimizer == "sparse-adam":
+            if weight_decay:
+                raise ValueError(
+                    f"sparse-adam leaves rows without a gradient alone, and L2 gives every row "
+                    f"one: weight_decay must be 0, got {weight_decay:g}"
+                )
+            objective = replace(objective, sparse=True)
+            mark_sparse(encoder, encoder.n_items)
         self.encoder = encoder
         self.objective = objective
         self.validate = validate
         self.lr = lr
         self.weight_decay = weight_decay
         self.betas = betas
+        self.optimizer: OptimizerName = optimizer
         self.curve: list[dict[str, float]] = []
         self.trained_seconds = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -79,7 +100,7 @@ class SoftTargetModule(L.LightningModule):
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam, with L2 on everything but biases."""
+        """Return Adam, with L2 on everything but biases, or the lazy Adam, without."""
         named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
         biases = [p for n, p in named if n.rpartition(".")[2].startswith("bias")]
         others = [p for n, p in named if not n.rpartition(".")[2].startswith("bias")]
@@ -88,6 +109,8 @@ class SoftTargetModule(L.LightningModule):
             {"params": biases, "weight_decay": 0.0},
         ]
         present = [group for group in groups if group["params"]]
+        if self.optimizer == "sparse-adam":
+            return LazyAdam(present, lr=self.lr, betas=self.betas)
         return torch.optim.Adam(present, lr=self.lr, betas=self.betas, fused=True)
 
     # --- epochs ---

@@ -6,10 +6,28 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 OptimizerName = Literal["adam", "sparse-adam"]
+
+
+def mark_sparse(encoder: nn.Module, n_items: int) -> None:
+    """Let lookups in tables as long as the catalogue, or longer, give sparse gradients.
+
+    The objective's part is `softrec.objective.Objective.sparse`. A table that a model reads as a
+    whole, as graph convolutions do, keeps a dense gradient.
+
+    Example:
+        >>> model = nn.ModuleList([nn.Embedding(9, 2), nn.Embedding(4, 2)])  # items, positions
+        >>> mark_sparse(model, n_items=9)
+        >>> [table.sparse for table in model]
+        [True, False]
+    """
+    for module in encoder.modules():
+        # In shorter tables, as of positions, nearly every row is looked up by every batch.
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= n_items:
+            module.sparse = True
 
 
 class LazyAdam(torch.optim.Adam):
@@ -31,8 +49,8 @@ class LazyAdam(torch.optim.Adam):
     checkpoints are those of Adam.
 
     `torch.optim.SparseAdam` is the same but for epsilon, which it adds to the root of v without
-    its correction: in the first steps it weighs up to 30 times as much as in Adam, and small
-    gradients, such as those of a mean over a batch, hardly move anything.
+    its correction: it weighs up to 30 times as much there in the first steps, and small
+    gradients, such as those of a mean over a batch, move too little at first.
 
     Args:
         params: parameters, or groups of them.
@@ -61,6 +79,7 @@ class LazyAdam(torch.optim.Adam):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
+        self._step_supports_amp_scaling = False  # a scaler of gradients undoes its scale before
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -83,6 +102,7 @@ class LazyAdam(torch.optim.Adam):
         return loss
 
     def _move_rows(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Update parameter and moments where a coalesced gradient has rows."""
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)

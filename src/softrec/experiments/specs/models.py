@@ -101,6 +101,11 @@ def several_interests(name: str) -> bool:
     return name in ("comirec-sa", "comirec-dr", "mind")
 
 
+def reads_graph(name: str) -> bool:
+    """Tell whether a model reads the events of the training part."""
+    return "edges" in inspect.signature(MODELS[name]).parameters
+
+
 def foresees_interests(name: str | None) -> bool:
     """Tell whether a model says how much it expects each interest."""
     return hasattr(MODELS.get(name or ""), "interests")

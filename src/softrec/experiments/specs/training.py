@@ -24,6 +24,9 @@ class TrainingSpec(Spec):
     batch_size: int = Field(default=128, ge=1)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    optimizer: Literal["adam", "sparse-adam"] = Field(
+        default="adam", description="sparse-adam moves only the rows of tables a batch touches"
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     patience: int = Field(default=5, ge=1)
     monitor: str = "ndcg@10"

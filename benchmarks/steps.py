@@ -1,0 +1,388 @@
+"""A training step of every backbone on MovieLens-1M's shapes, and where its time goes.
+
+Each model has the settings of a paper that compares it: size, batch, length of the histories, loss
+and what the label is told from. The histories are simulated: they are as many, as long and over as
+many items as those of the data set. All models make a step in turn, round after round.
+
+A step is taken apart at the vectors: the encoder gives those of users and items; the loss is
+computed from copies that end its way back, and gives their gradients; from these the encoder goes
+its own way back; then the optimiser steps. Before anything is timed, the gradients of a step in
+parts are checked against those of a whole one.
+
+Run with names of papers or models, it times these and prints what each part takes:
+`python -m benchmarks.steps TiMiRec mf`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.timing import Clock, Row, Side, agree
+from softrec.candidates import InBatch, RowDraws, Taken
+from softrec.experiments.specs.models import MODELS, ModelSpec
+from softrec.losses.bilateral import sl
+from softrec.losses.distillation import interest_distillation
+from softrec.losses.pairwise import bpr
+from softrec.losses.softmax import decoupled
+from softrec.objective import Objective
+from softrec.scoring import Scoring
+from softrec.targets.sparse import SparseTarget
+from softrec.training.module import SoftTargetModule
+from softrec.types import Batch, Interests, ItemVectors
+
+PARTS = ("encoder", "loss", "optimiser")
+SHARED = 300  # items a row in the soft target of DesoRec's recipes
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """U users who took E of N items."""
+
+    n_users: int = 6_040
+    n_items: int = 3_706
+    events: int = 1_000_209
+    batch: int | None = None  # instead of that of the paper
+    repeats: int = 7
+
+
+QUICK = Shapes(n_users=50, n_items=60, events=600, batch=8, repeats=1)
+
+
+class Log:
+    """Events of users, and batches of histories that end at any of them."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self.draw = torch.Generator().manual_seed(0)
+
+    def drawn(self, highest: int, *shape: int) -> Tensor:
+        return torch.randint(highest, shape, generator=self.draw)
+
+    @cached_property
+    def edges(self) -> Tensor:
+        """Return pairs (user, item), (2, E); a few are drawn twice."""
+        s = self.shapes
+        return torch.stack([self.drawn(s.n_users, s.events), self.drawn(s.n_items, s.events)])
+
+    @cached_property
+    def taken(self) -> Taken:
+        user, item = self.edges
+        return Taken.of(user, item, self.shapes.n_users, self.shapes.n_items)
+
+    def batch(self, rows: int, length: int, *, times: bool) -> Batch:
+        """Return histories that end anywhere in a log of mean length, cut to the last `length`."""
+        s = self.shapes
+        ends = 1 + self.drawn(s.events // s.n_users, rows)
+        history = self.drawn(s.n_items, rows, length)
+        history[torch.arange(length) >= ends[:, None]] = s.n_items
+        when = self.drawn(10**6, rows, length).cumsum(1) if times else None
+        label, user = self.drawn(s.n_items, rows), self.drawn(s.n_users, rows)
+        return Batch(history, label, torch.arange(rows), user, time=when)
+
+
+# --- what the papers train, and how ---
+
+
+def _one_negative(log: Log) -> Objective:
+    draws = RowDraws(log.shapes.n_items, 1, corrected=False, taken=log.taken)
+    return Objective(loss=bpr, candidates=draws)
+
+
+def _distilled(log: Log) -> Objective:
+    plain = _one_negative(log)
+
+    def part(logits: Tensor, cosines: Tensor) -> Tensor:
+        return interest_distillation(logits, cosines, 0.5)
+
+    return Objective(loss=plain.loss, candidates=plain.candidates, interest_part=part)
+
+
+def _all_items(log: Log) -> Objective:
+    return Objective()
+
+
+def _labels_shared(log: Log) -> Objective:
+    users, n_items = log.shapes.n_users, log.shapes.n_items
+    items = log.drawn(n_items, users, min(SHARED, n_items))
+    shares = torch.rand(items.shape, generator=log.draw)
+    shares /= shares.sum(1, keepdim=True)
+
+    def source(batch: Batch) -> SparseTarget:
+        return SparseTarget(items[batch.user], shares[batch.user])
+
+    return Objective(loss=decoupled(0.5), source=source, weight=0.5)
+
+
+def _sl_in_batch(log: Log) -> Objective:
+    return Objective(
+        {"sl": (sl, 1.0)}, candidates=InBatch(), scoring=Scoring("cosine", 0.15), l2=1e-5
+    )
+
+
+def _sl_drawn(log: Log) -> Objective:
+    draws = RowDraws(log.shapes.n_items, 800, corrected=False)
+    return Objective({"sl": (sl, 1.0)}, candidates=draws, scoring=Scoring("cosine", 0.11), l2=1e-3)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper's models have in common."""
+
+    name: str
+    batch: int
+    length: int
+    examples: int  # of an epoch on MovieLens-1M
+
+
+TIMIREC = Paper("TiMiRec", 256, 20, 982_089)  # all prefixes, with an item left to foresee
+SOFTREC = Paper("SoftRec", 128, 30, 982_089)
+DESOREC = Paper("DesoRec", 256, 20, 6_040)  # one example a user
+BSL = Paper("BSL", 1024, 1, 1_000_209)  # interactions; no histories are read
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model as a paper ran it."""
+
+    paper: Paper
+    model: str
+    preset: str | None
+    objective: Callable[[Log], Objective]
+    own: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None  # instead of the name of the model
+
+    @property
+    def name(self) -> str:
+        return self.label or self.model
+
+
+SETTINGS = (
+    Setting(TIMIREC, "gru4rec", "timirec", _one_negative),
+    Setting(TIMIREC, "youtubednn", "timirec", _one_negative),
+    Setting(TIMIREC, "sasrec", "timirec", _one_negative),
+    Setting(TIMIREC, "tisasrec", "timirec", _one_negative, {"heads": 1}),
+    Setting(TIMIREC, "mind", "timirec", _one_negative),
+    Setting(TIMIREC, "comirec-sa", "timirec", _one_negative),
+    Setting(TIMIREC, "comirec-sa", "timirec+", _one_negative, label="comirec-sa+"),
+    Setting(TIMIREC, "comirec-dr", "original", _one_negative),
+    Setting(TIMIREC, "timirec", "movielens-1m-plain", _distilled),
+    Setting(TIMIREC, "timirec", "movielens-1m", _distilled, label="timirec+"),
+    Setting(SOFTREC, "gru4rec", None, _all_items, {"dim": 128}),
+    Setting(SOFTREC, "caser", "softrec", _all_items),
+    Setting(SOFTREC, "nfm", "softrec", _all_items),
+    Setting(SOFTREC, "youtubednn", "softrec", _all_items),
+    Setting(DESOREC, "deepfm", "desorec", _labels_shared),
+    Setting(DESOREC, "youtubednn", "desorec", _labels_shared),
+    Setting(DESOREC, "gru4rec", "desorec", _labels_shared),
+    Setting(DESOREC, "sasrec", "desorec", _labels_shared),
+    Setting(BSL, "mf", "bsl", _sl_drawn),
+    Setting(BSL, "lightgcn", "bsl", _sl_in_batch),
+    Setting(BSL, "ngcf", "bsl", _sl_in_batch),
+)
+
+
+# --- steps ---
+
+
+@dataclass
+class Vectors:
+    """What an encoder gave for a batch: stands for it where the loss is computed."""
+
+    n_items: int
+    given: Tensor | Interests
+    table: ItemVectors
+
+    @classmethod
+    def of(cls, model: Any, batch: Batch, *, foreseen: bool) -> Vectors:
+        given = model.interests(batch) if foreseen else model.users(batch)
+        return cls(model.n_items, given, model.items())
+
+    def users(self, batch: Batch) -> Tensor:
+        return self.given.users() if isinstance(self.given, Interests) else self.given
+
+    def interests(self, batch: Batch) -> Interests:
+        assert isinstance(self.given, Interests)
+        return self.given
+
+    def items(self) -> ItemVectors:
+        return self.table
+
+    def tensors(self) -> list[Tensor]:
+        given = self.given if isinstance(self.given, Interests) else [self.given]
+        return [tensor for tensor in (*given, *self.table) if tensor is not None]
+
+    def cut(self) -> Vectors:
+        """Return copies that no gradient goes back from."""
+
+        def leaf(tensor: Tensor) -> Tensor:
+            return tensor.detach().requires_grad_()
+
+        given, (vectors, bias) = self.given, self.table
+        return Vectors(
+            self.n_items,
+            Interests(*map(leaf, given)) if isinstance(given, Interests) else leaf(given),
+            ItemVectors(leaf(vectors), None if bias is None else leaf(bias)),
+        )
+
+
+class Trial:
+    """A model in training, and how long its parts took, step by step."""
+
+    def __init__(self, setting: Setting, log: Log) -> None:
+        self.setting, self.log = setting, log
+        torch.manual_seed(0)
+        self.model = _model(setting, log)
+        self.objective = setting.objective(log)
+        module = SoftTargetModule(self.model, self.objective, lambda _: {}, lr=1e-3)
+        self.optimiser = module.configure_optimizers()
+        self.steps: list[Clock] = []
+
+    @property
+    def rows(self) -> int:
+        return self.log.shapes.batch or self.setting.paper.batch
+
+    def batch(self) -> Batch:
+        times = self.setting.model == "tisasrec"
+        return self.log.batch(self.rows, self.setting.paper.length, times=times)
+
+    def step(self) -> None:
+        batch, clock = self.batch(), Clock()
+        self.in_parts(batch, clock)
+        with clock.part("optimiser"):
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+        self.steps.append(clock)
+
+    def in_parts(self, batch: Batch, clock: Clock) -> Tensor:
+        """Compute the loss and the gradients of all parameters."""
+        with clock.part("encoder"):
+            foreseen = self.objective.interest_part is not None
+            found = Vectors.of(self.model, batch, foreseen=foreseen)
+        with clock.part("loss"):
+            cut = found.cut()
+            loss = self.objective(cut, batch).total
+            loss.backward()
+        with clock.part("encoder"):
+            ends = zip(found.tensors(), cut.tensors(), strict=True)
+            reached = [(end, leaf.grad) for end, leaf in ends if leaf.grad is not None]
+            torch.autograd.backward([end for end, _ in reached], [back for _, back in reached])
+        return loss.detach()
+
+    def check(self) -> None:
+        """Refuse to time parts that do not make up the whole."""
+        batch = self.batch()
+        gradients: list[Tensor] = []
+        for whole in (True, False):
+            torch.manual_seed(1)  # the same dropout and candidates
+            self.optimiser.zero_grad()
+            if whole:
+                self.objective(self.model, batch).total.backward()
+            else:
+                self.in_parts(batch, Clock())
+            found = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
+            gradients.append(torch.cat(found))
+        agree(*gradients)
+        self.optimiser.zero_grad()
+
+    # --- what is told ---
+
+    @property
+    def fastest(self) -> Clock:
+        """Return the step that was disturbed least: shares and epochs are told of it."""
+        return min(self.steps, key=lambda clock: clock.total)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(clock.total for clock in self.steps)
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def epoch_seconds(self) -> float:
+        return self.fastest.total * self.setting.paper.examples / self.rows
+
+    def share(self, part: str) -> float:
+        return self.fastest.seconds[part] / self.fastest.total
+
+
+def _model(setting: Setting, log: Log) -> Any:
+    model = MODELS[setting.model]
+    settings: dict[str, Any] = {"length": setting.paper.length, "n_users": log.shapes.n_users}
+    settings |= {"edges": log.edges}
+    settings |= ModelSpec(name=setting.model, preset=setting.preset, **setting.own).settings
+    wanted = inspect.signature(model).parameters
+    return model(log.shapes.n_items, **{n: v for n, v in settings.items() if n in wanted})
+
+
+def trials(shapes: Shapes, names: Sequence[str] = ()) -> list[Trial]:
+    """Time the steps of the papers and models named, or of all."""
+    log = Log(shapes)
+    chosen = [s for s in SETTINGS if not names or {s.name, s.paper.name} & set(names)]
+    sides = [Trial(setting, log) for setting in chosen]
+    for side in sides:
+        side.check()
+    for turn in range(-1, shapes.repeats):
+        for side in sides:
+            if turn == 0:  # a step to warm up
+                side.steps.clear()
+            side.step()
+    return sides
+
+
+def steps(shapes: Shapes) -> list[Row]:
+    """Time a step of every model and say where the time goes."""
+    return [
+        Row(
+            f"{side.setting.paper.name}: {side.setting.name}, batch {side.rows:,}",
+            Side("step", 1e3 * side.median, 1e3 * side.fastest.total),
+            None,
+            1e3 * side.fastest.total,
+            None,
+            notes=(
+                f"{side.parameters:,} parameters; "
+                + ", ".join(f"{part} {side.share(part):.0%}" for part in PARTS)
+                + f"; {side.epoch_seconds:.3g} s for {side.setting.paper.examples:,} examples",
+            ),
+        )
+        for side in trials(shapes)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of the papers and models that the command line names."""
+    names = list(dict.fromkeys(n for s in SETTINGS for n in (s.paper.name, s.name)))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(names)}; all")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in names:
+            parser.error(f"there is no paper or model {name!r}; there are {', '.join(names)}")
+    table = Table(
+        "paper", "model", "parameters", "ms", "median", *PARTS, "s/epoch",
+        box=None, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for side in trials(QUICK if options.quick else Shapes(), options.names):
+        milliseconds = (f"{1e3 * seconds:.1f}" for seconds in (side.fastest.total, side.median))
+        shares = (f"{side.share(part):.0%}" for part in PARTS)
+        paper, count = side.setting.paper.name, f"{side.parameters:,}"
+        epoch = f"{side.epoch_seconds:.3g}"
+        table.add_row(paper, side.setting.name, count, *milliseconds, *shares, epoch)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
