@@ -24,6 +24,7 @@ from benchmarks import (
     propagation,
     ranking,
     steps,
+    tables,
 )
 from benchmarks.timing import Row, Side, machine
 
@@ -41,6 +42,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
         "ranking": (ranking.ranking, ranking.QUICK, ranking.Shapes()),
         "epoch": (epoch.epoch, epoch.QUICK, epoch.FULL if full else epoch.Shapes()),
         "steps": (steps.steps, steps.QUICK, steps.Shapes()),
+        "tables": (tables.tables, tables.QUICK, tables.Shapes()),
         "batches": (assembly.batches, assembly.QUICK, assembly.Shapes()),
         "propagation": (propagation.propagation, propagation.QUICK, propagation.Shapes()),
         "neighbours": (
