@@ -133,14 +133,7 @@ class ComiRecSA(nn.Module):
         Raises:
             ValueError: if one is longer than the model's `length`.
         """
-        histories = prefixes(batch, self.n_items)
-        width = histories.items.shape[1]
-        if width > self.length:
-            raise ValueError(
-                f"histories of up to {self.length} items fit this model, got one of {width}; "
-                f"cut them, or make the model with length={width}"
-            )
-        return histories
+        return prefixes(batch, self.n_items, self.length)
 
     def interests_in(self, histories: Histories) -> Tensor:
         """Return the interests (P, K, D) in histories (P, L')."""

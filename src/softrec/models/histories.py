@@ -45,17 +45,20 @@ def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histo
     return Histories(items, lengths.clamp(min=1), times)
 
 
-def prefixes(batch: Batch, padding: int) -> Histories:
+def prefixes(batch: Batch, padding: int, length: int) -> Histories:
     """Return one history for each place a batch asks for, (P, L').
 
     For models that read a history as a whole, whose answer at a step is no state on the way.
 
+    Raises:
+        ValueError: if a history has more than `length` items.
+
     Example:
         >>> from softrec.testing.encoders import at_every_step, padded
-        >>> prefixes(at_every_step(padded([[4, 5], [6]], 9), [2, 1]), 9).items.tolist()
+        >>> prefixes(at_every_step(padded([[4, 5], [6]], 9), [2, 1]), 9, 2).items.tolist()
         [[4, 9], [4, 5], [6, 9]]
     """
-    histories = aligned(batch.history, padding, batch.time)
+    histories = fitting(batch.history, padding, length, batch.time)
     if batch.row is None or batch.step is None:
         return histories
     items = histories.items[batch.row]
@@ -118,13 +121,13 @@ def recent(batch: Batch, padding: int, length: int) -> Tensor:
     return items.masked_fill(columns < 0, padding)
 
 
-def fitting(history: Tensor, padding: int, length: int) -> Histories:
-    """Return the histories in one form, refusing those of more than `length` items.
+def fitting(history: Tensor, padding: int, length: int, times: Tensor | None = None) -> Histories:
+    """Return the histories in one form (see `aligned`), refusing those of more than `length` items.
 
     Raises:
         ValueError: if a history is longer.
     """
-    histories = aligned(history, padding)
+    histories = aligned(history, padding, times)
     width = histories.items.shape[1]
     if width > length:
         raise ValueError(

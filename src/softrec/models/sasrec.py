@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from softrec.models.attention import Block, Norm, from_end, initialise_blocks
-from softrec.models.histories import Histories, aligned, asked
+from softrec.models.histories import Histories, asked, fitting
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.types import Batch, ItemVectors
 
@@ -101,13 +101,7 @@ class SASRec(nn.Module):
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        histories = aligned(batch.history, self.n_items)
-        width = histories.items.shape[1]
-        if width > self.length:
-            raise ValueError(
-                f"histories of up to {self.length} items fit this SASRec, got one of "
-                f"{width}; cut them, or make the model with length={width}"
-            )
+        histories = fitting(batch.history, self.n_items, self.length)
         return asked(self._states(histories), histories, batch)
 
     def items(self) -> ItemVectors:

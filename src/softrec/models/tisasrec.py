@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from softrec.errors import DataError
 from softrec.models.attention import Block, Norm, from_end, initialise_blocks
-from softrec.models.histories import Histories, aligned, asked
+from softrec.models.histories import Histories, asked, fitting
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.types import Batch, ItemVectors
 
@@ -161,18 +161,12 @@ class TiSASRec(nn.Module):
             DataError: if the batch has no times.
             ValueError: if a history is longer than the model's `length`.
         """
-        histories = aligned(batch.history, self.n_items, batch.time)
+        histories = fitting(batch.history, self.n_items, self.length, batch.time)
         if histories.times is None:
             raise DataError(
                 "TiSASRec reads when each item was taken, but these histories have no times; "
                 "take a log with a column of times and name it (--time COLUMN), or a model that "
                 "needs none (--model sasrec)"
-            )
-        width = histories.items.shape[1]
-        if width > self.length:
-            raise ValueError(
-                f"histories of up to {self.length} items fit this TiSASRec, got one of "
-                f"{width}; cut them, or make the model with length={width}"
             )
         gaps = intervals(histories.times, self.largest, self.unit)
         return asked(self._states(histories, gaps), histories, batch)
