@@ -123,7 +123,7 @@ def test_attention_weights_are_dropped_and_the_others_raised():
     )
     torch.manual_seed(0)
     one = torch.ones(1, 1, 400, 2)
-    answers = attend(one, one, one, 0.5)[0, 0, 200:]
+    answers = attend(one, one, one, 0.5, None)[0, 0, 200:]
     assert answers.std() > 0.02
     assert answers.mean() == pytest.approx(1.0, abs=0.02)
 

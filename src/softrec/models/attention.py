@@ -10,16 +10,56 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import Histories
+from softrec.models.histories import Histories, asked
+from softrec.types import Batch
 
 Norm = Literal["post", "pre", "query"]
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""(queries, keys, values, dropout rate) -> answers, all tensors (B, heads, L, D / heads)."""
+Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor]
+"""(queries, keys, values, dropout rate, step) -> answers, tensors (B, heads, L, D / heads).
+
+With steps (B,) there is one query a row, asked at its step: (B, heads, 1, D / heads)."""
 
 
-def causal(queries: Tensor, keys: Tensor, values: Tensor, rate: float) -> Tensor:
+def causal(
+    queries: Tensor, keys: Tensor, values: Tensor, rate: float, step: Tensor | None
+) -> Tensor:
     """Attend to the same and earlier steps by the products of queries and keys alone."""
-    return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, dropout_p=rate)
+    attend = F.scaled_dot_product_attention
+    if step is None:
+        return attend(queries, keys, values, is_causal=True, dropout_p=rate)
+    return attend(queries, keys, values, attn_mask=up_to(step, keys.shape[2]), dropout_p=rate)
+
+
+def up_to(step: Tensor, length: int) -> Tensor | None:
+    """Return who is visible from each row's step, (B, 1, 1, L) bool; None where all are."""
+    if bool((step == length - 1).all()):
+        return None
+    return (torch.arange(length, device=step.device) <= step[:, None])[:, None, None]
+
+
+def states_of(
+    blocks: nn.ModuleList, x: Tensor, histories: Histories, batch: Batch, attend: Attend = causal
+) -> Tensor:
+    """Return the states (P, D) of the last block at the places a batch asks for.
+
+    Asked at the end of each row alone, the last block has one query a row instead of L: of a model
+    of one block, most of the work is saved.
+
+    Args:
+        blocks: of causal attention.
+        x: (B, L', D) their input.
+        histories: whose padding stands at the right, where a causal model cannot see it.
+        batch: what is asked for.
+        attend: how a step attends to others.
+    """
+    if batch.row is not None or not len(blocks):
+        for block in blocks:
+            x = block(x, attend)
+        return asked(x, histories, batch)
+    *first, last = blocks
+    for block in first:
+        x = block(x, attend)
+    return last(x, attend, histories.lengths - 1)[:, 0]
 
 
 def from_end(histories: Histories) -> Tensor:
@@ -110,33 +150,34 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
 
-    def forward(self, x: Tensor, attend: Attend = causal) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
+    def forward(self, x: Tensor, attend: Attend = causal, step: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D), or (B, 1, D) if only one step of each row is asked for, (B,)."""
         first, second = self.norms
+        own = x if step is None else x[torch.arange(len(x), device=x.device), step][:, None]
         if self.style == "post":
-            x = first(x + self._amount(0, self._attention(x, x, attend)))
-            return second(x + self._amount(1, self._feed_forward(x)))
+            own = first(own + self._amount(0, self._attention(own, x, attend, step)))
+            return second(own + self._amount(1, self._feed_forward(own)))
+        asking = first(own)
         if self.style == "pre":
-            normed = first(x)
-            x = x + self._amount(0, self._attention(normed, normed, attend))
-            return x + self._amount(1, self._feed_forward(second(x)))
-        normed = first(x)
-        x = second(normed + self._amount(0, self._attention(normed, x, attend)))
-        return x + self._amount(1, self._feed_forward(x))
+            asked_of = asking if step is None else first(x)
+            own = own + self._amount(0, self._attention(asking, asked_of, attend, step))
+            return own + self._amount(1, self._feed_forward(second(own)))
+        own = second(asking + self._amount(0, self._attention(asking, x, attend, step)))
+        return own + self._amount(1, self._feed_forward(own))
 
     def _amount(self, which: int, y: Tensor) -> Tensor:
         y = self.dropout(y)
         return y if self.amounts is None else self.amounts[which] * y
 
-    def _attention(self, asking: Tensor, asked_of: Tensor, attend: Attend) -> Tensor:
-        rows, length, dim = asking.shape
-        shape = (rows, length, self.heads, dim // self.heads)
+    def _attention(
+        self, asking: Tensor, asked_of: Tensor, attend: Attend, step: Tensor | None
+    ) -> Tensor:
         q, k, v = (
-            layer(x).view(shape).transpose(1, 2)
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, asking), (self.key, asked_of), (self.value, asked_of))
         )
-        y = attend(q, k, v, self.rate if self.training else 0.0)
-        return self.joined(y.transpose(1, 2).reshape(rows, length, dim))
+        y = attend(q, k, v, self.rate if self.training else 0.0, step)
+        return self.joined(y.transpose(1, 2).flatten(2))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.narrow(self.dropout(self.activation(self.widen(x))))

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from softrec.models.attention import Block, Norm, from_end, initialise_blocks
-from softrec.models.histories import Histories, asked, fitting
+from softrec.models.attention import Block, Norm, from_end, initialise_blocks, states_of
+from softrec.models.histories import fitting
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.types import Batch, ItemVectors
 
@@ -102,19 +102,9 @@ class SASRec(nn.Module):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length)
-        return asked(self._states(histories), histories, batch)
+        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
+        return self.norm(states_of(self.blocks, self.dropout(x), histories, batch))
 
     def items(self) -> ItemVectors:
         """Return the output vectors and bias."""
         return self.output(self.table)
-
-    def _states(self, histories: Histories) -> Tensor:
-        """Return the state after each item, (B, L', D); those after the last mean nothing.
-
-        Padding stands only at the right, where a causal model cannot see it: no mask is needed.
-        """
-        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)

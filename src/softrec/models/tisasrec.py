@@ -13,8 +13,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from softrec.errors import DataError
-from softrec.models.attention import Block, Norm, from_end, initialise_blocks
-from softrec.models.histories import Histories, asked, fitting
+from softrec.models.attention import (
+    Block,
+    Norm,
+    from_end,
+    initialise_blocks,
+    states_of,
+    up_to,
+)
+from softrec.models.histories import fitting
 from softrec.models.output import ItemTable, OutputLayer
 from softrec.types import Batch, ItemVectors
 
@@ -169,14 +176,6 @@ class TiSASRec(nn.Module):
                 "needs none (--model sasrec)"
             )
         gaps = intervals(histories.times, self.largest, self.unit)
-        return asked(self._states(histories, gaps), histories, batch)
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
-
-    def _states(self, histories: Histories, gaps: Tensor) -> Tensor:
-        """Return the state after each item, (B, L', D); those after the last mean nothing."""
         positions = from_end(histories)
         attend = TimedAttention(
             gaps,
@@ -186,9 +185,11 @@ class TiSASRec(nn.Module):
             self.interval_values.weight,
         )
         x = self.dropout(self.table(histories.items) * self.scale)
-        for block in self.blocks:
-            x = block(x, attend)
-        return self.norm(x)
+        return self.norm(states_of(self.blocks, x, histories, batch, attend))
+
+    def items(self) -> ItemVectors:
+        """Return the output vectors and bias."""
+        return self.output(self.table)
 
 
 def intervals(times: Tensor, largest: int, unit: Unit = "smallest") -> Tensor:
@@ -217,23 +218,35 @@ class TimedAttention:
     interval_keys: Tensor  # (k + 1, D)
     interval_values: Tensor  # (k + 1, D)
 
-    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, rate: float) -> Tensor:
-        """Return the answers (B, heads, L, D / heads); `rate` is the dropout of the weights."""
-        heads, length, width = queries.shape[1:]
+    def __call__(
+        self, queries: Tensor, keys: Tensor, values: Tensor, rate: float, step: Tensor | None
+    ) -> Tensor:
+        """Return the answers (B, heads, L, D / heads), or of one step a row."""
+        heads, length, width = keys.shape[1:]
         queries = queries / math.sqrt(width)
         keys = keys + _parts(self.position_keys, heads).transpose(1, 2)
         values = values + _parts(self.position_values, heads).transpose(1, 2)
         gap_keys = _parts(self.interval_keys, heads).transpose(0, 1).to(queries.dtype)
         gap_values = _parts(self.interval_values, heads).transpose(0, 1).to(queries.dtype)
-        gaps = self.intervals.flatten(0, 1)
+        gaps, visible = self._seen_from(step, length)
 
         by_gap: Any = ScoresOfRows.apply(_heads_first(queries), gap_keys, gaps)
-        later = torch.ones(length, length, dtype=torch.bool, device=queries.device).triu(1)
-        scores = queries @ keys.transpose(-1, -2) + _rows_first(by_gap, length)
-        weights = F.dropout(scores.masked_fill(later, -torch.inf).softmax(-1), rate)
+        scores = queries @ keys.transpose(-1, -2) + _rows_first(by_gap, queries.shape[2])
+        if visible is not None:
+            scores = scores.masked_fill(~visible, -torch.inf)
+        weights = F.dropout(scores.softmax(-1), rate)
         shares = _heads_first(weights.to(queries.dtype))
         of_gaps: Any = SumOfRows.apply(shares, gap_values, gaps)
-        return weights @ values + _rows_first(of_gaps, length)
+        return weights @ values + _rows_first(of_gaps, queries.shape[2])
+
+    def _seen_from(self, step: Tensor | None, length: int) -> tuple[Tensor, Tensor | None]:
+        """Return the intervals of each query (Q, L), and who is visible; None where all are."""
+        if step is None:
+            earlier = torch.ones(length, length, dtype=torch.bool, device=self.intervals.device)
+            return self.intervals.flatten(0, 1), earlier.tril()
+        return self.intervals[torch.arange(len(step), device=step.device), step], up_to(
+            step, length
+        )
 
 
 class ScoresOfRows(torch.autograd.Function):
