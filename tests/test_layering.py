@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "training": BASE | {"data", "objective"},
     "evaluation": BASE | {"data", "retrieval"},
     "serving": BASE | {"data", "models", "retrieval"},
-    "testing": BASE | {"losses", "targets", "objective"},
+    "testing": BASE | {"losses", "targets", "objective", "retrieval"},
 }
 EVERYTHING = {"", "cli", "data_cli", "experiments"}
 FROM_DATA = "targets/build"  # makes sources of targets out of logs

@@ -18,10 +18,19 @@ from softrec.models.output import ItemTable
 from softrec.models.sasrec import SASRec
 from softrec.models.tisasrec import ScoresOfRows, SumOfRows, TiSASRec, intervals
 from softrec.objective import Objective
-from softrec.retrieval import rank_of
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
-from softrec.testing import check_encoder
+from softrec.testing import (
+    batch_of,
+    chain,
+    check_encoder,
+    check_learns,
+    check_learns_nothing_from_noise,
+    halves,
+    noise,
+    ranks,
+    trained,
+)
 from softrec.testing.encoders import at_every_step, padded
 from softrec.types import Batch, ItemVectors
 
@@ -437,43 +446,10 @@ SMALL_TIMED = partial(TiSASRec, CHOICES, dim=16, length=LENGTH, layers=1, interv
 SMALL_PLAIN = partial(SASRec, CHOICES, dim=16, length=LENGTH, layers=1, dropout=0.0)
 
 
-def batch_of(history, label, time):
-    numbers = torch.arange(len(label))
-    return Batch(history, label, numbers, numbers, time=time)
-
-
-def halves(history, label, time, size):
-    return [
-        batch_of(history[cut], label[cut], time[cut]) for cut in (slice(size), slice(size, None))
-    ]
-
-
-def trained(make, objective, batch, steps):
-    torch.manual_seed(0)
-    model = make()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        OBJECTIVES[objective](model, batch).total.backward()
-        optimiser.step()
-    return model.eval()
-
-
-def ranks(model, batch):
-    with torch.no_grad():
-        return rank_of(model.users(batch), model.items(), batch.label)
-
-
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_markov_chain_is_learnt(objective):
-    """The next item is a permutation of the last: top-1 is exact on histories never seen."""
-    generator = torch.Generator().manual_seed(3)
-    after = torch.randperm(CHOICES, generator=generator)
-    history = torch.randint(CHOICES, (500, LENGTH), generator=generator)
-    time = torch.randint(1, 100, (500, LENGTH), generator=generator).cumsum(1)
-    train, test = halves(history, after[history[:, -1]], time, 300)
-    model = trained(SMALL_TIMED, objective, train, steps=80)
-    assert (ranks(model, test) == 1).float().mean() >= 0.99
+    data = chain(CHOICES, 500, LENGTH, seed=3, times=True)
+    check_learns(SMALL_TIMED, CHOICES, OBJECTIVES[objective], data=data, train=300)
 
 
 def only_time_tells():
@@ -484,41 +460,28 @@ def only_time_tells():
     unit = torch.tensor([1, 60, 86_400])[torch.randint(3, (1000, 1), generator=generator)]
     start, one = torch.zeros_like(wait), torch.ones_like(wait)
     time = 10**9 + unit * torch.cat([start, one, one, wait], 1).cumsum(1)
-    return halves(history, wait[:, 0], time, 600)
+    return batch_of(history, wait[:, 0], time=time)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_what_only_time_tells_is_learnt(objective):
-    train, test = only_time_tells()
-    model = trained(SMALL_TIMED, objective, train, steps=80)
-    assert (ranks(model, test) == 1).float().mean() >= 0.99
+    check_learns(SMALL_TIMED, CHOICES, OBJECTIVES[objective], data=only_time_tells(), train=600)
 
 
 def test_what_only_time_tells_is_hidden_from_sasrec():
     """It cannot beat guessing one of six but by luck."""
-    train, test = only_time_tells()
-    found = (ranks(trained(SMALL_PLAIN, "one-hot", train, steps=80), test) == 1).double()
+    train, test = halves(only_time_tells(), 600)
+    found = (ranks(trained(SMALL_PLAIN, train), test) == 1).double()
     assert found.mean() <= 1 / 6 + 3 * (5 / 36 / len(found)) ** 0.5
 
 
 def test_a_start_from_small_numbers_does_not_drown_the_intervals():
-    train, test = only_time_tells()
     make = partial(TiSASRec, CHOICES, **TiSASRec.PRESETS["timirec"])
-    assert (ranks(trained(make, "one-hot", train, steps=40), test) == 1).float().mean() >= 0.95
+    check_learns(make, CHOICES, data=only_time_tells(), train=600, steps=40, slack=0.05)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_nothing_is_learnt_from_noise(objective):
-    """Labels depend on neither items nor times: no ranking beats popularity but by luck."""
-    generator = torch.Generator().manual_seed(4)
-    shares = POPULAR.probs
-    history = torch.randint(CHOICES, (5000, LENGTH), generator=generator)
-    time = torch.randint(1, 100, (5000, LENGTH), generator=generator).cumsum(1)
-    label = torch.multinomial(shares, 5000, replacement=True, generator=generator)
-    train, test = halves(history, label, time, 1000)
-    found = ranks(trained(SMALL_TIMED, objective, train, steps=40), test).double()
-    best = 1 + (shares[None] > shares[test.label][:, None]).sum(1).double()
-    for metric in (lambda r: 1 / r, lambda r: (r == 1).double(), lambda r: (r <= 3).double()):
-        gain = metric(found) - metric(best)
-        luck = 3 * gain.std() / len(gain) ** 0.5 + 1e-12
-        assert gain.mean() <= luck
+    """Labels depend on neither items nor times."""
+    data = noise(CHOICES, 5000, LENGTH, seed=4, times=True)
+    check_learns_nothing_from_noise(SMALL_TIMED, CHOICES, OBJECTIVES[objective], data=data)

@@ -10,15 +10,39 @@ Example:
 """
 
 from softrec.testing.encoders import check_encoder
+from softrec.testing.learning import (
+    batch_of,
+    best_top1,
+    chain,
+    check_learns,
+    check_learns_nothing_from_noise,
+    checkerboard,
+    halves,
+    noise,
+    popular_shares,
+    ranks,
+    trained,
+)
 from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
 from softrec.testing.targets import check_target
 
 __all__ = [
     "SoftmaxCase",
+    "batch_of",
+    "best_top1",
+    "chain",
     "check_encoder",
+    "check_learns",
+    "check_learns_nothing_from_noise",
     "check_loss",
     "check_pass",
     "check_target",
+    "checkerboard",
     "from_logits",
+    "halves",
+    "noise",
+    "popular_shares",
     "random_case",
+    "ranks",
+    "trained",
 ]
