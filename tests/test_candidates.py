@@ -12,9 +12,9 @@ from softrec.candidates import (
     RowDraws,
     SharedDraws,
     SharedUniform,
-    Taken,
     log_uniform,
 )
+from softrec.taken import Taken
 from softrec.types import Batch
 
 N = 12
@@ -268,7 +268,8 @@ def test_draws_of_what_a_user_did_not_take():
     taken = Taken.of(*torch.cat([pairs, everything], 1), n_users=5, n_items=N)
     user = torch.arange(5)
     torch.manual_seed(0)
-    items, free = taken.others(user, 4000)
+    batch = Batch(torch.full((5, 1), N), torch.zeros(5, dtype=torch.int64), user, user)
+    items, free = RowDraws(N, 4000, taken=taken)(batch).items, taken.free(user)
     for number in range(4):
         own = pairs[1][pairs[0] == number].unique()
         left = sorted(set(range(N)) - set(own.tolist()))

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softrec.taken import Taken
 from softrec.types import Batch
 
 
@@ -94,46 +95,6 @@ class SharedDraws:
         return Candidates(items, count.float(), correction)
 
 
-class Taken(NamedTuple):
-    """The items each user took in training, as what is needed to draw from all the others.
-
-    Of a user's items k_0 < k_1 < ..., k_j - j others lie below k_j. The other number r, counted
-    from 0, is therefore the item r + #{j : k_j - j <= r}, found by one binary search.
-    """
-
-    n_items: int
-    offsets: Tensor  # (U + 1,) int64
-    below: Tensor  # (total,) int64, user (N + 1) + k_j - j, ascending
-
-    @classmethod
-    def of(cls, user: Tensor, item: Tensor, n_users: int, n_items: int) -> Taken:
-        """Return the items of pairs (user, item), (E,) int64 each, in any order."""
-        pairs = (user * n_items + item).unique()
-        owner = pairs // n_items
-        counts = owner.bincount(minlength=n_users)
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        rank = torch.arange(len(pairs), device=pairs.device) - offsets[owner]
-        return cls(n_items, offsets, owner * (n_items + 1) + pairs % n_items - rank)
-
-    def others(self, user: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Draw items that users did not take, uniform, with replacement.
-
-        Args:
-            user: (P,) int64.
-            number: of draws for each.
-
-        Returns:
-            The items (P, number), and how many each user can be given, (P, 1): where that is 0 the
-            items mean nothing.
-        """
-        offsets, below = self.offsets.to(user.device), self.below.to(user.device)
-        free = (self.n_items - offsets[user + 1] + offsets[user])[:, None]
-        uniform = torch.rand(len(user), number, dtype=torch.float64, device=user.device)
-        other = (uniform * free).long().clamp(max=free.clamp(min=1) - 1)
-        found = torch.searchsorted(below, user[:, None] * (self.n_items + 1) + other, right=True)
-        return (other + found - offsets[user][:, None]).clamp(max=self.n_items - 1), free
-
-
 @dataclass(frozen=True)
 class RowDraws:
     """`number` draws for each row: uniform over the other items, or from a distribution.
@@ -157,7 +118,11 @@ class RowDraws:
         shape = (len(batch.label), self.number)
         if self.taken is not None:
             user = batch.user if batch.row is None else batch.user[batch.row]
-            items, free = self.taken.others(user, self.number)
+            taken = self.taken.to(user.device)
+            free = taken.free(user)[:, None]
+            uniform = torch.rand(shape, dtype=torch.float64, device=user.device)
+            number = (uniform * free).long().clamp(max=free.clamp(min=1) - 1)
+            items = taken.others(user, number).clamp(max=self.n_items - 1)
             expected = (self.number / free.clamp(min=1)).expand(shape)
             count = ((items != label) & (free > 0)).float()
             return Candidates(items, count, -expected.log() if self.corrected else None)

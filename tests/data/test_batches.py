@@ -10,9 +10,8 @@ from softrec.data.batches import (
     Windows,
     case_batches,
     context_batch,
-    context_batches,
     examples,
-    padded,
+    padded_histories,
     training_batch,
 )
 from softrec.data.interactions import Sequences
@@ -244,16 +243,16 @@ def test_contexts_are_what_training_shows(windows, side, lists, length, stride, 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("windows", WINDOWS)
 @given(some_example, st.integers(1, 6), st.integers(1, 9))
-def test_context_batches_walk_all_contexts_in_order(windows, side, lists, length, size):
+def test_contexts_in_batches_of_any_size(windows, side, lists, length, size):
     data = examples(Sequences.of(lists), windows, length, stride=2)
-    seen, end = [], 0
-    for numbers, batch in context_batches(data, PADDING, side, size):
-        assert numbers.start == end
-        assert 1 <= len(batch.label) == numbers.stop - numbers.start <= size
+    seen = []
+    for first in range(0, data.n_contexts, size):
+        places = np.arange(first, min(first + size, data.n_contexts))
+        batch = context_batch(data, places, PADDING, side)
+        assert len(batch.label) == len(places)
         longest = max(len(history) for _, _, history, _ in rows_of(batch, side))
         assert batch.history.shape[1] == max(longest, 1)
         seen += rows_of(batch, side)
-        end = numbers.stop
     assert seen == slow_contexts(lists, windows, length, 2)
 
 
@@ -290,7 +289,9 @@ def test_steps_are_given_where_every_position_is_asked_and_only_there():
 @given(st.lists(st.lists(st.integers(0, 20), max_size=5), min_size=1), st.sampled_from(SIDES))
 def test_padded_equals_row_by_row(lists, side):
     sequences = Sequences.of(lists)
-    table = padded(sequences.items, sequences.offsets[:-1], sequences.offsets[1:], PADDING, side)
+    start, stop = sequences.offsets[:-1], sequences.offsets[1:]
+    table, time = padded_histories(sequences, start, stop, PADDING, side)
+    assert time is None
     width = max(1, *map(len, lists))
     expected = []
     for items in lists:

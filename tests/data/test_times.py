@@ -13,7 +13,6 @@ from softrec.data.batches import (
     Windows,
     case_batches,
     context_batch,
-    context_batches,
     examples,
     padded_histories,
     training_batch,
@@ -63,9 +62,10 @@ def test_times_stand_beside_their_items(windows, side, lists, length, stride, si
         for with_times, without in zip(batch[:6], plain[:6], strict=True):
             assert (with_times is None) == (without is None)
             assert with_times is None or torch.equal(with_times, without)
-    for numbers, batch in context_batches(data, PADDING, side, size):
+    for first in range(0, data.n_contexts, size):
+        places = np.arange(first, min(first + size, data.n_contexts))
+        batch = context_batch(data, places, PADDING, side)
         check_times(batch.history, batch.time)
-        places = np.arange(numbers.start, numbers.stop)
         assert context_batch(bare, places, PADDING, side).time is None
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from softrec import cli
 from softrec.errors import RecipeError, RunError
@@ -87,6 +88,24 @@ def test_the_seed_and_the_data_are_those_of_the_whole(split):
     assert read_recipe(other | {"seed": 7}).stages()["training.start"] == stage
 
 
+def test_another_run_in_the_place_of_a_named_one_makes_another_stage(split, tmp_path):
+    """A stage that names a run by its folder is found by that run's weights."""
+    recipe = read_recipe(
+        {"data": TIMIREC["data"]} | GRU | {"target": {
+            "name": "kd", "teacher": GRU | {"target": {"name": "kd", "teacher": "TEACHER"}}}}
+    )  # fmt: skip
+    (stage,) = recipe.stages().values()
+    assert stage.runs() == ["TEACHER"]
+    teacher = tmp_path / "teacher"
+    trained(read_recipe({"data": TIMIREC["data"]} | GRU), teacher, split)
+    student = read_recipe(merged(stage.model_dump(mode="json"), {"target.teacher": str(teacher)}))
+    before = stages.folder_of(student, split)
+    assert stages.folder_of(student, split) == before
+    weights = load_file(teacher / "model.safetensors")
+    save_file({name: one + 1 for name, one in weights.items()}, teacher / "model.safetensors")
+    assert stages.folder_of(student, split) != before
+
+
 def test_a_chain_of_three(split, tmp_path):
     """Base, then a student of shared labels, then a student of that student."""
     base = GRU | {"training": TRAINING | {"epochs": 2}}
@@ -140,6 +159,16 @@ def test_recipes_of_files_are_found_beside_the_file_and_kept_within(tmp_path):
     assert recipe.stages()["training.start"].data.source == "shop"
     with pytest.raises(RecipeError, match=r"cannot read the recipe missing\.yaml"):
         recipe_of(read_yaml(path), {"start": "missing.yaml"}, str(path))
+
+
+def test_a_recipe_file_that_rests_on_itself_is_refused(tmp_path):
+    for name, start in [("one", "two.yaml"), ("two", "./one.yaml"), ("own", "own.yaml")]:
+        whole = merged(TIMIREC, {"training.start": start})
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(whole))
+    for name, way in [("one", r"one\.yaml -> .*two\.yaml -> .*one\.yaml"), ("own", "own.yaml -> ")]:
+        path = tmp_path / f"{name}.yaml"
+        with pytest.raises(RecipeError, match=f"cannot rest on itself: .*{way}"):
+            recipe_of(read_yaml(path), {}, str(path))
 
 
 @pytest.mark.parametrize(

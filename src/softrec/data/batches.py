@@ -166,14 +166,6 @@ def _enumerated(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def padded(
-    items: np.ndarray, start: np.ndarray, stop: np.ndarray, padding: int, side: Padding
-) -> np.ndarray:
-    """Return the stretches as rows of one array, (B, longest), filled with `padding`."""
-    places, real = _places(start, stop, side)
-    return _filled(items, places, real, padding)
-
-
 def padded_histories(
     sequences: Sequences, start: np.ndarray, stop: np.ndarray, padding: int, side: Padding = "right"
 ) -> tuple[Tensor, Tensor | None]:
@@ -256,15 +248,6 @@ def context_batch(
         torch.from_numpy(data.user[example]),
         time=time,
     )
-
-
-def context_batches(
-    data: Examples, padding: int, side: Padding = "right", size: int = 512
-) -> Iterator[tuple[slice, Batch]]:
-    """Yield (numbers, batch) over all contexts, 0 .. C-1 in order, `size` at a time."""
-    for begin in range(0, data.n_contexts, size):
-        numbers = slice(begin, min(begin + size, data.n_contexts))
-        yield numbers, context_batch(data, np.arange(numbers.start, numbers.stop), padding, side)
 
 
 def case_batches(

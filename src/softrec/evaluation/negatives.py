@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
+from softrec.taken import Taken
 from softrec.types import ItemVectors
 
 # Users who share a stream of random numbers: another size would draw other negatives.
@@ -51,6 +52,14 @@ def sampled_negatives(
     if number < 1:
         raise ValueError(f"the number of negatives must be at least 1, got {number}")
     drawn = np.empty((len(users), number), dtype=np.int32)
+    owner = np.repeat(np.arange(len(known)), known.lengths)
+    taken = Taken.of(torch.from_numpy(owner), torch.from_numpy(known.items), len(known), n_items)
+    free = taken.free(torch.arange(len(known))).numpy()
+    if not free[users].all():
+        raise DataError(
+            f"user number {users[np.argmin(free[users])]} took all {n_items} items, so there are "
+            "no negatives to draw; leave such users out, or rank among all items"
+        )
     order = np.argsort(users, kind="stable")
     blocks = users[order] // USERS_AT_ONCE
     for cases in np.split(order, np.flatnonzero(np.diff(blocks)) + 1):
@@ -59,46 +68,15 @@ def sampled_negatives(
         # Each block of user numbers has a stream of its own and is always drawn whole.
         block = int(users[cases[0]]) // USERS_AT_ONCE
         first, last = block * USERS_AT_ONCE, min((block + 1) * USERS_AT_ONCE, len(known))
-        offsets, gaps = _gaps(known, first, last, n_items)
-        free = n_items - np.diff(offsets)
-        rows = users[cases] - first
-        if not free[rows].all():
-            raise DataError(
-                f"user number {first + rows[np.argmin(free[rows])]} took all {n_items} items, so "
-                "there are no negatives to draw; leave such users out, or rank among all items"
-            )
         stream = np.random.default_rng((seed, block))
-        places = stream.integers(0, np.maximum(free, 1)[:, None], (last - first, number))
-        drawn[cases] = _unknown_items(places, offsets, gaps, n_items)[rows]
+        places = stream.integers(
+            0, np.maximum(free[first:last], 1)[:, None], (last - first, number)
+        )
+        own = users[cases]
+        drawn[cases] = taken.others(
+            torch.from_numpy(own), torch.from_numpy(places[own - first])
+        ).numpy()
     return drawn
-
-
-def _gaps(known: Sequences, first: int, last: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (offsets, gaps) of some users: how many unknown items lie below each known one.
-
-    Row u has `gaps[offsets[u]:offsets[u + 1]]`, in ascending order, one for each distinct item.
-    """
-    bounds = known.offsets[first : last + 1]
-    owner = np.repeat(np.arange(last - first), np.diff(bounds))
-    owner, items = np.divmod(
-        np.unique(owner * n_items + known.items[bounds[0] : bounds[-1]]), n_items
-    )
-    offsets = np.searchsorted(owner, np.arange(last - first + 1))
-    return offsets, items - (np.arange(len(items)) - offsets[owner])
-
-
-def _unknown_items(
-    places: np.ndarray, offsets: np.ndarray, gaps: np.ndarray, n_items: int
-) -> np.ndarray:
-    """Return the items that stand at `places` (b, n) of each row's unknown items, counted from 0.
-
-    The unknown item at place p has as many known items below it as have at most p gaps below
-    them. All rows are looked up in one sorted array, each shifted to a range of its own.
-    """
-    span = n_items + 1
-    keys = np.repeat(np.arange(len(places)), np.diff(offsets)) * span + gaps
-    own = (np.arange(len(places)) * span)[:, None]
-    return places + np.searchsorted(keys, places + own, side="right") - offsets[:-1, None]
 
 
 @torch.no_grad()

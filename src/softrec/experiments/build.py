@@ -161,7 +161,7 @@ def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -
     facts: dict[str, Callable[[], Any]] = {
         "length": lambda: length,
         "n_users": lambda: log.n_users,
-        "edges": lambda: _edges(log),
+        "edges": lambda: events(log),
     }
     known = inspect.signature(model).parameters
     settings = {name: fact() for name, fact in facts.items() if name in known} | spec.settings
@@ -175,7 +175,7 @@ def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -
     return encoder
 
 
-def _edges(log: Interactions) -> torch.Tensor:
+def events(log: Interactions) -> torch.Tensor:
     """Return the events as (user, item), (2, E) int64."""
     pairs = (log.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))
     return torch.from_numpy(np.stack(list(pairs)))

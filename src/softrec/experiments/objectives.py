@@ -13,14 +13,13 @@ from softrec.candidates import (
     RowDraws,
     SharedDraws,
     SharedUniform,
-    Taken,
     log_uniform,
 )
 from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RecipeError, RunError
-from softrec.experiments.build import build_batches, build_model
+from softrec.experiments.build import build_batches, build_model, events
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import open_run
 from softrec.experiments.sources import Training, build_source
@@ -44,6 +43,7 @@ from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import Parts, decoupled, hard, mixed
 from softrec.objective import InterestPart, LabelPart, Objective
 from softrec.scoring import Scoring
+from softrec.taken import Taken
 from softrec.types import Encoder, TargetSource
 
 BATCHES_LOOKED_AT = 64  # for the mean share of the label, which the red line needs
@@ -217,7 +217,5 @@ def _candidates(spec: CandidatesSpec, loss: LossSpec, training: Training) -> Can
 
 
 def _taken(train: Interactions) -> Taken:
-    user, item = (
-        torch.from_numpy(train.frame[kind].to_numpy().astype("int64")) for kind in ("user", "item")
-    )
+    user, item = events(train)
     return Taken.of(user, item, train.n_users, train.n_items)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from softrec.errors import RecipeError
-from softrec.experiments.recipe import Recipe, merged, read_recipe, read_yaml
+from softrec.experiments.recipe import RUNS, Recipe, merged, read_recipe, read_yaml
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (
@@ -38,7 +38,7 @@ NAMED = (
     "loss",
     "candidates",
 )  # sections whose other fields belong to their name
-FILES = ("source", "valid", "test", "teacher", "start")
+FILES = ("source", "valid", "test", *RUNS)
 RECIPES = (".yaml", ".yml")
 
 
@@ -77,48 +77,54 @@ def recipe_of(
                 f"{lonely[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
-    folder = Path(place).parent if place.endswith(RECIPES) else Path()
-    return read_recipe(_anchored(merged(fields, changes), folder), place)
+    files = (Path(place),) if place.endswith(RECIPES) else ()
+    return read_recipe(_anchored(merged(fields, changes), files), place)
 
 
 def _name(section: object) -> object:
     return section.get("name") if isinstance(section, Mapping) else section
 
 
-def _anchored(fields: dict[str, Any], folder: Path = Path()) -> dict[str, Any]:
+def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]:
     """Make paths of files and runs absolute, and put recipes in the place of their files.
 
     A run must find its files from any folder, and a recipe must say all that it rests on.
 
     Args:
         fields: of a recipe.
-        folder: of the recipe file, where the files of other recipes are looked for first.
+        files: the recipe files that led here, the last beside which others are looked for first.
+
+    Raises:
+        RecipeError: if a recipe rests on itself.
     """
     return {
-        name: _absolute(section, folder) if name in ("data", "target", "training") else section
+        name: _absolute(section, files) if name in ("data", "target", "training") else section
         for name, section in fields.items()
     }
 
 
-def _absolute(section: Any, folder: Path = Path()) -> Any:
+def _absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
     if isinstance(section, list | tuple):
-        return [_absolute(part, folder) for part in section]
+        return [_absolute(part, files) for part in section]
     if not isinstance(section, Mapping):
         return section
     return {
-        name: _found(value, folder)
+        name: _found(value, files)
         if name in FILES and isinstance(value, str)
-        else _absolute(value, folder)
+        else _absolute(value, files)
         for name, value in section.items()
     }
 
 
-def _found(path: str, folder: Path) -> Any:
+def _found(path: str, files: tuple[Path, ...]) -> Any:
     """Return an absolute path, or the fields of a recipe; the name of a data set as it is."""
     if path.endswith(RECIPES):
-        beside = folder / path
+        beside = (files[-1].parent if files else Path()) / path
         file = beside if beside.exists() else Path(path)
-        return _anchored(read_yaml(file), file.parent)
+        if file.resolve() in [other.resolve() for other in files]:
+            way = " -> ".join(str(other) for other in (*files, file))
+            raise RecipeError(f"a recipe cannot rest on itself: {way}; name another run")
+        return _anchored(read_yaml(file), (*files, file))
     return str(Path(path).absolute()) if Path(path).exists() else path
 
 

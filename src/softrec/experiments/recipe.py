@@ -49,6 +49,9 @@ from softrec.experiments.specs.targets import (
 )
 from softrec.experiments.specs.training import EvaluationSpec, InterestSpec, TrainingSpec
 
+RUNS = ("teacher", "start")
+"""The fields that name another run: its folder, or its recipe."""
+
 
 class Recipe(Spec):
     """Data x model x target x loss x candidates, a training budget and a seed.
@@ -88,6 +91,22 @@ class Recipe(Spec):
         """Return the recipe with `run_of(place, stage)` instead of each recipe it rests on."""
         return Recipe.model_validate(self._replaced(run_of))
 
+    def runs(self) -> list[str]:
+        """Return the folders of finished runs that this recipe, or one it rests on, names."""
+        sections = self.model_dump(mode="json", include={"training", "target"})
+        found: list[str] = []
+
+        def look(value: Any) -> None:
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            for name, part in parts:
+                if name in RUNS and isinstance(part, str):
+                    found.append(part)
+                elif isinstance(part, dict | list):
+                    look(part)
+
+        look(sections)
+        return found
+
     def _replaced(self, run_of: Callable[[str, Recipe], str]) -> dict[str, Any]:
         fields = self.model_dump(mode="json")
         common = {"data": fields["data"], "seed": self.seed}
@@ -97,7 +116,7 @@ class Recipe(Spec):
                 return [replaced(f"{place}.{i}", part) for i, part in enumerate(value)]
             if not isinstance(value, dict):
                 return value
-            if place.endswith((".teacher", ".start")):
+            if place.rpartition(".")[2] in RUNS:
                 return run_of(place, read_recipe({**value, **common}, place))
             return {name: replaced(f"{place}.{name}", part) for name, part in value.items()}
 

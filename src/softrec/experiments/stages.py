@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
+from softrec.experiments.artifacts import fingerprint_of
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import Run, describe, open_run
 
@@ -62,8 +63,18 @@ def named(recipe: Recipe) -> str:
 
 
 def folder_of(stage: Recipe, split: Split) -> Path:
-    """Return where the run of a stage lies, in the cache (`SOFTREC_CACHE`)."""
+    """Return where the run of a stage lies, in the cache (`SOFTREC_CACHE`).
+
+    Runs that it names by their folder count by their weights: another run in the same place makes
+    another stage.
+    """
     fields = stage.model_dump(mode="json", exclude={"data"})
-    facts = {"recipe": fields, "data": describe(split), "softrec": version("softrec")}
+    weights = [fingerprint_of(Path(run) / "model.safetensors") for run in stage.runs()]
+    facts = {
+        "recipe": fields,
+        "weights": weights,
+        "data": describe(split),
+        "softrec": version("softrec"),
+    }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "runs" / f"{stage.model.name}-{name}"

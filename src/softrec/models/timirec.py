@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,8 @@ class TiMiRec(nn.Module):
     authors ran it; they distilled at the temperatures 0.5, 0.1 and 1. The same names with "-plain"
     are TiMiRec: its settings were not published, and K and layers are those of TiMiRec+.
     """
+
+    begins_from: ClassVar[tuple[type[nn.Module], ...]] = (ComiRecSA,)
 
     PRESETS: dict[str, dict[str, Any]] = {
         "movielens-1m": _PLUS | _MOVIELENS,

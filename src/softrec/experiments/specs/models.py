@@ -40,6 +40,9 @@ MODELS: dict[str, Any] = {
 }
 """Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
 
+OF_THE_DATA = ("n_items", "n_users", "edges")
+"""Arguments of backbones that no recipe sets."""
+
 
 class ModelSpec(BaseModel):
     """A backbone by name, a preset of its settings, and settings of one's own."""
@@ -64,11 +67,7 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"{self.name} has no preset {self.preset!r}; it has {', '.join(model.PRESETS)}"
             )
-        known = [
-            n
-            for n in inspect.signature(model).parameters
-            if n not in ("n_items", "n_users", "edges")
-        ]
+        known = [n for n in inspect.signature(model).parameters if n not in OF_THE_DATA]
         for name in self.settings:
             if name not in known:
                 raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
@@ -85,20 +84,15 @@ class ModelSpec(BaseModel):
                 raise ValueError(f"{name} of {self.name}: {text}, got {value!r}") from error
 
 
-OF_THE_DATA = ("n_items", "n_users", "edges")
-"""Arguments of backbones that no recipe sets."""
-
-_STARTS = {"timirec": ("comirec-sa",)}
-
-
 def starts_of(name: str) -> tuple[str, ...]:
-    """Return the models whose trained weights a model can begin from."""
-    return (name, *_STARTS.get(name, ()))
+    """Return the models whose trained weights a model can begin from: its own kind, and others."""
+    kinds = getattr(MODELS[name], "begins_from", ())
+    return (name, *(other for other, model in MODELS.items() if model in kinds))
 
 
 def several_interests(name: str) -> bool:
     """Tell whether a model gives several vectors for a user."""
-    return name in ("comirec-sa", "comirec-dr", "mind")
+    return getattr(MODELS[name], "several_interests", False)
 
 
 def reads_graph(name: str) -> bool:
@@ -107,5 +101,5 @@ def reads_graph(name: str) -> bool:
 
 
 def foresees_interests(name: str | None) -> bool:
-    """Tell whether a model says how much it expects each interest."""
-    return hasattr(MODELS.get(name or ""), "interests")
+    """Tell whether a model says how much it expects each interest: see `InterestEncoder`."""
+    return callable(getattr(MODELS.get(name or ""), "interests", None))
