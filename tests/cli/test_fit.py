@@ -62,7 +62,10 @@ def test_from_a_log(softrec, folder):
     for name, value in run.test.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
         assert line.split()[1:] == [f"{run.valid[name]:.4f}", f"{value:.4f}"]
-    assert err == "The run is in run. Next: softrec recommend run --user ID\n"
+    *epochs, last = err.splitlines()
+    assert last == "The run is in run. Next: softrec recommend run --user ID"
+    for number, (line, row) in enumerate(zip(epochs, run.facts["curve"], strict=True)):
+        assert line.startswith(f"epoch {number + 1} of 2: ndcg@10 {row['valid/ndcg@10']:.4f}, ")
 
 
 def test_a_run_holds_nothing_pickled(softrec, folder):
@@ -170,7 +173,7 @@ def test_times_decide_the_order_and_their_leak_is_told(softrec, folder):
     _, err = softrec("fit", "timed.csv", "--out", "timed", *TINY)
     softrec("fit", "log.csv", "--out", "plain", *TINY)
     assert open_run("timed").test == open_run("plain").test
-    note, _ = err.splitlines()
+    note, *_ = err.splitlines()
     assert note.startswith("note: leave-last-out leaks time")
 
 
@@ -237,12 +240,14 @@ def test_a_run_of_another_precision_is_what_it_was(softrec, precision):
 
 
 def test_quietly(folder):
-    """Nothing of the machinery below is told, and an interrupted command says how to go on."""
+    """Each epoch is told in a line, and nothing of the machinery below."""
     command = [sys.executable, "-m", "softrec.cli", "fit", "log.csv", "--out", "run", *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert done.stderr == "The run is in run. Next: softrec recommend run --user ID\n"
+    *epochs, last = done.stderr.splitlines()
+    assert last == "The run is in run. Next: softrec recommend run --user ID"
+    assert all(line.startswith("epoch ") for line in epochs)
     assert json.loads((folder / "run" / "run.json").read_text())["format"] == 1
 
 

@@ -54,9 +54,9 @@ def log(tmp_path_factory) -> Path:
     return write_log(tmp_path_factory.mktemp("log"))
 
 
-def trained(log: Path, out: Path, **options) -> Run:
+def trained(log: Path, out: Path, *, tell=lambda _: None, **options) -> Run:
     recipe = recipe_of({"data": {"source": str(log)}}, OPTIONS | options)
-    return fit_recipe(recipe, out, progress=False)
+    return fit_recipe(recipe, out, progress=False, tell=tell)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,10 @@ def test_a_resumed_run_does_not_start_anew(log, tmp_path, kill, monkeypatch):
     taken = []
     step = SoftTargetModule.training_step
     monkeypatch.setattr(SoftTargetModule, "training_step", lambda *a: taken.append(1) or step(*a))
-    trained(log, tmp_path / "run", checkpoint_steps=2)
+    told = []
+    trained(log, tmp_path / "run", checkpoint_steps=2, tell=told.append)
+    assert told[0] == "going on in epoch 3 of 4"
+    assert [line.split(":")[0] for line in told[1:]] == ["epoch 3 of 4", "epoch 4 of 4"]
     saved = 2 * STEPS + 3  # due at each epoch's last step, and put off by one, twice
     assert len(taken) == 4 * STEPS - saved
 

@@ -11,6 +11,7 @@ from softrec.errors import RunError, TrainingError
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
 from softrec.training.fit import fit
+from softrec.training.lines import Lines
 
 LOG = Interactions.read(
     pl.DataFrame({"user": np.repeat(np.arange(12), 4), "item": np.arange(48) % 9})
@@ -78,6 +79,32 @@ def test_stops_after_epochs_without_improvement(tmp_path, values, patience, epoc
     trained = train(encoder(), Scripted(*values), tmp_path, patience=patience, epochs=5)
     assert len(trained.curve) == epochs
     assert trained.stopped_early == (epochs < 5)
+
+
+def test_each_epoch_is_told_in_a_line(tmp_path):
+    told = []
+    train(encoder(), Scripted(0.1, 0.4, 0.3, 0.4), tmp_path, tell=told.append)
+    assert [line.split("; loss")[0] for line in told] == [
+        "epoch 1 of 4: ndcg@10 0.1000, the best so far",
+        "epoch 2 of 4: ndcg@10 0.4000, the best so far",
+        "epoch 3 of 4: ndcg@10 0.3000, the best 0.4000 in epoch 2",
+        "epoch 4 of 4: ndcg@10 0.4000, the best 0.4000 in epoch 2",
+    ]
+    assert all(line.endswith("to go") for line in told[:3])
+    assert told[3].endswith(" s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (3.2, "3 s"), (99, "99 s"), (150, "2 min"), (7000, "1 h 57 min")],
+)
+def test_times_as_a_person_says_them(seconds, text):
+    told = []
+    row = {"valid/recall@5": 0.5, "train/loss": 1.0, "seconds/train": seconds}
+    Lines(told.append, "recall@5", 2).epoch([row | {"seconds/validate": 0.0}])
+    assert told == [
+        f"epoch 1 of 2: recall@5 0.5000, the best so far; loss 1; {text}, at most {text} to go"
+    ]
 
 
 def test_the_loss_falls_and_the_curve_is_a_mean_over_predictions(tmp_path):

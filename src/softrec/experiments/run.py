@@ -39,8 +39,9 @@ from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import FORMAT, Run, describe, open_run, ranked, unfinished
-from softrec.experiments.stages import Tell, folder_of, settled
+from softrec.experiments.stages import folder_of, settled
 from softrec.training.fit import RESUME, Trained, fit
+from softrec.training.lines import Tell
 from softrec.types import Encoder
 
 
@@ -66,7 +67,7 @@ def fit_recipe(
         split: the data, if already loaded.
         overwrite: replace a finished run, and drop an unfinished one of another recipe.
         progress: show a bar; if None, when the error stream is a terminal.
-        tell: called with a line of text for each stage of a chain.
+        tell: called with a line of text for each epoch, and for each stage of a chain.
 
     Raises:
         RunError: if `out` is taken.
@@ -101,6 +102,7 @@ def fit_recipe(
             precision=spec.precision,
             accelerator=spec.accelerator,
             progress=progress,
+            tell=tell,
         )
     peak = memory.mib()
     tested = test.per_user(encoder)

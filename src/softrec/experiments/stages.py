@@ -20,9 +20,9 @@ from softrec.data.splits import Split
 from softrec.experiments.artifacts import fingerprint_of
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import Run, describe, open_run
+from softrec.training.lines import Tell
 
 Fit = Callable[[Recipe, Path], Run]
-Tell = Callable[[str], object]
 
 
 def settled(recipe: Recipe, split: Split, fit: Fit, tell: Tell) -> Recipe:

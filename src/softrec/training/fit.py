@@ -25,6 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
+from softrec.training.lines import Lines, Tell
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.types import Encoder
@@ -79,6 +80,7 @@ def fit(
     precision: Any = "32-true",
     accelerator: str = "auto",
     progress: bool | None = None,
+    tell: Tell | None = None,
 ) -> Trained:
     """Train `encoder` and leave it with the weights of its best epoch.
 
@@ -104,6 +106,7 @@ def fit(
         precision: as Lightning takes it.
         accelerator: likewise.
         progress: show a bar; if None, when the error stream is a terminal.
+        tell: called with a line of text after each epoch.
 
     Raises:
         TrainingError: if the loss is no longer a number, or there is no such accelerator here.
@@ -112,7 +115,7 @@ def fit(
     """
     module = SoftTargetModule(
         encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
-        optimizer=optimizer,
+        optimizer=optimizer, lines=Lines(tell, monitor, epochs) if tell else None,
     )  # fmt: skip
     best = ModelCheckpoint(
         folder, filename=Path(BEST).stem, monitor=f"valid/{monitor}", mode="max",

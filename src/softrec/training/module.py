@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from softrec.errors import TrainingError
 from softrec.objective import Objective
+from softrec.training.lines import Lines
 from softrec.training.optimizers import LazyAdam, OptimizerName, mark_sparse
 from softrec.types import Batch, Encoder
 
@@ -30,6 +31,7 @@ class SoftTargetModule(L.LightningModule):
         weight_decay: L2 of Adam, not on biases.
         betas: of Adam.
         optimizer: "adam", or "sparse-adam": `LazyAdam`, with sparse gradients of long tables.
+        lines: told each epoch.
 
     Raises:
         ValueError: if the optimiser is not known, or is "sparse-adam" where `weight_decay` or the
@@ -46,6 +48,7 @@ class SoftTargetModule(L.LightningModule):
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         optimizer: OptimizerName = "adam",
+        lines: Lines | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(encoder, nn.Module):
@@ -69,6 +72,7 @@ class SoftTargetModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.betas = betas
         self.optimizer: OptimizerName = optimizer
+        self.lines = lines
         self.curve: list[dict[str, float]] = []
         self.trained_seconds = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -116,11 +120,13 @@ class SoftTargetModule(L.LightningModule):
     # --- epochs ---
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers of the run that is resumed."""
+        """Go on with the random numbers of a run that is resumed."""
         self._clock = time.perf_counter()
         if self._resumed_rng is not None:
             _set_rng(self._resumed_rng)
             self._resumed_rng = None
+            if self.lines is not None:
+                self.lines.resumed(self.current_epoch + 1)
 
     def on_train_epoch_end(self) -> None:
         """Validate, and keep one row of the learning curve."""
@@ -135,6 +141,8 @@ class SoftTargetModule(L.LightningModule):
         self.trained_seconds = 0.0
         self.curve.append(row)
         self._sums, self._examples = {}, 0
+        if self.lines is not None:
+            self.lines.epoch(self.curve)
         logged = {name: value for name, value in row.items() if name != "epoch"}
         self.log_dict(logged, prog_bar=False)
 

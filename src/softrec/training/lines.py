@@ -1,0 +1,65 @@
+"""A line of text for each epoch, for who watches a training or reads its log afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Tells how a training goes.
+
+    Args:
+        tell: called with one line of text at a time.
+        monitor: the validation metric that chooses the best epoch.
+        epochs: at most.
+
+    Example:
+        >>> lines = Lines(print, "ndcg@10", epochs=20)
+        >>> times = {"seconds/train": 70.0, "seconds/validate": 5.0}
+        >>> lines.epoch([{"train/loss": 5.1, "valid/ndcg@10": 0.08} | times])
+        epoch 1 of 20: ndcg@10 0.0800, the best so far; loss 5.1; 75 s, at most 24 min to go
+    """
+
+    tell: Tell
+    monitor: str
+    epochs: int
+
+    def resumed(self, epoch: int) -> None:
+        """Tell that an interrupted training goes on in an epoch, counted from 1."""
+        self._write(f"going on in epoch {epoch} of {self.epochs}")
+
+    def epoch(self, curve: list[dict[str, float]]) -> None:
+        """Tell the last epoch of a curve."""
+        values = [row.get(f"valid/{self.monitor}", float("nan")) for row in curve]
+        seconds = sorted(row["seconds/train"] + row["seconds/validate"] for row in curve)
+        best = max(values)
+        standing = (
+            "the best so far"
+            if values[-1] == best and values.count(best) == 1
+            else f"the best {best:.4f} in epoch {values.index(best) + 1}"
+        )
+        left = self.epochs - len(curve)
+        took = _time(curve[-1]["seconds/train"] + curve[-1]["seconds/validate"])
+        ahead = f", at most {_time(left * seconds[len(seconds) // 2])} to go" if left else ""
+        self._write(
+            f"epoch {len(curve)} of {self.epochs}: {self.monitor} {values[-1]:.4f}, {standing}; "
+            f"loss {curve[-1]['train/loss']:.5g}; {took}{ahead}"
+        )
+
+    def _write(self, line: str) -> None:
+        with tqdm.external_write_mode():  # a bar on the same screen makes room
+            self.tell(line)
+
+
+def _time(seconds: float) -> str:
+    """Return a time as a person would say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
