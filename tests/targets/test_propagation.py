@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -450,6 +451,23 @@ def test_spread_labels_takes_any_number_of_rounds():
     many = spread_labels(transition(vectors, 1.0), labels, 4, 0.5, 10**9)
     limit = spread_labels(transition(vectors, 1.0), labels, 4, 0.5, None)
     np.testing.assert_allclose(many, limit, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spread", "dtype"), [(0.1, torch.float32), (40.0, torch.float64)])
+def test_no_subnormal_numbers_in_a_solve_of_single_precision(spread, dtype, monkeypatch):
+    """Far examples weigh less than 1e-38; products with such numbers are 50 times as slow."""
+    vectors, labels = drawn(40, 4)
+    w = transition(vectors * np.float32(spread), 0.25)
+    solved = []
+    solve = torch.linalg.solve
+    monkeypatch.setattr(torch.linalg, "solve", lambda a, b: solved.append(a.dtype) or solve(a, b))
+    first = torch.zeros(40, 4, dtype=torch.float64)
+    first[torch.arange(40), torch.from_numpy(labels)] = 0.5
+    expected = solve(torch.eye(40).double() - 0.5 * w.double(), first)
+    found = spread_labels(w, labels, 4, 0.5, None)
+    assert solved == [dtype]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
 
 
 # Files

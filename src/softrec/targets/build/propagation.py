@@ -298,7 +298,10 @@ def spread_labels(
     first[torch.arange(len(w)), torch.from_numpy(columns)] = 1 - damping
     if rounds is None or (damping**rounds <= SAME and len(w) > SMALL):
         w.mul_(-damping).diagonal().add_(1)
-        return torch.linalg.solve(w, first).clamp_(min=0)
+        if int((w > -torch.finfo(w.dtype).tiny).sum()) > len(w):
+            # Weights so unlike make subnormal numbers, with which a solve takes 50 times as long.
+            w, first = w.double(), first.double()
+        return torch.linalg.solve(w, first).clamp_(min=0).float()
     q = first / (1 - damping)
     for _ in range(_rounds(rounds, damping)):
         q = torch.addmm(first, w, q, alpha=damping)
