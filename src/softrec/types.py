@@ -55,10 +55,10 @@ class ItemVectors(NamedTuple):
 class Encoder(Protocol):
     """A backbone: vectors for users and for items. It knows nothing of targets or losses.
 
-    With several interests, (P, K, D), an item's score is that of its best interest. Marks
-    of the class say what a model is like: `reads = "user"` that it knows users by number and reads
-    no history, `needs_time = True` that it reads the times of events, `several_interests = True`
-    that it gives (P, K, D), `begins_from` from which other classes it can take weights over.
+    With several interests, (P, K, D), an item's score is that of its best interest. Marks of the
+    class say what a model is like: `reads = "user"` that it knows users by number and reads no
+    history, `needs_time = True` that it reads the times of events, `several_interests = True` that
+    it gives (P, K, D), `begins_from = (OTHER,)` whose weights it can take over.
     """
 
     n_items: int

@@ -104,6 +104,8 @@ def test_another_run_in_the_place_of_a_named_one_makes_another_stage(split, tmp_
     weights = load_file(teacher / "model.safetensors")
     save_file({name: one + 1 for name, one in weights.items()}, teacher / "model.safetensors")
     assert stages.folder_of(student, split) != before
+    with pytest.raises(RunError, match="no finished run in TEACHER"):
+        trained(recipe, tmp_path / "run", split)
 
 
 def test_a_chain_of_three(split, tmp_path):

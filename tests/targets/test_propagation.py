@@ -455,7 +455,7 @@ def test_spread_labels_takes_any_number_of_rounds():
 
 @pytest.mark.parametrize(("spread", "dtype"), [(0.1, torch.float32), (40.0, torch.float64)])
 def test_no_subnormal_numbers_in_a_solve_of_single_precision(spread, dtype, monkeypatch):
-    """Far examples weigh less than 1e-38; products with such numbers are 50 times as slow."""
+    """Far examples weigh less than 1e-38; products with such numbers are far slower."""
     vectors, labels = drawn(40, 4)
     w = transition(vectors * np.float32(spread), 0.25)
     solved = []

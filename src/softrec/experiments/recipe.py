@@ -80,8 +80,9 @@ class Recipe(Spec):
         """Return the recipes this one rests on itself, by their place."""
         found: dict[str, Recipe] = {}
 
-        def noted(place: str, stage: Recipe) -> str:
-            found[place] = stage
+        def noted(place: str, run: Recipe | str) -> str:
+            if isinstance(run, Recipe):
+                found[place] = run
             return place
 
         self._replaced(noted)
@@ -89,35 +90,34 @@ class Recipe(Spec):
 
     def with_stages(self, run_of: Callable[[str, Recipe], str]) -> Recipe:
         """Return the recipe with `run_of(place, stage)` instead of each recipe it rests on."""
-        return Recipe.model_validate(self._replaced(run_of))
+        return Recipe.model_validate(
+            self._replaced(lambda place, run: run if isinstance(run, str) else run_of(place, run))
+        )
 
     def runs(self) -> list[str]:
         """Return the folders of finished runs that this recipe, or one it rests on, names."""
-        sections = self.model_dump(mode="json", include={"training", "target"})
         found: list[str] = []
 
-        def look(value: Any) -> None:
-            parts = value.items() if isinstance(value, dict) else enumerate(value)
-            for name, part in parts:
-                if name in RUNS and isinstance(part, str):
-                    found.append(part)
-                elif isinstance(part, dict | list):
-                    look(part)
+        def noted(place: str, run: Recipe | str) -> str:
+            found.extend(run.runs() if isinstance(run, Recipe) else [run])
+            return place
 
-        look(sections)
+        self._replaced(noted)
         return found
 
-    def _replaced(self, run_of: Callable[[str, Recipe], str]) -> dict[str, Any]:
+    def _replaced(self, run_of: Callable[[str, Recipe | str], str]) -> dict[str, Any]:
+        """Return the fields, with `run_of` instead of each folder or recipe of another run."""
         fields = self.model_dump(mode="json")
         common = {"data": fields["data"], "seed": self.seed}
 
         def replaced(place: str, value: Any) -> Any:
+            if place.rpartition(".")[2] in RUNS and value is not None:
+                named = isinstance(value, str)
+                return run_of(place, value if named else read_recipe({**value, **common}, place))
             if isinstance(value, list):
                 return [replaced(f"{place}.{i}", part) for i, part in enumerate(value)]
             if not isinstance(value, dict):
                 return value
-            if place.rpartition(".")[2] in RUNS:
-                return run_of(place, read_recipe({**value, **common}, place))
             return {name: replaced(f"{place}.{name}", part) for name, part in value.items()}
 
         return fields | {name: replaced(name, fields[name]) for name in ("training", "target")}

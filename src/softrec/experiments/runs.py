@@ -19,6 +19,7 @@ from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
+from softrec.experiments.artifacts import fingerprint_of
 from softrec.experiments.build import build_model
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.specs.models import reads_graph
@@ -48,6 +49,11 @@ class Run:
     def valid(self) -> dict[str, float]:
         """Return the validation metrics of the best epoch."""
         return self.facts["valid"]
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """Return a short hash of the weights."""
+        return fingerprint_of(self.folder / "model.safetensors")
 
     @property
     def per_user(self) -> pl.DataFrame:

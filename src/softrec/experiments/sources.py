@@ -23,7 +23,7 @@ from torch import nn
 from softrec.data.batches import Examples
 from softrec.data.splits import Split
 from softrec.errors import RunError
-from softrec.experiments.artifacts import artifact, fingerprint_of
+from softrec.experiments.artifacts import artifact
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.specs.base import Trained
 from softrec.experiments.specs.losses import LossSpec
@@ -136,7 +136,7 @@ def _interest_sharing(spec: InterestSharingSpec, training: Training) -> TargetSo
         vectors = _vectors(teacher, training)
         propagate(vectors, labels, progress=training.shown, **settings).save(folder / LABELS)
 
-    facts = {**training.facts, "teacher": _identity(teacher), "settings": settings}
+    facts = {**training.facts, "teacher": teacher.weights_fingerprint, "settings": settings}
     labels = PropagatedLabels.load(artifact("interest-sharing", facts, make) / LABELS)
     return RememberedSource(training.contexts, labels.items, labels.shares)
 
@@ -145,7 +145,7 @@ def _csn(spec: CsnSpec, training: Training) -> TargetSource:
     facts: dict[str, Any] = {**training.facts, "k": spec.k, "seed": spec.seed}
     if spec.teacher is not None:
         teacher = _teacher(spec.teacher, training)
-        facts["teacher"] = _identity(teacher)
+        facts["teacher"] = teacher.weights_fingerprint
         vectors = partial(_vectors, teacher, training)
     else:
         settings = {"dim": spec.dim, "epochs": spec.epochs, "window": spec.window}
@@ -183,7 +183,7 @@ def _kd(spec: KdSpec, training: Training) -> TargetSource:
         with training.bar("best items of the teacher") as advance:
             best_of_teacher(vectors, items, spec.temperature, k, folder, advance, scoring)
 
-    facts = {**training.facts, "teacher": _identity(teacher), "k": k,
+    facts = {**training.facts, "teacher": teacher.weights_fingerprint, "k": k,
              "temperature": spec.temperature,
              "scoring": [scoring.kind, scoring.temperature]}  # fmt: skip
     folder = artifact("teacher-top", facts, make)
@@ -223,10 +223,6 @@ def _scoring(loss: LossSpec) -> Scoring:
     return Scoring(loss.score, loss.score_temperature)
 
 
-def _identity(teacher: Run) -> str:
-    return fingerprint_of(teacher.folder / "model.safetensors")
-
-
 def _items(teacher: Run) -> ItemVectors:
     """Return the teacher's item vectors, in float32 and without gradient."""
     items = teacher.encoder().items()
@@ -251,7 +247,7 @@ def _vectors(teacher: Run, training: Training) -> np.ndarray:
                 advance=advance,
             )
 
-    facts = {**training.facts, "teacher": _identity(teacher)}
+    facts = {**training.facts, "teacher": teacher.weights_fingerprint}
     return np.load(artifact("teacher-vectors", facts, make) / VECTORS, mmap_mode="r")
 
 

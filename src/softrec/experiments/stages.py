@@ -17,7 +17,6 @@ from filelock import FileLock
 
 from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
-from softrec.experiments.artifacts import fingerprint_of
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.training.lines import Tell
@@ -67,12 +66,14 @@ def folder_of(stage: Recipe, split: Split) -> Path:
 
     Runs that it names by their folder count by their weights: another run in the same place makes
     another stage.
+
+    Raises:
+        RunError: if there is no such run.
     """
     fields = stage.model_dump(mode="json", exclude={"data"})
-    weights = [fingerprint_of(Path(run) / "model.safetensors") for run in stage.runs()]
     facts = {
         "recipe": fields,
-        "weights": weights,
+        "weights": [open_run(run).weights_fingerprint for run in stage.runs()],
         "data": describe(split),
         "softrec": version("softrec"),
     }

@@ -36,13 +36,13 @@ class Lines:
 
     def epoch(self, curve: list[dict[str, float]]) -> None:
         """Tell the last epoch of a curve."""
-        values = [row.get(f"valid/{self.monitor}", float("nan")) for row in curve]
+        values = [row[f"valid/{self.monitor}"] for row in curve]
         seconds = sorted(row["seconds/train"] + row["seconds/validate"] for row in curve)
-        best = max(values)
+        best = values.index(max(values))
         standing = (
             "the best so far"
-            if values[-1] == best and values.count(best) == 1
-            else f"the best {best:.4f} in epoch {values.index(best) + 1}"
+            if best + 1 == len(curve)
+            else f"the best {values[best]:.4f} in epoch {best + 1}"
         )
         left = self.epochs - len(curve)
         took = _time(curve[-1]["seconds/train"] + curve[-1]["seconds/validate"])

@@ -42,7 +42,9 @@ from softrec.errors import DataError
 SAME = 1e-6  # a^T from which on the fixed point stands in for T rounds; T = 20 for a = 1/2
 SMALL = 512  # up to this many examples the rounds that were asked for are computed as they are
 ROUNDING = 2.0**-24  # a^T from which on float32 does not see a further round
-DENSE_BYTES = 2**31  # the most that the tables of one cluster may take; about 11,500 examples
+# The most that the tables of one cluster may take, about 11,500 examples; 2.5 times that where
+# weights are so unlike that they ask for double precision.
+DENSE_BYTES = 2**31
 NEIGHBOURS = 64  # kept for each example of a cluster that is too large for tables
 EXACT_SEARCH = 100_000  # the largest cluster in which every pair is compared to find neighbours
 CELLS = 2**20  # numbers of a block of rows, so that blocks stay small beside the tables
@@ -299,7 +301,7 @@ def spread_labels(
     if rounds is None or (damping**rounds <= SAME and len(w) > SMALL):
         w.mul_(-damping).diagonal().add_(1)
         if int((w > -torch.finfo(w.dtype).tiny).sum()) > len(w):
-            # Weights so unlike make subnormal numbers, with which a solve takes 50 times as long.
+            # Weights so unlike make subnormal numbers, which make a solve many times as long.
             w, first = w.double(), first.double()
         return torch.linalg.solve(w, first).clamp_(min=0).float()
     q = first / (1 - damping)
