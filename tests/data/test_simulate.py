@@ -346,7 +346,7 @@ SMALL = shop(30, 4, 3, 2, seed=9)
 SMALL_CASES = cases_of(SMALL.simulate(40, 3, 8))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(order=st.permutations(range(30)), k=st.integers(1, 30), exposed=st.booleans())
 def test_no_list_beats_the_best(order, k, exposed):
     mine = np.tile(order, (len(SMALL_CASES), 1))

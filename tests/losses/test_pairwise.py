@@ -77,7 +77,7 @@ def gradients(loss, label, others, count):
 
 
 @ALL
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 6))
 def test_definition(name, seed, rows, negatives):
     loss, definition = LOSSES[name]

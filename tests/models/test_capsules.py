@@ -183,7 +183,7 @@ FIXED = {name: in_double(partial(MODELS[name], N_ITEMS, dim=5, interests=3)) for
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     histories=st.lists(st.lists(st.integers(0, N_ITEMS - 1), max_size=6), min_size=1, max_size=4),
     side=st.sampled_from(["left", "right"]),

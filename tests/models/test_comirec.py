@@ -121,7 +121,7 @@ FIXED = {name: in_double(name) for name in OPTIONS}
 
 
 @pytest.mark.parametrize("name", FIXED)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     histories=st.lists(
         st.lists(st.integers(0, N_ITEMS - 1), max_size=LENGTH), min_size=1, max_size=4

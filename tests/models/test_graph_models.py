@@ -86,7 +86,7 @@ def test_the_graph_by_hand():
     assert torch.equal(neighbour_sum(graph, x).double(), torch.from_numpy(adjacency()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_products_are_those_of_the_dense_matrix(data):
     n_users, n_items = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))

@@ -113,7 +113,7 @@ def check_formula(model, batch, histories):
 
 
 @pytest.mark.parametrize("name", FIXED)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     histories=st.lists(
         st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=LENGTH), min_size=1, max_size=4

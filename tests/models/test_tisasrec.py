@@ -283,7 +283,7 @@ def test_no_tensor_is_larger_than_plain_attention(monkeypatch):
 # --- intervals ---
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(-50, 50) | st.integers(-(10**10), 10**10), min_size=1, max_size=8),
     st.integers(1, 30),

@@ -43,7 +43,7 @@ def clustered(n_rows=20_000, dim=32, n_clusters=100, seed=0):
     seed=st.integers(0, 10_000),
     approximate=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lists_have_the_largest_cosines(n_rows, dim, k, seed, approximate):
     """So few rows make one list, so that the approximate search is exact, too, but for fp16."""
     vectors = random_rows(n_rows, dim, seed)
@@ -223,7 +223,7 @@ def plain_means(items, start, stop, vectors):
     block=st.integers(1, 50),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_means_are_those_of_a_loop(n_events, n_contexts, block, seed):
     """Histories in any order, overlapping, empty, and longer than a block."""
     draw = np.random.default_rng(seed)

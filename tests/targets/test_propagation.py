@@ -118,7 +118,7 @@ def test_the_oracle_has_the_golden_values():
     st.one_of(st.none(), st.integers(0, 25)),
     st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_equals_the_definition(cluster, tau, damping, rounds, sparse):
     vectors, labels = cluster
     got = spread(
@@ -167,7 +167,7 @@ def test_small_distances_far_from_the_origin_survive():
 
 
 @given(clusters(), st.floats(0.01, 1e4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_weights_are_distributions_over_others(cluster, tau):
     vectors, _ = cluster
     w = transition(vectors, tau).numpy()

@@ -82,7 +82,7 @@ def test_way_back_is_known(name):
     assert isinstance(made(name, 3, 5), SpreadingTarget)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     st.integers(2, 8),
     st.integers(2, 30),
@@ -104,7 +104,7 @@ def test_any_mixture_is_linear(rows, n_items, sizes, seed):
     torch.testing.assert_close(table, torch.stack(tables).sum(0), rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.integers(2, 6), st.integers(2, 20), st.integers(1, 90), st.integers(0, 10_000))
 def test_sparse_is_its_table(rows, n_items, k, seed):
     target = sparse(rows, n_items, k, seed)
