@@ -7,7 +7,7 @@ need to know of none of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class Scoring:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"scores are {', '.join(get_args(Kind))}, got {self.kind!r}")
         if self.temperature <= 0:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 

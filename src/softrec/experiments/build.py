@@ -138,8 +138,13 @@ def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
         return splits.by_user_ratio(
             log, valid=spec.valid_share, test=spec.test_share, seed=spec.split_seed, cold=cold
         )
-    return splits.leave_last_out(
-        log, short=spec.short_users or habit.get("short", "error"), cold=cold
+    if kind == "leave-last-out":
+        return splits.leave_last_out(
+            log, short=spec.short_users or habit.get("short", "error"), cold=cold
+        )
+    raise DataError(
+        f"{spec.source} cannot be split by {kind!r}; choose --split leave-last-out, time or "
+        "user-ratio"
     )
 
 

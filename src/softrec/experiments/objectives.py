@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,15 +31,19 @@ from softrec.experiments.specs.base import Trained
 from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
 from softrec.experiments.specs.losses import (
     PAIRWISE,
+    BceSpec,
+    BprSpec,
     BslSpec,
     CclSpec,
     CmlSpec,
     DecoupledSpec,
     GbceSpec,
     LossSpec,
+    MixedSpec,
     SlSpec,
 )
 from softrec.experiments.specs.training import InterestSpec
+from softrec.experiments.wiring import wired
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.distillation import interest_distillation
@@ -67,78 +75,124 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
     """Return the objective of a recipe."""
     target, loss, candidates = recipe.target, recipe.loss, recipe.candidates
     source = build_source(target, training) if target.soft_mass else None
-    n_items = training.split.train.n_items
-    label_part = _label_part(loss)
+    weight = target.soft_mass if source is not None else 0.0
+    given = Given(source, weight, candidates, training.split.train.n_items, batches)
+    term = wired(LOSSES, type(loss), f"loss: {loss.name}")(loss, given)
     return Objective(
-        loss=_loss(loss, source, target.soft_mass, candidates, n_items, batches),
+        loss=term.loss,
         source=source,
-        weight=target.soft_mass if source is not None else 0.0,
-        candidates=_candidates(candidates, loss, training),
+        weight=weight,
+        candidates=build_candidates(candidates, loss, training),
         scoring=training.scoring,
         exact=not isinstance(candidates, FullSpec) and candidates.soft == "exact",
-        label_part=label_part,
+        label_part=term.label_part,
         interest_part=_interest_part(recipe.interest),
         l2=loss.l2,
     )
 
 
-def _loss(
-    spec: LossSpec,
-    source: TargetSource | None,
-    weight: float,
-    candidates: CandidatesSpec,
-    n_items: int,
-    batches: TrainingBatches,
-) -> Parts | PairwiseLoss:
-    if isinstance(spec, PAIRWISE):
-        return _pairwise(spec, candidates, n_items)
-    if isinstance(spec, BslSpec):
-        if spec.mode == "reweight":
-            return {"bsl": (bsl_reweight(spec.exponent), 1.0)}
-        if spec.mode == "multi":
-            return {"negative": (negative_side(spec.exponent), 1.0)}
-        if spec.mode == "bilateral":
-            return {"negative": (negative_side(spec.score_temperature), 1.0)}
-    if isinstance(spec, SlSpec):
-        return {"sl": (sl, 1.0)}
-    if source is None:
-        return hard()
-    if isinstance(spec, DecoupledSpec):
-        balance = spec.balance
-        return decoupled(
-            _red_line(source, weight, batches) if isinstance(balance, str) else balance
+# --- losses ---
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a loss may depend on beside its own settings."""
+
+    source: TargetSource | None
+    weight: float
+    candidates: CandidatesSpec
+    n_items: int
+    batches: TrainingBatches
+
+
+class Term(NamedTuple):
+    """A loss, and what it asks of the labels of a whole batch."""
+
+    loss: Parts | PairwiseLoss
+    label_part: tuple[LabelPart, float] | None = None
+
+
+def _mixed(spec: MixedSpec, given: Given) -> Term:
+    return Term(hard() if given.source is None else mixed())
+
+
+def _decoupled(spec: DecoupledSpec, given: Given) -> Term:
+    if given.source is None:
+        raise RecipeError(
+            "loss: decoupled needs a soft target with alpha above 0; choose one, or loss: mixed"
         )
-    return mixed()
+    if isinstance(spec.balance, str):
+        return Term(decoupled(_red_line(given.source, given.weight, given.batches)))
+    return Term(decoupled(spec.balance))
 
 
-def _pairwise(spec: LossSpec, candidates: CandidatesSpec, n_items: int) -> PairwiseLoss:
-    if isinstance(spec, GbceSpec):
-        drawn = candidates.size(n_items) if isinstance(candidates, SampledSpec) else n_items - 1
-        return pairwise.gbce(spec.calibration, min(1.0, drawn / (n_items - 1)))
-    if isinstance(spec, CclSpec):
-        return pairwise.ccl(spec.margin, spec.negative_weight)
-    if isinstance(spec, CmlSpec):
-        return pairwise.hinge(spec.margin)
-    return {
-        "bpr": pairwise.bpr,
-        "weighted-bpr": pairwise.softmax_weighted_bpr,
-        "bce": pairwise.bce,
-        "bce-sum": pairwise.bce_sum,
-        "mse": pairwise.mse,
-    }[spec.name]
+def _sl(spec: SlSpec, given: Given) -> Term:
+    return Term({"sl": (sl, 1.0)})
 
 
-def _label_part(spec: LossSpec) -> tuple[LabelPart, float] | None:
-    if not isinstance(spec, BslSpec) or spec.mode not in ("multi", "bilateral"):
-        return None
-    if spec.mode == "multi":
-        return grouped_label, 1.0
+def _bsl(spec: BslSpec, given: Given) -> Term:
+    return wired(BSL, spec.mode, f"loss: bsl in mode {spec.mode}")(spec, given)
+
+
+def _bsl_reweight(spec: BslSpec, given: Given) -> Term:
+    return Term({"bsl": (bsl_reweight(spec.exponent), 1.0)})
+
+
+def _bsl_multi(spec: BslSpec, given: Given) -> Term:
+    return Term({"negative": (negative_side(spec.exponent), 1.0)}, (grouped_label, 1.0))
+
+
+def _bsl_bilateral(spec: BslSpec, given: Given) -> Term:
     sharpness = spec.score_temperature / spec.positive_temperature
+    return Term(
+        {"negative": (negative_side(spec.score_temperature), 1.0)},
+        (partial(grouped_label, sharpness=sharpness), spec.positive_temperature),
+    )
 
-    def grouped(label_logit: Tensor, user: Tensor) -> Tensor:
-        return grouped_label(label_logit, user, sharpness)
 
-    return grouped, spec.positive_temperature
+def _gbce(spec: GbceSpec, given: Given) -> Term:
+    others = given.n_items - 1
+    sampled = isinstance(given.candidates, SampledSpec)
+    drawn = given.candidates.size(given.n_items) if sampled else others  # pyright: ignore[reportAttributeAccessIssue]
+    return Term(pairwise.gbce(spec.calibration, min(1.0, drawn / others)))
+
+
+def _ccl(spec: CclSpec, given: Given) -> Term:
+    return Term(pairwise.ccl(spec.margin, spec.negative_weight))
+
+
+def _cml(spec: CmlSpec, given: Given) -> Term:
+    return Term(pairwise.hinge(spec.margin))
+
+
+def _plain(spec: BprSpec | BceSpec, given: Given) -> Term:
+    return Term(wired(PLAIN, spec.name, f"loss: {spec.name}"))
+
+
+LOSSES: Mapping[type, Callable[[Any, Given], Term]] = {
+    MixedSpec: _mixed,
+    DecoupledSpec: _decoupled,
+    SlSpec: _sl,
+    BslSpec: _bsl,
+    GbceSpec: _gbce,
+    CclSpec: _ccl,
+    CmlSpec: _cml,
+    BprSpec: _plain,
+    BceSpec: _plain,
+}
+BSL: Mapping[str, Callable[[BslSpec, Given], Term]] = {
+    "reweight": _bsl_reweight,
+    "multi": _bsl_multi,
+    "single": _sl,  # the code's name for what is SL
+    "bilateral": _bsl_bilateral,
+}
+PLAIN: Mapping[str, PairwiseLoss] = {
+    "bpr": pairwise.bpr,
+    "weighted-bpr": pairwise.softmax_weighted_bpr,
+    "bce": pairwise.bce,
+    "bce-sum": pairwise.bce_sum,
+    "mse": pairwise.mse,
+}
 
 
 def _interest_part(spec: InterestSpec | None) -> InterestPart | None:
@@ -190,30 +244,67 @@ def _red_line(source: TargetSource, weight: float, batches: TrainingBatches) -> 
     return 1 / (1 + weight * (1 - float(torch.stack(shares).mean())))
 
 
-def _candidates(spec: CandidatesSpec, loss: LossSpec, training: Training) -> CandidateSource | None:
+# --- candidates ---
+
+
+def build_candidates(
+    spec: CandidatesSpec, loss: LossSpec, training: Training
+) -> CandidateSource | None:
+    """Return what draws the candidates of a batch; None where they are all items."""
+    build = wired(CANDIDATES, type(spec), f"candidates: {spec.name}")
     if isinstance(spec, FullSpec):
-        return None
+        return build(spec, False, training)
     corrected = not isinstance(loss, PAIRWISE) if spec.correction is None else spec.correction
-    counts = torch.from_numpy(training.split.train.item_counts).double()
-    popular = counts / counts.sum()
-    if isinstance(spec, InBatchSpec):
-        return InBatch(popular if corrected else None, spec.mask_hits, spec.mask_positives)
+    return build(spec, corrected, training)
+
+
+def _full(spec: FullSpec, corrected: bool, training: Training) -> None:
+    return None
+
+
+def _in_batch(spec: InBatchSpec, corrected: bool, training: Training) -> CandidateSource:
+    frequency = _popularity(_counts(training)) if corrected else None
+    return InBatch(frequency, spec.mask_hits, spec.mask_positives)
+
+
+def _sampled(spec: SampledSpec, corrected: bool, training: Training) -> CandidateSource:
+    counts = _counts(training)
     n_items = len(counts)
     number = spec.size(n_items)
-    if spec.sampler == "uniform":
-        if not spec.per_row and number > n_items:
-            raise RecipeError(
-                f"candidates.number is {number:,}, more than the {n_items:,} items; take fewer, "
-                "or candidates: full"
-            )
-        if spec.per_row:
-            taken = _taken(training.split.train) if spec.mask_positives else None
-            return RowDraws(n_items, number, None, corrected, taken)
-        return SharedUniform(n_items, number, corrected)
-    probs = popular if spec.sampler == "popularity" else log_uniform(counts)
+    distribution = wired(SAMPLERS, spec.sampler, f"candidates.sampler: {spec.sampler}")
+    probs = None if distribution is None else distribution(counts)
     if spec.per_row:
-        return RowDraws(n_items, number, probs, corrected)
-    return SharedDraws(probs, number, corrected)
+        taken = _taken(training.split.train) if spec.mask_positives else None
+        return RowDraws(n_items, number, probs, corrected, taken)
+    if probs is not None:
+        return SharedDraws(probs, number, corrected)
+    if number > n_items:
+        raise RecipeError(
+            f"candidates.number is {number:,}, more than the {n_items:,} items; take fewer, "
+            "or candidates: full"
+        )
+    return SharedUniform(n_items, number, corrected)
+
+
+def _counts(training: Training) -> Tensor:
+    return torch.from_numpy(training.split.train.item_counts).double()
+
+
+def _popularity(counts: Tensor) -> Tensor:
+    return counts / counts.sum()
+
+
+CANDIDATES: Mapping[type, Callable[[Any, bool, Training], CandidateSource | None]] = {
+    FullSpec: _full,
+    InBatchSpec: _in_batch,
+    SampledSpec: _sampled,
+}
+SAMPLERS: Mapping[str, Callable[[Tensor], Tensor] | None] = {
+    "uniform": None,
+    "popularity": _popularity,
+    "log-uniform": log_uniform,
+}
+"""How likely each item is, from how often it occurs in the training part; None: all alike."""
 
 
 def _taken(train: Interactions) -> Taken:

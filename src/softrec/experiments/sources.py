@@ -38,6 +38,7 @@ from softrec.experiments.specs.targets import (
     UniformSpec,
 )
 from softrec.experiments.specs.training import TrainingSpec
+from softrec.experiments.wiring import wired
 from softrec.scoring import Scoring
 from softrec.targets.build.contexts import (
     Advance,
@@ -100,13 +101,14 @@ class Training:
             yield lambda count: progress.advance(task, count)
 
 
-def build_source(spec: TargetSpec, training: Training) -> TargetSource | None:
-    """Return the source of the soft target that `spec` names; None for the label alone.
+def build_source(spec: TargetSpec, training: Training) -> TargetSource:
+    """Return the source of the soft target that `spec` names; the label alone has none.
 
     Raises:
         RunError: if a teacher is missing or belongs to other data.
+        RecipeError: if nothing builds such a target.
     """
-    return _BUILDERS[type(spec)](spec, training)
+    return wired(TARGETS, type(spec), f"target: {spec.name}")(spec, training)
 
 
 def _uniform(spec: UniformSpec, training: Training) -> TargetSource:
@@ -119,9 +121,8 @@ def _popularity(spec: PopularitySpec, training: Training) -> TargetSource:
 
 
 def _mixture(spec: MixtureSpec, training: Training) -> TargetSource:
-    built = [build_source(part.target, training) for part in spec.of]
     return MixtureSource(
-        tuple(source for source in built if source is not None),
+        tuple(build_source(part.target, training) for part in spec.of),
         tuple(part.share for part in spec.of),
     )
 
@@ -191,7 +192,7 @@ def _kd(spec: KdSpec, training: Training) -> TargetSource:
     return RememberedSource(training.contexts, *best, n_items=len(items.vectors))
 
 
-_BUILDERS: Mapping[type, Callable[..., TargetSource | None]] = {
+TARGETS: Mapping[type, Callable[[Any, Training], TargetSource]] = {
     UniformSpec: _uniform,
     PopularitySpec: _popularity,
     MixtureSpec: _mixture,
