@@ -245,7 +245,7 @@ def fit(
     run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite, tell=_tell)
     _print_metrics(
         f"{recipe.model.name} towards {recipe.target.name}, best epoch "
-        f"{run.facts['best_epoch'] + 1} of {run.facts['epochs']}",
+        f"{run.facts['best_epoch']} of {run.facts['epochs']}",
         {"validation": run.valid, "test": run.test},
     )
     _tell(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")

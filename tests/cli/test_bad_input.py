@@ -229,7 +229,7 @@ def test_a_folder_that_cannot_be_made(refusal):
 def test_a_loss_that_is_no_number(refusal):
     line = refusal("fit", "log.csv", "--out", "run", *TINY, "--lr", "1e30", "--batch-size", "4")
     assert re.search(
-        r"the loss became (nan|inf) in epoch 0, step \d.*lower --lr \(now 1e\+30\)", line
+        r"the loss became (nan|inf) in epoch 1, step \d.*lower --lr \(now 1e\+30\)", line
     )
 
 

@@ -59,7 +59,7 @@ def train(model, validate, folder, **options):
 def test_leaves_the_weights_of_the_best_epoch(tmp_path, values, best):
     model, validate = encoder(), Scripted(*values)
     trained = train(model, validate, tmp_path)
-    assert trained.best_epoch == best
+    assert trained.best_epoch == best + 1  # counted from 1
     assert trained.best == {"ndcg@10": values[best]}
     assert [row["valid/ndcg@10"] for row in trained.curve] == list(values)
     for name, weight in model.state_dict().items():
@@ -132,7 +132,7 @@ class Broken(GRU4Rec):
 
 
 def test_a_model_that_gives_no_numbers_is_told(tmp_path):
-    with pytest.raises(TrainingError, match=r"loss became nan in epoch 0, step 0 .*lower --lr"):
+    with pytest.raises(TrainingError, match=r"loss became nan in epoch 1, step 0 .*lower --lr"):
         train(Broken(LOG.n_items, dim=4), Scripted(0.0), tmp_path)
 
 

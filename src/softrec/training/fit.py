@@ -39,14 +39,14 @@ class Trained:
     """How a training went; the encoder itself now has its best weights."""
 
     curve: list[dict[str, float]]  # one row per epoch
-    best_epoch: int
+    best_epoch: int  # counted from 1
     monitor: str
     stopped_early: bool
 
     @property
     def best(self) -> dict[str, float]:
         """Return the validation metrics of the best epoch."""
-        row = self.curve[self.best_epoch]
+        row = self.curve[self.best_epoch - 1]
         return {n.removeprefix("valid/"): v for n, v in row.items() if n.startswith("valid/")}
 
     @property
@@ -173,12 +173,12 @@ def _begun(folder: Path) -> Path | None:
 
 
 def _load_best(encoder: Encoder, path: Path) -> int:
-    """Give `encoder` its best weights, and return their epoch."""
+    """Give `encoder` its best weights, and return their epoch, counted from 1."""
     kept = torch.load(path, weights_only=True, map_location="cpu")
     state = kept["state_dict"]
     own = {n.removeprefix("encoder."): v for n, v in state.items() if n.startswith("encoder.")}
     encoder.load_state_dict(own)  # pyright: ignore[reportAttributeAccessIssue]
-    return kept["epoch"]
+    return kept["epoch"] + 1  # Lightning counts from 0
 
 
 class _ResumeCheckpoint(Callback):

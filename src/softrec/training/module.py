@@ -98,7 +98,7 @@ class SoftTargetModule(L.LightningModule):
         values = ", ".join(f"{name} {float(part.mean()):.4g}" for name, part in parts.items())
         where = f"; parameters are broken already: {', '.join(bad)}" if bad else ""
         raise TrainingError(
-            f"the loss became {loss} in epoch {self.current_epoch}, step {self.global_step} "
+            f"the loss became {loss} in epoch {self.current_epoch + 1}, step {self.global_step} "
             f"({values}){where}; a lower --lr (now {self.lr:g}) usually mends it, and a resumed "
             "run goes on from the last checkpoint before this step"
         )
@@ -134,7 +134,7 @@ class SoftTargetModule(L.LightningModule):
         self.trained_seconds += now - self._clock
         metrics = self.validate(self.encoder)  # pyright: ignore[reportArgumentType]
         self._clock = time.perf_counter()
-        row = {"epoch": float(self.current_epoch)}
+        row = {"epoch": float(self.current_epoch + 1)}
         row |= {f"train/{n}": float(total) / self._examples for n, total in self._sums.items()}
         row |= {f"valid/{name}": value for name, value in metrics.items()}
         row |= {"seconds/train": self.trained_seconds, "seconds/validate": self._clock - now}
