@@ -165,10 +165,12 @@ SplitKind = Annotated[
 ValidFile = Annotated[str | None, option(DATA, "The validation part, as a file.")]
 TestFile = Annotated[str | None, option(DATA, "The test part, as a file.")]
 ShortUsers = Annotated[
-    str | None, option(DATA, "Users with fewer than 3 events: error (default), keep, drop.")
+    str | None,
+    option(DATA, "Users with fewer than 3 events: keep to train on (default), drop, error."),
 ]
 ColdItems = Annotated[
-    str | None, option(DATA, "Items that are never trained on: error (default), keep, drop.")
+    str | None,
+    option(DATA, "Items in no training event: drop their events (default), keep as misses, error."),
 ]
 Set = Annotated[
     list[str] | None,
@@ -318,7 +320,7 @@ def compare(
         data_dir=data_dir,
         command=" ".join(["softrec", *sys.argv[1:]]),
         overwrite=overwrite,
-        say=lambda line: _tell(f"training: {line}"),
+        say=_tell,
     )
     _print_comparison(comparison.results, comparison.folder)
 
@@ -499,7 +501,7 @@ def demo(
         seeds=range(seeds),
         command=" ".join(["softrec", *sys.argv[1:]]),
         overwrite=overwrite,
-        say=lambda line: _tell(f"training: {line}"),
+        say=_tell,
     )
     _print_comparison(comparison.results, comparison.folder)
 

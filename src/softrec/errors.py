@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+LONGEST = 500  # characters of an error
+
 
 class SoftrecError(Exception):
     """Base of every error that is the input's fault, not the program's.
 
-    The command line prints its text in one line and exits with 2; `--debug` shows the traceback.
+    Its text is one line of at most 500 characters, whatever came: the middle of a longer one is
+    left out. The command line prints it and exits with 2; `--debug` shows the traceback.
     """
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(one_line(str(text)))
 
 
 class DataError(SoftrecError):
@@ -29,5 +38,33 @@ class TrainingError(SoftrecError):
 def shown(values: object, limit: int = 3) -> str:
     """Return the first few of `values` for a message: `'a', 'b', 'c' (and 7 more)`."""
     listed = list(values)  # pyright: ignore[reportArgumentType]
-    text = ", ".join(repr(value) for value in listed[:limit])
+    text = ", ".join(one_line(repr(value), 80) for value in listed[:limit])
     return text if len(listed) <= limit else f"{text} (and {len(listed) - limit:,} more)"
+
+
+def one_line(text: str, limit: int = LONGEST) -> str:
+    r"""Return `text` in one printable line, without its middle if it is longer than `limit`.
+
+    Example:
+        >>> one_line("a word\nand another", limit=16)
+        'a word ...nother'
+    """
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    if len(line) <= limit:
+        return line
+    end = limit // 3  # the remedy stands at the end
+    return f"{line[: limit - end - 5]} ... {line[-end:]}"
+
+
+def no_such(what: str, came: object, there: Iterable[str]) -> str:
+    """Return that there is no such thing, what there is, and what may have been meant.
+
+    Example:
+        >>> no_such("model", "sasrex", ["gru4rec", "sasrec"])
+        "no model 'sasrex', did you mean sasrec? There are gru4rec, sasrec"
+    """
+    known = list(there)
+    near = get_close_matches(str(came)[:LONGEST], known, n=1)
+    listed = f"There are {', '.join(known)}" if known else "There is none"
+    meant = f", did you mean {near[0]}? {listed}" if near else f"; {listed[0].lower()}{listed[1:]}"
+    return f"no {what} {one_line(repr(came), 80)}{meant}"

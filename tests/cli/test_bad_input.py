@@ -14,6 +14,7 @@ import pytest
 from softrec import cli
 from softrec.errors import RecipeError
 
+STRICT = ["--short-users", "error", "--cold-items", "error"]
 TINY = ["--epochs", "1", "--batch-size", "64", "--length", "5", "--set", "model.dim=8"]
 
 
@@ -63,10 +64,10 @@ LOGS = {
     "no user id": ("x.csv", ROWS + ",2,9\n", "column 'user' has no id in row 37.*drop or fill"),
     "no item id": ("x.csv", ROWS + "1,,9\n", "column 'item' has no id in row 37.*drop or fill"),
     "mixed ids": ("x.csv", ROWS + "ann,2,9\n", "'user' mixes numbers and text .*--text-ids"),
-    "a user of one item": ("x.csv", ROWS.replace(",time", ",t") + "99,1,9\n",
-                           "fewer than 3 interactions, such as 99; .*--short-users"),
-    "an item only in the test part": ("x.csv", ROWS.replace(",time", ",t") + "1,77,9\n",
-                                      "only in the validation or test part.* 77; .*--cold-items"),
+    "a user of one item, an item only in the test part": (
+        "x.csv", ROWS.replace(",time", ",t") + "99,1,9\n1,77,9\n",
+        "fewer than 3 interactions, such as 99; .*--short-users.*"
+        "only in the validation or test part.* 77; .*--cold-items"),
     "a truncated Parquet file": ("x.parquet", b"PAR1\x15\x04\x15\x10", "is the file whole"),
     "text that is no Parquet": ("x.parquet", "user,item\n1,2\n", "is the file whole"),
     "another ending": ("x.xlsx", "user,item\n1,2\n", "unknown ending; softrec reads .csv"),
@@ -82,7 +83,7 @@ def test_a_log_that_cannot_be_used(refusal, folder, what):
         (folder / name).mkdir()
     else:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    line = refusal("fit", name, "--out", "run", *TINY)
+    line = refusal("fit", name, "--out", "run", *STRICT, *TINY)
     assert re.search(text, line)
     if "Parquet" in what or "bytes" in what or "column" in what:
         assert str(folder / name) in line
@@ -114,9 +115,23 @@ def test_given_parts_need_both_files(refusal):
 def test_a_test_part_without_a_user_of_the_training_part(refusal, folder):
     """Nothing to evaluate is found before training, not after it."""
     (folder / "other.csv").write_text("user,item\n777,1\n")
-    line = refusal("fit", "log.csv", "--valid", "log.csv", "--test", "other.csv", "--out", "run",
+    (folder / "valid.csv").write_text("user,item\n1,1\n")
+    line = refusal("fit", "log.csv", "--valid", "valid.csv", "--test", "other.csv", "--out", "run",
                    *TINY)  # fmt: skip
     assert "no user has both a history and an event in the test part" in line
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_file_given_for_two_parts(refusal, folder, copy):
+    (folder / "valid.csv").write_text("user,item\n1,1\n")
+    other = folder / "again.csv"
+    if copy:
+        other.write_bytes((folder / "log.csv").read_bytes())
+    else:
+        other.symlink_to(folder / "log.csv")
+    line = refusal("fit", "log.csv", "--valid", "valid.csv", "--test", "again.csv", "--out", "run",
+                   *TINY)  # fmt: skip
+    assert ("hold the same events" if copy else "is given for two parts of the log") in line
 
 
 # --- options and recipes ---
@@ -127,7 +142,9 @@ OPTIONS = {
     "--preset foo": "no preset 'foo'; it has original",
     "--split foo": "data.split: .*'leave-last-out'.*'foo'",
     "--clean foo": "no cleaning step 'foo'; there are drop-duplicates",
-    "--clean k-core=many": "'k-core=many' needs a number",
+    "--clean drop-duplicates=2": "no cleaning step 'drop-duplicates=2'",
+    "--clean min-weight=nan": "'min-weight=nan' needs a number",
+    "--clean k-core=many": "'k-core=many' needs a whole number",
     "--clean k-core=99": "no interaction is left after cleaning; loosen",
     "--loss foo": "loss: .*'foo'.*'mixed', 'decoupled', 'sl', 'bsl', 'bpr'",
     "--windows foo": "training.windows: .*'positions'.*'foo'",

@@ -11,6 +11,7 @@ from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import (
     LeakageWarning,
+    SetAside,
     by_time,
     by_user_ratio,
     carved,
@@ -45,6 +46,31 @@ def check_partition(split, log: Interactions) -> None:
         assert part.items is log.items
 
 
+def told(cut, *arguments, **options):
+    """The split, and the text of its warning if there is one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LeakageWarning)
+        split = cut(*arguments, **options)
+    assert len(caught) <= 1
+    return split, str(caught[0].message) if caught else ""
+
+
+def check_leaks(split, warned: str) -> None:
+    """Whether and how much a split leaks, counted here event by event."""
+    train, valid, test = (part.select("user", "time").rows() for part in parts_of(split))
+    early = sum(any(before > time for _, before in train) for _, time in test)
+    own = {
+        user
+        for user, time in test
+        if any(other == user and before > time for other, before in train + valid)
+    }
+    if not early:
+        assert warned == ""
+        return
+    assert f"the {split.name} split leaks time: {early:,} of {len(test):,} test events" in warned
+    assert (f"{len(own):,} users go on in their own histories" in warned) == bool(own)
+
+
 # --- leave the last one out ---
 
 
@@ -62,8 +88,8 @@ def test_leave_last_out_tests_on_the_last_and_validates_on_the_one_before(lists)
 def test_leave_last_out_goes_by_time_and_nothing_gets_lost(rows, short):
     log = log_of(rows, "user", "item", "time")
     assume(log.sequences.lengths.max() >= 3)
-    with pytest.warns(LeakageWarning, match="leaks time"):
-        split = leave_last_out(log, short=short, cold="keep")
+    split, warned = told(leave_last_out, log, short=short, cold="keep")
+    check_leaks(split, warned)
     lengths = log.sequences.lengths
     if short == "drop":
         log = log.where(lengths[log.frame["user"].to_numpy()] >= 3)
@@ -86,7 +112,7 @@ def test_leave_last_out_names_users_with_too_little():
         match=r"2 users have fewer than 3 .* such as 1, 2; .*"
         r"--short-users drop.*--short-users keep",
     ):
-        leave_last_out(log)
+        leave_last_out(log, short="error")
 
 
 def test_leave_last_out_of_short_users_alone_has_nothing_to_test():
@@ -142,7 +168,8 @@ def test_by_time_of_one_moment():
 def test_by_user_ratio_gives_each_part_a_share_of_each_user(rows, share, seed):
     log = log_of(rows, "user", "item", "time")
     assume(log.sequences.lengths.max() >= 3)
-    split = by_user_ratio(log, valid=share[0], test=share[1], seed=seed, cold="keep")
+    split, warned = told(by_user_ratio, log, valid=share[0], test=share[1], seed=seed, cold="keep")
+    check_leaks(split, warned)
     check_partition(split, log)
     counts = [np.bincount(part["user"], minlength=log.n_users) for part in parts_of(split)]
     for train, valid, test in zip(*counts, strict=True):
@@ -189,7 +216,8 @@ def test_shares_that_leave_nothing(cut, valid, test):
 def test_carved_validates_on_training_events_and_keeps_the_test_part(rows, share, seed):
     log = log_of(rows, "user", "item", "time")
     test = log.where(pl.col("event") == 0)
-    split = carved(log, test, valid=share, seed=seed)
+    split, warned = told(carved, log, test, valid=share, seed=seed)
+    check_leaks(split, warned)
     assert split.test is test
     assert pl.concat([split.train.frame, split.valid.frame]).sort("event").equals(log.frame)
     for part in (split.train, split.valid):
@@ -238,7 +266,7 @@ def test_cold_items_are_named():
         match=r"2 items occur only in the validation or test part, such "
         r"as 'late', 'new'; .*--cold-items keep.*drop",
     ):
-        splits.given(*cold_parts())
+        splits.given(*cold_parts(), cold="error")
 
 
 def test_cold_items_are_kept_as_certain_misses():
@@ -261,11 +289,71 @@ def test_an_item_that_only_the_test_has(cut):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeakageWarning)
         with pytest.raises(DataError, match="1 items occur only in .*, such as 'new'; "):
-            cut(log)
+            cut(log, cold="error")
         kept, dropped = cut(log, cold="keep"), cut(log, cold="drop")
     assert kept.train.n_items == dropped.train.n_items == 2
     assert len(kept.test) == len(dropped.test) + 1
     assert len(kept.valid) == len(dropped.valid)
+
+
+def test_by_default_little_known_users_and_items_are_set_aside_and_said():
+    lists = [[0, 1, 2, 0], [0, 2, 1, 0], [1, 0], [2], [2, 1, 0, 7], [0, 1, 8, 9]]
+    split = leave_last_out(Interactions.from_sequences(Sequences.of(lists)))
+    assert [split.train.sequences[user].tolist() for user in (2, 3)] == [[1, 0], [2]]
+    assert split.cases("test").user.tolist() == [0, 1]  # 7 and 9 are in no training event
+    assert split.cases("valid").user.tolist() == [0, 1, 4]  # nor is 8
+    assert split.aside == SetAside(2, "keep", 3, 3, "drop")
+    assert split.aside.sentence() == (
+        "2 users and 3 items set aside, because the users have fewer than 3 events (trained on, "
+        "not asked about), and no training event has the items (their 3 events leave validation "
+        "and test)"
+    )
+    assert split.aside.facts() == {
+        "short_users": 2, "short": "keep", "cold_items": 3, "cold_events": 3, "cold": "drop",
+    }  # fmt: skip
+
+
+def test_what_is_kept_or_dropped_otherwise_is_said_so():
+    lists = [[0, 1, 2, 0], [0, 2, 1, 0], [1, 0], [2], [0, 1, 8, 9]]
+    log = Interactions.from_sequences(Sequences.of(lists))
+    assert leave_last_out(log, short="drop", cold="keep").aside.sentence() == (
+        "2 users set aside, because the users have fewer than 3 events (dropped); 2 items without "
+        "a training event stay as certain misses (2 events)"
+    )
+    few = by_user_ratio(log, short="drop", cold="keep")
+    assert few.aside.short_users == 2
+    assert few.train.sequences.lengths.tolist()[2:4] == [0, 0]
+    with pytest.raises(DataError, match="2 users have fewer than 3"):
+        by_user_ratio(log, short="error")
+    usual = Interactions.from_sequences(Sequences.of([[0, 1, 1, 0, 0], [1, 0, 0, 1, 1]]))
+    assert leave_last_out(usual).aside.sentence() == ""
+
+
+@pytest.mark.parametrize("cut", [leave_last_out, by_user_ratio])
+def test_all_that_is_wrong_with_a_log_is_told_at_once(cut):
+    log = Interactions.from_sequences(Sequences.of([[0, 0, 0, 0, 0], [1, 2, 3, 4], [2]]))
+    with pytest.raises(DataError, match="1 users have fewer.*; and . items occur only in the"):
+        cut(log, short="error", cold="error")
+
+
+def test_cold_items_alone_leave_nothing_to_ask():
+    log = Interactions.from_sequences(Sequences.of([[0, 0, 1], [2, 2, 3]]))
+    with pytest.raises(DataError, match="no training event has any of the items of the test part"):
+        leave_last_out(log)
+
+
+def test_users_known_from_validation_alone_are_counted():
+    tables = [
+        pl.DataFrame({"user": users, "item": items})
+        for users, items in (
+            (["a", "b", "b"], [1, 2, 3]),
+            (["a", "c", "d"], [3, 1, 2]),
+            (["a", "c", "e"], [2, 2, 1]),
+        )
+    ]
+    split = splits.given(*Interactions.together(tables))
+    assert split.untrained_users() == 1  # c; d is not asked about, e has no history at all
+    assert split.cases("test").user.tolist() == [0, 2]
 
 
 # --- cases ---

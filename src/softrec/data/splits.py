@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from softrec.data.aside import LeakageWarning, SetAside, warn_of_leaks
 from softrec.data.interactions import Interactions, Sequences
 from softrec.errors import DataError, shown
 
-Cold = Literal["error", "keep", "drop"]
+__all__ = [
+    "Cases",
+    "LeakageWarning",
+    "SetAside",
+    "Split",
+    "by_time",
+    "by_user_ratio",
+    "carved",
+    "check_cold",
+    "given",
+    "leave_last_out",
+    "rows_of",
+]
 
-
-class LeakageWarning(UserWarning):
-    """The split lets a model learn from events that happened after a test event."""
+Choice = Literal["error", "keep", "drop"]
+SHORT = 3
+"""Events of a user that a split of each user needs: one to train, one to validate, one to test."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,7 @@ class Split:
     valid: Interactions
     test: Interactions
     name: str
+    aside: SetAside = SetAside()
 
     def whole(self) -> Interactions:
         """Return all three parts as one log, the training part first."""
@@ -56,6 +70,13 @@ class Split:
     def known(self) -> Sequences:
         """Return every item of each user in any part, (U rows), repetitions included."""
         return self.whole().sequences
+
+    def untrained_users(self) -> int:
+        """Return how many users of the test cases have no training event, only validation."""
+        train, valid, test = (
+            part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
+        )
+        return int((~train & valid & test).sum())
 
     def cases(self, part: Literal["valid", "test"]) -> Cases:
         """Return the cases of `part`: histories end where the part begins.
@@ -84,44 +105,29 @@ def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
     return Sequences(offsets, sequences.items[places], times)
 
 
-def leave_last_out(log: Interactions, *, short: Cold = "error", cold: Cold = "error") -> Split:
+def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = "drop") -> Split:
     """Split each user: the last item for test, the one before for validation, the rest to train.
 
-    Warns when the log has times: other users' training events then lie after this user's test
-    event, so the model has seen the future. Use `by_time` where that matters.
+    Warns where times show that training events of some users come after test events of others.
+    Use `by_time` where that matters.
 
     Args:
         log: the whole log.
-        short: what to do with users of fewer than 3 events: "error", "keep" them wholly in the
-            training part, or "drop" them.
+        short: what to do with users of fewer than 3 events: "keep" them wholly in the training
+            part, "drop" them, or "error".
         cold: what to do with items that occur in no training part: see `check_cold`.
     """
-    if log.has_time:
-        warnings.warn(
-            "leave-last-out leaks time: training events of some users come after test events of "
-            "others; --split time cuts the whole log at one moment",
-            LeakageWarning,
-            stacklevel=2,
-        )
     lengths = log.sequences.lengths
-    few = np.flatnonzero((lengths > 0) & (lengths < 3))
-    if len(few) and short == "error":
-        raise DataError(
-            f"{len(few):,} users have fewer than 3 interactions, such as "
-            f"{shown(log.users.ids(few[:3]))}; leave-last-out needs one each to train, validate "
-            "and test: drop them (--short-users drop) or train on them only (--short-users keep)"
-        )
     ordered = log.ordered
     user = ordered["user"].to_numpy()
     from_end = log.sequences.offsets[1:][user] - np.arange(len(ordered))
     role = np.where(from_end == 1, "test", np.where(from_end == 2, "valid", "train"))
-    is_short = lengths[user] < 3
-    role[is_short] = "train" if short == "keep" else "none"
-    return _split(log, ordered, role, "leave-last-out", cold)
+    return _split(log, ordered, _without_short(role, lengths[user], short), "leave-last-out",
+                  cold, short)  # fmt: skip
 
 
 def by_time(
-    log: Interactions, *, valid: float = 0.1, test: float = 0.1, cold: Cold = "error"
+    log: Interactions, *, valid: float = 0.1, test: float = 0.1, cold: Choice = "drop"
 ) -> Split:
     """Cut the whole log at two moments, so that nothing of the future is learned from.
 
@@ -149,12 +155,21 @@ def by_user_ratio(
     valid: float = 0.1,
     test: float = 0.2,
     seed: int = 0,
-    cold: Cold = "error",
+    short: Choice = "keep",
+    cold: Choice = "drop",
 ) -> Split:
     """Give a random share of each user's events to validation and to test, at least one each.
 
-    At least one is left to train on, too. The parts keep the order of the log. Users with fewer
-    than 3 events stay in the training part.
+    At least one is left to train on, too. The parts keep the order of the log. Warns where times
+    show that training events come after test events.
+
+    Args:
+        log: the whole log.
+        valid: the share of each user's events in the validation part.
+        test: the share of each user's events in the test part.
+        seed: of the draw.
+        short: what to do with users of fewer than 3 events: see `leave_last_out`.
+        cold: what to do with items that occur in no training part: see `check_cold`.
     """
     _check_shares(valid, test)
     lengths, place = _shuffled_places(log, seed)
@@ -164,21 +179,29 @@ def by_user_ratio(
     role = np.where(
         place < n_test[user], "test", np.where(place < (n_test + n_valid)[user], "valid", "train")
     )
-    role[lengths[user] < 3] = "train"
-    return _split(log, log.frame, role, "user-ratio", cold)
+    return _split(log, log.frame, _without_short(role, lengths[user], short), "user-ratio",
+                  cold, short)  # fmt: skip
 
 
-def carved(train: Interactions, test: Interactions, *, valid: float = 0.1, seed: int = 0) -> Split:
+def carved(
+    train: Interactions,
+    test: Interactions,
+    *,
+    valid: float = 0.1,
+    seed: int = 0,
+    cold: Choice = "keep",
+) -> Split:
     """Keep a published test part, and validate on a random share of each user's training events.
 
-    So nothing is chosen on the test part. Users with a single training event keep it.
+    So nothing is chosen on the test part. Users with a single training event keep it. By default
+    cold items are misses, as in the papers that published the parts.
     """
     if not 0 < valid < 1:
         raise DataError(f"the share of validation must lie between 0 and 1, got {valid}")
     lengths, place = _shuffled_places(train, seed)
     count = np.where(lengths > 1, np.maximum(1, np.floor(lengths * valid)), 0)
     held = place < count[train.frame["user"].to_numpy()]
-    return Split(train.where(~held), train.where(held), test, "given")
+    return given(train.where(~held), train.where(held), test, cold=cold)
 
 
 def _shuffled_places(log: Interactions, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -193,9 +216,13 @@ def _shuffled_places(log: Interactions, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def given(
-    train: Interactions, valid: Interactions, test: Interactions, *, cold: Cold = "error"
+    train: Interactions, valid: Interactions, test: Interactions, *, cold: Choice = "drop"
 ) -> Split:
-    """Take three logs that share vocabularies (see `Interactions.together`) as they are."""
+    """Take three logs that share vocabularies (see `Interactions.together`) as they are.
+
+    Warns where times show that training events come after test events.
+    """
+    warn_of_leaks(train, valid, test, "given", stacklevel=3)
     return check_cold(Split(train, valid, test, "given"), cold)
 
 
@@ -207,43 +234,83 @@ def _check_shares(valid: float, test: float) -> None:
         )
 
 
+def _without_short(role: np.ndarray, lengths: np.ndarray, short: Choice) -> np.ndarray:
+    """Return the part of each event, those of users of few events being trained on, or in none."""
+    return np.where(lengths < SHORT, "none" if short == "drop" else "train", role)
+
+
 def _split(
-    log: Interactions, frame: pl.DataFrame, role: np.ndarray, name: str, cold: Cold
+    log: Interactions,
+    frame: pl.DataFrame,
+    role: np.ndarray,
+    name: str,
+    cold: Choice,
+    short: Choice | None = None,
 ) -> Split:
+    """Return the split that `role` says; all that is wrong with the log is told at once."""
+    few = np.flatnonzero((log.sequences.lengths > 0) & (log.sequences.lengths < SHORT))
+    problems = []
+    if len(few) and short == "error":
+        problems.append(
+            f"{len(few):,} users have fewer than {SHORT} interactions, such as "
+            f"{shown(log.users.ids(few[:3]))}; {name} needs one each to train, validate "
+            "and test: drop them (--short-users drop) or train on them only (--short-users keep)"
+        )
     train, valid, test = (
         replace(log, frame=frame.filter(role == part)) for part in ("train", "valid", "test")
     )
     for part, kind in ((train, "training"), (valid, "validation"), (test, "test")):
         if not len(part):
-            raise DataError(
+            problems.append(
                 f"the {kind} part of the {name} split is empty; the log is too small "
                 f"for it ({len(log):,} events of {log.n_users:,} users)"
             )
-    return check_cold(Split(train, valid, test, name), cold)
+            raise DataError("; and ".join(problems))
+    aside = SetAside()
+    if short is not None:
+        aside = SetAside(short_users=len(few), short="drop" if short == "drop" else "keep")
+    split = check_cold(Split(train, valid, test, name, aside), cold, problems)
+    warn_of_leaks(split.train, split.valid, split.test, name, stacklevel=4)
+    return split
 
 
-def check_cold(split: Split, cold: Cold) -> Split:
+def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Split:
     """Deal with items that no model can have learned, for they occur in no training event.
 
     Args:
         split: the split to look at.
-        cold: "error" names them, "keep" counts them as misses (and keeps the catalogue), "drop"
-            removes their events from validation and test.
+        cold: "drop" removes their events from validation and test, "keep" counts them as misses;
+            the catalogue stays as it is. "error" names them.
+        problems: what else is wrong, to be told with it.
 
     Raises:
-        DataError: if there are any and `cold` is "error".
+        DataError: if there are problems; if there are any such items and `cold` is "error"; if
+            nothing is left to validate or test on.
     """
     unseen = split.train.item_counts == 0
     lost = np.flatnonzero(unseen & (split.valid.item_counts + split.test.item_counts > 0))
-    if not len(lost) or cold == "keep":
-        return split
-    if cold == "error":
-        raise DataError(
+    if len(lost) and cold == "error":
+        problems = [
+            *problems,
             f"{len(lost):,} items occur only in the validation or test part, such as "
             f"{shown(split.train.items.ids(lost[:3]))}; no model can learn them: keep them as "
-            "certain misses (--cold-items keep) or drop their events (--cold-items drop)"
-        )
+            "certain misses (--cold-items keep) or drop their events (--cold-items drop)",
+        ]
+    if problems:
+        raise DataError("; and ".join(problems))
+    if not len(lost):
+        return split
     valid, test = (
         part.where(~unseen[part.frame["item"].to_numpy()]) for part in (split.valid, split.test)
     )
-    return replace(split, valid=valid, test=test)
+    events = len(split.valid) + len(split.test) - len(valid) - len(test)
+    aside = replace(split.aside, cold_items=len(lost), cold_events=events, cold=cold)
+    if cold == "keep":
+        return replace(split, aside=aside)
+    for before, after, kind in ((split.valid, valid, "validation"), (split.test, test, "test")):
+        if len(before) and not len(after):
+            raise DataError(
+                f"no training event has any of the items of the {kind} part; split otherwise, or "
+                "keep them as certain misses (--cold-items keep)"
+            )
+    return replace(split, valid=valid, test=test, aside=aside)

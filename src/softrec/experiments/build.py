@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,14 @@ from softrec.data.interactions import Interactions
 from softrec.data.reading import read_table
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.specs.data import DataSpec
+from softrec.experiments.specs.data import SHOP, DataSpec, parse_step
 from softrec.experiments.specs.models import MODELS, ModelSpec
 from softrec.experiments.specs.training import TrainingSpec
 from softrec.types import Encoder
 
-SHOP = "shop"
-"""The data source that simulates its log."""
-
-CLEANING: dict[str, Callable[[Interactions, str], Interactions]] = {
+CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "drop-duplicates": lambda log, _: log.drop_duplicates(),
-    "min-weight": lambda log, least: log.min_weight(float(least)),
+    "min-weight": lambda log, least: log.min_weight(least),
     "k-core": lambda log, k: log.k_core(int(k)),
     "min-user": lambda log, least: log.min_counts(user=int(least)),
     "min-item": lambda log, least: log.min_counts(item=int(least)),
@@ -41,7 +39,7 @@ def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
         data_dir: a folder with public data sets, looked into before the cache and the network.
     """
     if spec.valid is not None and spec.test is not None:
-        return _given_files(spec)
+        return _given_files(spec.source, spec.valid, spec.test, spec)
     if spec.source == SHOP:
         return _split(simulated(spec), spec, {"cold": "keep"})
     if spec.source in sources.SOURCES and not Path(spec.source).exists():
@@ -88,13 +86,24 @@ def _reading(spec: DataSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _given_files(spec: DataSpec) -> Split:
+def _given_files(train: str, valid: str, test: str, spec: DataSpec) -> Split:
+    files = (train, valid, test)
+    for one, other in combinations(files, 2):
+        if Path(one).exists() and Path(other).exists() and Path(one).samefile(other):
+            raise DataError(
+                f"{one} is given for two parts of the log; what a model learned from says "
+                "nothing about it: give each part a file of its own"
+            )
     columns = {k: v for k, v in _reading(spec).items() if k not in ("header", "text_ids")}
     tables = [
-        read_table(path, columns, header=spec.header, text_ids=spec.text_ids)
-        for path in (spec.source, spec.valid, spec.test)
+        read_table(path, columns, header=spec.header, text_ids=spec.text_ids) for path in files
     ]
-    return splits.given(*Interactions.together(tables), cold=spec.cold_items or "error")
+    for (one, first), (other, second) in combinations(zip(files, tables, strict=True), 2):
+        if first.equals(second):
+            raise DataError(
+                f"{one} and {other} hold the same events; give each part of the log its own"
+            )
+    return splits.given(*Interactions.together(tables), cold=spec.cold_items or "drop")
 
 
 def _public(spec: DataSpec, data_dir: Path | None) -> Split:
@@ -106,46 +115,66 @@ def _public(spec: DataSpec, data_dir: Path | None) -> Split:
             f"the published test part of {spec.source} asks at every position of new sessions, "
             "which is not supported; use --split leave-last-out --short-users drop"
         )
-    if parts.published is not None and spec.split in (None, "given"):
-        train, test = parts.published
-        return splits.carved(train, test, valid=spec.valid_share, seed=spec.split_seed)
-    return _split(cleaned(parts.whole, spec), spec, habit)
+    if parts.published is None or spec.split not in (None, "given"):
+        return _split(cleaned(parts.whole, spec), spec, habit)
+    if spec.clean or spec.short_users:
+        name = "clean" if spec.clean else "short_users"
+        raise RecipeError(
+            f"data.{name} would change the published parts of {spec.source}; leave it out, or "
+            "split the whole log otherwise, for instance by --split user-ratio"
+        )
+    train, test = parts.published
+    cold = spec.cold_items or habit.get("cold", "keep")
+    return splits.carved(train, test, valid=spec.valid_share, seed=spec.split_seed, cold=cold)
 
 
 def cleaned(log: Interactions, spec: DataSpec) -> Interactions:
     """Apply the cleaning steps of `spec` in order."""
-    for step in spec.clean:
-        name, _, value = step.partition("=")
-        if name not in CLEANING:
-            raise RecipeError(
-                f"no cleaning step {step!r}; there are drop-duplicates, "
-                "min-weight=R, k-core=K, min-user=N and min-item=N"
-            )
-        try:
-            log = CLEANING[name](log, value)
-        except ValueError as error:
-            raise RecipeError(f"cleaning step {step!r} needs a number after '='") from error
+    for name, number in map(parse_step, spec.clean):
+        log = CLEANING[name](log, number)
     return log
 
 
 def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
     """Split by what the recipe says, else by the habit of the data set, else leave-last-out."""
     kind = spec.split or habit.get("split") or "leave-last-out"
-    cold = spec.cold_items or habit.get("cold") or "error"
+    cold = spec.cold_items or habit.get("cold", "drop")
+    short = spec.short_users or habit.get("short", "keep")
     if kind == "time":
+        if spec.short_users:
+            raise RecipeError(
+                "data.short_users is of splits of each user, and a split by time cuts the whole "
+                "log; leave it out, or take leave-last-out or user-ratio"
+            )
         return splits.by_time(log, valid=spec.valid_share, test=spec.test_share, cold=cold)
     if kind == "user-ratio":
         return splits.by_user_ratio(
-            log, valid=spec.valid_share, test=spec.test_share, seed=spec.split_seed, cold=cold
-        )
+            log, valid=spec.valid_share, test=spec.test_share, seed=spec.split_seed, short=short,
+            cold=cold,
+        )  # fmt: skip
     if kind == "leave-last-out":
-        return splits.leave_last_out(
-            log, short=spec.short_users or habit.get("short", "error"), cold=cold
-        )
+        return splits.leave_last_out(log, short=short, cold=cold)
     raise DataError(
         f"{spec.source} cannot be split by {kind!r}; choose --split leave-last-out, time or "
         "user-ratio"
     )
+
+
+def notices(spec: ModelSpec, split: Split) -> list[str]:
+    """Return a line for each thing about the data of a run that its user has to know.
+
+    Args:
+        spec: the model, for some know users by number.
+        split: its data.
+    """
+    lines = [split.aside.sentence()]
+    untrained = split.untrained_users()
+    if untrained and "n_users" in inspect.signature(MODELS[spec.name]).parameters:
+        lines.append(
+            f"{untrained:,} users of the test part have no training event, only validation: "
+            f"{spec.name} has a vector for each user, and theirs are never trained"
+        )
+    return [line for line in lines if line]
 
 
 def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -> Encoder:

@@ -24,7 +24,7 @@ from softrec.errors import RunError
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, seen_of
 from softrec.evaluation.significance import holm, paired
-from softrec.experiments.build import SHOP, load_split, shop_of
+from softrec.experiments.build import SHOP, load_split, notices, shop_of
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
@@ -78,6 +78,8 @@ def compare(
     recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
     names = _names(targets, [row[0] for row in recipes])
     split = load_split(base.data, data_dir)
+    for line in notices(base.model, split):
+        say(line)
     for row in recipes:
         # What cannot be built is refused before anything but what it rests on is trained.
         build(settle(row[0], split, progress=progress, tell=say), split)
@@ -140,7 +142,7 @@ def _trained(
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
-    say(f"{name}, seed {recipe.seed}")
+    say(f"training: {name}, seed {recipe.seed}")
     return fit_recipe(recipe, folder, split=split, progress=progress, tell=say)
 
 

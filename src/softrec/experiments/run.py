@@ -34,7 +34,7 @@ from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
-from softrec.experiments.build import load_split
+from softrec.experiments.build import load_split, notices
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
@@ -77,6 +77,8 @@ def fit_recipe(
     _check_free(out, recipe, overwrite=overwrite)
     if split is None:
         split = load_split(recipe.data, data_dir)
+        for line in notices(recipe.model, split):
+            tell(line)
     complete = settle(recipe, split, progress=progress, tell=tell)
     encoder, objective, batches = build(complete, split, progress=progress)
     spec = recipe.training

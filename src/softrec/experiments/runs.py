@@ -168,6 +168,7 @@ def describe(split: Split) -> dict[str, Any]:
         "train": len(split.train),
         "valid": len(split.valid),
         "test": len(split.test),
+        "set_aside": split.aside.facts(),
         "fingerprint": split.train.fingerprint,
         "events_fingerprint": _events_fingerprint(split),
     }

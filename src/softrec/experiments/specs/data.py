@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from softrec.errors import one_line
 from softrec.experiments.specs.base import Spec
+
+SHOP = "shop"
+"""The data source that simulates its log."""
+STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N"}
+"""The cleaning steps, and the number that stands behind their `=`."""
+
+
+def parse_step(step: str) -> tuple[str, float]:
+    """Return the name of a cleaning step and its number; 0 for a step without one.
+
+    Raises:
+        ValueError: if there is no such step, or its number is missing or none.
+
+    Example:
+        >>> parse_step("k-core=5")
+        ('k-core', 5.0)
+    """
+    name, equals, value = step.partition("=")
+    if name not in STEPS or (equals and not STEPS[name]):
+        known = [f"{name}={number}" if number else name for name, number in STEPS.items()]
+        raise ValueError(f"no cleaning step {one_line(step, 80)!r}; there are {', '.join(known)}")
+    if not STEPS[name]:
+        return name, 0.0
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    whole = STEPS[name] == "R" or number.is_integer()
+    if not (math.isfinite(number) and whole and abs(number) < 2**53):
+        kind = "a number" if STEPS[name] == "R" else "a whole number"
+        raise ValueError(f"cleaning step {one_line(step, 80)!r} needs {kind} after '='")
+    return name, number
 
 
 class DataSpec(Spec):
@@ -37,11 +71,11 @@ class DataSpec(Spec):
     )
     short_users: Literal["error", "keep", "drop"] | None = Field(
         default=None,
-        description="users too short for leave-last-out: train on them only, or drop them",
+        description="users of fewer than 3 events: keep to train on (default), drop, or error",
     )
     cold_items: Literal["error", "keep", "drop"] | None = Field(
         default=None,
-        description="items never trained on: keep as misses, or drop their events",
+        description="items never trained on: drop their events, keep as misses, or error",
     )
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     test_share: float = Field(default=0.1, gt=0, lt=1)
@@ -56,6 +90,13 @@ class DataSpec(Spec):
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("clean")
+    @classmethod
+    def _known_steps(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for step in value:
+            parse_step(step)
+        return value
+
     @model_validator(mode="after")
     def _given_files(self) -> DataSpec:
         files = self.valid is not None and self.test is not None
@@ -63,4 +104,16 @@ class DataSpec(Spec):
             raise ValueError("split: given and both files, valid and test, belong together")
         if self.clean and files:
             raise ValueError("cleaning would change given parts; clean the files before")
+        if self.short_users and files:
+            raise ValueError("short_users would change given parts; take them out of the files")
+        return self
+
+    @model_validator(mode="after")
+    def _shop_or_not(self) -> DataSpec:
+        if self.clean and self.source == SHOP:
+            raise ValueError(
+                "the simulated shop knows the truth of its whole log: clean changes it"
+            )
+        if self.shop and self.source != SHOP:
+            raise ValueError(f"shop holds dials of the simulated shop, but source is {self.source}")
         return self
