@@ -18,7 +18,8 @@ from softrec.data import sources
 from softrec.experiments import recipe as recipes
 from softrec.experiments import specs as specs_package
 from softrec.experiments.options import recipe_of
-from softrec.experiments.recipe import Recipe, read_yaml
+from softrec.experiments.reading import read_yaml
+from softrec.experiments.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -541,7 +541,7 @@ def _tell(text: str, label: str = "") -> None:
 def _recipe(source: str, options: dict[str, Any], target: dict[str, Any] | None = None) -> Any:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
     from softrec.experiments.options import FIELDS, parse_assignment, recipe_of
-    from softrec.experiments.recipe import read_yaml
+    from softrec.experiments.reading import read_yaml
 
     given = {name: value for name, value in options.items() if name in FIELDS and name != "source"}
     if given.get("valid") is not None or given.get("test") is not None:

@@ -47,7 +47,7 @@ def one_line(text: str, limit: int = LONGEST) -> str:
 
     Example:
         >>> one_line("a word\nand another", limit=16)
-        'a word ...nother'
+        'a word ... other'
     """
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     if len(line) <= limit:

@@ -7,7 +7,8 @@ import yaml
 
 from softrec.errors import RecipeError
 from softrec.experiments.options import parse_target, parse_targets, recipe_of, shared_target
-from softrec.experiments.recipe import merged, read_recipe, read_yaml
+from softrec.experiments.reading import read_yaml
+from softrec.experiments.recipe import merged, read_recipe
 
 LOG = {"data": {"source": "log.csv"}}
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))

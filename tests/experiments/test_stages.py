@@ -13,7 +13,8 @@ from softrec.experiments import objectives, run, stages
 from softrec.experiments.build import load_split
 from softrec.experiments.compare import compare
 from softrec.experiments.options import recipe_of
-from softrec.experiments.recipe import merged, read_recipe, read_yaml
+from softrec.experiments.reading import read_yaml
+from softrec.experiments.recipe import merged, read_recipe
 from softrec.experiments.run import fit_recipe, open_run, settle
 
 SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 40, "max_length": 12}

@@ -17,7 +17,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.reading import read_table
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.specs.data import SHOP, DataSpec, parse_step
+from softrec.experiments.specs.data import SHOP, SIMULATION, DataSpec, parse_step
 from softrec.experiments.specs.models import MODELS, ModelSpec
 from softrec.experiments.specs.training import TrainingSpec
 from softrec.types import Encoder
@@ -54,29 +54,13 @@ def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
 
 def shop_of(spec: DataSpec) -> simulate.Shop:
     """Return the simulated shop behind `spec`, which knows the truth."""
-    dials = {k: v for k, v in spec.shop.items() if k not in _simulation_dials()}
-    _check_dials(dials, simulate.shop)
-    return simulate.shop(**dials)
+    return simulate.shop(**{k: v for k, v in spec.shop.items() if k not in SIMULATION})
 
 
 def simulated(spec: DataSpec) -> Interactions:
     """Return the log of the simulated shop."""
-    dials = {k: v for k, v in spec.shop.items() if k in _simulation_dials()}
+    dials = {k: v for k, v in spec.shop.items() if k in SIMULATION}
     return shop_of(spec).simulate(seed=spec.shop.get("seed", 0), **dials)
-
-
-def _simulation_dials() -> list[str]:
-    parameters = inspect.signature(simulate.Shop.simulate).parameters
-    return [name for name in parameters if name not in ("self", "seed")]
-
-
-def _check_dials(dials: dict[str, Any], function: Callable[..., Any]) -> None:
-    known = list(inspect.signature(function).parameters)
-    for name in dials:
-        if name not in known:
-            raise RecipeError(
-                f"the shop has no dial {name!r}; it has {', '.join(known + _simulation_dials())}"
-            )
 
 
 def _reading(spec: DataSpec) -> dict[str, Any]:

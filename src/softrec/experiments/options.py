@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from softrec.errors import RecipeError
-from softrec.experiments.recipe import RUNS, Recipe, merged, read_recipe, read_yaml
+from softrec.errors import RecipeError, no_such, one_line
+from softrec.experiments.reading import parsed, read_yaml
+from softrec.experiments.recipe import RUNS, Recipe, merged, read_recipe
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (
@@ -59,10 +58,8 @@ def recipe_of(
         if value is None:
             continue
         if "." not in name and name not in FIELDS:
-            raise RecipeError(
-                f"no option {name!r}; there are {', '.join(FIELDS)}, and dotted "
-                "fields of a recipe such as model.dim"
-            )
+            there = no_such("option", name, FIELDS)
+            raise RecipeError(f"{there}, and dotted fields of a recipe such as model.dim")
         changes[FIELDS.get(name, name)] = value
     for section in NAMED:
         wanted = changes.get(f"{section}.name")
@@ -120,12 +117,20 @@ def _found(path: str, files: tuple[Path, ...]) -> Any:
     """Return an absolute path, or the fields of a recipe; the name of a data set as it is."""
     if path.endswith(RECIPES):
         beside = (files[-1].parent if files else Path()) / path
-        file = beside if beside.exists() else Path(path)
+        file = beside if _exists(beside) else Path(path)
         if file.resolve() in [other.resolve() for other in files]:
             way = " -> ".join(str(other) for other in (*files, file))
             raise RecipeError(f"a recipe cannot rest on itself: {way}; name another run")
         return _anchored(read_yaml(file), (*files, file))
-    return str(Path(path).absolute()) if Path(path).exists() else path
+    return str(Path(path).absolute()) if _exists(Path(path)) else path
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether there is such a file; a name that no file can have is refused elsewhere."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def parse_target(text: str) -> dict[str, Any]:
@@ -183,8 +188,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise RecipeError(f"expected name=value, got {text!r}")
+        raise RecipeError(f"expected name=value, got {one_line(repr(text), 200)}")
     try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value in {text!r} cannot be read; quote it") from error
+        return name.strip(), parsed(value)
+    except ValueError as error:
+        came = one_line(repr(text), 200)
+        raise RecipeError(f"the value in {came} cannot be read ({error}); quote it") from error

@@ -6,29 +6,22 @@ Nothing below `experiments/` ever sees a recipe; `build` turns it into plain arg
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from softrec.errors import RecipeError
-from softrec.experiments.specs.base import Spec
-from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
+from softrec.errors import RecipeError, one_line
+from softrec.experiments.complaints import complaint
+from softrec.experiments.specs.base import Seed, Spec
+from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec
 from softrec.experiments.specs.data import DataSpec
 from softrec.experiments.specs.losses import (
     PAIRWISE,
     SOFTMAX,
-    BceSpec,
-    BprSpec,
     BslSpec,
-    CclSpec,
-    CmlSpec,
-    DecoupledSpec,
     GbceSpec,
     LossSpec,
     MixedSpec,
-    SlSpec,
 )
 from softrec.experiments.specs.models import (
     ModelSpec,
@@ -38,8 +31,6 @@ from softrec.experiments.specs.models import (
     starts_of,
 )
 from softrec.experiments.specs.targets import (
-    CsnSpec,
-    InterestSharingSpec,
     KdSpec,
     MixtureSpec,
     OneHotSpec,
@@ -68,7 +59,7 @@ class Recipe(Spec):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     interest: InterestSpec | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def ranking_score(self) -> Literal["inner", "cosine", "euclidean"]:
@@ -250,66 +241,36 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
     Raises:
         RecipeError: naming the field, what came, and what would do.
     """
+    place = one_line(place, 150)
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        raise RecipeError(f"{place}: {_first(error)}") from error
+        raise RecipeError(f"{place}: {complaint(error, SECTIONS)}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{place} is nested too deeply; name runs by their folders") from error
+
+
+def _tagged(section: str, union: Any) -> dict[str, type[BaseModel]]:
+    """Return the specs of a section by the names that choose them: "target.pop+", ..."""
+    specs = get_args(get_args(union)[0])
+    return {
+        f"{section}.{name}": spec
+        for spec in specs
+        for name in get_args(spec.model_fields["name"].annotation)
+    }
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
-    "": Recipe, "data": DataSpec, "training": TrainingSpec,
-    "evaluation": EvaluationSpec, "interest": InterestSpec,
-    "target.one-hot": OneHotSpec, "target.uniform": UniformSpec,
-    "target.pop+": PopularitySpec, "target.interest-sharing": InterestSharingSpec,
-    "target.csn": CsnSpec, "target.kd": KdSpec, "target.skd": KdSpec, "target.ckd": KdSpec,
-    "target.mixture": MixtureSpec,
-    "loss.mixed": MixedSpec, "loss.decoupled": DecoupledSpec, "loss.sl": SlSpec,
-    "loss.bsl": BslSpec, "loss.gbce": GbceSpec, "loss.ccl": CclSpec, "loss.cml": CmlSpec,
-    "loss.bpr": BprSpec, "loss.weighted-bpr": BprSpec, "loss.bce": BceSpec,
-    "loss.bce-sum": BceSpec, "loss.mse": BceSpec, "candidates.full": FullSpec,
-    "candidates.sampled": SampledSpec, "candidates.in-batch": InBatchSpec,
-}  # fmt: skip
-
-
-_EXAMPLES = {"loss": "decoupled", "candidates": "sampled"}
-
-
-def _first(error: ValidationError) -> str:
-    """Return the first of pydantic's complaints in one line."""
-    first = error.errors()[0]
-    *path, last = (str(part) for part in first["loc"] or ("",))
-    what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-    if first["type"] == "union_tag_not_found":
-        what = f"needs a name, as in `{last}: {{name: {_EXAMPLES.get(last, 'uniform')}, ...}}`"
-    if first["type"] == "extra_forbidden" and ".".join(path) in SECTIONS:
-        what = f"no such field; there are {', '.join(SECTIONS['.'.join(path)].model_fields)}"
-    if first["type"] in ("model_type", "model_attributes_type"):
-        what = f"expected fields below it, such as those of `{last}: {{name: value}}`"
-    came = first.get("input")
-    plain = isinstance(came, str | int | float | bool)
-    where = ".".join([*path, last])
-    return f"{where + ': ' if where else ''}{what}" + (f", got {came!r}" if plain else "")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the fields of a recipe file.
-
-    Raises:
-        RecipeError: if there is no such file or it is no YAML mapping.
-    """
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise RecipeError(f"{path} is no valid YAML: {text}") from error
-    if not isinstance(fields, dict):
-        raise RecipeError(
-            f"{path} must hold a mapping with data, model, target, ...; "
-            f"it holds a {type(fields).__name__}"
-        )
-    return fields
+    "": Recipe,
+    "data": DataSpec,
+    "training": TrainingSpec,
+    "evaluation": EvaluationSpec,
+    "interest": InterestSpec,
+    **_tagged("target", TargetSpec),
+    **_tagged("loss", LossSpec),
+    **_tagged("candidates", CandidatesSpec),
+}
+"""The fields below each place of a recipe."""
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,45 @@
-"""What all sections of a recipe have in common."""
+"""What all sections of a recipe have in common, and the ranges of what many of them say."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Spec(BaseModel):
-    """Plain data that does not change; unknown fields are refused."""
+    """Plain data that does not change; unknown fields and numbers that are none are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+LONGEST_NAME = 255  # bytes between two slashes, as file systems have it
+
+
+def _writable(text: str) -> str:
+    """Refuse text that cannot be written to a file or be the name of one."""
+    if "\0" in text:
+        raise ValueError("text with a NUL in it")
+    if any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in text.split("/")):
+        raise ValueError(f"no name is longer than {LONGEST_NAME} bytes")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("text that is not in UTF-8") from error
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_writable)]
+"""The name of a file, a folder, a column, a data set or a metric."""
 Alpha = Annotated[float, Field(ge=0, le=1)]
-Trained = str | dict[str, Any]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""How many of what the data have: events, items, steps."""
+Rounds = Annotated[int, Field(ge=1, le=10**6)]
+Width = Annotated[int, Field(ge=1, le=2**14)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+Temperature = Annotated[float, Field(ge=1e-4, le=1e4)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Trained = Text | dict[str, Any]
 """Another run: the folder of a finished one, or its recipe, by which it is found or made."""

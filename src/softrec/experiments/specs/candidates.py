@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from softrec.experiments.specs.base import Spec
+from softrec.experiments.specs.base import Rounds, Spec
 
 
 class FullSpec(Spec):
@@ -20,7 +20,7 @@ class SampledSpec(Spec):
 
     name: Literal["sampled"]
     ratio: float | None = Field(default=None, gt=0, le=1, description="share of the items drawn")
-    number: int | None = Field(default=None, ge=1, description="or how many are drawn")
+    number: Rounds | None = Field(default=None, description="or how many are drawn")
     sampler: Literal["uniform", "popularity", "log-uniform"] = "uniform"
     per_row: bool = Field(default=False, description="draw for each row, not for the batch")
     mask_positives: bool = Field(

@@ -7,13 +7,18 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from softrec.data import simulate
 from softrec.errors import one_line
-from softrec.experiments.specs.base import Spec
+from softrec.experiments.specs.arguments import arguments, checked
+from softrec.experiments.specs.base import Seed, Spec, Text
 
 SHOP = "shop"
 """The data source that simulates its log."""
 STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N"}
 """The cleaning steps, and the number that stands behind their `=`."""
+SIMULATION = tuple(name for name in arguments(simulate.Shop.simulate) if name != "seed")
+"""The dials of the shop that belong to its users."""
+DIALS = arguments(simulate.shop) | arguments(simulate.Shop.simulate)
 
 
 def parse_step(step: str) -> tuple[str, float]:
@@ -46,23 +51,24 @@ def parse_step(step: str) -> tuple[str, float]:
 class DataSpec(Spec):
     """Where the log is and how it is cleaned and split."""
 
-    source: str = Field(description="a file, a folder of Parquet files, or a data set's name")
-    valid: str | None = Field(
+    source: Text = Field(description="a file, a folder of Parquet files, or a data set's name")
+    valid: Text | None = Field(
         default=None, description="a file with the validation part (split: given)"
     )
-    test: str | None = Field(default=None, description="a file with the test part (split: given)")
-    user: str | None = Field(default=None, description="column of the user")
-    item: str | None = Field(default=None, description="column of the item")
-    time: str | None = Field(default=None, description="column of the time")
-    weight: str | None = Field(default=None, description="column of the rating or weight")
+    test: Text | None = Field(default=None, description="a file with the test part (split: given)")
+    user: Text | None = Field(default=None, description="column of the user")
+    item: Text | None = Field(default=None, description="column of the item")
+    time: Text | None = Field(default=None, description="column of the time")
+    weight: Text | None = Field(default=None, description="column of the rating or weight")
     header: bool = Field(
         default=True, description="whether CSV and TSV files start with column names"
     )
     text_ids: bool = Field(
         default=False, description="read ids as text even where they are numbers"
     )
-    clean: tuple[str, ...] = Field(
+    clean: tuple[Text, ...] = Field(
         default=(),
+        max_length=100,
         description="in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5",
     )
     split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = Field(
@@ -79,7 +85,7 @@ class DataSpec(Spec):
     )
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     test_share: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: int = Field(
+    split_seed: Seed = Field(
         default=0, description="of a random split; all training seeds share one split"
     )
     shop: dict[str, Any] = Field(
@@ -96,6 +102,11 @@ class DataSpec(Spec):
         for step in value:
             parse_step(step)
         return value
+
+    @field_validator("shop", mode="before")
+    @classmethod
+    def _known_dials(cls, dials: Any) -> Any:
+        return checked("the shop", dials, DIALS) if isinstance(dials, dict) else dials
 
     @model_validator(mode="after")
     def _given_files(self) -> DataSpec:

@@ -6,18 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from softrec.experiments.specs.base import Spec
+from softrec.experiments.specs.base import Positive, Spec, Temperature, Weight
 
 
 class _LossSpec(Spec):
     score: Literal["inner", "cosine", "euclidean"] = Field(
         default="inner", description="how a user and an item vector make a score"
     )
-    score_temperature: float = Field(
-        default=1.0, gt=0, description="scores are divided by it in training"
+    score_temperature: Temperature = Field(
+        default=1.0, description="scores are divided by it in training"
     )
-    l2: float = Field(
-        default=0.0, ge=0, description="on the vectors a batch uses; weight_decay is on all"
+    l2: Weight = Field(
+        default=0.0, description="on the vectors a batch uses; weight_decay is on all"
     )
 
 
@@ -50,7 +50,7 @@ class SlSpec(_LossSpec):
 
     name: Literal["sl"]
     score: Literal["inner", "cosine", "euclidean"] = "cosine"
-    score_temperature: float = Field(default=0.1, gt=0)
+    score_temperature: Temperature = 0.1
 
 
 class BslSpec(SlSpec):
@@ -58,9 +58,9 @@ class BslSpec(SlSpec):
 
     name: Literal["bsl"]  # pyright: ignore[reportIncompatibleVariableOverride]
     mode: Literal["reweight", "multi", "single", "bilateral"] = "reweight"
-    exponent: float = Field(default=1.1, gt=0, description="weight of the negatives (t2)")
-    positive_temperature: float = Field(
-        default=0.1, gt=0, description="of mode bilateral (tau1); score_temperature is its tau2"
+    exponent: float = Field(default=1.1, gt=0, le=1000, description="weight of the negatives (t2)")
+    positive_temperature: Temperature = Field(
+        default=0.1, description="of mode bilateral (tau1); score_temperature is its tau2"
     )
 
 
@@ -89,7 +89,7 @@ class CclSpec(_LossSpec):
     name: Literal["ccl"]
     score: Literal["inner", "cosine", "euclidean"] = "cosine"
     margin: float = Field(default=0.9, ge=-1, le=1)
-    negative_weight: float = Field(default=150.0, gt=0)
+    negative_weight: Positive = 150.0
 
 
 class CmlSpec(_LossSpec):
@@ -97,7 +97,7 @@ class CmlSpec(_LossSpec):
 
     name: Literal["cml"]
     score: Literal["inner", "cosine", "euclidean"] = "euclidean"
-    margin: float = Field(default=0.5, gt=0)
+    margin: Positive = 0.5
 
 
 LossSpec = Annotated[

@@ -5,8 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from softrec.errors import no_such
+from softrec.experiments.specs.arguments import arguments, checked
+from softrec.experiments.specs.base import Text
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
@@ -49,8 +52,8 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = "sasrec"
-    preset: str | None = None
+    name: Text = "sasrec"
+    preset: Text | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -58,30 +61,26 @@ class ModelSpec(BaseModel):
         preset = MODELS[self.name].PRESETS[self.preset] if self.preset else {}
         return {**preset, **(self.__pydantic_extra__ or {})}
 
-    @model_validator(mode="after")
-    def _known(self) -> ModelSpec:
-        if self.name not in MODELS:
-            raise ValueError(f"no model {self.name!r}; there are {', '.join(MODELS)}")
-        model = MODELS[self.name]
-        if self.preset is not None and self.preset not in model.PRESETS:
-            raise ValueError(
-                f"{self.name} has no preset {self.preset!r}; it has {', '.join(model.PRESETS)}"
-            )
-        known = [n for n in inspect.signature(model).parameters if n not in OF_THE_DATA]
-        for name in self.settings:
-            if name not in known:
-                raise ValueError(f"{self.name} has no setting {name!r}; it has {', '.join(known)}")
-        self._check_types(model)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _own_settings(cls, fields: Any) -> Any:
+        """Give the settings the types of the backbone's arguments: 64 for "64"."""
+        if not isinstance(fields, dict):
+            return fields
+        name = fields.get("name", "sasrec")
+        if not isinstance(name, str) or not all(isinstance(field, str) for field in fields):
+            return fields
+        if name not in MODELS:
+            raise ValueError(no_such("model", name, MODELS))
+        own = {field: value for field, value in fields.items() if field not in cls.model_fields}
+        return fields | checked(name, own, arguments(MODELS[name], OF_THE_DATA))
 
-    def _check_types(self, model: Any) -> None:
-        parameters = inspect.signature(model, eval_str=True).parameters
-        for name, value in self.settings.items():
-            try:
-                TypeAdapter(parameters[name].annotation).validate_python(value)
-            except ValidationError as error:
-                text = error.errors()[0]["msg"]
-                raise ValueError(f"{name} of {self.name}: {text}, got {value!r}") from error
+    @model_validator(mode="after")
+    def _known_preset(self) -> ModelSpec:
+        presets = MODELS[self.name].PRESETS
+        if self.preset is not None and self.preset not in presets:
+            raise ValueError(f"{self.name} has {no_such('preset', self.preset, presets)}")
+        return self
 
 
 def starts_of(name: str) -> tuple[str, ...]:

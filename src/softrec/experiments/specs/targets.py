@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from softrec.experiments.specs.base import Alpha, Spec, Trained
+from softrec.experiments.specs.base import (
+    Alpha,
+    Count,
+    Decay,
+    Positive,
+    Rounds,
+    Seed,
+    Spec,
+    Temperature,
+    Trained,
+    Width,
+)
 
 
 class OneHotSpec(Spec):
@@ -37,7 +48,7 @@ class PopularitySpec(Spec):
 
     name: Literal["pop+"]
     alpha: Alpha = 0.4
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: Temperature = 1.0
     scale: Literal["log", "share", "count", "relative"] = "log"
 
     @property
@@ -54,15 +65,17 @@ class InterestSharingSpec(Spec):
     teacher: Trained = Field(
         description="a trained run or its recipe, whose vectors tell who is similar"
     )
-    clusters: int = Field(default=16, ge=1)
-    tau: float = Field(default=2.0, gt=0, description="distance at which similarity fades")
-    damping: float = Field(default=0.5, ge=0, lt=1, description="share passed on in each round")
-    rounds: int | None = Field(default=20, ge=0, description="null: until nothing changes")
-    keep: int = Field(default=300, ge=1, description="items kept of each shared label")
-    neighbours: int | None = Field(
-        default=None, ge=1, description="share with so many nearest only; by default all or 64"
+    clusters: Rounds = 16
+    tau: Positive = Field(default=2.0, description="distance at which similarity fades")
+    damping: Decay = Field(default=0.5, description="share passed on in each round")
+    rounds: int | None = Field(
+        default=20, ge=0, le=10**6, description="null: until nothing changes"
     )
-    seed: int = 0
+    keep: Count = Field(default=300, description="items kept of each shared label")
+    neighbours: Count | None = Field(
+        default=None, description="share with so many nearest only; by default all or 64"
+    )
+    seed: Seed = 0
 
     @property
     def soft_mass(self) -> float:
@@ -75,15 +88,15 @@ class CsnSpec(Spec):
 
     name: Literal["csn"]
     alpha: Alpha = 0.4
-    temperature: float = Field(default=1.0, gt=0)
-    k: int = Field(default=10, ge=1, description="neighbours of each context")
+    temperature: Temperature = 1.0
+    k: int = Field(default=10, ge=1, le=10_000, description="neighbours of each context")
     teacher: Trained | None = Field(
         default=None, description="a trained run or its recipe, instead of item2vec"
     )
-    dim: int = Field(default=128, ge=1, description="of item2vec")
-    epochs: int = Field(default=10, ge=1, description="of item2vec")
-    window: int | None = Field(default=None, ge=1, description="of item2vec; null: the sequence")
-    seed: int = 0
+    dim: Width = Field(default=128, description="of item2vec")
+    epochs: Rounds = Field(default=10, description="of item2vec")
+    window: Count | None = Field(default=None, description="of item2vec; null: the sequence")
+    seed: Seed = 0
 
     @property
     def soft_mass(self) -> float:
@@ -96,10 +109,10 @@ class KdSpec(Spec):
 
     name: Literal["kd", "skd", "ckd"]
     alpha: Alpha = 0.4
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: Temperature = 1.0
     teacher: Trained = Field(description="a trained run or its recipe")
-    top: int | None = Field(
-        default=None, ge=1, description="only the best so many, the rest spread evenly"
+    top: Count | None = Field(
+        default=None, description="only the best so many, the rest spread evenly"
     )
 
     @property
@@ -140,7 +153,7 @@ class MixtureSpec(Spec):
 
     name: Literal["mixture"]
     alpha: Alpha = 0.2
-    of: tuple[ShareSpec, ...] = Field(min_length=1)
+    of: tuple[ShareSpec, ...] = Field(min_length=1, max_length=100)
 
     @property
     def soft_mass(self) -> float:

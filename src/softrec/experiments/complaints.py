@@ -1,0 +1,63 @@
+"""What pydantic refuses, in one line: what came, what there is, and what may have been meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from softrec.errors import no_such, one_line
+from softrec.experiments.specs.arguments import safe_repr
+
+EXAMPLES = {"loss": "decoupled", "candidates": "sampled"}
+MISSING = {
+    "teacher": "needs a teacher: the folder of a finished run or a recipe (.yaml); add "
+    "--teacher RUN (in a recipe: `target: {name: kd, teacher: RUN}`)",
+    "data": "is missing; say where the log is, as in `data: {source: clicks.csv}`",
+}
+
+
+def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -> str:
+    """Return the first of pydantic's complaints in one line.
+
+    Args:
+        error: of a recipe.
+        sections: the fields below each place of a recipe, such as "target.pop+".
+    """
+    first: Any = error.errors(include_url=False)[0]
+    *path, last = _place(first)
+    inside = ".".join(path)
+    came, kind = first.get("input"), first["type"]
+    what = one_line(first["msg"].removeprefix("Value error, "))
+    plain = isinstance(came, str | int | float | bool) and kind != "value_error"
+    what += f", got {one_line(safe_repr(came), 80)}" if plain else ""
+    if kind == "union_tag_not_found":
+        what = f"needs a name, as in `{last}: {{name: {EXAMPLES.get(last, 'uniform')}, ...}}`"
+    if kind == "union_tag_invalid":
+        what = no_such(last, first["ctx"]["tag"], _quoted(first["ctx"]["expected_tags"]))
+    if kind == "literal_error":
+        what = no_such("choice", came, _quoted(first["ctx"]["expected"]))
+    if kind == "extra_forbidden" and inside in sections:
+        what, last = no_such("field", last, sections[inside].model_fields), ""
+    if kind == "missing":
+        what = MISSING.get(last, "is missing")
+    if kind in ("model_type", "model_attributes_type"):
+        what = f"expected fields below it, such as those of `{last}: {{name: value}}`"
+    if kind in ("string_type", "dict_type") and last in ("teacher", "start"):
+        what = "expected the folder of a finished run, or its recipe"
+    where = one_line(".".join(filter(None, [*path, last])), 120)
+    return f"{where + ': ' if where else ''}{what}"
+
+
+def _place(first: Any) -> list[str]:
+    """Return the path to the field, without what pydantic adds for each type of a union."""
+    path = [str(part) for part in first["loc"]]
+    named = [part for part in path if part in ("teacher", "start")]
+    return path[: path.index(named[0]) + 1] if named else path or [""]
+
+
+def _quoted(listed: str) -> list[str]:
+    """Return the names in pydantic's "'a', 'b' or 'c'"."""
+    return re.findall(r"'([^']*)'", listed)

@@ -1,0 +1,106 @@
+"""Settings that are the arguments of a function: named and typed by its signature, within ranges.
+
+The dials of the simulated shop and the settings of the backbones are such: nothing is said twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, get_args
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from softrec.errors import no_such, one_line
+from softrec.experiments.specs.base import Decay, Rounds, Seed, Text, Weight, Width
+
+Length = Annotated[int, Field(ge=1, le=10_000)]
+_Depth = Annotated[int, Field(ge=0, le=100)]
+_Filters = Annotated[int, Field(ge=0, le=4096)]
+_Some = Annotated[int, Field(ge=1, le=1000)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+RANGES: dict[str, Any] = {
+    # of backbones
+    "dim": Width, "hidden": Width, "inner": Width, "attention": Width, "length": Length,
+    "layers": _Depth, "heads": _Some, "predictor_layers": _Depth, "interests": _Some,
+    "iterations": Annotated[int, Field(ge=1, le=100)], "intervals": Rounds,
+    "horizontal": _Filters, "vertical": _Filters, "heights": Length, "map_std": Weight,
+    "dropout": Decay, "embedding_dropout": Decay, "edge_dropout": Decay, "mlp_dropout": Decay,
+    "message_dropout": Decay, "node_dropout": Decay, "predictor_dropout": Decay,
+    # of the simulated shop
+    "n_items": Annotated[int, Field(ge=2, le=10**6)], "n_categories": Length,
+    "n_archetypes": Length, "n_complements": _Some, "skew": Annotated[float, Field(ge=0, le=10)],
+    "stickiness": _Share, "complementarity": _Share, "memory": Decay, "drift": _Share,
+    "noise": Annotated[float, Field(gt=0, le=1)],
+    "exposure_floor": Annotated[float, Field(gt=0, le=1)], "seed": Seed,
+    "n_users": Annotated[int, Field(ge=1, le=10**7)], "min_length": Length, "max_length": Length,
+}  # fmt: skip
+"""What each number may be, by the name of its setting."""
+WIDTHS = {"layers": Width}
+"""What each may be where the setting lists widths."""
+
+
+def arguments(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the types of the arguments of a function by their names."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    return {
+        name: parameter.annotation
+        for name, parameter in parameters.items()
+        if name not in ("self", *left_out)
+    }
+
+
+def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given as values of the types that are `known`.
+
+    Args:
+        owner: whose settings these are, for the error.
+        given: name -> value, as read.
+        known: name -> type.
+
+    Raises:
+        ValueError: in one line, if there is no such setting, or its value is none of its type or
+            out of its range.
+    """
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"{owner} has {no_such('setting', name, known)}")
+        try:
+            values[name] = _adapter(known[name]).validate_python(value)
+            for number in _numbers(values[name]):
+                inside = WIDTHS.get(name) if isinstance(values[name], tuple) else None
+                _adapter(inside or RANGES[name]).validate_python(number)
+            for text in (part for part in (values[name],) if isinstance(part, str)):
+                _adapter(Text).validate_python(text)
+        except ValidationError as error:
+            text = error.errors()[0]["msg"]
+            came = one_line(safe_repr(value), 80)
+            raise ValueError(f"{name} of {owner}: {text}, got {came}") from error
+    return values
+
+
+def numeric(annotation: Any) -> bool:
+    """Tell whether a type has numbers in it."""
+    return annotation in (int, float) or any(map(numeric, get_args(annotation)))
+
+
+def safe_repr(value: object) -> str:
+    """Return `repr(value)`, or its type where Python writes no number so long."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"a very long {type(value).__name__}"
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
