@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from softrec.errors import DataError
-from softrec.evaluation.significance import holm, paired, seed_spread
+from softrec.evaluation.significance import crossed, holm, paired, seed_spread
 
 
 @pytest.fixture
@@ -181,3 +181,135 @@ def test_one_seed_has_no_spread():
 def test_no_seed_is_refused():
     with pytest.raises(DataError, match="none came"):
         seed_spread([])
+
+
+# --- users and trainings together ---
+
+
+@pytest.fixture
+def trainings() -> tuple[np.ndarray, np.ndarray]:
+    """Three and four trainings of 50 users: users, users x variants, trainings, residual."""
+    rng = np.random.default_rng(11)
+    users = rng.random(50)
+    return tuple(
+        users + gain + 0.1 * rng.random(50) + 0.05 * rng.random((seeds, 1))
+        + 0.1 * rng.random((seeds, 50))
+        for seeds, gain in ((3, 0.0), (4, 0.06))
+    )  # fmt: skip
+
+
+def mean_squares(values: np.ndarray) -> tuple[float, float]:
+    """The textbook table of a two-way layout without repetition, by loops: rows, residual."""
+    rows, columns = values.shape
+    whole = sum(sum(row) for row in values) / (rows * columns)
+    row_means = [sum(row) / columns for row in values]
+    column_means = [sum(column) / rows for column in values.T]
+    of_rows = columns * sum((mean - whole) ** 2 for mean in row_means) / (rows - 1)
+    residual = sum(
+        (values[r][c] - row_means[r] - column_means[c] + whole) ** 2
+        for r in range(rows)
+        for c in range(columns)
+    )
+    return of_rows, residual / ((rows - 1) * (columns - 1))
+
+
+def test_the_crossed_interval_is_that_of_the_table_of_variances(trainings):
+    a, b = trainings
+    n = 50
+    (rows_a, rest_a), (rows_b, rest_b) = map(mean_squares, trainings)
+    of_training = [rows_a / (3 * n), rows_b / (4 * n)]
+    change = b.mean(axis=0) - a.mean(axis=0)
+    of_users = np.var(change, ddof=1) / n - rest_a / (3 * n) - rest_b / (4 * n)
+    assert of_users > 0
+    freedom = sum(of_training) ** 2 / (of_training[0] ** 2 / 2 + of_training[1] ** 2 / 3)
+    total = of_users + sum(of_training)
+    for level in (0.8, 0.95):
+        ends = stats.t.ppf((1 + level) / 2, [n - 1, freedom])
+        half = (of_users * ends[0] + sum(of_training) * ends[1]) / total * math.sqrt(total)
+        got = crossed(a, b, level=level)
+        assert got.mean == pytest.approx(change.mean())
+        assert (got.low, got.high) == pytest.approx((got.mean - half, got.mean + half))
+
+
+def test_the_crossed_p_is_the_level_whose_interval_ends_at_zero(trainings):
+    got = crossed(*trainings)
+    assert 0.001 < got.p < 0.5
+    assert crossed(*trainings, level=1 - got.p).low == pytest.approx(0, abs=1e-9)
+
+
+def test_users_who_all_agree_leave_welchs_test_over_the_trainings(trainings):
+    a, b = (np.repeat(each.mean(axis=1, keepdims=True), 50, axis=1) for each in trainings)
+    got, test = crossed(a, b), stats.ttest_ind(b[:, 0], a[:, 0], equal_var=False)
+    assert got.p == pytest.approx(test.pvalue)
+    assert (got.low, got.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
+
+
+def test_equal_trainings_leave_the_paired_test_over_the_users(trainings):
+    a, b = (np.repeat(each[:1], 3, axis=0) for each in trainings)
+    got, alone = crossed(a, b), paired(a[0], b[0])
+    assert (got.p, got.low, got.high) == pytest.approx((alone.p, alone.low, alone.high))
+    assert got.users == pytest.approx(tuple(alone))
+
+
+def test_one_training_says_nothing_of_other_trainings(trainings):
+    a, b = trainings
+    for got in (crossed(a[:1], b), crossed(a, b[:1])):
+        assert all(map(math.isnan, (got.p, got.low, got.high)))
+        assert got.users.low < got.mean < got.users.high
+
+
+def test_the_pairing_of_users_counts_and_their_order_does_not(trainings):
+    a, b = trainings
+    order = np.random.default_rng(2).permutation(50)
+    assert crossed(a[:, order], b[:, order]).p == pytest.approx(crossed(a, b).p)
+    assert crossed(a, b[:, order]).p > 2 * crossed(a, b).p
+
+
+def test_every_training_counts(trainings):
+    a, b = trainings
+    moved = b.copy()
+    moved[3] += 0.2
+    assert crossed(a, moved).mean == pytest.approx(crossed(a, b).mean + 0.05)
+    assert crossed(a, moved).high - crossed(a, moved).low > 2 * (
+        crossed(a, b).high - crossed(a, b).low
+    )
+
+
+def test_the_other_way_round_the_trainings_are_the_mirror_image(trainings):
+    there, back = crossed(*trainings), crossed(*trainings[::-1])
+    assert there.mean > 0
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
+    assert back.p == pytest.approx(there.p)
+
+
+def test_trainings_without_any_difference_are_no_evidence():
+    values = np.tile(np.linspace(0, 1, 7), (3, 1))
+    got = crossed(values, values.copy())
+    assert (got.mean, got.low, got.high, got.p) == (0, 0, 0, 1)
+    assert crossed(values[:, :1], values[:, 1:2]).p == 1.0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (np.zeros(3), np.zeros((2, 3)), r"\(3,\) and \(2, 3\)"),
+        (np.zeros((0, 3)), np.zeros((2, 3)), r"\(0, 3\)"),
+        (np.zeros((2, 3)), np.zeros((2, 4)), r"\(3,\) and \(4,\)"),
+        (np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, np.nan, 0.0]]), "rows 1"),
+    ],
+)
+def test_trainings_that_cannot_be_compared_are_refused(a, b, message):
+    with pytest.raises(DataError, match=message):
+        crossed(a, b)
+
+
+@given(
+    hnp.arrays(np.float64, (3, 8), elements=st.sampled_from([0.0, 0.5, 1.0])),
+    hnp.arrays(np.float64, (2, 8), elements=st.sampled_from([0.0, 0.5, 1.0])),
+)
+def test_any_trainings_give_a_probability_that_agrees_with_the_interval(a, b):
+    got = crossed(a, b)
+    assert 0 <= got.p <= 1
+    assert got.low <= got.mean <= got.high
+    if got.low < got.high:
+        assert (got.p < 0.05) == (not got.low <= 0 <= got.high)
