@@ -1,6 +1,9 @@
 """Soft targets that come of a trained run or of the log, from a recipe to a step."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -173,9 +176,31 @@ def test_neighbours_by_a_teacher(base, split, made, cache):
     vectors = torch.from_numpy(np.load(next(cache.rglob("vectors.npy"))))
     cosines = torch.nn.functional.normalize(vectors, dim=1)
     cosines = cosines @ cosines.T
-    best = cosines.fill_diagonal_(-torch.inf).topk(3, dim=1).values
+    user = users_of(source)
+    best = cosines.masked_fill(user[:, None] == user, -torch.inf).topk(3, dim=1).values
     chosen = cosines.gather(1, torch.from_numpy(source.neighbours.astype(np.int64)))
     torch.testing.assert_close(chosen, best, atol=1e-5, rtol=0)
+
+
+def users_of(source):
+    """The user of each training context, by the place of its label in the log."""
+    data = source.contexts.data
+    _, stop = data.histories()
+    user = np.searchsorted(data.sequences.offsets, stop, side="right") - 1
+    return torch.from_numpy(user)
+
+
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces"])
+@pytest.mark.parametrize("teacher", [False, True])
+def test_nobody_is_their_own_neighbour(base, split, windows, teacher):
+    """Another stretch of one's own sequence may hold the label in its history."""
+    settings = {"name": "csn", "k": 3, "dim": 4, "epochs": 1}
+    changes = towards(base, "csn", k=3) if teacher else {"target": settings}
+    _, objective, _ = built(split, changes | {"training": {"windows": windows}})
+    source = objective.source
+    user = users_of(source)
+    neighbours = torch.from_numpy(np.asarray(source.neighbours, dtype=np.int64))
+    assert not (user[neighbours] == user[:, None]).any()
 
 
 def test_neighbours_by_item2vec(split, made):
@@ -192,7 +217,7 @@ def test_neighbours_by_item2vec(split, made):
 
 @pytest.mark.parametrize("balance", [0.7, "red-line"])
 def test_shared_labels_with_the_decoupled_loss(base, split, made, balance):
-    changes = towards(base, "interest-sharing", clusters=2, rounds=3, keep=10)
+    changes = towards(base, "interest-sharing", clusters=2, rounds=3, keep=25)
     changes["loss"] = {"name": "decoupled", "balance": balance}
     changes["training"] = {"windows": "last"}
     source = stepped(split, changes)
@@ -270,6 +295,57 @@ def test_an_interrupted_making_leaves_nothing(base, split, made, monkeypatch):
     assert not made
     stepped(split, towards(base, "kd"))
     assert made == ["teacher-vectors"]
+
+
+def at_other_times(split, factor):
+    """The same events in the same order, at times `factor` apart."""
+    parts = {
+        part: replace(log, frame=log.frame.with_columns(
+            ((pl.int_range(pl.len()) + 10_000 * place) * factor).cast(pl.Int64).alias("time")))
+        for place, (part, log) in enumerate(
+            (name, getattr(split, name)) for name in ("train", "valid", "test"))
+    }  # fmt: skip
+    return replace(split, **parts)
+
+
+def test_other_times_are_other_data(split, tmp_path, made):
+    """A model that reads times makes other vectors of the same items at other times."""
+    slow, fast = at_other_times(split, 3600), at_other_times(split, 1)
+    tisasrec = {"model": {"name": "tisasrec", "dim": 8, "heads": 1, "layers": 1}}
+    teachers = {}
+    for name, log in (("slow", slow), ("fast", fast)):
+        teachers[name] = fit_recipe(recipe(tisasrec), tmp_path / name, split=log, progress=False)
+        built(log, towards(teachers[name], "kd"))
+    assert made == ["teacher-vectors"] * 2
+    with pytest.raises(RunError, match=r"trained on other data \(events_fingerprint"):
+        built(fast, towards(teachers["slow"], "kd"))
+
+
+# --- what is cut off is said ---
+
+
+def test_a_run_says_how_much_of_the_shared_labels_is_kept(base, split, tmp_path, recwarn):
+    target = {"clusters": 2, "rounds": 3, "tau": 10.0, "neighbours": 25}
+    for keep, told in ((2, True), (30, False)):
+        changes = towards(base, "interest-sharing", keep=keep, **target)
+        run = fit_recipe(recipe(changes), tmp_path / str(keep), split=split, progress=False)
+        facts = run.facts["target"]
+        assert facts["clusters"] == facts["sparse_clusters"] == 2
+        assert (facts["mass_kept"] < 0.95) == told
+        assert facts["mean_label_prob"] >= 0.5 - 1e-5
+        texts = [str(w.message) for w in recwarn.list if w.category is sources.CutWarning]
+        share = f"keeps {facts['mass_kept']:.1%} of the shared labels"
+        assert [share in text and "in 2 of 2 clusters" in text for text in texts] == [True] * told
+        recwarn.clear()
+
+
+def test_a_mixture_says_it_of_its_parts(base, split):
+    shared = towards(base, "interest-sharing", clusters=2, rounds=3)["target"]
+    parts = [{"share": 0.5, "target": {"name": "pop+"}}, {"share": 0.5, "target": shared}]
+    _, objective, _ = built(split, {"target": {"name": "mixture", "of": parts}})
+    assert list(sources.about(objective.source)) == ["part 2"]
+    assert sources.about(objective.source)["part 2"]["mass_kept"] == pytest.approx(1)
+    assert sources.about(None) == {}
 
 
 # --- teachers that do not fit ---

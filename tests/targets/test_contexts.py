@@ -280,6 +280,12 @@ def test_the_same_seed_draws_the_same_neighbours():
 # --- what belongs to other contexts ---
 
 
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_each_context_has_a_user(windows):
+    data = data_of(windows)
+    assert Contexts(data).users.tolist() == [user for user, _, _ in walk(data)]
+
+
 @pytest.mark.parametrize("missing", [1, -1])
 def test_rows_of_other_contexts_are_refused(missing):
     data = data_of("positions")

@@ -117,8 +117,61 @@ def test_a_row_without_others_is_its_own_neighbour():
 def test_hits_that_lack_the_row_itself_or_end_early():
     hits = np.array([[4, 0, 7], [5, 6, 7], [9, 2, -1], [3, -1, -1], [-1, -1, -1]])
     own = np.array([0, 1, 2, 3, 8])
+    other = (hits != own[:, None]) & (hits >= 0)
     expected = [[4, 7], [5, 6], [9, 9], [3, 3], [8, 8]]
-    assert neighbours._others(hits, own, 2).tolist() == expected
+    assert neighbours._first(hits, other, own, 2).tolist() == expected
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 10_000),
+    approximate=st.booleans(),
+)
+@settings(max_examples=60)
+def test_rows_of_the_same_owner_are_no_neighbours(sizes, k, seed, approximate):
+    """Rows of an owner are nearly alike, so that they crowd the nearest places."""
+    draw = np.random.default_rng(seed)
+    owner = draw.permutation(np.repeat(np.arange(len(sizes)) * 7 - 3, sizes))
+    centres = draw.standard_normal((len(sizes), 6))
+    vectors = centres[(owner + 3) // 7] + 0.01 * draw.standard_normal((len(owner), 6))
+    lists = nearest(vectors, k, owner=owner, approximate=approximate)
+    table = np.where(owner[:, None] == owner, -np.inf, cosines(vectors))
+    for row, listed in enumerate(lists.tolist()):
+        others = int((owner != owner[row]).sum())
+        if not others:
+            assert listed == [row] * k
+            continue
+        real = min(k, others)
+        best = -np.sort(-table[row])[:real]
+        np.testing.assert_allclose(
+            table[row, listed[:real]], best, atol=3e-3 if approximate else 1e-6
+        )
+        assert len(set(listed)) == real
+        assert listed == [listed[place % real] for place in range(k)]
+
+
+def test_few_rows_are_asked_for_more_a_block_at_a_time(monkeypatch):
+    """One owner has a hundred rows alike, the others one each."""
+    vectors = random_rows(130, 4)
+    vectors[:100] = vectors[0] + 1e-3 * vectors[:100]
+    owner = np.maximum(np.arange(130), 99)
+    whole = nearest(vectors, 3, owner=owner)
+    assert (whole[:100] >= 100).all()
+    for cells in (1, 50, 1000):
+        monkeypatch.setattr(neighbours, "CELLS", cells)
+        np.testing.assert_array_equal(nearest(vectors, 3, owner=owner), whole)
+
+
+def test_rows_without_direction_do_not_move_the_owners():
+    vectors = np.array([[0, 0], [1, 0], [1, 0.1], [1, 0.2], [0, 1]])
+    owner = np.array([1, 2, 2, 3, 3])
+    assert nearest(vectors, 1, owner=owner).tolist() == [[0], [3], [3], [2], [2]]
+
+
+def test_every_row_has_an_owner():
+    with pytest.raises(ValueError, match=r"owner must have the shape \(5,\), got \(4,\)"):
+        nearest(random_rows(5, 2), owner=np.arange(4))
 
 
 def test_approximate_search_finds_most_on_clustered_rows():

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -39,6 +39,7 @@ from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import FORMAT, Run, describe, open_run, ranked, unfinished
+from softrec.experiments.sources import about
 from softrec.experiments.stages import folder_of, settled
 from softrec.training.fit import RESUME, Trained, fit
 from softrec.training.lines import Tell
@@ -108,7 +109,8 @@ def fit_recipe(
         )
     peak = memory.mib()
     tested = test.per_user(encoder)
-    _write(folder, recipe, split, encoder, trained, tested, peak)
+    made = {"target": about(objective.source), "peak_memory_mib": peak}
+    _write(folder, recipe, split, encoder, trained, tested, made)
     if out.exists():
         shutil.rmtree(out)
     folder.rename(out)
@@ -219,7 +221,7 @@ def _write(
     encoder: Encoder,
     trained: Trained,
     tested: pl.DataFrame,
-    peak_memory_mib: float | None,
+    made: dict[str, Any],
 ) -> None:
     """Put the results of a run beside its checkpoints, and remove these."""
     assert isinstance(encoder, nn.Module)
@@ -242,7 +244,7 @@ def _write(
         "stopped_early": trained.stopped_early,
         "seconds": trained.seconds,
         "seconds_per_epoch": trained.seconds_per_epoch,
-        "peak_memory_mib": peak_memory_mib,
+        **made,
         "curve": trained.curve,
         "valid": trained.best,
         "test": means(tested),

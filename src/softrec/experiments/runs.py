@@ -175,11 +175,13 @@ def describe(split: Split) -> dict[str, Any]:
 
 
 def _events_fingerprint(split: Split) -> str:
-    """Return a short hash of who took what, in which part and order."""
+    """Return a short hash of who took what, in which part and order, and when if that is known."""
     digest = hashlib.sha256()
     for part in (split.train, split.valid, split.test):
         for kind in ("user", "item"):
             digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
+        if part.has_time:  # some models read it, so that what they make depends on it
+            digest.update(part.ordered["time"].to_numpy().astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ vectors of a trained model, shared labels, neighbours.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularit
 from softrec.types import Encoder, ItemVectors, TargetSource
 
 VECTORS, LABELS, NEIGHBOURS = "vectors.npy", "labels", "neighbours.npy"
+MASS_KEPT = 0.95  # of shared labels, below which the cut is worth a word
+
+
+class CutWarning(UserWarning):
+    """A soft target was cut to a few items and lost more than a little by it."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,14 @@ def build_source(spec: TargetSpec, training: Training) -> TargetSource:
     return wired(TARGETS, type(spec), f"target: {spec.name}")(spec, training)
 
 
+def about(source: TargetSource | None) -> dict[str, Any]:
+    """Return what is worth knowing of how a source was made, as plain data: {} for most."""
+    if isinstance(source, MixtureSource):
+        parts = {f"part {place}": about(part) for place, part in enumerate(source.sources, 1)}
+        return {name: facts for name, facts in parts.items() if facts}
+    return dict(source.about) if isinstance(source, RememberedSource) else {}
+
+
 def _uniform(spec: UniformSpec, training: Training) -> TargetSource:
     return UniformTarget(training.split.train.n_items)
 
@@ -139,11 +153,29 @@ def _interest_sharing(spec: InterestSharingSpec, training: Training) -> TargetSo
 
     facts = {**training.facts, "teacher": teacher.weights_fingerprint, "settings": settings}
     labels = PropagatedLabels.load(artifact("interest-sharing", facts, make) / LABELS)
-    return RememberedSource(training.contexts, labels.items, labels.shares)
+    _tell_of_cuts(labels, spec)
+    return RememberedSource(training.contexts, labels.items, labels.shares, about=labels.about)
+
+
+def _tell_of_cuts(labels: PropagatedLabels, spec: InterestSharingSpec) -> None:
+    if labels.mass_kept >= MASS_KEPT:
+        return
+    near = (
+        f" and, in {labels.sparse_clusters} of {labels.clusters} clusters, sharing with the "
+        "nearest neighbours only"
+        if labels.sparse_clusters
+        else ""
+    )
+    warnings.warn(
+        f"interest-sharing keeps {labels.mass_kept:.1%} of the shared labels, and scales that up: "
+        f"the cut to {spec.keep} items{near} takes the rest; a larger target.keep keeps more",
+        CutWarning,
+        stacklevel=2,
+    )
 
 
 def _csn(spec: CsnSpec, training: Training) -> TargetSource:
-    facts: dict[str, Any] = {**training.facts, "k": spec.k, "seed": spec.seed}
+    facts: dict[str, Any] = {**training.facts, "k": spec.k, "seed": spec.seed, "of": "other users"}
     if spec.teacher is not None:
         teacher = _teacher(spec.teacher, training)
         facts["teacher"] = teacher.weights_fingerprint
@@ -154,7 +186,8 @@ def _csn(spec: CsnSpec, training: Training) -> TargetSource:
         vectors = partial(_item2vec, spec.seed, settings, training)
 
     def make(folder: Path) -> None:
-        found = nearest(vectors(), spec.k, seed=spec.seed, progress=training.shown)
+        owner = training.contexts.users
+        found = nearest(vectors(), spec.k, owner=owner, seed=spec.seed, progress=training.shown)
         save(found, folder / NEIGHBOURS)
 
     neighbours = load(artifact("neighbours", facts, make) / NEIGHBOURS)

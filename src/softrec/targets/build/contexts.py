@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,12 @@ class Contexts:
         step = None if batch.step is None else batch.step.cpu().numpy()
         return self.data.contexts(batch.example.cpu().numpy(), step)
 
+    @property
+    def users(self) -> np.ndarray:
+        """Return the user of each context, (C,)."""
+        example, _, _ = self.data.stretches(np.arange(self.data.n_contexts))
+        return self.data.user[example]
+
     def check(self, remembered: np.ndarray) -> None:
         """Refuse rows that belong to other contexts."""
         if len(remembered) != self.data.n_contexts:
@@ -98,12 +105,14 @@ class RememberedSource:
         items: (C, k) integers, perhaps a memory map.
         shares: (C, k); each row sums to 1, or to less where `n_items` is given.
         n_items: N, where the rest of a row is spread evenly over the catalogue; else None.
+        about: what is worth knowing of how they were made, as plain data.
     """
 
     contexts: Contexts
     items: np.ndarray
     shares: np.ndarray
     n_items: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.contexts.check(self.items)
@@ -191,6 +200,9 @@ def best_of_teacher(
 @dataclass(frozen=True)
 class NeighbourSource:
     """CSN: what the model itself now predicts for a similar context, one drawn in each step.
+
+    Contexts of the same user should not be among the neighbours (`nearest(..., owner=)`): they
+    overlap, and a later one holds the label.
 
     Formula: s = softmax(z(c') / T), c' uniform among the neighbours of c, with the parameters of
     this step, without gradient and dropout.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -18,6 +19,7 @@ from softrec.errors import DataError
 
 BLOCK = 16_384  # contexts, or items of histories, that are worked on at once
 EXACT = 100_000  # contexts up to which comparing all pairs takes a minute or less
+CELLS = 2**22  # hits that are looked at at once
 PER_LIST = 40  # rows for each list of the inverted file that k-means learns from; FAISS asks 39
 
 
@@ -71,16 +73,21 @@ def nearest(
     vectors: np.ndarray,
     k: int = 10,
     *,
+    owner: np.ndarray | None = None,
     approximate: bool | None = None,
     probes: int = 32,
     seed: int = 0,
     progress: bool = False,
 ) -> np.ndarray:
-    """Return the k rows of largest cosine with each row, itself left out: (E, k) int32.
+    """Return the k rows of largest cosine with each row, its own left out: (E, k) int32.
+
+    A row's own are itself and, with `owner`, all rows of its owner: two histories of one user
+    overlap, and the longer one may hold what the shorter one asks for.
 
     Each list goes from the nearest on, and always has k entries:
 
-    - Where there are fewer others (or the search finds fewer), they are repeated in turn.
+    - Where there are fewer others (or the search finds fewer), they are repeated in turn; where
+      there are none, a row is its own neighbour.
     - A zero row has no direction. It is nobody's neighbour, and its own neighbours are itself: a
       context that is its own neighbour is trained towards its own prediction, which changes
       nothing but the length of the gradient.
@@ -94,6 +101,7 @@ def nearest(
     Args:
         vectors: (E, D), of any length, in memory or memory-mapped.
         k: neighbours a row.
+        owner: (E,) integers, whose each row is, such as the user's; None: rows are unrelated.
         approximate: whether to search approximately; None does from 100,000 rows on.
         probes: lists looked into: more find more of the true neighbours and take longer.
         seed: of the sample of rows that the lists are learned from.
@@ -103,8 +111,11 @@ def nearest(
         ValueError: if a row is not finite, or an argument has no meaning.
 
     Example:
-        >>> nearest(np.array([[1.0, 0.0], [3.0, 1.0], [0.0, 1.0]]), 1).tolist()
+        >>> vectors = np.array([[1.0, 0.0], [3.0, 1.0], [0.0, 1.0]])
+        >>> nearest(vectors, 1).tolist()
         [[1], [0], [1]]
+        >>> nearest(vectors, 1, owner=np.array([7, 7, 8])).tolist()
+        [[2], [2], [1]]
 
     Source: Johnson, Douze & Jegou, "Billion-scale similarity search with GPUs", IEEE Transactions
     on Big Data 2021 (FAISS), as in Cheng et al., SIGIR 2021, section 3.2.2.
@@ -114,6 +125,10 @@ def nearest(
             raise ValueError(f"{name} must be at least 1, got {number}")
     if vectors.ndim != 2:
         raise ValueError(f"vectors must have the shape (E, D), got {vectors.shape}")
+    if owner is None:
+        owner = np.arange(len(vectors))
+    if owner.shape != vectors.shape[:1]:
+        raise ValueError(f"owner must have the shape ({len(vectors)},), got {owner.shape}")
     lists = np.repeat(np.arange(len(vectors), dtype=np.int32)[:, None], k, axis=1)
     known = _with_direction(vectors)
     if len(known) < 2:
@@ -126,12 +141,13 @@ def nearest(
         index = faiss.IndexFlatIP(vectors.shape[1])
     for rows in _blocks(known):
         index.add(_unit(vectors[rows]))
+    owner = owner[known]
+    _, inverse, size = np.unique(owner, return_inverse=True, return_counts=True)
+    enough = np.minimum(k + size[inverse], len(known))  # as many hits hold k of others
     own = np.arange(len(known))
     parts = list(zip(_blocks(known), _blocks(own), strict=True))
     for rows, numbers in track(parts, description="neighbours", disable=not progress):
-        asked = min(k + 1, len(known))
-        _, hits = index.search(_unit(vectors[rows]), asked)
-        lists[rows] = known[_others(hits, numbers, k)]
+        lists[rows] = known[_searched(index, _unit(vectors[rows]), numbers, owner, enough, k)]
     return lists
 
 
@@ -233,14 +249,33 @@ def _inverted_file(
     return index
 
 
-def _others(hits: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
-    """Return k hits a row without the row itself, which need not be first, nor among them.
+def _searched(
+    index: Any, rows: np.ndarray, own: np.ndarray, owner: np.ndarray, enough: np.ndarray, k: int
+) -> np.ndarray:
+    """Return k hits of other owners for each of `rows`, (b, k); `own` are the rows' numbers.
 
-    Hits are numbers, nearest first, and -1 where the search found no more.
+    Few rows are near many of their own, so that only these are asked for more.
     """
-    mine = hits == own[:, None]
-    mine[~mine.any(axis=1), -1] = True
-    others = hits[~mine].reshape(len(hits), -1)
-    found = (others >= 0).sum(axis=1, keepdims=True)
+    lists = np.empty((len(own), k), dtype=np.int64)
+    open_ = np.arange(len(own))
+    asked = k + 1
+    while len(open_):
+        upto = min(asked, int(enough[own[open_]].max()))
+        unfinished = [np.empty(0, dtype=np.int64)]
+        for some in np.array_split(open_, -(-len(open_) * upto // CELLS)):
+            _, hits = index.search(rows[some], upto)
+            other = (hits >= 0) & (owner[hits] != owner[own[some], None])
+            short = (other.sum(1) < k) & (hits[:, -1] >= 0) & (enough[own[some]] > upto)
+            unfinished.append(some[short])
+            lists[some] = _first(hits, other, own[some], k)
+        open_, asked = np.concatenate(unfinished), 2 * asked
+    return lists
+
+
+def _first(hits: np.ndarray, other: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
+    """Return the first k hits a row that are of others, in turn if there are fewer, or its own."""
+    order = np.argsort(~other, axis=1, kind="stable")
+    found = other.sum(axis=1, keepdims=True)
     turns = np.arange(k) % np.maximum(found, 1)
-    return np.where(found > 0, np.take_along_axis(others, turns, axis=1), own[:, None])
+    taken = np.take_along_axis(hits, np.take_along_axis(order, turns, axis=1), axis=1)
+    return np.where(found > 0, taken, own[:, None])

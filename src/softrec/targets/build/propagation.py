@@ -71,13 +71,17 @@ class PropagatedLabels:
     clusters: int  # that hold examples
     sparse_clusters: int  # of them, those in which only the nearest neighbours were used
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return the numbers beside the labels."""
+        return {name: getattr(self, name) for name in _PLAIN}
+
     def save(self, path: Path) -> None:
         """Write the files that `load` reads into the folder `path`, which is made if need be."""
         path.mkdir(parents=True, exist_ok=True)
         np.save(path / _ITEMS, self.items)
         np.save(path / _SHARES, self.shares)
-        facts = {name: getattr(self, name) for name in _PLAIN}
-        (path / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        (path / _FACTS).write_text(json.dumps(self.about, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> PropagatedLabels:
