@@ -7,6 +7,7 @@ The few names of everyday use are here; each part has a namespace of its own (`s
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softrec.data.interactions import Interactions
@@ -14,8 +15,6 @@ from softrec.objective import Objective
 from softrec.serving.recommender import Recommender
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from softrec.experiments.compare import Comparison
     from softrec.experiments.run import Run
 
@@ -24,10 +23,10 @@ __all__ = ["Interactions", "Objective", "Recommender", "compare", "fit", "open_r
 
 
 def fit(
-    source: str,
+    source: Any,
     *,
     out: str | Path,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     **options: Any,
@@ -35,27 +34,45 @@ def fit(
     """Train, choose by validation, test; return the run that is left in `out`.
 
     Args:
-        source: a log, a folder of Parquet files or the name of a data set.
+        source: the path of a log, a folder of Parquet files, the name of a data set, a recipe
+            (.yaml), a Polars, pandas or Arrow table, or `Interactions`.
         out: the folder of the run.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished run.
-        progress: show a bar; if None, when the error stream is a terminal.
-        **options: fields of a recipe, flat (`alpha=0.4`) or dotted (`**{"model.dim": 64}`).
-    """
-    from softrec.experiments.options import recipe_of
-    from softrec.experiments.run import fit_recipe
+        progress: tell each epoch in a line on the error stream, in a terminal or notebook with a
+            bar besides; True shows the bar anywhere, False nothing.
+        **options: fields of a recipe, flat (`alpha=0.4`), dotted (`**{"model.dim": 64}`) or by
+            section (`model={"name": "gru4rec", "dim": 64}`).
 
-    recipe = recipe_of({"data": {"source": str(source)}}, options)
-    return fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite, progress=progress)
+    Raises:
+        SoftrecError: if source, options or `out` cannot be used; the text says what would do.
+
+    Example:
+        run = softrec.fit(frame, out="runs/first", model="sasrec", target="pop+", alpha=0.4)
+    """
+    from softrec.experiments.inputs import read_input
+    from softrec.experiments.run import fit_recipe
+    from softrec.training.lines import teller
+
+    given = read_input(source, options)
+    return fit_recipe(
+        given.recipe,
+        out,
+        data_dir=_path(data_dir),
+        log=given.log,
+        overwrite=overwrite,
+        progress=progress,
+        tell=teller(progress),
+    )
 
 
 def compare(
-    source: str,
+    source: Any,
     *,
     out: str | Path,
-    targets: str = "one-hot,uniform,pop+",
+    targets: Any = "one-hot,uniform,pop+",
     seeds: int = 1,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     **options: Any,
@@ -63,32 +80,42 @@ def compare(
     """Train one model towards several targets, same data and budget, and write a report in `out`.
 
     Args:
-        source: a log, a folder of Parquet files or the name of a data set.
+        source: as for `fit`.
         out: the folder of the comparison.
-        targets: separated by commas, the first is the baseline; settings in brackets:
-            "pop+(alpha=0.4,temperature=2)".
+        targets: a text, separated by commas, or a list; the first is the baseline. Settings in
+            brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}.
         seeds: train each target so often.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
-        progress: show bars; if None, when the error stream is a terminal.
+        progress: as for `fit`.
         **options: fields of a recipe, as for `fit`.
+
+    Raises:
+        SoftrecError: if source, targets, options or `out` cannot be used.
+
+    Example:
+        found = softrec.compare(frame, out="runs/compared", targets=["one-hot", "pop+"])
     """
     from softrec.experiments import compare as experiment
-    from softrec.experiments.options import parse_targets, recipe_of, shared_target
+    from softrec.experiments.inputs import python_call, read_input
+    from softrec.experiments.options import parse_targets, shared_target
+    from softrec.training.lines import teller
 
     wanted = parse_targets(targets)
-    recipe = recipe_of({"data": {"source": str(source)}}, options | shared_target(wanted))
+    given = read_input(source, options | shared_target(wanted))
+    first = given.recipe.seed
+    arguments = {"targets": targets, "seeds": seeds, "out": str(out)}
     return experiment.compare(
-        recipe,
+        given.recipe,
         wanted,
         out,
-        seeds=range(recipe.seed, recipe.seed + seeds),
-        data_dir=data_dir,
-        command=f"softrec.compare({str(source)!r}, targets={targets!r}, seeds={seeds}, "
-        + "".join(f"{name}={value!r}, " for name, value in options.items())
-        + f"out={str(out)!r})",
+        seeds=range(first, first + seeds),
+        data_dir=_path(data_dir),
+        log=given.log,
+        command=python_call("compare", source, arguments, options),
         overwrite=overwrite,
         progress=progress,
+        say=teller(progress),
     )
 
 
@@ -101,3 +128,7 @@ def open_run(folder: str | Path) -> Run:
     from softrec.experiments import run
 
     return run.open_run(folder)
+
+
+def _path(folder: str | Path | None) -> Path | None:
+    return None if folder is None else Path(folder)

@@ -335,7 +335,7 @@ def evaluate(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="The log, if it has moved; it must be the one the run was trained on."),
+        typer.Option(help="The log, to check it; by default the copy of it that the run keeps."),
     ] = None,
     per_user: Annotated[
         Path | None,
@@ -344,22 +344,13 @@ def evaluate(
     data_dir: DataDir = None,
 ) -> None:
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
-    from softrec.experiments.build import load_split
-    from softrec.experiments.run import Examination, means, open_run
+    from softrec.experiments.evaluate import evaluated
+    from softrec.experiments.run import means, open_run
     from softrec.serving.files import write_table, writer_of
 
-    if part not in ("test", "valid"):
-        raise RecipeError(f"--part must be test or valid, got {part!r}")
     if per_user is not None:
         writer_of(per_user)
-    opened = open_run(run)
-    recipe = opened.recipe
-    if data is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": data})})
-    split = load_split(recipe.data, data_dir)
-    opened.check_data(split)
-    wanted = metrics.split(",") if metrics else None
-    table = Examination(recipe, split, part).per_user(opened.encoder(), wanted)  # pyright: ignore[reportArgumentType]
+    table = evaluated(open_run(run), part, metrics or None, data=data, data_dir=data_dir)
     _print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
     if per_user is not None:
         write_table(table, per_user)
@@ -540,17 +531,13 @@ def _tell(text: str, label: str = "") -> None:
 
 def _recipe(source: str, options: dict[str, Any], target: dict[str, Any] | None = None) -> Any:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
-    from softrec.experiments.options import FIELDS, parse_assignment, recipe_of
-    from softrec.experiments.reading import read_yaml
+    from softrec.experiments.inputs import read_input
+    from softrec.experiments.options import FIELDS, parse_assignment
 
     given = {name: value for name, value in options.items() if name in FIELDS and name != "source"}
-    if given.get("valid") is not None or given.get("test") is not None:
-        given["split"] = given.get("split") or "given"
     given |= dict(parse_assignment(text) for text in options.get("set_") or [])
     given |= target or {}
-    if source.endswith((".yaml", ".yml")):
-        return recipe_of(read_yaml(Path(source)), given, source)
-    return recipe_of({"data": {"source": source}}, given)
+    return read_input(source, given).recipe
 
 
 def _print_metrics(title: str, columns: dict[str, dict[str, float]]) -> None:

@@ -62,7 +62,11 @@ def test_from_a_log(softrec, folder):
     for name, value in run.test.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
         assert line.split()[1:] == [f"{run.valid[name]:.4f}", f"{value:.4f}"]
-    *epochs, last = err.splitlines()
+    read, *epochs, last = err.splitlines()
+    assert read == (
+        "120 events of 20 users and 10 items, without times; split leave-last-out: 80 events to "
+        "train, 20 to validate (20 users), 20 to test (20 users)"
+    )
     assert last == "The run is in run. Next: softrec recommend run --user ID"
     for number, (line, row) in enumerate(zip(epochs, run.facts["curve"], strict=True)):
         assert line.startswith(f"epoch {number + 1} of 2: ndcg@10 {row['valid/ndcg@10']:.4f}, ")
@@ -174,7 +178,7 @@ def test_times_decide_the_order_and_their_leak_is_told(softrec, folder):
     softrec("fit", "log.csv", "--out", "plain", *TINY)
     assert open_run("timed").test == open_run("plain").test
     note, *_ = err.splitlines()
-    assert note.startswith("note: leave-last-out leaks time")
+    assert note.startswith("note: the leave-last-out split leaks time")
 
 
 def test_a_run_is_replaced_only_when_asked(softrec):
@@ -240,12 +244,13 @@ def test_a_run_of_another_precision_is_what_it_was(softrec, precision):
 
 
 def test_quietly(folder):
-    """Each epoch is told in a line, and nothing of the machinery below."""
+    """What was read and each epoch are told in a line, and nothing of the machinery below."""
     command = [sys.executable, "-m", "softrec.cli", "fit", "log.csv", "--out", "run", *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    *epochs, last = done.stderr.splitlines()
+    read, *epochs, last = done.stderr.splitlines()
+    assert read.startswith("120 events of 20 users and 10 items")
     assert last == "The run is in run. Next: softrec recommend run --user ID"
     assert all(line.startswith("epoch ") for line in epochs)
     assert json.loads((folder / "run" / "run.json").read_text())["format"] == 1

@@ -17,9 +17,11 @@ from softrec.data.interactions import Interactions
 from softrec.data.reading import read_table
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.specs.data import SHOP, SIMULATION, DataSpec, parse_step
+from softrec.experiments.recipe import Recipe
+from softrec.experiments.specs.data import MEMORY, SHOP, SIMULATION, DataSpec, parse_step
 from softrec.experiments.specs.models import MODELS, ModelSpec
 from softrec.experiments.specs.training import TrainingSpec
+from softrec.experiments.views import data_text
 from softrec.types import Encoder
 
 CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
@@ -29,6 +31,26 @@ CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "min-user": lambda log, least: log.min_counts(user=int(least)),
     "min-item": lambda log, least: log.min_counts(item=int(least)),
 }
+
+
+def load_told(
+    recipe: Recipe,
+    data_dir: Path | None = None,
+    log: Interactions | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Split:
+    """Return the data of a recipe, and tell what was read and what of it was set aside.
+
+    Args:
+        recipe: its data, and its model, which some of what is told depends on.
+        data_dir: a folder with public data sets, looked into before the cache and the network.
+        log: the log, where it lies in memory.
+        tell: called with one line of text at a time.
+    """
+    split = load_split(recipe.data, data_dir) if log is None else split_of(log, recipe.data)
+    for line in (data_text(split), *notices(recipe.model, split)):
+        tell(line)
+    return split
 
 
 def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
@@ -44,12 +66,21 @@ def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
         return _split(simulated(spec), spec, {"cold": "keep"})
     if spec.source in sources.SOURCES and not Path(spec.source).exists():
         return _public(spec, data_dir)
+    if spec.source.startswith(MEMORY):
+        raise DataError(
+            "this log was given in memory and lies in no file; give it again, as a table or a file"
+        )
     if not Path(spec.source).exists():
         raise DataError(
             f"there is no file, folder or data set {spec.source!r}; data sets are "
             f"{', '.join([SHOP, *sources.names()])}"
         )
-    return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
+    return split_of(Interactions.read(spec.source, **_reading(spec)), spec)
+
+
+def split_of(log: Interactions, spec: DataSpec) -> Split:
+    """Clean and split a log that is read already."""
+    return _split(cleaned(log, spec), spec, {})
 
 
 def shop_of(spec: DataSpec) -> simulate.Shop:

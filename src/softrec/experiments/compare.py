@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from softrec.data.interactions import Interactions
 from softrec.data.simulate import Shop
 from softrec.data.splits import Cases, Split
 from softrec.errors import RunError
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, seen_of
 from softrec.evaluation.significance import holm, paired
-from softrec.experiments.build import SHOP, load_split, notices, shop_of
+from softrec.experiments import views
+from softrec.experiments.build import SHOP, load_told, shop_of
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
@@ -41,6 +43,12 @@ class Comparison:
     folder: Path
     results: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return views.comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        return views.comparison_html(self)
+
 
 def compare(
     base: Recipe,
@@ -49,6 +57,7 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     data_dir: Path | None = None,
+    log: Interactions | None = None,
     command: str = "",
     overwrite: bool = False,
     progress: bool | None = None,
@@ -64,10 +73,11 @@ def compare(
         out: the folder of the comparison.
         seeds: each target is trained once per seed.
         data_dir: a folder with public data sets.
+        log: the log, where it lies in memory.
         command: what was typed, for the report.
         overwrite: replace a finished comparison.
-        progress: show bars; if None, when the error stream is a terminal.
-        say: called with a line of text before each run.
+        progress: show bars; if None, in a terminal or notebook.
+        say: called with a line of text for what was read, and before each run.
 
     Raises:
         RecipeError: if a target does not fit, before anything is trained.
@@ -77,9 +87,7 @@ def compare(
     fields = base.model_dump(mode="json")
     recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
     names = _names(targets, [row[0] for row in recipes])
-    split = load_split(base.data, data_dir)
-    for line in notices(base.model, split):
-        say(line)
+    split = load_told(base, data_dir, log, say)
     for row in recipes:
         # What cannot be built is refused before anything but what it rests on is trained.
         build(settle(row[0], split, progress=progress, tell=say), split)
@@ -230,12 +238,12 @@ def _results(
     if training["start"] is not None:
         training["start"] = _named(training["start"])
     return {
-        "title": f"{base.model.name} on {Path(base.data.source).name}: only the target differs",
+        "title": f"{base.model.name} on {base.data.title}: only the target differs",
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "seed_note": f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
-        "data": {"name": Path(base.data.source).name, **describe(split),
+        "data": {"name": base.data.title, **describe(split),
                  "events": len(split.train) + len(split.valid) + len(split.test)},
         "model": {"name": base.model.name, "preset": base.model.preset, **base.model.settings},
         "budget": training,

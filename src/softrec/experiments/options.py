@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from softrec.errors import RecipeError, no_such, one_line
 from softrec.experiments.reading import parsed, read_yaml
@@ -46,15 +48,16 @@ def recipe_of(
 ) -> Recipe:
     """Return the recipe `base` with `options` laid over it; None options change nothing.
 
-    An option is flat ("alpha") or dotted ("model.dim"). Another model, target or loss than the
-    base's starts from its own defaults. Errors name `place`, where the base comes from.
+    An option is flat ("alpha"), dotted ("model.dim") or a section (target={"name": ...}). Another
+    model, target or loss than the base's starts from its own defaults. Errors name `place`, where
+    the base comes from.
 
     Raises:
         RecipeError: if an option is unknown or does not fit.
     """
     fields = dict(base)
     changes: dict[str, Any] = {}
-    for name, value in options.items():
+    for name, value in _spread(options):
         if value is None:
             continue
         if "." not in name and name not in FIELDS:
@@ -76,6 +79,21 @@ def recipe_of(
             )
     files = (Path(place),) if place.endswith(RECIPES) else ()
     return read_recipe(_anchored(merged(fields, changes), files), place)
+
+
+def _spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield options one by one, sections field by field, in Python's own types."""
+    for name, value in options.items():
+        if name in Recipe.model_fields and isinstance(value, Mapping):
+            yield from ((f"{name}.{field}", _plain(inside)) for field, inside in value.items())
+        else:
+            yield name, _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _name(section: object) -> object:
@@ -151,19 +169,42 @@ def parse_target(text: str) -> dict[str, Any]:
                                  if part.strip())}  # fmt: skip
 
 
-def parse_targets(text: str) -> list[dict[str, Any]]:
-    """Return the target sections of a list separated by commas outside brackets.
+def parse_targets(targets: object) -> list[dict[str, Any]]:
+    """Return the target sections of a text, separated by commas outside brackets, or of a list.
+
+    Args:
+        targets: a text, a section such as {"name": "pop+", "alpha": 0.4}, or several of these.
+
+    Raises:
+        RecipeError: if it is none of these, or names no target.
 
     Example:
         >>> [target["name"] for target in parse_targets("one-hot,pop+(alpha=1,scale=log)")]
         ['one-hot', 'pop+']
     """
-    targets = [
-        _absolute(parse_target(part)) for part in re.split(r",(?![^(]*\))", text) if part.strip()
-    ]
-    if not targets:
+    found = [_absolute(target) for target in _listed(targets)]
+    if not found:
         raise RecipeError("there are no targets to compare; name some, such as one-hot,pop+")
-    return targets
+    return found
+
+
+def _listed(targets: object) -> list[dict[str, Any]]:
+    if isinstance(targets, str):
+        parts = re.split(r",(?![^(]*\))", targets)
+        return [parse_target(part) for part in parts if part.strip()]
+    if isinstance(targets, Mapping):
+        if not isinstance(targets.get("name"), str):
+            raise RecipeError(
+                f"{dict(targets)} names no target; expected such as "
+                "{'name': 'pop+', 'alpha': 0.4}"
+            )
+        return [{str(field): value for field, value in _spread(targets)}]
+    if isinstance(targets, Iterable):
+        return [target for part in targets for target in _listed(part)]
+    raise RecipeError(
+        "targets are a text such as 'one-hot,pop+(alpha=0.4)' or a list of names and of settings, "
+        f"not of type {type(targets).__name__}"
+    )
 
 
 def shared_target(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -30,11 +30,12 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
+from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
-from softrec.experiments.build import load_split, notices
+from softrec.experiments.build import load_told
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
@@ -51,6 +52,7 @@ def fit_recipe(
     out: str | Path,
     *,
     data_dir: Path | None = None,
+    log: Interactions | None = None,
     split: Split | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -65,10 +67,11 @@ def fit_recipe(
         recipe: what to do.
         out: the folder of the run.
         data_dir: a folder with public data sets.
-        split: the data, if already loaded.
+        log: the log, where it lies in memory.
+        split: the data, if already loaded, cleaned and split.
         overwrite: replace a finished run, and drop an unfinished one of another recipe.
-        progress: show a bar; if None, when the error stream is a terminal.
-        tell: called with a line of text for each epoch, and for each stage of a chain.
+        progress: show a bar; if None, in a terminal or notebook.
+        tell: called with a line of text for what was read, for each epoch and each stage.
 
     Raises:
         RunError: if `out` is taken.
@@ -77,9 +80,7 @@ def fit_recipe(
     out = Path(out)
     _check_free(out, recipe, overwrite=overwrite)
     if split is None:
-        split = load_split(recipe.data, data_dir)
-        for line in notices(recipe.model, split):
-            tell(line)
+        split = load_told(recipe, data_dir, log, tell)
     complete = settle(recipe, split, progress=progress, tell=tell)
     encoder, objective, batches = build(complete, split, progress=progress)
     spec = recipe.training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
+from softrec.experiments import views
 from softrec.experiments.artifacts import fingerprint_of
 from softrec.experiments.build import build_model
 from softrec.experiments.recipe import Recipe, read_recipe
@@ -69,10 +71,16 @@ class Run:
     @property
     def trained_on(self) -> Interactions:
         """Return the training part of the log."""
+        return self.split().train
+
+    def split(self) -> Split:
+        """Return the parts of the log that it was trained, chosen and tested on."""
         table = self._table("log")
         if "part" not in table.columns:
             raise RunError(f"{self.folder} does not say which events it was trained on; train anew")
-        return self.log.where(table["part"].to_numpy() == "train")
+        names = table["part"].to_numpy()
+        train, valid, test = (self.log.where(names == part) for part in ("train", "valid", "test"))
+        return Split(train, valid, test, self.facts["data"]["split"])
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"
@@ -104,6 +112,39 @@ class Run:
         """Return the service: raw ids in, raw ids out."""
         encoder = ranked(self.encoder(), self.recipe)
         return Recommender(encoder, self.log, length=self.recipe.training.length)
+
+    def evaluate(
+        self,
+        part: str = "test",
+        metrics: str | Sequence[str] | None = None,
+        *,
+        data: Any = None,
+        data_dir: Path | None = None,
+    ) -> dict[str, float]:
+        """Return the mean metrics, for instance others than those of the recipe.
+
+        Args:
+            part: "test" or "valid".
+            metrics: such as ["ndcg@5", "recall@50"]; by default those of the recipe.
+            data: the log it was trained on, a path or a table; by default the copy it keeps.
+            data_dir: a folder with public data sets, where `data` names one.
+
+        Raises:
+            SoftrecError: if there is no such part or metric, or `data` are others than the run's.
+
+        Example:
+            run.evaluate("valid", metrics=["hit_rate@1", "ndcg@5"])
+        """
+        from softrec.experiments.evaluate import evaluated
+        from softrec.experiments.run import means
+
+        return means(evaluated(self, part, metrics, data=data, data_dir=data_dir))
+
+    def __repr__(self) -> str:
+        return views.run_text(self)
+
+    def _repr_html_(self) -> str:
+        return views.run_html(self)
 
     def check_data(self, split: Split) -> None:
         """Refuse data other than those of the run.

@@ -6,7 +6,6 @@ vectors of a trained model, shared labels, neighbours.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +54,7 @@ from softrec.targets.build.neighbours import context_means, load, nearest, save
 from softrec.targets.build.propagation import PropagatedLabels, propagate
 from softrec.targets.mixture import MixtureSource
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
+from softrec.training.lines import shows_bar
 from softrec.types import Encoder, ItemVectors, TargetSource
 
 VECTORS, LABELS, NEIGHBOURS = "vectors.npy", "labels", "neighbours.npy"
@@ -80,7 +80,7 @@ class Training:
     @property
     def shown(self) -> bool:
         """Return whether progress is shown."""
-        return sys.stderr.isatty() if self.progress is None else self.progress
+        return shows_bar(self.progress)
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
 from softrec.retrieval import Seen, top_k
 from softrec.serving.interests import name_of, reasons, voices
+from softrec.serving.people import histories_of, users_of
 from softrec.types import Batch, Encoder
 
 USERS_AT_ONCE = 1024
@@ -72,21 +73,21 @@ class Recommender:
 
     def recommend(
         self,
-        users: Iterable[object] | None = None,
+        users: object = None,
         k: int = 10,
         *,
-        histories: Mapping[Any, Sequence[object]] | None = None,
+        histories: object = None,
         mask_seen: bool = True,
         why: bool = False,
     ) -> pl.DataFrame:
         """Return the `k` best items of each user as rows user, rank, item, score.
 
         Args:
-            users: raw ids of users of the log; their whole history is used.
+            users: raw ids of users of the log, or a single one; their whole history is used.
             k: how many items.
             histories: name -> raw item ids, oldest first, for people who are not in the log, or
                 with a history of their own. Models that know users by number, or that read the
-                times of events, cannot use them.
+                times of events, cannot use them. Also lists without names, or a single one.
             mask_seen: leave out items of the history. If fewer than `k` others are left, the
                 table has fewer rows for that user.
             why: of a model with interests, also the columns interest, which of the user's
@@ -118,9 +119,9 @@ class Recommender:
 
     def interests(
         self,
-        users: Iterable[object] | None = None,
+        users: object = None,
         *,
-        histories: Mapping[Any, Sequence[object]] | None = None,
+        histories: object = None,
         items: int = 5,
         mask_seen: bool = True,
     ) -> pl.DataFrame:
@@ -168,10 +169,8 @@ class Recommender:
         lists = pl.col("items").arr.to_list().list.head(pl.col("left"))
         return table.with_columns(lists).drop("left")
 
-    def _people(
-        self, users: Iterable[object] | None, histories: Mapping[Any, Sequence[object]] | None
-    ) -> _People:
-        names: list[object] = [] if users is None else list(users)
+    def _people(self, users: object, histories: object) -> _People:
+        names, histories = users_of(users), histories_of(histories)
         if not names and not histories:
             raise DataError("a recommender needs users of the log or histories, and got neither")
         if histories:
@@ -248,6 +247,12 @@ class Recommender:
         unasked = torch.zeros(len(some.rows), dtype=torch.int64)
         user = torch.from_numpy(some.numbers)
         return Batch(history, unasked, unasked, user, time=time).to(device)
+
+    def __repr__(self) -> str:
+        return (
+            f"Recommender({name_of(self.encoder)}, {self.log.n_users:,} users, "
+            f"{self.log.n_items:,} items)"
+        )
 
     @torch.inference_mode()
     def _best(self, some: _People, k: int, mask_seen: bool, why: bool) -> dict[str, np.ndarray]:

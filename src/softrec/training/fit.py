@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import pickle
 import signal
-import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
-from softrec.training.lines import Lines, Tell
+from softrec.training.lines import Lines, Tell, shows_bar
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.types import Encoder
@@ -105,7 +104,7 @@ def fit(
         checkpoint_steps: checkpoint every so many steps instead.
         precision: as Lightning takes it.
         accelerator: likewise.
-        progress: show a bar; if None, when the error stream is a terminal.
+        progress: show a bar; if None, in a terminal or notebook.
         tell: called with a line of text after each epoch.
 
     Raises:
@@ -126,7 +125,7 @@ def fit(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True
     )
     callbacks: list[Callback] = [stopping, best, resume]
-    show = sys.stderr.isatty() if progress is None else progress
+    show = shows_bar(progress)
     if show:
         callbacks.append(TQDMProgressBar(leave=False))
     with quiet():

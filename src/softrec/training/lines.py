@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
 Tell = Callable[[str], object]
+
+
+def shows_bar(progress: bool | None) -> bool:
+    """Tell whether to show a bar: as asked; if None, where one can be drawn and is seen."""
+    return sys.stderr.isatty() or _in_notebook() if progress is None else progress
+
+
+def _in_notebook() -> bool:
+    """Tell whether this is the kernel of a notebook, whose streams are no terminals."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def teller(progress: bool | None) -> Tell:
+    """Return what writes lines to the error stream; nothing if `progress` is False."""
+    return (lambda _: None) if progress is False else to_stderr
+
+
+def to_stderr(line: str) -> None:
+    """Write a line to the error stream, at once."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 @dataclass(frozen=True)

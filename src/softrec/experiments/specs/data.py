@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -48,6 +49,10 @@ def parse_step(step: str) -> tuple[str, float]:
     return name, number
 
 
+MEMORY = "memory:"
+"""Begins the source of a log that lies in no file; the fingerprint of its content follows."""
+
+
 class DataSpec(Spec):
     """Where the log is and how it is cleaned and split."""
 
@@ -90,6 +95,11 @@ class DataSpec(Spec):
     )
     shop: dict[str, Any] = Field(
         default_factory=dict, description="dials of the simulated shop (source: shop)")  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """Return the name of the data as people say it."""
+        return "a table in memory" if self.source.startswith(MEMORY) else Path(self.source).name
 
     @field_validator("clean", mode="before")
     @classmethod

@@ -1,0 +1,46 @@
+"""A finished run judged again: by other metrics, on the other part, on a log that has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from softrec.errors import RecipeError
+from softrec.experiments.inputs import load_data
+from softrec.experiments.run import Examination
+from softrec.experiments.runs import Run
+
+
+def evaluated(
+    run: Run,
+    part: str = "test",
+    metrics: str | Sequence[str] | None = None,
+    *,
+    data: Any = None,
+    data_dir: Path | None = None,
+) -> pl.DataFrame:
+    """Return the metrics of each user, ranked as the run's recipe says.
+
+    Args:
+        run: a finished run.
+        part: "test" or "valid".
+        metrics: such as ["ndcg@5", "recall@50"] or "ndcg@5,recall@50"; by default the recipe's.
+        data: the log the run was trained on, a path or a table; by default the copy it keeps.
+        data_dir: a folder with public data sets, where `data` names one.
+
+    Raises:
+        RecipeError: if there is no such part or metric.
+        RunError: if `data` are others than those of the run.
+    """
+    if part not in ("test", "valid"):
+        raise RecipeError(f"--part must be test or valid, got {part!r}")
+    if data is None:
+        split = run.split()
+    else:
+        split = load_data(data, run.recipe.data, data_dir)
+        run.check_data(split)
+    wanted = metrics.split(",") if isinstance(metrics, str) else metrics
+    return Examination(run.recipe, split, part).per_user(run.encoder(), wanted)

@@ -1,0 +1,128 @@
+"""From what a user hands over, a name, a file, a recipe or a table, to a recipe and its data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from softrec.data.interactions import Interactions
+from softrec.data.splits import Split
+from softrec.errors import RecipeError
+from softrec.experiments import shipped
+from softrec.experiments.build import load_split, split_of
+from softrec.experiments.options import RECIPES, recipe_of
+from softrec.experiments.reading import read_yaml
+from softrec.experiments.recipe import Recipe
+from softrec.experiments.specs.data import MEMORY, DataSpec
+
+TABLES = ("polars", "pandas", "pyarrow")
+COLUMNS = ("user", "item", "time", "weight", "header", "text_ids")
+
+
+class Input(NamedTuple):
+    """What to train, and on what where that lies in memory."""
+
+    recipe: Recipe
+    log: Interactions | None = None
+
+
+def read_input(source: Any, options: Mapping[str, Any]) -> Input:
+    """Return what `source` and the options that lie over it ask for.
+
+    Args:
+        source: the path of a log or of a recipe (.yaml), the name of a data set or of a recipe that
+            comes with softrec, a Polars, pandas or Arrow table, or `Interactions`.
+        options: fields of a recipe, flat or dotted; None options change nothing.
+
+    Raises:
+        RecipeError: if `source` is none of these, or an option does not fit.
+        DataError: if a table is no usable log.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(source, str | Path):
+        return _in_memory(source, options)
+    if "valid" in options or "test" in options:
+        options = {"split": "given"} | options
+    file = _recipe_file(str(source))
+    if file is not None:
+        return Input(recipe_of(read_yaml(file), options, str(file)))
+    return Input(recipe_of({"data": {"source": str(source)}}, options))
+
+
+def _recipe_file(source: str) -> Path | None:
+    """Return the recipe that `source` names: a file here, else one that comes with softrec."""
+    if source.endswith(RECIPES):
+        return Path(source) if Path(source).exists() else shipped.find(source) or Path(source)
+    return None if Path(source).exists() else shipped.find(source)
+
+
+def _in_memory(source: Any, options: dict[str, Any]) -> Input:
+    known = isinstance(source, Interactions)
+    if not known and type(source).__module__.partition(".")[0] not in TABLES:
+        raise RecipeError(
+            "expected a path, the name of a data set, a recipe (.yaml), a Polars, pandas or Arrow "
+            f"table, or Interactions; got a {type(source).__name__}"
+        )
+    files = [name for name in ("valid", "test") if name in options]
+    if files:
+        raise RecipeError(
+            f"{files[0]} names a file and belongs to a log that is a file; give the whole table "
+            "and a split (leave-last-out, time, user-ratio), or three files"
+        )
+    read = [name for name in COLUMNS if name in options or f"data.{name}" in options]
+    if known and read:
+        raise RecipeError(
+            f"{read[0]} says how a log is read, and Interactions are read already; give it to "
+            "Interactions.read"
+        )
+    recipe = recipe_of({"data": {"source": MEMORY}}, options)
+    log = _log_of(source, recipe.data)
+    data = recipe.data.model_copy(update={"source": MEMORY + fingerprint(log)})
+    return Input(recipe.model_copy(update={"data": data}), log)
+
+
+def _log_of(source: Any, spec: DataSpec) -> Interactions:
+    if isinstance(source, Interactions):
+        return source
+    return Interactions.read(source, **{name: getattr(spec, name) for name in COLUMNS})
+
+
+def load_data(source: Any, spec: DataSpec, data_dir: Path | None = None) -> Split:
+    """Return the data of a log, read, cleaned and split as `spec` says of another source."""
+    if isinstance(source, str | Path):
+        return load_split(spec.model_copy(update={"source": str(source)}), data_dir)
+    return split_of(_log_of(source, spec), spec)
+
+
+def fingerprint(log: Interactions) -> str:
+    """Return a short hash of all that a log says: ids, events, times, weights, and their order."""
+    digest = hashlib.sha256()
+    for vocabulary in (log.users, log.items):
+        ids = vocabulary.raw.cast(pl.String).to_list()
+        digest.update(f"{vocabulary.raw.dtype} {len(ids)}\0".encode())
+        digest.update("\0".join(ids).encode())
+    for column in log.frame:
+        digest.update(f"\0{column.name}\0".encode())
+        digest.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def python_call(
+    name: str, source: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
+    """Return the Python that does the same again; a table in memory is called `log` there.
+
+    Example:
+        >>> python_call("fit", "a.csv", {"out": "r"}, {"alpha": 0.4, "model.dim": 8})
+        "softrec.fit('a.csv', out='r', alpha=0.4, **{'model.dim': 8})"
+    """
+    first = repr(str(source)) if isinstance(source, str | Path) else "log"
+    plain = {n: v for n, v in options.items() if n.isidentifier()}
+    dotted = {n: v for n, v in options.items() if not n.isidentifier()}
+    listed = [first, *(f"{n}={v!r}" for n, v in (dict(arguments) | plain).items())]
+    return f"softrec.{name}({', '.join(listed + [f'**{dotted!r}'] * bool(dotted))})"

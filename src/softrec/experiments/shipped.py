@@ -1,0 +1,26 @@
+"""The recipes that come with softrec, for who has no checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+# In a wheel they lie in the package; in a checkout beside `src`.
+FOLDERS = (PACKAGE / "recipes", PACKAGE.parents[1] / "recipes")
+
+
+def find(name: str) -> Path | None:
+    """Return the recipe of that name (with or without folder and .yaml), or None."""
+    stem = Path(name).name.removesuffix(".yaml")
+    return next((path for path in paths() if path.stem == stem), None)
+
+
+def paths() -> list[Path]:
+    """Return the files of all recipes, by name."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    return sorted(folder.glob("*.yaml")) if folder else []
+
+
+def purpose(path: Path) -> str:
+    """Return what a recipe is for: its first line of comment."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").strip()

@@ -1,0 +1,117 @@
+"""Data, runs and comparisons as a person likes to see them: a line or three, a small table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from softrec.data.interactions import Interactions
+from softrec.data.splits import Split
+from softrec.experiments.recipe import Recipe
+
+if TYPE_CHECKING:
+    from softrec.experiments.compare import Comparison
+    from softrec.experiments.runs import Run
+
+# A number of seconds between these is taken for a time of a log: 1990 to 2100.
+DAWN, DUSK = 631_152_000, 4_102_444_800
+
+
+def run_text(run: Run) -> str:
+    """Return what a run is and how good it is, in two lines."""
+    metric, facts = run.recipe.training.monitor, run.facts
+    return (
+        f"Run {run.folder}: {asked(run.recipe)}\n"
+        f"epoch {facts['best_epoch']} of {facts['epochs']} is the best; {metric} "
+        f"{_number(run.valid.get(metric))} on validation, {_number(run.test.get(metric))} on test"
+    )
+
+
+def run_html(run: Run) -> str:
+    """Return the same as a table of all metrics."""
+    rows = [(name, run.valid.get(name), value) for name, value in run.test.items()]
+    return _html(run_text(run), ("metric", "validation", "test"), rows)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return what was compared and how good each target is, in three lines at most."""
+    results = comparison.results
+    metric = results["selection"]["metric"]
+    listed = ", ".join(
+        f"{row['name']} {_number(row['test'][metric]['mean'])}" for row in results["variants"]
+    )
+    return (
+        f"Comparison {comparison.folder}: {results['title']}\n"
+        f"{metric} on test, {results['seed_note']}: {listed}\n"
+        f"all of it: {comparison.folder / 'report.html'}, or .results"
+    )
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """Return the same as a table of all metrics, a row per target."""
+    metrics: Sequence[str] = comparison.results["metrics"]
+    rows = [
+        (row["name"], *(row["test"][metric]["mean"] for metric in metrics))
+        for row in comparison.results["variants"]
+    ]
+    return _html(comparison_text(comparison), ("target", *metrics), rows)
+
+
+def asked(recipe: Recipe) -> str:
+    """Return a recipe in a few words."""
+    alpha = getattr(recipe.target, "alpha", None)
+    setting = "" if alpha is None else f" (alpha {alpha:g})"
+    return f"{recipe.model.name} towards {recipe.target.name}{setting} on {recipe.data.title}"
+
+
+def data_text(split: Split) -> str:
+    """Return what there is to learn from and to be asked about, in one line."""
+    parts = (split.train, split.valid, split.test)
+    per_user = [np.bincount(part.frame["user"].to_numpy(), minlength=part.n_users)
+                for part in parts]  # fmt: skip
+    users = int(np.count_nonzero(sum(per_user)))
+    items = int(np.count_nonzero(sum(part.item_counts for part in parts)))
+    train, valid, test = per_user
+    asked = (int(((train > 0) & (valid > 0)).sum()), int(((train + valid > 0) & (test > 0)).sum()))
+    return (
+        f"{sum(map(len, parts)):,} events of {users:,} users and {items:,} items{_span(parts)}; "
+        f"split {split.name}: {len(split.train):,} events to train, {len(split.valid):,} to "
+        f"validate ({asked[0]:,} users), {len(split.test):,} to test ({asked[1]:,} users)"
+    )
+
+
+def _span(parts: Sequence[Interactions]) -> str:
+    if not parts[0].has_time:
+        return ", without times"
+    times = [part.frame["time"] for part in parts if len(part)]
+    first, last = (pick(int(getattr(time, end)()) for time in times)
+                   for pick, end in ((min, "min"), (max, "max")))  # fmt: skip
+    return f", {' to '.join(_moments(first, last))}"
+
+
+def _moments(first: int, last: int) -> list[str]:
+    """Return two times as days, if both are since 1970 in a usual unit, else as they are."""
+    for unit in (1, 10**3, 10**6, 10**9):
+        if first / unit >= DAWN and last / unit < DUSK:
+            days = (datetime.fromtimestamp(time / unit, UTC).date() for time in (first, last))
+            return [day.isoformat() for day in days]
+    return [str(first), str(last)]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _html(text: str, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(_number(value))}</td>' for value in row)}</tr>" for row in rows
+    )
+    return (
+        f"<pre>{escape(text)}</pre>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )

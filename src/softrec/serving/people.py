@@ -1,0 +1,42 @@
+"""Who is asked about, said as is convenient: one user or several, one history or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+
+def users_of(users: object) -> list[object]:
+    """Return a list of users; a text or a number is one user, not its letters.
+
+    Example:
+        >>> users_of("u1"), users_of(["u1", "u2"]), users_of(None)
+        (['u1'], ['u1', 'u2'], [])
+    """
+    if users is None:
+        return []
+    return list(users) if _several(users) else [users]
+
+
+def histories_of(histories: object) -> dict[Any, Sequence[object]]:
+    """Return name -> items, oldest first; what has no name is called "history 1", "history 2", ...
+
+    Example:
+        >>> histories_of({"bob": ["tea", "jam"]})
+        {'bob': ['tea', 'jam']}
+        >>> histories_of(["tea", "jam"])  # one history
+        {'history 1': ['tea', 'jam']}
+        >>> histories_of([["tea"], ["jam", "tea"]])
+        {'history 1': ['tea'], 'history 2': ['jam', 'tea']}
+    """
+    if histories is None:
+        return {}
+    if isinstance(histories, Mapping):
+        return {name: users_of(items) for name, items in histories.items()}
+    listed = users_of(histories)
+    rows = listed if listed and all(map(_several, listed)) else [listed]
+    return {f"history {n}": users_of(row) for n, row in enumerate(rows, 1) if listed}
+
+
+def _several(value: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
