@@ -17,7 +17,15 @@ from softrec.losses.softmax import ObjectiveValue, Parts, TargetAnswers, hard, m
 from softrec.losses.streaming import streamed
 from softrec.losses.table import Scores, Shares, row_shares, table_loss
 from softrec.scoring import Scoring
-from softrec.types import Batch, Encoder, InterestEncoder, ItemVectors, Target, TargetSource
+from softrec.types import (
+    Batch,
+    Encoder,
+    InterestEncoder,
+    ItemVectors,
+    Target,
+    TargetSource,
+    without,
+)
 
 Pass = Callable[..., ObjectiveValue]
 LabelPart = Callable[[Tensor, Tensor], Tensor]
@@ -166,8 +174,10 @@ class Objective:
 
     def _expectation(self, target: Target, label: Tensor, items: ItemVectors) -> Expectation:
         vectors, bias = self.scoring.items(items)
-        mean_bias = None if bias is None else target.mean_item(bias[:, None])
-        return Expectation(target.mean_item(vectors), mean_bias, target.prob_of(label))
+        others, surplus, mass = without(target, label)
+        mean_bias = None if bias is None else others.mean_item(bias[:, None])
+        share = target.prob_of(label)
+        return Expectation(others.mean_item(vectors), mean_bias, share, surplus, mass)
 
     # --- candidates of each row ---
 
@@ -191,11 +201,7 @@ class Objective:
         label_logit = _own_logit(scored, own)
         soft: Shares | TargetAnswers | None = None
         if target is not None and self.exact:
-            expectation = self._expectation(target, label, items)
-            expected = (scored * expectation.mean).sum(1)
-            if expectation.bias is not None:
-                expected = expected + expectation.bias[:, 0]
-            soft = TargetAnswers(expectation.label, expected)
+            soft = self._expectation(target, label, items).answers(scored, label_logit)
         elif target is not None:
             soft = row_shares(target, label, chosen.items, chosen.copies)
         scores = Scores(label_logit, others, chosen.copies, chosen.correction)

@@ -132,6 +132,26 @@ class RestrictableTarget(Target, Protocol):
         ...
 
 
+class Others(NamedTuple):
+    """A target without one item of each row, such as the label: s_i for all i but that one.
+
+    Taken off is only a share that `mass` holds as much of, so that no difference cancels.
+    """
+
+    target: Target  # s, but for the item left out
+    surplus: Tensor  # (P,) what `target` still gives to that item: to be taken off
+    mass: Tensor  # (P,) what the others have in all
+
+
+@runtime_checkable
+class SeparableTarget(Target, Protocol):
+    """A target that can be asked without the label; optional, for precision where s_y is near 1."""
+
+    def without(self, place: Tensor) -> Others:
+        """Return s without the item `place` (P,) of each row; -1 stands for none."""
+        ...
+
+
 @runtime_checkable
 class StreamedTarget(Target, Protocol):
     """A softmax as large as the catalogue: a teacher's. Losses read it a block at a time."""
@@ -175,12 +195,49 @@ class ZeroExtended:
         whole = vectors.new_zeros(self.n_items, vectors.shape[1])
         return self.target.mean_item(whole.index_copy(0, self.items, vectors))
 
+    def without(self, place: Tensor) -> Others:
+        """Return the same without the item at one place a row."""
+        inside = place >= 0
+        item = torch.where(inside, self.items[place.clamp(min=0)], -1)
+        target, surplus, _ = without(self.target, item)
+        some = ZeroExtended(target, self.items, self.n_items)
+        return Others(some, surplus, _left(_total(some, len(self.items), surplus), surplus))
+
 
 def within(target: Target, items: Tensor, n_items: int) -> Target:
     """Return `target` over `items` (M,) alone, numbered 0 .. M-1; its mass may be below 1."""
     if isinstance(target, RestrictableTarget):
         return target.within(items)
     return ZeroExtended(target, items, n_items)
+
+
+def without(target: Target, place: Tensor, n_items: int | None = None) -> Others:
+    """Return `target` without the item `place` (P,) of each row; -1 stands for none.
+
+    A target that cannot say 1 - s_y itself has it by subtraction, with the rounding of s_y: what
+    is below 8 units in its last place counts as 0.
+
+    Args:
+        target: the soft target of the P rows.
+        place: (P,) int64.
+        n_items: of a target over some items, whose shares sum to less than 1; None: they sum to 1.
+    """
+    if isinstance(target, SeparableTarget):
+        return target.without(place)
+    share = target.prob_of(place.clamp(min=0)).detach().masked_fill(place < 0, 0)
+    whole = torch.ones_like(share) if n_items is None else _total(target, n_items, share)
+    return Others(target, share, _left(whole, share))
+
+
+def _total(target: Target, n_items: int, like: Tensor) -> Tensor:
+    """Return the sum of a target over its items, (P,) or (1,)."""
+    return target.mean_item(torch.ones(n_items, 1, dtype=like.dtype, device=like.device))[:, 0]
+
+
+def _left(total: Tensor, share: Tensor) -> Tensor:
+    """Return what is left of `total` beside `share`, and 0 where that is only rounding."""
+    left = total.detach() - share
+    return torch.where(left > 8 * torch.finfo(left.dtype).eps * total.detach(), left, 0)
 
 
 def add_mean_gradient(target: Target, rows: Tensor, out: Tensor) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
-from softrec.losses.softmax import SoftmaxStats, TargetAnswers
+from softrec.losses.softmax import SoftmaxStats, no_answers
 
 DIGITS = {"rtol": 0, "atol": 6e-11}  # ten decimals
 
@@ -22,7 +22,7 @@ def numbers(*values):
 def run(loss, positive, negatives, temperature):
     """A loss on cosines: R is a logsumexp over the given negatives."""
     stats = SoftmaxStats(positive / temperature, (negatives / temperature).logsumexp(1))
-    nothing = TargetAnswers(torch.zeros_like(positive), torch.zeros_like(positive))
+    nothing = no_answers(positive)
     return loss(stats, nothing, 0.0)
 
 

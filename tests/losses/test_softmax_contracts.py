@@ -71,7 +71,8 @@ def mean_not_sum(model, target, weight):
 
 
 def wrong_sign(model, target, weight):
-    return F.softplus(model.rest_lse - model.label_logit) - weight * target.expected_logit
+    expected = target.expected_logit(model.label_logit)
+    return F.softplus(model.rest_lse - model.label_logit) - weight * expected
 
 
 def with_epsilon(model, target, weight):

@@ -13,7 +13,15 @@ from softrec.targets.mixture import MixtureSource, MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.targets.sparse import SparseTarget
 from softrec.testing import check_target, oracles
-from softrec.types import Batch, SpreadingTarget, Target, TargetSource, add_mean_gradient
+from softrec.types import (
+    Batch,
+    Others,
+    SeparableTarget,
+    SpreadingTarget,
+    Target,
+    TargetSource,
+    add_mean_gradient,
+)
 
 
 def random_table(rows, n_items, seed=0):
@@ -74,7 +82,8 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("rows", "n_items"), [(2, 2), (4, 11), (11, 4)])
 def test_contract(name, rows, n_items):
-    check_target(made(name, rows, n_items), n_items, rows)
+    unknown = name == "mixture without spread"  # its members have no `without` either
+    check_target(made(name, rows, n_items), n_items, rows, by_subtraction=unknown)
 
 
 @pytest.mark.parametrize("name", ["uniform", "popularity", "sparse", "mixture"])
@@ -212,3 +221,47 @@ def test_broken_targets_are_found(fault, text):
 def test_a_wrong_way_back_is_found():
     with pytest.raises(AssertionError, match="spread"):
         check_target(WrongWayBack(DenseTarget(random_table(3, 6))), 6, 3)
+
+
+@pytest.mark.parametrize("name", ["uniform", "popularity", "sparse", "dense", "mixture"])
+def test_what_is_left_beside_the_label_is_known(name):
+    assert isinstance(made(name, 3, 5), SeparableTarget)
+
+
+@pytest.mark.parametrize("sharpness", [1, 20, 60])
+def test_what_is_left_of_a_popularity_of_one_item(sharpness):
+    """However much the most popular item has, the sum of the others is not a difference."""
+    probs = (sharpness * torch.randn(9, generator=torch.Generator().manual_seed(3))).softmax(0)
+    check_target(PopularityTarget(probs), 9, 4)
+
+
+@dataclass(frozen=True)
+class WrongWithout(DenseTarget):
+    fault: str
+
+    def without(self, place: Tensor) -> Others:
+        others, surplus, mass = super().without(place)
+        match self.fault:
+            case "mass":
+                return Others(others, surplus, mass + 1e-4)
+            case "subtracts":
+                share = self.prob_of(place.clamp(min=0)) * (place >= 0)
+                return Others(DenseTarget(self.probs), share, mass)
+            case "everywhere":
+                return Others(DenseTarget(self.probs), surplus, mass)
+            case _:
+                return Others(others, surplus[:1], mass)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("mass", "the mass of without"),
+        ("subtracts", "takes off more than it leaves"),
+        ("everywhere", r"without\("),
+        ("shape", r"expected a surplus of \(3,\)"),
+    ],
+)
+def test_a_wrong_rest_is_found(fault, text):
+    with pytest.raises(AssertionError, match=text):
+        check_target(WrongWithout(random_table(3, 6), fault), 6, 3)

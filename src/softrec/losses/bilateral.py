@@ -58,7 +58,7 @@ def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
 
     Example:
         >>> import torch
-        >>> nothing = TargetAnswers(torch.zeros(1), torch.zeros(1))
+        >>> nothing = no_answers(torch.zeros(1))
         >>> sl(SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5])), nothing, 0.0)
         tensor([-0.5000])
 
@@ -81,7 +81,7 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
 
     Example:
         >>> import torch
-        >>> nothing = TargetAnswers(torch.zeros(1), torch.zeros(1))
+        >>> nothing = no_answers(torch.zeros(1))
         >>> stats = SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5]))
         >>> bsl_reweight(exponent=2.0)(stats, nothing, 0.0)
         tensor([3.])
@@ -100,7 +100,7 @@ def _bsl_reweight(
 
 def _attraction(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
     """Return E_q[z] = (1 - a) z_y + a E_s[z]: the label's logit, where there is no soft target."""
-    return model.label_logit + weight * (target.expected_logit - model.label_logit)
+    return model.label_logit - weight * target.gap(model.label_logit)
 
 
 def negative_side(coefficient: float) -> SoftmaxLoss:
@@ -117,7 +117,7 @@ def negative_side(coefficient: float) -> SoftmaxLoss:
 
     Example:
         >>> import torch
-        >>> nothing = TargetAnswers(torch.zeros(1), torch.zeros(1))
+        >>> nothing = no_answers(torch.zeros(1))
         >>> stats = SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5]))
         >>> negative_side(coefficient=2.0)(stats, nothing, 0.0)
         tensor([7.])

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softrec.losses.softmax import TargetAnswers
-from softrec.types import ItemVectors, StreamedTarget, Target, within
+from softrec.losses.softmax import TargetAnswers, answers_of
+from softrec.types import ItemVectors, StreamedTarget, Target, within, without
 
 
 class Contest(NamedTuple):
@@ -51,18 +51,27 @@ class Soft(NamedTuple):
     a label's share.
     """
 
-    target: Target  # over the M others
+    target: Target  # over the M others, but for the label: see `softrec.types.Others`
     label: Tensor  # (P,) the label's share s_y, or its logit
-    outside: Tensor | None  # (P,) 1 where the label is not among the others; None: nowhere
-    mass: Tensor | None  # (P,) or (1,): the share of others and label together; None: 1
+    surplus: Tensor | None = None  # (P,) what `target` still gives to the label
+    mass: Tensor | None = None  # (P,) what the others have in all
 
 
 class Expectation(NamedTuple):
     """A mean item over the whole catalogue, for `exact` expectations beside a sample."""
 
-    mean: Tensor  # (1, D) or (P, D), with gradient
+    mean: Tensor  # (1, D) or (P, D), with gradient; but for the label, as in `Soft`
     bias: Tensor | None  # (1, 1) or (P, 1)
     label: Tensor  # (P,) the label's share s_y
+    surplus: Tensor  # (P,)
+    mass: Tensor  # (P,)
+
+    def answers(self, users: Tensor, label_logit: Tensor) -> TargetAnswers:
+        """Return what the losses ask, for user vectors (P, D)."""
+        expected = (users * self.mean).sum(1)
+        if self.bias is not None:
+            expected = expected + self.bias[:, 0]
+        return answers_of(expected - self.surplus * label_logit, self.label, self.mass)
 
 
 def soft_over(
@@ -70,8 +79,8 @@ def soft_over(
 ) -> Soft:
     """Return `target` restricted to the candidates `items` (M,), ascending, and each row's label.
 
-    What a row gives to candidates and label together is its mass; losses divide by it. A row that
-    gives nothing to any of them falls back on its label.
+    Losses divide by what a row gives to candidates and label together. A row that gives nothing to
+    any of them falls back on its label.
 
     Args:
         target: the soft target of the P rows.
@@ -81,34 +90,11 @@ def soft_over(
         n_items: N.
     """
     if isinstance(target, StreamedTarget):
-        if items is None:
-            return Soft(target, target.logits_of(label), None, None)
-        return Soft(target.within(items), target.logits_of(label), (column < 0).float(), None)
+        part = target if items is None else target.within(items)
+        return Soft(part, target.logits_of(label))
     share = target.prob_of(label).detach()
     if items is None:
-        return Soft(target, share, None, None)
-    part = within(target, items, n_items)
-    outside = (column < 0).to(share)
-    ones = torch.ones(len(items), 1, dtype=share.dtype, device=share.device)
-    mass = part.mean_item(ones).detach()[:, 0] + outside * share
-    return Soft(part, share, outside, mass)
-
-
-def answers_of(
-    expected: Tensor,
-    label_logit: Tensor,
-    share: Tensor,
-    outside: Tensor | None,
-    mass: Tensor | None,
-) -> TargetAnswers:
-    """Return (s_y, E_s[z]) over others and label from the sum over the others, renormalised."""
-    if outside is not None:
-        expected = expected + outside * share * label_logit
-    if mass is None:
-        return TargetAnswers(share, expected)
-    nothing = mass <= 0
-    mass = mass.masked_fill(nothing, 1)
-    return TargetAnswers(
-        torch.where(nothing, torch.ones_like(share), share / mass),
-        torch.where(nothing, label_logit, expected / mass),
-    )
+        others = without(target, column)
+    else:
+        others = without(within(target, items, n_items), column, len(items))
+    return Soft(others.target, share, others.surplus, others.mass)

@@ -3,22 +3,25 @@ r"""The theory of softmax losses on one page.
 Let h be a user vector, w_i the item vectors, b_i their bias, z_i = h.w_i + b_i the logits, y the
 label, s a soft target and a its weight, so that the model is fitted to q = (1 - a) e_y + a s.
 
-Every loss of the family needs two numbers of the model and two of the target:
+Every loss of the family needs two numbers of the model and two of the target, each pair of the
+label and of the others apart from it:
 
-    z_y, the label's logit              s_y, what the target gives to the label
-    R = log sum_{i != y} exp z_i        E = E_s[z], the mean logit under the target
+    z_y, the label's logit              s_y, what the target gives to the label; r = 1 - s_y
+    R = log sum_{i != y} exp z_i        M = sum_{i != y} s_i z_i / r, the mean logit of the others
 
-Because z is linear in w, E = h . m with the mean item m = sum_i s_i w_i: no B x N table.
+Because z is linear in w, r M = h . m with the mean item m = sum_{i != y} s_i w_i: no B x N table.
 With u = z_y - R, the log-odds of the label (p_y = sigmoid(u)):
 
     hard         softplus(-u)                               cross-entropy with the label alone
-    binary       softplus(u) - q_y u,  q_y = 1 - a + a s_y  is it the label or not?
-    rest         R - (E - s_y z_y) / (1 - s_y)              if not, which one?
-    mixed        softplus(-u) + a (z_y - E)                 cross-entropy with q
+    binary       softplus(u) - q_y u,  q_y = 1 - a r        is it the label or not?
+    rest         R - M                                      if not, which one?
+    mixed        softplus(-u) + a r (z_y - M)               cross-entropy with q
                  = binary + (1 - q_y) rest
 
-R is kept apart from the label because the way back from lse = logaddexp(z_y, R) is not safe: in
-float32 log(1 - p_y) is -inf from u = 14 on, and this library has no epsilon to hide that.
+Label and others are kept apart because the way back is not safe. From lse = logaddexp(z_y, R)
+log(1 - p_y) is -inf in float32 from u = 14 on; from s_y and the mean logit E = s_y z_y + r M of
+all items, r and M are only rounding once a target is sure of its label. Nothing here has an
+epsilon to hide that.
 
 A loss here is a function (stats, answers, weight) -> one value per example. The constants that
 turn a cross-entropy into a KL divergence have no gradient and are left out.
@@ -33,7 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softrec.types import ItemVectors, Target
+from softrec.types import ItemVectors, Target, without
 
 
 class SoftmaxStats(NamedTuple):
@@ -44,10 +47,25 @@ class SoftmaxStats(NamedTuple):
 
 
 class TargetAnswers(NamedTuple):
-    """What a softmax loss needs to know of the soft target."""
+    """What a softmax loss needs to know of the soft target.
+
+    Example:
+        >>> answers = TargetAnswers(torch.tensor([0.75]), torch.tensor([0.25]), torch.tensor([2.0]))
+        >>> answers.expected_logit(torch.tensor([6.0]))
+        tensor([5.])
+    """
 
     label_prob: Tensor  # (P,) s_y
-    expected_logit: Tensor  # (P,) E_s[z]
+    others_prob: Tensor  # (P,) r = 1 - s_y, to full precision however small
+    others_logit: Tensor  # (P,) M, the mean logit of the others; any number where r = 0
+
+    def gap(self, label_logit: Tensor) -> Tensor:
+        """Return z_y - E_s[z] = r (z_y - M), (P,)."""
+        return self.others_prob * (label_logit - self.others_logit)
+
+    def expected_logit(self, label_logit: Tensor) -> Tensor:
+        """Return E_s[z], the mean logit under the target, (P,)."""
+        return label_logit - self.gap(label_logit)
 
 
 SoftmaxLoss = Callable[[SoftmaxStats, TargetAnswers, float], Tensor]
@@ -60,7 +78,7 @@ def hard_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
 
     Example:
         >>> stats = SoftmaxStats(torch.tensor([2.0]), torch.tensor([1.5421588]))
-        >>> hard_cross_entropy(stats, TargetAnswers(torch.zeros(1), torch.zeros(1)), 0.0)
+        >>> hard_cross_entropy(stats, no_answers(stats.label_logit), 0.0)
         tensor([0.4902])
     """
     return F.softplus(model.rest_lse - model.label_logit)
@@ -75,7 +93,7 @@ def soft_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
     Enhancement", SIGIR 2021, eq. 3-5. Equal to `binary_part` + (1 - q_y) `rest_part`.
     """
     hard = F.softplus(model.rest_lse - model.label_logit)
-    return hard + weight * (model.label_logit - target.expected_logit)
+    return hard + weight * target.gap(model.label_logit)
 
 
 def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
@@ -89,7 +107,7 @@ def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Te
     Perspective", DASFAA 2024; its lambda1 is the weight a, its lambda2 this part's coefficient.
     """
     odds = model.label_logit - model.rest_lse
-    others = weight * (1 - target.label_prob)  # 1 - q_y, where 1 - q_y itself would cancel
+    others = weight * target.others_prob  # 1 - q_y, where 1 - q_y itself would cancel
     label = 1 - weight + weight * target.label_prob
     return label * F.softplus(-odds) + others * F.softplus(odds)
 
@@ -97,17 +115,13 @@ def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Te
 def rest_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
     """Return the cross-entropy over all items but the label, both sides renormalised.
 
-    Formula: R - (E_s[z] - s_y z_y) / (1 - s_y), (P,) in nats; it does not depend on the weight,
-    for mixing with the label changes no proportion among the others. Where s_y = 1 there is
-    nothing left to fit: the part is 0, and it fades before 1 - s_y is only rounding.
+    Formula: R - M with M = sum_{i != y} s_i z_i / (1 - s_y), (P,) in nats; it does not depend on
+    the weight, for mixing with the label changes no proportion among the others. Where s_y = 1
+    there is nothing left to fit, and the part is 0.
 
     Source: as `binary_part`.
     """
-    noise = torch.finfo(model.rest_lse.dtype).eps
-    rest = 1 - target.label_prob
-    moment = target.expected_logit - target.label_prob * model.label_logit
-    part = (rest * model.rest_lse - moment) / rest.clamp(min=noise**0.5)
-    return torch.where(rest > 8 * noise, part, torch.zeros_like(part))
+    return torch.where(target.others_prob > 0, model.rest_lse - target.others_logit, 0)
 
 
 def mixed() -> Parts:
@@ -145,11 +159,36 @@ def softmax_stats(users: Tensor, items: ItemVectors, label: Tensor) -> SoftmaxSt
 def target_answers(
     target: Target, users: Tensor, items: ItemVectors, label: Tensor
 ) -> TargetAnswers:
-    """Return (s_y, E_s[z]); the mean item stands in for the table of the target."""
-    expected = (users * target.mean_item(items.vectors)).sum(-1)
+    """Return what `target` answers; the mean item stands in for its table."""
+    others, surplus, mass = without(target, label)
+    moment = (users * others.mean_item(items.vectors)).sum(-1)
+    own = (users * items.vectors[label]).sum(-1)
     if items.bias is not None:
-        expected = expected + target.mean_item(items.bias[:, None])[:, 0]
-    return TargetAnswers(target.prob_of(label).detach().to(users.dtype), expected)
+        moment = moment + others.mean_item(items.bias[:, None])[:, 0]
+        own = own + items.bias[label]
+    share = target.prob_of(label).detach().to(users)
+    return answers_of(moment - surplus * own, share, mass.to(users))
+
+
+def answers_of(moment: Tensor, share: Tensor, mass: Tensor) -> TargetAnswers:
+    """Return the answers from what the target gives to the label and to the others.
+
+    Together they are renormalised to 1. A row that gives nothing to either falls back on its label.
+
+    Args:
+        moment: (P,) sum_{i != y} s_i z_i.
+        share: (P,) s_y.
+        mass: (P,) sum_{i != y} s_i.
+    """
+    total = share + mass
+    empty = total <= 0
+    total = total.masked_fill(empty, 1)
+    left = mass > torch.finfo(mass.dtype).tiny  # below it 1 / mass is no number
+    return TargetAnswers(
+        (share / total).masked_fill(empty, 1),
+        torch.where(left, mass / total, 0),
+        torch.where(left, moment, 0) / torch.where(left, mass, 1),
+    )
 
 
 def full_softmax(
@@ -181,9 +220,9 @@ def full_softmax(
 
 
 def no_answers(like: Tensor) -> TargetAnswers:
-    """Return the answers of no target at all, for losses that do not ask."""
+    """Return the answers of a target that is the label alone."""
     nothing = torch.zeros_like(like, requires_grad=False)
-    return TargetAnswers(nothing, nothing)
+    return TargetAnswers(nothing + 1, nothing, nothing)
 
 
 def sum_of(parts: Parts, values: Mapping[str, Tensor]) -> Tensor:

@@ -31,13 +31,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from softrec.losses.contest import Contest, Expectation, Soft, answers_of, soft_over
+from softrec.losses.contest import Contest, Expectation, Soft, soft_over
 from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import (
     ObjectiveValue,
     Parts,
     SoftmaxStats,
     TargetAnswers,
+    answers_of,
     no_answers,
     sum_of,
 )
@@ -228,7 +229,7 @@ class _Sweep:
                 and isinstance(soft.target, ListedTarget)
                 and contest.label is None
             ):
-                self.beside = _Listed(soft.target, soft.label, self.precise)
+                self.beside = _Listed(soft, soft.target, self.precise)
             else:
                 self.mean = _MeanItem(soft, others, self.precise)
         self.d_users = torch.empty_like(users) if wanted else None
@@ -467,12 +468,15 @@ class _Listed:
     That touches k numbers a row, where the mean item needs k rows of D numbers each way.
     """
 
-    def __init__(self, target: ListedTarget, label_share: Tensor, precise: torch.dtype) -> None:
+    def __init__(self, soft: Soft, target: ListedTarget, precise: torch.dtype) -> None:
+        assert soft.surplus is not None
+        assert soft.mass is not None
         self.items, shares = target.listed()
         self.shares = shares.to(precise)
-        self.label_share = label_share.to(precise)
+        self.label = soft.label.to(precise)
+        self.surplus, self.mass = soft.surplus.to(precise), soft.mass.to(precise)
         self.part = slice(0)
-        self.expected = self.label_share
+        self.expected = self.label
 
     def read(self, part: slice, logits: Tensor) -> None:
         """Take the mean logit of some rows; `logits` still has all."""
@@ -481,7 +485,9 @@ class _Listed:
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return what the losses ask."""
-        return TargetAnswers(self.label_share[self.part], expected)
+        part = self.part
+        moment = expected - self.surplus[part] * label_logit
+        return answers_of(moment, self.label[part], self.mass[part])
 
     def spread(self, block: Tensor, slope: Tensor) -> None:
         """Add slope x s to the gradient in the logits."""
@@ -504,15 +510,16 @@ class _MeanItem:
     """The mean item m(W) of a target and, at the end, the way of its gradient back to W."""
 
     def __init__(self, soft: Soft | Expectation, others: ItemVectors, precise: torch.dtype) -> None:
+        assert soft.surplus is not None
+        assert soft.mass is not None
         self.label = soft.label.to(precise)
-        self.outside = self.mass = None
+        self.surplus, self.mass = soft.surplus.to(precise), soft.mass.to(precise)
         mean_bias: Tensor | None
         if isinstance(soft, Expectation):
             self.target = None
             mean, mean_bias = soft.mean.detach(), soft.bias
         else:
             self.target = soft.target
-            self.outside, self.mass = soft.outside, soft.mass
             mean = soft.target.mean_item(others.vectors)
             mean_bias = None
             if others.bias is not None:
@@ -534,10 +541,9 @@ class _MeanItem:
         return expected
 
     def answers(self, expected: Tensor, label_logit: Tensor, part: slice) -> TargetAnswers:
-        """Return what the losses ask, with the label where it is not among the others."""
-        outside = None if self.outside is None else self.outside[part]
-        mass = None if self.mass is None else self.rows(self.mass, part)
-        return answers_of(expected, label_logit, self.label[part], outside, mass)
+        """Return what the losses ask."""
+        moment = expected - self.surplus[part] * label_logit
+        return answers_of(moment, self.label[part], self.mass[part])
 
     def backward(self, by_expected: Tensor, h: Tensor, part: slice) -> Tensor:
         """Take dL/dE of a block; keep its share for m and return that for h."""
@@ -560,7 +566,7 @@ class _MeanItem:
 
 
 class _Teacher:
-    """A teacher's softmax over a block, without the label, beside the label's own share."""
+    """A teacher's softmax over a block without the label, beside its log-odds of the label."""
 
     def __init__(
         self, soft: Soft, memory: Tensor, contest: Contest, log_weight: Tensor | None
@@ -570,29 +576,21 @@ class _Teacher:
         self.soft, self.memory, self.contest = soft, memory, contest
         self.log_weight = log_weight
         self.block = memory
-        self.label_share = self.expected = memory[0]
+        self.odds = self.expected = memory[0]
 
     def read(self, part: slice, logits: Tensor) -> None:
         """Fill the block with s over the others, 0 at the label; `logits` still has all."""
         column = self.contest.column[part, None]
         place = column.clamp(min=0)
-        outside = column[:, 0] < 0
         self.block = self.target.fill(part, self.memory[: len(column)])
-        own = self.soft.label[part, None].to(self.block)
-        before = self.block.gather(1, place)
-        self.block.scatter_(1, place, torch.where(column < 0, before, own))
-        largest = None if self.soft.outside is None else self.block.amax(1)
+        # The lowest number instead of -inf: a row of the label alone has a softmax, too.
+        lowest = torch.finfo(self.block.dtype).min
+        own = self.block.gather(1, place).masked_fill(column >= 0, lowest)
+        self.block.scatter_(1, place, own)
+        largest = self.block.amax(1)
         torch.softmax(self.block, 1, out=self.block)
-        if largest is not None:
-            # The label joins those that were normalised without it.
-            lse = largest - self.block.amax(1).log()
-            joined = torch.where(outside, torch.logaddexp(lse, own[:, 0]), lse)
-            self.block.mul_((lse - joined).exp()[:, None])
-            self.label_share = (own[:, 0] - joined).exp()
-        else:
-            self.label_share = self.block.gather(1, place)[:, 0]
-        kept = torch.where(column < 0, self.block.gather(1, place), torch.zeros_like(own))
-        self.block.scatter_(1, place, kept)
+        rest = largest - self.block.amax(1).log()
+        self.odds = self.soft.label[part].to(self.block) - rest
         self.expected = _row_dots(self.block, logits)
         if self.log_weight is not None:
             self.expected -= self.block @ self.log_weight.to(self.block)
@@ -602,6 +600,5 @@ class _Teacher:
         block.addcmul_(self.block, slope[:, None])
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return what the losses ask; `expected` sums over the others without the label."""
-        share = self.label_share
-        return TargetAnswers(share, expected + share * label_logit)
+        """Return what the losses ask; `expected` is the mean logit of the others."""
+        return TargetAnswers(self.odds.sigmoid(), (-self.odds).sigmoid(), expected)

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softrec.losses.contest import Contest, Expectation, Soft, answers_of
+from softrec.losses.contest import Contest, Expectation, Soft
 from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import (
     ObjectiveValue,
     Parts,
     SoftmaxStats,
     TargetAnswers,
+    answers_of,
     no_answers,
     sum_of,
 )
@@ -50,7 +51,7 @@ def table_loss(
     Args:
         scores: of labels and others.
         loss: named softmax losses with coefficients, or one loss on pairs of scores.
-        soft: the soft target over the candidates, renormalised here; or its answers (s_y, E).
+        soft: the soft target over the candidates, renormalised here; or its answers.
         weight: the weight a of the soft target.
     """
     alone = scores.copies.sum(1) <= 0
@@ -66,9 +67,8 @@ def table_loss(
     if isinstance(soft, TargetAnswers):
         answers = soft
     elif soft is not None:
-        expected = (soft.others * scores.others).sum(1)
-        mass = soft.others.sum(1) + soft.label
-        answers = answers_of(expected, scores.label, soft.label, torch.ones_like(mass), mass)
+        moment = (soft.others * scores.others).sum(1)
+        answers = answers_of(moment, soft.label, soft.others.sum(1))
     model = SoftmaxStats(scores.label, rest)
     values = {
         name: part(model, answers, weight).masked_fill(alone, 0) for name, (part, _) in loss.items()
@@ -126,20 +126,21 @@ def plain(
     if contest.left_out is not None:
         copies[contest.left_out] = 0
     scores = Scores(label, table, copies, contest.correction)
-    return table_loss(scores, loss, _table_soft(contest, soft, inside, place), weight)
+    return table_loss(scores, loss, _table_soft(contest, soft, label, inside, place), weight)
 
 
 def _table_soft(
-    contest: Contest, soft: Soft | Expectation | None, inside: Tensor, place: Tensor
+    contest: Contest,
+    soft: Soft | Expectation | None,
+    label: Tensor,
+    inside: Tensor,
+    place: Tensor,
 ) -> Shares | TargetAnswers | None:
     users, m = contest.users, len(contest.others.vectors)
     if soft is None:
         return None
     if isinstance(soft, Expectation):
-        expected = (users * soft.mean).sum(1)
-        if soft.bias is not None:
-            expected = expected + soft.bias[:, 0]
-        return TargetAnswers(soft.label.to(users), expected)
+        return soft.answers(users, label)
     every = torch.arange(m, device=users.device).expand(len(users), m)
     if isinstance(soft.target, StreamedTarget):
         logits = torch.cat([soft.label[:, None], soft.target.logits_of(every)], 1)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from softrec.types import Others
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,10 @@ class DenseTarget:
     def within(self, items: Tensor) -> DenseTarget:
         """Return the columns of some items."""
         return DenseTarget(self.probs[:, items])
+
+    def without(self, place: Tensor) -> Others:
+        """Return the table with 0 at the item left out."""
+        column = place.clamp(min=0)[:, None]
+        own = self.probs.gather(1, column).masked_fill(place[:, None] >= 0, 0)
+        kept = self.probs.scatter(1, column, own)
+        return Others(DenseTarget(kept), torch.zeros_like(kept[:, 0]), kept.sum(1))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softrec.types import Batch, Target, TargetSource, add_mean_gradient
+from softrec.types import Batch, Others, Target, TargetSource, add_mean_gradient, without
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,16 @@ class MixtureTarget:
         for share, target in zip(self.shares, self.targets, strict=True):
             shared = len(target.mean_item(out[:, :1])) == 1
             add_mean_gradient(target, share * (rows.sum(0, keepdim=True) if shared else rows), out)
+
+    def without(self, place: Tensor) -> Others:
+        """Return the mixture of what each leaves."""
+        parts = [without(target, place) for target in self.targets]
+        surplus, mass = (
+            torch.stack([s * number for s, number in zip(self.shares, numbers, strict=True)]).sum(0)
+            for numbers in ([part.surplus for part in parts], [part.mass for part in parts])
+        )
+        others = MixtureTarget(tuple(part.target for part in parts), self.shares)
+        return Others(others, surplus, mass)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from softrec.types import Batch
+from softrec.types import Batch, Others
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class UniformTarget:
     def within(self, items: Tensor) -> PopularityTarget:
         """Return 1/N for each of some items."""
         return PopularityTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
+
+    def without(self, place: Tensor) -> Others:
+        """Return the same; 1/N is taken off, and (N - 1)/N are left."""
+        share = (place >= 0).float() / self.n_items
+        left = (self.n_items - (place >= 0).float()) / self.n_items
+        return Others(self, share, left)
 
     def __call__(self, batch: Batch) -> UniformTarget:
         """Return itself: the target of every batch."""
@@ -81,9 +87,50 @@ class PopularityTarget:
         """Return the shares of some items; their sum may be below 1."""
         return PopularityTarget(self.probs.to(items.device)[items])
 
+    def without(self, place: Tensor) -> Others:
+        """Return the same for all rows but those of the most popular item.
+
+        Another item holds at most half of the whole and can be taken off; the most popular one may
+        be nearly all, and is kept apart.
+        """
+        probs = self.probs.to(place.device)
+        top = probs.argmax(keepdim=True)
+        largest, rest = probs[top], probs.index_fill(0, top, 0)
+        share = torch.where(place == top, 0, largest)
+        surplus = torch.where((place < 0) | (place == top), 0, probs[place.clamp(min=0)])
+        mass = rest.sum(dtype=torch.float64) + share - surplus
+        return Others(_TopApart(rest, top, share), surplus, mass.to(probs))
+
     def __call__(self, batch: Batch) -> PopularityTarget:
         """Return itself: the target of every batch."""
         return self
+
+
+@dataclass(frozen=True)
+class _TopApart:
+    """Shares that all rows have in common, but for one item."""
+
+    probs: Tensor  # (N,), 0 at the item
+    item: Tensor  # (1,) int64
+    share: Tensor  # (P,) of the item
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        share = self.share if items.dim() == 1 else self.share[:, None]
+        return self.probs[items] + torch.where(items == self.item, share, 0)
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        both, weights = self._parts(vectors)
+        return weights @ (both @ vectors)
+
+    def spread(self, rows: Tensor, out: Tensor) -> None:
+        both, weights = self._parts(out)
+        out.addmm_(both.T, weights.T @ rows.to(out))
+
+    def _parts(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the common shares and the item alone, (2, N), and a row's weights of them."""
+        alone = torch.zeros_like(self.probs).index_fill(0, self.item, 1)
+        weights = torch.stack([torch.ones_like(self.share), self.share], 1)
+        return torch.stack([self.probs, alone]).to(like), weights.to(like)
 
 
 Scale = Literal["log", "share", "count", "relative"]

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.types import Others
+
 COLUMNS = 64  # items a row that are scattered at once, so that a large k needs no large copy
 LISTED = 2  # from N / 2 listed items on a product is faster; measured on one core
 
@@ -66,6 +68,11 @@ class SparseTarget:
         places = torch.searchsorted(items, self.items).clamp(max=len(items) - 1)
         found = items[places] == self.items
         return SparseTarget(places, self.shares * found)
+
+    def without(self, place: Tensor) -> Others:
+        """Return the same list with share 0 for the item left out."""
+        kept = self.shares.masked_fill(self.items == place[:, None], 0)
+        return Others(SparseTarget(self.items, kept), torch.zeros_like(kept[:, 0]), kept.sum(1))
 
 
 def _by_product(out: Tensor, listed: int) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.targets.sparse import SparseTarget
-from softrec.types import ItemVectors
+from softrec.types import ItemVectors, Others
 
 BLOCK_BYTES = 48 * 2**20
 
@@ -84,6 +84,14 @@ class TeacherTarget:
         means = [block.softmax(1).to(vectors.dtype) @ vectors for _, block in self._blocks()]
         return torch.cat(means)
 
+    def without(self, place: Tensor) -> Others:
+        """Return the softmax without one item a row, whose exponential is never summed."""
+        lse = torch.cat([_hide(b, place[rows]).logsumexp(1) for rows, b in self._blocks()])
+        own = self.logits_of(place.clamp(min=0)).masked_fill(place < 0, -torch.inf)
+        whole = torch.logaddexp(lse, own)
+        others = _TeacherWithout(self, place, whole)
+        return Others(others, torch.zeros_like(lse), (lse - whole).exp())
+
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         n_items = len(self.items.vectors)
         size = max(1, BLOCK_BYTES // (n_items * self.users.element_size()))
@@ -96,6 +104,35 @@ class TeacherTarget:
                     / self.temperature
                 ),
             )
+
+
+@dataclass(frozen=True)
+class _TeacherWithout:
+    """A teacher's shares of all items but one a row."""
+
+    teacher: TeacherTarget
+    place: Tensor  # (P,)
+    lse: Tensor  # (P,) of all logits, the item's too
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        lse, place = (
+            part if items.dim() == 1 else part[:, None] for part in (self.lse, self.place)
+        )
+        return (self.teacher.logits_of(items) - lse).exp().masked_fill(items == place, 0)
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        means = [
+            (_hide(block, self.place[rows]) - self.lse[rows, None]).exp().to(vectors) @ vectors
+            for rows, block in self.teacher._blocks()
+        ]
+        return torch.cat(means)
+
+
+def _hide(block: Tensor, place: Tensor) -> Tensor:
+    """Set one logit a row to -inf, in place; -1 stands for none."""
+    column = place.clamp(min=0)[:, None]
+    own = block.gather(1, column).masked_fill(place[:, None] >= 0, -torch.inf)
+    return block.scatter_(1, column, own)
 
 
 @dataclass(frozen=True)
@@ -113,11 +150,13 @@ class TopTarget:
 
     best: SparseTarget
     floor: Tensor  # (P,) the share of every item beside
+    n_items: int
 
     @classmethod
     def of(cls, items: Tensor, shares: Tensor, n_items: int) -> TopTarget:
         """Return the target of k items a row, (P, k), with shares that sum to at most 1."""
-        return cls(SparseTarget(items, shares), (1 - shares.sum(1)).clamp(min=0) / n_items)
+        left = (1 - shares.sum(1, dtype=torch.float64)).clamp(min=0)
+        return cls(SparseTarget(items, shares), left.to(shares) / n_items, n_items)
 
     def prob_of(self, items: Tensor) -> Tensor:
         """Return s at items (P,) or (P, M)."""
@@ -135,4 +174,12 @@ class TopTarget:
 
     def within(self, items: Tensor) -> TopTarget:
         """Return the shares of some items, as they are."""
-        return TopTarget(self.best.within(items), self.floor)
+        return TopTarget(self.best.within(items), self.floor, len(items))
+
+    def without(self, place: Tensor) -> Others:
+        """Return the others of the best, and the floor, which is taken off."""
+        best, _, mass = self.best.without(place)
+        inside = (place >= 0).to(self.floor)
+        assert isinstance(best, SparseTarget)
+        others = TopTarget(best, self.floor, self.n_items)
+        return Others(others, self.floor * inside, mass + self.floor * (self.n_items - inside))

@@ -7,19 +7,24 @@ from torch import Tensor
 
 from softrec.testing import oracles
 from softrec.testing.checking import require, require_close
-from softrec.types import Target, add_mean_gradient
+from softrec.types import SeparableTarget, Target, add_mean_gradient
 
 DIM = 5
 
 
-def check_target(target: Target, n_items: int, rows: int) -> None:
+def check_target(target: Target, n_items: int, rows: int, *, by_subtraction: bool = False) -> None:
     """Check that `target` is a distribution over the items and answers like its own table.
+
+    One with `without` is also asked for what is left beside any one item: exactly that, and its
+    sum to a relative precision, however small it is.
 
     Args:
         target: a target for `rows` predictions.
         n_items: size N of the catalogue; every item is asked for, so keep it small.
         rows: how many predictions P the target was made for; more than 1, to tell (P, D) from
             the (1, D) of a target that all rows share.
+        by_subtraction: whether `without` may take off more than it leaves, as a mixture must of
+            targets that have no `without`.
 
     Raises:
         AssertionError: if the target breaks a rule, naming it.
@@ -32,6 +37,8 @@ def check_target(target: Target, n_items: int, rows: int) -> None:
     _check_prob_of(target, table, generator)
     _check_mean_item(target, table, vectors)
     _check_gradient(target, table, vectors, generator)
+    if isinstance(target, SeparableTarget):
+        _check_without(target, table, vectors, generator, by_subtraction)
 
 
 def _check_distribution(table: Tensor) -> None:
@@ -74,6 +81,8 @@ def _check_gradient(
     """The gradient of mean_item reaches W alone, and `add_mean_gradient` adds just that."""
     leaf = vectors.clone().requires_grad_()
     mean = target.mean_item(leaf)
+    means = (table if len(mean) == len(table) else table[:1]) @ vectors
+    require_close(mean, means, "mean_item", rtol=1e-5, atol=1e-6)
     rows = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
     for reached in _leaves(mean):
         require(reached is leaf, "the gradient of mean_item reaches more than the vectors")
@@ -86,6 +95,39 @@ def _check_gradient(
     with torch.no_grad():
         add_mean_gradient(target, rows, out)
     require_close(out - before, gradient, "what add_mean_gradient (`spread`) adds to its buffer")
+
+
+def _check_without(
+    target: SeparableTarget,
+    table: Tensor,
+    vectors: Tensor,
+    generator: torch.Generator,
+    by_subtraction: bool,
+) -> None:
+    """What is left beside one item of each row, and beside none where the place is -1."""
+    rows, n_items = table.shape
+    top = table.argmax(1)
+    places = [top, torch.full_like(top, -1)]
+    places += [torch.randint(-1, n_items, (rows,), generator=generator) for _ in range(3)]
+    for place in places:
+        column, inside = place.clamp(min=0)[:, None], place[:, None] >= 0
+        kept = torch.where(inside, 0, table.gather(1, column))
+        expected = table.scatter(1, column, kept)
+        others, surplus, mass = target.without(place)
+        name = f"without({place.tolist()})"
+        for what, number in (("surplus", surplus), ("mass", mass)):
+            require(number.shape == (rows,), f"{name}: expected a {what} of ({rows},)")
+        require_close(mass, expected.sum(1), f"the mass of {name}", rtol=1e-5, atol=1e-12)
+        require(
+            by_subtraction or bool((surplus <= 1.001 * mass + 1e-12).all()),
+            f"{name} takes off more than it leaves: the difference cancels",
+        )
+        require(bool((surplus[place < 0] == 0).all()), f"{name} takes off something at -1")
+        left = oracles.dense(others, rows, n_items)
+        off = torch.where(inside, surplus.double()[:, None], 0)
+        left = left - torch.zeros_like(left).scatter(1, column, off)
+        require_close(left, expected, name, rtol=1e-5, atol=1e-7)
+        _check_gradient(others, oracles.dense(others, rows, n_items), vectors, generator)
 
 
 def _leaves(tensor: Tensor) -> list[Tensor]:
