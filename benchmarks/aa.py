@@ -198,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, action="append", help="of each variant; 3 and 5")
     parser.add_argument("--users", type=int, default=600, help="of made runs")
     parser.add_argument("--replications", type=int, default=4000)
+    parser.add_argument("--procedure", choices=list(PROCEDURES), action="append", help="all")
     options = parser.parse_args(arguments)
     console = Console()
     models = options.model or list(RECIPES)
@@ -206,25 +207,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
             train(model, range(options.runs), options.out, console.print)
         return
     seeds = options.seeds or ([3, 5] if options.what == "made" else [1, 3, 5])
-    table = Table("runs", "seeds", *PROCEDURES, title="false alarms at 5 %")
+    procedures = options.procedure or list(PROCEDURES)
+    table = Table("runs", "seeds", *procedures, title="false alarms at 5 %")
     if options.what == "made":
         for number in seeds:
             for case in CASES:
-                found = false_alarms_of_made(case, number, options.users, options.replications)
-                table.add_row(case.name, str(number), *_percents(found))
+                found = false_alarms_of_made(
+                    case, number, options.users, options.replications, procedures
+                )
+                table.add_row(case.name, str(number), *map(_percent, found.values()))
     else:
         for model in models:
             values = read(model, options.out)
             for number in seeds:
                 if len(values) >= 2 * number:
-                    known = ["users alone"] if number == 1 else list(PROCEDURES)
+                    known = [name for name in procedures if number > 1 or name == "users alone"]
                     found = false_alarms_of_real(values, number, options.replications, known)
-                    table.add_row(f"{model}, {len(values)}", str(number), *_percents(found))
+                    cells = (_percent(found[name]) if name in found else "" for name in procedures)
+                    table.add_row(f"{model}, {len(values)}", str(number), *cells)
     console.print(table)
 
 
-def _percents(found: dict[str, float]) -> list[str]:
-    return [f"{100 * found[name]:.1f} %" if name in found else "" for name in PROCEDURES]
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 if __name__ == "__main__":

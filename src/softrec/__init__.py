@@ -71,7 +71,7 @@ def compare(
     *,
     out: str | Path,
     targets: Any = "one-hot,uniform,pop+",
-    seeds: int = 1,
+    seeds: int = 3,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -84,7 +84,7 @@ def compare(
         out: the folder of the comparison.
         targets: a text, separated by commas, or a list; the first is the baseline. Settings in
             brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}.
-        seeds: train each target so often.
+        seeds: train each target so often; of one training no verdict is given.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.

@@ -59,7 +59,7 @@ DataDir = Annotated[
         envvar="SOFTREC_DATA", help="A folder with public data sets, used before any download."
     ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often; 1 gives no verdict.")]
 Model = Annotated[
     str | None,
     option(
@@ -279,7 +279,7 @@ def compare(
             "'pop+(alpha=0.4,temperature=2)'."
         ),
     ] = "one-hot,uniform,pop+",
-    seeds: Seeds = 1,
+    seeds: Seeds = 3,
     model: Model = None,
     preset: Preset = None,
     loss: Loss = None,
@@ -492,7 +492,7 @@ def _cell(column: str, value: object) -> str:
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    seeds: Seeds = 1,
+    seeds: Seeds = 3,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare one-hot labels, label smoothing and POP+ on a simulated shop, in a few minutes.

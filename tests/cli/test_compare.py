@@ -1,5 +1,6 @@
 """`softrec compare`: several targets, the same data and budget, and what is written about it."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -7,13 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from scipy import stats
 
+import softrec
 from softrec import cli
+from softrec.evaluation.significance import crossed
+from softrec.experiments.compare import compare
+from softrec.experiments.report import verdicts
 from softrec.experiments.run import open_run
 from softrec.training.module import SoftTargetModule
 
-TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5", "--set", "model.dim=8",
-        "--set", "evaluation.metrics=[ndcg@10,recall@3]"]  # fmt: skip
+TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5", "--lr", "0.03",
+        "--set", "model.dim=8", "--set", "evaluation.metrics=[ndcg@10,recall@3]"]  # fmt: skip
 COMMAND = ["compare", "log.csv", "--targets", "one-hot,uniform,pop+(alpha=0.6)", "--seeds", "2",
            "--out", "table", *TINY]  # fmt: skip
 NAMES = ["one-hot", "uniform (alpha 0.1)", "pop+ (alpha 0.6)"]
@@ -70,17 +76,80 @@ def test_means_are_those_of_the_users(table, results):
             assert test["mean"] == pytest.approx(mine[metric].mean())
 
 
-def test_differences_are_paired_by_user(table, results):
-    users = pl.read_parquet(table / "per_user.parquet")
-    means = users.group_by("target", "user").agg(pl.col("ndcg@10").mean())
-    wide = means.pivot("target", index="user", values="ndcg@10")
+def by_user(table: Path, name: str, metric: str) -> np.ndarray:
+    """The metric of each seed and user, (2, 20), users in the order of their ids."""
+    users = pl.read_parquet(table / "per_user.parquet").filter(pl.col("target") == name)
+    wide = users.pivot("user", index="seed", values=metric).sort("seed")
+    return wide.select(sorted(wide.columns[1:], key=int)).to_numpy()
+
+
+def test_the_runs_that_are_compared_differ(table):
+    """Else every difference is 0, and the tests below see nothing."""
+    means = [by_user(table, name, "ndcg@10").mean(axis=1) for name in NAMES]
+    assert len(np.unique(means)) == 6
+    assert by_user(table, NAMES[0], "ndcg@10").std() > 0.05
+
+
+def test_differences_are_over_all_users_and_seeds(table, results):
+    metric = "ndcg@10"
+    baseline = by_user(table, "one-hot", metric)
     assert results["variants"][0]["difference"] is None
     for variant in results["variants"][1:]:
-        found = variant["difference"]["ndcg@10"]
-        gain = (wide[variant["name"]] - wide["one-hot"]).to_numpy()
-        assert found["mean"] == pytest.approx(gain.mean())
-        assert found["low"] <= found["mean"] <= found["high"]
-        assert 0 <= found["p"] <= found["p_holm"] <= 1
+        values, found = by_user(table, variant["name"], metric), variant["difference"][metric]
+        gains = values.mean(axis=0) - baseline.mean(axis=0)
+        assert abs(gains.mean()) > 1e-4
+        assert found["mean"] == pytest.approx(gains.mean())
+        assert found["relative"] == pytest.approx(gains.mean() / baseline.mean())
+        assert (found["wins"], found["losses"]) == (np.sum(gains > 1e-9), np.sum(gains < -1e-9))
+        assert found["n"] == 20
+        test = stats.ttest_rel(values.mean(axis=0), baseline.mean(axis=0))
+        alone = test.confidence_interval(0.95)
+        assert (found["low_users"], found["high_users"]) == pytest.approx((alone.low, alone.high))
+        expected = crossed(baseline, values)
+        assert (found["low"], found["high"], found["p"]) == pytest.approx(
+            (expected.low, expected.high, expected.p)
+        )
+        assert found["detectable"] == pytest.approx((expected.high - expected.low) / 2)
+
+
+def test_runs_that_were_still_rising_are_not_judged(results):
+    """Two epochs are fewer than patience: no run can have levelled off."""
+    runs = [run for variant in results["variants"] for run in variant["runs"]]
+    assert not any(run["levelled_off"] for run in runs)
+    assert [run["best_epoch"] for run in runs] == [
+        max(run["curve"], key=lambda point: point["valid"]["ndcg@10"])["epoch"] for run in runs
+    ]
+    assert [verdict.call for verdict in verdicts(results)] == ["no verdict", "no verdict"]
+
+
+def test_levelled_off_is_where_patience_ran_out(folder, capsys):
+    """Also in the last epoch of the budget."""
+    run("compare", "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table", *TINY,
+        "--set", "training.patience=1", "--lr", 1e-9)  # fmt: skip
+    text = (folder / "table" / "results.json").read_text()
+    results = json.loads(text)
+    for variant in results["variants"]:
+        (one,) = variant["runs"]
+        assert (one["best_epoch"], one["epochs"], one["levelled_off"]) == (1, 2, True)
+    told = capsys.readouterr()
+    assert "training run 1 of 2: one-hot, seed 0" in told.err
+    assert "training run 2 of 2: pop+ (alpha 0.4), seed 0" in told.err
+    assert "One training seed: cannot tell training noise from a gain." in " ".join(
+        told.out.split()
+    )
+    found = results["variants"][1]["difference"]["ndcg@10"]
+    assert all(found[key] is None for key in ("low", "high", "p", "p_holm", "p_wilcoxon"))
+    assert "NaN" not in text
+
+
+def test_three_seeds_unless_told_otherwise(folder):
+    run("compare", "log.csv", "--targets", "one-hot,pop+", "--out", "table", *TINY)
+    results = json.loads((folder / "table" / "results.json").read_text())
+    assert [[one["seed"] for one in variant["runs"]] for variant in results["variants"]] == [
+        [0, 1, 2], [0, 1, 2]
+    ]  # fmt: skip
+    assert inspect.signature(softrec.compare).parameters["seeds"].default == 3
+    assert inspect.signature(compare).parameters["seeds"].default == (0, 1, 2)
 
 
 def test_a_run_of_a_comparison_is_a_run_by_itself(table, results, monkeypatch, capsys):

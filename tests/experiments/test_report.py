@@ -31,12 +31,13 @@ def one_run(seed: int, height: float, rng: np.random.Generator) -> dict:
             "train_loss": 6.0 - height - 0.3 * epoch,
             "valid": {m: height * (1 - 0.6**epoch) + 0.001 * rng.random() for m in METRICS},
         }
-        for epoch in range(7)
+        for epoch in range(1, 8)
     ]
     return {
         "seed": seed,
         "best_epoch": 4,
         "epochs": 7,
+        "levelled_off": True,
         "seconds": 7 * (1 + height),
         "seconds_per_epoch": 1 + height,
         "peak_memory_mib": 512.0 + seed,
@@ -58,6 +59,10 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
             "relative": gain / 0.2,
             "p": p_holm / 3,
             "p_holm": p_holm,
+            "detectable": 0.0042,
+            "low_users": gain - 0.0021,
+            "high_users": gain + 0.0021,
+            "p_wilcoxon": p_holm / 4,
             "wins": 1234,
             "ties": 5678,
             "losses": 910,
@@ -196,10 +201,13 @@ def test_the_table_of_a_metric_has_every_number(page, metric):
         assert row["difference"] == f"{difference['mean']:+.4f}"
         assert row["95 % interval"] == f"{difference['low']:+.4f} to {difference['high']:+.4f}"
         assert row["relative"] == f"{100 * difference['relative']:+.1f} %"
+        users = f"{difference['low_users']:+.4f} to {difference['high_users']:+.4f}"
+        assert row["users only: 95 % interval"] == users
         assert row["wins / ties / losses"] == "1,234 / 5,678 / 910"
         assert row["users"] == "7,822"
     assert table["pop+ (alpha 0.4)"]["p (Holm)"] == "0.0031"
     assert table["teacher (self, T 2)"]["p (Holm)"] == "< 0.0001"
+    assert table["pop+ (alpha 0.4)"]["users only: p of ranks"] == "0.0008"
     assert table["one-hot"]["difference"] == ""
 
 
@@ -258,23 +266,77 @@ def test_the_verdict_is_on_the_selection_metric_alone():
     assert "not among as many comparisons" in verdict.text
 
 
-def test_a_difference_below_the_spread_of_the_seeds_is_said_to_be_so():
-    results = synthetic()
-    results["variants"][1]["test"]["ndcg@10"]["per_seed"] = [0.1, 0.2, 0.3]
+def test_without_evidence_the_report_says_what_could_have_been_seen():
+    found = verdicts(synthetic())
+    assert "a difference below 0.0042 cannot be told from none" in found[1].text
+    assert "cannot be told" not in found[0].text + found[2].text
+
+
+def one_seed() -> dict:
+    """What a comparison with one seed leaves: no interval over trainings and no p-value."""
+    results = synthetic(1)
+    for variant in results["variants"][1:]:
+        for difference in variant["difference"].values():
+            difference |= dict.fromkeys(("low", "high", "p", "p_holm", "detectable", "p_wilcoxon"))
+    return results
+
+
+def test_one_seed_gives_numbers_and_no_verdict():
+    results = one_seed()
     found = verdicts(results)
-    assert "smaller than the spread between seeds" in found[0].text
-    assert "smaller than the spread between seeds" not in found[2].text
+    assert [verdict.call for verdict in found] == ["no verdict"] * 3
+    assert "+0.0124" in found[0].text
+    assert "interval +0.0103 to +0.0145 over the users only" in found[0].text
+    assert headline(found) == (
+        "Of 3 soft variants: 3 without a verdict. "
+        "One training seed: cannot tell training noise from a gain."
+    )
+    text = " ".join(Page(render_report(results)).text.split())
+    assert "Line: 95 % interval over the users only." in text
+    assert "The intervals cover the choice of users only" in text
+    assert "Holm-adjusted p =" not in text
+    row = Page(render_report(results)).table("ndcg@10")["pop+ (alpha 0.4)"]
+    assert row["95 % interval"] == row["p"] == row["p (Holm)"] == "n/a"
+    assert row["users only: 95 % interval"] == "+0.0103 to +0.0145"
+    lines = shown(results, 120)
+    assert "no verdict" in lines
+    assert "one seed" in lines
+    assert "helped" not in lines
 
 
-def test_the_certainty_of_one_seed_and_of_several():
-    several, one = Page(render_report(synthetic(3))), Page(render_report(synthetic(1)))
-    assert "one seed only" not in several.text
-    assert "see the standard deviation over seeds" in several.text
-    assert "not the randomness of training" in one.text
-    means = one.table("Means over the test users")
-    assert (
-        means["one-hot"]["ndcg@10"]
-        == f"{synthetic(1)['variants'][0]['test']['ndcg@10']['mean']:.4f}"
+@pytest.mark.parametrize("whose", [0, 1])
+def test_what_had_not_levelled_off_is_named_and_not_judged(whose):
+    """The second seed of the baseline or of pop+; the interval and p are shown all the same."""
+    results = synthetic()
+    results["variants"][whose]["runs"][1]["levelled_off"] = False
+    found = verdicts(results)
+    judged = ["no evidence", "hurt"] if whose else ["no verdict", "no verdict"]
+    assert [verdict.call for verdict in found] == ["no verdict", *judged]
+    name = "this variant" if whose else "the baseline"
+    assert f"seed 1 of {name} had not levelled off" in found[0].text
+    assert "interval +0.0082 to +0.0166, Holm-adjusted p = 0.0031" in found[0].text
+    told = f"{results['variants'][whose]['name']} (seed 1)"
+    page = Page(render_report(results))
+    assert f"Not levelled off when the epochs ended: {told}." in page.text
+    assert page.table("Cost")[results["variants"][whose]["name"]]["levelled off"] == "yes, no, yes"
+    assert page.table("ndcg@10")["pop+ (alpha 0.4)"]["p (Holm)"] == "0.0031"
+    lines = shown(results, 80)
+    assert "not levelled off" in lines
+    assert told in " ".join(lines.split())
+
+
+def test_the_certainty_of_several_seeds():
+    text = Page(render_report(synthetic(3))).text
+    assert "One training seed" not in text
+    assert "cover the choice of users and the randomness of training together" in text
+    assert "95 % interval over the users and the trainings" in text
+
+
+def test_a_mean_of_one_seed_has_no_spread():
+    results = synthetic(1)
+    means = Page(render_report(results)).table("Means over the test users")
+    assert means["one-hot"]["ndcg@10"] == (
+        f"{results['variants'][0]['test']['ndcg@10']['mean']:.4f}"
     )
 
 
@@ -313,6 +375,7 @@ def test_numbers_that_are_not_known(unknown):
     assert verdicts(results)[0].call == "not compared"
     row = page.table("ndcg@10")["pop+ (alpha 0.4)"]
     assert row["test"] == row["difference"] == row["relative"] == row["p (Holm)"] == "n/a"
+    assert row["95 % interval"] == "n/a"
     assert page.table("Cost")["pop+ (alpha 0.4)"]["peak memory (MiB)"] == "n/a"
     assert "nan" not in re.findall(r"\w+", page.text.lower())
     console_table(results)
@@ -423,7 +486,29 @@ def test_long_and_many_names_stay_inside_the_drawing():
     assert box.x1 <= plots.WIDTH + 0.01
 
 
+def test_no_name_of_the_forest_stands_on_its_lines():
+    results = synthetic()
+    results["variants"][1]["name"] = "mixture (of csn and interest-sharing, alpha 0.35, shares)"
+    figure = report.forest_figure(results)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    drawn = axes.get_window_extent()
+    names = axes.get_yticklabels()
+    assert [name.get_text().replace("\n", " ") for name in names][2].startswith("mixture (of csn")
+    assert len(names) == 3
+    for name in names:
+        assert name.get_window_extent().x1 < drawn.x0
+        assert name.get_window_extent().x0 >= 0
+    assert not axes.texts
+
+
 # --- the terminal ---
+
+
+def shown(results: dict, width: int) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(console_table(results))
+    return out.getvalue()
 
 
 def test_the_console_table_has_the_same_facts():
@@ -443,11 +528,13 @@ def test_the_console_table_has_the_same_facts():
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_console_table_fits_the_terminal(width):
-    out = io.StringIO()
-    Console(file=out, width=width).print(console_table(synthetic()))
-    text = out.getvalue()
+@pytest.mark.parametrize("levelled_off", [True, False])
+def test_the_console_table_fits_the_terminal(width, levelled_off):
+    results = synthetic()
+    results["variants"][3]["runs"][0]["levelled_off"] = levelled_off
+    text = shown(results, width)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert ("not levelled off" in text) != levelled_off
     assert "0.2131" in text
     assert "no evidence" in text
     assert "+0.0082 to +0.0166" in text

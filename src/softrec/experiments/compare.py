@@ -1,12 +1,14 @@
 """Same data, same model, same budget; only the target differs. Did it help?
 
-The answer is per user: each user's metric under a soft target less the same user's metric under
-the baseline, averaged over seeds first, with an interval and a p-value corrected for how many
-targets were tried.
+The answer is a mean over users and trainings: each user's metric under a soft target less the
+same user's metric under the baseline, with an interval that knows both that other users might have
+come and that another seed might have trained another model, and a p-value corrected for how many
+targets were tried. With one seed there is no verdict.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +26,9 @@ from softrec.data.splits import Cases, Split
 from softrec.errors import RunError
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, seen_of
-from softrec.evaluation.significance import holm, paired
 from softrec.experiments import views
 from softrec.experiments.build import SHOP, load_told, shop_of
+from softrec.experiments.differences import differences
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
@@ -55,7 +57,7 @@ def compare(
     targets: Sequence[Mapping[str, Any]],
     out: str | Path,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = (0, 1, 2),
     data_dir: Path | None = None,
     log: Interactions | None = None,
     command: str = "",
@@ -71,7 +73,7 @@ def compare(
         base: data, model, budget; its own target is not used.
         targets: target sections of recipes; the first is the baseline.
         out: the folder of the comparison.
-        seeds: each target is trained once per seed.
+        seeds: each target is trained once per seed; of one seed no verdict is given.
         data_dir: a folder with public data sets.
         log: the log, where it lies in memory.
         command: what was typed, for the report.
@@ -93,6 +95,7 @@ def compare(
         build(settle(row[0], split, progress=progress, tell=say), split)
     folder = out.with_name(out.name + ".part")
     _check_same(folder, recipes, overwrite=overwrite)
+    numbers, total = itertools.count(1), len(names) * len(seeds)
     runs = [
         [
             _trained(
@@ -100,7 +103,7 @@ def compare(
                 recipe,
                 split,
                 progress,
-                name=name,
+                name=f"run {next(numbers)} of {total}: {name}",
                 say=say,
             )
             for recipe in row
@@ -150,7 +153,7 @@ def _trained(
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
-    say(f"training: {name}, seed {recipe.seed}")
+    say(f"training {name}, seed {recipe.seed}")
     return fit_recipe(recipe, folder, split=split, progress=progress, tell=say)
 
 
@@ -233,7 +236,8 @@ def _results(
     variants = [
         _variant(name, row, metrics, split, truth) for name, row in zip(names, runs, strict=True)
     ]
-    _add_differences(variants, runs, metrics)
+    for variant, found in zip(variants[1:], differences(runs, metrics), strict=True):
+        variant["difference"] = found
     training = base.training.model_dump(mode="json")
     if training["start"] is not None:
         training["start"] = _named(training["start"])
@@ -289,26 +293,12 @@ def _cost(run: Run) -> dict[str, Any]:
         }
         for row in facts["curve"]
     ]
-    return {"seed": run.recipe.seed, **{key: facts[key] for key in keys}, "curve": curve}
-
-
-def _user_means(runs: Sequence[Run], metric: str) -> np.ndarray:
-    """Return each user's metric, averaged over the seeds, (C,)."""
-    return np.mean([run.per_user[metric].to_numpy() for run in runs], axis=0)
-
-
-def _add_differences(
-    variants: list[dict[str, Any]], runs: Sequence[Sequence[Run]], metrics: Sequence[str]
-) -> None:
-    """Add the paired differences to the baseline; p-values are corrected over the targets."""
-    for metric in metrics:
-        baseline = _user_means(runs[0], metric)
-        differences = [paired(baseline, _user_means(row, metric)) for row in runs[1:]]
-        adjusted = holm([difference.p for difference in differences]) if differences else []
-        for variant, difference, p_holm in zip(variants[1:], differences, adjusted, strict=True):
-            kept = variant["difference"] or {}
-            kept[metric] = {**difference._asdict(), "p_holm": float(p_holm)}
-            variant["difference"] = kept
+    return {
+        "seed": run.recipe.seed,
+        **{key: facts[key] for key in keys},
+        "levelled_off": facts["epochs"] - facts["best_epoch"] >= run.recipe.training.patience,
+        "curve": curve,
+    }
 
 
 def _per_user(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> pl.DataFrame:

@@ -27,7 +27,7 @@ TARGETS: tuple[dict[str, Any], ...] = (
 def run_demo(
     out: Path,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = (0, 1, 2),
     command: str = "softrec demo",
     overwrite: bool = False,
     say: Callable[[str], object] = lambda line: None,

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 # Stand-in colours, which become CSS so that light and dark follow the page.
 INK, RULE, PAGE = "#010101", "#020202", "#020203"
 HELPED, HURT, MUTED = "#040401", "#040402", "#040403"
-CALLS = {"helped": HELPED, "hurt": HURT, "no evidence": MUTED}
+CALLS = {"helped": HELPED, "hurt": HURT}
 SERIES = [f"#0303{number:02x}" for number in range(8)]
 DASHES = [(), (4.0, 2.0), (1.0, 1.5), (6.0, 2.0, 1.0, 2.0)]
 CSS = {
@@ -44,7 +44,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    call: str  # one of CALLS; any other is drawn muted
+    call: str  # one of CALLS; any other is drawn muted, with a hollow dot
 
 
 class Curve(NamedTuple):
@@ -78,24 +78,24 @@ def forest(intervals: Sequence[Interval], label: str) -> Figure:
     axes.axvline(0, color=INK, linewidth=0.8)
     for y, row in enumerate(reversed(intervals)):
         color = CALLS.get(row.call, MUTED)
-        face = PAGE if row.call == "no evidence" else color
+        face = color if row.call in CALLS else PAGE
         axes.plot([row.low, row.high], [y, y], color=color, linewidth=2)
         axes.plot([row.mean], [y], marker="o", color=color, markerfacecolor=face)
-        axes.annotate(
-            textwrap.shorten(row.name, 56, placeholder="…"),
-            (0, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(2, 7),
-            textcoords="offset points",
-            parse_math=False,
-            bbox={"facecolor": PAGE, "edgecolor": "none", "pad": 0.5},  # no line through a name
-        )
-    axes.set_ylim(-0.5, len(intervals) - 0.2)
-    axes.set_yticks([])
+    axes.set_ylim(-0.5, len(intervals) - 0.5)
+    # Beside the lines, for above them a name would stand on the line at 0.
+    names = [_in_lines(row.name) for row in reversed(intervals)]
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.tick_params(axis="y", left=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel(label, parse_math=False)
     axes.grid(axis="x")
     return figure
+
+
+def _in_lines(name: str) -> str:
+    """Return a name in at most three lines."""
+    short = textwrap.shorten(name, 60, placeholder="…")
+    return "\n".join(textwrap.wrap(short, 22)[:3])
 
 
 def curves(runs: Sequence[Curve], label: str) -> Figure:

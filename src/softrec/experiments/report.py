@@ -13,9 +13,10 @@ ratios, shares and a verdict in words. Its parts, where a number may be None or 
                                             runs, regret}]
       test, valid                         {metric: {"mean": float, "per_seed": [float]}}
       difference                          {metric: {mean, low, high, relative, p, p_holm, wins,
-                                            ties, losses, n}}; None for the baseline
-      runs                                [{seed, best_epoch, epochs, seconds, seconds_per_epoch,
-                                            peak_memory_mib, curve}]
+                                            ties, losses, n, detectable, low_users, high_users,
+                                            p_wilcoxon}}; None for the baseline
+      runs                                [{seed, best_epoch, epochs, levelled_off, seconds,
+                                            seconds_per_epoch, peak_memory_mib, curve}]
       curve                               [{epoch, train_loss, valid: {metric: float}}]
       regret                              {metric: float} or None
     ceiling                               {"name": text, "test": {metric: float}} or None
@@ -45,7 +46,7 @@ from softrec.experiments import plots
 
 Results = dict[str, Any]
 ValueOf = Callable[[dict[str, Any]], float]  # of a point of a curve
-Call = Literal["helped", "no evidence", "hurt", "not compared"]
+Call = Literal["helped", "no evidence", "hurt", "no verdict", "not compared"]
 
 LEVEL = 0.05
 """Holm-adjusted p-values below this count as evidence."""
@@ -54,8 +55,10 @@ WORDS: dict[Call, str] = {
     "helped": "helped",
     "no evidence": "without evidence either way",
     "hurt": "hurt",
+    "no verdict": "without a verdict",
     "not compared": "not compared",
 }
+ONE_SEED = "One training seed: cannot tell training noise from a gain."
 UNKNOWN = "n/a"
 CONSOLE_METRICS = 2
 
@@ -67,6 +70,7 @@ class Verdict:
     name: str
     call: Call
     text: str
+    reason: Literal["", "one seed", "not levelled off"] = ""  # why there is no verdict
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,11 @@ def console_table(results: Results) -> RichTable:
     Raises:
         RunError: if no variant has the name of the baseline.
     """
-    chosen, baseline = results["selection"]["metric"], _baseline(results)
+    chosen = results["selection"]["metric"]
     # The page has all metrics; a terminal has room for the one that decides and one more.
     metrics = sorted(results["metrics"], key=lambda name: name != chosen)[:CONSOLE_METRICS]
     found = verdicts(results)
-    calls = {verdict.name: verdict.call for verdict in found}
+    by_name = {verdict.name: verdict for verdict in found}
     table = RichTable(
         title=Text(f"{results['title']}: {headline(found)}"),
         caption=Text(
@@ -173,9 +177,7 @@ def console_table(results: Results) -> RichTable:
             *(mean.replace(" ± ", "\n± ") for mean in means),
             _shown_difference(difference) if difference else "",
             _decimals(_seconds_per_epoch(variant), 1),
-            f"{calls[variant['name']]}\n{_probability(difference.get('p_holm'))}"
-            if variant is not baseline
-            else "baseline",
+            _shown_call(by_name.get(variant["name"]), difference),
         ]
         table.add_row(*(Text(cell) for cell in cells))
     if results["ceiling"]:
@@ -185,6 +187,12 @@ def console_table(results: Results) -> RichTable:
     return table
 
 
+def _shown_call(verdict: Verdict | None, difference: dict[str, Any]) -> str:
+    if verdict is None:
+        return "baseline"
+    return f"{verdict.call}\n{verdict.reason or _probability(difference.get('p_holm'))}"
+
+
 # --- the verdict ---
 
 
@@ -192,7 +200,8 @@ def verdicts(results: Results) -> list[Verdict]:
     """Return for each variant but the baseline whether it helped, hurt, or neither can be said.
 
     Evidence is a Holm-adjusted p below 0.05 for the selection metric at test; the sign of the
-    difference says which way it goes.
+    difference says which way it goes. There is no verdict where training had one seed, for then
+    nothing tells luck of training from a gain, nor where a run had not levelled off.
     """
     baseline = _baseline(results)
     return [
@@ -208,52 +217,87 @@ def headline(found: list[Verdict]) -> str:
         return "There is no soft variant to compare with the baseline."
     calls = Counter(verdict.call for verdict in found)
     counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
-    return f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {counts}."
+    text = f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {counts}."
+    return f"{text} {ONE_SEED}" if any(each.reason == "one seed" for each in found) else text
 
 
 def certainty(results: Results) -> str:
-    """Return what the intervals cover and what they do not."""
+    """Return what the intervals cover, and which runs cannot be judged."""
     seeds = [len(variant["runs"]) for variant in results["variants"]]
-    if min(seeds) > 1:
-        return (
-            "The intervals cover the choice of users, with the values of a user averaged over the "
-            "seeds. They do not cover the randomness of training: for that, see the standard "
-            "deviation over seeds."
-        )
-    who = "Each variant was" if max(seeds) == 1 else "Some variants were"
-    return (
-        f"{who} trained with one seed only, so the intervals cover the choice of users, not the "
-        "randomness of training: another seed may move a result by more than its interval."
+    told = (
+        "The intervals and p-values cover the choice of users and the randomness of training "
+        "together."
+        if min(seeds) > 1
+        else f"{ONE_SEED} The intervals cover the choice of users only; for a verdict give each "
+        "variant three seeds or more."
     )
+    waiting = "; ".join(
+        f"{variant['name']} ({_seeds_in_words(rising)})"
+        for variant in results["variants"]
+        if (rising := _not_levelled_off(variant))
+    )
+    if waiting:
+        told += (
+            f" Not levelled off when the epochs ended: {waiting}. There is no verdict on these; "
+            "give more epochs."
+        )
+    return told
+
+
+def _not_levelled_off(variant: dict[str, Any]) -> list[int]:
+    """Return the seeds of the runs that the budget stopped before patience would have."""
+    return [run["seed"] for run in variant["runs"] if not run["levelled_off"]]
+
+
+def _seeds_in_words(seeds: list[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def _verdict(results: Results, variant: dict[str, Any], baseline: dict[str, Any]) -> Verdict:
-    metric = results["selection"]["metric"]
+    metric, name = results["selection"]["metric"], variant["name"]
     difference = _difference(variant, metric)
     mean, p = _number(difference.get("mean")), _number(difference.get("p_holm"))
-    if math.isnan(mean) or math.isnan(p):
+    if math.isnan(mean):
         text = f"{metric} at test has no usable comparison with the baseline."
-        return Verdict(variant["name"], "not compared", text)
-    call: Call = "no evidence" if p >= LEVEL or mean == 0 else "helped" if mean > 0 else "hurt"
-    text = (
+        return Verdict(name, "not compared", text)
+    numbers = (
         f"{metric} {_shown_mean(variant['test'].get(metric))} against "
         f"{_shown_mean(baseline['test'].get(metric))} of the baseline: a difference of "
         f"{_signed(mean)} ({_percent(difference['relative'], sign=True)} of the baseline), 95 % "
-        f"interval {_interval(difference)}, Holm-adjusted p {_equals(p)}."
+        f"interval {_interval(difference)}"
     )
-    return Verdict(variant["name"], call, " ".join([text, *_cautions(variant, baseline, metric)]))
+    if min(len(each["runs"]) for each in (variant, baseline)) < 2:
+        text = f"{numbers} over the users only. {ONE_SEED}"
+        return Verdict(name, "no verdict", text, "one seed")
+    numbers += f", Holm-adjusted p {_equals(p)}."
+    rising = [
+        f"{_seeds_in_words(seeds)} of {whose}"
+        for each, whose in ((variant, "this variant"), (baseline, "the baseline"))
+        if (seeds := _not_levelled_off(each))
+    ]
+    if rising:
+        text = (
+            f"{numbers} {' and '.join(rising)} had not levelled off when the epochs ended, so this "
+            "says little of what longer training gives."
+        )
+        return Verdict(name, "no verdict", text, "not levelled off")
+    if math.isnan(p):
+        return Verdict(name, "not compared", f"{numbers} There is no p-value to judge by.")
+    call: Call = "no evidence" if p >= LEVEL or mean == 0 else "helped" if mean > 0 else "hurt"
+    return Verdict(name, call, " ".join([numbers, *_cautions(difference)]))
 
 
-def _cautions(variant: dict[str, Any], baseline: dict[str, Any], metric: str) -> Iterator[str]:
+def _cautions(difference: dict[str, Any]) -> Iterator[str]:
     """Yield the remarks without which the numbers would say too much."""
-    difference = _difference(variant, metric)
-    excludes_zero = _number(difference["low"]) > 0 or _number(difference["high"]) < 0
-    if excludes_zero and _number(difference["p_holm"]) >= LEVEL:
+    if _number(difference["p_holm"]) < LEVEL:
+        return
+    if _number(difference["low"]) > 0 or _number(difference["high"]) < 0:
         yield "Taken alone it would look real, but not among as many comparisons as were made."
-    spreads = [_mean_and_sd(each["test"].get(metric))[1] for each in (variant, baseline)]
-    # Comparisons with NaN, which is the spread of one seed, are false: then nothing is said here.
-    if any(spread > abs(difference["mean"]) for spread in spreads):
-        yield "The difference is smaller than the spread between seeds."
+    elif math.isfinite(_number(difference["detectable"])):
+        yield (
+            f"With these users and seeds a difference below {_decimals(difference['detectable'])} "
+            "cannot be told from none."
+        )
 
 
 # --- tables ---
@@ -277,7 +321,8 @@ def _metric_table(results: Results, metric: str) -> Table:
     """Return everything that is known of one metric, a row per variant."""
     ceiling = _ceiling(results, metric)
     head = ["", "test", "each seed", "validation", "difference", "95 % interval", "relative", "p"]
-    head += ["p (Holm)", "wins / ties / losses", "users"]
+    head += ["p (Holm)", "users only: 95 % interval", "users only: p of ranks"]
+    head += ["wins / ties / losses", "users"]
     head += ["below the best", "share of gap closed"] if ceiling is not None else []
     rows = [_metric_row(results, variant, metric, ceiling) for variant in results["variants"]]
     return Table(metric, head, rows)
@@ -303,14 +348,16 @@ def _metric_row(
 
 def _difference_cells(difference: dict[str, Any]) -> list[str]:
     if not difference:
-        return [""] * 7
+        return [""] * 9
     counts = [_count(difference[key]) for key in ("wins", "ties", "losses")]
     return [
         _signed(difference["mean"]),
-        _interval(difference),
+        _span(difference["low"], difference["high"]),
         _percent(difference["relative"], sign=True),
         _probability(difference["p"]),
         _probability(difference["p_holm"]),
+        _span(difference["low_users"], difference["high_users"]),
+        _probability(difference["p_wilcoxon"]),
         " / ".join(counts),
         _count(difference["n"]),
     ]
@@ -333,7 +380,7 @@ def _regret_table(results: Results) -> Table | None:
 def _cost_table(results: Results) -> Table:
     base = _seconds_per_epoch(_baseline(results))
     head = ["", "runs", "seconds per epoch", "of the baseline's", "best epoch", "epochs run"]
-    head += ["seconds in all", "peak memory (MiB)"]
+    head += ["levelled off", "seconds in all", "peak memory (MiB)"]
     return Table(
         "Cost of training (times and memory are means over the runs)",
         head,
@@ -345,6 +392,7 @@ def _cost_table(results: Results) -> Table:
                 f"{_decimals(_ratio(_seconds_per_epoch(variant), base), 2)} ×",
                 ", ".join(_count(run["best_epoch"]) for run in variant["runs"]),
                 ", ".join(_count(run["epochs"]) for run in variant["runs"]),
+                ", ".join("yes" if run["levelled_off"] else "no" for run in variant["runs"]),
                 _decimals(sum(_number(run["seconds"]) for run in variant["runs"]), 1),
                 _decimals(_mean_of_runs(variant, "peak_memory_mib"), 0),
             ]
@@ -402,8 +450,20 @@ def _count(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
+def _span(low: float | None, high: float | None) -> str:
+    return UNKNOWN if math.isnan(_number(low)) else f"{_signed(low)} to {_signed(high)}"
+
+
+def _ends(difference: dict[str, Any]) -> tuple[float, float]:
+    """Return the interval over users and trainings or, with one seed, over users only."""
+    ends = (_number(difference["low"]), _number(difference["high"]))
+    if not math.isnan(ends[0]):
+        return ends
+    return _number(difference["low_users"]), _number(difference["high_users"])
+
+
 def _interval(difference: dict[str, Any]) -> str:
-    return f"{_signed(difference.get('low'))} to {_signed(difference.get('high'))}"
+    return _span(*_ends(difference))
 
 
 def _shown_difference(difference: dict[str, Any]) -> str:
@@ -497,13 +557,14 @@ def _plots(results: Results) -> list[Plot]:
 
 def _forest_plot(results: Results) -> Plot:
     found = [v for v in verdicts(results) if v.call != "not compared"]
+    alone = any(verdict.reason == "one seed" for verdict in found)
+    line = f"Line: 95 % interval over the users {'only' if alone else 'and the trainings'}."
     return Plot(
         f"Difference in {results['selection']['metric']} to the baseline",
         plots.svg("forest", partial(forest_figure, results)),
         " ".join(f"{verdict.name}: {verdict.call}. {verdict.text}" for verdict in found),
-        "Dot: mean difference over the test users, to the right of 0 is better. Line: 95 % "
-        "interval. A filled dot stands for evidence (Holm-adjusted p < 0.05), a hollow one for "
-        "none.",
+        f"Dot: mean difference over the test users, to the right of 0 is better. {line} A filled "
+        "dot stands for evidence (Holm-adjusted p < 0.05), a hollow one for none.",
     )
 
 
@@ -581,7 +642,7 @@ def _intervals(results: Results) -> list[plots.Interval]:
     calls = {verdict.name: verdict.call for verdict in verdicts(results)}
     rows = [(v["name"], _difference(v, metric)) for v in results["variants"]]
     return [
-        plots.Interval(name, _number(d["mean"]), _number(d["low"]), _number(d["high"]), calls[name])
+        plots.Interval(name, _number(d["mean"]), *_ends(d), calls[name])
         for name, d in rows
         if math.isfinite(_number(d.get("mean")))
     ]
