@@ -69,8 +69,8 @@ def decoupled(
 def ranks(scores: Tensor, label: Tensor, seen: Sequence[Sequence[int]]) -> Tensor:
     """Return the rank of each label: seen items masked user by user, then whole rows sorted."""
     for row, items in enumerate(seen):
-        kept = scores[row, label[row]].item()
         scores[row, list(items)] = -torch.inf
-        scores[row, label[row]] = kept
     order = scores.argsort(dim=1, descending=True)
-    return (order == label[:, None]).int().argmax(1) + 1
+    ranks = (order == label[:, None]).int().argmax(1) + 1
+    left_out = scores.gather(1, label[:, None]).squeeze(1) == -torch.inf
+    return ranks.masked_fill(left_out, scores.shape[1])

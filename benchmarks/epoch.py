@@ -88,7 +88,7 @@ def epoch(shapes: Shapes) -> list[Row]:
     """Time both sides and say where the time goes."""
     split, where = diginetica() if shapes.real else (synthetic(200, 300, 7.5, 20), "a tiny log")
     data = examples(split.train.sequences, "last", shapes.length)
-    cases = split.cases("valid")
+    cases = split.cases("valid").new_only()
     ours, plain = _trials(split.train.n_items)
     timed_steps = _train(ours, plain, data, shapes, split.train.n_items)
     timed_users = _evaluate(ours, plain, cases, shapes)

@@ -24,8 +24,8 @@ def seen_lists(lists: list[list[int]]) -> Seen:
     return Seen(torch.from_numpy(offsets), torch.tensor(flat, dtype=torch.int64))
 
 
-def slow_scores(users, items, seen=None, kept=None) -> list[list[float]]:
-    """From the definition: the best interest, plus the bias, -inf where seen (unless kept)."""
+def slow_scores(users, items, seen=None) -> list[list[float]]:
+    """From the definition: the best interest, plus the bias, -inf where seen."""
     vectors = items.vectors.tolist()
     bias = [0.0] * len(vectors) if items.bias is None else items.bias.tolist()
     table = []
@@ -37,7 +37,7 @@ def slow_scores(users, items, seen=None, kept=None) -> list[list[float]]:
             for number, vector in enumerate(vectors)
         ]
         if seen is not None:
-            for item in set(seen[row]) - {None if kept is None else kept[row]}:
+            for item in seen[row]:
                 scores[item] = -INF
         table.append(scores)
     return table
@@ -90,7 +90,7 @@ def block_bytes(request, monkeypatch):
 def test_rank_of_equals_the_definition(problem, mask):
     users, items, lists, label = problem
     seen = lists if mask else None
-    scores = slow_scores(users, items, seen, label.tolist())
+    scores = slow_scores(users, items, seen)
     expected = [slow_rank(row, item) for row, item in zip(scores, label.tolist(), strict=True)]
     got = rank_of(users, items, label, None if seen is None else seen_lists(seen))
     assert got.tolist() == expected
@@ -102,11 +102,45 @@ def test_ties_count_against_the_label():
     assert rank_of(torch.ones(2, 2), items, torch.tensor([0, 3])).tolist() == [5, 5]
 
 
-def test_a_seen_label_stays_and_other_seen_items_leave():
-    items = ItemVectors(torch.tensor([[3.0], [2.0], [1.0]]))
+def test_seen_items_leave_and_a_seen_label_ranks_last():
+    """Kept in alone, it would have lost its rivals of the history, and rank 2 here, not 4."""
+    items = ItemVectors(torch.tensor([[3.0], [2.0], [1.0], [0.0]]))
     seen = seen_lists([[0, 2], [0, 2]])
     ranks = rank_of(torch.ones(2, 1), items, torch.tensor([2, 1]), seen)
-    assert ranks.tolist() == [2, 1]
+    assert ranks.tolist() == [4, 1]
+    pairs = torch.tensor([0, 1]), torch.tensor([2, 1])
+    assert ranks_within(torch.ones(2, 1), items, *pairs, 3, seen).tolist() == [NOT_RANKED, 1]
+
+
+@pytest.mark.parametrize("n_users", [1, 2, 5])
+@pytest.mark.parametrize("interests", [None, 2])
+def test_equal_vectors_score_alike_whatever_the_numbers(n_users, interests):
+    """A model that collapsed wins nothing by rounding, one user at a time either."""
+    draw = torch.Generator().manual_seed(n_users)
+    for n_items in (2, 17, 101, 1031):
+        for dim in (3, 16, 64, 100, 128):
+            shape = (n_users, dim) if interests is None else (n_users, interests, dim)
+            one = torch.randn(1, dim, generator=draw)
+            label = torch.randint(0, n_items, (n_users,), generator=draw)
+            items = ItemVectors(one.repeat(n_items, 1))
+            ranks = rank_of(torch.randn(shape, generator=draw), items, label)
+            assert ranks.tolist() == [n_items] * n_users, (n_items, dim)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32, torch.float64])
+def test_ties_are_counted_exactly_in_every_precision(precision):
+    """bfloat16 itself counts to 256."""
+    items = ItemVectors(torch.cat([torch.zeros(1000, 1), torch.ones(3000, 1)]).to(precision))
+    label = torch.tensor([0, 3999])
+    assert rank_of(torch.ones(2, 1, dtype=precision), items, label).tolist() == [4000, 3000]
+
+
+def test_a_catalogue_of_one_item():
+    users, items = torch.ones(3, 2), ItemVectors(torch.ones(1, 2), torch.ones(1))
+    only = torch.zeros(3, dtype=torch.int64)
+    assert rank_of(users, items, only).tolist() == [1, 1, 1]
+    assert ranks_within(users, items, torch.arange(3), only, 10).tolist() == [1, 1, 1]
+    assert top_k(users, items, 1).items.tolist() == [[0]] * 3
 
 
 def test_scores_that_are_no_numbers_rank_last():
@@ -279,7 +313,7 @@ def test_the_size_of_a_block_changes_nothing(n_items, interests):
     users, items, lists, label = problem(7, 23, n_items, interests, True)
     seen = seen_lists(lists)
     check_top(users, items, 2, lists)
-    scores = slow_scores(users, items, lists, label.tolist())
+    scores = slow_scores(users, items, lists)
     expected = [slow_rank(row, item) for row, item in zip(scores, label.tolist(), strict=True)]
     assert rank_of(users, items, label, seen).tolist() == expected
 

@@ -1,10 +1,9 @@
-"""The command line: `softrec demo | data | recipes | fit | evaluate | recommend | ...`."""
+"""The command line: `softrec demo | data | fit | evaluate | recommend | interests | compare`."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
 INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
@@ -46,8 +44,7 @@ Source = Annotated[
     str,
     typer.Argument(
         help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a data set "
-        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (a .yaml, or one of "
-        "`softrec recipes`)."
+        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (.yaml)."
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
@@ -186,21 +183,9 @@ Set = Annotated[
 ]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"softrec {version('softrec')}")
-        raise typer.Exit
-
-
 @app.callback()
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
 ) -> None:
     """Options of all commands."""
 
@@ -359,13 +344,17 @@ def evaluate(
     data_dir: DataDir = None,
 ) -> None:
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
+    from softrec.evaluation.asked import told
     from softrec.experiments.evaluate import evaluated
     from softrec.experiments.run import means, open_run
     from softrec.serving.files import write_table, writer_of
 
     if per_user is not None:
         writer_of(per_user)
-    table = evaluated(open_run(run), part, metrics or None, data=data, data_dir=data_dir)
+    opened = open_run(run)
+    table = evaluated(opened, part, metrics or None, data=data, data_dir=data_dir)
+    if "evaluation" in opened.facts:
+        _tell(told(opened.facts["evaluation"]))
     _print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
     if per_user is not None:
         write_table(table, per_user)
@@ -385,7 +374,13 @@ HistoryItems = Annotated[
         help="Items of somebody who is not in the log, oldest first, separated by commas."
     ),
 ]
-KeepSeen = Annotated[bool, typer.Option("--keep-seen", help="Items of the history may come again.")]
+KeepSeen = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-seen/--mask-seen",
+        help="Whether items of the history may come again; by default as the run was judged.",
+    ),
+]
 TableFile = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Write to .csv, .parquet or .json instead of the screen."),
@@ -399,7 +394,7 @@ def recommend(
     users_file: UsersFile = None,
     history: HistoryItems = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    keep_seen: KeepSeen = False,
+    keep_seen: KeepSeen = None,
     why: Annotated[
         bool,
         typer.Option(
@@ -419,7 +414,8 @@ def recommend(
       softrec recommend runs/first --history tea,jam --out best.csv
     """
     recommender, people = _service(run, user, users_file, history, out)
-    _show_table(recommender.recommend(**people, k=k, mask_seen=not keep_seen, why=why), out)
+    mask_seen = None if keep_seen is None else not keep_seen
+    _show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
 
 
 @app.command()
@@ -429,7 +425,7 @@ def interests(
     users_file: UsersFile = None,
     history: HistoryItems = None,
     items: Annotated[int, typer.Option(min=1, help="How many items of each interest.")] = 5,
-    keep_seen: KeepSeen = False,
+    keep_seen: KeepSeen = None,
     out: TableFile = None,
 ) -> None:
     """Show the interests a model sees in a user, each by the items it would rank first.
@@ -442,7 +438,8 @@ def interests(
       softrec interests runs/first --user ann --items 3
     """
     recommender, people = _service(run, user, users_file, history, out)
-    _show_table(recommender.interests(**people, items=items, mask_seen=not keep_seen), out)
+    mask_seen = None if keep_seen is None else not keep_seen
+    _show_table(recommender.interests(**people, items=items, mask_seen=mask_seen), out)
 
 
 def _service(
@@ -510,20 +507,6 @@ def demo(
         say=_tell,
     )
     _print_comparison(comparison.results, comparison.folder)
-
-
-@app.command()
-def recipes() -> None:
-    """List the recipes that come with softrec; `softrec fit NAME` trains one.
-
-    Example:
-
-      softrec recipes
-    """
-    from softrec.experiments import shipped
-
-    for path in shipped.paths():
-        typer.echo(f"{path.stem:<32}  {shipped.purpose(path)}")
 
 
 def main(arguments: list[str] | None = None) -> None:

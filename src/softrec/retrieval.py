@@ -7,7 +7,7 @@ measured is what is recommended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -46,8 +46,6 @@ def score_blocks(
     users: Tensor,
     items: ItemVectors,
     seen: Seen | None = None,
-    *,
-    keep: Callable[[slice], tuple[Tensor, Tensor]] | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, scores (b, N)) over blocks of users, seen items at -inf.
 
@@ -55,29 +53,26 @@ def score_blocks(
         users: (B, D), or (B, K, D) for several interests, of which the best counts.
         items: vectors (N, D) and bias (N,) or None.
         seen: what to leave out.
-        keep: gives pairs (row, item) of a block that stay in even if seen: the labels.
 
     The block a caller gets is overwritten by the next.
     """
     interests = users.shape[1] if users.dim() == 3 else 1
     n_items = len(items.vectors)
     size = max(1, min(len(users), BLOCK_BYTES // (n_items * interests * users.element_size())))
-    buffer = users.new_empty(size * interests, n_items)
+    buffer = users.new_empty(max(2, size * interests), n_items)
     transposed = items.vectors.T
     for begin in range(0, len(users), size):
         rows = slice(begin, min(begin + size, len(users)))
         flat = users[rows].reshape(-1, users.shape[-1])
-        scores = torch.mm(flat, transposed, out=buffer[: len(flat)])
+        # One row alone is multiplied in another way, by which equal vectors need not score alike.
+        factor = flat if len(flat) > 1 else flat.repeat(2, 1)
+        scores = torch.mm(factor, transposed, out=buffer[: len(factor)])[: len(flat)]
         if interests > 1:
             scores = scores.view(-1, interests, n_items).amax(1)
         if items.bias is not None:
             scores += items.bias
         if seen is not None:
-            kept = None if keep is None else keep(rows)
-            values = None if kept is None else scores[kept]
             scores[seen.of(rows)] = -torch.inf
-            if kept is not None and values is not None:
-                scores[kept] = values
         yield rows, scores
 
 
@@ -86,15 +81,12 @@ def rank_of(users: Tensor, items: ItemVectors, label: Tensor, seen: Seen | None 
 
     Formula: 1 + number of other items with a score at least as high: ties count against the
     label, so that a model that scores everything alike is not rewarded. A score that is no number
-    ranks last, and a label with one behind them all. Seen items are left out, the label never is.
+    ranks last, and a label with one behind them all. So does a label that was seen itself: left in
+    alone, it would compete with new items only, without its rivals of the history.
     """
     ranks = torch.empty_like(label)
     exact = torch.float64 if len(items.vectors) >= 2**24 else torch.float32
-
-    def own(rows: slice) -> tuple[Tensor, Tensor]:
-        return torch.arange(rows.stop - rows.start, device=label.device), label[rows]
-
-    for rows, scores in score_blocks(users, items, seen, keep=own):
+    for rows, scores in score_blocks(users, items, seen):
         mark = scores.gather(1, label[rows, None])
         # The label itself is at least as good, unless it is no number, which equals nothing.
         # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
@@ -169,7 +161,7 @@ def ranks_within(
         row: (R,) int64 the user of each pair.
         item: (R,) int64 the relevant item.
         k: the largest rank of interest.
-        seen: what to leave out; relevant items must not be among it.
+        seen: what to leave out; a relevant item among it is a miss.
     """
     n_items = len(items.vectors)
     best = top_k(users, items, min(k + 1, n_items), seen)

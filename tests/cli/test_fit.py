@@ -62,11 +62,12 @@ def test_from_a_log(softrec, folder):
     for name, value in run.test.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
         assert line.split()[1:] == [f"{run.valid[name]:.4f}", f"{value:.4f}"]
-    read, *epochs, last = err.splitlines()
+    read, judged, *epochs, last = err.splitlines()
     assert read == (
         "120 events of 20 users and 10 items, without times; split leave-last-out: 80 events to "
         "train, 20 to validate (20 users), 20 to test (20 users)"
     )
+    assert judged == "new items are ranked, those of the history left out"
     assert last == "The run is in run. Next: softrec recommend run --user ID"
     for number, (line, row) in enumerate(zip(epochs, run.facts["curve"], strict=True)):
         assert line.startswith(f"epoch {number + 1} of 2: ndcg@10 {row['valid/ndcg@10']:.4f}, ")
@@ -249,8 +250,9 @@ def test_quietly(folder):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    read, *epochs, last = done.stderr.splitlines()
+    read, judged, *epochs, last = done.stderr.splitlines()
     assert read.startswith("120 events of 20 users and 10 items")
+    assert judged.startswith("new items are ranked")
     assert last == "The run is in run. Next: softrec recommend run --user ID"
     assert all(line.startswith("epoch ") for line in epochs)
     assert json.loads((folder / "run" / "run.json").read_text())["format"] == 1

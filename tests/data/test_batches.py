@@ -307,7 +307,7 @@ def test_padded_equals_row_by_row(lists, side):
     st.lists(
         st.tuples(
             st.lists(st.integers(0, 20), min_size=1, max_size=8),
-            st.lists(st.integers(0, 20), min_size=1, max_size=3),
+            st.lists(st.integers(0, 20), min_size=1, max_size=3, unique=True),
         ),
         min_size=1,
         max_size=9,

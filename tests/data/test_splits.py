@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import (
+    Cases,
     LeakageWarning,
     SetAside,
     by_time,
@@ -373,7 +374,7 @@ def test_cases_ask_for_a_part_after_all_that_is_known_before(rows):
     known = [mine + after for mine, after in zip(train, valid, strict=True)]
     for part, histories, asked in (("valid", train, valid), ("test", known, test)):
         expected = {
-            user: [history, relevant]
+            user: [history, list(dict.fromkeys(relevant))]  # an item once, at its first place
             for user, (history, relevant) in enumerate(zip(histories, asked, strict=True))
             if history and relevant
         }
@@ -385,7 +386,51 @@ def test_cases_ask_for_a_part_after_all_that_is_known_before(rows):
         assert cases.user.tolist() == list(expected)
         for row, user in enumerate(cases.user):
             assert [cases.history[row].tolist(), cases.relevant[row].tolist()] == expected[user]
-        assert cases.single == all(len(asked) == 1 for _, asked in expected.values())
+        assert cases.single == all(len(relevant) == 1 for _, relevant in expected.values())
+
+
+def test_an_item_cannot_be_relevant_twice():
+    with pytest.raises(ValueError, match="must be distinct"):
+        Cases(np.array([0, 1]), Sequences.of([[0], [1]]), Sequences.of([[2], [3, 2, 3]]))
+
+
+some_rows = st.lists(st.integers(0, 5), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(some_rows, st.sets(st.integers(0, 6), min_size=1)), max_size=6))
+def test_new_cases_ask_for_nothing_of_the_history(rows):
+    histories = [history for history, _ in rows]
+    asked = [list(relevant) for _, relevant in rows]
+    cases = Cases(np.arange(len(rows)) + 7, Sequences.of(histories), Sequences.of(asked))
+    repeated = [item in history for history, items in zip(histories, asked, strict=True)
+                for item in items]  # fmt: skip
+    assert cases.repeated.tolist() == repeated
+    new = cases.new_only()
+    expected = [
+        (user, history, [item for item in relevant if item not in history])
+        for user, (history, relevant) in enumerate(zip(histories, asked, strict=True), 7)
+        if set(relevant) - set(history)
+    ]
+    assert new.user.tolist() == [user for user, _, _ in expected]
+    for row, (_, history, relevant) in enumerate(expected):
+        assert [new.history[row].tolist(), new.relevant[row].tolist()] == [history, relevant]
+    assert not new.repeated.any()
+
+
+def test_cases_keep_the_times_of_what_they_keep():
+    log = Interactions.read(
+        pl.DataFrame({"user": [1] * 6, "item": [5, 6, 5, 7, 7, 6], "time": [1, 2, 3, 4, 5, 6]})
+    )
+    split = splits.given(log.where(pl.col("time") < 3), log.where(pl.col("time") == 3),
+                         log.where(pl.col("time") > 3), cold="keep")  # fmt: skip
+    cases = split.cases("test")
+    assert cases.relevant.times is not None
+    assert cases.relevant.times.tolist() == [4, 6]
+    new = cases.new_only()
+    assert new.relevant.times is not None
+    assert new.relevant.times.tolist() == [4]
+    assert new.history.times is not None
+    assert new.history.times.tolist() == [1, 2, 3]
 
 
 def test_rows_of_takes_rows_in_any_order():

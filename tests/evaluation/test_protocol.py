@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
-from softrec.errors import RecipeError
+from softrec.errors import DataError, RecipeError
 from softrec.evaluation import protocol
 from softrec.evaluation.metrics import NOT_RANKED
 from softrec.evaluation.protocol import encoded, rank_cases, score_cases, seen_of
@@ -79,9 +79,16 @@ def test_without_a_mask_the_history_competes():
     assert table["rank"].to_list() == [4, 2, 5, 1]
 
 
-def test_an_item_that_comes_again_stays_in_the_ranking():
-    again = cases_of((0, [0, 1, 3, 3], [3]))
-    assert score_cases(Fixed(TABLE), again, ["mrr@5"], length=5)["rank"].to_list() == [2]
+def test_an_item_that_comes_again_competes_with_the_history_or_is_not_asked():
+    """Never with new items alone: among those, 3 would have rank 2."""
+    encoder = Fixed(TABLE)
+    again = cases_of((0, [0, 1, 3, 3], [3]), (1, [2], [3, 2]))
+    with pytest.raises(DataError, match="2 of 3 relevant items are in the history.*new_only"):
+        rank_cases(encoder, again, length=5, k=5)
+    assert encoder.asked == []
+    assert rank_cases(encoder, again, length=5, k=5, mask_seen=False).rank.tolist() == [4, 3, 2]
+    new = rank_cases(encoder, again.new_only(), length=5, k=5)
+    assert [new.rank.tolist(), new.relevant.tolist()] == [[2], [1]]
 
 
 def test_the_whole_history_is_masked_though_the_model_reads_its_end():
@@ -114,12 +121,6 @@ def test_ranks_of_several_relevant_items_are_exact_down_to_k():
     assert rank_cases(Fixed(TABLE), SEVERAL, length=5, k=50).rank.tolist() == [4, 2, 2, 4, 2, 1]
 
 
-def test_relevant_items_that_were_seen_stay_in_the_ranking():
-    again = cases_of((0, [0, 1, 2], [1, 3]), (1, [1], [4]))
-    ranks = rank_cases(Fixed(TABLE), again, length=5, k=5)
-    assert ranks.rank.tolist() == [1, 2, 4]
-
-
 # --- nothing but the cases matters ---
 
 
@@ -142,33 +143,39 @@ histories = st.lists(st.integers(0, 4), min_size=1, max_size=6)
 relevants = st.lists(st.integers(0, 4), min_size=1, max_size=4, unique=True)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 2), histories, relevants), min_size=1, max_size=7),
-    st.integers(1, 6),
-)
-def test_ranks_equal_the_definition(rows, k):
-    got = rank_cases(Fixed(TABLE), cases_of(*rows), length=3, k=k)
+some_cases = st.lists(st.tuples(st.integers(0, 2), histories, relevants), min_size=1, max_size=7)
+
+
+@given(some_cases, st.integers(1, 6), st.booleans())
+def test_ranks_equal_the_definition(rows, k, mask_seen):
+    cases = cases_of(*rows)
+    got = rank_cases(
+        Fixed(TABLE), cases.new_only() if mask_seen else cases, length=3, k=k, mask_seen=mask_seen
+    )
+    asked = [
+        (user, history, [item for item in relevant if not (mask_seen and item in history)])
+        for user, history, relevant in rows
+    ]
+    asked = [case for case in asked if case[2]]
+    single = all(len(relevant) == 1 for _, _, relevant in asked)
     expected = []
-    single = all(len(relevant) == 1 for _, _, relevant in rows)
-    for user, history, relevant in rows:
-        left = set(range(5)) - set(history) | set(relevant)
+    for user, history, relevant in asked:
+        left = set(range(5)) - set(history if mask_seen else [])
         for item in relevant:
             rank = sum(TABLE[user][other] >= TABLE[user][item] for other in left)
             expected.append(rank if single or rank <= k else NOT_RANKED)
     assert got.rank.tolist() == expected
+    assert got.relevant.tolist() == [len(relevant) for _, _, relevant in asked]
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 2), histories, relevants), min_size=1, max_size=7), st.data()
-)
-def test_seen_is_the_history_less_what_is_relevant(rows, data):
+@given(some_cases, st.data())
+def test_seen_is_the_history(rows, data):
     cases = cases_of(*rows)
     start = data.draw(st.integers(0, len(rows) - 1))
     stop = data.draw(st.integers(start + 1, len(rows)))
-    seen = seen_of(cases, slice(start, stop), 5, torch.device("cpu"))
-    for place, (_, history, relevant) in enumerate(rows[start:stop]):
-        mine = seen.items[seen.offsets[place] : seen.offsets[place + 1]].tolist()
-        assert mine == [item for item in history if item not in relevant]
+    seen = seen_of(cases, slice(start, stop), torch.device("cpu"))
+    for place, (_, history, _) in enumerate(rows[start:stop]):
+        assert seen.items[seen.offsets[place] : seen.offsets[place + 1]].tolist() == history
     assert len(seen.offsets) == stop - start + 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -37,14 +38,49 @@ class Cases:
     """What an evaluation asks: after `history`, which items are `relevant`?
 
     Row c of both belongs to user `user[c]`. The history holds everything known before.
+
+    Raises:
+        ValueError: if an item is relevant twice in a case: it would count as two items.
     """
 
     user: np.ndarray  # (C,) int64
     history: Sequences  # C rows
-    relevant: Sequences  # C rows, none empty
+    relevant: Sequences  # C rows, none empty, distinct items
+
+    def __post_init__(self) -> None:
+        pairs = _pairs(self.relevant, int(self.relevant.items.max(initial=0)) + 1)
+        if len(np.unique(pairs)) < len(pairs):
+            raise ValueError("the relevant items of a case must be distinct")
 
     def __len__(self) -> int:
         return len(self.user)
+
+    @cached_property
+    def repeated(self) -> np.ndarray:
+        """Return which relevant items stand in the history of their case, (R,) bool."""
+        highest = max(part.items.max(initial=0) for part in (self.history, self.relevant))
+        asked, known = (_pairs(part, int(highest) + 1) for part in (self.relevant, self.history))
+        return np.isin(asked, known)
+
+    def new_only(self) -> Cases:
+        """Return the cases that ask for new items alone.
+
+        Relevant items of the history are left out, and so are cases without any other.
+
+        Example:
+            >>> cases = Cases(
+            ...     np.array([4, 7]), Sequences.of([[0, 1], [2]]), Sequences.of([[1], [2, 3]])
+            ... )
+            >>> new = cases.new_only()
+            >>> new.user.tolist(), new.relevant[0].tolist()
+            ([7], [3])
+        """
+        new = ~self.repeated
+        if new.all():
+            return self
+        relevant = _chosen(self.relevant, new)
+        left = np.flatnonzero(relevant.lengths)
+        return Cases(self.user[left], rows_of(self.history, left), rows_of(relevant, left))
 
     @property
     def single(self) -> bool:
@@ -82,7 +118,8 @@ class Split:
         """Return the cases of `part`: histories end where the part begins.
 
         A history for the test part includes the validation part. Users without a history or
-        without an event in the part are left out.
+        without an event in the part are left out. An item that a user takes twice in the part is
+        one relevant item.
         """
         known = [self.train] if part == "valid" else [self.train, self.valid]
         before = replace(self.train, frame=pl.concat([log.frame for log in known])).sequences
@@ -93,7 +130,12 @@ class Split:
                 f"no user has both a history and an event in the {part} part of the "
                 f"{self.name} split, so there is nothing to evaluate; split otherwise"
             )
-        return Cases(user, rows_of(before, user), rows_of(after, user))
+        return Cases(user, rows_of(before, user), _distinct(rows_of(after, user)))
+
+    def held_out(self, part: Literal["valid", "test"]) -> Sequences:
+        """Return the items of each user in `part` and after it, (U rows)."""
+        frames = [self.valid.frame, self.test.frame] if part == "valid" else [self.test.frame]
+        return replace(self.train, frame=pl.concat(frames)).sequences
 
 
 def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
@@ -103,6 +145,26 @@ def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
     times = None if sequences.times is None else sequences.times[places]
     return Sequences(offsets, sequences.items[places], times)
+
+
+def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:
+    """Return one number for each (row, item), (total,) int64."""
+    return np.repeat(np.arange(len(sequences)), sequences.lengths) * n_items + sequences.items
+
+
+def _distinct(sequences: Sequences) -> Sequences:
+    """Return each row with its items once, at the place of the first."""
+    pairs = _pairs(sequences, int(sequences.items.max(initial=0)) + 1)
+    first = np.zeros(len(pairs), dtype=bool)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    return _chosen(sequences, first)
+
+
+def _chosen(sequences: Sequences, keep: np.ndarray) -> Sequences:
+    """Return the rows with some of their items alone, `keep` (total,) bool."""
+    offsets = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[sequences.offsets]
+    times = None if sequences.times is None else sequences.times[keep]
+    return Sequences(offsets, sequences.items[keep], times)
 
 
 def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = "drop") -> Split:

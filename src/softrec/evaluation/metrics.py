@@ -24,7 +24,8 @@ class Ranks:
     """The places of the relevant items in the rankings of C cases, as flat arrays.
 
     A rank is 1-based and pessimistic, 1 + #higher + #equal others, so that constant scores win
-    nothing. Relevant items that could not be ranked at all may be left out of `case` and `rank`;
+    nothing. So no more than r items of a case have ranks up to r, which keeps every metric within
+    [0, 1]. Relevant items that could not be ranked at all may be left out of `case` and `rank`;
     `relevant` counts them all the same.
 
     Attributes:
@@ -33,7 +34,8 @@ class Ranks:
         relevant: (C,) int64, how many relevant items each case has, at least 1.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not fit together, or more items of a case stand above a rank
+            than there are places: an item was counted twice.
 
     Example:
         >>> ranks = Ranks(np.array([0, 1, 1]), np.array([1, 3, NOT_RANKED]), np.array([1, 2]))
@@ -69,6 +71,22 @@ class Ranks:
                 "a case needs at least one relevant item and as many as it has ranks, but case "
                 f"{wrong} has {listed[wrong]} ranks and relevant = {self.relevant[wrong]}; leave "
                 "out cases without relevant items"
+            )
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Refuse more items of a case at ranks up to r than r."""
+        order = np.lexsort((self.rank, self.case))
+        case, rank = self.case[order], self.rank[order]
+        begin = np.searchsorted(case, case)  # where the ranks of the same case begin
+        place = np.arange(len(case)) - begin + 1
+        crowded = np.flatnonzero(rank < place)
+        if len(crowded):
+            first = crowded[0]
+            raise DataError(
+                f"case {case[first]} has {place[first]} relevant items at ranks up to "
+                f"{rank[first]}; rank each relevant item of a case once, with ties counted against "
+                "it"
             )
 
     def __len__(self) -> int:
@@ -110,7 +128,9 @@ def ndcg(ranks: Ranks, k: int) -> np.ndarray:
     Reference:
         Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 2002.
     """
-    hit = ranks.rank <= k
+    hit = np.flatnonzero(ranks.rank <= k)
+    # From the best rank down, as the ideal is summed: so no rounding lifts a case above 1.
+    hit = hit[np.argsort(ranks.rank[hit], kind="stable")]
     gains = 1 / np.log2(ranks.rank[hit] + 1)
     gained = np.bincount(ranks.case[hit], weights=gains, minlength=len(ranks))
     # No case can use more places of the ideal ranking than the longest one has relevant items.

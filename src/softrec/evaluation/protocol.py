@@ -39,16 +39,19 @@ def rank_cases(
         length: how many of the last items of a history the model reads.
         k: the largest cut-off of interest; with several relevant items a case, ranks beyond it
             are not told apart.
-        mask_seen: leave items of the history out of the ranking, except where they are relevant;
-            negatives are never masked.
+        mask_seen: leave items of the history out of the ranking, for cases that ask for new items
+            alone (`Cases.new_only`); without, all items compete. Negatives are never masked.
         negatives: (C, n) the only items that compete with the relevant one of each case; see
             `softrec.evaluation.negatives.sampled_negatives`.
 
     Raises:
-        DataError: if there are negatives and a case with several relevant items.
+        DataError: if there are negatives and a case with several relevant items, or if items of
+            the history are masked and one of them is relevant.
         ValueError: if there is not one row of negatives for each case.
     """
     _check_negatives(cases, negatives)
+    if mask_seen and negatives is None:
+        _check_new(cases)
     pieces: list[np.ndarray] = []
     owner = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
     with evaluating(encoder), torch.inference_mode():
@@ -59,7 +62,7 @@ def rank_cases(
                 rivals = torch.from_numpy(negatives[rows]).to(users.device)
                 pieces.append(rank_among(users, items, batch.label, rivals).cpu().numpy())
                 continue
-            seen = seen_of(cases, rows, encoder.n_items, users.device) if mask_seen else None
+            seen = seen_of(cases, rows, users.device) if mask_seen else None
             if cases.single:
                 ranks = rank_of(users, items, batch.label, seen)
             else:
@@ -115,6 +118,16 @@ def _check_negatives(cases: Cases, negatives: np.ndarray | None) -> None:
         )
 
 
+def _check_new(cases: Cases) -> None:
+    """Refuse to mask the history of cases that ask for an item of it."""
+    repeated = int(cases.repeated.sum())
+    if repeated:
+        raise DataError(
+            f"{repeated:,} of {len(cases.relevant.items):,} relevant items are in the history that "
+            "is masked; rank all items (mask_seen=False), or ask for new ones (cases.new_only())"
+        )
+
+
 def encoded(encoder: Encoder, cases: Cases, length: int) -> Iterator[tuple[slice, Batch]]:
     """Yield the batches of `cases` on the device of the model."""
     device = encoder.items().vectors.device
@@ -122,17 +135,11 @@ def encoded(encoder: Encoder, cases: Cases, length: int) -> Iterator[tuple[slice
         yield rows, batch.to(device)
 
 
-def seen_of(cases: Cases, rows: slice, n_items: int, device: torch.device) -> Seen:
-    """Return what to mask for some cases: their whole histories, less what is relevant."""
+def seen_of(cases: Cases, rows: slice, device: torch.device) -> Seen:
+    """Return what to mask for some cases: their whole histories."""
     offsets = cases.history.offsets[rows.start : rows.stop + 1]
     items = cases.history.items[offsets[0] : offsets[-1]]
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    bounds = cases.relevant.offsets[rows.start : rows.stop + 1]
-    wanted = cases.relevant.items[bounds[0] : bounds[-1]]
-    wanted_owner = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-    masked = ~np.isin(owner * n_items + items, wanted_owner * n_items + wanted)
-    counts = np.bincount(owner[masked], minlength=len(offsets) - 1)
-    return seen_from(Sequences(np.concatenate([[0], np.cumsum(counts)]), items[masked]), device)
+    return seen_from(Sequences(offsets - offsets[0], items), device)
 
 
 def seen_from(sequences: Sequences, device: torch.device) -> Seen:

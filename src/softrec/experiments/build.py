@@ -14,9 +14,10 @@ import torch
 from softrec.data import simulate, sources, splits
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
-from softrec.data.reading import read_tables
+from softrec.data.reading import read_table
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
+from softrec.evaluation.asked import Asked, told
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.specs.data import MEMORY, SHOP, SIMULATION, DataSpec, parse_step
 from softrec.experiments.specs.models import MODELS, ModelSpec
@@ -39,7 +40,7 @@ def load_told(
     log: Interactions | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Split:
-    """Return the data of a recipe, and tell what was read and what of it was set aside.
+    """Return the data of a recipe, and tell what was read, set aside, and will be ranked.
 
     Args:
         recipe: its data, and its model, which some of what is told depends on.
@@ -48,7 +49,8 @@ def load_told(
         tell: called with one line of text at a time.
     """
     split = load_split(recipe.data, data_dir) if log is None else split_of(log, recipe.data)
-    for line in (data_text(split), *notices(recipe.model, split)):
+    asked = Asked.of(split, recipe.evaluation.mask_seen)
+    for line in (data_text(split), *notices(recipe.model, split), told(asked.facts())):
         tell(line)
     return split
 
@@ -110,7 +112,9 @@ def _given_files(train: str, valid: str, test: str, spec: DataSpec) -> Split:
                 "nothing about it: give each part a file of its own"
             )
     columns = {k: v for k, v in _reading(spec).items() if k not in ("header", "text_ids")}
-    tables = read_tables(files, columns, header=spec.header, text_ids=spec.text_ids)
+    tables = [
+        read_table(path, columns, header=spec.header, text_ids=spec.text_ids) for path in files
+    ]
     for (one, first), (other, second) in combinations(zip(files, tables, strict=True), 2):
         if first.equals(second):
             raise DataError(

@@ -24,6 +24,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.simulate import Shop
 from softrec.data.splits import Cases, Split
 from softrec.errors import RunError
+from softrec.evaluation.asked import Asked, told
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, seen_of
 from softrec.experiments import views
@@ -90,6 +91,7 @@ def compare(
     recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
     names = _names(targets, [row[0] for row in recipes])
     split = load_told(base, data_dir, log, say)
+    asked = Asked.of(split, base.evaluation.mask_seen)
     for row in recipes:
         # What cannot be built is refused before anything but what it rests on is trained.
         build(settle(row[0], split, progress=progress, tell=say), split)
@@ -113,7 +115,7 @@ def compare(
     # The truth of the shop is a ranking of the whole catalogue.
     whole = base.evaluation.negatives is None
     shop = shop_of(base.data) if base.data.source == SHOP and whole else None
-    results = _results(base, split, names, runs, command, shop)
+    results = _results(base, split, asked, names, runs, command, shop)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     write_report(results, folder / "report.html")
@@ -185,14 +187,17 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
     return names
 
 
-def _notes(base: Recipe) -> list[str]:
+def _notes(base: Recipe, asked: Asked) -> list[str]:
+    sentence = told(asked.facts())
+    notes = [f"{sentence[0].upper()}{sentence[1:]}."]
     number = base.evaluation.negatives
     if number is None:
-        return []
+        return notes
     return [
+        *notes,
         f"Items are ranked among {number:,} drawn ones that the user never took, not among all. "
         "Such metrics may order models otherwise than a full ranking: compare them with each other "
-        "alone."
+        "alone.",
     ]
 
 
@@ -225,6 +230,7 @@ def _check_same(folder: Path, recipes: Sequence[Sequence[Recipe]], *, overwrite:
 def _results(
     base: Recipe,
     split: Split,
+    asked: Asked,
     names: Sequence[str],
     runs: Sequence[Sequence[Run]],
     command: str,
@@ -232,7 +238,7 @@ def _results(
 ) -> dict[str, Any]:
     """Return the content of results.json."""
     metrics = list(base.evaluation.metrics)
-    truth = None if shop is None else _Truth(shop, split.cases("test"), metrics)
+    truth = None if shop is None else _Truth(shop, asked.test, metrics)
     variants = [
         _variant(name, row, metrics, split, truth) for name, row in zip(names, runs, strict=True)
     ]
@@ -259,7 +265,8 @@ def _results(
             "name": "best possible ranking (the simulator knows the truth)",
             "test": truth.best_metrics(),
         },
-        "notes": _notes(base),
+        "evaluation": asked.facts(),
+        "notes": _notes(base, asked),
     }  # fmt: skip
 
 
@@ -353,6 +360,6 @@ def _lists(run: Run, cases: Cases, k: int) -> np.ndarray:
         items = encoder.items()
         for rows, batch in encoded(encoder, cases, run.recipe.training.length):
             users = encoder.users(batch)
-            seen = seen_of(cases, rows, encoder.n_items, users.device)
+            seen = seen_of(cases, rows, users.device) if run.mask_seen else None
             found.append(top_k(users.detach(), items, k, seen).items.cpu().numpy())
     return np.concatenate(found)

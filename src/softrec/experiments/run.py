@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,6 +33,7 @@ from torch import nn
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RunError
+from softrec.evaluation.asked import Asked, Part
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.build import load_told
@@ -81,10 +82,11 @@ def fit_recipe(
     _check_free(out, recipe, overwrite=overwrite)
     if split is None:
         split = load_told(recipe, data_dir, log, tell)
+    asked = Asked.of(split, recipe.evaluation.mask_seen)
     complete = settle(recipe, split, progress=progress, tell=tell)
     encoder, objective, batches = build(complete, split, progress=progress)
     spec = recipe.training
-    valid, test = (Examination(recipe, split, part) for part in ("valid", "test"))
+    valid, test = (Examination(recipe, split, part, asked) for part in ("valid", "test"))
     folder = _start(out, recipe, overwrite=overwrite)
     memory = PeakMemory()
     with _dropped_if_worthless(folder):
@@ -110,7 +112,11 @@ def fit_recipe(
         )
     peak = memory.mib()
     tested = test.per_user(encoder)
-    made = {"target": about(objective.source), "peak_memory_mib": peak}
+    made = {
+        "evaluation": asked.facts(),
+        "target": about(objective.source),
+        "peak_memory_mib": peak,
+    }
     _write(folder, recipe, split, encoder, trained, tested, made)
     if out.exists():
         shutil.rmtree(out)
@@ -131,18 +137,27 @@ class Examination:
     """Judges encoders on one part of a split by the protocol of a recipe.
 
     Cases, and the negatives drawn for them, are made once and are the same for every encoder.
+
+    Args:
+        recipe: how to judge.
+        split: the data.
+        part: which part of them.
+        asked: what is asked on `split`; by default what the recipe says of it.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, part: Literal["valid", "test"]) -> None:
+    def __init__(
+        self, recipe: Recipe, split: Split, part: Part, asked: Asked | None = None
+    ) -> None:
         spec = recipe.evaluation
         self.recipe = recipe
-        self.cases = split.cases(part)
+        self.asked = asked or Asked.of(split, spec.mask_seen)
+        self.cases = self.asked.cases(part)
         self.users = split.train.users
         self.negatives = None
         if spec.negatives is not None:
             self.negatives = sampled_negatives(
-                split.train.n_items, split.known(), self.cases.user, spec.negatives,
-                spec.negatives_seed,
+                split.train.n_items, self.asked.not_negative(split, part), self.cases.user,
+                spec.negatives, spec.negatives_seed,
             )  # fmt: skip
 
     def per_user(self, encoder: Encoder, metrics: Sequence[str] | None = None) -> pl.DataFrame:
@@ -152,7 +167,7 @@ class Examination:
             self.cases,
             metrics or self.recipe.evaluation.metrics,
             length=self.recipe.training.length,
-            mask_seen=self.recipe.evaluation.mask_seen,
+            mask_seen=self.asked.mask_seen,
             negatives=self.negatives,
         )
         return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))

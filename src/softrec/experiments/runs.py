@@ -53,6 +53,11 @@ class Run:
         return self.facts["valid"]
 
     @property
+    def mask_seen(self) -> bool:
+        """Return whether the run was judged by new items alone, those of the history left out."""
+        return bool(self.facts.get("evaluation", {}).get("mask_seen", True))
+
+    @property
     def weights_fingerprint(self) -> str:
         """Return a short hash of the weights."""
         return fingerprint_of(self.folder / "model.safetensors")
@@ -109,9 +114,10 @@ class Run:
         return encoder.eval()
 
     def recommender(self) -> Recommender:
-        """Return the service: raw ids in, raw ids out."""
+        """Return the service: raw ids in, raw ids out; it ranks what the run was judged by."""
         encoder = ranked(self.encoder(), self.recipe)
-        return Recommender(encoder, self.log, length=self.recipe.training.length)
+        length = self.recipe.training.length
+        return Recommender(encoder, self.log, length=length, mask_seen=self.mask_seen)
 
     def evaluate(
         self,

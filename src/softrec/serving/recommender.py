@@ -62,12 +62,16 @@ class Recommender:
         encoder: the model.
         log: all known interactions, for the histories of known users and the catalogue.
         length: how many of the last items of a history the model reads.
+        mask_seen: leave out items of the history unless a call says otherwise.
     """
 
-    def __init__(self, encoder: Encoder, log: Interactions, *, length: int) -> None:
+    def __init__(
+        self, encoder: Encoder, log: Interactions, *, length: int, mask_seen: bool = True
+    ) -> None:
         self.encoder = encoder
         self.log = log
         self.length = length
+        self.mask_seen = mask_seen
         if isinstance(encoder, torch.nn.Module):
             encoder.eval()
 
@@ -77,7 +81,7 @@ class Recommender:
         k: int = 10,
         *,
         histories: object = None,
-        mask_seen: bool = True,
+        mask_seen: bool | None = None,
         why: bool = False,
     ) -> pl.DataFrame:
         """Return the `k` best items of each user as rows user, rank, item, score.
@@ -88,8 +92,9 @@ class Recommender:
             histories: name -> raw item ids, oldest first, for people who are not in the log, or
                 with a history of their own. Models that know users by number, or that read the
                 times of events, cannot use them. Also lists without names, or a single one.
-            mask_seen: leave out items of the history. If fewer than `k` others are left, the
-                table has fewer rows for that user.
+            mask_seen: leave out items of the history; by default as the recommender does, which
+                for that of a run is how the run was judged. If fewer than `k` others are left,
+                the table has fewer rows for that user.
             why: of a model with interests, also the columns interest, which of the user's
                 interests did most for the item (see `interests`), and share, its part of the
                 score. Where a score is that of the best interest alone, the share is null.
@@ -123,7 +128,7 @@ class Recommender:
         *,
         histories: object = None,
         items: int = 5,
-        mask_seen: bool = True,
+        mask_seen: bool | None = None,
     ) -> pl.DataFrame:
         """Return what each user may want, as rows user, interest, weight, items.
 
@@ -136,7 +141,7 @@ class Recommender:
             histories: as in `recommend`.
             items: how many items to show of each interest: the best if it were the user's only
                 one.
-            mask_seen: leave out items of the history; lists may be shorter then.
+            mask_seen: as in `recommend`; lists may be shorter then.
 
         Returns:
             The weight is how much the model expects the interest, the softmax of its logits; null
@@ -254,14 +259,20 @@ class Recommender:
             f"{self.log.n_items:,} items)"
         )
 
+    def _masks(self, mask_seen: bool | None) -> bool:
+        return self.mask_seen if mask_seen is None else mask_seen
+
     @torch.inference_mode()
-    def _best(self, some: _People, k: int, mask_seen: bool, why: bool) -> dict[str, np.ndarray]:
+    def _best(
+        self, some: _People, k: int, mask_seen: bool | None, why: bool
+    ) -> dict[str, np.ndarray]:
         """Return item, score, and interest and share where asked for and known, (b, k) each."""
         items = self.encoder.items()
         device = items.vectors.device
         batch = self._asked(some, device)
         users = self.encoder.users(batch)
-        best = top_k(users, items, k, some.seen(device) if mask_seen else None)
+        seen = some.seen(device) if self._masks(mask_seen) else None
+        best = top_k(users, items, k, seen)
         found = {"item": best.items, "score": best.scores.float()}
         if why:
             interest, share = reasons(voices(self.encoder, batch, users), items, best.items)
@@ -271,14 +282,14 @@ class Recommender:
         return _arrays(found)
 
     @torch.inference_mode()
-    def _behind(self, some: _People, k: int, mask_seen: bool) -> dict[str, np.ndarray]:
+    def _behind(self, some: _People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         """Return item and score (b, K, k), the best of each interest, and weight (b, K) if any."""
         items = self.encoder.items()
         device = items.vectors.device
         batch = self._asked(some, device)
         vectors, weights = voices(self.encoder, batch, self.encoder.users(batch))
         shape = (*vectors.shape[:2], k)
-        seen = some.seen(device, times=vectors.shape[1]) if mask_seen else None
+        seen = some.seen(device, times=vectors.shape[1]) if self._masks(mask_seen) else None
         best = top_k(vectors.flatten(0, 1), items, k, seen)
         found = {"item": best.items.view(shape), "score": best.scores.float().view(shape)}
         if weights is not None:

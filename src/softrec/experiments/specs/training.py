@@ -55,7 +55,11 @@ class EvaluationSpec(Spec):
     metrics: tuple[Text, ...] = Field(
         max_length=100, default=("recall@10", "ndcg@10", "mrr@10", "recall@20", "ndcg@20")
     )
-    mask_seen: bool = True
+    mask_seen: bool | None = Field(
+        default=None,
+        description="leave out items of the history, and cases that ask for them; by default "
+        "unless the log has repeats",
+    )
     negatives: Count | None = Field(
         default=None,
         description="rank against so many drawn items a user never took, not against all",

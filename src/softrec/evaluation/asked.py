@@ -1,0 +1,117 @@
+"""What is asked of a ranking: the next item of all, or the next new one.
+
+Both are fair questions. Of all: every item competes, those of the history too. New ones: items of
+the history are left out, and so are relevant items among them. What is not fair is to leave out
+the history *except* the relevant item: an item that comes again then competes with new items only,
+and a model that lists the history looks twice as good as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from softrec.data.interactions import Sequences
+from softrec.data.splits import Cases, Split
+from softrec.errors import DataError
+
+REPEATS = 0.01
+"""A log has repeats if a larger share of the test items stands in the histories."""
+
+Part = Literal["valid", "test"]
+
+
+class Asked(NamedTuple):
+    """What the two evaluations of a split ask, decided once for all that train or rank on it."""
+
+    mask_seen: bool  # new items alone are asked for
+    by_log: bool  # the log decided, not the recipe
+    valid: Cases
+    test: Cases
+    counts: dict[str, dict[str, int]]  # of both parts, see `facts`
+
+    @classmethod
+    def of(cls, split: Split, mask_seen: bool | None = None) -> Asked:
+        """Decide what is asked on `split`.
+
+        Args:
+            split: the data.
+            mask_seen: ask for new items alone; if None, unless the log has repeats: more than
+                `REPEATS` of the items of the test part stand in the history of their user.
+
+        Raises:
+            DataError: if new items are asked for and a part has none.
+        """
+        whole = {"valid": split.cases("valid"), "test": split.cases("test")}
+        by_log = mask_seen is None
+        if mask_seen is None:
+            mask_seen = bool(np.mean(whole["test"].repeated) <= REPEATS)
+        asked = {part: _new(cases, part) if mask_seen else cases for part, cases in whole.items()}
+        counts = {part: _counts(whole[part], asked[part]) for part in whole}
+        return cls(mask_seen, by_log, asked["valid"], asked["test"], counts)
+
+    def cases(self, part: Part) -> Cases:
+        """Return the cases of a part."""
+        return self.valid if part == "valid" else self.test
+
+    def not_negative(self, split: Split, part: Part) -> Sequences:
+        """Return the items of each user, (U rows), that are no negatives in `part`.
+
+        The rivals are the same as in a full ranking: new items only, or those of the history
+        too. What the user takes in this part or later is no negative in any case.
+        """
+        return split.known() if self.mask_seen else split.held_out(part)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what run.json tells of it.
+
+        Of each part: cases that are judged, cases left out for they ask for nothing new, relevant
+        items, and how many of these stand in the history.
+        """
+        return {"mask_seen": self.mask_seen, "by_log": self.by_log, **self.counts}
+
+
+def told(facts: dict[str, Any]) -> str:
+    """Return the sentence for `Asked.facts`.
+
+    Example:
+        >>> part = {"cases": 9, "cases_left_out": 1, "relevant": 10, "repeated": 2}
+        >>> told({"mask_seen": False, "by_log": True, "valid": part, "test": part})
+        'all items are ranked, those of the history too, for 2 of 10 validation items and 2 of 10 \
+test items are in it (evaluation.mask_seen=true asks for new items alone)'
+    """
+    valid, test = facts["valid"], facts["test"]
+    repeats = " and ".join(
+        f"{part['repeated']:,} of {part['relevant']:,} {name} items"
+        for name, part in (("validation", valid), ("test", test))
+    )
+    if not facts["mask_seen"]:
+        other = " (evaluation.mask_seen=true asks for new items alone)" if facts["by_log"] else ""
+        return f"all items are ranked, those of the history too, for {repeats} are in it{other}"
+    new = "new items are ranked, those of the history left out"
+    if not valid["repeated"] + test["repeated"]:
+        return new
+    return (
+        f"{new}: so are {repeats}, with {valid['cases_left_out']:,} and "
+        f"{test['cases_left_out']:,} users who have no other"
+    )
+
+
+def _new(cases: Cases, part: str) -> Cases:
+    new = cases.new_only()
+    if not len(new):
+        raise DataError(
+            f"all {len(cases):,} cases of the {part} part ask for items of the history, so there "
+            "are no new items to find; rank all items: --set evaluation.mask_seen=false"
+        )
+    return new
+
+
+def _counts(whole: Cases, asked: Cases) -> dict[str, int]:
+    return {
+        "cases": len(asked),
+        "cases_left_out": len(whole) - len(asked),
+        "relevant": len(whole.relevant.items),
+        "repeated": int(whole.repeated.sum()),
+    }
