@@ -13,10 +13,10 @@ demo: $(USER_READY) ## compare three targets on the simulated shop; leaves demo/
 test: $(READY) ## all tests
 	$(BIN)/python -m pytest -q
 
-check: $(READY) ## lint, types, tests
+check: $(READY) ## lint, format, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q
 
 format: $(READY)

@@ -1,9 +1,10 @@
-"""The command line: `softrec demo | data | fit | evaluate | recommend | interests | compare`."""
+"""The command line: `softrec demo | data | recipes | fit | evaluate | recommend | ...`."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
 INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
@@ -44,7 +46,8 @@ Source = Annotated[
     str,
     typer.Argument(
         help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a data set "
-        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (.yaml)."
+        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (a .yaml, or one of "
+        "`softrec recipes`)."
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
@@ -183,9 +186,21 @@ Set = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"softrec {version('softrec')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
 ) -> None:
     """Options of all commands."""
 
@@ -507,6 +522,20 @@ def demo(
         say=_tell,
     )
     _print_comparison(comparison.results, comparison.folder)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that come with softrec; `softrec fit NAME` trains one.
+
+    Example:
+
+      softrec recipes
+    """
+    from softrec.experiments import shipped
+
+    for path in shipped.paths():
+        typer.echo(f"{path.stem:<32}  {shipped.purpose(path)}")
 
 
 def main(arguments: list[str] | None = None) -> None:

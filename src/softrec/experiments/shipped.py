@@ -23,4 +23,4 @@ def paths() -> list[Path]:
 
 def purpose(path: Path) -> str:
     """Return what a recipe is for: its first line of comment."""
-    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").strip()
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").rstrip(": ")
