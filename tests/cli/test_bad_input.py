@@ -56,8 +56,8 @@ def refusal(capsys, folder):
 
 ROWS = "user,item,time\n" + "".join(f"{u},{i},{i}\n" for u in range(9) for i in range(4))
 LOGS = {
-    "no user column": ("x.csv", "person,item\n1,2\n", "no column for the user; .*person.*--user"),
-    "no item column": ("x.csv", "user,thing\n1,2\n", "no column for the item; .*thing.*--item"),
+    "no user column": ("x.csv", "person,item\n1,2\n", "no column for the user: .*--user.*person"),
+    "no item column": ("x.csv", "user,thing\n1,2\n", "no column for the item: .*--item.*thing"),
     "0 bytes": ("x.csv", "", "is empty"),
     "only names": ("x.csv", "user,item\n", "has no rows"),
     "a time that is none": ("x.csv", ROWS + "1,2,soon\n", "'soon' of column 'time' in row 37"),
@@ -104,7 +104,7 @@ def test_no_such_log(refusal):
 
 def test_a_column_that_is_not_there(refusal):
     line = refusal("fit", "log.csv", "--user", "who", "--out", "run")
-    assert re.search("no column 'who' for the user; its columns are user, item; name one", line)
+    assert re.search("no column 'who' for the user; its columns are user, item", line)
 
 
 def test_given_parts_need_both_files(refusal):

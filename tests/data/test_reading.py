@@ -299,9 +299,12 @@ def test_weights_may_be_text_numbers_or_truth(write):
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
-        (["1", "good"], "value 'good' of column 'rating' in row 2 is no number"),
-        ([1.0, float("nan")], "value nan of column 'rating' in row 2 is no number"),
-        ([None, 1.0], "value None of column 'rating' in row 1 is no number"),
+        (["1", "good"], "value 'good' of column 'rating' in row 2 is no finite number"),
+        ([1.0, float("inf")], "value inf of column 'rating' in row 2 is no finite number"),
+        (["-inf", "1e300"], "value '-inf' of column 'rating' in row 1 is no finite number"),
+        ([1.0, 1e300], "value 1e+300 of column 'rating' in row 2 is no finite number"),
+        ([1.0, float("nan")], "value nan of column 'rating' in row 2 is no finite number"),
+        ([None, 1.0], "value None of column 'rating' in row 1 is no finite number"),
         ([[1], [2]], "column 'rating' is of type List(Int64)"),
         ([datetime.date(2024, 1, 1)] * 2, "column 'rating' is of type Date"),
     ],
@@ -354,7 +357,8 @@ def test_a_folder_without_parquet_files(tmp_path):
 def test_a_missing_column_is_told_with_those_there_are(write):
     path = write("log.csv", "user,thing\n1,2\n")
     text = refusal(path)
-    assert f"{path} has no column for the item; its columns are user, thing; name one" in text
+    assert f"{path} has no column for the item: name it with --item" in text
+    assert "its columns are user, thing" in text
     assert "--item" in text
     text = refusal(path, item="goods")
     assert "no column 'goods' for the item; its columns are user, thing" in text

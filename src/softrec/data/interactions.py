@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from softrec.data.reading import mixed_with, read_table
+from softrec.data.reading import read_table
+from softrec.data.values import mixed_with
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError, shown
 

@@ -5,15 +5,19 @@ Files are scanned lazily through Polars: only the named columns are ever read.
 
 from __future__ import annotations
 
+import codecs
 import lzma
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from softrec.errors import DataError, shown
+from softrec.data import values
+from softrec.errors import DataError, one_line, shown
 
 # A column is looked for under these names when the caller does not name it.
 ALIASES = {
@@ -23,14 +27,6 @@ ALIASES = {
     "weight": ("weight", "rating", "score", "count"),
 }
 REQUIRED = ("user", "item")
-# Tried in turn on what is left; day and month in another order than ISO's are never guessed.
-DATES = (
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%dT%H:%M%#z",
-    "%Y-%m-%d",
-)
 
 
 def _scan_csv(source: Any, separator: str, header: bool) -> pl.LazyFrame:
@@ -65,6 +61,15 @@ BROKEN = (
 )
 
 
+@dataclass(frozen=True)
+class Raw:
+    """The columns of one source as they were found: kinds for names, and for each its own name."""
+
+    place: str
+    frame: pl.DataFrame
+    names: dict[str, str]
+
+
 def read_table(
     source: Any,
     columns: dict[str, str | None],
@@ -83,27 +88,73 @@ def read_table(
         text_ids: read ids as text even where they look like numbers.
 
     Raises:
-        DataError: if a column is missing, an id is null, ids mix numbers and text, a time cannot
-            be read, the table is empty, or the file is broken.
+        DataError: if a column is missing or there twice, an id is null, ids mix numbers and text,
+            a time or weight cannot be read, the table is empty, or the file is broken. All that is
+            wrong with the values is told at once.
     """
+    return read_tables([source], columns, header=header, text_ids=text_ids)[0]
+
+
+def read_tables(
+    sources: Sequence[Any],
+    columns: dict[str, str | None],
+    *,
+    header: bool = True,
+    text_ids: bool = False,
+) -> list[pl.DataFrame]:
+    """Return the tables of several sources, parts of one log, with times in one unit.
+
+    Raises:
+        DataError: as `read_table`, and if the times of the sources are of different units.
+    """
+    raws = [_raw(source, columns, header) for source in sources]
+    checked = [_checked(raw, text_ids) for raw in raws]
+    tables = [table for table, _ in checked]
+    timed = [place for place, (_, times) in enumerate(checked) if times is not None]
+    found = [times for _, times in checked if times is not None]
+    units = values.in_one_unit(found, [raws[place].place for place in timed])
+    for place, moments in zip(timed, units, strict=True):
+        tables[place] = tables[place].with_columns(moments).select(*raws[place].names)
+    return tables
+
+
+def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
     place = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
     try:
         lazy = _scan(source, header)
-        names = _find_columns(lazy.collect_schema().names(), columns, place)
+        present = lazy.collect_schema().names()
+        if _is_text(source):
+            _check_separator(lazy, present, place)
+        names = _find_columns(present, columns, place)
         wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
-        raw = lazy.select(*wanted, *_line_ends(source, lazy)).collect().select(*names)
+        frame = lazy.select(*wanted, *_line_ends(source, lazy)).collect().select(*names)
     except BROKEN as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(str(error) or type(error).__name__, 150)
         raise DataError(f"{place} cannot be read: {reason}; {_remedy(source)}") from error
-    if raw.is_empty():
+    if frame.is_empty():
         raise DataError(f"{place} has no rows; a log needs at least one interaction")
-    for kind in REQUIRED:
-        raw = raw.with_columns(_checked_ids(raw[kind], names[kind], place, text_ids))
-    if "time" in names:
-        raw = raw.with_columns(_parsed_times(raw["time"], names["time"], place))
-    if "weight" in names:
-        raw = raw.with_columns(_parsed_weights(raw["weight"], names["weight"], place))
-    return raw
+    return Raw(place, frame, names)
+
+
+def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | None]:
+    """Return the ids and weights of a source, and its times, which stand in a unit of their own."""
+    done: dict[str, pl.Series] = {}
+    times = None
+    problems: list[str] = []
+    for kind, name in raw.names.items():
+        column = raw.frame[kind]
+        try:
+            if kind == "time":
+                times = values.times(column, name)
+            elif kind == "weight":
+                done[kind] = values.weights(column, name).alias(kind)
+            else:
+                done[kind] = values.ids(column, name, text_ids=text_ids).alias(kind)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(f"{raw.place}: {'; '.join(problems)}")
+    return pl.DataFrame(list(done.values())), times
 
 
 def _is_text(source: Any) -> bool:
@@ -156,7 +207,7 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
         return pl.from_pandas(frame)
     except Exception as error:  # Arrow raises its own kinds for columns of mixed Python objects
         raise DataError(
-            f"the pandas frame cannot be taken over ({str(error).splitlines()[0]}); give each "
+            f"the pandas frame cannot be taken over ({one_line(str(error), 150)}); give each "
             "column one name and one type, for instance by frame['item'].astype(str)"
         ) from error
 
@@ -168,9 +219,13 @@ def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
             "data set of `softrec data list`"
         )
     if path.is_dir():
-        if not any(path.rglob("*.parquet")):
+        files = sorted(
+            (file for file in path.rglob("*.parquet") if file.is_file()),
+            key=lambda file: _natural(file.relative_to(path)),
+        )
+        if not files:
             raise DataError(f"the folder {path} holds no .parquet file")
-        return pl.scan_parquet(path / "**" / "*.parquet")
+        return pl.scan_parquet(files, glob=False)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes.pop() if suffixes and suffixes[-1] in PACKED else ""
     scanner = SCANNERS.get(suffixes[-1] if suffixes else "")
@@ -181,191 +236,74 @@ def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes)")
+    if _is_text(path) and not packed:
+        _check_encoding(path)
     if packed == ".xz":
         return scanner(BytesIO(lzma.decompress(path.read_bytes())), header)
+    if set("*?[") & set(str(path)):  # Polars would look for files of this pattern
+        return scanner(BytesIO(path.read_bytes()), header)
     return scanner(path, header)
+
+
+def _natural(path: Path) -> list[str | int]:
+    """Return a key by which part-2 comes before part-10.
+
+    Example:
+        >>> sorted([Path("part-10"), Path("part-2")], key=_natural)[0].name
+        'part-2'
+    """
+    pieces = re.split("([0-9]+)", path.as_posix())
+    return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)]
+
+
+def _check_encoding(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in head:
+        raise DataError(
+            f"{path} is in UTF-16, softrec reads UTF-8; save it as UTF-8, for instance by "
+            "`iconv -f UTF-16 -t UTF-8`"
+        )
+
+
+def _check_separator(lazy: pl.LazyFrame, present: list[str], place: str) -> None:
+    """Refuse a file of one column that another separator would make several of."""
+    if len(present) > 1:
+        return
+    line = "".join([*present, *map(str, lazy.head(1).collect().row(0, named=False) or ())])
+    other = next((sign for sign in (";", "\t", "|", ",") if sign in line), None)
+    if other is not None:
+        raise DataError(
+            f"{place} has one column, and {other!r} in it: softrec reads commas in .csv and tabs "
+            "in .tsv; save it with these, or in Python give "
+            f"polars.read_csv(..., separator={other!r}, infer_schema=False)"
+        )
 
 
 def _find_columns(present: list[str], wanted: dict[str, str | None], place: str) -> dict[str, str]:
     """Return kind -> column name, for the kinds that `present` has."""
-    lower = {name.strip().lower(): name for name in reversed(present)}
     names: dict[str, str] = {}
+    problems: list[str] = []
     for kind, aliases in ALIASES.items():
         given = wanted.get(kind)
-        if given is not None and given not in present:
-            raise DataError(
-                f"{place} has no column {given!r} for the {kind}; "
-                f"its columns are {', '.join(present)}; name one of these"
+        if given is not None:
+            found = [name for name in present if name == given]
+        else:
+            alike = ([n for n in present if n.strip().lower() == alias] for alias in aliases)
+            found = next((columns for columns in alike if columns), [])
+        found += [name for name in present if name in (f"{n}_duplicated_0" for n in found)]
+        if len(found) > 1:
+            problems.append(
+                f"{len(found)} columns for the {kind}, {shown(found)}; name one with --{kind} "
+                f"(in Python: {kind}=), or take the others out"
             )
-        name = given or next((lower[alias] for alias in aliases if alias in lower), None)
-        if name is not None:
-            names[kind] = name
+        elif found:
+            names[kind] = found[0]
+        elif given is not None:
+            problems.append(f"no column {values.named(given)} for the {kind}")
         elif kind in REQUIRED:
-            raise DataError(
-                f"{place} has no column for the {kind}; its columns are "
-                f"{', '.join(present)}; name one with --{kind} (in Python: {kind}=)"
-            )
+            problems.append(f"no column for the {kind}: name it with --{kind} (in Python: {kind}=)")
+    if problems:
+        listed = one_line(", ".join(present), 150)
+        raise DataError(f"{place} has {'; '.join(problems)}; its columns are {listed}")
     return names
-
-
-def _checked_ids(column: pl.Series, name: str, place: str, text_ids: bool) -> pl.Series:
-    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
-        raise DataError(
-            f"{place}: column {name!r} is of type {column.dtype}; an id is a number, "
-            "a text or a date"
-        )
-    if column.dtype in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    missing = _missing(column)
-    if bool(missing.any()):
-        raise DataError(
-            f"{place}: column {name!r} has no id in row {_first(missing):,} "
-            f"(rows without one: {int(missing.sum()):,}); drop or fill them"
-        )
-    if column.dtype.is_float() or column.dtype.is_decimal():
-        column = _whole_ids(column, name, place)
-    if text_ids:
-        return column.cast(pl.String)
-    if column.dtype.is_integer():
-        small = column.cast(pl.Int64, strict=False)
-        return column if small.null_count() else small
-    return _numbers_if_all_are(column, name, place) if column.dtype == pl.String else column
-
-
-def _missing(column: pl.Series) -> pl.Series:
-    """Return where there is no id: null, no number, or a text of nothing but spaces."""
-    if column.dtype == pl.String:
-        return column.is_null() | (column.str.strip_chars() == "").fill_null(False)
-    if column.dtype.is_float():
-        return column.is_null() | column.is_nan().fill_null(False)
-    return column.is_null()
-
-
-def _first(found: pl.Series) -> int:
-    """Return the first row that is true, counted from 1 and without the header."""
-    return int(found.arg_max() or 0) + 1
-
-
-def _whole_ids(column: pl.Series, name: str, place: str) -> pl.Series:
-    """Turn whole numbers that are stored as fractions, as pandas does, to integers."""
-    whole = column.cast(pl.Int64, strict=False)
-    broken = (whole.cast(column.dtype, strict=False) == column).fill_null(False).not_()
-    if bool(broken.any()):
-        row = _first(broken)
-        raise DataError(
-            f"{place}: column {name!r} holds {column[row - 1]!r} in row {row:,}, which "
-            "is no id; an id is a whole number, a text or a date"
-        )
-    return whole
-
-
-def _numbers_if_all_are(column: pl.Series, name: str, place: str) -> pl.Series:
-    """Turn a text column of plain integers to numbers; refuse one that mixes both."""
-    plain = column.str.contains(r"^(0|-?[1-9][0-9]{0,17})$")
-    if bool(plain.all()):
-        return column.cast(pl.Int64)
-    digits = column.str.contains(r"^-?[0-9]+$")
-    if not bool(plain.any()) or bool(digits.all()):  # all text, or numbers kept as text ('007')
-        return column
-    row = _first(~digits)
-    raise DataError(
-        f"{place}: column {name!r} mixes numbers and text (row {row:,} has "
-        f"{column[row - 1]!r}, others look like {column.filter(plain)[0]}); if both are meant, "
-        "read all ids as text with --text-ids (in Python: text_ids=True)"
-    )
-
-
-def _parsed_times(column: pl.Series, name: str, place: str) -> pl.Series:
-    """Return times as int64: whole numbers as they are, anything finer as microseconds."""
-    if column.dtype.is_nested() or column.dtype == pl.Object:
-        raise DataError(
-            f"{place}: column {name!r} is of type {column.dtype}; a time is a number "
-            "or a date: name another column with --time (in Python: time=)"
-        )
-    times = _times(column)
-    missing = times.is_null()
-    if bool(missing.any()):
-        row = _first(missing)
-        raise DataError(
-            f"{place}: {column[row - 1]!r} of column {name!r} in row {row:,} is no time (rows "
-            f"without one: {int(missing.sum()):,}); expected a number or a date such as "
-            "2024-05-31 18:00:00"
-        )
-    return times.alias("time")
-
-
-def _times(column: pl.Series) -> pl.Series:
-    """Return int64, null where a value is no time."""
-    if column.dtype.is_numeric():
-        return _numeric_times(column)
-    if column.dtype in (pl.Date, pl.Datetime):
-        return column.cast(pl.Datetime("us")).cast(pl.Int64)
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return pl.Series([None], dtype=pl.Int64).new_from_index(0, len(column))
-    text = column.cast(pl.String).str.strip_chars()
-    numbers = _numeric_times(text)
-    if not numbers.null_count():
-        return numbers
-    dates = _dates(text).cast(pl.Int64)
-    return dates if dates.null_count() < numbers.null_count() else numbers
-
-
-def _numeric_times(column: pl.Series) -> pl.Series:
-    """Return whole numbers as they are; with a fraction anywhere, all as millionths (of seconds).
-
-    Integers are never led through float64, which cannot hold nanoseconds since 1970.
-    """
-    if not column.dtype.is_float():
-        whole = column.cast(pl.Int64, strict=False)
-        if not whole.null_count() and not column.dtype.is_decimal():
-            return whole
-    numbers = column.cast(pl.Float64, strict=False)
-    if bool((numbers == numbers.round()).all()):
-        return numbers.cast(pl.Int64, strict=False)
-    return (numbers * 1e6).round().cast(pl.Int64, strict=False)
-
-
-def _dates(text: pl.Series) -> pl.Series:
-    """Return ISO dates and date-times as naive UTC, null where a text is neither."""
-    iso = text.str.replace(" ", "T", literal=True)
-    found = pl.Series([None], dtype=pl.Datetime("us")).new_from_index(0, len(text))
-    for pattern in DATES:
-        moments = iso.str.to_datetime(pattern, strict=False, time_unit="us")
-        found = found.zip_with(found.is_not_null(), moments.dt.replace_time_zone(None))
-        if not found.null_count():
-            break
-    return found
-
-
-def _parsed_weights(column: pl.Series, name: str, place: str) -> pl.Series:
-    """Return weights as float32."""
-    if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Object:
-        raise DataError(
-            f"{place}: column {name!r} is of type {column.dtype}; a weight is a "
-            "number: name another column with --weight (in Python: weight=)"
-        )
-    weights = column.cast(pl.Float32, strict=False)
-    missing = weights.is_null() | weights.is_nan().fill_null(False)
-    if bool(missing.any()):
-        row = _first(missing)
-        raise DataError(
-            f"{place}: value {column[row - 1]!r} of column {name!r} in row {row:,} is "
-            f"no number (rows without one: {int(missing.sum()):,}); drop or fill them, "
-            "or name another column with --weight (in Python: weight=)"
-        )
-    return weights.alias("weight")
-
-
-def mixed_with(columns: list[pl.Series], kind: str) -> pl.Series:
-    """Return the ids of several files as one column.
-
-    Raises:
-        DataError: if one file has numbers and another has text.
-    """
-    types = {column.dtype for column in columns}
-    if len(types) > 1:
-        raise DataError(
-            f"the {kind} ids of the given files are of different types "
-            f"({shown(sorted(map(str, types)))}); read all as text with --text-ids"
-        )
-    return pl.concat(columns)

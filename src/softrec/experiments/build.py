@@ -14,7 +14,7 @@ import torch
 from softrec.data import simulate, sources, splits
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
-from softrec.data.reading import read_table
+from softrec.data.reading import read_tables
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation.asked import Asked, told
@@ -112,9 +112,7 @@ def _given_files(train: str, valid: str, test: str, spec: DataSpec) -> Split:
                 "nothing about it: give each part a file of its own"
             )
     columns = {k: v for k, v in _reading(spec).items() if k not in ("header", "text_ids")}
-    tables = [
-        read_table(path, columns, header=spec.header, text_ids=spec.text_ids) for path in files
-    ]
+    tables = read_tables(files, columns, header=spec.header, text_ids=spec.text_ids)
     for (one, first), (other, second) in combinations(zip(files, tables, strict=True), 2):
         if first.equals(second):
             raise DataError(

@@ -1,0 +1,354 @@
+"""What one column of a raw table means: ids, times, weights, or an error that names the row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from softrec.errors import DataError, one_line, shown
+
+# Tried in turn on what is left; day and month in another order than ISO's are never guessed.
+NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
+# Whole numbers below this are held exactly by a float of so many bits.
+EXACT = {pl.Float64: 2**53, pl.Float32: 2**24, pl.Float16: 2**11}
+MICROSECONDS = 1_000_000
+DAY = 86_400 * MICROSECONDS
+YEARS_1_TO_9999 = (-719_162, 2_932_896)  # days since 1970; Python knows no others
+
+WHOLE, FRACTIONS = "whole numbers", "numbers with a fraction"
+LOCAL, MOMENTS = "dates without a zone", "dates with a zone"
+# Since when a time counts as one of such a unit, if it counts from 1970: 1973 in each of them.
+SINCE_1973 = {
+    "seconds": 10**8,
+    "milliseconds": 10**11,
+    "microseconds": 10**14,
+    "nanoseconds": 10**17,
+}
+
+
+# --- ids ---
+
+
+def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:
+    """Return ids as int64, else uint64, else text; or as dates.
+
+    Whole numbers come out the same however they are stored: as integers, text, fractions (1.0).
+
+    Raises:
+        DataError: if one is missing or no id, or numbers and text are mixed.
+    """
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    kind = column.dtype
+    if not (kind.is_numeric() or kind in (pl.String, pl.Date, pl.Datetime, pl.Null)):
+        raise DataError(
+            f"column {named(name)} is of type {one_line(str(kind), 60)}; an id is a number, a "
+            "text or a date"
+        )
+    missing = _missing(column)
+    if bool(missing.any()):
+        raise DataError(
+            f"column {named(name)} has no id in row {_first(missing):,} "
+            f"(rows without one: {int(missing.sum()):,}); drop or fill them"
+        )
+    if kind.is_temporal():
+        _check_years(column, name)
+        return column.cast(pl.String) if text_ids else column
+    if kind.is_float() or kind.is_decimal():
+        column = _whole_ids(column, name)
+    if text_ids:
+        return column.cast(pl.String)
+    return _smallest(_digits_if_all_are(column, name) if kind == pl.String else column)
+
+
+def _missing(column: pl.Series) -> pl.Series:
+    """Return where there is no id: null, no number, or a text of nothing but spaces."""
+    if column.dtype == pl.String:
+        return column.is_null() | (column.str.strip_chars() == "").fill_null(False)
+    if column.dtype.is_float():
+        return column.is_null() | column.is_nan().fill_null(False)
+    return column.is_null()
+
+
+def _check_years(column: pl.Series, name: str) -> None:
+    strange = _out_of_calendar(column)
+    if bool(strange.any()):
+        raise DataError(
+            f"column {named(name)} has a date out of the years 1 to 9999 in row "
+            f"{_first(strange):,}; an id is a number, a text or a date"
+        )
+
+
+def _out_of_calendar(column: pl.Series) -> pl.Series:
+    """Return which dates Python has no words for; Polars panics where it has to say them."""
+    days = _microseconds(column) // DAY
+    return days.is_between(*YEARS_1_TO_9999).fill_null(False).not_() & column.is_not_null()
+
+
+def _whole_ids(column: pl.Series, name: str) -> pl.Series:
+    """Turn whole numbers that are stored as fractions, as pandas does, to integers."""
+    whole = column.cast(pl.Int128, strict=False)
+    broken = (whole.cast(column.dtype, strict=False) == column).fill_null(False).not_()
+    if bool(broken.any()):
+        row = _first(broken)
+        raise DataError(
+            f"column {named(name)} holds {value_at(column, row)} in row {row:,}, which "
+            "is no id; an id is a whole number, a text or a date"
+        )
+    limit = EXACT.get(type(column.dtype))  # pyright: ignore[reportArgumentType]
+    rounded = whole.abs() > limit if limit else whole.is_null()
+    if bool(rounded.any()):
+        row = _first(rounded)
+        raise DataError(
+            f"column {named(name)} holds {value_at(column, row)} in row {row:,}, too large for "
+            f"{column.dtype}, which rounds it; store ids as whole numbers or text"
+        )
+    return whole
+
+
+def _digits_if_all_are(column: pl.Series, name: str) -> pl.Series:
+    """Return a text column of whole numbers without fractions; refuse one that mixes both.
+
+    Numbers with zeros in front stay text.
+    """
+    plain = column.str.contains(r"^(0|-?[1-9][0-9]*)(\.0+)?$")
+    if bool(plain.all()):
+        return column.str.replace(r"\.0+$", "")
+    digits = column.str.contains(r"^-?[0-9]+(\.0+)?$")
+    if not bool(plain.any()) or bool(digits.all()):  # all text, or numbers kept as text ('007')
+        return column
+    row = _first(~digits)
+    raise DataError(
+        f"column {named(name)} mixes numbers and text (row {row:,} has {value_at(column, row)}, "
+        f"others look like {one_line(column.filter(plain)[0], 40)}); if both are meant, "
+        "read all ids as text with --text-ids (in Python: text_ids=True)"
+    )
+
+
+def _smallest(column: pl.Series) -> pl.Series:
+    """Return whole numbers as int64, else uint64, else text; other text as it is."""
+    if column.dtype == pl.String and not bool(column.str.contains("^(0|-?[1-9][0-9]*)$").all()):
+        return column
+    for kind in (pl.Int64, pl.UInt64):
+        small = column.cast(kind, strict=False)
+        if not small.null_count():
+            return small
+    return column.cast(pl.String)
+
+
+def mixed_with(columns: Sequence[pl.Series], kind: str) -> pl.Series:
+    """Return the ids of several files as one column.
+
+    Raises:
+        DataError: if one file has numbers and another has text.
+    """
+    types = {column.dtype for column in columns}
+    if types == {pl.Int64, pl.UInt64} and not any((column < 0).any() for column in columns):
+        return pl.concat([column.cast(pl.UInt64) for column in columns])
+    if len(types) > 1:
+        raise DataError(
+            f"the {kind} ids of the given files are of different types "
+            f"({shown(sorted(map(str, types)))}); read all as text with --text-ids"
+        )
+    return pl.concat(columns)
+
+
+# --- times ---
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of one file: int64, and what they are, for files with others do not mix."""
+
+    values: pl.Series
+    kind: str  # WHOLE, FRACTIONS, LOCAL or MOMENTS; all but WHOLE are microseconds
+
+
+def times(column: pl.Series, name: str) -> Times:
+    """Return whole numbers as they are, anything finer and dates as microseconds.
+
+    Raises:
+        DataError: if a value is no time, or dates with and without a zone are mixed.
+    """
+    found = _times(column)
+    missing = found.values.is_null()
+    if bool(missing.any()):
+        row = _first(missing)
+        raise DataError(
+            f"{value_at(column, row)} of column {named(name)} in row {row:,} is no time (rows "
+            f"without one: {int(missing.sum()):,}); expected a number or a date such as "
+            "2024-05-31 18:00:00, all with a zone or all without"
+        )
+    return found
+
+
+def _times(column: pl.Series) -> Times:
+    """Return times with null where a value is none."""
+    kind = column.dtype
+    if kind.is_numeric():
+        return _numeric_times(column)
+    if kind in (pl.Date, pl.Datetime):
+        zoned = isinstance(kind, pl.Datetime) and kind.time_zone is not None
+        return Times(_microseconds(column), MOMENTS if zoned else LOCAL)
+    if kind not in (pl.String, pl.Categorical, pl.Enum):
+        return Times(_nothing(column, pl.Int64()), WHOLE)
+    text = column.cast(pl.String).str.strip_chars()
+    numbers = _numeric_times(text)
+    if not numbers.values.null_count():
+        return numbers
+    dates = min(_dates(text, NAIVE, LOCAL), _dates(text, ZONED, MOMENTS), key=_unread)
+    return min(numbers, dates, key=_unread)
+
+
+def _unread(found: Times) -> int:
+    return found.values.null_count()
+
+
+def _microseconds(column: pl.Series) -> pl.Series:
+    """Return dates or date-times as int64 microseconds since 1970, null where it has no room."""
+    counted = column.to_physical().cast(pl.Int64)
+    if column.dtype == pl.Date:
+        return _scaled(counted, DAY)
+    unit = column.dtype.time_unit  # pyright: ignore[reportAttributeAccessIssue]
+    return counted // 1000 if unit == "ns" else _scaled(counted, 1000 if unit == "ms" else 1)
+
+
+def _scaled(whole: pl.Series, factor: int) -> pl.Series:
+    """Return int64 `whole` times `factor`, null where it has no room."""
+    most = (2**63 - 1) // factor
+    fits = whole.is_between(-most, most)
+    return whole.zip_with(fits.fill_null(False), _nothing(whole, pl.Int64())) * factor
+
+
+def _numeric_times(column: pl.Series) -> Times:
+    """Return whole numbers as they are; with a fraction anywhere, all as millionths (of seconds).
+
+    Integers are never led through float64, which cannot hold nanoseconds since 1970.
+    """
+    if not column.dtype.is_float():
+        whole = column.cast(pl.Int64, strict=False)
+        if not whole.null_count() and not column.dtype.is_decimal():
+            return Times(whole, WHOLE)
+    numbers = column.cast(pl.Float64, strict=False)
+    if bool((numbers == numbers.round()).all()):
+        return Times(numbers.cast(pl.Int64, strict=False), WHOLE)
+    return Times((numbers * MICROSECONDS).round().cast(pl.Int64, strict=False), FRACTIONS)
+
+
+def _dates(text: pl.Series, patterns: tuple[str, ...], kind: str) -> Times:
+    """Return ISO dates and date-times, null where a text is none of `patterns`."""
+    iso = text.str.replace(" ", "T", literal=True)
+    found = _nothing(text, pl.Datetime("us"))
+    for pattern in patterns:
+        moments = iso.str.to_datetime(pattern, strict=False, time_unit="us")
+        found = found.zip_with(found.is_not_null(), moments.dt.replace_time_zone(None))
+        if not found.null_count():
+            break
+    return Times(found.cast(pl.Int64), kind)
+
+
+def in_one_unit(parts: Sequence[Times], places: Sequence[str]) -> list[pl.Series]:
+    """Return the times of several files in one unit.
+
+    Whole numbers beside numbers with a fraction count seconds as these do.
+
+    Raises:
+        DataError: if some are dates and others numbers, dates with and without a zone, or numbers
+            that look like seconds in one file and like milliseconds in another.
+    """
+    kinds = {part.kind for part in parts}
+    values = [part.values for part in parts]
+    if kinds == {WHOLE, FRACTIONS}:
+        values = [
+            part.values if part.kind == FRACTIONS else _finer(part.values, place)
+            for part, place in zip(parts, places, strict=True)
+        ]
+    elif len(kinds) > 1:
+        _refuse_units([part.kind for part in parts], places)
+    looks = [_unit(series) for series in values]
+    if len({look for look in looks if look}) > 1:
+        _refuse_units([look or "small numbers" for look in looks], places)
+    return [series.alias("time") for series in values]
+
+
+def _finer(seconds: pl.Series, place: str) -> pl.Series:
+    finer = _scaled(seconds, MICROSECONDS)
+    if finer.null_count():
+        raise DataError(
+            f"{place} has whole times that are no seconds, and another file has fractions of "
+            "seconds; give all files times of one unit"
+        )
+    return finer
+
+
+def _unit(values: pl.Series) -> str | None:
+    """Return the unit that times since 1970 look like; None if they may be anything."""
+    middle = abs(int(values.sort()[len(values) // 2]))
+    return next((unit for unit, since in reversed(SINCE_1973.items()) if middle >= since), None)
+
+
+def _refuse_units(units: Sequence[str], places: Sequence[str]) -> None:
+    listed = "; ".join(
+        f"{one_line(place, 60)}: {unit}" for place, unit in zip(places, units, strict=True)
+    )
+    raise DataError(f"the times of the files are of different units ({listed}); give all one unit")
+
+
+# --- weights ---
+
+
+def weights(column: pl.Series, name: str) -> pl.Series:
+    """Return weights as float32.
+
+    Raises:
+        DataError: if one is missing, no number, or infinite.
+    """
+    kind = column.dtype
+    if not (kind.is_numeric() or kind in TEXT_OR_TRUTH):
+        raise DataError(
+            f"column {named(name)} is of type {one_line(str(kind), 60)}; a weight is a number: "
+            "name another column with --weight (in Python: weight=)"
+        )
+    if kind in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    found = column.cast(pl.Float32, strict=False)
+    missing = found.is_finite().fill_null(False).not_()
+    if bool(missing.any()):
+        row = _first(missing)
+        raise DataError(
+            f"value {value_at(column, row)} of column {named(name)} in row {row:,} is no finite "
+            f"number (rows without one: {int(missing.sum()):,}); drop or fill them, or name "
+            "another column with --weight (in Python: weight=)"
+        )
+    return found
+
+
+TEXT_OR_TRUTH = (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum)
+
+
+# --- what messages need ---
+
+
+def named(name: str) -> str:
+    """Return the name of a column for a message."""
+    return one_line(repr(name), 60)
+
+
+def value_at(column: pl.Series, row: int) -> str:
+    """Return what stands in `row`, counted from 1, for a message."""
+    cell = column[row - 1 : row]
+    if cell.dtype in (pl.Date, pl.Datetime) and bool(_out_of_calendar(cell).all()):
+        cell = cell.to_physical()
+    return one_line(repr(cell[0]), 60)
+
+
+def _first(found: pl.Series) -> int:
+    """Return the first row that is true, counted from 1 and without the header."""
+    return int(found.arg_max() or 0) + 1
+
+
+def _nothing(like: pl.Series, kind: pl.DataType) -> pl.Series:
+    return pl.Series([None], dtype=kind).new_from_index(0, len(like))
