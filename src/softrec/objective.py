@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.candidates import Candidates, CandidateSource
-from softrec.losses.contest import Contest, Expectation, Soft, soft_over
+from softrec.losses.contest import Contest, Expectation, Soft, check_loss, soft_over
 from softrec.losses.gathers import pair_logits
 from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import ObjectiveValue, Parts, TargetAnswers, hard, mixed
@@ -64,8 +65,8 @@ class Objective:
             for `softrec.training.optimizers.LazyAdam`.
 
     Raises:
-        ValueError: if the weight is outside [0, 1], or every item has a gradient and `sparse` is
-            asked for.
+        ValueError: if the weight is outside [0, 1], the loss needs a source and there is none or
+            has no place for it, or every item has a gradient and `sparse` is asked for.
     """
 
     loss: Parts | PairwiseLoss = field(default_factory=hard)
@@ -81,8 +82,9 @@ class Objective:
     sparse: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"the weight of the soft target must be in [0, 1], got {self.weight}")
+        check_loss(self.loss, self.weight, soft=self.source is not None)
+        if not 0 <= self.l2 < inf:
+            raise ValueError(f"l2 must be at least 0, got {self.l2}")
         if self.sparse and (self.candidates is None or self.exact or self.l2):
             raise ValueError(
                 "sparse gradients need drawn or in-batch candidates, without exact and l2, under "

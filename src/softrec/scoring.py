@@ -7,6 +7,7 @@ need to know of none of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
 import torch
@@ -43,7 +44,7 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"scores are {', '.join(get_args(Kind))}, got {self.kind!r}")
-        if self.temperature <= 0:
+        if not 0 < self.temperature < inf:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 
     def users(self, users: Tensor) -> Tensor:

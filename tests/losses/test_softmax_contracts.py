@@ -17,6 +17,7 @@ from softrec.losses.softmax import (
     soft_cross_entropy,
 )
 from softrec.losses.streaming import streamed_softmax
+from softrec.targets.dense import DenseTarget
 from softrec.testing import check_loss, check_pass, oracles, random_case
 from softrec.testing.losses import outcome_of
 
@@ -102,7 +103,9 @@ def test_broken_losses_are_found(broken, oracle):
 
 def test_parts_are_named_and_unweighted():
     case = random_case(1)
-    value = full_softmax(decoupled(0.7), case.users, case.items, case.label, None, 0.0)
+    value = full_softmax(
+        decoupled(0.7), case.users, case.items, case.label, DenseTarget(case.probs), 0.3
+    )
     assert list(value.parts) == ["binary", "rest"]
     expected = 0.7 * value.parts["binary"] + 0.3 * value.parts["rest"]
     torch.testing.assert_close(value.total, expected.mean())

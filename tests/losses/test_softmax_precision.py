@@ -113,7 +113,7 @@ def test_gradient_is_given_once():
 
 
 def test_one_item_is_no_choice():
-    with pytest.raises(ValueError, match="at least 2 items, got 1"):
+    with pytest.raises(ValueError, match="at least 2, got 1"):
         streamed_softmax(
             mixed(), torch.ones(1, 2), ItemVectors(torch.ones(1, 2)), torch.tensor([0]), None, 0.0
         )

@@ -39,10 +39,11 @@ and its public code.
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 
 from torch import Tensor
 
-from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, TargetAnswers
+from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, TargetAnswers, check_asked
 
 
 def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
@@ -58,12 +59,13 @@ def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
 
     Example:
         >>> import torch
-        >>> nothing = no_answers(torch.zeros(1))
+        >>> nothing = TargetAnswers(torch.ones(1), torch.zeros(1), torch.zeros(1))
         >>> sl(SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5])), nothing, 0.0)
         tensor([-0.5000])
 
     Source: see the head of this file.
     """
+    check_asked(model, target, weight)
     return model.rest_lse - _attraction(model, target, weight)
 
 
@@ -81,7 +83,7 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
 
     Example:
         >>> import torch
-        >>> nothing = no_answers(torch.zeros(1))
+        >>> nothing = TargetAnswers(torch.ones(1), torch.zeros(1), torch.zeros(1))
         >>> stats = SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5]))
         >>> bsl_reweight(exponent=2.0)(stats, nothing, 0.0)
         tensor([3.])
@@ -95,6 +97,7 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
 def _bsl_reweight(
     model: SoftmaxStats, target: TargetAnswers, weight: float, *, exponent: float
 ) -> Tensor:
+    check_asked(model, target, weight)
     return exponent * model.rest_lse - _attraction(model, target, weight)
 
 
@@ -117,7 +120,7 @@ def negative_side(coefficient: float) -> SoftmaxLoss:
 
     Example:
         >>> import torch
-        >>> nothing = no_answers(torch.zeros(1))
+        >>> nothing = TargetAnswers(torch.ones(1), torch.zeros(1), torch.zeros(1))
         >>> stats = SoftmaxStats(torch.tensor([4.0]), torch.tensor([3.5]))
         >>> negative_side(coefficient=2.0)(stats, nothing, 0.0)
         tensor([7.])
@@ -131,6 +134,7 @@ def negative_side(coefficient: float) -> SoftmaxLoss:
 def _negative_side(
     model: SoftmaxStats, target: TargetAnswers, weight: float, *, coefficient: float
 ) -> Tensor:
+    check_asked(model, target, weight)
     return coefficient * model.rest_lse
 
 
@@ -171,5 +175,5 @@ def grouped_label(label_logit: Tensor, group: Tensor, sharpness: float = 1.0) ->
 
 
 def _check_positive(value: float, name: str) -> None:
-    if not value > 0:
+    if not 0 < value < inf:
         raise ValueError(f"{name} must be positive, got {value}")

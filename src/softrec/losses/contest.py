@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from softrec.losses.softmax import TargetAnswers, answers_of
+from softrec.losses.pairwise import PairwiseLoss
+from softrec.losses.softmax import (
+    Parts,
+    TargetAnswers,
+    answers_of,
+    check_parts,
+    check_shapes,
+    check_whole,
+)
 from softrec.types import ItemVectors, StreamedTarget, Target, within, without
 
 
@@ -72,6 +81,40 @@ class Expectation(NamedTuple):
         if self.bias is not None:
             expected = expected + self.bias[:, 0]
         return answers_of(expected - self.surplus * label_logit, self.label, self.mass)
+
+
+def check_contest(
+    contest: Contest, loss: Parts | PairwiseLoss, soft: Soft | Expectation | None, weight: float
+) -> None:
+    """Refuse shapes that do not fit, labels that are no item, and what needs a soft target.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    check_loss(loss, weight, soft=soft is not None)
+    users, others, column = contest.users, contest.others, contest.column
+    if contest.label is None:
+        check_whole(users, others, column)
+        return
+    check_shapes(users, others, column)
+    check_shapes(users, contest.label, column)
+    if len(contest.label.vectors) != len(users):
+        raise ValueError(f"expected {len(users)} labels, got {len(contest.label.vectors)}")
+    m = len(others.vectors)
+    for name, weights in (("copies", contest.copies), ("a correction", contest.correction)):
+        if weights is not None and weights.shape != (m,):
+            raise ValueError(f"expected {name} of shape ({m},), got {tuple(weights.shape)}")
+
+
+def check_loss(loss: Parts | PairwiseLoss, weight: float, *, soft: bool) -> None:
+    """Refuse a weight or a soft target that the loss has no place for, or lacks."""
+    if isinstance(loss, Mapping):
+        check_parts(loss, weight, soft=soft)
+    elif soft or weight:
+        raise ValueError(
+            "a loss on pairs of scores knows the label alone; got "
+            + ("a soft target" if soft else f"a weight of {weight}")
+        )
 
 
 def soft_over(

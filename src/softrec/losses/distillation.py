@@ -49,10 +49,11 @@ def interest_distillation(
     Source: Wang et al., "Target Interest Distillation for Multi-Interest Recommendation", CIKM
     2022, eq. 6-9 and 11.
     """
-    if not temperature > 0:
+    if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive, got {temperature}")
     if form not in ("kl", "ce"):
         raise ValueError(f"form must be 'kl' or 'ce', got {form!r}")
+    _check_shapes(student_logits, teacher_logits)
     if detach:
         teacher_logits = teacher_logits.detach()
     log_p = (teacher_logits / temperature).log_softmax(-1)
@@ -81,8 +82,17 @@ def jensen_shannon(logits_a: Tensor, logits_b: Tensor) -> Tensor:
     Source: Lin, "Divergence Measures Based on the Shannon Entropy", IEEE Transactions on
     Information Theory 1991; in recommendation Wang et al., CIKM 2022, figure 2.
     """
+    _check_shapes(logits_a, logits_b)
     log_a, log_b = logits_a.log_softmax(-1), logits_b.log_softmax(-1)
     odds = log_b - log_a
     of_a = log_a.exp() * (math.log(2) - F.softplus(odds))
     of_b = log_b.exp() * (math.log(2) - F.softplus(-odds))
     return (of_a + of_b).sum(-1) / 2
+
+
+def _check_shapes(one: Tensor, other: Tensor) -> None:
+    if one.shape != other.shape:
+        raise ValueError(
+            f"expected two distributions of one shape, got {tuple(one.shape)} and "
+            f"{tuple(other.shape)}"
+        )

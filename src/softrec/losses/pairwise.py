@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
 
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
     """
-    return _mean(F.softplus(_counted(others, count) - label[:, None]), count)
+    return _mean(F.softplus(_counted(label, others, count) - label[:, None]), count)
 
 
 def softmax_weighted_bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
@@ -70,9 +71,9 @@ def softmax_weighted_bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor
     Recommendation", CIKM 2022; the weights go back to BPR-max of Hidasi and Karatzoglou, "Recurrent
     Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
     """
+    scores = _counted(label, others, count)
     some = (count > 0).any(1, keepdim=True)
     log_count = torch.where(some, count.log(), 0)  # a row of -inf has no softmax
-    scores = _counted(others, count)
     log_weight = (scores + log_count).log_softmax(1)
     log_sigmoid = F.logsigmoid(label[:, None] - scores)
     return torch.where(some[:, 0], -(log_weight + log_sigmoid).logsumexp(1), 0)
@@ -95,7 +96,7 @@ def bce(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
     Source: He et al., "Neural Collaborative Filtering", WWW 2017, eq. 7. Siblings: `bce_sum`,
     `gbce`.
     """
-    return F.softplus(-label) + _mean(F.softplus(_counted(others, count)), count)
+    return F.softplus(-label) + _mean(F.softplus(_counted(label, others, count)), count)
 
 
 def bce_sum(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ def bce_sum(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
     Source: the code of Wu et al., "BSL: Understanding and Improving Softmax Loss for
     Recommendation", ICDE 2024.
     """
-    return F.softplus(-label) + _sum(F.softplus(_counted(others, count)), count)
+    return F.softplus(-label) + _sum(F.softplus(_counted(label, others, count)), count)
 
 
 def mse(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def mse(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
 
     Source: as `bce_sum`, where it is one of the losses compared.
     """
-    return (label - 1).square() / 2 + _sum(_counted(others, count).square() / 2, count)
+    return (label - 1).square() / 2 + _sum(_counted(label, others, count).square() / 2, count)
 
 
 def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
@@ -170,7 +171,7 @@ def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
 
 
 def _gbce(label: Tensor, others: Tensor, count: Tensor, *, exponent: float) -> Tensor:
-    negatives = _sum(F.softplus(_counted(others, count)), count)
+    negatives = _sum(F.softplus(_counted(label, others, count)), count)
     return (exponent * F.softplus(-label) + negatives) / (1 + count.sum(1))
 
 
@@ -202,7 +203,7 @@ def ccl(margin: float, weight: float) -> PairwiseLoss:
 
 
 def _ccl(label: Tensor, others: Tensor, count: Tensor, *, margin: float, weight: float) -> Tensor:
-    return 1 - label + weight * _mean(F.relu(_counted(others, count) - margin), count)
+    return 1 - label + weight * _mean(F.relu(_counted(label, others, count) - margin), count)
 
 
 def ccl_without_margin(weight: float) -> PairwiseLoss:
@@ -229,7 +230,7 @@ def ccl_without_margin(weight: float) -> PairwiseLoss:
 
 
 def _ccl_without_margin(label: Tensor, others: Tensor, count: Tensor, *, weight: float) -> Tensor:
-    return weight * F.relu(1 - label) + _sum(F.relu(_counted(others, count)), count)
+    return weight * F.relu(1 - label) + _sum(F.relu(_counted(label, others, count)), count)
 
 
 def hinge(margin: float) -> PairwiseLoss:
@@ -251,17 +252,24 @@ def hinge(margin: float) -> PairwiseLoss:
 
     Source: Hsieh et al., "Collaborative Metric Learning", WWW 2017, eq. 1.
     """
-    if margin < 0:
+    if not 0 <= margin < inf:
         raise ValueError(f"margin must not be negative, got {margin}")
     return partial(_hinge, margin=margin)
 
 
 def _hinge(label: Tensor, others: Tensor, count: Tensor, *, margin: float) -> Tensor:
-    return _sum(F.relu(margin + _counted(others, count) - label[:, None]), count)
+    return _sum(F.relu(margin + _counted(label, others, count) - label[:, None]), count)
 
 
-def _counted(others: Tensor, count: Tensor) -> Tensor:
+def _counted(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
     """Return the scores with 0 for those left out: 0 times an infinite score would be NaN."""
+    rows, number = len(label), others.shape[-1]
+    fits = label.dim() == 1 and others.shape == (rows, number)
+    if not fits or count.shape not in (others.shape, (1, number)):
+        raise ValueError(
+            "expected scores of labels (P,), of others (P, M) and counts (P, M) or (1, M); got "
+            f"{tuple(label.shape)}, {tuple(others.shape)} and {tuple(count.shape)}"
+        )
     return torch.where(count > 0, others, 0)
 
 
@@ -275,5 +283,5 @@ def _mean(values: Tensor, count: Tensor) -> Tensor:
 
 
 def _check_weight(weight: float) -> None:
-    if weight < 0:
+    if not 0 <= weight < inf:
         raise ValueError(f"weight must not be negative, got {weight}")

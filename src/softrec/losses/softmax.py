@@ -73,6 +73,55 @@ Parts = Mapping[str, tuple[SoftmaxLoss, float]]
 """Named losses and the coefficient of each: the objective is their weighted sum."""
 
 
+def check_weight(weight: float) -> None:
+    """Refuse a weight of the soft target that is no share."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f"the weight of the soft target must be in [0, 1], got {weight}")
+
+
+def check_asked(model: SoftmaxStats, target: TargetAnswers, weight: float) -> None:
+    """Refuse a weight that is no share, and numbers that are not one per example.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    check_weight(weight)
+    expected = model.label_logit.shape
+    for name, number in (*model._asdict().items(), *target._asdict().items()):
+        if number.shape != expected or number.dim() != 1:
+            raise ValueError(
+                f"expected one number per example in {name}, ({expected.numel()},); "
+                f"got {tuple(number.shape)}"
+            )
+
+
+def check_parts(parts: Parts, weight: float, *, soft: bool) -> None:
+    """Refuse named losses that would give a number for something else than what is asked.
+
+    Args:
+        parts: named losses and coefficients.
+        weight: the weight of the soft target.
+        soft: whether there is a soft target.
+
+    Raises:
+        ValueError: if there is no part, the weight is outside [0, 1], or it or a part needs a
+            soft target and there is none.
+    """
+    check_weight(weight)
+    if not parts:
+        raise ValueError("expected at least one part of the loss, got none")
+    if soft:
+        return
+    if weight:
+        raise ValueError(f"a weight of {weight} is that of a soft target, and there is none")
+    for name, (part, _) in parts.items():
+        if part is rest_part:
+            raise ValueError(
+                f"the part {name!r} fits a soft target over the other items, and there is none; "
+                "give a target, or take hard()"
+            )
+
+
 def hard_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
     """Return -log p_y, the cross-entropy with the label alone; the target is not asked.
 
@@ -81,6 +130,7 @@ def hard_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
         >>> hard_cross_entropy(stats, no_answers(stats.label_logit), 0.0)
         tensor([0.4902])
     """
+    check_asked(model, target, weight)
     return F.softplus(model.rest_lse - model.label_logit)
 
 
@@ -92,6 +142,7 @@ def soft_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
     Source: Cheng et al., "Learning Recommender Systems with Implicit Feedback via Soft Target
     Enhancement", SIGIR 2021, eq. 3-5. Equal to `binary_part` + (1 - q_y) `rest_part`.
     """
+    check_asked(model, target, weight)
     hard = F.softplus(model.rest_lse - model.label_logit)
     return hard + weight * target.gap(model.label_logit)
 
@@ -106,6 +157,7 @@ def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Te
     Source: Zhang et al., "Learning Recommender Systems with Soft Target: A Decoupled
     Perspective", DASFAA 2024; its lambda1 is the weight a, its lambda2 this part's coefficient.
     """
+    check_asked(model, target, weight)
     odds = model.label_logit - model.rest_lse
     others = weight * target.others_prob  # 1 - q_y, where 1 - q_y itself would cancel
     label = 1 - weight + weight * target.label_prob
@@ -121,6 +173,7 @@ def rest_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tens
 
     Source: as `binary_part`.
     """
+    check_asked(model, target, weight)
     return torch.where(target.others_prob > 0, model.rest_lse - target.others_logit, 0)
 
 
@@ -135,7 +188,13 @@ def hard() -> Parts:
 
 
 def decoupled(balance: float) -> Parts:
-    """Return the objective of DesoRec: `balance` (its lambda2) binary, the remainder rest."""
+    """Return the objective of DesoRec: `balance` (its lambda2) binary, the remainder rest.
+
+    Raises:
+        ValueError: if the balance is outside [0, 1].
+    """
+    if not 0 <= balance <= 1:
+        raise ValueError(f"the balance of the binary part must be in [0, 1], got {balance}")
     return {"binary": (binary_part, balance), "rest": (rest_part, 1.0 - balance)}
 
 
@@ -144,6 +203,39 @@ class ObjectiveValue(NamedTuple):
 
     total: Tensor  # () the weighted sum of all parts, meant over the examples
     parts: dict[str, Tensor]  # name -> (P,) detached value of each part, without its coefficient
+
+
+def check_whole(users: Tensor, items: ItemVectors, label: Tensor) -> None:
+    """Refuse a full catalogue of one item, shapes that do not fit, and labels that are no item.
+
+    Labels are looked at on a CPU only: elsewhere it would have to wait for the device.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    check_shapes(users, items, label)
+    n_items = len(items.vectors)
+    if n_items < 2:
+        raise ValueError(f"a label is told from other items: expected at least 2, got {n_items}")
+    if label.device.type == "cpu":
+        low, high = label.aminmax()
+        if low < 0 or high >= n_items:
+            wrong = int(low if low < 0 else high)
+            raise ValueError(f"expected labels in 0 .. {n_items - 1}, got {wrong}")
+
+
+def check_shapes(users: Tensor, items: ItemVectors, label: Tensor) -> None:
+    """Refuse users, items and labels whose shapes do not fit, and a batch of none."""
+    vectors, bias = items
+    if users.dim() != 2 or not len(users):
+        raise ValueError(f"expected users (P, D) with P at least 1, got {tuple(users.shape)}")
+    n_rows, width = users.shape
+    expected = {"labels": (label, (n_rows,)), "item vectors": (vectors, (len(vectors), width))}
+    if bias is not None:
+        expected["the bias"] = bias, (len(vectors),)
+    for name, (tensor, shape) in expected.items():
+        if tensor.shape != shape:
+            raise ValueError(f"expected {name} of shape {shape}, got {tuple(tensor.shape)}")
 
 
 def softmax_stats(users: Tensor, items: ItemVectors, label: Tensor) -> SoftmaxStats:
@@ -208,7 +300,13 @@ def full_softmax(
         label: (P,) int64.
         target: the soft target of the P rows; None where no part asks for it.
         weight: the weight a of the soft target, in [0, 1].
+
+    Raises:
+        ValueError: if weight, shapes or labels are out of their range, there are fewer than 2
+            items, or a part needs a target and there is none.
     """
+    check_parts(parts, weight, soft=target is not None)
+    check_whole(users, items, label)
     model = softmax_stats(users, items, label)
     if target is None:
         answers = no_answers(model.label_logit)

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from softrec.losses.contest import Contest, Expectation, Soft, soft_over
+from softrec.losses.contest import Contest, Expectation, Soft, check_contest, soft_over
 from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import (
     ObjectiveValue,
@@ -39,6 +39,7 @@ from softrec.losses.softmax import (
     SoftmaxStats,
     TargetAnswers,
     answers_of,
+    check_whole,
     no_answers,
     sum_of,
 )
@@ -117,8 +118,7 @@ def streamed_softmax(
         rows: rows in a block; chosen by the size of the catalogue if None.
     """
     n_items = len(items.vectors)
-    if n_items < 2:
-        raise ValueError(f"a softmax needs at least 2 items, got {n_items}")
+    check_whole(users, items, label)
     soft = None if target is None else soft_over(target, label, label, None, n_items)
     return streamed(Contest(users, items, label), parts, soft, weight, rows=rows)
 
@@ -142,9 +142,11 @@ def streamed(
         soft: the soft target over the candidates, or an exact mean item; None: the label alone.
         weight: the weight a of the soft target.
         rows: rows in a block.
+
+    Raises:
+        ValueError: as `full_softmax`.
     """
-    if not len(contest.users):
-        raise ValueError("a loss needs at least one example, got a batch of none")
+    check_contest(contest, loss, soft, weight)
     mean, mean_bias = (soft.mean, soft.bias) if isinstance(soft, Expectation) else (None, None)
     label = (None, None) if contest.label is None else contest.label
     total, *values = _Streamed.apply(

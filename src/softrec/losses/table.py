@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softrec.losses.contest import Contest, Expectation, Soft
+from softrec.losses.contest import Contest, Expectation, Soft, check_contest, check_loss
 from softrec.losses.pairwise import PairwiseLoss
 from softrec.losses.softmax import (
     ObjectiveValue,
@@ -53,7 +53,18 @@ def table_loss(
         loss: named softmax losses with coefficients, or one loss on pairs of scores.
         soft: the soft target over the candidates, renormalised here; or its answers.
         weight: the weight a of the soft target.
+
+    Raises:
+        ValueError: if shapes do not fit, the weight is outside [0, 1], or a soft target is missing
+            or has no place in the loss.
     """
+    check_loss(loss, weight, soft=soft is not None)
+    rows = len(scores.label)
+    if scores.label.dim() != 1 or scores.others.dim() != 2 or len(scores.others) != rows:
+        raise ValueError(
+            f"expected scores of labels (P,) and others (P, M), got {tuple(scores.label.shape)} "
+            f"and {tuple(scores.others.shape)}"
+        )
     alone = scores.copies.sum(1) <= 0
     if not isinstance(loss, Mapping):
         value = loss(scores.label, scores.others, scores.copies).masked_fill(alone, 0)
@@ -107,6 +118,7 @@ def plain(
     weight: float = 0.0,
 ) -> ObjectiveValue:
     """Return what `streamed` does, from whole tables: the reference, for small sizes."""
+    check_contest(contest, loss, soft, weight)
     users, others, column = contest.users, contest.others, contest.column
     table = users @ others.vectors.T
     if others.bias is not None:

@@ -77,5 +77,6 @@ class MixtureSource:
 
 def check_shares(shares: Sequence[float], count: int) -> None:
     """Refuse shares that are not a distribution over `count` targets."""
-    if len(shares) != count or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    fits = len(shares) == count and all(share >= 0 for share in shares)
+    if not (fits and abs(sum(shares) - 1) <= 1e-6):
         raise ValueError(f"expected {count} shares of at least 0 that sum to 1, got {shares}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import torch
@@ -155,7 +156,7 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
         >>> popularity(torch.tensor([50.0, 5.0, 10.0, 35.0]))
         tensor([0.5000, 0.0500, 0.1000, 0.3500])
     """
-    if temperature <= 0:
+    if not 0 < temperature < inf:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
     exact = counts.double()
     if scale == "log":

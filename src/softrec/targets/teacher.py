@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class TeacherTarget:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if not 0 < self.temperature < inf:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 
     def fill(self, rows: slice, out: Tensor) -> Tensor:

@@ -1,0 +1,233 @@
+"""What makes no loss is refused, with what was expected and what came; nothing is guessed."""
+
+import math
+
+import pytest
+import torch
+
+from softrec.candidates import SharedUniform
+from softrec.losses import pairwise
+from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.contest import Contest
+from softrec.losses.distillation import interest_distillation, jensen_shannon
+from softrec.losses.softmax import (
+    SoftmaxStats,
+    TargetAnswers,
+    binary_part,
+    decoupled,
+    full_softmax,
+    hard,
+    hard_cross_entropy,
+    mixed,
+    rest_part,
+    soft_cross_entropy,
+)
+from softrec.losses.streaming import streamed, streamed_softmax
+from softrec.losses.table import Scores, Shares, plain, table_loss
+from softrec.objective import Objective
+from softrec.scoring import Scoring
+from softrec.targets.dense import DenseTarget
+from softrec.targets.mixture import MixtureTarget
+from softrec.targets.smoothing import UniformTarget, popularity
+from softrec.targets.teacher import TeacherTarget
+from softrec.testing import random_case
+from softrec.types import Batch, ItemVectors
+
+CASE = random_case(0, rows=4, n_items=6)
+TARGET = DenseTarget(CASE.probs)
+FULL = pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+SHARED = pytest.mark.parametrize("shared", [streamed, plain])
+SOFT = [soft_cross_entropy, binary_part, rest_part, hard_cross_entropy, sl, bsl_reweight(1.1)]
+SOFT.append(negative_side(1.1))
+
+
+def refused(text):
+    return pytest.raises(ValueError, match=text)
+
+
+@FULL
+@pytest.mark.parametrize("weight", [2.0, -0.1, 1.0000001, math.nan, math.inf])
+def test_weights_that_are_no_share(softmax, weight):
+    with refused(rf"must be in \[0, 1\], got {weight}"):
+        softmax(mixed(), CASE.users, CASE.items, CASE.label, TARGET, weight)
+
+
+@pytest.mark.parametrize("weight", [2.0, -0.1, math.nan])
+@pytest.mark.parametrize("loss", SOFT)
+def test_weights_of_a_single_loss(loss, weight):
+    two = torch.zeros(2)
+    with refused(rf"must be in \[0, 1\], got {weight}"):
+        loss(SoftmaxStats(two, two), TargetAnswers(two, two, two), weight)
+
+
+@pytest.mark.parametrize("loss", SOFT)
+def test_numbers_that_are_not_one_per_example(loss):
+    two, one = torch.zeros(2), torch.zeros(1)
+    for stats, answers in (
+        (SoftmaxStats(two, one), TargetAnswers(two, two, two)),
+        (SoftmaxStats(two, two[:, None]), TargetAnswers(two, two, two)),
+        (SoftmaxStats(two, two), TargetAnswers(two, one, two)),
+        (SoftmaxStats(two, two), TargetAnswers(two, two, two[None])),
+        (SoftmaxStats(two[:, None], two[:, None]), TargetAnswers(*[two[:, None]] * 3)),
+    ):
+        with refused("one number per example in"):
+            loss(stats, answers, 0.5)
+
+
+@pytest.mark.parametrize("balance", [3.0, -0.5, 1.1, math.nan])
+def test_balances_that_are_no_share(balance):
+    with refused(rf"balance .* must be in \[0, 1\], got {balance}"):
+        decoupled(balance)
+
+
+@FULL
+def test_a_target_that_is_missing(softmax):
+    for parts in (decoupled(0.5), {"alone": (rest_part, 1.0)}):
+        with refused("fits a soft target over the other items, and there is none"):
+            softmax(parts, CASE.users, CASE.items, CASE.label, None, 0.0)
+    with refused("a weight of 0.3 is that of a soft target, and there is none"):
+        softmax(mixed(), CASE.users, CASE.items, CASE.label, None, 0.3)
+    with refused("at least one part"):
+        softmax({}, CASE.users, CASE.items, CASE.label, None, 0.0)
+
+
+def test_objectives_of_nothing():
+    for options, text in (
+        ({"loss": decoupled(0.5)}, "there is none"),
+        ({"loss": mixed(), "weight": 0.5}, "there is none"),
+        ({"loss": mixed(), "weight": 2.0, "source": UniformTarget(6)}, "got 2.0"),
+        ({"loss": pairwise.bpr, "source": UniformTarget(6)}, "the label alone; got a soft target"),
+        ({"loss": pairwise.bpr, "weight": 0.5}, "the label alone; got a weight of 0.5"),
+        ({"l2": -1.0}, "l2 must be at least 0, got -1.0"),
+        ({"l2": math.nan}, "l2 must be at least 0, got nan"),
+    ):
+        with refused(text):
+            Objective(**options)
+
+
+@FULL
+def test_shapes_and_labels(softmax):
+    users, items, label = CASE.users, CASE.items, CASE.label
+    wide = ItemVectors(torch.zeros(6, 9), None)
+    for given, text in (
+        ((users, items, label[:3]), r"expected labels of shape \(4,\), got \(3,\)"),
+        ((users, items, label[:1]), r"expected labels of shape \(4,\), got \(1,\)"),
+        ((users, items, label[:, None]), r"expected labels of shape \(4,\), got \(4, 1\)"),
+        ((users[0], items, label), r"expected users \(P, D\)"),
+        ((users[:0], items, label[:0]), r"P at least 1, got \(0, 4\)"),
+        ((users, wide, label), r"item vectors of shape \(6, 4\), got \(6, 9\)"),
+        ((users, ItemVectors(items.vectors, items.bias[:1]), label), r"the bias of shape \(6,\)"),
+        ((users, items, label + 6), r"labels in 0 \.\. 5, got \d"),
+        ((users, items, label - 6), r"labels in 0 \.\. 5, got -\d"),
+        ((users, ItemVectors(items.vectors[:1]), 0 * label), "at least 2, got 1"),
+    ):
+        with refused(text):
+            softmax(hard(), *given, None, 0.0)
+
+
+@SHARED
+def test_contests_that_do_not_fit(shared):
+    users, items = CASE.users, CASE.items
+    own = ItemVectors(items.vectors[CASE.label], items.bias[CASE.label])
+    nowhere = torch.full((4,), -1)
+    fits = {"users": users, "others": items, "column": nowhere, "label": own}
+    shared(Contest(**fits), hard())
+    for change, text in (
+        ({"label": ItemVectors(own.vectors[:1], own.bias[:1])}, "expected 4 labels, got 1"),
+        ({"column": nowhere[:1]}, r"expected labels of shape \(4,\)"),
+        ({"copies": torch.ones(1)}, r"copies of shape \(6,\), got \(1,\)"),
+        ({"copies": torch.ones(6), "correction": torch.ones(1)}, "a correction of shape"),
+    ):
+        with refused(text):
+            shared(Contest(**fits | change), hard())
+    one = Contest(users, ItemVectors(items.vectors[:1]), torch.zeros(4, dtype=torch.int64))
+    for loss in (hard(), pairwise.bpr):
+        with refused("at least 2, got 1"):
+            shared(one, loss)
+
+
+def test_tables_that_do_not_fit():
+    scores = Scores(torch.zeros(2), torch.zeros(2, 3), torch.ones(2, 3))
+    with refused("there is none"):
+        table_loss(scores, decoupled(0.5))
+    with refused("got 7"):
+        table_loss(scores, mixed(), Shares(torch.ones(2), torch.zeros(2, 3)), 7)
+    with refused("a soft target"):
+        table_loss(scores, pairwise.bpr, Shares(torch.ones(2), torch.zeros(2, 3)))
+    with refused(r"got \(1,\) and \(2, 3\)"):
+        table_loss(scores._replace(label=torch.zeros(1)), hard())
+
+
+PAIRS = [
+    pairwise.bpr,
+    pairwise.softmax_weighted_bpr,
+    pairwise.bce,
+    pairwise.bce_sum,
+    pairwise.mse,
+    pairwise.gbce(0.5, 0.5),
+    pairwise.ccl(0.5, 1.0),
+    pairwise.ccl_without_margin(1.0),
+    pairwise.hinge(0.5),
+]
+
+
+@pytest.mark.parametrize("loss", PAIRS)
+def test_pairs_that_do_not_fit(loss):
+    label, others = torch.zeros(2), torch.zeros(2, 3)
+    loss(label, others, torch.ones(1, 3))
+    for given in (
+        (label[:1], others, torch.ones(2, 3)),
+        (label[:, None], others, torch.ones(2, 3)),
+        (label, others[0], torch.ones(2, 3)),
+        (label, others, torch.ones(3)),
+        (label, others, torch.ones(2, 1)),
+        (label, others[:1], torch.ones(1, 3)),
+    ):
+        with refused(r"expected scores of labels \(P,\)"):
+            loss(*given)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
+def test_settings_that_are_no_number(number):
+    for make in (
+        lambda: pairwise.hinge(number),
+        lambda: pairwise.ccl(0.5, number),
+        lambda: pairwise.ccl_without_margin(number),
+        lambda: pairwise.gbce(number, 0.5),
+        lambda: pairwise.gbce(0.5, number),
+        lambda: bsl_reweight(number),
+        lambda: negative_side(number),
+        lambda: grouped_label(torch.zeros(2), torch.zeros(2).long(), number),
+        lambda: Scoring("cosine", number),
+        lambda: popularity(torch.ones(3), temperature=number),
+        lambda: TeacherTarget(torch.zeros(1, 2), ItemVectors(torch.zeros(3, 2)), number),
+        lambda: interest_distillation(torch.zeros(1, 2), torch.zeros(1, 2), number),
+        lambda: MixtureTarget((UniformTarget(3), UniformTarget(3)), (number, 1 - number)),
+    ):
+        with refused("got"):
+            make()
+
+
+def test_two_distributions_of_different_shapes():
+    for make in (jensen_shannon, lambda a, b: interest_distillation(a, b, 1.0)):
+        with refused(r"of one shape, got \(4, 2\) and \(1, 2\)"):
+            make(torch.zeros(4, 2), torch.zeros(1, 2))
+
+
+def test_labels_of_a_sample_are_items():
+    with pytest.raises((IndexError, ValueError)):
+        Objective(candidates=SharedUniform(6, 3))(_Encoder(), _batch(torch.tensor([0, 1, 2, 6])))
+
+
+class _Encoder:
+    n_items = 6
+
+    def users(self, batch):
+        return CASE.users
+
+    def items(self):
+        return CASE.items
+
+
+def _batch(label):
+    return Batch(label[:, None], label, label, label)
