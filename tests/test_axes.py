@@ -142,8 +142,7 @@ def score_table(encoder, scoring):
         users, vectors = F.normalize(users, dim=1), F.normalize(vectors, dim=1)
     if scoring.kind == "euclidean":
         users, vectors = (v / v.norm(dim=1, keepdim=True).clamp(min=1) for v in (users, vectors))
-        distance = (users[:, None] - vectors[None]).square().sum(2)
-        z = -distance + users.square().sum(1, keepdim=True)  # the users' own lengths cancel
+        z = -(users[:, None] - vectors[None]).square().sum(2)
     else:
         z = users @ vectors.T
     return (z + (0 if items.bias is None else items.bias)) / scoring.temperature
@@ -292,9 +291,9 @@ def test_exact_expectations_under_sampling(loss, target, candidates, shared):
 @BACKBONES
 @pytest.mark.parametrize("candidates", CANDIDATES)
 @pytest.mark.parametrize("loss", PAIRS)
-def test_losses_on_pairs(loss, candidates, backbone, shared):
-    encoder = encoder_of(backbone)
-    scoring = Scoring("euclidean" if loss == "cml" else "inner")
+@pytest.mark.parametrize("kind", ["inner", "euclidean"])
+def test_losses_on_pairs(kind, loss, candidates, backbone, shared):
+    encoder, scoring = encoder_of(backbone), Scoring(kind)
     copies, _ = tables(drawn(CANDIDATES[candidates]))
     expected = oracle_of_pairs(loss, score_table(encoder, scoring), copies)
     objective = Objective(
@@ -316,6 +315,26 @@ def test_scorings(kind, target, candidates, shared):
         mixed(), lambda batch: TARGETS[target], WEIGHT, CANDIDATES[candidates], scoring,
         shared=shared,
     )  # fmt: skip
+    compare(objective, encoder, expected)
+
+
+@PASSES
+@pytest.mark.parametrize("candidates", CANDIDATES)
+@pytest.mark.parametrize("target", ["one-hot", "popularity", "sparse"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_on_distances(loss, target, candidates, shared):
+    """Not all of them cancel what the items of a user share: bsl does not."""
+    if loss == "decoupled" and target == "one-hot":
+        pytest.skip("refused: nothing to decouple")
+    encoder, scoring, soft = encoder_of("mf"), Scoring("euclidean", 0.5), TARGETS.get(target)
+    copies, correction = tables(drawn(CANDIDATES[candidates]))
+    s = None if soft is None else restricted(soft, copies, exact=False)
+    expected = oracle(loss, score_table(encoder, scoring), copies, correction, s)
+    source = None if soft is None else lambda batch: soft
+    weight = 0.0 if soft is None else WEIGHT
+    objective = Objective(
+        LOSSES[loss], source, weight, CANDIDATES[candidates], scoring, shared=shared
+    )
     compare(objective, encoder, expected)
 
 
@@ -345,9 +364,10 @@ def test_positives_of_the_same_user_can_be_left_out(loss, shared):
     )
 
 
+@pytest.mark.parametrize("kind", ["cosine", "euclidean"])
 @pytest.mark.parametrize("candidates", CANDIDATES)
-def test_bilateral_losses_group_the_positives_of_a_user(candidates):
-    encoder, scoring = encoder_of("mf"), Scoring("cosine", 0.2)
+def test_bilateral_losses_group_the_positives_of_a_user(candidates, kind):
+    encoder, scoring = encoder_of("mf"), Scoring(kind, 0.2)
     copies, correction = tables(drawn(CANDIDATES[candidates]))
     z = score_table(encoder, scoring)
     z_y = z[torch.arange(P), BATCH.label]

@@ -106,9 +106,21 @@ def test_an_item_is_ranked_by_its_best_interest():
     assert rank_of(encoder.interests_of, encoder.items(), BATCH.label).equal(expected)
 
 
-def test_distances_of_several_interests_are_refused():
-    with pytest.raises(ValueError, match="cannot be compared"):
-        Scored(Table(), Scoring("euclidean")).users(BATCH)
+def test_distances_of_several_interests_compare():
+    """The nearest interest ranks an item, and is the one that its label trains."""
+    encoder, scoring = Table(), Scoring("euclidean", 0.5)
+    users, vectors = (
+        v / v.norm(dim=-1, keepdim=True).clamp(min=1)
+        for v in (encoder.interests_of, encoder.vectors)
+    )
+    distances = (users[:, :, None] - vectors).square().sum(-1)  # (P, K, N)
+    scored = Scored(encoder, scoring)
+    found, items = scored.users(BATCH), scored.items()
+    table = (found @ items.vectors.T).amax(1) + items.bias
+    torch.testing.assert_close(table, (encoder.bias - distances.amin(1)) / 0.5)
+    nearest = distances[torch.arange(P), :, BATCH.label].argmin(1)
+    picked = scoring.picked(encoder.interests_of, encoder.items(), BATCH.label)
+    torch.testing.assert_close(picked, encoder.interests_of[torch.arange(P), nearest])
 
 
 HISTORIES = padded([[1, 2, 3], [4], [5, 6], [0, 9, 8, 7], [2, 2]], N)._replace(label=BATCH.label)

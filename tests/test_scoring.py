@@ -68,22 +68,21 @@ def test_a_vector_of_zeros_has_no_angle():
 @pytest.mark.parametrize("size", [0.2, 1.0, 5.0])  # within, across and outside the unit ball
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("bias", [None, numbers(N, seed=2)], ids=["no bias", "bias"])
-def test_distances_up_to_a_number_for_each_row(size, temperature, bias):
+def test_distances(size, temperature, bias):
     users, vectors = numbers(P, D, seed=0, size=size), numbers(N, D, seed=1, size=size)
     distance = torch.cdist(into_ball(users), into_ball(vectors)).square()
     expected = (-distance if bias is None else bias - distance) / temperature
     found = table(Scoring("euclidean", temperature), users, ItemVectors(vectors, bias))
-    torch.testing.assert_close(without_row_constant(found), without_row_constant(expected))
-    length = into_ball(users).square().sum(1, keepdim=True)  # the number: |u|^2 / t
-    torch.testing.assert_close(found - length / temperature, expected)
+    torch.testing.assert_close(found, expected)
 
 
 def test_only_what_is_outside_the_ball_is_drawn_back():
     inside, outside = torch.tensor([[0.3, 0.4]]), torch.tensor([[3.0, 4.0]])
     found = Scoring("euclidean").items(ItemVectors(torch.cat([inside, outside])))
-    torch.testing.assert_close(found.vectors, torch.tensor([[0.3, 0.4], [0.6, 0.8]]))
+    torch.testing.assert_close(found.vectors, torch.tensor([[0.3, 0.4, 1.0], [0.6, 0.8, 1.0]]))
     torch.testing.assert_close(found.bias, torch.tensor([-0.25, -1.0]))
-    torch.testing.assert_close(Scoring("euclidean").users(outside) / 2, torch.tensor([[0.6, 0.8]]))
+    users = Scoring("euclidean").users(outside)
+    torch.testing.assert_close(users, torch.tensor([[1.2, 1.6, -1.0]]))
 
 
 @pytest.mark.parametrize("kind", ["inner", "cosine", "euclidean"])

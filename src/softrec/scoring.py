@@ -24,8 +24,9 @@ class Scoring:
     """Score z of user u and item i with vector w_i and bias b_i, at temperature t.
 
     Formula: inner (u.w_i + b_i) / t; cosine (u^.w^_i + b_i) / t with u^ = u / |u|; euclidean
-    -|u - w_i|^2 / t up to a number that all items of a user share, with vectors drawn back into
-    the unit ball, as in collaborative metric learning (Hsieh et al., WWW 2017).
+    (b_i - |u - w_i|^2) / t, with vectors drawn back into the unit ball, as in collaborative metric
+    learning (Hsieh et al., WWW 2017). A distance is the product of (2 u, -|u|^2) and (w, 1), which
+    are one number wider, with the bias -|w|^2.
 
     Args:
         kind: inner, cosine or euclidean.
@@ -48,21 +49,12 @@ class Scoring:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 
     def users(self, users: Tensor) -> Tensor:
-        """Return the left side of the product, (P, D) or (P, K, D), with all of the temperature.
-
-        Raises:
-            ValueError: for distances of several interests: what is left out of them, the length
-                of the user vector, differs between interests, so they cannot be compared.
-        """
-        if self.kind == "euclidean" and users.dim() == 3:
-            raise ValueError(
-                "distances of several interests cannot be compared as products; score them by "
-                "inner or cosine"
-            )
+        """Return the left side of the product, (P, D) or (P, K, D), with all of the temperature."""
         if self.kind == "cosine":
             users = F.normalize(users, dim=-1)
         elif self.kind == "euclidean":
-            users = 2 * _into_ball(users)
+            users = _into_ball(users)
+            users = torch.cat([2 * users, -users.square().sum(-1, keepdim=True)], -1)
         return users if self.temperature == 1 else users / self.temperature
 
     def items(self, items: ItemVectors) -> ItemVectors:
@@ -74,6 +66,7 @@ class Scoring:
             vectors = _into_ball(vectors)
             length = -vectors.square().sum(-1)
             bias = length if bias is None else bias + length
+            vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], -1)
         if bias is not None and self.temperature != 1:
             bias = bias / self.temperature
         return ItemVectors(vectors, bias)
@@ -129,10 +122,15 @@ class Scored(nn.Module):
     def _interests(self, batch: Batch) -> Interests:
         """Return interests whose mean is the changed user vector.
 
-        Every scoring changes a user vector by a factor, which is that of its interests, too.
+        Every scoring changes a user vector by a factor, which is that of its interests, too; what
+        distances add is a number for the user, the same of all interests.
         """
         foreseen: Interests = self.encoder.interests(batch)  # pyright: ignore[reportAttributeAccessIssue]
         users = foreseen.users()
+        width = users.shape[-1]
         lengths = users.norm(dim=-1).clamp(min=torch.finfo(users.dtype).tiny)
-        factors = self.scoring.users(users).norm(dim=-1) / lengths
-        return foreseen._replace(vectors=foreseen.vectors * factors[:, None, None])
+        changed = self.scoring.users(users)
+        factors = changed[:, :width].norm(dim=-1) / lengths
+        vectors = foreseen.vectors * factors[:, None, None]
+        added = changed[:, None, width:].expand(-1, vectors.shape[1], -1)
+        return foreseen._replace(vectors=torch.cat([vectors, added], -1))

@@ -181,8 +181,6 @@ def test_a_recipe_file_that_rests_on_itself_is_refused(tmp_path):
         ({"training.start": {"model": {"name": "nobody"}}}, "training.start.*no model 'nobody'"),
         ({"model": {"name": "sasrec"}, "training.start": None, "interest.temperature": 1.0},
          "sasrec foresees no interests"),
-        ({"model": {"name": "mind"}, "training.start": None, "loss": {"name": "cml"}},
-         "distances cannot compare the interests of mind"),
         ({"target": {"name": "skd", "teacher": GRU}}, "teacher is a gru4rec and the model a tim"),
     ],
 )  # fmt: skip

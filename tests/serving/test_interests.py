@@ -88,7 +88,11 @@ def by_hand(service: Recommender, history: list[int]):
     mean = weights @ interests
     length = np.sqrt((mean**2).sum())
     factor = {"inner": 1, "cosine": 1 / length, "euclidean": 2 / max(1, length)}[scoring.kind]
-    return interests * factor / scoring.temperature, weights, vectors, bias
+    interests = interests * factor
+    if scoring.kind == "euclidean":  # (2 u, -|u|^2) . (w, 1)
+        squared = np.full((len(interests), 1), -(min(1, length) ** 2))
+        interests = np.concatenate([interests, squared], 1)
+    return interests / scoring.temperature, weights, vectors, bias
 
 
 @pytest.mark.parametrize("name", MODELS)

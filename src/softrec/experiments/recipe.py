@@ -27,7 +27,6 @@ from softrec.experiments.specs.models import (
     ModelSpec,
     foresees_interests,
     reads_graph,
-    several_interests,
     starts_of,
 )
 from softrec.experiments.specs.targets import (
@@ -164,10 +163,6 @@ class Recipe(Spec):
         name = self.model.name
         if self.interest is not None and not foresees_interests(name):
             raise ValueError(f"interest belongs to timirec; {name} foresees no interests")
-        if several_interests(name) and "euclidean" in (self.loss.score, self.evaluation.score):
-            raise ValueError(
-                f"distances cannot compare the interests of {name}; choose score: inner or cosine"
-            )
 
     def _check_optimizer(self) -> None:
         """Refuse to leave rows alone where every row has a gradient."""

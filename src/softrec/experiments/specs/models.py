@@ -89,11 +89,6 @@ def starts_of(name: str) -> tuple[str, ...]:
     return (name, *(other for other, model in MODELS.items() if model in kinds))
 
 
-def several_interests(name: str) -> bool:
-    """Tell whether a model gives several vectors for a user."""
-    return getattr(MODELS[name], "several_interests", False)
-
-
 def reads_graph(name: str) -> bool:
     """Tell whether a model reads the events of the training part."""
     return "edges" in inspect.signature(MODELS[name]).parameters
