@@ -17,6 +17,7 @@ BASE = {"types", "errors"}
 MAY_IMPORT = {
     "errors": set(),
     "types": set(),
+    "files": set(),
     "taken": set(),
     "data": BASE,
     "models": BASE,
@@ -26,12 +27,12 @@ MAY_IMPORT = {
     "candidates": {"types", "taken"},
     "objective": BASE | {"losses", "scoring", "candidates"},
     "retrieval": {"types"},
-    "training": BASE | {"data", "objective"},
+    "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"data", "retrieval", "taken"},
-    "serving": BASE | {"data", "models", "retrieval"},
+    "serving": BASE | {"files", "data", "models", "retrieval"},
     "testing": BASE | {"losses", "targets", "objective", "retrieval"},
 }
-EVERYTHING = {"", "cli", "data_cli", "experiments"}
+EVERYTHING = {"", "__main__", "cli", "cache_cli", "data_cli", "experiments"}
 FROM_DATA = "targets/build"  # makes sources of targets out of logs
 
 

@@ -119,15 +119,19 @@ def compare(
     )
 
 
-def open_run(folder: str | Path) -> Run:
-    """Read a finished run.
+def open_run(folder: str | Path, *, trust: bool = False) -> Run:
+    """Read a finished run, after a check that its files are those that were written.
+
+    Args:
+        folder: of the run.
+        trust: take the files as they are, for who edited them on purpose.
 
     Raises:
-        RunError: if there is none.
+        RunError: if there is none, or it was changed.
     """
-    from softrec.experiments import run
+    from softrec.experiments import runs
 
-    return run.open_run(folder)
+    return runs.open_run(folder, trust=trust)
 
 
 def _path(folder: str | Path | None) -> Path | None:

@@ -51,6 +51,10 @@ Source = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Take the run's files as they are; for edits made on purpose."),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
 DataDir = Annotated[
@@ -356,6 +360,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the metrics of each user to .csv, .parquet or .json."),
     ] = None,
+    trust: Trust = False,
     data_dir: DataDir = None,
 ) -> None:
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
@@ -366,7 +371,7 @@ def evaluate(
 
     if per_user is not None:
         writer_of(per_user)
-    opened = open_run(run)
+    opened = open_run(run, trust=trust)
     table = evaluated(opened, part, metrics or None, data=data, data_dir=data_dir)
     if "evaluation" in opened.facts:
         _tell(told(opened.facts["evaluation"]))
@@ -419,6 +424,7 @@ def recommend(
         ),
     ] = False,
     out: TableFile = None,
+    trust: Trust = False,
 ) -> None:
     """Recommend items to known users, or to anybody with a history.
 
@@ -428,7 +434,7 @@ def recommend(
 
       softrec recommend runs/first --history tea,jam --out best.csv
     """
-    recommender, people = _service(run, user, users_file, history, out)
+    recommender, people = _service(run, user, users_file, history, out, trust)
     mask_seen = None if keep_seen is None else not keep_seen
     _show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
 
@@ -442,6 +448,7 @@ def interests(
     items: Annotated[int, typer.Option(min=1, help="How many items of each interest.")] = 5,
     keep_seen: KeepSeen = None,
     out: TableFile = None,
+    trust: Trust = False,
 ) -> None:
     """Show the interests a model sees in a user, each by the items it would rank first.
 
@@ -452,7 +459,7 @@ def interests(
 
       softrec interests runs/first --user ann --items 3
     """
-    recommender, people = _service(run, user, users_file, history, out)
+    recommender, people = _service(run, user, users_file, history, out, trust)
     mask_seen = None if keep_seen is None else not keep_seen
     _show_table(recommender.interests(**people, items=items, mask_seen=mask_seen), out)
 
@@ -463,6 +470,7 @@ def _service(
     users_file: Path | None,
     history: list[str] | None,
     out: Path | None,
+    trust: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories a command names."""
     from softrec.experiments.run import open_run
@@ -475,7 +483,7 @@ def _service(
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
     if not known and not strangers:
         raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
-    return open_run(run).recommender(), {"users": known, "histories": strangers}
+    return open_run(run, trust=trust).recommender(), {"users": known, "histories": strangers}
 
 
 def _show_table(table: Any, out: Path | None) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load_file, save_file
 
 from softrec import cli
 from softrec.errors import RecipeError
+from softrec.experiments.runs import UncheckedRunWarning, open_run
 
 STRICT = ["--short-users", "error", "--cold-items", "error"]
 TINY = ["--epochs", "1", "--batch-size", "64", "--length", "5", "--set", "model.dim=8"]
@@ -238,9 +240,10 @@ def test_what_is_no_run_is_never_replaced(refusal, folder, mode):
     assert "log.csv" in refusal("fit", "log.csv", "--out", "log.csv", *TINY, *mode)
 
 
-def test_a_folder_that_cannot_be_made(refusal):
-    line = refusal("fit", "log.csv", "--out", "log.csv/run", *TINY)
-    assert re.search("cannot make log.csv/run.part: .*choose another --out", line)
+def test_a_folder_that_cannot_be_made(refusal, folder):
+    (folder / "note.txt").write_text("")
+    line = refusal("fit", "log.csv", "--out", "note.txt/run", *TINY)
+    assert re.search("cannot make note.txt/run.part: .*choose another --out", line)
 
 
 def test_a_loss_that_is_no_number(refusal):
@@ -316,41 +319,139 @@ def test_no_run(refusal, command):
     assert "there is no finished run in none (no run.json)" in line
 
 
-CUTS = {
-    "run.json": r"run\.json is broken .*train anew",
-    "model.safetensors": r"model\.safetensors is broken .*train anew",
-    "items.parquet": r"items\.parquet is missing or broken .*train anew",
-    "log.parquet": r"log\.parquet is missing or broken .*train anew",
-}
+FILES = ("model.safetensors", "items.parquet", "users.parquet", "log.parquet", "per_user.parquet",
+         "curve.csv", "recipe.yaml", "softrec.json")  # fmt: skip
 
 
 @pytest.mark.parametrize("share", [0, 0.5, None])
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("name", CUTS)
-def test_a_run_with_a_broken_file(refusal, run, command, name, share):
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_with_a_broken_file(refusal, run, name, share):
     """Cut to a share of its length, or deleted."""
     path = run / name
     content = path.read_bytes()
     path.unlink()
     if share is not None:
         path.write_bytes(content[: int(share * len(content))])
-    elif name == "run.json":
-        return
-    assert re.search(CUTS[name], refusal(command, "run", *COMMANDS[command]))
+    what = "is missing" if share is None else "was changed: it has"
+    for command, options in COMMANDS.items():
+        line = refusal(command, "run", *options)
+        assert re.search(rf"{re.escape(name)} {what}.*train anew, or take it .* --trust", line)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"format": 99}', '{"format": 1}', "3"])
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.99])
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_with_a_flipped_bit(refusal, run, name, place):
+    content = bytearray((run / name).read_bytes())
+    content[int(place * len(content))] ^= 4
+    (run / name).write_bytes(content)
+    line = refusal("recommend", "run", "--user", "3")
+    assert f"{name} was changed: its content is not what was written" in line
+
+
+def test_the_weights_of_another_run_of_the_same_sizes(refusal, run, finished, folder, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "log.csv", "--out", "other", *TINY, "--seed", "1"])
+    for name in ("model.safetensors", "log.parquet", "items.parquet", "users.parquet"):
+        whole = (run / name).read_bytes()
+        (run / name).write_bytes((folder / "other" / name).read_bytes())
+        if name == "model.safetensors":
+            assert "model.safetensors was changed" in refusal("evaluate", "run")
+            with pytest.raises(SystemExit) as done:
+                cli.main(["evaluate", "run", "--trust"])
+            assert done.value.code == 0
+        (run / name).write_bytes(whole)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("share", [0, 0.5])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_run_json_cut(refusal, run, command, share):
+    content = (run / "run.json").read_bytes()
+    (run / "run.json").write_bytes(content[: int(share * len(content))])
+    assert re.search(
+        r"run\.json is broken .*train anew", refusal(command, "run", *COMMANDS[command])
+    )
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"format": 99}', '{"format": 2}', "3"])
 def test_a_run_of_another_format(refusal, run, content):
     (run / "run.json").write_text(content)
-    assert re.search(r"run\.json (has format|is broken).*train anew", refusal("evaluate", "run"))
+    line = refusal("evaluate", "run")
+    assert re.search(r"run\.json (has format|is broken|was changed).*train anew", line)
+
+
+def edited(run, change) -> None:
+    """Change run.json in place."""
+    facts = json.loads((run / "run.json").read_text())
+    change(facts)
+    (run / "run.json").write_text(json.dumps(facts))
+
+
+EDITS = {
+    "a metric": lambda facts: facts["test"].update({"ndcg@10": 0.9}),
+    "the recipe": lambda facts: facts["recipe"].update(seed=9),
+    "the hash of a file": lambda facts: facts["files"]["curve.csv"].update(sha256="0" * 64),
+    "no hash of a file": lambda facts: facts["files"].pop("model.safetensors"),
+    "no files": lambda facts: facts.pop("files"),
+    "no hash of its own": lambda facts: facts.pop("sha256"),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_run_json_is_tied_to_itself(refusal, run, what):
+    edited(run, EDITS[what])
+    line = refusal("evaluate", "run")
+    assert "run.json was changed: its content was changed after it was written" in line
+
+
+def test_how_run_json_is_laid_out_does_not_matter(run):
+    edited(run, lambda facts: None)
+    assert open_run(run).facts["epochs"] == 1
+
+
+def test_a_run_without_hashes_is_opened_with_a_line(run, capsys):
+    """As softrec wrote them before run.json kept any."""
+
+    def old(facts):
+        facts["format"] = 1
+        facts.pop("files")
+        facts.pop("sha256")
+
+    edited(run, old)
+    with pytest.warns(UncheckedRunWarning, match="kept no hashes; its files are taken as they"):
+        open_run(run)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["recommend", "run", "--user", "3"])
+    assert done.value.code == 0
+    assert "note: run is of a softrec that kept no hashes" in capsys.readouterr().err
 
 
 def test_weights_of_another_model(refusal, run):
-    facts = json.loads((run / "run.json").read_text())
-    facts["recipe"]["model"]["dim"] = 16
-    (run / "run.json").write_text(json.dumps(facts))
-    line = refusal("recommend", "run", "--user", "3")
+    edited(run, lambda facts: facts["recipe"]["model"].update(dim=16))
+    line = refusal("recommend", "run", "--user", "3", "--trust")
     assert "model.safetensors is broken or does not fit the recipe" in line
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(refusal, run, value):
+    weights = load_file(run / "model.safetensors")
+    name = sorted(weights)[0]
+    weights[name].view(-1)[0] = value
+    save_file(weights, run / "model.safetensors")
+    line = refusal("recommend", "run", "--user", "3", "--trust")
+    assert f"model.safetensors holds weights that are no numbers ({name}); train anew" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_run_of_somebody_else(refusal, run):
+    (run / "model.safetensors").chmod(0)
+    line = refusal("recommend", "run", "--user", "3")
+    assert "model.safetensors may not be read by you" in line
+
+
+def test_others_may_read_the_weights(run, finished):
+    modes = {path.stat().st_mode for path in finished.iterdir() if path.is_file()}
+    assert len(modes) == 1
 
 
 OTHER_LOGS = {

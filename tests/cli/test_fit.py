@@ -255,7 +255,7 @@ def test_quietly(folder):
     assert judged.startswith("new items are ranked")
     assert last == "The run is in run. Next: softrec recommend run --user ID"
     assert all(line.startswith("epoch ") for line in epochs)
-    assert json.loads((folder / "run" / "run.json").read_text())["format"] == 1
+    assert json.loads((folder / "run" / "run.json").read_text())["format"] == 2
 
 
 def test_interrupted(folder, monkeypatch, capsys):

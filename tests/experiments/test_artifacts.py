@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from softrec.experiments.artifacts import artifact, fingerprint_of
+from softrec.experiments import artifacts
+from softrec.experiments.artifacts import DamagedArtifactWarning, artifact
 
 FACTS = {"data": {"users": 3}, "k": 10}
 
@@ -66,14 +67,38 @@ def test_an_interrupted_making_is_no_result(error):
     make = Making()
     folder = artifact("kind", FACTS, make)
     assert make.times == 1
-    assert sorted(path.name for path in folder.iterdir()) == ["facts.json", "made.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "facts.json",
+        "files.json",
+        "made.txt",
+    ]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_fingerprint_is_of_the_content(tmp_path):
-    paths = [tmp_path / name for name in "abc"]
-    for path, content in zip(paths, (b"one", b"one", b"two"), strict=True):
-        path.write_bytes(content)
-    first, same, other = (fingerprint_of(path) for path in paths)
-    assert first == same != other
-    assert len(first) == 24
+DAMAGES = {
+    "a changed letter": lambda folder: (folder / "made.txt").write_text("whale"),
+    "cut": lambda folder: (folder / "made.txt").write_text("wh"),
+    "deleted": lambda folder: (folder / "made.txt").unlink(),
+    "other facts": lambda folder: (folder / "facts.json").write_text("{}"),
+    "no hashes": lambda folder: (folder / "files.json").unlink(),
+    "hashes of another kind": lambda folder: (folder / "files.json").write_text("[1]"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_one_is_made_again_and_that_is_said(what):
+    make = Making()
+    folder = artifact("kind", FACTS, make)
+    DAMAGES[what](folder)
+    with pytest.warns(DamagedArtifactWarning, match=r"(missing|changed).*; it is made again"):
+        assert artifact("kind", FACTS, make) == folder
+    assert make.times == 2
+    assert (folder / "made.txt").read_text() == "whole"
+    assert artifacts.damage(folder) is None
+    assert artifact("kind", FACTS, make) == folder
+    assert make.times == 2
+
+
+def test_others_may_read_it():
+    folder = artifact("kind", FACTS, Making())
+    assert folder.stat().st_mode == folder.parent.stat().st_mode

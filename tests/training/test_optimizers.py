@@ -25,7 +25,8 @@ from softrec.objective import Objective
 from softrec.scoring import Scoring
 from softrec.targets.smoothing import UniformTarget
 from softrec.testing.encoders import padded
-from softrec.training.fit import RESUME, fit
+from softrec.training.checkpoints import RESUME
+from softrec.training.fit import fit
 from softrec.training.module import SoftTargetModule
 from softrec.training.optimizers import LazyAdam, mark_sparse
 

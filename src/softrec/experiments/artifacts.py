@@ -6,13 +6,22 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from softrec.data.sources.base import cache_dir
+from softrec.experiments.integrity import changed, sealed
+from softrec.files import read_facts, write_facts
 
 FACTS = "facts.json"
+FILES = "files.json"  # hash and size of all files
+
+
+class DamagedArtifactWarning(UserWarning):
+    """What lies in the cache is not what was written, and is made again."""
 
 
 def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
@@ -20,7 +29,8 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
 
     It lies in the cache (`SOFTREC_CACHE`, by default ~/.cache/softrec) under a name made of
     `facts`, which are kept beside it. A folder gets its name when it is complete: an interrupted
-    making leaves nothing that could be taken for a result.
+    making leaves nothing that could be taken for a result. One that was changed since is made
+    again, and that is said.
 
     Args:
         kind: what it is, such as "teacher-vectors".
@@ -31,13 +41,22 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = cache_dir() / "artifacts" / kind / name
     if folder.exists():
-        return folder
+        complaint = damage(folder)
+        if complaint is None:
+            return folder
+        warnings.warn(f"{complaint}; it is made again", DamagedArtifactWarning, stacklevel=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
+    part.chmod(folder.parent.stat().st_mode)  # mkdtemp makes it for the owner alone
     try:
         make(part)
         written = json.dumps(dict(facts), indent=1, sort_keys=True)
         (part / FACTS).write_text(written, encoding="utf-8")
+        names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
+        write_facts(part / FILES, {"files": sealed(part, sorted(names))})
+        if folder.exists() and damage(folder) is not None:
+            with suppress(FileNotFoundError):  # another run has put it away meanwhile
+                shutil.rmtree(folder)
         try:
             part.rename(folder)
         except OSError:
@@ -48,7 +67,9 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
     return folder
 
 
-def fingerprint_of(path: Path) -> str:
-    """Return a short hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:24]
+def damage(folder: Path) -> str | None:
+    """Return what is wrong with an artifact, if anything is."""
+    try:
+        return changed(folder, read_facts(folder / FILES)["files"])
+    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+        return f"{folder / FILES} is missing or was changed"

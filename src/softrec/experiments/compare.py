@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,11 +29,14 @@ from softrec.evaluation.protocol import encoded, seen_of
 from softrec.experiments import views
 from softrec.experiments.build import SHOP, load_told, shop_of
 from softrec.experiments.differences import differences
+from softrec.experiments.folders import COMPARISON, Place, reserved
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
-from softrec.experiments.run import Run, describe, fit_recipe, open_run, settle, versions
-from softrec.experiments.runs import ranked
+from softrec.experiments.run import fit_recipe, inputs_of, settle, versions
+from softrec.experiments.runs import Run, describe, ranked
+from softrec.experiments.stages import kept_run
+from softrec.files import write_text
 from softrec.retrieval import top_k
 from softrec.types import evaluating
 
@@ -85,19 +87,42 @@ def compare(
     Raises:
         RecipeError: if a target does not fit, before anything is trained.
     """
-    out = Path(out)
-    _check_free(out, overwrite=overwrite)
     fields = base.model_dump(mode="json")
     recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
+    inputs = [path for row in recipes for recipe in row for path in inputs_of(recipe)]
+    with reserved(out, COMPARISON, inputs) as place:
+        results = _compared(
+            base, targets, recipes, place, data_dir=data_dir, log=log, command=command,
+            overwrite=overwrite, progress=progress, say=say,
+        )  # fmt: skip
+        place.finish()
+    return Comparison(place.out, results)
+
+
+def _compared(
+    base: Recipe,
+    targets: Sequence[Mapping[str, Any]],
+    recipes: Sequence[Sequence[Recipe]],
+    place: Place,
+    *,
+    data_dir: Path | None,
+    log: Interactions | None,
+    command: str,
+    overwrite: bool,
+    progress: bool | None,
+    say: Callable[[str], object],
+) -> dict[str, Any]:
+    """Train and judge, leave all files in the folder of the work in progress."""
+    asked = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
+    place.check_free(asked, overwrite=overwrite)
     names = _names(targets, [row[0] for row in recipes])
     split = load_told(base, data_dir, log, say)
     asked = Asked.of(split, base.evaluation.mask_seen)
     for row in recipes:
         # What cannot be built is refused before anything but what it rests on is trained.
         build(settle(row[0], split, progress=progress, tell=say), split)
-    folder = out.with_name(out.name + ".part")
-    _check_same(folder, recipes, overwrite=overwrite)
-    numbers, total = itertools.count(1), len(names) * len(seeds)
+    folder = place.begin(asked, describe(split), overwrite=overwrite)
+    numbers, total = itertools.count(1), len(names) * len(recipes[0])
     runs = [
         [
             _trained(
@@ -117,27 +142,9 @@ def compare(
     shop = shop_of(base.data) if base.data.source == SHOP and whole else None
     results = _results(base, split, asked, names, runs, command, shop)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
-    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     write_report(results, folder / "report.html")
-    if out.exists():
-        shutil.rmtree(out)
-    folder.rename(out)
-    return Comparison(out, results)
-
-
-def _check_free(out: Path, *, overwrite: bool) -> None:
-    """Refuse to lose a finished comparison, or what is none at all."""
-    if not out.exists():
-        return
-    if not overwrite:
-        raise RunError(
-            f"{out} exists already; choose another --out, or replace it with --overwrite"
-        )
-    if not (out / "results.json").exists():
-        raise RunError(
-            f"{out} is no comparison, and --overwrite replaces only comparisons; choose another "
-            "--out, or delete it yourself"
-        )
+    write_text(folder / COMPARISON.result, json.dumps(results, indent=1))
+    return results
 
 
 def _trained(
@@ -150,8 +157,8 @@ def _trained(
     say: Callable[[str], object],
 ) -> Run:
     """Return the run of a recipe: the one that is there, else a new one."""
-    if (folder / "run.json").exists():
-        run = open_run(folder)
+    run = kept_run(folder, say)
+    if run is not None:
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
@@ -210,21 +217,6 @@ def _named(run: str | dict[str, Any]) -> str:
 
 def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in ".+" else "-" for c in name).strip("-")
-
-
-def _check_same(folder: Path, recipes: Sequence[Sequence[Recipe]], *, overwrite: bool) -> None:
-    """Refuse to mix the runs of two comparisons; what was begun is what goes on."""
-    written = folder / "comparison.json"
-    asked = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
-    if written.exists() and written.read_text(encoding="utf-8") != asked:
-        if not overwrite:
-            raise RunError(
-                f"{folder} holds an unfinished comparison of other recipes; delete it, "
-                "choose another --out, or drop it with --overwrite"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written.write_text(asked, encoding="utf-8")
 
 
 def _results(

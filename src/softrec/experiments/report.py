@@ -43,6 +43,7 @@ from rich.text import Text
 from softrec.errors import RunError, shown
 from softrec.evaluation.significance import seed_spread
 from softrec.experiments import plots
+from softrec.files import write_text
 
 Results = dict[str, Any]
 ValueOf = Callable[[dict[str, Any]], float]  # of a point of a curve
@@ -104,7 +105,7 @@ def write_report(results: Results, path: Path) -> None:
         RunError: if no variant has the name of the baseline.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(results), encoding="utf-8")
+    write_text(path, render_report(results))
 
 
 def render_report(results: Results) -> str:

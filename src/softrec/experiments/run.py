@@ -8,15 +8,16 @@
                      known users, and for models that read the training part as a graph
       per_user.parquet   the test metrics of each user
       curve.csv          one row per epoch
+      recipe.yaml        the recipe
+      softrec.json       the mark of a folder of softrec, with the data it was begun on
 
-A run in progress lives in RUN.part, with checkpoints, and gets its name when it is complete.
+`run.json` keeps hash and size of the others. A run in progress lives in RUN.part, with checkpoints,
+and gets its name when it is complete: see `folders`.
 """
 
 from __future__ import annotations
 
-import json
 import platform
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,21 +31,36 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
+from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.errors import RunError
 from softrec.evaluation.asked import Asked, Part
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.build import load_told
+from softrec.experiments.folders import RUN, Place, reserved
+from softrec.experiments.integrity import sealed
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe
-from softrec.experiments.runs import FORMAT, Run, describe, open_run, ranked, unfinished
+from softrec.experiments.runs import (
+    FILES,
+    FORMAT,
+    ChangedRunError,
+    Run,
+    describe,
+    open_run,
+    ranked,
+)
 from softrec.experiments.sources import about
+from softrec.experiments.specs.training import TrainingSpec
 from softrec.experiments.stages import folder_of, settled
-from softrec.training.fit import RESUME, Trained, fit
+from softrec.files import replacing, write_facts
+from softrec.objective import Objective
+from softrec.training.checkpoints import forget, resumable
+from softrec.training.fit import Trained, fit
 from softrec.training.lines import Tell
+from softrec.training.module import Validate
 from softrec.types import Encoder
 
 
@@ -78,50 +94,71 @@ def fit_recipe(
         RunError: if `out` is taken.
         DataError: if the data cannot be used; nothing is left under `out` then.
     """
-    out = Path(out)
-    _check_free(out, recipe, overwrite=overwrite)
-    if split is None:
-        split = load_told(recipe, data_dir, log, tell)
-    asked = Asked.of(split, recipe.evaluation.mask_seen)
-    complete = settle(recipe, split, progress=progress, tell=tell)
-    encoder, objective, batches = build(complete, split, progress=progress)
-    spec = recipe.training
-    valid, test = (Examination(recipe, split, part, asked) for part in ("valid", "test"))
-    folder = _start(out, recipe, overwrite=overwrite)
-    memory = PeakMemory()
-    with _dropped_if_worthless(folder):
-        trained = fit(
-            encoder,
-            objective,
-            batches,
-            valid.means,
-            folder,
-            epochs=spec.epochs,
-            lr=spec.lr,
-            weight_decay=spec.weight_decay,
-            betas=spec.betas,
-            optimizer=spec.optimizer,
-            monitor=spec.monitor,
-            patience=spec.patience,
-            checkpoint_minutes=spec.checkpoint_minutes,
-            checkpoint_steps=spec.checkpoint_steps,
-            precision=spec.precision,
-            accelerator=spec.accelerator,
-            progress=progress,
-            tell=tell,
-        )
-    peak = memory.mib()
-    tested = test.per_user(encoder)
-    made = {
-        "evaluation": asked.facts(),
-        "target": about(objective.source),
-        "peak_memory_mib": peak,
-    }
-    _write(folder, recipe, split, encoder, trained, tested, made)
-    if out.exists():
-        shutil.rmtree(out)
-    folder.rename(out)
-    return open_run(out)
+    text = _yaml(recipe)
+    with reserved(out, RUN, inputs_of(recipe)) as place:
+        place.check_free(text, overwrite=overwrite)
+        if split is None:
+            split = load_told(recipe, data_dir, log, tell)
+        asked = Asked.of(split, recipe.evaluation.mask_seen)
+        complete = settle(recipe, split, progress=progress, tell=tell)
+        encoder, objective, batches = build(complete, split, progress=progress)
+        valid, test = (Examination(recipe, split, part, asked) for part in ("valid", "test"))
+        folder = place.begin(text, describe(split), overwrite=overwrite)
+        if not _is_complete(folder):
+            with _dropped_if_worthless(place):
+                memory = PeakMemory()
+                trained = _train(
+                    recipe.training, encoder, objective, batches, valid.means, folder,
+                    progress=progress, tell=tell,
+                )  # fmt: skip
+                made = {
+                    "evaluation": asked.facts(),
+                    "target": about(objective.source),
+                    "peak_memory_mib": memory.mib(),
+                }
+                _write(folder, recipe, split, encoder, trained, test.per_user(encoder), made)
+        forget(folder)
+        place.finish()
+        return open_run(place.out)
+
+
+def _train(
+    spec: TrainingSpec,
+    encoder: Encoder,
+    objective: Objective,
+    batches: TrainingBatches,
+    validate: Validate,
+    folder: Path,
+    *,
+    progress: bool | None,
+    tell: Tell,
+) -> Trained:
+    return fit(
+        encoder,
+        objective,
+        batches,
+        validate,
+        folder,
+        epochs=spec.epochs,
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        betas=spec.betas,
+        optimizer=spec.optimizer,
+        monitor=spec.monitor,
+        patience=spec.patience,
+        checkpoint_minutes=spec.checkpoint_minutes,
+        checkpoint_steps=spec.checkpoint_steps,
+        precision=spec.precision,
+        accelerator=spec.accelerator,
+        progress=progress,
+        tell=tell,
+    )
+
+
+def inputs_of(recipe: Recipe) -> list[str]:
+    """Return the files and folders a recipe reads, those that are named."""
+    data = recipe.data
+    return [path for path in (data.source, data.valid, data.test, *recipe.runs()) if path]
 
 
 def settle(recipe: Recipe, split: Split, *, progress: bool | None, tell: Tell) -> Recipe:
@@ -184,46 +221,26 @@ def means(table: pl.DataFrame) -> dict[str, float]:
 
 
 @contextmanager
-def _dropped_if_worthless(folder: Path) -> Iterator[None]:
-    """Remove `folder` after an error, unless it holds a checkpoint to go on from."""
+def _dropped_if_worthless(place: Place) -> Iterator[None]:
+    """Remove the work in progress after an error, unless it holds something to go on from."""
     try:
         yield
     except BaseException:
-        if not (folder / RESUME).exists():
-            shutil.rmtree(folder)
+        if not resumable(place.part):
+            place.drop()
         raise
 
 
-def _check_free(out: Path, recipe: Recipe, *, overwrite: bool) -> None:
-    """Refuse to lose a finished run, the progress of another recipe, or what is no run at all."""
-    if out.exists() and overwrite and not (out / "run.json").exists():
-        raise RunError(
-            f"{out} is no run, and --overwrite replaces only runs; choose another --out, or "
-            "delete it yourself"
-        )
-    if out.exists() and not overwrite:
-        raise RunError(
-            f"{out} exists already; choose another --out, or replace it with --overwrite"
-        )
-    begun = unfinished(out) / "recipe.yaml"
-    if begun.exists() and not overwrite and begun.read_text(encoding="utf-8") != _yaml(recipe):
-        raise RunError(
-            f"{unfinished(out)} holds the unfinished run of another recipe; delete it, "
-            "choose another --out, or drop it with --overwrite"
-        )
-
-
-def _start(out: Path, recipe: Recipe, *, overwrite: bool) -> Path:
-    folder = unfinished(out)
-    written = folder / "recipe.yaml"
-    if overwrite and written.exists() and written.read_text(encoding="utf-8") != _yaml(recipe):
-        shutil.rmtree(folder)
+def _is_complete(folder: Path) -> bool:
+    """Tell whether only the name of a run is missing; what is only half of it is put away."""
+    if not (folder / RUN.result).exists():
+        return False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        written.write_text(_yaml(recipe), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-    return folder
+        open_run(folder)
+    except ChangedRunError:
+        (folder / RUN.result).unlink()
+        return False
+    return True
 
 
 def _yaml(recipe: Recipe) -> str:
@@ -239,10 +256,11 @@ def _write(
     tested: pl.DataFrame,
     made: dict[str, Any],
 ) -> None:
-    """Put the results of a run beside its checkpoints, and remove these."""
+    """Put the results of a run beside its checkpoints, run.json last."""
     assert isinstance(encoder, nn.Module)
     state = {n: t.contiguous().cpu() for n, t in encoder.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as fresh:
+        save_file(state, fresh)
     for kind, vocabulary in (("users", split.train.users), ("items", split.train.items)):
         pl.DataFrame({"raw": vocabulary.raw}).write_parquet(folder / f"{kind}.parquet")
     _log_of(split).write_parquet(folder / "log.parquet")
@@ -264,11 +282,9 @@ def _write(
         "curve": trained.curve,
         "valid": trained.best,
         "test": means(tested),
+        "files": sealed(folder, FILES),
     }
-    (folder / "run.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    # The one to go on from goes first: without the best weights it would be of no use.
-    for checkpoint in sorted(folder.glob("*.ckpt"), reverse=True):
-        checkpoint.unlink()
+    write_facts(folder / RUN.result, facts)
 
 
 def _log_of(split: Split) -> pl.DataFrame:

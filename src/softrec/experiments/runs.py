@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -21,17 +23,32 @@ from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
 from softrec.experiments import views
-from softrec.experiments.artifacts import fingerprint_of
 from softrec.experiments.build import build_model
+from softrec.experiments.folders import RUN, difference, unfinished
+from softrec.experiments.integrity import changed, hash_of
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.specs.models import reads_graph
+from softrec.files import OWN, read_facts
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder
 
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1  # the format before run.json kept hashes
 FACTS = {"recipe", "data", "best_epoch", "epochs", "curve", "valid", "test"}
-UNFINISHED = ".part"
+FILES = (
+    "model.safetensors", "items.parquet", "users.parquet", "log.parquet", "per_user.parquet",
+    "curve.csv", "recipe.yaml", "softrec.json",
+)  # fmt: skip
+"""What `run.json` keeps hash and size of."""
+
+
+class ChangedRunError(RunError):
+    """A run folder does not hold what was written into it."""
+
+
+class UncheckedRunWarning(UserWarning):
+    """A run folder is taken as it is."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Run:
     @property
     def weights_fingerprint(self) -> str:
         """Return a short hash of the weights."""
-        return fingerprint_of(self.folder / "model.safetensors")
+        return hash_of(self.folder / "model.safetensors")[:24]
 
     @property
     def per_user(self) -> pl.DataFrame:
@@ -91,6 +108,8 @@ class Run:
         path = self.folder / f"{name}.parquet"
         try:
             return pl.read_parquet(path)
+        except PermissionError as error:
+            raise _unreadable(path) from error
         except BROKEN as error:
             text = str(error).partition("\n")[0]
             raise RunError(f"{path} is missing or broken ({text}); train anew") from error
@@ -106,11 +125,16 @@ class Run:
             state = load_file(path)
             encoder.to(next(part.dtype for part in state.values() if part.is_floating_point()))
             encoder.load_state_dict(state)
+        except PermissionError as error:
+            raise _unreadable(path) from error
         except (RuntimeError, OSError, SafetensorError) as error:
             text = str(error).partition("\n")[0]
             raise RunError(
                 f"{path} is broken or does not fit the recipe ({text}); train anew"
             ) from error
+        broken = [n for n, part in state.items() if not bool(torch.isfinite(part).all())]
+        if broken:
+            raise RunError(f"{path} holds weights that are no numbers ({broken[0]}); train anew")
         return encoder.eval()
 
     def recommender(self) -> Recommender:
@@ -158,10 +182,8 @@ class Run:
         Raises:
             RunError: if catalogue, users or events are others.
         """
-        own, given = self.facts["data"], describe(split)
-        different = [name for name in given if name in own and own[name] != given[name]]
-        if different:
-            listed = "; ".join(f"{n} {own[n]} and now {given[n]}" for n in different)
+        listed = difference(self.facts["data"], describe(split))
+        if listed is not None:
             raise RunError(
                 f"{self.folder} was trained on other data ({listed}); give the log and the "
                 "cleaning it was trained with, or train anew"
@@ -174,14 +196,19 @@ def ranked(encoder: Encoder, recipe: Recipe) -> Encoder:
     return encoder if kind == "inner" else Scored(encoder, Scoring(kind))
 
 
-def open_run(folder: str | Path) -> Run:
-    """Read a finished run.
+def open_run(folder: str | Path, *, trust: bool = False) -> Run:
+    """Read a finished run, after a check that its files are those that were written.
+
+    Args:
+        folder: of the run.
+        trust: take the files as they are, for who edited them on purpose.
 
     Raises:
-        RunError: if there is none, or it is unfinished or of another format.
+        RunError: if there is none, or it is unfinished, changed or of another format.
     """
     folder = Path(folder)
-    if not (folder / "run.json").exists():
+    path = folder / RUN.result
+    if not path.exists():
         begun = unfinished(folder)
         hint = (
             (
@@ -192,18 +219,58 @@ def open_run(folder: str | Path) -> Run:
             else ""
         )
         raise RunError(f"there is no finished run in {folder} (no run.json){hint}")
-    path = folder / "run.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path} is broken ({error}); train anew") from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
-        raise RunError(f"{path} has format {came}, this softrec reads {FORMAT}; train anew")
+    facts = _facts(path, trust=trust)
     missing = FACTS - facts.keys()
     if missing:
         raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train anew")
+    if not trust:
+        _check_files(folder, facts)
     return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
+
+
+REMEDY = "train anew, or take it as it is with --trust (in Python open_run(..., trust=True))"
+
+
+def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
+    """Return the content of run.json."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise _unreadable(path) from error
+    except (ValueError, OSError) as error:
+        raise ChangedRunError(f"{path} is broken ({error}); train anew") from error
+    came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
+    if came not in (FORMAT, UNSEALED):
+        raise ChangedRunError(f"{path} has format {came}, this softrec reads {FORMAT}; train anew")
+    if came == FORMAT and not trust:
+        try:
+            read_facts(path)
+        except ValueError as error:
+            raise ChangedRunError(f"{path} was changed: {error}; {REMEDY}") from error
+    return {name: value for name, value in facts.items() if name != OWN}
+
+
+def _check_files(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse a run whose files are not those that were written."""
+    if facts["format"] == UNSEALED:
+        warnings.warn(
+            f"{folder} is of a softrec that kept no hashes; its files are taken as they are",
+            UncheckedRunWarning,
+            stacklevel=3,
+        )
+        return
+    try:
+        complaint = changed(folder, facts["files"])
+    except PermissionError as error:
+        raise _unreadable(Path(error.filename)) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ChangedRunError(f"{folder / RUN.result} names no files; train anew") from error
+    if complaint is not None:
+        raise ChangedRunError(f"{complaint}; {REMEDY}")
+
+
+def _unreadable(path: Path) -> RunError:
+    return RunError(f"{path} may not be read by you; ask its owner for the permission")
 
 
 def describe(split: Split) -> dict[str, Any]:
@@ -230,8 +297,3 @@ def _events_fingerprint(split: Split) -> str:
         if part.has_time:  # some models read it, so that what they make depends on it
             digest.update(part.ordered["time"].to_numpy().astype("<i8").tobytes())
     return digest.hexdigest()[:16]
-
-
-def unfinished(out: Path) -> Path:
-    """Return the folder of a run in progress."""
-    return out.with_name(out.name + UNFINISHED)

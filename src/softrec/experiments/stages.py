@@ -13,12 +13,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
-
 from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
+from softrec.experiments.folders import RUN, held, is_marked, remove
 from softrec.experiments.recipe import Recipe
-from softrec.experiments.runs import Run, describe, open_run
+from softrec.experiments.runs import ChangedRunError, Run, describe, open_run
 from softrec.training.lines import Tell
 
 Fit = Callable[[Recipe, Path], Run]
@@ -40,14 +39,33 @@ def settled(recipe: Recipe, split: Split, fit: Fit, tell: Tell) -> Recipe:
     def run_of(place: str, stage: Recipe) -> str:
         folder = folder_of(stage, split)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(folder.name + ".lock")):  # others may want the same
-            if (folder / "run.json").exists():
+        with held(folder, wait=True, suffix=".stage.lock"):  # others may want the same
+            if kept_run(folder, tell) is not None:
                 tell(f"{place}, {named(stage)}: found in {folder}")
-                return str(open_run(folder).folder)
+                return str(folder)
             tell(f"{place}, {named(stage)}: training in {folder}")
             return str(fit(stage, folder).folder)
 
     return recipe.with_stages(run_of)
+
+
+def kept_run(folder: Path, tell: Tell) -> Run | None:
+    """Return the finished run of a folder that softrec keeps for itself, if there is one.
+
+    One that was damaged is removed, and that is told: it is trained again.
+    """
+    if (folder / RUN.result).exists():
+        try:
+            return open_run(folder)
+        except ChangedRunError as error:
+            complaint = str(error).partition(";")[0]
+    elif is_marked(folder, RUN) and any(folder.iterdir()):
+        complaint = f"{folder / RUN.result} is missing"
+    else:
+        return None
+    tell(f"{complaint}; it is trained again")
+    remove(folder)
+    return None
 
 
 def chain_of(recipe: Recipe) -> list[Recipe]:

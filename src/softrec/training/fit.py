@@ -6,31 +6,33 @@ The loop, devices, progress bar and loggers are Lightning's.
 from __future__ import annotations
 
 import logging
-import pickle
 import signal
-import time
 import warnings
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
+from softrec.training.alone import alone
+from softrec.training.checkpoints import (
+    BestCheckpoint,
+    ResumeCheckpoint,
+    begun,
+    finished,
+    keep_finished,
+    load_best,
+)
 from softrec.training.lines import Lines, Tell, shows_bar
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.types import Encoder
-
-BEST = "best.ckpt"
-RESUME = "resume.ckpt"
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,52 @@ def fit(
         RunError: if the checkpoint to go on from is broken.
         ValueError: if `optimizer` is not known, or is "sparse-adam" where every row has a gradient.
     """
+    curve = finished(folder)
+    if curve is None:
+        with alone():
+            curve = _loop(
+                encoder, objective, batches, validate, folder, epochs=epochs, lr=lr,
+                weight_decay=weight_decay, betas=betas, optimizer=optimizer, monitor=monitor,
+                patience=patience, checkpoint_minutes=checkpoint_minutes,
+                checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
+                progress=progress, tell=tell,
+            )  # fmt: skip
+        keep_finished(folder, curve)
+    best_epoch = load_best(encoder, folder)
+    return Trained(curve, best_epoch, monitor, len(curve) < epochs)
+
+
+def _loop(
+    encoder: Encoder,
+    objective: Objective,
+    batches: TrainingBatches,
+    validate: Validate,
+    folder: Path,
+    *,
+    epochs: int,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    optimizer: OptimizerName,
+    monitor: str,
+    patience: int,
+    checkpoint_minutes: float,
+    checkpoint_steps: int | None,
+    precision: Any,
+    accelerator: str,
+    progress: bool | None,
+    tell: Tell | None,
+) -> list[dict[str, float]]:
+    """Train, and return the learning curve; the best weights lie in `folder` then."""
     module = SoftTargetModule(
         encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
         optimizer=optimizer, lines=Lines(tell, monitor, epochs) if tell else None,
     )  # fmt: skip
-    best = ModelCheckpoint(
-        folder, filename=Path(BEST).stem, monitor=f"valid/{monitor}", mode="max",
-        save_on_train_epoch_end=True, save_weights_only=True, enable_version_counter=False,
-    )  # fmt: skip
-    resume = _ResumeCheckpoint(folder / RESUME, checkpoint_minutes, checkpoint_steps)
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True
     )
+    best = BestCheckpoint(folder, f"valid/{monitor}")
+    resume = ResumeCheckpoint(folder, batches, checkpoint_minutes, checkpoint_steps)
     callbacks: list[Callback] = [stopping, best, resume]
     show = shows_bar(progress)
     if show:
@@ -147,79 +183,13 @@ def fit(
             raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(module, batches, ckpt_path=_begun(folder), weights_only=True)
+            trainer.fit(module, batches, ckpt_path=begun(folder), weights_only=True)
         except SystemExit as stopped:  # how Lightning answers Ctrl-C, which it also switches off
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from stopped
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
-    best_epoch = _load_best(encoder, folder / BEST)
-    return Trained(module.curve, best_epoch, monitor, len(module.curve) < epochs)
-
-
-def _begun(folder: Path) -> Path | None:
-    """Return the checkpoint of an interrupted training, if there is one."""
-    path = folder / RESUME
-    if not path.exists():
-        return None
-    try:
-        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise RunError(
-            f"the checkpoint {path} of an interrupted run is broken; delete {folder} to start anew"
-        ) from error
-    return path
-
-
-def _load_best(encoder: Encoder, path: Path) -> int:
-    """Give `encoder` its best weights, and return their epoch, counted from 1."""
-    kept = torch.load(path, weights_only=True, map_location="cpu")
-    state = kept["state_dict"]
-    own = {n.removeprefix("encoder."): v for n, v in state.items() if n.startswith("encoder.")}
-    encoder.load_state_dict(own)  # pyright: ignore[reportAttributeAccessIssue]
-    return kept["epoch"] + 1  # Lightning counts from 0
-
-
-class _ResumeCheckpoint(Callback):
-    """Saves everything a resumed run needs, every so often inside an epoch.
-
-    Never after the last batch of an epoch, for Lightning would go on with the next epoch and leave
-    out the validation between them; the save then waits for the next batch. Written beside the
-    old one and then renamed, so that a kill while saving costs nothing.
-    """
-
-    def __init__(self, path: Path, minutes: float, steps: int | None) -> None:
-        self.path = path
-        self.every = timedelta(minutes=minutes).total_seconds()
-        self.steps = steps
-        self.saved_at = time.monotonic()
-        self.saved_step = 0
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.saved_step = trainer.global_step
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        due = (
-            trainer.global_step - self.saved_step >= self.steps
-            if self.steps
-            else time.monotonic() - self.saved_at > self.every
-        )
-        if due and not trainer.is_last_batch:
-            self._save(trainer)
-
-    def _save(self, trainer: L.Trainer) -> None:
-        fresh = self.path.with_suffix(".new.ckpt")
-        trainer.save_checkpoint(fresh)
-        fresh.replace(self.path)
-        self.saved_at = time.monotonic()
-        self.saved_step = trainer.global_step
+    return module.curve
 
 
 class quiet:  # noqa: N801 - used like a function

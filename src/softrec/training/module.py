@@ -93,8 +93,21 @@ class SoftTargetModule(L.LightningModule):
         self.log("loss", loss, prog_bar=True, batch_size=len(batch.label))
         return value.total
 
+    def _check_weights(self) -> None:
+        """Refuse weights that the last step broke: no loss has been computed with them yet."""
+        bad = self._broken()
+        if bad:
+            raise TrainingError(
+                f"the weights are no longer numbers after epoch {self.current_epoch + 1} "
+                f"({', '.join(bad)}); a lower --lr (now {self.lr:g}) usually mends it"
+            )
+
+    def _broken(self) -> list[str]:
+        named = self.encoder.named_parameters()  # pyright: ignore[reportAttributeAccessIssue]
+        return [name for name, part in named if not bool(torch.isfinite(part).all())]
+
     def _explain(self, loss: float, parts: dict[str, Tensor]) -> None:
-        bad = [n for n, p in self.encoder.named_parameters() if not bool(torch.isfinite(p).all())]  # pyright: ignore[reportAttributeAccessIssue]
+        bad = self._broken()
         values = ", ".join(f"{name} {float(part.mean()):.4g}" for name, part in parts.items())
         where = f"; parameters are broken already: {', '.join(bad)}" if bad else ""
         raise TrainingError(
@@ -132,6 +145,7 @@ class SoftTargetModule(L.LightningModule):
         """Validate, and keep one row of the learning curve."""
         now = time.perf_counter()
         self.trained_seconds += now - self._clock
+        self._check_weights()
         metrics = self.validate(self.encoder)  # pyright: ignore[reportArgumentType]
         self._clock = time.perf_counter()
         row = {"epoch": float(self.current_epoch + 1)}

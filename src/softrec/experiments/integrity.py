@@ -1,0 +1,71 @@
+"""What files of a folder held when they were written, and whether they still hold it.
+
+A large file is hashed once. Afterwards its size and times stand for its content, by a record in the
+cache (`SOFTREC_CACHE`, folder `hashes`), so that folders which cannot be written to work, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from softrec.data.sources.base import cache_dir
+from softrec.files import read_facts, sha256_of, write_facts
+
+LARGE = 1 << 24  # bytes; less is hashed in the blink of an eye
+
+Files = Mapping[str, Mapping[str, Any]]
+
+
+def sealed(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the size in bytes and the SHA-256 of each file, by its name in `folder`."""
+    return {
+        name: {"size": (folder / name).stat().st_size, "sha256": hash_of(folder / name)}
+        for name in names
+    }
+
+
+def changed(folder: Path, files: Files) -> str | None:
+    """Return what is wrong with the first of `files` that is not what `sealed` saw, if any.
+
+    Raises:
+        OSError: if a file is there and cannot be read.
+    """
+    for name, kept in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        size = path.stat().st_size
+        if size != kept["size"]:
+            return f"{path} was changed: it has {size:,} bytes and had {kept['size']:,}"
+        # A record may be wrong itself: only what is read now may accuse a file.
+        if hash_of(path) != kept["sha256"] and sha256_of(path) != kept["sha256"]:
+            return f"{path} was changed: its content is not what was written"
+    return None
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file; of a large one from the record, if size and times are those."""
+    known = path.stat()
+    if known.st_size < LARGE:
+        return sha256_of(path)
+    looks = {
+        "device": known.st_dev,
+        "inode": known.st_ino,
+        "size": known.st_size,
+        "mtime_ns": known.st_mtime_ns,
+        "ctime_ns": known.st_ctime_ns,
+    }
+    # By its inode, for a folder that is complete gets another name.
+    record = cache_dir() / "hashes" / f"{known.st_dev:x}-{known.st_ino:x}.json"
+    with suppress(OSError, ValueError):
+        kept = read_facts(record)
+        if {name: kept.get(name) for name in looks} == looks:
+            return kept["content"]
+    content = sha256_of(path)
+    with suppress(OSError):  # a cache that cannot be written to costs time, nothing else
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_facts(record, {**looks, "content": content})
+    return content

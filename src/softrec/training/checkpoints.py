@@ -1,0 +1,210 @@
+"""What a training keeps to go on from: whole, of a known hash, and enough to end the same.
+
+resume.ckpt       everything, of some step
+best.ckpt         the weights of the best epoch so far
+checkpoints.json  the hashes these may have
+trained.json      the learning curve, once training is over and only the test is left
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from softrec.data.batches import TrainingBatches
+from softrec.errors import RunError
+from softrec.files import read_facts, replacing, sha256_of, write_facts
+from softrec.types import Encoder
+
+BEST = "best.ckpt"
+RESUME = "resume.ckpt"
+HASHES = "checkpoints.json"
+TRAINED = "trained.json"
+
+
+def resumable(folder: Path) -> bool:
+    """Tell whether `folder` holds something to go on from."""
+    return (folder / RESUME).exists() or (folder / TRAINED).exists()
+
+
+def begun(folder: Path) -> Path | None:
+    """Return the checkpoint of an interrupted training, if there is one.
+
+    Raises:
+        RunError: if it, or the best weights that belong to it, are not what was written.
+    """
+    if not (folder / RESUME).exists():
+        return None
+    if (folder / BEST).exists():
+        _verified(folder, BEST)
+    return _verified(folder, RESUME)
+
+
+def finished(folder: Path) -> list[dict[str, float]] | None:
+    """Return the learning curve of a training that is over; None if it is not.
+
+    Raises:
+        RunError: if it is not what was written.
+    """
+    if not (folder / TRAINED).exists():
+        return None
+    try:
+        return read_facts(folder / TRAINED)["curve"]
+    except (ValueError, KeyError) as error:
+        raise _broken(folder, TRAINED) from error
+
+
+def keep_finished(folder: Path, curve: list[dict[str, float]]) -> None:
+    """Note that training is over; a kill from now on costs the test alone."""
+    write_facts(folder / TRAINED, {"curve": curve})
+
+
+def load_best(encoder: Encoder, folder: Path) -> int:
+    """Give `encoder` its best weights, and return their epoch, counted from 1.
+
+    Raises:
+        RunError: if they are not what was written.
+    """
+    kept = torch.load(_verified(folder, BEST), weights_only=True, map_location="cpu")
+    state = kept["state_dict"]
+    own = {n.removeprefix("encoder."): v for n, v in state.items() if n.startswith("encoder.")}
+    encoder.load_state_dict(own)  # pyright: ignore[reportAttributeAccessIssue]
+    return kept["epoch"] + 1  # Lightning counts from 0
+
+
+def forget(folder: Path) -> None:
+    """Remove what is of no use to a finished run."""
+    # The one to go on from goes first: without the best weights it would be of no use.
+    for name in (RESUME, TRAINED, BEST, HASHES):
+        (folder / name).unlink(missing_ok=True)
+    for left in [*folder.glob("*.ckpt.*"), *folder.glob("*.json.*.part")]:  # of a kill while saving
+        left.unlink()
+
+
+@contextmanager
+def _noted(folder: Path, name: str) -> Iterator[Path]:
+    """Give a name to save a checkpoint under, which replaces the old one with its hash noted.
+
+    The note names the hashes of both, so that it is right on either side of the renaming.
+    """
+    hashes = _hashes(folder)
+    with replacing(folder / name) as fresh:
+        yield fresh
+        both = [sha256_of(fresh), *hashes.get(name, [])[:1]]
+        write_facts(folder / HASHES, {**hashes, name: both})
+
+
+def _hashes(folder: Path) -> dict[str, list[str]]:
+    try:
+        return read_facts(folder / HASHES) if (folder / HASHES).exists() else {}
+    except ValueError as error:
+        raise _broken(folder, HASHES) from error
+
+
+def _verified(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.exists() or sha256_of(path) not in _hashes(folder).get(name, []):
+        raise _broken(folder, name)
+    return path
+
+
+def _broken(folder: Path, name: str) -> RunError:
+    return RunError(
+        f"the checkpoint {folder / name} of an interrupted run is broken; delete {folder} to "
+        "start anew"
+    )
+
+
+class BestCheckpoint(Checkpoint):
+    """Keeps the weights of the epoch whose `metric` is highest, of equal ones the first."""
+
+    def __init__(self, folder: Path, metric: str) -> None:
+        self.folder = folder
+        self.metric = metric
+        self.score: float | None = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the weights if they are the best so far."""
+        score = float(trainer.callback_metrics[self.metric])
+        score = -math.inf if math.isnan(score) else score
+        if self.score is None or score > self.score:
+            self.score = score
+            with _noted(self.folder, BEST) as fresh:
+                trainer.save_checkpoint(fresh, weights_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best metric so far."""
+        return {"score": self.score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.score = state_dict["score"]
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Saves everything a resumed run needs, every so often.
+
+    Inside an epoch, or at its end after validation. Not between an epoch's last batch and its
+    validation, for Lightning would go on with the next epoch and leave out the validation. Where
+    the batches stand is kept here, for Lightning takes that up inside an epoch only.
+    """
+
+    def __init__(
+        self, folder: Path, batches: TrainingBatches, minutes: float, steps: int | None
+    ) -> None:
+        self.folder = folder
+        self.batches = batches
+        self.every = timedelta(minutes=minutes).total_seconds()
+        self.steps = steps
+        self.saved_at = time.monotonic()
+        self.saved_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the next batch will come from."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there."""
+        self.batches.load_state_dict(state_dict)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count steps from here."""
+        self.saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save inside an epoch, if it is time."""
+        if self._due(trainer) and not trainer.is_last_batch:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save after validation, if it is time."""
+        # That training stops here is not part of a checkpoint; that it is over is kept elsewhere.
+        if self._due(trainer) and not trainer.should_stop:
+            self._save(trainer)
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        if self.steps:
+            return trainer.global_step - self.saved_step >= self.steps
+        return time.monotonic() - self.saved_at > self.every
+
+    def _save(self, trainer: L.Trainer) -> None:
+        with _noted(self.folder, RESUME) as fresh:
+            trainer.save_checkpoint(fresh)
+        self.saved_at = time.monotonic()
+        self.saved_step = trainer.global_step
