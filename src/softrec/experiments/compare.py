@@ -113,15 +113,15 @@ def _compared(
     say: Callable[[str], object],
 ) -> dict[str, Any]:
     """Train and judge, leave all files in the folder of the work in progress."""
-    asked = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
-    place.check_free(asked, overwrite=overwrite)
+    text = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
+    place.check_free(text, overwrite=overwrite)
     names = _names(targets, [row[0] for row in recipes])
     split = load_told(base, data_dir, log, say)
     asked = Asked.of(split, base.evaluation.mask_seen)
     for row in recipes:
         # What cannot be built is refused before anything but what it rests on is trained.
         build(settle(row[0], split, progress=progress, tell=say), split)
-    folder = place.begin(asked, describe(split), overwrite=overwrite)
+    folder = place.begin(text, describe(split), overwrite=overwrite)
     numbers, total = itertools.count(1), len(names) * len(recipes[0])
     runs = [
         [
