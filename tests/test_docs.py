@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 
 import softrec
+from softrec import cli
 from softrec.cli import app
 from softrec.data import sources
 from softrec.experiments import recipe as recipes
@@ -183,13 +184,21 @@ def test_the_files_of_the_trees_exist():
     assert told <= known
 
 
-# Lightning's own use of PyTorch; no part of what is tested here.
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def clicks(tmp_path, monkeypatch):
+    """The folder of somebody who reads the README, with a log of the names it uses."""
+    items = ["tea", "jam", *(f"i{n}" for n in range(18))]
     users = ["ann", *(f"u{n}" for n in range(40))]
-    rows = [(user, (n * 7 + step * step) % 20) for n, user in enumerate(users) for step in range(6)]
+    rows = [(user, items[(n * 7 + step * step) % 20])
+            for n, user in enumerate(users) for step in range(6)]  # fmt: skip
     pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(tmp_path / "clicks.csv")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# Lightning's own use of PyTorch; no part of what is tested here.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_the_python_of_the_readme_runs(clicks, monkeypatch, capsys):
     for name in ("fit", "compare"):  # as written, but not for a hundred epochs
         monkeypatch.setattr(softrec, name, partial(getattr(softrec, name), epochs=1))
     snippets = re.findall(r"```python\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
@@ -200,4 +209,22 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "ann" in printed
     assert "p_holm" in printed
-    assert (tmp_path / "runs" / "compared" / "report.html").is_file()
+    assert (clicks / "runs" / "compared" / "report.html").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_the_shell_of_the_readme_runs(clicks, capsys):
+    """In the order of the page, but for one epoch; not what needs a public data set."""
+    (block,) = re.findall(r"```sh\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
+    tiny = {name: ["--epochs", "1", "--set", "model.dim=8"] for name in ("fit", "compare")}
+    told = [shlex.split(line, comments=True) for line in block.splitlines()]
+    commands = [words[1:] for words in told if words and "--data-dir" not in words]
+    assert {words[0] for words in commands} >= {"fit", "evaluate", "recommend", "compare"}
+    for words in commands:
+        with pytest.raises(SystemExit) as done:
+            cli.main([*words, *tiny.get(words[0], [])])
+        assert done.value.code == 0, (words, capsys.readouterr().err)
+    printed = capsys.readouterr().out
+    assert "recall@50" in printed
+    assert pl.read_csv(clicks / "best.csv")["rank"].to_list() == list(range(1, 11))
+    assert (clicks / "runs" / "compared" / "report.html").is_file()
