@@ -50,8 +50,8 @@ OBJECTIVES = {
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_certain_next_item_is_learnt(backbone, objective):
-    data = chain(N_ITEMS, 400, 4, seed=3)
-    check_learns(BACKBONES[backbone], N_ITEMS, OBJECTIVES[objective], data=data, train=200)
+    data = chain(N_ITEMS, 600, 4, seed=3)
+    check_learns(BACKBONES[backbone], N_ITEMS, OBJECTIVES[objective], data=data, train=400)
 
 
 @pytest.mark.parametrize("backbone", DIALLED)

@@ -33,7 +33,8 @@ class SASRec(nn.Module):
             attention adds to the normalised queries).
         activation: "relu" or "gelu" in the feed-forward layer.
         rezero: multiply each sub-layer's output by a learned scalar that starts at 1e-8.
-        scale: multiply item embeddings by sqrt(D).
+        scale: multiply item embeddings by sqrt(D). Without it the positions, of a smaller table
+            and so drawn larger, drown the items, and training starts late.
         projection: a linear layer over the joined heads.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
@@ -46,14 +47,14 @@ class SASRec(nn.Module):
 
     PRESETS: dict[str, dict[str, Any]] = {
         "original": {"dim": 50, "length": 200, "layers": 2, "heads": 1, "dropout": 0.2,
-                     "embedding_dropout": 0.2, "norm": "query", "scale": True, "tied": True,
-                     "output_bias": False, "init": "xavier"},
+                     "embedding_dropout": 0.2, "norm": "query", "scale": True,
+                     "projection": False, "tied": True, "output_bias": False, "init": "xavier"},
         "desorec": {"dim": 128, "length": 20, "layers": 2, "heads": 4, "inner": 512,
                     "dropout": 0.1, "norm": "post", "activation": "gelu", "rezero": True,
-                    "tied": False, "output_bias": True, "init": "uniform"},
+                    "scale": False, "tied": False, "output_bias": True, "init": "uniform"},
         "timirec": {"dim": 64, "length": 20, "layers": 1, "heads": 4, "dropout": 0.0,
-                    "norm": "post", "projection": False, "tied": True, "output_bias": False,
-                    "init": "normal"},
+                    "norm": "post", "scale": False, "projection": False, "tied": True,
+                    "output_bias": False, "init": "normal"},
     }  # fmt: skip
 
     def __init__(
@@ -70,7 +71,7 @@ class SASRec(nn.Module):
         norm: Norm = "pre",
         activation: Literal["relu", "gelu"] = "relu",
         rezero: bool = False,
-        scale: bool = False,
+        scale: bool = True,
         projection: bool = True,
         tied: bool = True,
         output_bias: bool = False,
