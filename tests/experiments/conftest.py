@@ -1,0 +1,122 @@
+"""What tests of the way from a recipe to the objects share."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import lightning
+import pytest
+import torch
+
+from softrec.data.splits import Split
+from softrec.experiments.build import load_split
+from softrec.experiments.recipe import Recipe, merged, read_recipe
+from softrec.experiments.run import fit_recipe
+from softrec.experiments.sources import CutWarning
+
+BASE = {
+    "data": {
+        "source": "shop",
+        "cold_items": "keep",
+        "shop": {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 14,
+                 "max_length": 12},
+    },
+    "model": {"name": "gru4rec", "dim": 4, "dropout": 0.0},
+    "training": {"epochs": 1, "batch_size": 64, "length": 5, "accelerator": "cpu"},
+}  # fmt: skip
+
+
+class Begun(NamedTuple):
+    """All that a recipe became when its training began: nothing was trained."""
+
+    recipe: Recipe
+    module: Any
+    batches: Any
+    settings: dict[str, Any]  # what Lightning was told
+    split: Split
+
+    @property
+    def encoder(self):
+        return self.module.encoder
+
+    @property
+    def objective(self):
+        return self.module.objective
+
+    @property
+    def source(self):
+        return self.module.objective.source
+
+    @property
+    def batch(self):
+        """The first batch of training, again and again."""
+        state = self.batches.state_dict()
+        first = next(iter(self.batches))
+        self.batches.load_state_dict(state)
+        return first
+
+    def value(self, batch=None):
+        """The loss of a batch in float64, without dropout; candidates are drawn by seed 0."""
+        encoder = self.encoder.double().eval()
+        torch.manual_seed(0)
+        return self.objective(encoder, self.batch if batch is None else batch)
+
+    def callback(self, name):
+        """The callback of Lightning of a class."""
+        (found,) = [c for c in self.settings["callbacks"] if type(c).__name__ == name]
+        return found
+
+
+class Stopped(Exception):
+    """Raised where training would begin."""
+
+
+@pytest.fixture(scope="session")
+def split():
+    """The shop of `BASE`."""
+    return load_split(read_recipe(BASE).data)
+
+
+@pytest.fixture(scope="session")
+def teachers(split, tmp_path_factory):
+    """Two trained runs on the shop, by the names that stand for them."""
+    found = {}
+    for seed, name in enumerate(("TEACHER A", "TEACHER B")):
+        fields = merged(BASE, {"seed": seed, "training.lr": 0.05, "training.epochs": 2})
+        out = tmp_path_factory.mktemp("teachers") / str(seed)
+        found[name] = str(fit_recipe(read_recipe(fields), out, split=split, progress=False).folder)
+    return found
+
+
+@pytest.fixture
+def begin(monkeypatch, tmp_path, split, teachers):
+    """Return a function of changes to `BASE`: what begins to be trained."""
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    found = {}
+
+    class Trainer:
+        def __init__(self, **settings):
+            found["settings"] = settings
+
+        def fit(self, module, batches, **settings):
+            found.update(module=module, batches=batches)
+            raise Stopped
+
+    def begun(changes):
+        recipe = read_recipe(_with_teachers(merged(BASE, changes), teachers))
+        with monkeypatch.context() as patched, warnings.catch_warnings():
+            patched.setattr(lightning, "Trainer", Trainer)
+            warnings.simplefilter("ignore", CutWarning)
+            with pytest.raises(Stopped):
+                fit_recipe(recipe, tmp_path / "run", split=split, progress=False)
+        return Begun(recipe, found["module"], found["batches"], found["settings"], split)
+
+    return begun
+
+
+def _with_teachers(value, teachers):
+    """Put the folders of runs where their names stand."""
+    if isinstance(value, dict):
+        return {name: _with_teachers(part, teachers) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_teachers(part, teachers) for part in value]
+    return teachers.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,108 @@
+"""Candidates: what is drawn for the first batch."""
+
+import numpy as np
+import torch
+from fields import row
+
+from softrec.experiments.specs import candidates
+
+POPULAR = {"name": "pop+", "temperature": 2.0}
+
+
+def drawn(begun):
+    torch.manual_seed(0)
+    return begun.objective.candidates(begun.batch)
+
+
+def spread(begun):
+    """How often each item is drawn, over many draws: as likely as the recipe says."""
+    torch.manual_seed(0)
+    found = torch.zeros(30, dtype=torch.float64)
+    for _ in range(40):
+        items, copies, *_ = begun.objective.candidates(begun.batch)
+        found.index_add_(0, items.flatten(), copies.flatten().double())
+    return (found / found.sum()).numpy()
+
+
+def likely(begun):
+    counts = begun.split.train.item_counts
+    rank = np.empty(30)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(30)
+    return {
+        "uniform": np.full(30, 1 / 30), "popularity": counts / counts.sum(),
+        "log-uniform": np.log((rank + 2) / (rank + 1)) / np.log(31),
+    }[begun.recipe.candidates.sampler]  # fmt: skip
+
+
+def sampled(**fields):
+    return {"candidates": {"name": "sampled", "number": 12} | fields}
+
+
+def corrected(begun):
+    """log E_j of the first candidate, if it is taken off."""
+    items, _, correction, *_ = drawn(begun)
+    if correction is None:
+        return None
+    return float(-correction.flatten()[0])
+
+
+def expected_correction(begun):
+    spec = begun.recipe.candidates
+    if spec.correction is False or (spec.correction is None and begun.recipe.loss.name == "bce"):
+        return None
+    first = int(drawn(begun).items.flatten()[0])
+    return float(np.log(12 * likely(begun)[first]))
+
+
+def seen(begun):
+    """Whether an item that the row's user took is drawn."""
+    items, copies, *_ = drawn(begun)
+    sequences = begun.batches.data.sequences
+    users = begun.batch.user[begun.batch.row].tolist()
+    return any(
+        set(row[count > 0].tolist()) & set(sequences[user].tolist())
+        for row, count, user in zip(items, copies, users, strict=True)
+    )
+
+
+def missing_mass(begun):
+    """The difference to the loss of restricted candidates: the target's other items."""
+    restricted = begun.objective.__class__(**{**vars(begun.objective), "exact": False})
+    encoder, batch = begun.encoder.double().eval(), begun.batch
+    values = []
+    for objective in (begun.objective, restricted):
+        torch.manual_seed(0)
+        values.append(objective(encoder, batch).total.item())
+    return abs(values[0] - values[1]) > 1e-6
+
+
+SAMPLED, IN_BATCH = candidates.SampledSpec, candidates.InBatchSpec
+row(candidates.FullSpec, "name", ["full"], lambda b: b.objective.candidates, lambda b: None)
+row(SAMPLED, "name", ["sampled"], lambda b: len(drawn(b).items), lambda b: 12, base=sampled())
+row(SAMPLED, "number", [3, 9], lambda b: len(drawn(b).items),
+    lambda b: b.recipe.candidates.number, base=sampled())  # fmt: skip
+row(SAMPLED, "ratio", [0.1, 0.5], lambda b: len(drawn(b).items),
+    lambda b: round(30 * b.recipe.candidates.ratio),
+    base={"candidates": {"name": "sampled"}})  # fmt: skip
+for per_row in (False, True):
+    row(SAMPLED, "sampler", ["uniform", "popularity", "log-uniform"], spread, likely,
+        base=sampled(per_row=per_row, number=29), within=0.02)  # fmt: skip
+row(SAMPLED, "per_row", [False, True], lambda b: drawn(b).items.dim(),
+    lambda b: 1 + b.recipe.candidates.per_row, base=sampled())  # fmt: skip
+row(SAMPLED, "mask_positives", [False, True], seen,
+    lambda b: not b.recipe.candidates.mask_positives, base=sampled(per_row=True))  # fmt: skip
+for loss, values in (("mixed", [None, True, False]), ("bce", [None]), ("bce", [False])):
+    row(SAMPLED, "correction", values, corrected, expected_correction,
+        base=sampled(sampler="popularity") | {"loss": {"name": loss}})  # fmt: skip
+for spec, base in ((SAMPLED, sampled()), (IN_BATCH, {"candidates": {"name": "in-batch"}})):
+    row(spec, "soft", ["restricted", "exact"], missing_mass,
+        lambda b: b.recipe.candidates.soft == "exact", base=base | {"target": POPULAR})  # fmt: skip
+BATCH = {"candidates": {"name": "in-batch"}, "training.batch_size": 3}
+row(IN_BATCH, "name", ["in-batch"], lambda b: drawn(b).items.tolist(),
+    lambda b: sorted(set(b.batch.label.tolist())), base=BATCH)  # fmt: skip
+row(IN_BATCH, "correction", [None, True, False], lambda b: drawn(b).correction is None,
+    lambda b: b.recipe.candidates.correction is False, base=BATCH)  # fmt: skip
+row(IN_BATCH, "mask_hits", [True, False], lambda b: drawn(b).own is None,
+    lambda b: b.recipe.candidates.mask_hits, base=BATCH)  # fmt: skip
+row(IN_BATCH, "mask_positives", [True, False], lambda b: drawn(b).left_out is None,
+    lambda b: not b.recipe.candidates.mask_positives, base=BATCH)  # fmt: skip

@@ -1,0 +1,132 @@
+"""Losses: each is worked out over all items, in float64."""
+
+import torch
+from fields import row
+from torch.nn import functional as F
+
+from softrec.experiments.specs import losses
+
+
+def scores(begun):
+    """Return (z_y, z of the other items, bias left in), scored as the recipe says."""
+    spec, batch, encoder = begun.recipe.loss, begun.batch, begun.encoder.double().eval()
+    users, (items, bias) = encoder.users(batch), encoder.items()
+    if spec.score == "cosine":
+        z = torch.cosine_similarity(users[:, None], items[None], dim=-1)
+    elif spec.score == "euclidean":
+        inside = [x / x.norm(dim=1, keepdim=True).clamp(min=1) for x in (users, items)]
+        z = -(inside[0][:, None] - inside[1][None]).square().sum(-1)
+    else:
+        z = users @ items.T
+    z = (z + bias) / spec.score_temperature
+    label = F.one_hot(batch.label, len(items)).bool()
+    return z[label], z[~label].view(len(z), -1)
+
+
+def expected_loss(begun):
+    spec, batch = begun.recipe.loss, begun.batch
+    y, z = scores(begun)
+    rest = z.logsumexp(1)
+    odds = y - rest
+    user = batch.user[batch.row]
+    group = (user[:, None] == user).double()
+
+    def grouped(sharpness):
+        """-log of the mean of exp over the rows of the same user."""
+        return -((group @ (sharpness * y).exp()) / group.sum(1)).log()
+
+    n = z.shape[1]
+    rate = min(1.0, getattr(begun.objective.candidates, "number", n) / n)
+    name = spec.mode if spec.name == "bsl" else spec.name
+    tau = getattr(spec, "positive_temperature", None)
+    losses_of = {
+        "mixed": lambda: F.softplus(-odds),
+        "sl": lambda: rest - y,
+        "single": lambda: rest - y,
+        "reweight": lambda: spec.exponent * rest - y,
+        "multi": lambda: grouped(1) + spec.exponent * rest,
+        "bilateral": lambda: (
+            tau * grouped(spec.score_temperature / tau) + spec.score_temperature * rest
+        ),
+        "bpr": lambda: F.softplus(z - y[:, None]).mean(1),
+        "weighted-bpr": lambda: -(z.softmax(1) * (y[:, None] - z).sigmoid()).sum(1).log(),
+        "bce": lambda: F.softplus(-y) + F.softplus(z).mean(1),
+        "bce-sum": lambda: F.softplus(-y) + F.softplus(z).sum(1),
+        "mse": lambda: ((y - 1) ** 2 + (z**2).sum(1)) / 2,
+        "gbce": lambda: (
+            ((1 - spec.calibration * (1 - rate)) * F.softplus(-y) + F.softplus(z).sum(1)) / (1 + n)
+        ),
+        "ccl": lambda: 1 - y + spec.negative_weight * (z - spec.margin).relu().mean(1),
+        "cml": lambda: (spec.margin + z - y[:, None]).relu().sum(1),
+    }
+    return losses_of[name]().mean().item()
+
+
+def expected_soft_loss(begun):
+    """As `expected_loss`, towards uniform with weight 0.3."""
+    y, z = scores(begun)
+    rest, n = z.logsumexp(1), z.shape[1] + 1
+    s_y, a = 1 / n, 0.3
+    q_y = 1 - a + a * s_y
+    binary = -q_y * F.logsigmoid(y - rest) - (1 - q_y) * F.logsigmoid(rest - y)
+    among = rest - z.mean(1)
+    balance = getattr(begun.recipe.loss, "balance", None)
+    if balance is None:
+        return (binary + (1 - q_y) * among).mean().item()
+    if balance == "red-line":
+        balance = 1 / (1 + a * (1 - s_y))
+    return (balance * binary + (1 - balance) * among).mean().item()
+
+
+def total(begun):
+    return begun.value().total.item()
+
+
+def added(begun):
+    """What the field adds to the loss."""
+    without = begun.objective.__class__(**{**vars(begun.objective), "l2": 0.0})
+    encoder, batch = begun.encoder.double().eval(), begun.batch
+    return (begun.objective(encoder, batch).total - without(encoder, batch).total).item()
+
+
+UNIFORM = {"target": {"name": "uniform", "alpha": 0.3}}
+NAMES = {
+    losses.MixedSpec: ("mixed",), losses.DecoupledSpec: ("decoupled",), losses.SlSpec: ("sl",),
+    losses.BslSpec: ("bsl",), losses.BprSpec: ("bpr", "weighted-bpr"),
+    losses.BceSpec: ("bce", "bce-sum", "mse"), losses.GbceSpec: ("gbce",),
+    losses.CclSpec: ("ccl",), losses.CmlSpec: ("cml",),
+}  # fmt: skip
+SHIFTED = (losses.BceSpec, losses.GbceSpec, losses.CclSpec, losses.BslSpec)
+"""Losses of single scores, which a number that all items of a user share would change."""
+for spec, names in NAMES.items():
+    soft = spec is losses.DecoupledSpec
+    expect, target = (expected_soft_loss, UNIFORM) if soft else (expected_loss, {})
+    for name in names:
+        base = target | {"loss": {"name": name}}
+        away = ("euclidean",) if spec in SHIFTED else ()
+        kinds = [kind for kind in ("inner", "cosine", "euclidean") if kind not in away]
+        row(spec, "score", kinds, total, expect, base=base, refused=away)
+        row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
+        row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
+    row(spec, "name", list(names), total, expect, base=target)
+row(losses.MixedSpec, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
+row(losses.DecoupledSpec, "balance", [0.2, 0.7, "red-line"], total, expected_soft_loss,
+    base=UNIFORM | {"loss": {"name": "decoupled"}})  # fmt: skip
+for mode, values in {
+    "exponent": ("reweight", "multi"), "positive_temperature": ("bilateral",),
+    "score_temperature": ("bilateral", "multi", "single"),
+}.items():  # fmt: skip
+    for kind in values:
+        base = {"loss": {"name": "bsl", "mode": kind}}
+        row(losses.BslSpec, mode, [0.3, 2.0], total, expected_loss, base=base)
+row(losses.BslSpec, "mode", ["reweight", "multi", "single", "bilateral"], total, expected_loss,
+    base={"loss": {"name": "bsl", "exponent": 1.3}})  # fmt: skip
+FEW = {"candidates": {"name": "sampled", "number": 30}}
+row(losses.GbceSpec, "calibration", [0.0, 0.5, 1.0], lambda begun: begun.objective.loss.keywords,
+    lambda begun: {"exponent": 1 - begun.recipe.loss.calibration * (1 - 10 / 29)},
+    base={"loss": {"name": "gbce"}, "candidates": {"name": "sampled", "number": 10}})  # fmt: skip
+CCL = {"loss": {"name": "ccl"}}
+row(losses.CclSpec, "margin", [-0.5, 0.0, 0.3], total, expected_loss, base=CCL)
+row(losses.CclSpec, "negative_weight", [2.0, 150.0], total, expected_loss,
+    base={"loss": {"name": "ccl", "margin": 0.1}})  # fmt: skip
+row(losses.CmlSpec, "margin", [0.2, 0.5, 1.0], total, expected_loss, base={"loss": {"name": "cml"}})

@@ -1,0 +1,178 @@
+"""Targets: the weight, and what the source answers."""
+
+import numpy as np
+import torch
+from fields import row
+
+from softrec.experiments.runs import open_run
+from softrec.experiments.specs import targets
+from softrec.targets.build.contexts import context_vectors
+from softrec.targets.build.item2vec import item_vectors
+from softrec.targets.build.neighbours import context_means, nearest
+from softrec.targets.build.propagation import propagate
+
+
+def weight(begun):
+    return begun.objective.weight
+
+
+def dense(begun):
+    """The target of the first batch, (P, N)."""
+    torch.manual_seed(0)
+    target = begun.source(begun.batch)
+    every = torch.arange(begun.encoder.n_items).expand(len(begun.batch.label), -1)
+    return target.prob_of(every).double().numpy()
+
+
+def close(values):
+    return np.asarray(values)
+
+
+for spec, name, factor in (
+    (targets.UniformSpec, "uniform", 1), (targets.PopularitySpec, "pop+", 0.5),
+    (targets.InterestSharingSpec, "interest-sharing", 1), (targets.CsnSpec, "csn", 0.5),
+    (targets.KdSpec, "kd", 0.5), (targets.MixtureSpec, "mixture", 1),
+):  # fmt: skip
+    fields: dict = {"name": name}
+    if name in ("interest-sharing", "kd", "csn"):
+        fields["teacher"] = "TEACHER A"
+    if name == "mixture":
+        fields["of"] = [{"share": 1.0, "target": {"name": "uniform"}}]
+    row(spec, "alpha", [0.2, 0.9], weight, lambda b, f=factor: f * b.recipe.target.alpha,
+        base={"target": fields})  # fmt: skip
+row(targets.OneHotSpec, "name", ["one-hot"], lambda b: (b.source, b.objective.weight),
+    lambda b: (None, 0.0))  # fmt: skip
+row(targets.UniformSpec, "name", ["uniform"], lambda b: dense(b),
+    lambda b: np.full((len(b.batch.label), 30), 1 / 30))  # fmt: skip
+
+
+def popular(begun):
+    """The popularity of the training part, as each scale has it."""
+    spec, data = begun.recipe.target, begun.split.train.sequences
+    counts = np.bincount(data.items, minlength=30).astype(float)
+    with np.errstate(divide="ignore"):
+        d = {"log": np.log(np.maximum(counts, 1)), "share": np.log(counts), "count": counts,
+             "relative": counts / counts.sum()}[spec.scale] / spec.temperature  # fmt: skip
+    e = np.exp(d - d.max())
+    return np.tile(e / e.sum(), (len(begun.batch.label), 1))
+
+
+for field, values in {
+    "name": ["pop+"], "temperature": [0.5, 3.0], "scale": ["log", "share", "count", "relative"],
+}.items():  # fmt: skip
+    row(targets.PopularitySpec, field, values, lambda b: dense(b), popular,
+        base={"target": {"name": "pop+"}})  # fmt: skip
+
+
+def told(begun, folder):
+    """What a teacher makes of the training contexts: (vectors, items), by its own code."""
+    run, path = open_run(folder), begun.recipe  # the folder of the teacher stands in the recipe
+    encoder, data = run.encoder(), begun.batches.data
+    file = open_run(folder).folder / "vectors-for-test.npy"
+    context_vectors(encoder, data, file, length=path.training.length)
+    vectors = np.load(file)
+    file.unlink()
+    return vectors, encoder.items()
+
+
+def shared_labels(begun):
+    spec, data = begun.recipe.target, begun.batches.data
+    labels = data.sequences.items[data.histories()[1]]
+    vectors, _ = told(begun, spec.teacher)
+    made = propagate(
+        vectors, labels, clusters=spec.clusters, tau=spec.tau, damping=spec.damping,
+        rounds=spec.rounds, keep=spec.keep, neighbours=spec.neighbours, seed=spec.seed,
+    )  # fmt: skip
+    return [made.items.tolist(), made.shares.tolist()]
+
+
+def remembered(begun):
+    return [begun.source.items.tolist(), begun.source.shares.tolist()]
+
+
+SHARING = {"target": {"name": "interest-sharing", "teacher": "TEACHER A", "clusters": 6}}
+for field, values in {
+    "name": ["interest-sharing"], "teacher": ["TEACHER A", "TEACHER B"], "clusters": [1, 6],
+    "tau": [0.5, 2.0], "damping": [0.2, 0.5], "rounds": [0, 1, 20, None], "keep": [3, 30],
+    "neighbours": [None, 2, 5], "seed": [0, 1, 2],
+}.items():  # fmt: skip
+    row(targets.InterestSharingSpec, field, values, remembered, shared_labels, base=SHARING)
+
+
+def neighbours(begun):
+    spec, data = begun.recipe.target, begun.batches.data
+    if spec.teacher:
+        vectors, _ = told(begun, spec.teacher)
+    else:
+        of_items = item_vectors(
+            begun.split.train.sequences,
+            30,
+            dim=spec.dim,
+            epochs=spec.epochs,
+            window=spec.window,
+            seed=spec.seed,
+        )
+        vectors = context_means(data.sequences.items, *data.histories(), of_items)
+    example, _, _ = data.stretches(np.arange(data.n_contexts))
+    return nearest(vectors, spec.k, owner=data.user[example], seed=spec.seed).tolist()
+
+
+CSN = {"target": {"name": "csn", "dim": 4, "epochs": 2, "k": 3}}
+for field, values in {
+    "name": ["csn"], "k": [2, 3], "teacher": [None, "TEACHER A", "TEACHER B"], "dim": [3, 4],
+    "epochs": [1, 4], "window": [None, 1], "seed": [0, 1],
+}.items():  # fmt: skip
+    row(targets.CsnSpec, field, values, lambda b: b.source.neighbours.tolist(), neighbours,
+        base=CSN)  # fmt: skip
+row(targets.CsnSpec, "temperature", [0.5, 1.0, 3.0], lambda b: b.source(b.batch).temperature,
+    lambda b: b.recipe.target.temperature, base=CSN)  # fmt: skip
+
+
+def predicted(begun):
+    """What the teacher predicts for the first batch."""
+    spec, batch = begun.recipe.target, begun.batch
+    encoder = open_run(spec.teacher).encoder()
+    with torch.no_grad():
+        items = encoder.items()
+        z = encoder.users(batch) @ items.vectors.T + items.bias
+    s = (z.double() / spec.temperature).softmax(1)
+    if spec.top is not None:
+        best, places = s.topk(spec.top, 1)
+        s = torch.zeros_like(s).scatter(1, places, best) + (1 - best.sum(1, keepdim=True)) / 30
+    return s.numpy()
+
+
+KD = {"target": {"name": "kd", "teacher": "TEACHER A"}}
+for field, values in {
+    "temperature": [0.5, 1.0, 3.0], "teacher": ["TEACHER A", "TEACHER B"], "top": [None, 1, 4],
+}.items():  # fmt: skip
+    row(targets.KdSpec, field, values, lambda b: dense(b), predicted, base=KD)
+row(targets.KdSpec, "name", ["kd"], lambda b: dense(b), predicted, base=KD,
+    refused=("skd", "ckd"))  # fmt: skip
+
+
+POPULAR = {"name": "pop+", "temperature": 2.0}
+
+
+def mixed(begun):
+    uniform = np.full((len(begun.batch.label), 30), 1 / 30)
+    of = begun.recipe.target.of
+    pop = begun.recipe.model_copy(update={"target": of[1].target})
+    parts = uniform, popular(begun._replace(recipe=pop))
+    return sum(part.share * made for part, made in zip(of, parts, strict=True))
+
+
+def shares(one):
+    return [{"share": one, "target": {"name": "uniform"}}, {"share": 1 - one, "target": POPULAR}]
+
+
+for spec, field in ((targets.MixtureSpec, "of"), (targets.ShareSpec, "share")):
+    row(spec, field, [shares(0.25), shares(0.5)], lambda b: dense(b), mixed,
+        place="target.of", base={"target": {"name": "mixture"}})  # fmt: skip
+row(targets.MixtureSpec, "name", ["mixture"], lambda b: dense(b), mixed,
+    base={"target": {"name": "mixture", "of": shares(0.5)}})  # fmt: skip
+ALONE = [[{"share": 1.0, "target": target}] for target in (POPULAR, {"name": "uniform"})]
+row(targets.ShareSpec, "target", ALONE, lambda b: type(b.source.sources[0]).__name__,
+    lambda b: {"pop+": "PopularityTarget", "uniform": "UniformTarget"}[
+        b.recipe.target.of[0].target.name
+    ], place="target.of", base={"target": {"name": "mixture"}})  # fmt: skip

@@ -1,0 +1,266 @@
+"""Every field of the data of a recipe changes which events are in which part; none is forgotten.
+
+The parts are worked out here from plain rows, as users would by hand.
+"""
+
+import csv
+import warnings
+from collections import Counter, defaultdict
+
+import pytest
+
+from softrec.data.aside import LeakageWarning
+from softrec.errors import DataError
+from softrec.experiments.build import load_split
+from softrec.experiments.recipe import read_recipe
+from softrec.experiments.specs.data import DIALS, DataSpec
+
+COLUMNS = ("who", "whom", "what", "that", "when", "then", "stars", "hearts")
+NAMED = {"user": "who", "item": "what", "time": "when", "weight": "stars"}
+
+
+def written():
+    """Rows in which every second column is another reading of the first."""
+    rows = []
+    for n in range(60):
+        user, item = n * 7 % 8, n * n % 11
+        rows.append((user, (user + n // 30) % 8, item, (item + n % 2) % 11, 10 * n,
+                     10 * n + 300 * (n % 3 == 0), n % 5, (n + 2) % 5))  # fmt: skip
+    return rows + [
+        (20, 21, 1, 2, 5000, 6000, 4, 4),
+        (20, 20, 3, 3, 5010, 6010, 4, 4),
+        (5, 5, 30, 31, 7000, 7000, 4, 4),
+    ]  # a short user; an item taken once, last
+
+
+ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in written()]
+
+
+def events(rows, user="who", item="what", time="when", **_):
+    """Return (user, item, time), in the order of events of each user."""
+    return sorted(((r[user], r[item], r[time]) for r in rows), key=lambda e: (e[0], e[2]))
+
+
+def last_out(found, short="keep", cold="drop"):
+    by_user = defaultdict(list)
+    for event in found:
+        by_user[event[0]].append(event)
+    parts = {"train": [], "valid": [], "test": []}
+    for own in by_user.values():
+        if len(own) >= 3:
+            parts["train"] += own[:-2]
+            parts["valid"] += own[-2:-1]
+            parts["test"] += own[-1:]
+        elif short == "keep":
+            parts["train"] += own
+    return without_cold(parts) if cold == "drop" else parts
+
+
+def by_time(found, valid, test):
+    late = sorted(found, key=lambda e: e[2])
+    n = len(late)
+    cuts = [
+        late[-(-round((n - 1) * share * 1e9) // 10**9)][2] for share in (1 - valid - test, 1 - test)
+    ]
+    parts = {
+        "train": [e for e in late if e[2] < cuts[0]],
+        "valid": [e for e in late if cuts[0] <= e[2] < cuts[1]],
+        "test": [e for e in late if cuts[1] <= e[2]],
+    }
+    return without_cold(parts)
+
+
+def without_cold(parts):
+    warm = {item for _, item, _ in parts["train"]}
+    kept = {name: [e for e in parts[name] if e[1] in warm] for name in ("valid", "test")}
+    return {"train": parts["train"]} | kept
+
+
+def first_of_each(found):
+    seen: dict = {}
+    for event in found:
+        seen.setdefault(event[:2], event)
+    return list(seen.values())
+
+
+def frequent(found, user=1, item=1):
+    counts = Counter(e[1] for e in found)
+    found = [e for e in found if counts[e[1]] >= item]
+    counts = Counter(e[0] for e in found)
+    return [e for e in found if counts[e[0]] >= user]
+
+
+def core(found, k):
+    while (smaller := frequent(frequent(found, item=k), user=k)) != found:
+        found = smaller
+    return found
+
+
+def counted(parts):
+    return {name: Counter(found) for name, found in parts.items()}
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Return a function of the fields of `data`: the events of each part, by raw ids."""
+    monkeypatch.chdir(tmp_path)
+    write("log.csv", ROWS)
+    write("other.csv", [row for row in ROWS if row["stars"] != 1])
+    write(
+        "bare.csv", [{key: row[key] for key in ("who", "what", "when")} for row in ROWS], head=False
+    )
+
+    def found(fields):
+        data = {"source": "log.csv", **NAMED} | fields
+        recipe = read_recipe({"data": {k: v for k, v in data.items() if v is not None}})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LeakageWarning)
+            split = load_split(recipe.data)
+        parts = {}
+        for name in ("train", "valid", "test"):
+            log = getattr(split, name)
+            users, items = (v.ids(log.frame[k].to_numpy()) for k, v in
+                            (("user", log.users), ("item", log.items)))  # fmt: skip
+            time = log.frame["time"].to_list() if log.has_time else [None] * len(users)
+            parts[name] = Counter(zip(users, items, time, strict=True))
+        return parts
+
+    return found
+
+
+def write(name, rows, head=True):
+    with open(name, "w", newline="") as file:
+        out = csv.DictWriter(file, list(rows[0]))
+        if head:
+            out.writeheader()
+        out.writerows(rows)
+
+
+def reading(**columns):
+    return counted(last_out(events(ROWS, **columns)))
+
+
+def rated(column, least):
+    return counted(last_out(events([row for row in ROWS if row[column] >= least])))
+
+
+ALL = events(ROWS)
+SEEN: dict[str, list] = {
+    "source": [({"source": "log.csv"}, reading()),
+               ({"source": "other.csv"},
+                counted(last_out(events([r for r in ROWS if r["stars"] != 1]))))],
+    "user": [({"user": name}, reading(user=name)) for name in ("who", "whom")],
+    "item": [({"item": name}, reading(item=name)) for name in ("what", "that")],
+    "time": [({"time": name}, reading(time=name)) for name in ("when", "then")],
+    "weight": [({"weight": name, "clean": "min-weight=2"}, rated(name, 2))
+               for name in ("stars", "hearts")],
+    "clean": [
+        ({"clean": steps, "cold_items": "keep"}, counted(last_out(kept, cold="keep")))
+        for steps, kept in (
+            ("min-weight=1.5", events([row for row in ROWS if row["stars"] >= 1.5])),
+            (["drop-duplicates"], first_of_each(ALL)), (["min-user=8"], frequent(ALL, user=8)),
+            (["min-item=11"], frequent(ALL, item=11)),
+            (["drop-duplicates", "k-core=3"], core(first_of_each(ALL), 3)),
+        )
+    ],
+    "short_users": [({"short_users": name}, counted(last_out(ALL, short=name)))
+                    for name in ("keep", "drop")],
+    "cold_items": [({"cold_items": name}, counted(last_out(ALL, cold=name)))
+                   for name in ("keep", "drop")],
+    "split": [({"split": "leave-last-out"}, reading()),
+              ({"split": "time"}, counted(by_time(ALL, 0.1, 0.1)))],
+    "valid_share": [({"split": "time", "valid_share": share}, counted(by_time(ALL, share, 0.1)))
+                    for share in (0.2, 0.4)],
+    "test_share": [({"split": "time", "test_share": share}, counted(by_time(ALL, 0.1, share)))
+                   for share in (0.2, 0.4)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", SEEN)
+def test_a_field_makes_the_parts_it_says(field, read):
+    found = []
+    for fields, expected in SEEN[field]:
+        found.append(read(fields))
+        assert found[-1] == expected, fields
+    assert all(one != other for i, one in enumerate(found) for other in found[:i])
+
+
+@pytest.mark.parametrize("field", ["short_users", "cold_items"])
+def test_what_is_strict_is_refused(field, read):
+    with pytest.raises(DataError):
+        read({field: "error"})
+
+
+@pytest.mark.parametrize("name", ["valid_share", "test_share"])
+def test_shares_of_random_splits(name, read):
+    """Each user gives about this share of their events."""
+    sizes = []
+    for share in (0.15, 0.5):
+        parts = read({"split": "user-ratio", "cold_items": "keep", name: share, **(
+            {"valid_share": 0.1} if name == "test_share" else {})})  # fmt: skip
+        sizes.append(parts[name.removesuffix("_share")].total())
+    assert sizes[0] < sizes[1]
+
+
+def test_split_seed(read):
+    fields = {"split": "user-ratio", "cold_items": "keep"}
+    zero, again, one = (read(fields | {"split_seed": seed}) for seed in (0, 0, 1))
+    assert zero == again
+    assert zero != one
+    assert sum(zero.values(), Counter()) == sum(one.values(), Counter()) == Counter(ALL)
+
+
+def test_given_parts(read):
+    files = {name: [row for n, row in enumerate(ROWS) if n % 3 == place]
+             for place, name in enumerate(("train", "valid", "test"))}  # fmt: skip
+    for name, rows in files.items():
+        write(f"{name}.csv", rows)
+    for valid, test in (("valid", "test"), ("test", "valid")):
+        fields = {"source": "train.csv", "valid": f"{valid}.csv", "test": f"{test}.csv"}
+        parts = {"train": files["train"], "valid": files[valid], "test": files[test]}
+        expected = without_cold({name: events(rows) for name, rows in parts.items()})
+        assert read(fields | {"split": "given"}) == counted(expected)
+
+
+def test_header(read):
+    """Without a header the columns go by their places, and the first line is an event."""
+    places = {"user": "column_1", "item": "column_2", "time": "column_3", "weight": None}
+    assert read({"source": "bare.csv", "header": False} | places) == reading()
+    with pytest.raises(DataError, match="column"):
+        read({"source": "bare.csv", "header": True} | places)
+
+
+def test_text_ids(read):
+    for text, kind in ((False, int), (True, str)):
+        expected = {
+            name: Counter(
+                {(kind(user), kind(item), time): n for (user, item, time), n in c.items()}
+            )
+            for name, c in reading().items()
+        }
+        assert read({"text_ids": text}) == expected
+
+
+OTHER = {
+    "n_items": 40, "n_categories": 5, "n_archetypes": 6, "interests": 2, "skew": 0.2,
+    "stickiness": 0.9, "complementarity": 0.9, "n_complements": 2, "memory": 0.8, "drift": 0.6,
+    "noise": 0.5, "exposure_floor": 0.9, "seed": 3, "n_users": 11, "min_length": 5,
+    "max_length": 30, "open_test": False, "times": True,
+}  # fmt: skip
+"""Another value of every dial of the shop."""
+
+
+@pytest.mark.parametrize("dial", DIALS)
+def test_a_dial_of_the_shop_makes_another_log(dial, read):
+    """A dial without another value in `OTHER` fails here."""
+    small = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 9}
+    nothing = dict.fromkeys(NAMED)
+    fields = nothing | {"source": "shop", "cold_items": "keep"}
+    before = read(fields | {"shop": small})
+    assert read(fields | {"shop": small}) == before
+    assert read(fields | {"shop": small | {dial: OTHER[dial]}}) != before
+
+
+def test_no_field_is_forgotten():
+    seen = {*SEEN, "split_seed", "valid", "test", "header", "text_ids", "shop"}
+    assert set(DataSpec.model_fields) == seen

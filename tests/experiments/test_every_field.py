@@ -1,0 +1,89 @@
+"""Every field of every section of a recipe changes what it says, and none is forgotten.
+
+The rows (`fields_of_*.py`) tell of each field which values are tried, and where each is seen in
+the objects whose training begins: as a number worked out there, or as something made there of the
+field alone. A new field without a row fails the last tests.
+"""
+
+from itertools import combinations
+from typing import Literal, get_args, get_origin
+
+import fields_of_candidates
+import fields_of_losses
+import fields_of_targets
+import fields_of_training
+import pytest
+from fields import FIELDS, same
+from pydantic import BaseModel
+
+from softrec.errors import RecipeError, RunError
+from softrec.experiments.recipe import Recipe
+from softrec.experiments.specs.data import DataSpec
+from softrec.experiments.specs.models import ModelSpec
+
+FULL = (fields_of_candidates, fields_of_losses, fields_of_targets, fields_of_training)
+ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
+ELSEWHERE = (DataSpec, ModelSpec)
+"""Their fields are seen in test_every_data_field.py and test_every_model_setting.py."""
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "row"),
+    ROWS,
+    ids=[f"{s.__name__}.{f}-{i}" for i, (s, f, _) in enumerate(ROWS)],
+)
+def test_a_field_does_what_it_says(spec, field, row, begin):
+    found = []
+    for value in row.values:
+        begun = begin(row.base | {row.place: value})
+        found.append(row.see(begun))
+        if row.expect is not None:
+            expected = row.expect(begun)
+            assert same(found[-1], expected, row.within), (value, found[-1], expected)
+    pairs = combinations(range(len(found)), 2)
+    alike = [same(found[one], found[other], row.within) for one, other in pairs]
+    if row.expect is None:
+        assert not any(alike), row.values
+    assert len(found) == 1 or not all(alike), row.values
+
+
+def test_the_names_of_distillation_say_which_teachers_are_meant(begin):
+    """skd and ckd make what kd makes, of the teachers they take."""
+    other = {"model": {"name": "mf", "dim": 4}}
+    mine, others = (begin(fields_of_targets.KD | changes) for changes in ({}, other))
+    for name, changes, alike, refused in (("skd", {}, mine, other), ("ckd", other, others, {})):
+        named = {"target": fields_of_targets.KD["target"] | {"name": name}}
+        made = fields_of_targets.dense(begin(named | changes))
+        assert same(made, fields_of_targets.dense(alike), 1e-6)
+        with pytest.raises((RecipeError, RunError), match=f"{name} is distillation"):
+            begin(named | refused)
+
+
+def specs(kind):
+    """All sections of recipes below a type."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        below = [specs(field.annotation) for field in kind.model_fields.values()]
+        return {kind}.union(*below)
+    return set().union(*map(specs, get_args(kind)))
+
+
+def choices(kind):
+    """The names that a field may have."""
+    if get_origin(kind) is Literal:
+        return set(get_args(kind))
+    return set().union(*map(choices, get_args(kind)))
+
+
+def test_no_field_is_forgotten():
+    for spec in specs(Recipe).difference(ELSEWHERE):
+        for name, field in spec.model_fields.items():
+            section = spec is Recipe and specs(field.annotation)
+            assert section or FIELDS.get((spec, name)), f"{spec.__name__}.{name} needs a row"
+
+
+def test_no_choice_is_forgotten():
+    for spec in specs(Recipe).difference(ELSEWHERE):
+        for name, field in spec.model_fields.items():
+            rows = FIELDS.get((spec, name), [])
+            tried = {v for row in rows for v in (*row.values, *row.refused) if isinstance(v, str)}
+            assert choices(field.annotation) <= tried, f"{spec.__name__}.{name}"
