@@ -19,6 +19,7 @@ from softrec.losses.softmax import decoupled, hard, mixed
 from softrec.losses.streaming import streamed
 from softrec.losses.table import plain
 from softrec.models.gru4rec import GRU4Rec
+from softrec.models.lightgcn import LightGCN
 from softrec.models.mf import MF
 from softrec.objective import Objective
 from softrec.scoring import Scoring
@@ -381,24 +382,40 @@ def test_bilateral_losses_group_the_positives_of_a_user(candidates, kind):
     compare(objective, encoder, expected)
 
 
-def test_squares_of_the_vectors_used():
+def squares_by_hand(users, vectors, chosen):
+    """Of each row: the user, the label, and the others as often as they count; row by row."""
+    copies, _ = tables(chosen)
+    squares = users.square().sum() + vectors[BATCH.label].square().sum()
+    return squares + (copies @ vectors.square().sum(1)).sum()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [*CANDIDATES.values(), InBatch(mask_hits=False, mask_positives=True)],
+    ids=[*CANDIDATES, "in-batch, hits stay, positives masked"],
+)
+def test_squares_of_the_vectors_used(source):
     encoder = encoder_of("mf")
-    for name, source in CANDIDATES.items():
-        copies, _ = tables(drawn(source))
-        users, vectors = encoder.users(BATCH), encoder.items().vectors
-        if source is None:
-            copies[torch.arange(P), BATCH.label] += 1
-        elif name.startswith(("shared", "in-batch")):
-            chosen = drawn(source)
-            copies = torch.zeros(P, N, dtype=torch.float64)
-            copies[:, chosen.items] = chosen.copies.double()
-        squares = users.square().sum() + vectors[BATCH.label].square().sum()
-        squares = squares + (copies @ vectors.square().sum(1)).sum()
+    squares = squares_by_hand(encoder.users(BATCH), encoder.items().vectors, drawn(source))
+    torch.manual_seed(5)
+    with_l2 = Objective(candidates=source, l2=0.3)(encoder, BATCH).total
+    torch.manual_seed(5)
+    without = Objective(candidates=source)(encoder, BATCH).total
+    torch.testing.assert_close(with_l2 - without, 0.3 / (2 * P) * squares)
+
+
+@pytest.mark.parametrize("source", [None, InBatch(), RowDraws(N, 5)])
+def test_squares_of_a_graph_model_are_those_of_its_tables(source):
+    edges = torch.tensor([[0, 1, 2, 3, 0], [4, 5, 0, 10, 3]])
+    torch.manual_seed(1)
+    encoder = LightGCN(N, n_users=4, edges=edges, dim=3).double()
+    users, vectors = encoder.user_table.weight[BATCH.user], encoder.item_table.weight
+    squares = squares_by_hand(users, vectors, drawn(source))
+    values = []
+    for l2 in (0.3, 0.0):
         torch.manual_seed(5)
-        with_l2 = Objective(candidates=source, l2=0.3)(encoder, BATCH).total
-        torch.manual_seed(5)
-        without = Objective(candidates=source)(encoder, BATCH).total
-        torch.testing.assert_close(with_l2 - without, 0.3 / (2 * P) * squares, msg=name)
+        values.append(Objective(candidates=source, l2=l2)(encoder, BATCH).total)
+    torch.testing.assert_close(values[0] - values[1], 0.3 / (2 * P) * squares)
 
 
 # --- what sampling does to the value ---

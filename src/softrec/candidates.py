@@ -166,6 +166,37 @@ class InBatch:
         return Candidates(items, count.float(), correction, own, left_out)
 
 
+def times_used(label: Tensor, chosen: Candidates, n_items: int) -> Tensor:
+    """Return how often each item is the label or another candidate of some row, (N,) float32.
+
+    Example:
+        >>> chosen = Candidates(torch.tensor([0, 2]), torch.tensor([1.0, 3.0]))
+        >>> times_used(torch.tensor([2, 1]), chosen, n_items=3)
+        tensor([2., 1., 4.])
+    """
+    used = torch.bincount(label, minlength=n_items).float()
+    items, copies = chosen.items, chosen.copies.float()
+    if items.dim() == 2:
+        return used.index_add(0, items.flatten(), copies.flatten())
+    used = used.index_add(0, items, len(label) * copies)
+    row = torch.arange(len(label), device=label.device)
+    m = len(items)
+    place = torch.searchsorted(items, label).clamp(max=m - 1)
+    inside = items[place] == label
+    row, place = row[inside], place[inside]
+    gone = copies[place] if chosen.own is None else copies[place] - chosen.own[row]
+    used = used.index_add(0, items[place], -gone)
+    if chosen.left_out is None:
+        return used
+    out = (chosen.left_out[0] * m + chosen.left_out[1]).unique()
+    own = row * m + place
+    if chosen.own is not None:  # copies of the label that stay, unless left out
+        stay = chosen.own[row] * torch.isin(own, out)
+        used = used.index_add(0, items[place], -stay)
+    out = out[~torch.isin(out, own)] % m
+    return used.index_add(0, items[out], -copies[out])
+
+
 def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pairs (row, place in `items`) of what a row's user is known to have taken."""
     rows = len(batch.label)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softrec.candidates import Candidates, CandidateSource
+from softrec.candidates import Candidates, CandidateSource, times_used
 from softrec.losses.contest import Contest, Expectation, Soft, check_loss, soft_over
 from softrec.losses.gathers import pair_logits
 from softrec.losses.pairwise import PairwiseLoss
@@ -23,6 +23,7 @@ from softrec.types import (
     Encoder,
     InterestEncoder,
     ItemVectors,
+    TableEncoder,
     Target,
     TargetSource,
     without,
@@ -58,7 +59,9 @@ class Objective:
         label_part: a loss on all labels of the batch, added with its coefficient.
         interest_part: a loss on what a model foresees of the interest the label calls for, added;
             the encoder is an `InterestEncoder` then.
-        l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows.
+        l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows: of the
+            user, the label and the other candidates, a label being no candidate of its own row.
+            Of graph models it is the stored vectors that count, not what the graph makes of them.
         shared: the pass over candidates that rows share; the reference is
             `softrec.losses.table.plain`.
         sparse: give item vectors and biases gradients of the drawn rows only, as sparse tensors,
@@ -111,7 +114,10 @@ class Objective:
             parts = {**value.parts, "interest": foreseen.detach()}
             value = ObjectiveValue(value.total + foreseen.mean(), parts)
         if self.l2:
-            value = value._replace(total=value.total + self._l2(users, items, batch.label, chosen))
+            stored = users, items.vectors
+            if isinstance(encoder, TableEncoder):
+                stored = encoder.stored_vectors(batch)
+            value = value._replace(total=value.total + self._l2(*stored, batch.label, chosen))
         return value
 
     # --- user vectors, one for each prediction ---
@@ -226,19 +232,16 @@ class Objective:
         )
 
     def _l2(
-        self, users: Tensor, items: ItemVectors, label: Tensor, chosen: Candidates | None
+        self, users: Tensor, vectors: Tensor, label: Tensor, chosen: Candidates | None
     ) -> Tensor:
-        """Return l2 / (2 P) times the squares of users, labels and every row's candidates."""
-        vectors, rows = items.vectors, len(label)
-        used = torch.bincount(label, minlength=len(vectors)).to(vectors)
-        if chosen is None:
-            used = used + rows
-        elif chosen.items.dim() == 1:
-            used = used.index_add(0, chosen.items, rows * chosen.copies.to(vectors))
+        """Return l2 / (2 P) times the squares of users, labels and every row's other candidates."""
+        rows = len(label)
+        squares = vectors.square().sum(1)
+        if chosen is None:  # an item is every row's, as its label or as another
+            total = rows * squares.sum()
         else:
-            used = used.index_add(0, chosen.items.flatten(), chosen.copies.flatten().to(vectors))
-        squares = users.square().sum() + (used * vectors.square().sum(1)).sum()
-        return self.l2 / (2 * rows) * squares
+            total = (squares * times_used(label, chosen, len(vectors)).to(squares)).sum()
+        return self.l2 / (2 * rows) * (users.square().sum() + total)
 
 
 def _rows(items: ItemVectors, chosen: Tensor, *, sparse: bool = False) -> ItemVectors:
@@ -262,5 +265,6 @@ def _parted(items: ItemVectors, first: int) -> tuple[ItemVectors, ItemVectors]:
 
 
 def _own_logit(users: Tensor, own: ItemVectors) -> Tensor:
-    logit = (users * own.vectors).sum(1)
+    precise = torch.promote_types(users.dtype, torch.float32)
+    logit = (users.to(precise) * own.vectors.to(precise)).sum(1)
     return logit if own.bias is None else logit + own.bias

@@ -57,8 +57,8 @@ class Encoder(Protocol):
 
     With several interests, (P, K, D), an item's score is that of its best interest. Marks of the
     class say what a model is like: `reads = "user"` that it knows users by number and reads no
-    history, `needs_time = True` that it reads the times of events, `several_interests = True` that
-    it gives (P, K, D), `begins_from = (OTHER,)` whose weights it can take over.
+    history, `needs_time = True` that it reads the times of events, `begins_from = (OTHER,)` whose
+    weights it can take over.
     """
 
     n_items: int
@@ -69,6 +69,15 @@ class Encoder(Protocol):
 
     def items(self) -> ItemVectors:
         """Return the item vectors (N, D) and their bias (N,), if there is one."""
+        ...
+
+
+@runtime_checkable
+class TableEncoder(Encoder, Protocol):
+    """A backbone whose vectors are made of stored ones, as by a graph; l2 is on what is stored."""
+
+    def stored_vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the users' (P, D) and the items' (N, D) vectors before anything changes them."""
         ...
 
 

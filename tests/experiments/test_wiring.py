@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+import torch
 
 from softrec.errors import DataError, RecipeError
 from softrec.experiments import objectives, sources
@@ -121,3 +122,18 @@ def test_the_tables_are_whole_and_have_nothing_else():
 def test_a_table_says_what_it_has():
     with pytest.raises(RecipeError, match=r"pooling: max .* \(only mean, sum\)"):
         wired({"sum": 1, "mean": 2}, "max", "pooling: max")
+
+
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces", "interactions"])
+def test_in_batch_frequencies_are_those_of_the_labels_of_an_epoch(split, windows):
+    """Of what the batches hold, not of events: with windows `last` most events are no label."""
+    training = RECIPE.training.model_copy(update={"windows": windows})
+    _, objective, batches = built(
+        split, candidates=candidates.InBatchSpec(name="in-batch"), training=training
+    )
+    seen = torch.cat([batch.label for batch in batches]).bincount(minlength=split.train.n_items)
+    expected = seen.double() / seen.sum()
+    torch.testing.assert_close(objective.candidates.frequency.double(), expected)
+    events = torch.from_numpy(split.train.item_counts).double()
+    far = (expected - events / events.sum()).abs().max()
+    assert (far > 1e-3) == (windows != "interactions")

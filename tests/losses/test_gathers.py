@@ -148,10 +148,10 @@ def test_not_worse_than_the_plain_form(way, dtype):
     slope = slope_for(case[2], dtype)
     exact = by_hand(*case, slope)
     plain = outcome(gathered_logits, *case, slope)
-    for got, reference, expected in zip(
-        outcome(WAYS[way], *case, slope), plain, exact, strict=True
-    ):
-        assert got.dtype == dtype
+    logits, *gradients = outcome(WAYS[way], *case, slope)
+    assert logits.dtype == torch.float32
+    assert all(gradient.dtype == dtype for gradient in gradients)
+    for got, reference, expected in zip((logits, *gradients), plain, exact, strict=True):
         error = (got.double() - expected).abs().max()
         budget = (reference.double() - expected).abs().max()
         assert error <= 2 * budget + torch.finfo(dtype).eps * expected.abs().max()
@@ -222,3 +222,14 @@ def test_nothing_is_as_large_as_the_vectors_of_all_pairs(way, dtype, monkeypatch
         assert largest.numbers >= 20 * 30 * 16
     else:
         assert largest.numbers <= 1000
+
+
+@FAST
+def test_half_precision_is_rounded_in_the_vectors_alone(way):
+    """Logits and gradients as exact as single precision has them, for the same rounded vectors."""
+    users, vectors, items, bias = random_case(3, pairs=40, dim=64, dtype=torch.bfloat16)
+    logits = WAYS[way](users, vectors, items, bias)
+    assert logits.dtype == torch.float32
+    slope = torch.ones(items.shape, dtype=torch.float64)
+    expected = by_hand(users, vectors, items, bias, slope)[0]
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)

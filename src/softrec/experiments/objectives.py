@@ -263,7 +263,7 @@ def _full(spec: FullSpec, corrected: bool, training: Training) -> None:
 
 
 def _in_batch(spec: InBatchSpec, corrected: bool, training: Training) -> CandidateSource:
-    frequency = _popularity(_counts(training)) if corrected else None
+    frequency = _popularity(_label_counts(training)) if corrected else None
     return InBatch(frequency, spec.mask_hits, spec.mask_positives)
 
 
@@ -288,6 +288,13 @@ def _sampled(spec: SampledSpec, corrected: bool, training: Training) -> Candidat
 
 def _counts(training: Training) -> Tensor:
     return torch.from_numpy(training.split.train.item_counts).double()
+
+
+def _label_counts(training: Training) -> Tensor:
+    """Return how often each item is a label of an epoch: of the windows, not of the events."""
+    _, stop = training.data.histories()
+    labels = torch.from_numpy(training.data.sequences.items[stop])
+    return labels.long().bincount(minlength=training.split.train.n_items).double()
 
 
 def _popularity(counts: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def pair_logits(
 ) -> Tensor:
     """Return the logits of M items for each user, in memory of P x M and not P x M x D.
 
-    Formula: z_bj = h_b . w_i + b_i with i = items_bj, (P, M). It can be differentiated once.
+    Formula: z_bj = h_b . w_i + b_i with i = items_bj, (P, M), in float32 or wider whatever the
+    vectors are. It can be differentiated once.
 
     Args:
         users: h, (P, D).
@@ -69,7 +70,8 @@ def pair_logits(
         return gathered_logits(users, vectors, items, bias)
     if dense is None:
         dense = len(vectors) <= DENSE_UP_TO * items.shape[1]
-    precise = torch.promote_types(users.dtype, vectors.dtype)
+    # Half precision is rounded once, in the vectors, and not again in every product.
+    precise = torch.promote_types(torch.promote_types(users.dtype, vectors.dtype), torch.float32)
     logits: Any = _PairLogits.apply(users.to(precise), vectors.to(precise), items, dense)
     if bias is None:
         return logits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +57,6 @@ class ComiRecSA(nn.Module):
     "timirec+" with the transformer layer. Their code at last adds positions to the values; without
     the layer, the form of before is kept here, which is ComiRec's.
     """
-
-    several_interests: ClassVar[bool] = True
 
     PRESETS: dict[str, dict[str, Any]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "attention": None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,6 @@ class ComiRecDR(nn.Module):
     preset "original" is that of its code for Amazon Books, where positions count from the oldest
     item kept.
     """
-
-    several_interests: ClassVar[bool] = True
 
     PRESETS: dict[str, dict[str, Any]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "iterations": 3, "map_std": 1.0,

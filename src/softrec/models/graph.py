@@ -317,6 +317,11 @@ class GraphEncoder(nn.Module, ABC):
         """Return the item vectors and bias."""
         return ItemVectors(self._part(1), self.bias)
 
+    def stored_vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return rows (P, D) and table (N, D) of layer 0: what l2 is on, in the papers."""
+        user = known_users(batch, self.n_users, type(self).__name__)
+        return F.embedding(user, self.user_table.weight), self.item_table.weight
+
     def train(self, mode: bool = True) -> GraphEncoder:
         """Set the mode, and forget the vectors of the old one."""
         self._shared.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +63,6 @@ class MIND(nn.Module):
     trains with a label-aware attention, whose limit p = infinity is the choice of one interest.
     The published codes draw logits in evaluation, too, so that their rankings are random.
     """
-
-    several_interests: ClassVar[bool] = True
 
     PRESETS: dict[str, dict[str, Any]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "iterations": 3, "adaptive": True,
