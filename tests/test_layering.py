@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "serving": BASE | {"files", "data", "models", "retrieval"},
     "testing": BASE | {"losses", "targets", "objective", "retrieval"},
 }
-EVERYTHING = {"", "__main__", "cli", "cache_cli", "data_cli", "experiments"}
+EVERYTHING = {"", "__main__", "cli", "cli_options", "cache_cli", "data_cli", "experiments"}
 FROM_DATA = "targets/build"  # makes sources of targets out of logs
 
 

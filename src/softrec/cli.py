@@ -13,8 +13,52 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from softrec.cli_options import (
+    Alpha,
+    Balance,
+    BatchSize,
+    Candidates,
+    Clean,
+    ColdItems,
+    Command,
+    DataDir,
+    Epochs,
+    Header,
+    Item,
+    LearningRate,
+    Length,
+    Loss,
+    Model,
+    Monitor,
+    Number,
+    Out,
+    Overwrite,
+    Patience,
+    Preset,
+    Ratio,
+    RunFolder,
+    Score,
+    ScoreTemperature,
+    Seeds,
+    Set,
+    ShortUsers,
+    Source,
+    SplitKind,
+    Target,
+    Teacher,
+    Temperature,
+    TestFile,
+    TextIds,
+    Time,
+    Trust,
+    User,
+    ValidFile,
+    Weight,
+    Windows,
+)
+from softrec.data.vocabulary import Vocabulary
 from softrec.data_cli import data_app
-from softrec.errors import RecipeError, SoftrecError
+from softrec.errors import DataError, RecipeError, SoftrecError, one_line, shown
 
 app = typer.Typer(
     name="softrec",
@@ -29,165 +73,6 @@ app.add_typer(data_app, name="data")
 INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
 out_console = Console()
 err_console = Console(stderr=True)
-
-DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
-
-
-def option(panel: str | None, text: str, *names: str) -> Any:
-    """Return an option that may be left out, shown in a panel of `--help`.
-
-    Its name is that of the command's parameter unless `names` says otherwise.
-    """
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
-
-
-# The options that several commands share, said once.
-Source = Annotated[
-    str,
-    typer.Argument(
-        help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a data set "
-        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (a .yaml, or one of "
-        "`softrec recipes`)."
-    ),
-]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
-Trust = Annotated[
-    bool,
-    typer.Option("--trust", help="Take the run's files as they are; for edits made on purpose."),
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SOFTREC_DATA", help="A folder with public data sets, used before any download."
-    ),
-]
-Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often; 1 gives no verdict.")]
-Model = Annotated[
-    str | None,
-    option(
-        MODEL,
-        "sasrec (default), gru4rec, caser, youtubednn, nfm, deepfm, tisasrec, mind, comirec-sa, "
-        "comirec-dr, timirec, mf, lightgcn or ngcf.",
-        "--model",
-        "-m",
-    ),
-]
-Preset = Annotated[
-    str | None,
-    option(MODEL, "The model's settings in a paper: original, softrec, desorec, timirec, bsl."),
-]
-Target = Annotated[
-    str | None,
-    option(
-        TARGET,
-        "one-hot (default), uniform (label smoothing), pop+ (popularity), csn (neighbours), kd "
-        "(a teacher), interest-sharing (DesoRec).",
-        "--target",
-        "-t",
-    ),
-]
-Alpha = Annotated[
-    float | None,
-    option(
-        TARGET,
-        "Weight of the soft target, 0 to 1. pop+, csn and kd spread alpha/2, others alpha.",
-    ),
-]
-Temperature = Annotated[float | None, option(TARGET, "Of pop+, csn and kd: more is flatter.")]
-Teacher = Annotated[
-    str | None,
-    option(
-        TARGET,
-        "For kd, skd, ckd, interest-sharing and csn: the folder of a trained run, or a recipe "
-        "(.yaml), whose run is found or trained first.",
-    ),
-]
-Loss = Annotated[
-    str | None,
-    option(
-        TARGET,
-        "mixed (default) or decoupled; sl or bsl on cosines; with one-hot also bpr, weighted-bpr, "
-        "bce, gbce, mse, ccl, cml.",
-    ),
-]
-Candidates = Annotated[
-    str | None,
-    option(TARGET, "What a label is told from: full (default), sampled or in-batch."),
-]
-Ratio = Annotated[float | None, option(TARGET, "Of sampled candidates: the share drawn.")]
-Number = Annotated[int | None, option(TARGET, "Of sampled candidates: how many are drawn.")]
-Score = Annotated[str | None, option(TARGET, "inner (default of most losses), cosine, euclidean.")]
-ScoreTemperature = Annotated[
-    float | None, option(TARGET, "Scores are divided by it in training (1; sl and bsl: 0.1).")
-]
-Balance = Annotated[
-    str | None,
-    option(TARGET, "Of the decoupled loss: the share of 'label or not', or red-line."),
-]
-Epochs = Annotated[int | None, option(TRAINING, "At most (100).")]
-BatchSize = Annotated[int | None, option(TRAINING, "Examples in a batch (128).")]
-LearningRate = Annotated[float | None, option(TRAINING, "Learning rate of Adam (0.001).")]
-Length = Annotated[int | None, option(TRAINING, "Longest history the model reads (50).")]
-Windows = Annotated[
-    str | None,
-    option(
-        TRAINING,
-        "What is predicted of a sequence: last, positions (default), prefixes, pieces, "
-        "interactions (for mf).",
-    ),
-]
-Patience = Annotated[
-    int | None, option(TRAINING, "Stop after so many epochs without improvement (5).")
-]
-Monitor = Annotated[
-    str | None, option(TRAINING, "Validation metric that chooses the best epoch (ndcg@10).")
-]
-User = Annotated[str | None, option(DATA, "Column of the user.")]
-Item = Annotated[str | None, option(DATA, "Column of the item.")]
-Time = Annotated[
-    str | None, option(DATA, "Column of the time; without one, the order of the rows counts.")
-]
-Weight = Annotated[str | None, option(DATA, "Column of the rating or weight.")]
-TextIds = Annotated[
-    bool | None, option(DATA, "Read ids as text even where they look like numbers.", "--text-ids")
-]
-Header = Annotated[
-    bool | None,
-    option(DATA, "Whether CSV and TSV files start with names; without, columns are column_1, ..."),
-]
-Clean = Annotated[
-    list[str] | None,
-    option(
-        DATA,
-        "A cleaning step: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5. May be "
-        "given several times.",
-    ),
-]
-SplitKind = Annotated[
-    str | None,
-    option(DATA, "leave-last-out (default), time, user-ratio, or given with --valid and --test."),
-]
-ValidFile = Annotated[str | None, option(DATA, "The validation part, as a file.")]
-TestFile = Annotated[str | None, option(DATA, "The test part, as a file.")]
-ShortUsers = Annotated[
-    str | None,
-    option(DATA, "Users with fewer than 3 events: keep to train on (default), drop, error."),
-]
-ColdItems = Annotated[
-    str | None,
-    option(DATA, "Items in no training event: drop their events (default), keep as misses, error."),
-]
-Set = Annotated[
-    list[str] | None,
-    option(
-        None,
-        "Any field of a recipe, such as --set model.dim=64 --set evaluation.metrics=[ndcg@5]. May "
-        "be given several times.",
-        "--set",
-    ),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -209,7 +94,7 @@ def _main(
     """Options of all commands."""
 
 
-@app.command()
+@app.command(cls=Command)
 def fit(
     source: Source,
     out: Out,
@@ -272,7 +157,7 @@ def fit(
     _tell(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     source: Source,
     out: Out,
@@ -344,7 +229,7 @@ def compare(
     _print_comparison(comparison.results, comparison.folder)
 
 
-@app.command()
+@app.command(cls=Command)
 def evaluate(
     run: RunFolder,
     part: Annotated[str, typer.Option(help="test or valid.")] = "test",
@@ -386,7 +271,13 @@ KnownUsers = Annotated[
 ]
 UsersFile = Annotated[
     Path | None,
-    typer.Option(help="A file with a column 'user', or one id a line (.txt)."),
+    typer.Option(
+        help="A file with a column 'user', or one id a line (.txt). Users named twice count once."
+    ),
+]
+Unknown = Annotated[
+    str,
+    typer.Option(help="Users of the file that are not in the log: skip and say so, or error."),
 ]
 HistoryItems = Annotated[
     list[str] | None,
@@ -407,11 +298,12 @@ TableFile = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def recommend(
     run: RunFolder,
     user: KnownUsers = None,
     users_file: UsersFile = None,
+    unknown: Unknown = "skip",
     history: HistoryItems = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     keep_seen: KeepSeen = None,
@@ -434,16 +326,17 @@ def recommend(
 
       softrec recommend runs/first --history tea,jam --out best.csv
     """
-    recommender, people = _service(run, user, users_file, history, out, trust)
+    recommender, people = _service(run, user, users_file, unknown, history, out, trust)
     mask_seen = None if keep_seen is None else not keep_seen
     _show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
 
 
-@app.command()
+@app.command(cls=Command)
 def interests(
     run: RunFolder,
     user: KnownUsers = None,
     users_file: UsersFile = None,
+    unknown: Unknown = "skip",
     history: HistoryItems = None,
     items: Annotated[int, typer.Option(min=1, help="How many items of each interest.")] = 5,
     keep_seen: KeepSeen = None,
@@ -459,7 +352,7 @@ def interests(
 
       softrec interests runs/first --user ann --items 3
     """
-    recommender, people = _service(run, user, users_file, history, out, trust)
+    recommender, people = _service(run, user, users_file, unknown, history, out, trust)
     mask_seen = None if keep_seen is None else not keep_seen
     _show_table(recommender.interests(**people, items=items, mask_seen=mask_seen), out)
 
@@ -468,6 +361,7 @@ def _service(
     run: Path,
     user: list[str] | None,
     users_file: Path | None,
+    unknown: str,
     history: list[str] | None,
     out: Path | None,
     trust: bool,
@@ -478,12 +372,32 @@ def _service(
 
     if out is not None:
         writer_of(out)
-    known = [*(user or []), *(read_users(users_file) if users_file else [])]
+    if unknown not in ("skip", "error"):
+        raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
+    listed = read_users(users_file) if users_file else []
     strangers = {f"history {n}": [item.strip() for item in text.split(",")]
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
-    if not known and not strangers:
+    if not user and not listed and not strangers:
         raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
-    return open_run(run, trust=trust).recommender(), {"users": known, "histories": strangers}
+    recommender = open_run(run, trust=trust).recommender()
+    if users_file and unknown == "skip":
+        listed = _known(recommender.log.users, listed, users_file)
+    people = list(dict.fromkeys([*(user or []), *listed]))
+    return recommender, {"users": people, "histories": strangers}
+
+
+def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> list[object]:
+    """Return the listed users that are in the log, and say which are left out."""
+    known, unknown = vocabulary.sorted_out(listed)
+    if not known:
+        raise DataError(f"no user of {users_file} is in the log of the run: {shown(unknown)}")
+    if unknown:
+        _tell(
+            f"{len(unknown):,} of {len(known) + len(unknown):,} users of {users_file} are not in "
+            f"the log and left out: {shown(unknown)}",
+            "[yellow]note:[/] ",
+        )
+    return known
 
 
 def _show_table(table: Any, out: Path | None) -> None:
@@ -509,7 +423,7 @@ def _cell(column: str, value: object) -> str:
     return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     out: Out = Path("demo"),
     seeds: Seeds = 3,
@@ -532,7 +446,7 @@ def demo(
     _print_comparison(comparison.results, comparison.folder)
 
 
-@app.command()
+@app.command(cls=Command)
 def recipes() -> None:
     """List the recipes that come with softrec; `softrec fit NAME` trains one.
 
@@ -555,15 +469,28 @@ def main(arguments: list[str] | None = None) -> None:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
             app([argument for argument in arguments if argument != "--debug"])
-    except SoftrecError as error:
-        if debug:
+    except (SoftrecError, OSError, MemoryError, RuntimeError) as error:
+        line = _mendable(error)
+        if debug or line is None:
             raise
-        _tell(str(error), "[bold red]error:[/] ")
+        _tell(line, "[bold red]error:[/] ")
         raise SystemExit(2) from None
     except SystemExit as done:
         if done.code == INTERRUPTED:
             _tell("interrupted; the same command goes on where it stood")
         raise
+
+
+def _mendable(error: Exception) -> str | None:
+    """Return the line for an error that a user can mend; None for one of the program."""
+    if isinstance(error, SoftrecError):
+        return str(error)
+    if isinstance(error, OSError):
+        return one_line(f"{error.filename or 'a file'}: {error.strerror or error}")
+    if isinstance(error, MemoryError) or "memory" in str(error):
+        text = f"not enough memory ({one_line(str(error), 200) or 'none left'})"
+        return f"{text}; lower --batch-size, --number, --length or the sizes of the model"
+    return None
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:

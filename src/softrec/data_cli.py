@@ -10,8 +10,10 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from softrec.cli_options import Command
 from softrec.data import sources
 from softrec.data.interactions import Interactions
 from softrec.data.sources import RemoteFile, Source
@@ -26,13 +28,13 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         help="A folder with data sets, looked into before the cache and the network."
-        " [env: SOFTREC_DATA]",
+        + escape(" [env: SOFTREC_DATA]"),
         show_default=False,
     ),
 ]
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def list_sources(data_dir: DataDir = None) -> None:
     """List the data sets, their sizes, and where they are."""
     table = Table("Name", "Users", "Items", "Events", "Here", "Title", box=None)
@@ -48,7 +50,7 @@ def list_sources(data_dir: DataDir = None) -> None:
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
-@data_app.command("get")
+@data_app.command("get", cls=Command)
 def get_source(name: Name, data_dir: DataDir = None) -> None:
     """Find a data set or download it, verify it, and print its terms."""
     source = sources.get(name)
@@ -58,7 +60,7 @@ def get_source(name: Name, data_dir: DataDir = None) -> None:
         typer.echo(f"{file.name}: {paths[file.name]} ({_trust(file, paths[file.name])})")
 
 
-@data_app.command("describe")
+@data_app.command("describe", cls=Command)
 def describe_source(name: Name, data_dir: DataDir = None) -> None:
     """Print the terms of a data set, its counts, lengths and times; downloads it if need be."""
     source = sources.get(name)

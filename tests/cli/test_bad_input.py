@@ -261,7 +261,6 @@ COMPARISONS = {
     "--targets pop+(alpha": "no target|expected name=value",
     "--windows foo": "training.windows",
     "--split time": "needs times",
-    "--out photos": "photos exists already",
     "--lr -1": "training.lr",
     "--model foo": "no model 'foo'",
 }
@@ -277,6 +276,56 @@ def test_a_comparison_that_does_not_fit(refusal, folder, options):
 def test_a_comparison_onto_something(refusal, folder):
     (folder / "table").mkdir()
     assert "table exists already" in refusal("compare", "log.csv", "--out", "table", *TINY)
+
+
+LONG = "x" * 5000
+NAMES = {
+    "a log": (["fit", LONG, "--out", "run"], "data.source: .*4096 characters"),
+    "a folder of logs": (["fit", "x/" * 2500, "--out", "run"], "data.source: .*4096 characters"),
+    "a recipe": (["fit", LONG + ".yaml", "--out", "run"], "cannot read the recipe .*too long"),
+    "an output": (["fit", "log.csv", "--out", LONG, *TINY], "File name too long"),
+    "a comparison": (["compare", "log.csv", "--out", LONG, *TINY], "File name too long"),
+    "a run": (["recommend", LONG, "--user", "1"], "File name too long"),
+    "a teacher": (
+        ["fit", "log.csv", "--out", "run", "--target", "kd", "--teacher", LONG[:300]],
+        "target.kd.teacher: .*255 bytes",
+    ),
+    "a column": (
+        ["fit", "log.csv", "--out", "run", "--user", LONG],
+        "data.user: .*4096 characters",
+    ),
+    "a NUL": (["fit", "log.csv", "--out", "run", "--set", 'data.source="a\\0b"'], "NUL"),
+    "bytes": (["fit", "log.csv", "--out", "run", "--user", "\udcff"], "data.user: .*unicode"),
+    "a folder as a recipe": (["fit", "folder.yaml", "--out", "run"], "it is no file"),
+}
+
+
+@pytest.mark.parametrize("what", NAMES)
+def test_a_name_that_no_file_can_have(refusal, folder, what):
+    (folder / "folder.yaml").mkdir()
+    arguments, reason = NAMES[what]
+    line = refusal(*arguments)
+    assert re.search(reason, line)
+    assert len(line) <= 520
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])
+def test_too_little_memory(refusal, monkeypatch, error):
+    def allocate(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("softrec.experiments.run.fit_recipe", allocate)
+    line = refusal("fit", "log.csv", "--out", "run", *TINY)
+    assert re.search("not enough memory .*; lower --batch-size", line)
+
+
+def test_an_error_of_the_program_is_not_hidden(monkeypatch):
+    def broken(*arguments, **options):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("softrec.experiments.run.fit_recipe", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        cli.main(["fit", "log.csv", "--out", "run", *TINY])
 
 
 # --- runs ---

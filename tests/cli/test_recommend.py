@@ -265,3 +265,38 @@ def test_what_cannot_be_told_is_one_line(told, command, run, arguments, text):
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert text in line
+
+
+def test_unknown_users_of_a_file_are_left_out_and_said(runs, recommend, folder):
+    Path("users.txt").write_text("3\nann\n99\n3\n 5\nann\n03\n")
+    out, err = recommend("--users-file", "users.txt", "--out", "best.csv", "-k", "4")
+    assert err == "note: 2 of 4 users of users.txt are not in the log and left out: 'ann', '99'\n"
+    best = pl.read_csv("best.csv").with_columns(pl.col("score").cast(pl.Float32))
+    assert_frame_equal(best, direct(runs, 3, 5, k=4))
+
+
+def test_users_named_twice_count_once(runs, recommend):
+    Path("users.txt").write_text("3\n5\n")
+    recommend("--user", "5", "--user", "3", "--users-file", "users.txt", "--out", "best.csv")
+    assert pl.read_csv("best.csv")["user"].unique(maintain_order=True).to_list() == [5, 3]
+    assert len(pl.read_csv("best.csv")) == len(direct(runs, 5, 3))
+
+
+STRANGERS = {
+    "--users-file some.txt --unknown error": "unknown users: '99'",
+    "--users-file none.txt": "no user of none.txt is in the log of the run: '98', '99'",
+    "--users-file some.txt --user 99": "unknown users: '99'",
+    "--users-file some.txt --unknown perhaps": "--unknown must be skip or error, got 'perhaps'",
+}
+
+
+@pytest.mark.parametrize("options", STRANGERS)
+def test_unknown_users_that_stop_all(runs, folder, capsys, options):
+    Path("some.txt").write_text("3\n99\n")
+    Path("none.txt").write_text("98\n99\n")
+    command = ["recommend", str(runs / "numbers"), *options.split(), "--out", "best.csv"]
+    with pytest.raises(SystemExit) as done:
+        cli.main(command)
+    assert done.value.code == 2
+    assert f"error: {STRANGERS[options]}" in capsys.readouterr().err
+    assert not Path("best.csv").exists()

@@ -53,6 +53,28 @@ class Vocabulary:
         )
         return found["number"].cast(pl.Int64).fill_null(UNKNOWN).to_numpy()
 
+    def sorted_out(self, ids: Iterable[object]) -> tuple[list[object], list[object]]:
+        """Return the ids that are here, each once, and those that are not, in their order.
+
+        Ids of another kind are not here, either.
+
+        Example:
+            >>> Vocabulary.of(pl.Series([3, 7])).sorted_out(["7", "ann", "7", "3"])
+            (['7', '3'], ['ann'])
+        """
+        given = list(ids)
+        column = pl.Series("raw", given, strict=False)
+        if column.dtype != self.raw.dtype:
+            column = _cast(column, self.raw.dtype)
+        here: dict[int, object] = {}
+        strangers: dict[object, None] = {}
+        for raw, number in zip(given, self.numbers(column).tolist(), strict=True):
+            if number == UNKNOWN:
+                strangers[raw] = None
+            else:
+                here.setdefault(number, raw)
+        return list(here.values()), list(strangers)
+
     def ids(self, numbers: object) -> pl.Series:
         """Return the raw ids at `numbers` (any sequence of integers).
 

@@ -268,6 +268,19 @@ SECTIONS: dict[str, type[BaseModel]] = {
 """The fields below each place of a recipe."""
 
 
+def choices(place: str) -> list[str]:
+    """Return the names to choose from at a place of a recipe.
+
+    Example:
+        >>> choices("candidates"), choices("training.padding")
+        (['full', 'sampled', 'in-batch'], ['left', 'right'])
+    """
+    section, _, field = place.partition(".")
+    if field:
+        return list(get_args(SECTIONS[section].model_fields[field].annotation))
+    return [name.partition(".")[2] for name in SECTIONS if name.startswith(f"{section}.")]
+
+
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return `base` with the dotted `changes` laid over it: {"training.lr": 0.01}."""
     result = {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}

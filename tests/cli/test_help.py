@@ -1,0 +1,88 @@
+"""What `--help` shows: whole, at any width, and true."""
+
+import re
+
+import pytest
+import typer
+
+from softrec import cli
+from softrec.experiments.recipe import SECTIONS
+from softrec.experiments.specs.models import MODELS
+
+ROOT = typer.main.get_command(cli.app)
+COMMANDS = {name: ROOT.commands[name] for name in ROOT.commands if name != "data"} | {
+    f"data {name}": command for name, command in ROOT.commands["data"].commands.items()
+}
+FRAME = re.compile(r"[│╭╮╰╯─]")
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys):
+    def show(command: str, width: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("TERMINAL_WIDTH", str(width))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main([*command.split(), "--help"])
+        assert done.value.code == 0
+        return capsys.readouterr().out
+
+    return show
+
+
+def words(text: str) -> str:
+    """Return a text without the frame and the breaks that a width makes."""
+    return "".join(FRAME.sub(" ", text).split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_text_is_lost(shown, command, width):
+    out = shown(command, width)
+    assert all(len(line) <= width for line in out.splitlines())
+    for parameter in COMMANDS[command].params:
+        text = getattr(parameter, "help", None)
+        if text and width == 200:  # one line at 80 may be cut in two by its column
+            plain = text.replace("\\[", "[")
+            assert words(plain)[:60] in words(out), parameter.name
+
+
+def test_brackets_are_shown(shown):
+    assert "evaluation.metrics=[ndcg@5]" in shown("fit", 80)
+    assert "[env: SOFTREC_DATA]" in re.sub(r"\s+", " ", FRAME.sub(" ", shown("data get", 120)))
+
+
+def test_all_there_is_to_choose_from(shown):
+    out = FRAME.sub(" ", shown("fit", 200))
+    names = {name.partition(".")[2] for name in SECTIONS if "." in name} | set(MODELS)
+    presets = {preset for model in MODELS.values() for preset in model.PRESETS}
+    listed = set(re.findall(r"[\w+-]+", out))
+    assert names - listed == set()
+    assert presets - listed == set()
+
+
+ONCE = {
+    "fit log.csv --out run --model mf --model gru4rec": "--model is given 2 times",
+    "fit log.csv -o run --out other -o third": "--out is given 3 times",
+    "compare log.csv -o run --seeds 2 --seeds 3": "--seeds is given 2 times",
+    "recommend run -k 3 -k 4 --user a --user b": "-k is given 2 times",
+    "fit log.csv -o run --header --no-header": "--header is given 2 times",
+    "data get diginetica --data-dir a --data-dir b": "--data-dir is given 2 times",
+}
+
+
+@pytest.mark.parametrize("command", ONCE)
+def test_an_option_of_one_value_is_given_once(capsys, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as done:
+        cli.main(command.split())
+    assert done.value.code == 2
+    assert capsys.readouterr().err == f"error: {ONCE[command]}; give it once\n"
+
+
+def test_options_of_several_values_are_given_several_times(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "none.csv", "-o", "run", "--set", "model.dim=8", "--set", "seed=1",
+                  "--clean", "k-core=2", "--clean", "min-user=3"])  # fmt: skip
+    assert "there is no file, folder or data set" in capsys.readouterr().err
