@@ -16,7 +16,7 @@ from softrec.errors import RecipeError
 from softrec.experiments import shipped
 from softrec.experiments.build import load_split, split_of
 from softrec.experiments.options import RECIPES, recipe_of
-from softrec.experiments.reading import read_yaml
+from softrec.experiments.reading import exists, read_yaml
 from softrec.experiments.recipe import Recipe
 from softrec.experiments.specs.data import MEMORY, DataSpec
 
@@ -57,8 +57,8 @@ def read_input(source: Any, options: Mapping[str, Any]) -> Input:
 def _recipe_file(source: str) -> Path | None:
     """Return the recipe that `source` names: a file here, else one that comes with softrec."""
     if source.endswith(RECIPES):
-        return Path(source) if Path(source).exists() else shipped.find(source) or Path(source)
-    return None if Path(source).exists() else shipped.find(source)
+        return Path(source) if exists(source) else shipped.find(source) or Path(source)
+    return None if exists(source) else shipped.find(source)
 
 
 def _in_memory(source: Any, options: dict[str, Any]) -> Input:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from softrec.errors import RecipeError, no_such, one_line
-from softrec.experiments.reading import parsed, read_yaml
+from softrec.experiments.reading import exists, parsed, read_yaml
 from softrec.experiments.recipe import RUNS, Recipe, merged, read_recipe
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -135,20 +135,12 @@ def _found(path: str, files: tuple[Path, ...]) -> Any:
     """Return an absolute path, or the fields of a recipe; the name of a data set as it is."""
     if path.endswith(RECIPES):
         beside = (files[-1].parent if files else Path()) / path
-        file = beside if _exists(beside) else Path(path)
+        file = beside if exists(beside) else Path(path)
         if file.resolve() in [other.resolve() for other in files]:
             way = " -> ".join(str(other) for other in (*files, file))
             raise RecipeError(f"a recipe cannot rest on itself: {way}; name another run")
         return _anchored(read_yaml(file), (*files, file))
-    return str(Path(path).absolute()) if _exists(Path(path)) else path
-
-
-def _exists(path: Path) -> bool:
-    """Tell whether there is such a file; a name that no file can have is refused elsewhere."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
+    return str(Path(path).absolute()) if exists(Path(path)) else path
 
 
 def parse_target(text: str) -> dict[str, Any]:

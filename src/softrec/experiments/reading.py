@@ -124,3 +124,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"it holds a {type(fields).__name__}"
         )
     return fields
+
+
+def exists(path: str | Path) -> bool:
+    """Tell whether there is such a file; none has a name that no file can have."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
