@@ -66,7 +66,7 @@ def describe_source(name: Name, data_dir: DataDir = None) -> None:
     source = sources.get(name)
     typer.echo(_terms(source))
     parts = sources.load(name, data_dir)
-    typer.echo("\n".join(_measured(parts.whole)))
+    typer.echo("\n".join(measured(parts.whole)))
     if parts.published is not None:
         train, test = parts.published
         typer.echo(f"parts: {len(train):,} events to train, {len(test):,} to test")
@@ -101,7 +101,7 @@ def _terms(source: Source) -> str:
     return "\n".join([*lines, f"note: {source.notes}"] if source.notes else lines)
 
 
-def _measured(log: Interactions) -> list[str]:
+def measured(log: Interactions) -> list[str]:
     """Return lines on what occurs in the log: counts, length quantiles, times, weights."""
     counts = sources.Counts.of(log)
     per_user = log.sequences.lengths[log.sequences.lengths > 0]
@@ -133,4 +133,7 @@ def _quantiles(lengths: np.ndarray) -> str:
 
 def _day(seconds: int) -> str:
     """Return the UTC day of a time in seconds since 1970, as all sources here have them."""
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    try:
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:,} seconds since 1970, which is no day of the calendar"

@@ -8,9 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, github
-from softrec.data.sources.parsing import content, user_lists
-from softrec.errors import DataError
+from softrec.data.sources.parsing import checked, content, user_lists
+from softrec.errors import DataError, one_line
 
 LICENCE = (
     "J. McAuley, UC San Diego, Amazon review data 2014: no formal licence known; for academic "
@@ -60,13 +61,14 @@ def read_reviews(reviews: Path) -> Parts:
     }
     try:
         raw = pl.read_ndjson(BytesIO(content(reviews)), schema=schema)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{reviews} is not one JSON object a line: {error}") from error
+    except BROKEN as error:
+        reason = one_line(str(error), 150)
+        raise DataError(f"{reviews} is not one JSON object a line: {reason}") from error
     names = dict(zip(schema, ("user", "item", "weight", "time"), strict=True))
     table = raw.select(*schema).rename(names)
     if any(column.null_count() for column in table):
         raise DataError(f"{reviews} has reviews without one of {', '.join(schema)}")
-    return Parts(Interactions.together([table])[0])
+    return Parts(Interactions.together([checked(table, reviews)])[0])
 
 
 def sequences_source(

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, github
-from softrec.data.sources.parsing import content
-from softrec.errors import DataError
+from softrec.data.sources.parsing import checked, content
+from softrec.errors import DataError, one_line
 
 PADDING = 0
 
@@ -20,8 +21,9 @@ def read(table: Path) -> Parts:
     try:
         frame = pl.read_csv(content(table), has_header=False, infer_schema_length=None)
         rows = frame.cast(pl.Int64).to_numpy()
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{table} is not lines of comma-separated integers: {error}") from error
+    except BROKEN as error:
+        reason = one_line(str(error), 150)
+        raise DataError(f"{table} is not lines of comma-separated integers: {reason}") from error
     real = rows != PADDING
     broken = (real[:, :-1] & ~real[:, 1:]).any(axis=1)
     if broken.any():
@@ -32,7 +34,7 @@ def read(table: Path) -> Parts:
     events = pl.DataFrame(
         {"user": np.repeat(np.arange(1, len(rows) + 1), real.sum(axis=1)), "item": rows[real]}
     )
-    return Parts(Interactions.together([events])[0])
+    return Parts(Interactions.together([checked(events, table)])[0])
 
 
 LICENCE = "DIGINETICA, CIKM Cup 2016 track 2: terms of the cup, for research"

@@ -10,12 +10,21 @@ from typing import Any
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, github
 from softrec.data.sources.diginetica import HOMEPAGE, LICENCE
 from softrec.data.sources.parsing import content, item_lists, numbered
-from softrec.errors import DataError
+from softrec.errors import DataError, one_line
 
 COMMIT = "32e2eb918d41d8d60a5fc1271a8c458125e036f6"
+
+
+LISTS = pl.List(pl.Int64)
+# What damaged pickles raise, as its documentation has it: UnpicklingError, and others too.
+BAD_PICKLE = (
+    pickle.UnpicklingError, EOFError, ValueError, LookupError, OverflowError, AttributeError,
+    TypeError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 class _NoClasses(pickle.Unpickler):
@@ -42,7 +51,7 @@ def read(train: Path, test: Path) -> Parts:
 
 
 def _train_lists(path: Path) -> pl.Series:
-    return _series(_unpickled(path), path) if _is_pickle(path) else item_lists(path)
+    return _series(_unpickled(path), LISTS, path) if _is_pickle(path) else item_lists(path)
 
 
 def _test_lists(path: Path) -> pl.Series:
@@ -51,7 +60,9 @@ def _test_lists(path: Path) -> pl.Series:
     pair = _unpickled(path)
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
         raise DataError(f"{path} is not a pair of prefixes and targets")
-    prefixes, targets = (_series(part, path) for part in pair)
+    prefixes, targets = _series(pair[0], LISTS, path), _series(pair[1], pl.Int64(), path)
+    if len(prefixes) != len(targets):
+        raise DataError(f"{path} has {len(prefixes):,} prefixes and {len(targets):,} targets")
     return (
         pl.DataFrame({"prefix": prefixes, "target": targets})
         .select(pl.concat_list("prefix", "target"))
@@ -67,7 +78,7 @@ def _longest(examples: pl.Series, path: Path) -> pl.Series:
         is_rest=pl.col("before").list.head(pl.col("before").list.len() - 1) == pl.col("example"),
     )
     starts = table["starts"]
-    if not bool((starts | table["is_rest"]).all()) or len(examples[-1]) != 2:
+    if not len(examples) or not bool((starts | table["is_rest"]).all()) or len(examples[-1]) != 2:
         raise DataError(
             f"{path}: the examples of a session should follow each other from the longest to the "
             "one of two items, each being the one before without its last item"
@@ -82,15 +93,20 @@ def _is_pickle(path: Path) -> bool:
 def _unpickled(path: Path) -> Any:
     try:
         return _NoClasses(io.BytesIO(content(path))).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
-        raise DataError(f"{path} is no pickle of plain lists: {error}") from error
+    except BAD_PICKLE as error:
+        reason = one_line(str(error), 150)
+        raise DataError(f"{path} is no pickle of plain lists: {reason}") from error
 
 
-def _series(values: Any, path: Path) -> pl.Series:
+def _series(values: Any, kind: pl.DataType, path: Path) -> pl.Series:
     try:
-        return pl.Series(values)
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path} holds something else than numbers: {error}") from error
+        made = pl.Series(values, dtype=kind)
+        if made.null_count():
+            raise ValueError("a value is missing")
+        return made
+    except (TypeError, ValueError, OverflowError, AttributeError, *BROKEN) as error:
+        reason = one_line(str(error), 150)
+        raise DataError(f"{path} holds something else than numbers: {reason}") from error
 
 
 SOURCE = Source(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from softrec.data.interactions import Interactions
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, github
-from softrec.data.sources.parsing import columns, content
-from softrec.errors import DataError
+from softrec.data.sources.parsing import checked, columns, content
+from softrec.errors import DataError, one_line, shown
 
 
 def read(ratings: Path) -> Parts:
@@ -26,24 +29,35 @@ def read(ratings: Path) -> Parts:
     return Parts(Interactions.together([table])[0])
 
 
+# SciPy crashes the whole process at some damaged files, so that another one reads them.
+LOAD = """
+import io, sys
+import numpy, scipy.io
+variables = scipy.io.loadmat(io.BytesIO(sys.stdin.buffer.read()))
+matrices = [value for name, value in variables.items() if not name.startswith("__")]
+numpy.savez(sys.stdout.buffer, *(matrix.astype(float) for matrix in matrices))
+"""
+
+
 def _matrix(path: Path) -> pl.DataFrame:
     """Read the one MATLAB matrix of a file, with the columns user, item, category, rating."""
-    from scipy.io import loadmat  # slow to import, and of use here alone
-
-    try:
-        variables = loadmat(BytesIO(content(path)))
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise DataError(f"{path} is no MATLAB file: {error}") from error
-    matrices = [value for name, value in variables.items() if not name.startswith("__")]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], input=content(path), capture_output=True, check=False
+    )
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise DataError(
+            f"{path} is no MATLAB file, or damaged: {one_line(reason, 150) or 'SciPy crashed'}; "
+            "get it again"
+        )
+    matrices = list(np.load(BytesIO(done.stdout)).values())
     if len(matrices) != 1 or matrices[0].ndim != 2 or matrices[0].shape[1] < 4:
         raise DataError(
             f"{path} should hold one matrix of the columns user, item, category, "
-            f"rating; it holds {[matrix.shape for matrix in matrices]}"
+            f"rating; it holds {shown([matrix.shape for matrix in matrices])}"
         )
     user, item, _, rating, *_ = matrices[0].T
-    return pl.DataFrame({"user": user, "item": item, "weight": rating}).cast(
-        {"user": pl.Int64, "item": pl.Int64, "weight": pl.Float32}
-    )
+    return checked(pl.DataFrame({"user": user, "item": item, "weight": rating}), path)
 
 
 SOURCE = Source(

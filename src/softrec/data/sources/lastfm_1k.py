@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import tarfile
-import zlib
 from pathlib import Path
 
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, cache_dir, github
-from softrec.data.sources.parsing import content
-from softrec.errors import DataError
+from softrec.data.sources.parsing import UNPACKING, checked, content
+from softrec.errors import DataError, one_line
 
 PLAYS = "userid-timestamp-artid-artname-traid-traname.tsv"
 COLUMNS = ["user", "time", "artist", "artist_name", "item", "track_name"]
@@ -47,9 +46,11 @@ def read(plays: Path) -> Parts:
             .filter(pl.col("item").is_not_null() & (pl.col("item") != ""))
             .collect()
         )
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{plays} is not of the layout of {PLAYS}: {error}") from error
-    return Parts(Interactions.together([table.reverse()])[0])  # so that ties are oldest first
+    except BROKEN as error:
+        reason = one_line(str(error), 150)
+        raise DataError(f"{plays} is not of the layout of {PLAYS}: {reason}") from error
+    # Reversed, so that ties are oldest first.
+    return Parts(Interactions.together([checked(table, plays).reverse()])[0])
 
 
 def _unpacked(archive: Path) -> Path:
@@ -67,8 +68,11 @@ def _unpacked(archive: Path) -> Path:
             shutil.copyfileobj(member, file)
     except KeyError as error:
         raise DataError(f"{archive} holds no lastfm-dataset-1K/{PLAYS}") from error
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{archive} cannot be unpacked ({error}): get it again") from error
+    except (tarfile.TarError, *UNPACKING) as error:
+        part.unlink(missing_ok=True)
+        raise DataError(
+            f"{archive} cannot be unpacked ({one_line(str(error), 150)}): get it again"
+        ) from error
     os.replace(part, target)
     return target
 
@@ -77,15 +81,16 @@ def read_sample(table: Path) -> Parts:
     """Read lines of comma-separated track ids; a line is a user, counted from 1."""
     try:
         raw = pl.read_csv(content(table), has_header=False, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{table} is not lines of comma-separated ids: {error}") from error
+    except BROKEN as error:
+        reason = one_line(str(error), 150)
+        raise DataError(f"{table} is not lines of comma-separated ids: {reason}") from error
     events = (
         raw.select(item=pl.concat_list(pl.all()))
         .with_row_index("user", offset=1)
         .explode("item")
         .select(pl.col("user").cast(pl.Int64), "item")
     )
-    return Parts(Interactions.together([events])[0])
+    return Parts(Interactions.together([checked(events, table)])[0])
 
 
 LICENCE = "O. Celma with permission of Last.fm: non-commercial use, Last.fm terms of service"

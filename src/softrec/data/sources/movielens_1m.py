@@ -7,10 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.data.reading import BROKEN
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source
 from softrec.data.sources.grouplens import CITATION, LICENCE
-from softrec.data.sources.parsing import KINDS, columns, content
-from softrec.errors import DataError
+from softrec.data.sources.parsing import KINDS, checked, columns, content
+from softrec.errors import DataError, one_line
 
 
 def read(ratings: Path) -> Parts:
@@ -36,12 +37,12 @@ def _with_order(path: Path) -> pl.DataFrame:
             content(path), separator="\t", schema_overrides={**types, "order": pl.Int64}
         )
         table = raw.sort("user_id", "order").select(*wanted).rename(wanted)
-    except pl.exceptions.PolarsError as error:
+    except BROKEN as error:
         raise DataError(
             f"{path} is not of the layout expected here, tab-separated with the header "
-            f"{', '.join([*wanted, 'order'])}: {error}"
+            f"{', '.join([*wanted, 'order'])}: {one_line(str(error), 150)}"
         ) from error
-    return table.drop("time") if table["time"].null_count() else table
+    return checked(table.drop("time") if table["time"].null_count() else table, path)
 
 
 def read_sasrec(sequences: Path) -> Parts:

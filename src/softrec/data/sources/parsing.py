@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,8 +13,15 @@ from pathlib import Path
 
 import polars as pl
 
-from softrec.errors import DataError
+from softrec.data import values
+from softrec.data.reading import BROKEN
+from softrec.errors import DataError, one_line
 
+# What unpacking raises at damaged files; zipfile also meets methods and passwords it has not.
+UNPACKING = (
+    lzma.LZMAError, EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error, struct.error,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 KINDS = {"user": pl.Int64, "item": pl.Int64, "time": pl.Int64, "weight": pl.Float32}
 
 
@@ -34,9 +42,10 @@ def content(path: Path, member: str | None = None) -> bytes:
         return path.read_bytes()
     except KeyError as error:
         raise DataError(f"{path} holds no {member}; is it the right archive?") from error
-    except (lzma.LZMAError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except UNPACKING as error:
         raise DataError(
-            f"{path} cannot be unpacked ({error}); it is damaged or not whole: get it again"
+            f"{path} cannot be unpacked ({one_line(str(error), 150)}); it is damaged or not whole: "
+            "get it again"
         ) from error
 
 
@@ -80,14 +89,12 @@ def columns(
             columns=list(names.values()),
             schema_overrides={name: KINDS[kind] for kind, name in names.items()},
         ).select(pl.col(name).alias(kind) for kind, name in names.items())
-    except (pl.exceptions.PolarsError, IndexError) as error:
+    except (*BROKEN, IndexError) as error:
         raise DataError(
             f"{path} is not of the layout expected here, numbers between {separator!r} with the "
-            f"columns {dict(places)}: {str(error).splitlines()[0]}"
+            f"columns {dict(places)}: {one_line(str(error), 150)}"
         ) from error
-    for column in table:
-        _refuse_nulls(column, column, path)
-    return table
+    return checked(table, path)
 
 
 def user_lists(path: Path) -> pl.DataFrame:
@@ -95,14 +102,16 @@ def user_lists(path: Path) -> pl.DataFrame:
     words = item_lists(path)
     listed = pl.DataFrame({"user": words.list.first(), "item": words.list.slice(1)})
     rows = listed.filter(pl.col("item").list.len() > 0).explode("item")
-    return rows.select(_as_numbers(rows["user"], path), _as_numbers(rows["item"], path))
+    table = rows.select(_as_numbers(rows["user"], path), _as_numbers(rows["item"], path))
+    return checked(table, path)
 
 
 def numbered(lists: pl.Series, path: Path, first: int = 1) -> pl.DataFrame:
     """Turn item lists to the rows user, item; users are numbered from `first`."""
     listed = pl.DataFrame({"item": lists}).with_row_index("user", offset=first)
     rows = listed.filter(pl.col("item").list.len() > 0).explode("item")
-    return rows.select(pl.col("user").cast(pl.Int64), _as_numbers(rows["item"], path))
+    table = rows.select(pl.col("user").cast(pl.Int64), _as_numbers(rows["item"], path))
+    return checked(table, path)
 
 
 def item_lists(path: Path) -> pl.Series:
@@ -119,8 +128,10 @@ def item_lists(path: Path) -> pl.Series:
             .to_series()
             .drop_nulls()
         )
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} is not text of one list a line: {error}") from error
+    except BROKEN as error:
+        raise DataError(
+            f"{path} is not text of one list a line: {one_line(str(error), 150)}"
+        ) from error
     # Some published files have a space too many at the end of a line, or nothing behind a user.
     words = lines.str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ")
     return words.filter(words.list.first() != "")
@@ -132,10 +143,32 @@ def _as_numbers(column: pl.Series, path: Path) -> pl.Series:
     return numbers
 
 
+def checked(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Return the raw table of a data set if it can be a log.
+
+    Raises:
+        DataError: if it has no events, or a value is missing, no whole id, or infinite.
+    """
+    if table.is_empty():
+        raise DataError(f"{path} has no events; is it the right file, and whole?")
+    for column in table:
+        _refuse_nulls(column, column, path)
+    try:
+        return table.with_columns(
+            values.weights(column, "weight").alias("weight")
+            if column.name == "weight"
+            else values.ids(column, column.name).alias(column.name)
+            for column in table
+            if column.dtype.is_float()
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def _refuse_nulls(numbers: pl.Series, read: pl.Series, path: Path) -> None:
     if numbers.null_count():
         row = int(numbers.is_null().arg_max() or 0)
         raise DataError(
-            f"{path}: {read[row]!r} is no number, where the {read.name} of event {row + 1:,} "
-            f"should be; {numbers.null_count():,} values are like it"
+            f"{path}: {values.value_at(read, row + 1)} is no number, where the {read.name} of "
+            f"event {row + 1:,} should be; {numbers.null_count():,} values are like it"
         )
