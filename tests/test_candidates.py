@@ -290,3 +290,19 @@ def test_a_row_for_whose_user_nothing_is_left_counts_nothing():
     torch.testing.assert_close(found.correction[1], torch.full((6,), -math.log(6 / (N - 1))))
     with pytest.raises(ValueError, match="leave out probs"):
         RowDraws(N, 6, POPULAR, taken=taken)
+
+
+@pytest.mark.parametrize("source", ["shared", "for each row"])
+def test_draws_at_the_very_borders_of_the_running_sum(source, monkeypatch):
+    """A number on the border of two items falls to the next, never to one without a chance."""
+    probs = torch.tensor([0.0, 0.5, 0.0, 0.5])
+    drawn = torch.tensor([0.0, 0.5, 0.25, 0.75], dtype=torch.float64)
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: drawn.expand(shape))
+    rows = torch.tensor([0, 2])
+    batch = Batch(rows[:, None], rows, rows, rows)
+    if source == "shared":
+        chosen = SharedDraws(probs, 4)(batch)
+        assert chosen.items.tolist() == [1, 3]
+        assert chosen.copies.tolist() == [2, 2]
+    else:
+        assert RowDraws(4, 4, probs)(batch).items.tolist() == [[1, 3, 1, 3]] * 2

@@ -78,11 +78,16 @@ OBJECTIVES = {
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_interest_that_scores_the_label_highest_is_trained(name):
     objective, encoder = OBJECTIVES[name], Table()
+    with torch.no_grad():
+        encoder.interests_of.mul_(torch.tensor([1.0, 3.0, 9.0])[:, None])
     vectors, own = encoder.interests_of, encoder.vectors[BATCH.label]
     if name == "cosine":
         vectors, own = (nn.functional.normalize(x, dim=-1) for x in (vectors, own))
     best = (vectors * own[:, None]).sum(-1).argmax(1)
     assert len(best.unique()) > 1
+    if name == "cosine":  # a longer interest is not a better one
+        products = (encoder.interests_of * encoder.vectors[BATCH.label][:, None]).sum(-1)
+        assert (products.argmax(1) != best).any()
     chosen = encoder.interests_of[torch.arange(P), best]
     alone = One(chosen)
     torch.manual_seed(1)

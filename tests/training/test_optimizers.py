@@ -335,3 +335,25 @@ def test_both_optimisers_are_two_methods(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         trained(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [GRU4Rec(N, dim=6, dropout=0.0), MF(N, n_users=4, dim=3, output_bias=True)],
+    ids=["gru4rec", "mf"],
+)
+def test_weights_decay_and_biases_do_not(encoder):
+    """A step of Adam without any gradient moves what decays, and only that."""
+    module = SoftTargetModule(encoder, Objective(), lambda *_: {}, lr=0.1, weight_decay=0.5)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.fill_(1.0)
+    for parameter in encoder.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    module.configure_optimizers().step()
+    seen = set()
+    for name, parameter in encoder.named_parameters():
+        is_bias = "bias" in name
+        seen.add(is_bias)
+        assert bool((parameter == 1).all()) == is_bias, name
+    assert seen == {True, False}
