@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -267,20 +268,33 @@ def test_a_run_in_a_few_lines(kept):
 
 def test_a_comparison_in_a_few_lines(compared):
     comparison = compared["text"]
-    shown = repr(comparison)
+    shown, table = repr(comparison), comparison._repr_html_()
     assert len(shown.splitlines()) <= 3
-    for variant in comparison.results["variants"]:
-        value = variant["test"]["ndcg@10"]["mean"]
-        assert f"{variant['name']} {value:.4f}" in shown
-        assert f"<td>{variant['name']}</td><td>{value:.4f}</td>" in comparison._repr_html_()
+    first, second = comparison.results["variants"]
+    values = [variant["test"]["ndcg@10"]["mean"] for variant in (first, second)]
+    assert f"one-hot {values[0]:.4f} (baseline), " in shown
+    assert f"uniform (alpha 0.3) {values[1]:.4f} (no verdict)" in shown  # of one seed
+    for name, value in zip(("one-hot", "uniform (alpha 0.3)"), values, strict=True):
+        assert f"<td>{name}</td><td>{value:.4f}</td>" in table
+    assert f"<td>{values[1] - values[0]:.4f}</td>" in table
     assert "a table in memory" in repr(compared["both"])
 
 
-def test_names_are_escaped(compared):
-    from dataclasses import replace
-
+def test_verdicts_are_shown(compared):
     results = json.loads(json.dumps(compared["text"].results))
-    results["variants"][0]["name"] = "<b>"
+    for variant in results["variants"]:
+        variant["runs"] = [{**variant["runs"][0], "levelled_off": True, "seed": n} for n in (0, 1)]
+    known = {"mean": 0.02, "low": 0.0125, "high": 0.0275, "p": 0.001, "p_holm": 0.0015}
+    results["variants"][1]["difference"]["ndcg@10"] |= known
+    shown = replace(compared["text"], results=results)
+    assert "(helped)" in repr(shown)
+    cells = "".join(f"<td>{cell}</td>" for cell in ("0.0200", "0.0125", "0.0275", "0.0015"))
+    assert f"{cells}<td>helped</td>" in shown._repr_html_()
+
+
+def test_names_are_escaped(compared):
+    results = json.loads(json.dumps(compared["text"].results))
+    results["variants"][0]["name"] = results["baseline"] = "<b>"
     table = replace(compared["text"], results=results)._repr_html_()
     assert "<td>&lt;b&gt;</td>" in table
     assert "<b>" not in table

@@ -38,11 +38,12 @@ def run_html(run: Run) -> str:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Return what was compared and how good each target is, in three lines at most."""
-    results = comparison.results
+    """Return what was compared, how good each target is and whether it helped, in three lines."""
+    results, calls = comparison.results, _calls(comparison)
     metric = results["selection"]["metric"]
     listed = ", ".join(
-        f"{row['name']} {_number(row['test'][metric]['mean'])}" for row in results["variants"]
+        f"{row['name']} {_number(row['test'][metric]['mean'])} ({calls[row['name']]})"
+        for row in results["variants"]
     )
     return (
         f"Comparison {comparison.folder}: {results['title']}\n"
@@ -52,13 +53,26 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """Return the same as a table of all metrics, a row per target."""
-    metrics: Sequence[str] = comparison.results["metrics"]
-    rows = [
-        (row["name"], *(row["test"][metric]["mean"] for metric in metrics))
-        for row in comparison.results["variants"]
-    ]
-    return _html(comparison_text(comparison), ("target", *metrics), rows)
+    """Return the same as a table of all metrics, a row per target, with the difference."""
+    results, calls = comparison.results, _calls(comparison)
+    metric, metrics = results["selection"]["metric"], results["metrics"]
+    rows = []
+    for row in results["variants"]:
+        found = (row["difference"] or {}).get(metric) or {}
+        means = (row["test"][name]["mean"] for name in metrics)
+        known = (found.get(name) for name in ("mean", "low", "high", "p_holm"))
+        rows.append((row["name"], *means, *known, calls[row["name"]]))
+    head = (*metrics, f"difference of {metric}", "from", "to", "p (Holm)", "")
+    return _html(comparison_text(comparison), ("target", *head), rows)
+
+
+def _calls(comparison: Comparison) -> dict[str, str]:
+    """Return whether each target helped, in a word or two."""
+    from softrec.experiments.report import verdicts  # draws plots, which take long to import
+
+    called = {verdict.name: verdict.call for verdict in verdicts(comparison.results)}
+    return {row["name"]: called.get(row["name"], "baseline")
+            for row in comparison.results["variants"]}  # fmt: skip
 
 
 def asked(recipe: Recipe) -> str:
@@ -103,7 +117,9 @@ def _moments(first: int, last: int) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)
 
 
 def _html(text: str, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
