@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import re
@@ -31,6 +32,10 @@ class Behaviour:
     cut_after: list[int] = field(default_factory=list)  # bytes sent before each cut, then none
     statuses: list[int] = field(default_factory=list)  # errors to answer with first
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
+    drip: str = ""  # "head" or "body": sent a byte at a time, for ever
+    whole: int = len(CONTENT)  # the length that an answer of a range tells of the file
+    content: bytes = CONTENT
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,6 +48,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if behaviour.statuses:
             self.send_error(behaviour.statuses.pop(0))
             return
+        if behaviour.drip:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+            self.wfile.write(b"\r\n" if behaviour.drip == "body" else b"X-Long: ")
+            try:
+                while not behaviour.over.wait(0.01):
+                    self.wfile.write(b"x")
+            except OSError:
+                pass
+            return
         start = 0
         if wanted and behaviour.ranges:
             match = re.fullmatch(r"bytes=(\d+)-", wanted)
@@ -54,10 +68,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body = CONTENT[start:]
+        body = behaviour.content[start:]
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{behaviour.whole}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if behaviour.cut_after:
@@ -77,6 +91,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Behaviour]]:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{running.server_port}/file.bin", behaviour
+        behaviour.over.set()
         running.shutdown()
         thread.join()
 
@@ -184,6 +199,49 @@ def test_the_final_name_keeps_the_old_file_until_the_new_one_is_whole(server, tm
     assert target.read_bytes() == b"old"
     behaviour.cut_after = []
     assert fetch(url, target, SHA256).read_bytes() == CONTENT
+
+
+def test_a_server_that_drips_is_given_up(server, tmp_path):
+    url, behaviour = server
+    behaviour.drip = "body"
+    with pytest.raises(DownloadError, match="fewer than 1,000 bytes a second"):
+        fetch(url, tmp_path / "file.bin", timeout=0.2, pause=0)
+    assert len(behaviour.asked) == 4
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_a_server_that_drips_its_headers_is_given_up(server, tmp_path):
+    url, behaviour = server
+    behaviour.drip = "head"
+    with pytest.raises(DownloadError, match="not whole after"):
+        fetch(url, tmp_path / "file.bin", pause=0, limit=0.5)
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_a_range_of_another_file_is_not_appended(server, tmp_path):
+    url, behaviour = server
+    behaviour.cut_after = [100_000]
+    behaviour.whole = 400_000
+    assert fetch(url, tmp_path / "file.bin", pause=0).read_bytes() == CONTENT
+    assert behaviour.asked == [None, "bytes=100000-", None]
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.zip", "a.mat", "a.txt"])
+@pytest.mark.parametrize("content", [b"\n<!DOCTYPE html><p>log in</p>", b"<html>", b""])
+def test_a_page_in_place_of_a_file_is_not_kept(server, tmp_path, name, content):
+    url, behaviour = server
+    behaviour.content = content
+    with pytest.raises(DataError, match="another content than its name says.*was removed"):
+        fetch(url, tmp_path / name)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.zip", "a.mat", "a.xz"])
+def test_what_cannot_be_of_its_kind_is_not_kept(server, tmp_path, name):
+    url, _ = server
+    with pytest.raises(DataError, match="another content than its name says"):
+        fetch(url, tmp_path / name)
+    assert files(tmp_path) == []
 
 
 def test_a_missing_file_is_not_asked_for_again(server, tmp_path):
@@ -310,3 +368,19 @@ def test_a_data_folder_that_does_not_exist_is_an_error(cache, refused, tmp_path,
     monkeypatch.setenv("SOFTREC_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="SOFTREC_DATA"):
         sources.locate(source_at(refused))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_fresh_file_that_cannot_be_read_is_not_kept(server, cache, monkeypatch, kept):
+    def broken(path: Path) -> Parts:
+        raise DataError("it is no log")
+
+    source = dataclasses.replace(source_at(server[0], checksum=None), read=broken)
+    monkeypatch.setitem(sources.SOURCES, "toy", source)
+    path = cache / "toy" / "file.bin"
+    if kept:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"put here by hand")
+    with pytest.raises(DataError, match="it is no log" if kept else "just downloaded, was removed"):
+        sources.load("toy")
+    assert path.exists() == kept

@@ -152,6 +152,8 @@ def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | Non
                 done[kind] = values.ids(column, name, text_ids=text_ids).alias(kind)
         except DataError as error:
             problems.append(str(error))
+    if len(problems) > 1:  # the remedy of each has no room in one line
+        problems = [problem.partition("; ")[0] for problem in problems]
     if problems:
         raise DataError(f"{raw.place}: {'; '.join(problems)}")
     return pl.DataFrame(list(done.values())), times

@@ -35,7 +35,7 @@ from softrec.data.sources import (
 )
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, cache_dir
 from softrec.data.sources.download import DownloadError, fetch, verify
-from softrec.errors import DataError
+from softrec.errors import DataError, one_line
 
 __all__ = [
     "SOURCES",
@@ -199,4 +199,17 @@ def load(name: str, data_dir: Path | None = None, progress: bool | None = None) 
         DataError: if there is no such data set, it cannot be had, or it is damaged.
     """
     source = get(name)
-    return source.read(*locate(source, data_dir, progress).values())
+    here = {file.name for file in source.files if find(source, file, data_dir) is not None}
+    paths = locate(source, data_dir, progress)
+    try:
+        return source.read(*paths.values())
+    except DataError as error:
+        fresh = [f.name for f in source.files if f.checksum is None and f.name not in here]
+        if not fresh:
+            raise
+        for name in fresh:
+            paths[name].unlink(missing_ok=True)
+        raise DataError(
+            f"{one_line(str(error), 300)}; {', '.join(fresh)}, just downloaded, was removed: run "
+            "the command again"
+        ) from error

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,7 +30,11 @@ from rich.progress import (
 from softrec.errors import DataError
 
 CHUNK = 1 << 16  # bytes
-ATTEMPTS = 4  # in a row without a single new byte
+ATTEMPTS = 4  # in a row without a single new byte, or too slow
+SLOWEST = 1000  # bytes a second
+LONGEST = 6 * 3600.0  # seconds for one file
+# How files of some endings begin; a server that answers with a page of its own is found out so.
+BEGINNINGS = {".gz": b"\x1f\x8b", ".zip": b"PK", ".xz": b"\xfd7zXZ", ".mat": b"MATLAB"}
 OK, PARTIAL, RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 Report = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
@@ -43,6 +48,10 @@ class _Cut(OSError):
     """The connection ended before the file did."""
 
 
+class _Slow(_Cut):
+    """The connection brings next to nothing."""
+
+
 def fetch(
     url: str,
     target: Path,
@@ -51,6 +60,7 @@ def fetch(
     progress: bool | None = None,
     timeout: float = 30.0,
     pause: float = 1.0,
+    limit: float = LONGEST,
 ) -> Path:
     """Download `url` to `target` and return `target`.
 
@@ -59,12 +69,15 @@ def fetch(
         target: the final name; its folder is made if need be.
         checksum: `md5:...` or `sha256:...`; without one only the length can be checked.
         progress: whether to show a bar on stderr; None shows it on a terminal only.
-        timeout: seconds without a byte after which the connection counts as cut.
+        timeout: seconds without a byte, or with fewer than 1,000 bytes each, after which the
+            connection counts as cut.
         pause: seconds to wait before going on after a cut, doubled each time in a row.
+        limit: seconds in all, whatever the server does.
 
     Raises:
-        DownloadError: if there is no way to the file, or the server refuses it.
-        DataError: if the checksum is wrong; what came is removed.
+        DownloadError: if there is no way to the file, the server refuses it, or it takes too long.
+        DataError: if the checksum is wrong, or without one the content is of another kind than the
+            name says; what came is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -74,12 +87,16 @@ def fetch(
     shown = sys.stderr.isatty() if progress is None else progress
     with _bar(shown) as bar:
         task = bar.add_task(target.name, total=None)
-        _persist(
+        _within(
+            limit,
             url,
-            part,
-            timeout,
-            pause,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            lambda: _persist(
+                url,
+                part,
+                timeout,
+                pause,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            ),
         )
     if checksum is not None:
         try:
@@ -90,8 +107,45 @@ def fetch(
                 f"{url} came with another content than expected ({error}) and was removed; run "
                 "the command again, and if it happens again, the file has changed at its source"
             ) from error
+    else:
+        _check_kind(url, part, target.suffix)
     os.replace(part, target)
     return target
+
+
+def _within(limit: float, url: str, action: Callable[[], None]) -> None:
+    """Run `action`, but wait no longer than `limit` seconds: a server may drip for ever."""
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            action()
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit)
+    if not outcome:
+        raise DownloadError(f"{url}: not whole after {limit:,.0f} seconds")
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def _check_kind(url: str, part: Path, ending: str) -> None:
+    """Refuse what cannot be the file, where there is no checksum to tell."""
+    with part.open("rb") as file:
+        head = file.read(512)
+    begins = BEGINNINGS.get(ending, b"")
+    page = head.lstrip().lower().startswith((b"<!doctype", b"<html"))
+    if not head or page or not head.startswith(begins):
+        part.unlink()
+        came = "an empty file" if not head else "a web page" if page else repr(head[:16])
+        raise DataError(
+            f"{url} came with another content than its name says ({came}) and was removed; is "
+            "there a login or a proxy between?"
+        )
 
 
 def verify(path: Path, checksum: str) -> None:
@@ -136,6 +190,8 @@ def _persist(url: str, part: Path, timeout: float, pause: float, report: Report)
             if error.code < 500:  # the server knows its answer; asking again changes nothing
                 raise DownloadError(f"{url}: {error.code} {error.reason}") from error
             reason: Exception = error
+        except _Slow as error:
+            before, reason = _size(part), error
         except (_Cut, ConnectionError, TimeoutError, http.client.HTTPException) as error:
             reason = error
         except OSError as error:  # URLError: no such host, refused, no route, a bad certificate
@@ -173,13 +229,23 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
             raise _Cut("the server sent another range than was asked for")
         done = have if resumed else 0  # 200: the server knows no ranges and begins at the start
         length = response.headers.get("Content-Length")
-        total = done + int(length) if length is not None else None
+        total = done + int(length) if length is not None and length.isdecimal() else None
+        whole = (response.headers.get("Content-Range") or "").rpartition("/")[2]
+        if resumed and total is not None and whole.isdecimal() and int(whole) != total:
+            part.unlink()
+            raise _Cut(f"the server sends {total:,} bytes of a file of {int(whole):,}")
         with part.open("ab" if resumed else "wb") as file:
             report(done, total)
-            while chunk := response.read(CHUNK):
+            since, lately = time.monotonic(), 0
+            while chunk := response.read1(CHUNK):
                 file.write(chunk)
                 done += len(chunk)
                 report(done, total)
+                lately += len(chunk)
+                if time.monotonic() - since > timeout:
+                    if lately < SLOWEST * timeout:
+                        raise _Slow(f"fewer than {SLOWEST:,} bytes a second came")
+                    since, lately = time.monotonic(), 0
     if total is not None and done < total:
         raise _Cut(f"the connection was cut after {done:,} of {total:,} bytes")
 
