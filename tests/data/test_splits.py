@@ -26,7 +26,9 @@ from softrec.errors import DataError
 rows = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 12)), min_size=3, max_size=40
 )
-shares = st.sampled_from([(0.1, 0.1), (0.2, 0.3), (0.05, 0.9), (0.45, 0.5), (0.3, 0.05)])
+shares = st.sampled_from(
+    [(0.1, 0.1), (0.2, 0.3), (0.05, 0.9), (0.45, 0.5), (0.3, 0.05), (0.9, 0.05)]
+)
 
 
 def log_of(rows, *columns: str) -> Interactions:
@@ -183,6 +185,23 @@ def test_by_user_ratio_gives_each_part_a_share_of_each_user(rows, share, seed):
             assert part <= max(1, total * wanted)
 
 
+@pytest.mark.parametrize(
+    ("length", "valid", "test", "counts"),
+    [
+        (10, 0.2, 0.3, (5, 2, 3)),
+        (3, 0.05, 0.9, (1, 1, 1)),  # 0 and 2 by the shares alone
+        (10, 0.9, 0.05, (1, 8, 1)),  # 9 and 0, which with one for the test leave nothing to train
+        (10, 0.05, 0.9, (1, 1, 8)),  # 0 and 9
+        (19, 0.1, 0.1, (17, 1, 1)),
+        (20, 0.1, 0.1, (16, 2, 2)),
+    ],
+)
+def test_by_user_ratio_rounds_down_but_never_to_nothing(length, valid, test, counts):
+    log = Interactions.from_sequences(Sequences.of([list(range(length))]))
+    split = by_user_ratio(log, valid=valid, test=test, cold="keep")
+    assert tuple(len(part) for part in (split.train, split.valid, split.test)) == counts
+
+
 def test_by_user_ratio_keeps_the_order_of_a_log_without_times():
     lists = [list(range(30)), list(range(29, -1, -1))]
     log = Interactions.from_sequences(Sequences.of(lists))
@@ -227,6 +246,18 @@ def test_carved_validates_on_training_events_and_keeps_the_test_part(rows, share
     held = np.bincount(split.valid.frame["user"], minlength=log.n_users)
     assert (kept >= 1).all()
     assert (held == np.where(kept + held > 1, np.maximum(1, (kept + held) * share // 1), 0)).all()
+
+
+def test_carved_depends_on_the_seed_alone_and_takes_no_end_of_the_row():
+    log = Interactions.from_sequences(Sequences.of([list(range(50))] * 3))
+    first, again, other = (
+        [carved(log, log, valid=0.2, seed=seed).valid.sequences[user].tolist() for user in range(3)]
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    for taken in (*first, *other):
+        assert taken not in (list(range(10)), list(range(40, 50)))
+    assert first[0] != first[1]
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5])
