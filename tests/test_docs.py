@@ -103,6 +103,18 @@ def test_links_lead_to_files(path):
     assert not lost
 
 
+def test_what_contributors_are_sent_to_exists():
+    """A name stands in the file that the page says it is in."""
+    told = re.findall(r"`(\w+)`(?: and `(\w+)`)? in `([\w/]+\.py)`",
+                      text_of(ROOT / "CONTRIBUTING.md"))  # fmt: skip
+    assert len(told) >= 8
+    for *names, file in told:
+        (path,) = (found for found in (ROOT / file, ROOT / "src" / "softrec" / file)
+                   if found.exists())  # fmt: skip
+        for name in filter(None, names):
+            assert re.search(rf"^(def |class )?{name}\b", text_of(path), re.MULTILINE), (name, file)
+
+
 def test_make_targets_exist():
     rules = set(re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
     told = {t for path in DOCUMENTS for line in blocks(text_of(path))
