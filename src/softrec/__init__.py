@@ -6,20 +6,35 @@ The few names of everyday use are here; each part has a namespace of its own (`s
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softrec.data.interactions import Interactions
-from softrec.objective import Objective
-from softrec.serving.recommender import Recommender
-
 if TYPE_CHECKING:
+    from softrec.data.interactions import Interactions
     from softrec.experiments.compare import Comparison
     from softrec.experiments.run import Run
+    from softrec.objective import Objective
+    from softrec.serving.recommender import Recommender
 
 __version__ = version("softrec")
 __all__ = ["Interactions", "Objective", "Recommender", "compare", "fit", "open_run"]
+
+# Loaded when they are asked for: torch takes a second, and `softrec --help` needs none of it.
+HOME = {"Interactions": "data.interactions", "Objective": "objective",
+        "Recommender": "serving.recommender"}  # fmt: skip
+PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "losses", "models",
+         "objective", "retrieval", "scoring", "serving", "targets", "testing", "training",
+         "types")  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in HOME:
+        return getattr(import_module(f"softrec.{HOME[name]}"), name)
+    if name in PARTS:
+        return import_module(f"softrec.{name}")
+    raise AttributeError(f"module 'softrec' has no attribute {name!r}")
 
 
 def fit(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from softrec.cache_cli import cache_app
 from softrec.cli_options import (
     Alpha,
     Balance,
@@ -58,7 +59,7 @@ from softrec.cli_options import (
 )
 from softrec.data.vocabulary import Vocabulary
 from softrec.data_cli import data_app
-from softrec.errors import DataError, RecipeError, SoftrecError, one_line, shown
+from softrec.errors import DataError, RecipeError, SoftrecError, of_the_system, one_line, shown
 
 app = typer.Typer(
     name="softrec",
@@ -70,6 +71,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(cache_app, name="cache")
 INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
 out_console = Console()
 err_console = Console(stderr=True)
@@ -251,11 +253,13 @@ def evaluate(
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
     from softrec.evaluation.asked import told
     from softrec.experiments.evaluate import evaluated
+    from softrec.experiments.folders import check_apart
     from softrec.experiments.run import means, open_run
     from softrec.serving.files import write_table, writer_of
 
     if per_user is not None:
         writer_of(per_user)
+        check_apart(per_user, run)
     opened = open_run(run, trust=trust)
     table = evaluated(opened, part, metrics or None, data=data, data_dir=data_dir)
     if "evaluation" in opened.facts:
@@ -367,11 +371,14 @@ def _service(
     trust: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories a command names."""
+    from softrec.experiments.folders import check_apart
     from softrec.experiments.run import open_run
     from softrec.serving.files import read_users, writer_of
 
     if out is not None:
         writer_of(out)
+        for given in [run, *([users_file] if users_file else [])]:
+            check_apart(out, given)
     if unknown not in ("skip", "error"):
         raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
     listed = read_users(users_file) if users_file else []
@@ -460,6 +467,15 @@ def recipes() -> None:
         typer.echo(f"{path.stem:<32}  {shipped.purpose(path)}")
 
 
+HEAVY = ("fit", "compare", "demo", "evaluate", "recommend", "interests")
+
+
+def preload() -> None:
+    """Load what the command that was given needs, before it is run."""
+    if any(argument in HEAVY for argument in sys.argv[1:]):
+        import softrec.experiments.compare  # noqa: F401 - all of the library
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors a user can mend are one line and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -469,7 +485,7 @@ def main(arguments: list[str] | None = None) -> None:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
             app([argument for argument in arguments if argument != "--debug"])
-    except (SoftrecError, OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         line = _mendable(error)
         if debug or line is None:
             raise
@@ -485,12 +501,13 @@ def _mendable(error: Exception) -> str | None:
     """Return the line for an error that a user can mend; None for one of the program."""
     if isinstance(error, SoftrecError):
         return str(error)
-    if isinstance(error, OSError):
-        return one_line(f"{error.filename or 'a file'}: {error.strerror or error}")
-    if isinstance(error, MemoryError) or "memory" in str(error):
+    if isinstance(error, MemoryError | RuntimeError) and (
+        isinstance(error, MemoryError) or "memory" in str(error)
+    ):
         text = f"not enough memory ({one_line(str(error), 200) or 'none left'})"
         return f"{text}; lower --batch-size, --number, --length or the sizes of the model"
-    return None
+    line = of_the_system(error)
+    return None if line is None else one_line(line)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -68,3 +69,29 @@ def no_such(what: str, came: object, there: Iterable[str]) -> str:
     listed = f"There are {', '.join(known)}" if known else "There is none"
     meant = f", did you mean {near[0]}? {listed}" if near else f"; {listed[0].lower()}{listed[1:]}"
     return f"no {what} {one_line(repr(came), 80)}{meant}"
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# How libraries in other languages say that the disk is full.
+FULL_WORDS = ("No space left on device", "StorageFull", "os error 28", "File too large")
+
+
+def of_the_system(error: Exception) -> str | None:
+    """Return a line on an error of the operating system, with the remedy; None if it is no such.
+
+    Args:
+        error: what was caught where nothing else could be said of it.
+    """
+    text = " ".join(str(error).split())
+    number = error.errno if isinstance(error, OSError) else None
+    if number in FULL or any(words in text for words in FULL_WORDS):
+        return f"{text}; make room, and give the same command again: it goes on where it stood"
+    if not isinstance(error, OSError):
+        return None
+    where = f"{error.filename}: {error.strerror}" if error.filename else text
+    if number in FORBIDDEN:
+        return f"{where}; ask for the permission, or choose another place"
+    if number == errno.ENAMETOOLONG:
+        return f"{where[:200]}; choose a shorter name"
+    return f"{where}; --debug shows where it came up"

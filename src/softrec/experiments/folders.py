@@ -246,7 +246,7 @@ def check_apart(out: Path, given: str | Path) -> None:
     own, read = out.resolve(), Path(given).resolve()
     how = "is" if own == read else "lies in" if read in own.parents else "holds"
     if own == read or read in own.parents or own in read.parents:
-        raise RunError(f"the output {out} {how} {given}, which is read; choose another --out")
+        raise RunError(f"the output {out} {how} {given}, which is read; choose another place")
 
 
 def unfinished(out: Path) -> Path:

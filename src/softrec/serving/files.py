@@ -10,6 +10,7 @@ import polars as pl
 
 from softrec.data.reading import BROKEN
 from softrec.errors import DataError
+from softrec.files import replacing
 
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".csv": lambda table, path: _flat(table).write_csv(path),
@@ -34,6 +35,8 @@ def writer_of(path: Path) -> Callable[[pl.DataFrame, Path], object]:
         raise DataError(f"cannot write {path}: the ending must be one of {', '.join(WRITERS)}")
     if not path.parent.exists():
         raise DataError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise DataError(f"cannot write {path}: it is a folder")
     return WRITERS[path.suffix]
 
 
@@ -54,14 +57,11 @@ def _flat(table: pl.DataFrame) -> pl.DataFrame:
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """Give a name to write to, which becomes `path` when all went well."""
-    fresh = path.with_name(path.name + ".part")
     try:
-        yield fresh
-        fresh.replace(path)
+        with replacing(path) as fresh:
+            yield fresh
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def read_users(path: Path) -> list[object]:

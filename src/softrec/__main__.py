@@ -1,0 +1,33 @@
+"""The way in: `softrec` and `python -m softrec`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still being loaded ends it in a line."""
+    loading = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if loading:  # else somebody has decided already, such as nohup
+        signal.signal(signal.SIGINT, _leave)
+    from softrec import cli
+
+    cli.preload()
+    if loading:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main()
+
+
+def _leave(*_: Any) -> None:
+    """End at once: modules that are half loaded cannot be unwound without noise."""
+    os.write(sys.stderr.fileno(), b"interrupted; nothing was done yet\n")
+    os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

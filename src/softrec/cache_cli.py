@@ -1,0 +1,80 @@
+"""`softrec cache`: what softrec keeps for itself, how large it is, and how to be rid of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from softrec.data.sources.base import cache_dir
+from softrec.errors import RecipeError
+
+cache_app = typer.Typer(
+    help="What is kept to be found again: data sets, artifacts, runs of stages, hashes.",
+    no_args_is_help=True,
+)
+
+Kind = Annotated[
+    str | None,
+    typer.Option(help="data, artifacts, runs or hashes; by default all.", show_default=False),
+]
+KINDS = {
+    "data": "public data sets; downloaded again when they are wanted",
+    "artifacts": "teachers' vectors, neighbours, shared labels; made again",
+    "runs": "runs that others rest on (teachers, starts); trained again",
+    "hashes": "hashes of large files, not to read them each time; made again",
+}
+
+
+@cache_app.command("list")
+def list_cache() -> None:
+    """List what the cache holds: kind, number of entries, size; and where it lies."""
+    from softrec.experiments.cache import entries
+
+    total = 0
+    for kind, what in KINDS.items():
+        found = entries(kind)
+        size = sum(entry.size for entry in found)
+        total += size
+        typer.echo(f"{kind:<10} {len(found):>7,} {sized(size):>11}  {what}")
+    typer.echo(f"{sized(total)} in {cache_dir()}, which SOFTREC_CACHE moves")
+
+
+@cache_app.command("clear")
+def clear_cache(
+    kind: Kind = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove what the cache holds; it is made again when it is wanted.
+
+    What softrec did not make, and runs in training, stay.
+    """
+    from softrec.experiments.cache import clear, entries
+
+    if kind is not None and kind not in KINDS:
+        raise RecipeError(f"--kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    found = [entry for name in ([kind] if kind else KINDS) for entry in entries(name)]
+    if not found:
+        typer.echo(f"nothing to remove in {cache_dir()}")
+        return
+    whole = f"{len(found):,} entries, {sized(sum(entry.size for entry in found))}"
+    if not yes and not typer.confirm(f"Remove {whole}, from {cache_dir()}?"):
+        typer.echo("nothing was removed")
+        return
+    kept = clear(found)
+    for path in kept:
+        typer.echo(f"kept: {path}, which another process is making")
+    typer.echo(f"removed {len(found) - len(kept):,} of {whole}")
+
+
+def sized(size: int) -> str:
+    """Return a number of bytes in words.
+
+    Example:
+        >>> sized(1536), sized(3 << 30)
+        ('1.5 KiB', '3.0 GiB')
+    """
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.1f} {units[0]}" if units[0] != "B" else f"{size} B"

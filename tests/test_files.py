@@ -1,0 +1,64 @@
+"""Files are whole or not there, and plain data knows its own hash."""
+
+import json
+import os
+
+import pytest
+
+from softrec.files import read_facts, replacing, write_facts, write_text
+
+
+def test_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "text"
+    write_text(path, "old")
+
+    def dies(fresh):
+        fresh.write_text("ne")
+        raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"), replacing(path) as fresh:
+        dies(fresh)
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_neighbour_of_the_user_is_left_alone(tmp_path):
+    (tmp_path / "best.csv.part").write_text("mine")
+    write_text(tmp_path / "best.csv", "ours")
+    assert (tmp_path / "best.csv.part").read_text() == "mine"
+
+
+def test_the_mode_is_that_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "weights") as fresh:
+        fresh.unlink()
+        os.close(os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+FACTS = {"a": [1, 2.5, None, True], "b": {"c": "é", "d": float("inf")}}
+
+
+def test_facts_come_back(tmp_path):
+    write_facts(tmp_path / "facts.json", FACTS)
+    assert read_facts(tmp_path / "facts.json") == FACTS
+    written = json.loads((tmp_path / "facts.json").read_text())
+    (tmp_path / "other.json").write_text(json.dumps(dict(reversed(written.items()))))
+    assert read_facts(tmp_path / "other.json") == FACTS
+
+
+def test_every_flipped_bit_of_facts_is_seen_or_means_the_same(tmp_path):
+    path = tmp_path / "facts.json"
+    write_facts(path, FACTS)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            try:
+                assert read_facts(path) == FACTS
+            except ValueError:
+                continue
