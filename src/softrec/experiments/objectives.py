@@ -22,12 +22,10 @@ from softrec.candidates import (
 from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.errors import RecipeError, RunError
+from softrec.errors import RecipeError
 from softrec.experiments.build import build_batches, build_model, events
 from softrec.experiments.recipe import Recipe
-from softrec.experiments.runs import open_run
 from softrec.experiments.sources import Training, build_source
-from softrec.experiments.specs.base import Trained
 from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
 from softrec.experiments.specs.losses import (
     PAIRWISE,
@@ -43,6 +41,7 @@ from softrec.experiments.specs.losses import (
     SlSpec,
 )
 from softrec.experiments.specs.training import InterestSpec
+from softrec.experiments.start import begin
 from softrec.experiments.wiring import wired
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
@@ -52,19 +51,24 @@ from softrec.losses.softmax import Parts, decoupled, hard, mixed
 from softrec.objective import InterestPart, LabelPart, Objective
 from softrec.scoring import Scoring
 from softrec.taken import Taken
+from softrec.training.lines import Tell
 from softrec.types import Encoder, TargetSource
 
 BATCHES_LOOKED_AT = 64  # for the mean share of the label, which the red line needs
 
 
 def build(
-    recipe: Recipe, split: Split, *, progress: bool | None = None
+    recipe: Recipe,
+    split: Split,
+    *,
+    progress: bool | None = None,
+    tell: Tell = lambda _: None,
 ) -> tuple[Encoder, Objective, TrainingBatches]:
     """Return encoder, objective and batches of a recipe on its split."""
     spec = recipe.training
     encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
     if spec.start is not None:
-        begin(encoder, spec.start, split)
+        begin(encoder, spec.start, split, seed=recipe.seed, tell=tell)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = Scoring(recipe.loss.score, recipe.loss.score_temperature)
     training = Training(split, batches.data, spec, recipe.model, encoder, scoring, progress)
@@ -205,28 +209,6 @@ def _interest_part(spec: InterestSpec | None) -> InterestPart | None:
         )
 
     return distilled
-
-
-def begin(encoder: Encoder, start: Trained, split: Split) -> None:
-    """Give `encoder` the weights of a finished run, or of the part of it that fits.
-
-    Raises:
-        RunError: if the run was made from other data, or its model does not fit.
-    """
-    assert isinstance(start, str)  # recipes of runs have been settled
-    run = open_run(start)
-    run.check_data(split)
-    other = run.encoder()
-    try:
-        if type(other) is type(encoder):
-            encoder.load_state_dict(other.state_dict())  # pyright: ignore[reportAttributeAccessIssue]
-        else:
-            encoder.begin_from(other)  # pyright: ignore[reportAttributeAccessIssue]
-    except (RuntimeError, ValueError, AttributeError) as error:
-        text = " ".join(str(error).split())
-        raise RunError(
-            f"the model cannot begin from the {run.recipe.model.name} in {start}: {text}"
-        ) from error
 
 
 def _red_line(source: TargetSource, weight: float, batches: TrainingBatches) -> float:

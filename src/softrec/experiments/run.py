@@ -101,7 +101,7 @@ def fit_recipe(
             split = load_told(recipe, data_dir, log, tell)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         complete = settle(recipe, split, progress=progress, tell=tell)
-        encoder, objective, batches = build(complete, split, progress=progress)
+        encoder, objective, batches = build(complete, split, progress=progress, tell=tell)
         valid, test = (Examination(recipe, split, part, asked) for part in ("valid", "test"))
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):

@@ -1,0 +1,119 @@
+"""To begin a training from the weights of a finished run, on the same data or on newer ones.
+
+Rows of tables belong to users and items, and are matched by raw id; what the run did not know
+begins afresh. Which entries of a model are such tables is not listed anywhere: they are the ones
+that grow when the catalogue or the users do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from softrec.data.interactions import Interactions
+from softrec.data.splits import Split
+from softrec.data.vocabulary import UNKNOWN, Vocabulary
+from softrec.errors import RunError
+from softrec.experiments.build import build_model
+from softrec.experiments.runs import Run, open_run
+from softrec.experiments.specs.base import Trained
+from softrec.experiments.specs.models import ModelSpec
+from softrec.training.lines import Tell
+from softrec.types import Encoder
+
+Kind = Literal["items", "users"]
+
+
+def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Tell) -> None:
+    """Give `encoder` the weights of a finished run, or of the part of it that fits.
+
+    Args:
+        encoder: of the users and items of `split`.
+        start: the folder of the run.
+        split: the data that the encoder is about to be trained on.
+        seed: of the rows of users and items that the run does not know.
+        tell: called with a line of how many these are, if any.
+
+    Raises:
+        RunError: if the model of the run does not fit, or it knows none of the items.
+        DataError: if its ids are of another kind.
+    """
+    assert isinstance(start, str)  # recipes of runs have been settled
+    run = open_run(start)
+    other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, tell)
+    try:
+        if type(other) is type(encoder):
+            encoder.load_state_dict(other.state_dict())  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            encoder.begin_from(other)  # pyright: ignore[reportAttributeAccessIssue]
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"the model cannot begin from the {run.recipe.model.name} in {start}: {error}"
+        ) from error
+
+
+def _vocabularies(log: Interactions) -> dict[Kind, Vocabulary]:
+    return {"items": log.items, "users": log.users}
+
+
+def _same_ids(run: Run, split: Split) -> bool:
+    given = _vocabularies(split.train)
+    return all(own.raw.equals(given[kind].raw) for kind, own in _vocabularies(run.log).items())
+
+
+def _moved(run: Run, split: Split, seed: int, tell: Tell) -> Encoder:
+    """Return the model of `run` for the users and items of `split`."""
+    spec, length = run.recipe.model, run.recipe.training.length
+    old, new = _vocabularies(run.log), _vocabularies(split.train)
+    places = {kind: old[kind].numbers(new[kind].raw) for kind in old}
+    if (places["items"] == UNKNOWN).all():
+        raise RunError(
+            f"{run.folder} knows none of the items here, such as {new['items'].raw[0]!r}; begin "
+            "from a run of the same shop, with ids as they are in this log"
+        )
+    trained, moved = run.encoder(), build_model(spec, split.train, length, seed=seed)
+    assert isinstance(trained, nn.Module)
+    assert isinstance(moved, nn.Module)
+    state, weights = moved.state_dict(), trained.state_dict()
+    tables = tables_of(spec, split.train, length)
+    for name, weight in weights.items():
+        kind = tables.get(name)
+        fresh = state[name]
+        state[name] = weight if kind is None else _rows(weight, fresh, places[kind], old[kind])
+    moved.load_state_dict(state)
+    told = [kind for kind in places if kind in tables.values()]
+    new_here = {kind: int((places[kind] == UNKNOWN).sum()) for kind in told}
+    counts = [f"{count:,} of {len(places[kind]):,} {kind}" for kind, count in new_here.items()]
+    tell(f"training.start: {' and '.join(counts)} are new to {run.folder} and begin afresh")
+    return moved
+
+
+def _rows(trained: Tensor, fresh: Tensor, places: np.ndarray, old: Vocabulary) -> Tensor:
+    """Return `fresh` with the rows of what was known; rows for padding stand at the end."""
+    table = fresh.to(trained.dtype, copy=True)
+    known = np.flatnonzero(places != UNKNOWN)
+    table[torch.from_numpy(known)] = trained[torch.from_numpy(places[known])]
+    table[len(places) :] = trained[len(old) :]
+    return table
+
+
+def tables_of(spec: ModelSpec, log: Interactions, length: int) -> dict[str, Kind]:
+    """Return which entries of a model's state have a row for each item, or for each user."""
+
+    def rows(n_items: int, n_users: int) -> dict[str, int]:
+        def ids(count: int) -> Vocabulary:
+            return Vocabulary(pl.Series("raw", range(count)))
+
+        small = replace(log, frame=log.frame.head(0), users=ids(n_users), items=ids(n_items))
+        model = build_model(spec, small, length, seed=0)
+        assert isinstance(model, nn.Module)
+        return {name: len(part) for name, part in model.state_dict().items() if part.dim()}
+
+    few, more_items, more_users = rows(3, 3), rows(4, 3), rows(3, 4)
+    items: dict[str, Kind] = {name: "items" for name in few if more_items[name] > few[name]}
+    return items | {name: "users" for name in few if more_users[name] > few[name]}

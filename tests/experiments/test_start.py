@@ -1,0 +1,137 @@
+"""Beginning from a run of another log: rows go by raw id, and what is new begins afresh."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from softrec.data.interactions import Interactions
+from softrec.data.splits import leave_last_out
+from softrec.errors import RunError
+from softrec.experiments.build import build_model
+from softrec.experiments.objectives import build
+from softrec.experiments.recipe import read_recipe
+from softrec.experiments.run import fit_recipe
+from softrec.experiments.specs.models import MODELS, ModelSpec
+from softrec.experiments.start import tables_of
+
+SMALL = {
+    "nfm": {"dim": 8},
+    "mf": {"dim": 8, "output_bias": True},
+    "lightgcn": {"dim": 8, "layers": 1, "output_bias": True},
+    "gru4rec": {"dim": 8},
+    "sasrec": {"dim": 8, "heads": 1, "layers": 1},
+}
+
+
+def split_of(users: range, items: int, prefix: str = "i"):
+    """Users who take six items in a row, with text ids whose order is not that of numbers."""
+    rows = [
+        (f"u{u}", f"{prefix}{(u * 3 + step) % items}", step) for u in users for step in range(6)
+    ]
+    frame = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    return leave_last_out(Interactions.read(frame.drop("time")), cold="keep")
+
+
+def recipe_of(model: str, **training):
+    windows = "interactions" if model in ("mf", "lightgcn") else "prefixes"
+    return read_recipe({
+        "data": {"source": "log.csv"},
+        "model": {"name": model, **SMALL[model]},
+        "training": {"windows": windows, "epochs": 1, "length": 5, "accelerator": "cpu", "lr": 0.1,
+                     **training},
+    })  # fmt: skip
+
+
+OLD, NEW = split_of(range(2, 20), 9), split_of(range(25), 12)
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def begun(request, tmp_path_factory):
+    """Return the trained model, and one that began from it on a larger log, with what was told."""
+    model = request.param
+    folder = tmp_path_factory.mktemp(model) / "run"
+    run = fit_recipe(recipe_of(model), folder, split=OLD, progress=False)
+    told: list[str] = []
+    recipe = recipe_of(model, start=str(folder))
+    encoder, _, _ = build(recipe, NEW, progress=False, tell=told.append)
+    fresh = build_model(recipe.model, NEW.train, 5, seed=recipe.seed)
+    return model, run.encoder(), encoder, fresh, told
+
+
+def raw_rows(table, vocabulary):
+    return dict(zip(vocabulary.raw.to_list(), table, strict=True))
+
+
+def test_known_rows_are_kept_and_new_ones_begin_afresh(begun):
+    model, old, new, fresh, told = begun
+    kinds = tables_of(recipe_of(model).model, NEW.train, 5)
+    assert "items" in kinds.values()
+    moved = 0
+    for name, kind in kinds.items():
+        before, after = (getattr(split.train, kind) for split in (OLD, NEW))
+        one = raw_rows(old.state_dict()[name][: len(before)], before)
+        two = raw_rows(new.state_dict()[name][: len(after)], after)
+        start = raw_rows(fresh.state_dict()[name][: len(after)], after)
+        assert set(one) < set(two)
+        for raw, row in two.items():
+            assert torch.equal(row, one[raw] if raw in one else start[raw]), (name, raw)
+            moved += before.raw.to_list().index(raw) != after.raw.to_list().index(raw) \
+                if raw in one else 0  # fmt: skip
+        assert torch.equal(old.state_dict()[name][len(before) :],
+                           new.state_dict()[name][len(after) :])  # fmt: skip
+    assert moved  # the same ids have other numbers
+    users = " and 7 of 25 users" if model in ("mf", "lightgcn") else ""
+    assert len(told) == 1
+    assert told[0].startswith(f"training.start: 3 of 12 items{users} are new to ")
+
+
+def test_what_belongs_to_nobody_is_kept_whole(begun):
+    model, old, new, _, _ = begun
+    kinds = tables_of(recipe_of(model).model, NEW.train, 5)
+    for name, part in old.state_dict().items():
+        if name not in kinds:
+            assert torch.equal(part, new.state_dict()[name]), name
+
+
+def test_the_graph_is_that_of_the_new_log(begun):
+    model, _, new, fresh, _ = begun
+    if model == "lightgcn":
+        assert torch.equal(new.graph.degrees(), fresh.graph.degrees())
+        assert len(new.graph.degrees()) == NEW.train.n_users + NEW.train.n_items
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_tables_of_every_model_are_found(name):
+    spec = ModelSpec(name=name)
+    log = Interactions.read(
+        pl.DataFrame({"user": np.repeat([1, 2, 3], 5), "item": np.arange(15) % 7,
+                      "time": np.arange(15)})
+    )  # fmt: skip
+    model = build_model(spec, log, 50, seed=0)
+    found = tables_of(spec, log, 50)
+    sizes = {"items": (7, 8), "users": (3,)}
+    for entry, kind in found.items():
+        assert len(model.state_dict()[entry]) in sizes[kind]
+    by_name = {n for n in model.state_dict() if "table" in n or n.endswith("output.vectors")}
+    assert by_name <= set(found)
+    assert {n for n, kind in found.items() if kind == "users"} == (
+        {"user_table.weight"} if name in ("mf", "lightgcn", "ngcf") else set()
+    )
+
+
+def test_the_same_log_is_begun_from_without_a_word(tmp_path):
+    run = fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD, progress=False)
+    told: list[str] = []
+    recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
+    encoder, _, _ = build(recipe, OLD, progress=False, tell=told.append)
+    for name, part in run.encoder().state_dict().items():
+        assert torch.equal(part, encoder.state_dict()[name])
+    assert told == []
+
+
+def test_a_run_of_another_shop_is_refused(tmp_path):
+    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD, progress=False)
+    recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
+    with pytest.raises(RunError, match="knows none of the items here, such as 'x0'"):
+        build(recipe, split_of(range(9), 8, prefix="x"), progress=False)
