@@ -303,3 +303,9 @@ def test_sparse_adam_is_taken_where_few_rows_have_a_gradient():
 def test_sparse_adam_is_refused_where_every_row_has_a_gradient(changes, text):
     with pytest.raises(RecipeError, match=text):
         read_recipe(merged(SPARSE, changes))
+
+
+@pytest.mark.parametrize("name", [["mf"], {"a": 1}, None, 3, True])
+def test_a_name_of_a_model_that_is_no_text(name):
+    with pytest.raises(RecipeError, match="model"):
+        read_recipe(LOG | {"model": {"name": name}})

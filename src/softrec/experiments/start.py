@@ -115,5 +115,10 @@ def tables_of(spec: ModelSpec, log: Interactions, length: int) -> dict[str, Kind
         return {name: len(part) for name, part in model.state_dict().items() if part.dim()}
 
     few, more_items, more_users = rows(3, 3), rows(4, 3), rows(3, 4)
-    items: dict[str, Kind] = {name: "items" for name in few if more_items[name] > few[name]}
-    return items | {name: "users" for name in few if more_users[name] > few[name]}
+    found: dict[str, Kind] = {}
+    for name, count in few.items():
+        if more_items[name] > count:
+            found[name] = "items"
+        if more_users[name] > count:
+            found[name] = "users"
+    return found

@@ -94,6 +94,6 @@ def reads_graph(name: str) -> bool:
     return "edges" in inspect.signature(MODELS[name]).parameters
 
 
-def foresees_interests(name: str | None) -> bool:
+def foresees_interests(name: object) -> bool:
     """Tell whether a model says how much it expects each interest: see `InterestEncoder`."""
-    return callable(getattr(MODELS.get(name or ""), "interests", None))
+    return isinstance(name, str) and callable(getattr(MODELS.get(name), "interests", None))
