@@ -76,17 +76,17 @@ row(TRAINING, "optimizer", ["adam", "sparse-adam"],
     ], base={"candidates": {"name": "sampled", "number": 5}})  # fmt: skip
 row(TRAINING, "patience", [1, 4], lambda b: b.callback("EarlyStopping").patience, said("patience"))
 row(TRAINING, "monitor", ["ndcg@10", "recall@20"],
-    lambda b: [b.callback(name).monitor for name in ("EarlyStopping", "ModelCheckpoint")],
+    lambda b: [b.callback("EarlyStopping").monitor, b.callback("BestCheckpoint").metric],
     lambda b: [f"valid/{b.recipe.training.monitor}"] * 2)  # fmt: skip
 row(TRAINING, "precision", ["32-true", "bf16-true", "64-true"], lambda b: b.settings["precision"],
     said("precision"))  # fmt: skip
 row(TRAINING, "accelerator", ["auto", "cpu", "gpu", "cuda", "mps"],
     lambda b: b.settings["accelerator"], said("accelerator"))  # fmt: skip
 row(TRAINING, "checkpoint_minutes", [0.5, 9.0],
-    lambda b: b.callback("_ResumeCheckpoint").every / 60,
+    lambda b: b.callback("ResumeCheckpoint").every / 60,
     said("checkpoint_minutes"))  # fmt: skip
 row(TRAINING, "checkpoint_steps", [1, 20],
-    lambda b: b.callback("_ResumeCheckpoint").steps, said("checkpoint_steps"))  # fmt: skip
+    lambda b: b.callback("ResumeCheckpoint").steps, said("checkpoint_steps"))  # fmt: skip
 
 
 def judged(begun):

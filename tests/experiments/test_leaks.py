@@ -205,7 +205,7 @@ def test_the_mean_of_item2vec_leaves_the_label_out(windows, tmp_path, monkeypatc
 @pytest.mark.parametrize("part", ["valid", "test"])
 @pytest.mark.parametrize("split", [SAME, OTHER], ids=["same", "other"])
 def test_no_negative_of_the_judge_was_ever_taken(split, part):
-    fields = merged(BASE, {"evaluation": {"negatives": 3}})
+    fields = merged(BASE, {"evaluation": {"negatives": 3, "mask_seen": True}})
     judge = Examination(read_recipe(fields), split, part)
     taken = [set(items.tolist()) for items in split.whole().sequences]
     for user, drawn in zip(judge.cases.user, np.asarray(judge.negatives), strict=True):
