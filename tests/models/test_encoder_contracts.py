@@ -30,10 +30,10 @@ GRUS = {
 SASRECS = {
     "default": {},
     "post": {"norm": "post"},
-    "query": {"norm": "query"},
+    "pre": {"norm": "pre"},
     "gelu": {"activation": "gelu", "inner": 16},
     "rezero": {"rezero": True},
-    "scale": {"scale": True},
+    "no scale": {"scale": False},
     "no projection": {"projection": False},
     "own output": {"tied": False, "output_bias": True},
     "uniform": {"init": "uniform"},

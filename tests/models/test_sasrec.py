@@ -89,7 +89,7 @@ def after_block(block: Block, x: list[Tensor], *, norm, heads, activation) -> li
 
 def user_of(model: SASRec, history: list[int], options: dict) -> Tensor:
     """The definition, one history at a time."""
-    settings = {"norm": "pre", "heads": 2, "activation": "relu", "scale": True} | options
+    settings = {"norm": "query", "heads": 2, "activation": "relu", "scale": True} | options
     factor = math.sqrt(SMALL["dim"]) if settings["scale"] else 1.0
     last = len(history) - 1
     x = [

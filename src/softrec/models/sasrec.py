@@ -68,7 +68,7 @@ class SASRec(nn.Module):
         inner: int | None = None,
         dropout: float = 0.2,
         embedding_dropout: float = 0.0,
-        norm: Norm = "pre",
+        norm: Norm = "query",
         activation: Literal["relu", "gelu"] = "relu",
         rezero: bool = False,
         scale: bool = True,
