@@ -279,3 +279,62 @@ def test_what_a_kill_while_saving_leaves_is_removed(log, tmp_path, kill):
     run = trained(log, tmp_path / "run", checkpoint_steps=2 * STEPS + 2)
     assert not list(run.folder.rglob("*.ckpt*"))
     assert not list(run.folder.rglob("*.part"))
+
+
+# --- what is kept beside inner steps, and how it is known ---
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Count the training steps."""
+    taken = []
+    step = SoftTargetModule.training_step
+    monkeypatch.setattr(SoftTargetModule, "training_step", lambda *a: taken.append(1) or step(*a))
+    return taken
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_kill_in_the_test_costs_the_test_alone(log, tmp_path, unbroken, steps, patience):
+    """After the last epoch, and after an early stop."""
+
+    def dies(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("softrec.experiments.run._write", dies)
+        with pytest.raises(Killed):
+            trained(log, tmp_path / "run", patience=patience)
+    steps.clear()
+    run = trained(log, tmp_path / "run", patience=patience)
+    assert steps == []
+    assert_same(run, unbroken(patience))
+
+
+def test_with_one_batch_an_epoch_each_epoch_counts(log, tmp_path, kill):
+    options = {"batch_size": 64, "checkpoint_steps": 1}
+    whole = trained(log, tmp_path / "whole", **options)
+    kill("step", 4)
+    with pytest.raises(Killed):
+        trained(log, tmp_path / "run", **options)
+    kill("nowhere", 0)
+    told = []
+    run = trained(log, tmp_path / "run", tell=told.append, **options)
+    assert "going on in epoch 4 of 4" in told
+    assert_same(run, whole)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("name", ["resume.ckpt", "best.ckpt", "checkpoints.json"])
+def test_a_flipped_bit_in_a_checkpoint_is_seen(log, tmp_path, kill, name, share):
+    kill("step", STEPS + 4)
+    with pytest.raises(Killed):
+        trained(log, tmp_path / "run", checkpoint_steps=2)
+    kill("nowhere", 0)
+    path = tmp_path / "run.part" / name
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        RunError, match=rf"{name} of an interrupted run is broken; delete .*run\.part"
+    ):
+        trained(log, tmp_path / "run", checkpoint_steps=2)
