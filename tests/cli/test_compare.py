@@ -234,6 +234,40 @@ def test_the_best_possible_ranking_of_the_shop(folder, capsys):
     assert "ndcg@10" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("dials", "told"),
+    [
+        (("--split", "user-ratio", "--set", "data.shop={n_items: 60, n_users: 60}"), True),
+        (
+            (
+                "--set",
+                "data.shop={n_items: 8, n_categories: 3, min_length: 4, max_length: 7, "
+                "n_users: 60}",
+            ),
+            False,
+        ),
+    ],
+)
+def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
+    folder, capsys, dials, told
+):
+    """A split with several items to find; a catalogue shorter than the lists."""
+    run("compare", "shop", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table", *TINY,
+        *dials)  # fmt: skip
+    results = json.loads((folder / "table" / "results.json").read_text())
+    lines = capsys.readouterr().err.splitlines()
+    said = [n for n, line in enumerate(lines) if "The best possible ranking is not told" in line]
+    assert bool(said) == told
+    assert (results["ceiling"] is None) == told
+    assert any("best possible ranking" in note for note in results["notes"]) == told
+    if told:
+        assert said[0] < next(
+            n for n, line in enumerate(lines) if line.startswith("training run 1")
+        )
+    else:
+        assert set(results["variants"][0]["regret"]) == {"recall@8", "ndcg@8"}
+
+
 def test_decoupled_is_for_soft_targets_only(folder):
     """Beside a one-hot baseline, which has nothing to decouple."""
     run("compare", "log.csv", "--targets", "one-hot,pop+", "--loss", "decoupled", "--out", "table",

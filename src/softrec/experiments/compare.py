@@ -20,25 +20,21 @@ import numpy as np
 import polars as pl
 
 from softrec.data.interactions import Interactions
-from softrec.data.simulate import Shop
-from softrec.data.splits import Cases, Split
+from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.asked import Asked, told
-from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
-from softrec.evaluation.protocol import encoded, seen_of
 from softrec.experiments import views
-from softrec.experiments.build import SHOP, load_told, shop_of
+from softrec.experiments.build import load_told
 from softrec.experiments.differences import differences
 from softrec.experiments.folders import COMPARISON, Place, reserved
 from softrec.experiments.objectives import build
 from softrec.experiments.recipe import Recipe, read_recipe
 from softrec.experiments.report import write_report
 from softrec.experiments.run import fit_recipe, inputs_of, settle, versions
-from softrec.experiments.runs import Run, describe, ranked
+from softrec.experiments.runs import Run, describe
 from softrec.experiments.stages import kept_run
+from softrec.experiments.truth import Truth, truth_of
 from softrec.files import write_text
-from softrec.retrieval import top_k
-from softrec.types import evaluating
 
 
 @dataclass(frozen=True)
@@ -118,6 +114,9 @@ def _compared(
     names = _names(targets, [row[0] for row in recipes])
     split = load_told(base, data_dir, log, say)
     asked = Asked.of(split, base.evaluation.mask_seen)
+    truth, gap = truth_of(base, split, asked.test)
+    if gap:
+        say(gap)
     for row in recipes:
         # What cannot be built is refused before anything but what it rests on is trained.
         build(settle(row[0], split, progress=progress, tell=say), split)
@@ -137,10 +136,7 @@ def _compared(
         ]
         for name, row in zip(names, recipes, strict=True)
     ]
-    # The truth of the shop is a ranking of the whole catalogue.
-    whole = base.evaluation.negatives is None
-    shop = shop_of(base.data) if base.data.source == SHOP and whole else None
-    results = _results(base, split, asked, names, runs, command, shop)
+    results = _results(base, split, asked, names, runs, command, truth, gap)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     write_report(results, folder / "report.html")
     write_text(folder / COMPARISON.result, json.dumps(results, indent=1))
@@ -226,14 +222,12 @@ def _results(
     names: Sequence[str],
     runs: Sequence[Sequence[Run]],
     command: str,
-    shop: Shop | None,
+    truth: Truth | None,
+    gap: str,
 ) -> dict[str, Any]:
     """Return the content of results.json."""
     metrics = list(base.evaluation.metrics)
-    truth = None if shop is None else _Truth(shop, asked.test, metrics)
-    variants = [
-        _variant(name, row, metrics, split, truth) for name, row in zip(names, runs, strict=True)
-    ]
+    variants = [_variant(name, row, metrics, truth) for name, row in zip(names, runs, strict=True)]
     for variant, found in zip(variants[1:], differences(runs, metrics), strict=True):
         variant["difference"] = found
     training = base.training.model_dump(mode="json")
@@ -258,12 +252,12 @@ def _results(
             "test": truth.best_metrics(),
         },
         "evaluation": asked.facts(),
-        "notes": _notes(base, asked),
+        "notes": [*_notes(base, asked), *([gap] if gap else [])],
     }  # fmt: skip
 
 
 def _variant(
-    name: str, runs: Sequence[Run], metrics: Sequence[str], split: Split, truth: _Truth | None
+    name: str, runs: Sequence[Run], metrics: Sequence[str], truth: Truth | None
 ) -> dict[str, Any]:
     def over_seeds(part: str) -> dict[str, Any]:
         values = {m: [run.facts[part][m] for run in runs] for m in metrics}
@@ -277,7 +271,7 @@ def _variant(
         "valid": over_seeds("valid"),
         "difference": None,
         "runs": [_cost(run) for run in runs],
-        "regret": None if truth is None else truth.regret(runs, split),
+        "regret": None if truth is None else truth.regret(runs),
     }
 
 
@@ -309,49 +303,3 @@ def _per_user(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> pl.DataFra
         for name, row in zip(names, runs, strict=True)
         for run in row
     )
-
-
-class _Truth:
-    """What the simulator knows: the best ranking, and how far a model's lists are from it.
-
-    Both are expectations over the true distribution of the next item, so they carry no noise of
-    which item happened to come.
-    """
-
-    def __init__(self, shop: Shop, cases: Cases, metrics: Sequence[str]) -> None:
-        self.shop = shop
-        self.cases = cases
-        self.metrics = metrics
-        self.k = max(parse_metric(metric)[1] for metric in metrics)
-
-    def best_metrics(self) -> dict[str, float]:
-        """Return the test metrics of the best ranking, on the items that did come."""
-        ranks = self.shop.best_ranks(self.cases)
-        rank = np.where(ranks <= self.k, ranks, NOT_RANKED)
-        one = np.arange(len(self.cases))
-        table = evaluate(Ranks(one, rank, self.cases.relevant.lengths), self.metrics)
-        return {name: float(np.mean(table[name].to_numpy())) for name in table.columns}
-
-    def regret(self, runs: Sequence[Run], split: Split) -> dict[str, float]:
-        """Return how much expected hit rate and NDCG the lists of a model lack, over the seeds."""
-        k = min(self.k, 10)
-        best = self.shop.expected_metrics(self.cases, self.shop.best_items(self.cases, k))
-        lacking = []
-        for run in runs:
-            own = self.shop.expected_metrics(self.cases, _lists(run, self.cases, k))
-            lacking.append((np.mean(best.hit - own.hit), np.mean(best.ndcg - own.ndcg)))
-        hit, ndcg = np.mean(lacking, axis=0)
-        return {f"recall@{k}": float(hit), f"ndcg@{k}": float(ndcg)}
-
-
-def _lists(run: Run, cases: Cases, k: int) -> np.ndarray:
-    """Return the top k of a run for each case, (C, k)."""
-    encoder = ranked(run.encoder(), run.recipe)
-    found = []
-    with evaluating(encoder):
-        items = encoder.items()
-        for rows, batch in encoded(encoder, cases, run.recipe.training.length):
-            users = encoder.users(batch)
-            seen = seen_of(cases, rows, users.device) if run.mask_seen else None
-            found.append(top_k(users.detach(), items, k, seen).items.cpu().numpy())
-    return np.concatenate(found)

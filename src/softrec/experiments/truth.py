@@ -1,0 +1,103 @@
+"""What the simulated shop knows of a comparison: the best ranking, and how far a model is from it.
+
+The truth is asked what evaluation asks: the same cases, masked or not as they are, and with the
+last event of a user open or under exposure as it was simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from softrec.data.simulate import Shop
+from softrec.data.splits import Cases, Split
+from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
+from softrec.evaluation.protocol import encoded, seen_of
+from softrec.experiments.build import SHOP, shop_of
+from softrec.experiments.recipe import Recipe
+from softrec.experiments.run import Run
+from softrec.experiments.runs import ranked
+from softrec.retrieval import top_k
+from softrec.types import evaluating
+
+LONGEST = 10
+"""Lists are judged down to this place at most."""
+
+
+class Truth:
+    """The best ranking of test cases, and what the lists of a model lack.
+
+    Both are expectations over the true distribution of the next item, so they carry no noise of
+    which item happened to come.
+
+    Args:
+        shop: the simulator.
+        cases: what is tested; one relevant item each, the next one.
+        metrics: names such as "ndcg@10".
+        exposed: whether the relevant items came under exposure, like the rest of the log.
+    """
+
+    def __init__(self, shop: Shop, cases: Cases, metrics: Sequence[str], *, exposed: bool) -> None:
+        self.shop = shop
+        self.cases = cases
+        self.metrics = metrics
+        self.exposed = exposed
+        self.k = max(parse_metric(metric)[1] for metric in metrics)
+
+    def best_metrics(self) -> dict[str, float]:
+        """Return the test metrics of the best ranking, on the items that did come."""
+        ranks = self.shop.best_ranks(self.cases, exposed=self.exposed)
+        rank = np.where(ranks <= self.k, ranks, NOT_RANKED)
+        one = np.arange(len(self.cases))
+        table = evaluate(Ranks(one, rank, self.cases.relevant.lengths), self.metrics)
+        return {name: float(np.mean(table[name].to_numpy())) for name in table.columns}
+
+    def regret(self, runs: Sequence[Run]) -> dict[str, float]:
+        """Return how much expected hit rate and NDCG the lists of a model lack, over the seeds."""
+        k = min(self.k, LONGEST, self.shop.n_items)
+        best = self._expected(self.shop.best_items(self.cases, k, exposed=self.exposed))
+        own = np.mean([self._expected(lists(run, self.cases, k)) for run in runs], axis=0)
+        hit, ndcg = (best - own).tolist()
+        return {f"recall@{k}": hit, f"ndcg@{k}": ndcg}
+
+    def _expected(self, items: np.ndarray) -> np.ndarray:
+        """Return the mean expected hit rate and NDCG of a list for each case, (2,)."""
+        found = self.shop.expected_metrics(self.cases, items, exposed=self.exposed)
+        return np.array([found.hit.mean(), found.ndcg.mean()])
+
+
+def truth_of(recipe: Recipe, split: Split, cases: Cases) -> tuple[Truth | None, str]:
+    """Return what the simulator knows of the test cases of a recipe, and why it knows nothing.
+
+    The reason is empty where nobody would expect a truth: the log is not simulated.
+    """
+    data = recipe.data
+    if data.source != SHOP:
+        return None, ""
+    if recipe.evaluation.negatives is not None:
+        return None, _without("items are ranked among drawn ones, not among all")
+    if data.split not in (None, "leave-last-out"):
+        return None, _without("the simulator knows the next item alone: --split leave-last-out")
+    shop = shop_of(data)
+    if not split.train.items.raw.equals(shop.items.raw):
+        return None, _without("the log lacks items of its catalogue")
+    exposed = not data.shop.get("open_test", True)
+    return Truth(shop, cases, recipe.evaluation.metrics, exposed=exposed), ""
+
+
+def _without(why: str) -> str:
+    return f"The best possible ranking is not told, for {why}."
+
+
+def lists(run: Run, cases: Cases, k: int) -> np.ndarray:
+    """Return the top k of a run for each case, (C, k); history left out as in its evaluation."""
+    encoder = ranked(run.encoder(), run.recipe)
+    found = []
+    with evaluating(encoder):
+        items = encoder.items()
+        for rows, batch in encoded(encoder, cases, run.recipe.training.length):
+            users = encoder.users(batch)
+            seen = seen_of(cases, rows, users.device) if run.mask_seen else None
+            found.append(top_k(users.detach(), items, k, seen).items.cpu().numpy())
+    return np.concatenate(found)
