@@ -31,11 +31,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PARTS: dict[str, list[str]] = {
     "losses": ["tests/losses", "tests/test_axes.py", "tests/test_objective_interests.py"],
-    "targets": ["tests/targets", "tests/test_axes.py", "tests/losses"],
-    "candidates.py": ["tests/test_candidates.py", "tests/test_axes.py"],
-    "evaluation": ["tests/evaluation", "tests/experiments/test_report.py"],
+    "targets": [
+        "tests/targets",
+        "tests/losses/test_confident_targets.py",
+        "tests/experiments/test_target_sources.py",
+        "tests/test_axes.py",
+    ],
+    "candidates.py": [
+        "tests/test_candidates.py",
+        "tests/experiments/test_leaks.py",
+        "tests/test_axes.py",
+    ],
+    "evaluation": [
+        "tests/evaluation",
+        "tests/experiments/test_examination.py",
+        "tests/experiments/test_differences.py",
+    ],
     "data/splits.py": ["tests/data/test_splits.py", "tests/evaluation", "tests/data"],
-    "experiments/compare.py": ["tests/experiments/test_compare.py", "tests/cli/test_compare.py"],
+    "experiments/compare.py": [
+        "tests/experiments/test_differences.py",
+        "tests/experiments/test_report.py",
+        "tests/cli/test_compare.py",
+    ],
 }
 """Part of src/softrec -> the tests that should notice a bug in it, the quickest first."""
 
