@@ -89,9 +89,10 @@ def of_the_system(error: Exception) -> str | None:
         return f"{text}; make room, and give the same command again: it goes on where it stood"
     if not isinstance(error, OSError):
         return None
-    where = f"{error.filename}: {error.strerror}" if error.filename else text
+    name = one_line(str(error.filename), 200)
+    where = f"{name}: {error.strerror}" if error.filename else text
     if number in FORBIDDEN:
         return f"{where}; ask for the permission, or choose another place"
     if number == errno.ENAMETOOLONG:
-        return f"{where[:200]}; choose a shorter name"
+        return f"{where}; choose a shorter name"
     return f"{where}; --debug shows where it came up"

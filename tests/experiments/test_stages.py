@@ -112,7 +112,7 @@ def test_a_chain_of_three(split, tmp_path):
     """Base, then a student of shared labels, then a student of that student."""
     base = GRU | {"training": TRAINING | {"epochs": 2}}
     student = GRU | {
-        "target": {"name": "interest-sharing", "teacher": base, "clusters": 2, "keep": 5}
+        "target": {"name": "interest-sharing", "teacher": base, "clusters": 2, "keep": 30}
     }
     recipe = read_recipe(
         {"data": TIMIREC["data"]}

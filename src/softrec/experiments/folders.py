@@ -290,16 +290,17 @@ def remove(folder: Path) -> None:
     folder.rmdir()
 
 
-HASHED = {
+IN_WORDS = {
     "fingerprint": "other items",
     "events_fingerprint": "other events, or another order or time of them",
+    "set_aside": "other users and items set aside",
 }
 
 
 def difference(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Return in words what facts about data differ, of those that both have."""
     different = [name for name in given if name in own and own[name] != given[name]]
-    said = [HASHED.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
+    said = [IN_WORDS.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
     return "; ".join(said) or None
 
 
