@@ -123,15 +123,16 @@ def test_runs_that_were_still_rising_are_not_judged(results):
     assert [verdict.call for verdict in verdicts(results)] == ["no verdict", "no verdict"]
 
 
-def test_levelled_off_is_where_patience_ran_out(folder, capsys):
-    """Also in the last epoch of the budget."""
+@pytest.mark.parametrize(("patience", "levelled_off"), [(1, True), (2, False)])
+def test_levelled_off_is_where_patience_ran_out(folder, capsys, patience, levelled_off):
+    """Also in the last epoch of the budget; the first of two epochs is the best."""
     run("compare", "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table", *TINY,
-        "--set", "training.patience=1", "--lr", 1e-9)  # fmt: skip
+        "--set", f"training.patience={patience}", "--lr", 1e-9)  # fmt: skip
     text = (folder / "table" / "results.json").read_text()
     results = json.loads(text)
     for variant in results["variants"]:
         (one,) = variant["runs"]
-        assert (one["best_epoch"], one["epochs"], one["levelled_off"]) == (1, 2, True)
+        assert (one["best_epoch"], one["epochs"], one["levelled_off"]) == (1, 2, levelled_off)
     told = capsys.readouterr()
     assert "training run 1 of 2: one-hot, seed 0" in told.err
     assert "training run 2 of 2: pop+ (alpha 0.4), seed 0" in told.err

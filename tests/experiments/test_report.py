@@ -313,7 +313,7 @@ def test_what_had_not_levelled_off_is_named_and_not_judged(whose):
     judged = ["no evidence", "hurt"] if whose else ["no verdict", "no verdict"]
     assert [verdict.call for verdict in found] == ["no verdict", *judged]
     name = "this variant" if whose else "the baseline"
-    assert f"seed 1 of {name} had not levelled off" in found[0].text
+    assert f"Seed 1 of {name} had not levelled off" in found[0].text
     assert "interval +0.0082 to +0.0166, Holm-adjusted p = 0.0031" in found[0].text
     told = f"{results['variants'][whose]['name']} (seed 1)"
     page = Page(render_report(results))

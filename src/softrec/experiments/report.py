@@ -277,9 +277,10 @@ def _verdict(results: Results, variant: dict[str, Any], baseline: dict[str, Any]
         if (seeds := _not_levelled_off(each))
     ]
     if rising:
+        which = " and ".join(rising)
         text = (
-            f"{numbers} {' and '.join(rising)} had not levelled off when the epochs ended, so this "
-            "says little of what longer training gives."
+            f"{numbers} {which[0].upper()}{which[1:]} had not levelled off when the epochs ended, "
+            "so this says little of what longer training gives."
         )
         return Verdict(name, "no verdict", text, "not levelled off")
     if math.isnan(p):
