@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from softrec.candidates import SharedUniform
+from softrec.candidates import InBatch, SharedUniform
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.contest import Contest
@@ -212,6 +212,18 @@ def test_two_distributions_of_different_shapes():
     for make in (jensen_shannon, lambda a, b: interest_distillation(a, b, 1.0)):
         with refused(r"of one shape, got \(4, 2\) and \(1, 2\)"):
             make(torch.zeros(4, 2), torch.zeros(1, 2))
+
+
+@SHARED
+@pytest.mark.parametrize("exact", [False, True])
+def test_soft_targets_over_candidates_that_a_row_leaves_out(shared, exact):
+    masked = InBatch(mask_positives=True)
+    options = {"candidates": masked, "shared": shared}
+    batch = _batch(torch.tensor([0, 1, 2, 0]))
+    assert Objective(**options)(_Encoder(), batch).total.isfinite()
+    soft = Objective(mixed(), UniformTarget(6), 0.5, exact=exact, **options)
+    with refused("mask_positives leaves out, .* choose mask_positives=False"):
+        soft(_Encoder(), batch)
 
 
 def test_labels_of_a_sample_are_items():

@@ -92,6 +92,11 @@ def check_contest(
         ValueError: naming what was expected and what came.
     """
     check_loss(loss, weight, soft=soft is not None)
+    if soft is not None and contest.left_out is not None:
+        raise ValueError(
+            "a soft target may give mass to the items that mask_positives leaves out, and nothing "
+            "would hold their scores down; choose mask_positives=False"
+        )
     users, others, column = contest.users, contest.others, contest.column
     if contest.label is None:
         check_whole(users, others, column)
