@@ -147,9 +147,9 @@ TRAINING = {"windows": "positions", "length": 24, "batch_size": 128, "lr": 0.002
 
 def train(model: str, seeds: Sequence[int], out: Path, say: Callable[[str], object]) -> None:
     """Train one recipe with each seed on the simulated shop; finished runs are kept."""
-    from softrec.experiments.build import load_split
-    from softrec.experiments.recipe import read_recipe
-    from softrec.experiments.run import fit_recipe
+    from softrec.experiments.build.data import load_split
+    from softrec.experiments.train import fit_recipe
+    from softrec.recipe.recipe import read_recipe
 
     split = None
     for seed in seeds:

@@ -12,8 +12,8 @@ from softrec.data import sources, splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
-from softrec.experiments.build import load_split
-from softrec.experiments.specs.data import DataSpec
+from softrec.experiments.build.data import load_split
+from softrec.recipe.specs.data import DataSpec
 
 
 def diginetica() -> tuple[Split, str]:

@@ -30,12 +30,12 @@ from torch import Tensor
 
 from benchmarks.timing import Clock, Row, Side, agree
 from softrec.candidates import InBatch, RowDraws, Taken
-from softrec.experiments.specs.models import MODELS, ModelSpec
 from softrec.losses.bilateral import sl
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.pairwise import bpr
 from softrec.losses.softmax import decoupled
 from softrec.objective import Objective
+from softrec.recipe.specs.models import MODELS, ModelSpec
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.training.module import SoftTargetModule

@@ -17,10 +17,10 @@ from torch import Tensor
 from softrec import Objective
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Sequences
-from softrec.data.simulate import shop
 from softrec.data.splits import Cases, leave_last_out
 from softrec.evaluation.protocol import score_cases
 from softrec.models.gru4rec import GRU4Rec
+from softrec.simulation.simulate import shop
 from softrec.targets.sparse import SparseTarget
 from softrec.testing import check_target
 from softrec.training.fit import fit

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from softrec.data.splits import Split
-from softrec.experiments.build import load_split
-from softrec.experiments.objectives import build
-from softrec.experiments.recipe import Recipe, merged, read_recipe
-from softrec.experiments.run import fit_recipe
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.objective import build
+from softrec.experiments.train import fit_recipe
+from softrec.recipe.recipe import Recipe, merged, read_recipe
 
 KEPT = Path(__file__).with_name("golden.json")
 BASE = {

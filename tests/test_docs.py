@@ -13,14 +13,14 @@ import typer
 from pydantic import BaseModel
 
 import softrec
-from softrec import cli
-from softrec.cli import app
+from softrec.cli import main as cli
+from softrec.cli.main import app
 from softrec.data import sources
-from softrec.experiments import recipe as recipes
-from softrec.experiments import specs as specs_package
-from softrec.experiments.options import recipe_of
-from softrec.experiments.reading import read_yaml
-from softrec.experiments.recipe import Recipe
+from softrec.recipe import recipe as recipes
+from softrec.recipe import specs as specs_package
+from softrec.recipe.options import recipe_of
+from softrec.recipe.reading import read_yaml
+from softrec.recipe.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

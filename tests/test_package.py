@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from softrec import __version__, cli
-from softrec.experiments import shipped
+from softrec import __version__
+from softrec.cli import main as cli
 from softrec.experiments.inputs import read_input
+from softrec.recipe import shipped
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.name for path in (ROOT / "recipes").glob("*.yaml"))

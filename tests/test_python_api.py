@@ -12,7 +12,7 @@ import yaml
 from polars.testing import assert_frame_equal
 
 import softrec
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.errors import SoftrecError
 from softrec.training.lines import shows_bar
 

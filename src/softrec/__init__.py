@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
     from softrec.experiments.compare import Comparison
-    from softrec.experiments.run import Run
+    from softrec.experiments.train import Run
     from softrec.objective import Objective
     from softrec.serving.recommender import Recommender
 
@@ -25,8 +25,8 @@ __all__ = ["Interactions", "Objective", "Recommender", "compare", "fit", "open_r
 HOME = {"Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender"}  # fmt: skip
 PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "losses", "models",
-         "objective", "retrieval", "scoring", "serving", "targets", "testing", "training",
-         "types")  # fmt: skip
+         "objective", "recipe", "report", "retrieval", "scoring", "serving", "simulation",
+         "targets", "testing", "training", "types")  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -66,7 +66,7 @@ def fit(
         run = softrec.fit(frame, out="runs/first", model="sasrec", target="pop+", alpha=0.4)
     """
     from softrec.experiments.inputs import read_input
-    from softrec.experiments.run import fit_recipe
+    from softrec.experiments.train import fit_recipe
     from softrec.training.lines import teller
 
     given = read_input(source, options)
@@ -113,7 +113,7 @@ def compare(
     """
     from softrec.experiments import compare as experiment
     from softrec.experiments.inputs import python_call, read_input
-    from softrec.experiments.options import parse_targets, shared_target
+    from softrec.recipe.options import parse_targets, shared_target
     from softrec.training.lines import teller
 
     wanted = parse_targets(targets)

@@ -15,7 +15,7 @@ def main() -> None:
     loading = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if loading:  # else somebody has decided already, such as nohup
         signal.signal(signal.SIGINT, _leave)
-    from softrec import cli
+    from softrec.cli import main as cli
 
     cli.preload()
     if loading:

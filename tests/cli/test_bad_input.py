@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file, save_file
 
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.errors import RecipeError
 from softrec.experiments.runs import UncheckedRunWarning, open_run
 
@@ -316,7 +316,7 @@ def test_too_little_memory(refusal, monkeypatch, error):
     def allocate(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("softrec.experiments.run.fit_recipe", allocate)
+    monkeypatch.setattr("softrec.experiments.train.fit_recipe", allocate)
     line = refusal("fit", "log.csv", "--out", "run", *TINY)
     assert re.search("not enough memory .*; lower --batch-size", line)
 
@@ -325,7 +325,7 @@ def test_an_error_of_the_program_is_not_hidden(monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr("softrec.experiments.run.fit_recipe", broken)
+    monkeypatch.setattr("softrec.experiments.train.fit_recipe", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         cli.main(["fit", "log.csv", "--out", "run", *TINY])
 
@@ -589,7 +589,17 @@ def test_debug_shows_the_traceback(arguments):
 
 
 def test_as_a_process(folder):
-    command = [sys.executable, "-m", "softrec.cli", "fit", "log.csv", "--out", "run", "--lr", "-1"]
+    command = [
+        sys.executable,
+        "-m",
+        "softrec",
+        "fit",
+        "log.csv",
+        "--out",
+        "run",
+        "--lr",
+        "-1",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "40"}
     plain, debug = (
         subprocess.run(

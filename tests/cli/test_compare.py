@@ -11,11 +11,11 @@ from polars.testing import assert_frame_equal
 from scipy import stats
 
 import softrec
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.evaluation.significance import crossed
 from softrec.experiments.compare import compare
-from softrec.experiments.report import verdicts
-from softrec.experiments.run import open_run
+from softrec.experiments.train import open_run
+from softrec.report.report import verdicts
 from softrec.training.module import SoftTargetModule
 
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5",

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.errors import of_the_system
-from softrec.experiments.folders import held
+from softrec.experiments.store.folders import held
 from softrec.training.module import SoftTargetModule
 
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5", "--set", "model.dim=8",
@@ -82,7 +82,7 @@ def test_a_log_rewritten_meanwhile(ended, dies_in_epoch_2, command):
 @pytest.mark.parametrize("command", ["fit", "compare"])
 def test_two_at_once(ended, command, folder):
     holder = subprocess.Popen(
-        [sys.executable, "-c", "from softrec.experiments.folders import RUN, reserved\n"
+        [sys.executable, "-c", "from softrec.experiments.store.folders import RUN, reserved\n"
          "with reserved('run', RUN):\n print('held', flush=True)\n input()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -127,7 +127,7 @@ def test_what_the_system_refuses_is_a_line(ended, monkeypatch, what):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("softrec.experiments.run._write", fails)
+    monkeypatch.setattr("softrec.experiments.train._write", fails)
     code, line = ended(*FIT)
     assert code == 2
     assert line.startswith("error: ")
@@ -143,7 +143,7 @@ def test_a_fault_of_the_program_is_none():
 
 FULL = """
 import resource, sys
-from softrec.cli import main
+from softrec.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 main(sys.argv[2:])
 """

@@ -14,8 +14,8 @@ import yaml
 from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
 
-from softrec import cli
-from softrec.experiments.run import open_run
+from softrec.cli import main as cli
+from softrec.experiments.train import open_run
 
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5", "--set", "model.dim=8"]
 PLAIN = {".safetensors", ".parquet", ".json", ".yaml", ".csv"}
@@ -246,7 +246,7 @@ def test_a_run_of_another_precision_is_what_it_was(softrec, precision):
 
 def test_quietly(folder):
     """What was read and each epoch are told in a line, and nothing of the machinery below."""
-    command = [sys.executable, "-m", "softrec.cli", "fit", "log.csv", "--out", "run", *TINY]
+    command = [sys.executable, "-m", "softrec", "fit", "log.csv", "--out", "run", *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0

@@ -5,9 +5,9 @@ import re
 import pytest
 import typer
 
-from softrec import cli
-from softrec.experiments.recipe import SECTIONS
-from softrec.experiments.specs.models import MODELS
+from softrec.cli import main as cli
+from softrec.recipe.recipe import SECTIONS
+from softrec.recipe.specs.models import MODELS
 
 ROOT = typer.main.get_command(cli.app)
 COMMANDS = {name: ROOT.commands[name] for name in ROOT.commands if name != "data"} | {

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from softrec import cli
-from softrec.experiments.run import open_run
+from softrec.cli import main as cli
+from softrec.experiments.train import open_run
 
 TINY = ["--epochs", "1", "--batch-size", "16", "--length", "5", "--set", "model.dim=8"]
 READ = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".json": pl.read_json}

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from softrec.data import simulate
 from softrec.data.interactions import Interactions, Sequences
-from softrec.data.simulate import Shop, shop
 from softrec.data.splits import Cases, by_time, leave_last_out, rows_of
 from softrec.errors import DataError, RecipeError
+from softrec.simulation import simulate
+from softrec.simulation.simulate import Shop, shop
 
 
 def tiny(**dials) -> Shop:

@@ -21,13 +21,13 @@ import pytest
 from scipy.io import savemat
 from typer.testing import CliRunner
 
+from softrec.cli.data import data_app
 from softrec.data import sources, splits
 from softrec.data.interactions import Interactions
 from softrec.data.sources import Counts, Parts, diginetica_sessions
 from softrec.data.sources.download import verify
 from softrec.data.sources.lastfm_1k import PLAYS as PLAYS_FILE
 from softrec.data.sources.parsing import content
-from softrec.data_cli import data_app
 from softrec.errors import DataError, SoftrecError
 
 BESIDE_THE_CHECKOUT = Path(__file__).parents[2].parent / "shared" / "data"

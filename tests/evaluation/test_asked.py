@@ -19,8 +19,8 @@ from softrec.data.splits import Cases, LeakageWarning, Split
 from softrec.errors import DataError
 from softrec.evaluation.asked import REPEATS, Asked, told
 from softrec.evaluation.protocol import score_cases
-from softrec.experiments.build import load_split
-from softrec.experiments.specs.data import DataSpec
+from softrec.experiments.build.data import load_split
+from softrec.recipe.specs.data import DataSpec
 from softrec.types import Batch, ItemVectors
 
 METRICS = [f"{kind}@{k}" for kind in ("recall", "hit_rate", "precision", "ndcg", "mrr")

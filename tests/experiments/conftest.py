@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from softrec.data.splits import Split
-from softrec.experiments.build import load_split
-from softrec.experiments.recipe import Recipe, merged, read_recipe
-from softrec.experiments.run import fit_recipe
-from softrec.experiments.sources import CutWarning
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.targets import CutWarning
+from softrec.experiments.train import fit_recipe
+from softrec.recipe.recipe import Recipe, merged, read_recipe
 
 BASE = {
     "data": {

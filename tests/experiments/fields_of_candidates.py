@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from fields import row
 
-from softrec.experiments.specs import candidates
+from softrec.recipe.specs import candidates
 
 POPULAR = {"name": "pop+", "temperature": 2.0}
 

@@ -4,7 +4,7 @@ import torch
 from fields import row
 from torch.nn import functional as F
 
-from softrec.experiments.specs import losses
+from softrec.recipe.specs import losses
 
 
 def scores(begun):

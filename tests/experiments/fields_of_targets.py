@@ -5,7 +5,7 @@ import torch
 from fields import row
 
 from softrec.experiments.runs import open_run
-from softrec.experiments.specs import targets
+from softrec.recipe.specs import targets
 from softrec.targets.build.contexts import context_vectors
 from softrec.targets.build.item2vec import item_vectors
 from softrec.targets.build.neighbours import context_means, nearest

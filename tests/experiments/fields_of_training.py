@@ -4,10 +4,10 @@ import torch
 from fields import row
 
 from softrec.data.batches import examples
-from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import open_run
-from softrec.experiments.specs import training
-from softrec.experiments.specs.models import MODELS
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs import training
+from softrec.recipe.specs.models import MODELS
 
 TRAINING, EVALUATION, INTEREST = (
     training.TrainingSpec,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from softrec.experiments import artifacts
-from softrec.experiments.artifacts import DamagedArtifactWarning, artifact
+from softrec.experiments.store import artifacts
+from softrec.experiments.store.artifacts import DamagedArtifactWarning, artifact
 
 FACTS = {"data": {"users": 3}, "k": 10}
 

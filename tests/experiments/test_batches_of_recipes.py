@@ -8,9 +8,9 @@ from softrec.data import sources, splits
 from softrec.data.interactions import Interactions
 from softrec.data.sources import Counts, Parts, Source
 from softrec.data.splits import Split
-from softrec.experiments.build import load_split
-from softrec.experiments.objectives import build
-from softrec.experiments.recipe import read_recipe
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.objective import build
+from softrec.recipe.recipe import read_recipe
 
 N_USERS, LENGTH = 6, 10
 

@@ -9,8 +9,9 @@ from softrec.data import sources
 from softrec.data.interactions import Interactions
 from softrec.data.sources import Counts, Parts, Source
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.build import load_split, notices
-from softrec.experiments.recipe import Recipe, read_recipe
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.model import notices
+from softrec.recipe.recipe import Recipe, read_recipe
 
 
 def recipe(model: str = "sasrec", **data) -> Recipe:

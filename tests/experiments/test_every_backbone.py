@@ -9,10 +9,10 @@ import pytest
 
 from softrec.data.splits import LeakageWarning
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.build import load_split
-from softrec.experiments.recipe import merged, read_recipe
-from softrec.experiments.run import Examination, fit_recipe, means
-from softrec.experiments.specs.models import MODELS
+from softrec.experiments.build.data import load_split
+from softrec.experiments.train import Examination, fit_recipe, means
+from softrec.recipe.recipe import merged, read_recipe
+from softrec.recipe.specs.models import MODELS
 
 N_ITEMS = 60
 BASE = {

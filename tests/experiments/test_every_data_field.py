@@ -11,9 +11,9 @@ import pytest
 
 from softrec.data.aside import LeakageWarning
 from softrec.errors import DataError
-from softrec.experiments.build import load_split
-from softrec.experiments.recipe import read_recipe
-from softrec.experiments.specs.data import DIALS, DataSpec
+from softrec.experiments.build.data import load_split
+from softrec.recipe.recipe import read_recipe
+from softrec.recipe.specs.data import DIALS, DataSpec
 
 COLUMNS = ("who", "whom", "what", "that", "when", "then", "stars", "hearts")
 NAMED = {"user": "who", "item": "what", "time": "when", "weight": "stars"}

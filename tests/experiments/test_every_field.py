@@ -17,9 +17,9 @@ from fields import FIELDS, same
 from pydantic import BaseModel
 
 from softrec.errors import RecipeError, RunError
-from softrec.experiments.recipe import Recipe
-from softrec.experiments.specs.data import DataSpec
-from softrec.experiments.specs.models import ModelSpec
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.data import DataSpec
+from softrec.recipe.specs.models import ModelSpec
 
 FULL = (fields_of_candidates, fields_of_losses, fields_of_targets, fields_of_training)
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]

@@ -12,10 +12,10 @@ import torch
 
 from softrec.data.batches import examples, training_batch
 from softrec.data.interactions import Interactions, Sequences
-from softrec.experiments.build import build_model
-from softrec.experiments.recipe import read_recipe
-from softrec.experiments.specs.arguments import arguments
-from softrec.experiments.specs.models import MODELS, OF_THE_DATA
+from softrec.experiments.build.model import build_model
+from softrec.recipe.recipe import read_recipe
+from softrec.recipe.specs.arguments import arguments
+from softrec.recipe.specs.models import MODELS, OF_THE_DATA
 
 SEQUENCES = Sequences.of([[0, 3, 1, 4, 1, 5, 6, 2], [5, 2, 6], [6, 1, 4, 2, 0, 3], [2, 2, 4, 3]])
 TIMES = (torch.arange(len(SEQUENCES.items)) ** 2 % 7 * 40_000 + 30_000).cumsum(0).numpy()

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.evaluation.negatives import sampled_negatives
-from softrec.experiments.build import load_split
+from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare
-from softrec.experiments.recipe import Recipe, read_recipe
-from softrec.experiments.run import Examination, fit_recipe, means, open_run
+from softrec.experiments.train import Examination, fit_recipe, means, open_run
+from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.types import Batch, ItemVectors
 
 N_ITEMS = 12

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from softrec.errors import RunError, TrainingError
-from softrec.experiments import folders
-from softrec.experiments.folders import MARK, RUN, reserved
+from softrec.experiments.store import folders
+from softrec.experiments.store.folders import MARK, RUN, reserved
 from softrec.files import write_facts, write_text
 from softrec.training.alone import alone
 
@@ -63,7 +63,7 @@ def test_a_failure_leaves_nothing(folder):
 
 HOLDS = """
 import sys
-from softrec.experiments.folders import RUN, reserved
+from softrec.experiments.store.folders import RUN, reserved
 with reserved("run", RUN):
     print("held", flush=True)
     sys.stdin.read()

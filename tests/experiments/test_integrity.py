@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from softrec.experiments import integrity
-from softrec.experiments.integrity import changed, hash_of, sealed
+from softrec.experiments.store import integrity
+from softrec.experiments.store.integrity import changed, hash_of, sealed
 
 
 @pytest.fixture(autouse=True)

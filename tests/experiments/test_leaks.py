@@ -15,11 +15,11 @@ import torch
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
-from softrec.experiments import sources
-from softrec.experiments.build import build_model
-from softrec.experiments.objectives import build
-from softrec.experiments.recipe import merged, read_recipe
-from softrec.experiments.run import Examination, fit_recipe, open_run
+from softrec.experiments.build import targets as sources
+from softrec.experiments.build.model import build_model
+from softrec.experiments.build.objective import build
+from softrec.experiments.train import Examination, fit_recipe, open_run
+from softrec.recipe.recipe import merged, read_recipe
 
 N_ITEMS, N_USERS = 14, 12
 BASE = {

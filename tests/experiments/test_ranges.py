@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from softrec.data import simulate
 from softrec.errors import RecipeError
-from softrec.experiments.recipe import SECTIONS, read_recipe
-from softrec.experiments.specs.arguments import arguments, numeric
-from softrec.experiments.specs.models import MODELS, OF_THE_DATA
-from softrec.experiments.specs.targets import ShareSpec
+from softrec.recipe.recipe import SECTIONS, read_recipe
+from softrec.recipe.specs.arguments import arguments, numeric
+from softrec.recipe.specs.models import MODELS, OF_THE_DATA
+from softrec.recipe.specs.targets import ShareSpec
+from softrec.simulation import simulate
 
 LOG = {"data": {"source": "log.csv"}}
 NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**20, -(10**20), 10**400, -1e300, 1e300, 1e20]

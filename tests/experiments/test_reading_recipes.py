@@ -3,8 +3,8 @@
 import pytest
 
 from softrec.errors import RecipeError
-from softrec.experiments.options import parse_assignment
-from softrec.experiments.reading import DEEPEST, LARGEST, MOST, parsed, read_yaml
+from softrec.recipe.options import parse_assignment
+from softrec.recipe.reading import DEEPEST, LARGEST, MOST, parsed, read_yaml
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)

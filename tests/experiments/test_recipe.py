@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from softrec.errors import RecipeError
-from softrec.experiments.options import parse_target, parse_targets, recipe_of, shared_target
-from softrec.experiments.reading import read_yaml
-from softrec.experiments.recipe import merged, read_recipe
+from softrec.recipe.options import parse_target, parse_targets, recipe_of, shared_target
+from softrec.recipe.reading import read_yaml
+from softrec.recipe.recipe import merged, read_recipe
 
 LOG = {"data": {"source": "log.csv"}}
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))

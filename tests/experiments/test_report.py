@@ -11,8 +11,8 @@ from rich.console import Console
 
 from softrec.errors import RunError
 from softrec.evaluation.significance import seed_spread
-from softrec.experiments import plots, report
-from softrec.experiments.report import (
+from softrec.report import plots, report
+from softrec.report.report import (
     console_table,
     headline,
     render_report,

@@ -6,15 +6,17 @@ import pytest
 import torch
 import yaml
 
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.errors import RecipeError, RunError
-from softrec.experiments import objectives, run, stages
-from softrec.experiments.build import load_split
+from softrec.experiments import stages
+from softrec.experiments import train as run
+from softrec.experiments.build import objective as objectives
+from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare
-from softrec.experiments.options import recipe_of
-from softrec.experiments.reading import read_yaml
-from softrec.experiments.recipe import merged, read_recipe
-from softrec.experiments.run import fit_recipe, open_run, settle
+from softrec.experiments.train import fit_recipe, open_run, settle
+from softrec.recipe.options import recipe_of
+from softrec.recipe.reading import read_yaml
+from softrec.recipe.recipe import merged, read_recipe
 
 SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 40, "max_length": 12}
 TRAINING = {"epochs": 1, "batch_size": 64, "length": 5, "lr": 0.05, "accelerator": "cpu",

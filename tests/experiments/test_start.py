@@ -8,12 +8,12 @@ import torch
 from softrec.data.interactions import Interactions
 from softrec.data.splits import leave_last_out
 from softrec.errors import RunError
-from softrec.experiments.build import build_model
-from softrec.experiments.objectives import build
-from softrec.experiments.recipe import read_recipe
-from softrec.experiments.run import fit_recipe
-from softrec.experiments.specs.models import MODELS, ModelSpec
-from softrec.experiments.start import tables_of
+from softrec.experiments.build.model import build_model
+from softrec.experiments.build.objective import build
+from softrec.experiments.build.start import tables_of
+from softrec.experiments.train import fit_recipe
+from softrec.recipe.recipe import read_recipe
+from softrec.recipe.specs.models import MODELS, ModelSpec
 
 SMALL = {
     "nfm": {"dim": 8},

@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 import torch
 
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.errors import RunError
-from softrec.experiments import artifacts, objectives, sources
-from softrec.experiments.build import load_split
-from softrec.experiments.recipe import merged, read_recipe
-from softrec.experiments.run import fit_recipe, open_run
+from softrec.experiments.build import objective as objectives
+from softrec.experiments.build import targets as sources
+from softrec.experiments.build.data import load_split
+from softrec.experiments.store import artifacts
+from softrec.experiments.train import fit_recipe, open_run
+from softrec.recipe.recipe import merged, read_recipe
 from softrec.targets.build.contexts import NeighbourSource, RememberedSource, TeacherSource
 from softrec.targets.mixture import MixtureSource
 from softrec.testing import oracles

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from softrec.experiments import truth as module
-from softrec.experiments.build import load_split, shop_of
-from softrec.experiments.recipe import read_recipe
+from softrec.experiments.build.data import load_split, shop_of
 from softrec.experiments.truth import lists, truth_of
+from softrec.recipe.recipe import read_recipe
 from softrec.types import ItemVectors
 
 SHOP = {"n_items": 40, "n_users": 80, "min_length": 4, "max_length": 12}

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from softrec.errors import DataError, RecipeError
-from softrec.experiments import objectives, sources
-from softrec.experiments.build import load_split
-from softrec.experiments.recipe import read_recipe
-from softrec.experiments.specs import candidates, losses, targets
-from softrec.experiments.wiring import wired
+from softrec.experiments.build import objective as objectives
+from softrec.experiments.build import targets as sources
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.wiring import wired
+from softrec.recipe.recipe import read_recipe
+from softrec.recipe.specs import candidates, losses, targets
 from softrec.scoring import Scoring
 
 RECIPE = read_recipe(

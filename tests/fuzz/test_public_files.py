@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from softrec.cli.data import measured
 from softrec.data import sources
 from softrec.data.sources.lastfm_1k import PLAYS
-from softrec.data_cli import measured
 
 RATINGS = "1::661::3::978302109\n1::1193::5::978300760\n2::7::1::978300761\n"
 ORDERED = "user_id\tmovie_id\trating\ttimestamp\torder\n1\t1193\t5\t978300760\t1\n1\t661\t3\t\t0\n"

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from softrec.data.interactions import Interactions
 from softrec.data.splits import leave_last_out
 from softrec.errors import LONGEST, SoftrecError
-from softrec.experiments.objectives import build
-from softrec.experiments.options import FIELDS, parse_assignment, parse_target, recipe_of
-from softrec.experiments.reading import parsed, read_yaml
-from softrec.experiments.recipe import SECTIONS, choices, read_recipe
-from softrec.experiments.specs.arguments import arguments
-from softrec.experiments.specs.data import DIALS
-from softrec.experiments.specs.models import MODELS, OF_THE_DATA
+from softrec.experiments.build.objective import build
+from softrec.recipe.options import FIELDS, parse_assignment, parse_target, recipe_of
+from softrec.recipe.reading import parsed, read_yaml
+from softrec.recipe.recipe import SECTIONS, choices, read_recipe
+from softrec.recipe.specs.arguments import arguments
+from softrec.recipe.specs.data import DIALS
+from softrec.recipe.specs.models import MODELS, OF_THE_DATA
 
 many, few = cases(150), cases(60)
 

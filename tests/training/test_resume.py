@@ -14,10 +14,10 @@ import torch
 from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
 
-from softrec import cli
+from softrec.cli import main as cli
 from softrec.errors import RunError
-from softrec.experiments.options import recipe_of
-from softrec.experiments.run import Run, fit_recipe, open_run
+from softrec.experiments.train import Run, fit_recipe, open_run
+from softrec.recipe.options import recipe_of
 from softrec.training.checkpoints import RESUME
 from softrec.training.module import SoftTargetModule
 
@@ -216,7 +216,7 @@ def test_a_broken_checkpoint_is_named(log, tmp_path, kill, content):
 
 KILLS_ITSELF = """
 import os, signal, sys
-from softrec.cli import main
+from softrec.cli.main import main
 from softrec.training.module import SoftTargetModule
 
 place, number, *arguments = sys.argv[1:]
@@ -301,7 +301,7 @@ def test_a_kill_in_the_test_costs_the_test_alone(log, tmp_path, unbroken, steps,
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("softrec.experiments.run._write", dies)
+        patch.setattr("softrec.experiments.train._write", dies)
         with pytest.raises(Killed):
             trained(log, tmp_path / "run", patience=patience)
     steps.clear()

@@ -24,17 +24,17 @@ from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.asked import Asked, told
 from softrec.experiments import views
-from softrec.experiments.build import load_told
+from softrec.experiments.build.data import load_told
+from softrec.experiments.build.objective import build
 from softrec.experiments.differences import differences
-from softrec.experiments.folders import COMPARISON, Place, reserved
-from softrec.experiments.objectives import build
-from softrec.experiments.recipe import Recipe, read_recipe
-from softrec.experiments.report import write_report
-from softrec.experiments.run import fit_recipe, inputs_of, settle, versions
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.stages import kept_run
+from softrec.experiments.store.folders import COMPARISON, Place, reserved
+from softrec.experiments.train import fit_recipe, inputs_of, settle, versions
 from softrec.experiments.truth import Truth, truth_of
 from softrec.files import write_text
+from softrec.recipe.recipe import Recipe, read_recipe
+from softrec.report.report import write_report
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softrec.experiments.compare import Comparison, compare
-from softrec.experiments.recipe import read_recipe
+from softrec.recipe.recipe import read_recipe
 
 # Not tuned: defaults of the shop and of the model, and a budget of a few minutes on two cores.
 RECIPE: dict[str, Any] = {

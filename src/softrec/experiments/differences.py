@@ -11,7 +11,7 @@ import polars as pl
 
 from softrec.errors import RunError
 from softrec.evaluation.significance import crossed, holm
-from softrec.experiments.run import Run
+from softrec.experiments.train import Run
 
 
 def differences(

@@ -10,8 +10,8 @@ import polars as pl
 
 from softrec.errors import RecipeError
 from softrec.experiments.inputs import load_data
-from softrec.experiments.run import Examination
 from softrec.experiments.runs import Run
+from softrec.experiments.train import Examination
 
 
 def evaluated(

@@ -13,12 +13,12 @@ import polars as pl
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
-from softrec.experiments import shipped
-from softrec.experiments.build import load_split, split_of
-from softrec.experiments.options import RECIPES, recipe_of
-from softrec.experiments.reading import exists, read_yaml
-from softrec.experiments.recipe import Recipe
-from softrec.experiments.specs.data import MEMORY, DataSpec
+from softrec.experiments.build.data import load_split, split_of
+from softrec.recipe import shipped
+from softrec.recipe.options import RECIPES, recipe_of
+from softrec.recipe.reading import exists, read_yaml
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.data import MEMORY, DataSpec
 
 TABLES = ("polars", "pandas", "pyarrow")
 COLUMNS = ("user", "item", "time", "weight", "header", "text_ids")

@@ -23,12 +23,12 @@ from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError
 from softrec.experiments import views
-from softrec.experiments.build import build_model
-from softrec.experiments.folders import RUN, difference, unfinished
-from softrec.experiments.integrity import changed, hash_of
-from softrec.experiments.recipe import Recipe, read_recipe
-from softrec.experiments.specs.models import reads_graph
+from softrec.experiments.build.model import build_model
+from softrec.experiments.store.folders import RUN, difference, unfinished
+from softrec.experiments.store.integrity import changed, hash_of
 from softrec.files import OWN, read_facts
+from softrec.recipe.recipe import Recipe, read_recipe
+from softrec.recipe.specs.models import reads_graph
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder
@@ -166,7 +166,7 @@ class Run:
             run.evaluate("valid", metrics=["hit_rate@1", "ndcg@5"])
         """
         from softrec.experiments.evaluate import evaluated
-        from softrec.experiments.run import means
+        from softrec.experiments.train import means
 
         return means(evaluated(self, part, metrics, data=data, data_dir=data_dir))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
-from softrec.experiments.folders import RUN, held, is_marked, remove
-from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import ChangedRunError, Run, describe, open_run
+from softrec.experiments.store.folders import RUN, held, is_marked, remove
+from softrec.recipe.recipe import Recipe
 from softrec.training.lines import Tell
 
 Fit = Callable[[Recipe, Path], Run]

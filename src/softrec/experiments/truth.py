@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softrec.data.simulate import Shop
 from softrec.data.splits import Cases, Split
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import encoded, seen_of
-from softrec.experiments.build import SHOP, shop_of
-from softrec.experiments.recipe import Recipe
-from softrec.experiments.run import Run
+from softrec.experiments.build.data import SHOP, shop_of
 from softrec.experiments.runs import ranked
+from softrec.experiments.train import Run
+from softrec.recipe.recipe import Recipe
 from softrec.retrieval import top_k
+from softrec.simulation.simulate import Shop
 from softrec.types import evaluating
 
 LONGEST = 10

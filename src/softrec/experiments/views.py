@@ -11,7 +11,7 @@ import numpy as np
 
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.experiments.recipe import Recipe
+from softrec.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from softrec.experiments.compare import Comparison
@@ -68,7 +68,7 @@ def comparison_html(comparison: Comparison) -> str:
 
 def _calls(comparison: Comparison) -> dict[str, str]:
     """Return whether each target helped, in a word or two."""
-    from softrec.experiments.report import verdicts  # draws plots, which take long to import
+    from softrec.report.report import verdicts  # draws plots, which take long to import
 
     called = {verdict.name: verdict.call for verdict in verdicts(comparison.results)}
     return {row["name"]: called.get(row["name"], "baseline")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from softrec.errors import no_such, one_line
-from softrec.experiments.specs.arguments import safe_repr
+from softrec.recipe.specs.arguments import safe_repr
 
 EXAMPLES = {"loss": "decoupled", "candidates": "sampled"}
 MISSING = {

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from softrec.experiments.specs.base import Rounds, Spec
+from softrec.recipe.specs.base import Rounds, Spec
 
 
 class FullSpec(Spec):

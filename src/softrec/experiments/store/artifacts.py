@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from softrec.data.sources.base import cache_dir
-from softrec.experiments.integrity import changed, sealed
+from softrec.experiments.store.integrity import changed, sealed
 from softrec.files import read_facts, write_facts
 
 FACTS = "facts.json"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from softrec.experiments.specs.base import Positive, Spec, Temperature, Weight
+from softrec.recipe.specs.base import Positive, Spec, Temperature, Weight
 
 
 class _LossSpec(Spec):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from softrec.evaluation.metrics import parse_metric
-from softrec.experiments.specs.base import (
+from softrec.recipe.specs.base import (
     Count,
     Decay,
     Positive,

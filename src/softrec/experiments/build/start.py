@@ -19,10 +19,10 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import RunError
-from softrec.experiments.build import build_model
+from softrec.experiments.build.model import build_model
 from softrec.experiments.runs import Run, open_run
-from softrec.experiments.specs.base import Trained
-from softrec.experiments.specs.models import ModelSpec
+from softrec.recipe.specs.base import Trained
+from softrec.recipe.specs.models import ModelSpec
 from softrec.training.lines import Tell
 from softrec.types import Encoder
 

@@ -23,11 +23,19 @@ from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
-from softrec.experiments.build import build_batches, build_model, events
-from softrec.experiments.recipe import Recipe
-from softrec.experiments.sources import Training, build_source
-from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
-from softrec.experiments.specs.losses import (
+from softrec.experiments.build.model import build_batches, build_model, events
+from softrec.experiments.build.start import begin
+from softrec.experiments.build.targets import Training, build_source
+from softrec.experiments.build.wiring import wired
+from softrec.losses import pairwise
+from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.distillation import interest_distillation
+from softrec.losses.pairwise import PairwiseLoss
+from softrec.losses.softmax import Parts, decoupled, hard, mixed
+from softrec.objective import InterestPart, LabelPart, Objective
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec, SampledSpec
+from softrec.recipe.specs.losses import (
     PAIRWISE,
     BceSpec,
     BprSpec,
@@ -40,15 +48,7 @@ from softrec.experiments.specs.losses import (
     MixedSpec,
     SlSpec,
 )
-from softrec.experiments.specs.training import InterestSpec
-from softrec.experiments.start import begin
-from softrec.experiments.wiring import wired
-from softrec.losses import pairwise
-from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
-from softrec.losses.distillation import interest_distillation
-from softrec.losses.pairwise import PairwiseLoss
-from softrec.losses.softmax import Parts, decoupled, hard, mixed
-from softrec.objective import InterestPart, LabelPart, Objective
+from softrec.recipe.specs.training import InterestSpec
 from softrec.scoring import Scoring
 from softrec.taken import Taken
 from softrec.training.lines import Tell

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from softrec.errors import RecipeError, no_such, one_line
-from softrec.experiments.reading import exists, parsed, read_yaml
-from softrec.experiments.recipe import RUNS, Recipe, merged, read_recipe
+from softrec.recipe.reading import exists, parsed, read_yaml
+from softrec.recipe.recipe import RUNS, Recipe, merged, read_recipe
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (

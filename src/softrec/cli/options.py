@@ -14,9 +14,9 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from softrec.errors import RecipeError
-from softrec.experiments.recipe import choices
-from softrec.experiments.specs.losses import SOFTMAX
-from softrec.experiments.specs.models import MODELS
+from softrec.recipe.recipe import choices
+from softrec.recipe.specs.losses import SOFTMAX
+from softrec.recipe.specs.models import MODELS
 
 DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
 

@@ -1,29 +1,23 @@
-"""From a recipe to the objects it names. The tables here are the only place where names count."""
+"""From a recipe to its data: read, cleaned and split."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from softrec.data import simulate, sources, splits
-from softrec.data.batches import TrainingBatches, examples
+from softrec.data import sources, splits
 from softrec.data.interactions import Interactions
 from softrec.data.reading import read_tables
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation.asked import Asked, told
-from softrec.experiments.recipe import Recipe
-from softrec.experiments.specs.data import MEMORY, SHOP, SIMULATION, DataSpec, parse_step
-from softrec.experiments.specs.models import MODELS, ModelSpec
-from softrec.experiments.specs.training import TrainingSpec
+from softrec.experiments.build.model import notices
 from softrec.experiments.views import data_text
-from softrec.types import Encoder
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.data import MEMORY, SHOP, SIMULATION, DataSpec, parse_step
+from softrec.simulation import simulate
 
 CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "drop-duplicates": lambda log, _: log.drop_duplicates(),
@@ -173,64 +167,3 @@ def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
         f"{spec.source} cannot be split by {kind!r}; choose --split leave-last-out, time or "
         "user-ratio"
     )
-
-
-def notices(spec: ModelSpec, split: Split) -> list[str]:
-    """Return a line for each thing about the data of a run that its user has to know.
-
-    Args:
-        spec: the model, for some know users by number.
-        split: its data.
-    """
-    lines = [split.aside.sentence()]
-    untrained = split.untrained_users()
-    if untrained and "n_users" in inspect.signature(MODELS[spec.name]).parameters:
-        lines.append(
-            f"{untrained:,} users of the test part have no training event, only validation: "
-            f"{spec.name} has a vector for each user, and theirs are never trained"
-        )
-    return [line for line in lines if line]
-
-
-def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -> Encoder:
-    """Return a freshly initialised backbone; the same seed gives the same weights.
-
-    Args:
-        spec: which model, and its settings.
-        log: the training part: its catalogue, its users, and its events for models of graphs.
-        length: the longest history.
-        seed: of the weights.
-    """
-    model, n_items = MODELS[spec.name], log.n_items
-    if getattr(model, "needs_time", False) and not log.has_time:
-        raise DataError(
-            f"{spec.name} reads the times of events, and the log has none; name their column with "
-            "--time, or use sasrec"
-        )
-    facts: dict[str, Callable[[], Any]] = {
-        "length": lambda: length,
-        "n_users": lambda: log.n_users,
-        "edges": lambda: events(log),
-    }
-    known = inspect.signature(model).parameters
-    settings = {name: fact() for name, fact in facts.items() if name in known} | spec.settings
-    torch.manual_seed(seed)
-    try:
-        encoder = model(n_items, **settings)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        given = ", ".join(f"{name}={settings[name]}" for name in settings if name != "edges")
-        text = " ".join(str(error).split())
-        raise RecipeError(f"{given} make no {spec.name}: {text}; change these settings") from error
-    return encoder
-
-
-def events(log: Interactions) -> torch.Tensor:
-    """Return the events as (user, item), (2, E) int64."""
-    pairs = (log.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))
-    return torch.from_numpy(np.stack(list(pairs)))
-
-
-def build_batches(spec: TrainingSpec, split: Split, *, seed: int) -> TrainingBatches:
-    """Return the shuffled training batches of a recipe."""
-    data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
-    return TrainingBatches(data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding)

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ValidationError, model_validator
 
 from softrec.errors import RecipeError, one_line
-from softrec.experiments.complaints import complaint
-from softrec.experiments.specs.base import Seed, Spec
-from softrec.experiments.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec
-from softrec.experiments.specs.data import DataSpec
-from softrec.experiments.specs.losses import (
+from softrec.recipe.complaints import complaint
+from softrec.recipe.specs.base import Seed, Spec
+from softrec.recipe.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec
+from softrec.recipe.specs.data import DataSpec
+from softrec.recipe.specs.losses import (
     PAIRWISE,
     SOFTMAX,
     BslSpec,
@@ -23,13 +23,13 @@ from softrec.experiments.specs.losses import (
     LossSpec,
     MixedSpec,
 )
-from softrec.experiments.specs.models import (
+from softrec.recipe.specs.models import (
     ModelSpec,
     foresees_interests,
     reads_graph,
     starts_of,
 )
-from softrec.experiments.specs.targets import (
+from softrec.recipe.specs.targets import (
     KdSpec,
     MixtureSpec,
     OneHotSpec,
@@ -37,7 +37,7 @@ from softrec.experiments.specs.targets import (
     TargetSpec,
     UniformSpec,
 )
-from softrec.experiments.specs.training import EvaluationSpec, InterestSpec, TrainingSpec
+from softrec.recipe.specs.training import EvaluationSpec, InterestSpec, TrainingSpec
 
 RUNS = ("teacher", "start")
 """The fields that name another run: its folder, or its recipe."""

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from softrec.data import simulate
 from softrec.errors import one_line
-from softrec.experiments.specs.arguments import arguments, checked
-from softrec.experiments.specs.base import Seed, Spec, Text
+from softrec.recipe.specs.arguments import arguments, checked
+from softrec.recipe.specs.base import Seed, Spec, Text
+from softrec.simulation import simulate
 
 SHOP = "shop"
 """The data source that simulates its log."""

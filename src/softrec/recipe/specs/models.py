@@ -8,8 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from softrec.errors import no_such
-from softrec.experiments.specs.arguments import arguments, checked
-from softrec.experiments.specs.base import Text
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
@@ -24,6 +22,8 @@ from softrec.models.sasrec import SASRec
 from softrec.models.timirec import TiMiRec
 from softrec.models.tisasrec import TiSASRec
 from softrec.models.youtubednn import YoutubeDNN
+from softrec.recipe.specs.arguments import arguments, checked
+from softrec.recipe.specs.base import Text
 
 MODELS: dict[str, Any] = {
     "caser": Caser,

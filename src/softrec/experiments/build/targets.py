@@ -23,12 +23,13 @@ from torch import nn
 from softrec.data.batches import Examples
 from softrec.data.splits import Split
 from softrec.errors import RunError
-from softrec.experiments.artifacts import artifact
+from softrec.experiments.build.wiring import wired
 from softrec.experiments.runs import Run, describe, open_run
-from softrec.experiments.specs.base import Trained
-from softrec.experiments.specs.losses import LossSpec
-from softrec.experiments.specs.models import ModelSpec
-from softrec.experiments.specs.targets import (
+from softrec.experiments.store.artifacts import artifact
+from softrec.recipe.specs.base import Trained
+from softrec.recipe.specs.losses import LossSpec
+from softrec.recipe.specs.models import ModelSpec
+from softrec.recipe.specs.targets import (
     CsnSpec,
     InterestSharingSpec,
     KdSpec,
@@ -37,8 +38,7 @@ from softrec.experiments.specs.targets import (
     TargetSpec,
     UniformSpec,
 )
-from softrec.experiments.specs.training import TrainingSpec
-from softrec.experiments.wiring import wired
+from softrec.recipe.specs.training import TrainingSpec
 from softrec.scoring import Scoring
 from softrec.targets.build.contexts import (
     Advance,

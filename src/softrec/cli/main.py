@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from softrec.cache_cli import cache_app
-from softrec.cli_options import (
+from softrec.cli.cache import cache_app
+from softrec.cli.data import data_app
+from softrec.cli.options import (
     Alpha,
     Balance,
     BatchSize,
@@ -58,7 +59,6 @@ from softrec.cli_options import (
     Windows,
 )
 from softrec.data.vocabulary import Vocabulary
-from softrec.data_cli import data_app
 from softrec.errors import DataError, RecipeError, SoftrecError, of_the_system, one_line, shown
 
 app = typer.Typer(
@@ -142,12 +142,11 @@ def fit(
     An interrupted run goes on where it stood when the same command is given again.
 
     Examples:
-
       softrec fit clicks.csv --model sasrec --target pop+ --alpha 0.4 --out runs/first
 
       softrec fit recipes/diginetica-gru4rec-base.yaml --data-dir data --out runs/base
     """
-    from softrec.experiments.run import fit_recipe
+    from softrec.experiments.train import fit_recipe
 
     recipe = _recipe(source, locals())
     run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite, tell=_tell)
@@ -210,11 +209,10 @@ def compare(
     comparison is interrupted; the same command goes on.
 
     Example:
-
       softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR
     """
     from softrec.experiments.compare import compare as run_comparison
-    from softrec.experiments.options import parse_targets, shared_target
+    from softrec.recipe.options import parse_targets, shared_target
 
     wanted = parse_targets(targets)
     recipe = _recipe(source, locals(), shared_target(wanted))
@@ -253,8 +251,8 @@ def evaluate(
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
     from softrec.evaluation.asked import told
     from softrec.experiments.evaluate import evaluated
-    from softrec.experiments.folders import check_apart
-    from softrec.experiments.run import means, open_run
+    from softrec.experiments.store.folders import check_apart
+    from softrec.experiments.train import means, open_run
     from softrec.serving.files import write_table, writer_of
 
     if per_user is not None:
@@ -325,7 +323,6 @@ def recommend(
     """Recommend items to known users, or to anybody with a history.
 
     Examples:
-
       softrec recommend runs/first --user ann -k 10
 
       softrec recommend runs/first --history tea,jam --out best.csv
@@ -353,7 +350,6 @@ def interests(
     expects each interest.
 
     Example:
-
       softrec interests runs/first --user ann --items 3
     """
     recommender, people = _service(run, user, users_file, unknown, history, out, trust)
@@ -371,8 +367,8 @@ def _service(
     trust: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories a command names."""
-    from softrec.experiments.folders import check_apart
-    from softrec.experiments.run import open_run
+    from softrec.experiments.store.folders import check_apart
+    from softrec.experiments.train import open_run
     from softrec.serving.files import read_users, writer_of
 
     if out is not None:
@@ -458,10 +454,9 @@ def recipes() -> None:
     """List the recipes that come with softrec; `softrec fit NAME` trains one.
 
     Example:
-
       softrec recipes
     """
-    from softrec.experiments import shipped
+    from softrec.recipe import shipped
 
     for path in shipped.paths():
         typer.echo(f"{path.stem:<32}  {shipped.purpose(path)}")
@@ -525,7 +520,7 @@ def _tell(text: str, label: str = "") -> None:
 def _recipe(source: str, options: dict[str, Any], target: dict[str, Any] | None = None) -> Any:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
     from softrec.experiments.inputs import read_input
-    from softrec.experiments.options import FIELDS, parse_assignment
+    from softrec.recipe.options import FIELDS, parse_assignment
 
     given = {name: value for name, value in options.items() if name in FIELDS and name != "source"}
     given |= dict(parse_assignment(text) for text in options.get("set_") or [])
@@ -541,7 +536,7 @@ def _print_metrics(title: str, columns: dict[str, dict[str, float]]) -> None:
 
 
 def _print_comparison(results: dict[str, Any], folder: Path) -> None:
-    from softrec.experiments.report import console_table
+    from softrec.report.report import console_table
 
     out_console.print(console_table(results))
     _tell(f"The report is {folder / 'report.html'}")

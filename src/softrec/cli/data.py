@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from softrec.cli_options import Command
+from softrec.cli.options import Command
 from softrec.data import sources
 from softrec.data.interactions import Interactions
 from softrec.data.sources import RemoteFile, Source

@@ -29,7 +29,7 @@ KINDS = {
 @cache_app.command("list")
 def list_cache() -> None:
     """List what the cache holds: kind, number of entries, size; and where it lies."""
-    from softrec.experiments.cache import entries
+    from softrec.experiments.store.cache import entries
 
     total = 0
     for kind, what in KINDS.items():
@@ -49,7 +49,7 @@ def clear_cache(
 
     What softrec did not make, and runs in training, stay.
     """
-    from softrec.experiments.cache import clear, entries
+    from softrec.experiments.store.cache import clear, entries
 
     if kind is not None and kind not in KINDS:
         raise RecipeError(f"--kind must be one of {', '.join(KINDS)}, got {kind!r}")

@@ -42,8 +42,8 @@ from rich.text import Text
 
 from softrec.errors import RunError, shown
 from softrec.evaluation.significance import seed_spread
-from softrec.experiments import plots
 from softrec.files import write_text
+from softrec.report import plots
 
 Results = dict[str, Any]
 ValueOf = Callable[[dict[str, Any]], float]  # of a point of a curve
@@ -111,7 +111,7 @@ def write_report(results: Results, path: Path) -> None:
 def render_report(results: Results) -> str:
     """Return the text of the HTML file that `write_report` writes."""
     environment = Environment(
-        loader=PackageLoader("softrec.experiments", "."),
+        loader=PackageLoader("softrec.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

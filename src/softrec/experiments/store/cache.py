@@ -13,8 +13,8 @@ from softrec.data import sources
 from softrec.data.sources.base import cache_dir
 from softrec.data.sources.lastfm_1k import PLAYS
 from softrec.errors import RunError
-from softrec.experiments.artifacts import FACTS
-from softrec.experiments.folders import RUN, UNFINISHED, held, is_marked, is_ours, remove
+from softrec.experiments.store.artifacts import FACTS
+from softrec.experiments.store.folders import RUN, UNFINISHED, held, is_marked, is_ours, remove
 
 DAY = 86_400  # seconds; what is being made for so long was left by a kill
 UNPACKED = {PLAYS}  # files that readers make beside those that were downloaded

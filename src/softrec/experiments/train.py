@@ -37,12 +37,10 @@ from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, Part
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
-from softrec.experiments.build import load_told
-from softrec.experiments.folders import RUN, Place, reserved
-from softrec.experiments.integrity import sealed
+from softrec.experiments.build.data import load_told
+from softrec.experiments.build.objective import build
+from softrec.experiments.build.targets import about
 from softrec.experiments.memory import PeakMemory
-from softrec.experiments.objectives import build
-from softrec.experiments.recipe import Recipe
 from softrec.experiments.runs import (
     FILES,
     FORMAT,
@@ -52,11 +50,13 @@ from softrec.experiments.runs import (
     open_run,
     ranked,
 )
-from softrec.experiments.sources import about
-from softrec.experiments.specs.training import TrainingSpec
 from softrec.experiments.stages import folder_of, settled
+from softrec.experiments.store.folders import RUN, Place, reserved
+from softrec.experiments.store.integrity import sealed
 from softrec.files import replacing, write_facts
 from softrec.objective import Objective
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.training import TrainingSpec
 from softrec.training.checkpoints import forget, resumable
 from softrec.training.fit import Trained, fit
 from softrec.training.lines import Tell

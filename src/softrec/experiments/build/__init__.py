@@ -1,0 +1,1 @@
+"""What is built of a recipe: data, model, target, objective."""

@@ -1,0 +1,1 @@
+"""What is kept: run folders, artifacts, and their hashes."""

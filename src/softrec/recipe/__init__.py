@@ -1,0 +1,1 @@
+"""What may be said: recipes, their sections and options."""

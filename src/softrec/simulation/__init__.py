@@ -1,0 +1,1 @@
+"""A shop with a known truth, and the log of its users."""
