@@ -1,6 +1,6 @@
 """From a file or a frame of any common kind to one raw table: user, item, and maybe time, weight.
 
-Files are scanned lazily through Polars: only the named columns are ever read.
+Only the named columns are ever read: files are scanned lazily through Polars, Parquet by Arrow.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from softrec.data import values
+from softrec.data import parquet, values
 from softrec.errors import DataError, one_line, shown
 
 # A column is looked for under these names when the caller does not name it.
@@ -45,15 +46,16 @@ SCANNERS: dict[str, Callable[[Any, bool], pl.LazyFrame]] = {
     ".tsv": lambda source, header: _scan_csv(source, "\t", header),
     ".jsonl": lambda source, header: pl.scan_ndjson(source, infer_schema_length=None),
     ".ndjson": lambda source, header: pl.scan_ndjson(source, infer_schema_length=None),
-    ".parquet": lambda source, header: pl.scan_parquet(source),
     ".arrow": lambda source, header: pl.scan_ipc(source),
     ".feather": lambda source, header: pl.scan_ipc(source),
 }
+PARQUET = ".parquet"
 PACKED = (".gz", ".zst", ".xz")
-# What reading a broken file raises; Polars panics at some damaged Parquet pages.
+# What reading a broken file raises; Polars panics at some damaged ones.
 BROKEN = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
+    pa.ArrowException,
     OSError,
     EOFError,
     lzma.LZMAError,
@@ -119,15 +121,23 @@ def read_tables(
 
 
 def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
-    place = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
+    place, files = f"the {type(source).__name__}", []
     try:
-        lazy = _scan(source, header)
-        present = lazy.collect_schema().names()
-        if _is_text(source):
-            _check_separator(lazy, present, place)
-        names = _find_columns(present, columns, place)
-        wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
-        frame = lazy.select(*wanted, *_line_ends(source, lazy)).collect().select(*names)
+        if isinstance(source, str | Path):
+            place = str(source)
+            _check_there(Path(source))
+            files = _parquet_files(Path(source))
+        if files:
+            names = _find_columns(parquet.column_names(files), columns, place)
+            frame = parquet.read_columns(files, names)
+        else:
+            lazy = _scan(source, header)
+            present = lazy.collect_schema().names()
+            if _is_text(source):
+                _check_separator(lazy, present, place)
+            names = _find_columns(present, columns, place)
+            wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
+            frame = lazy.select(*wanted, *_line_ends(source, lazy)).collect().select(*names)
     except BROKEN as error:
         reason = one_line(str(error) or type(error).__name__, 150)
         raise DataError(f"{place} cannot be read: {reason}; {_remedy(source)}") from error
@@ -214,30 +224,38 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
         ) from error
 
 
-def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
+def _check_there(path: Path) -> None:
     if not path.exists():
         raise DataError(
             f"{path} does not exist; name a log file, a folder of Parquet files, or a "
             "data set of `softrec data list`"
         )
-    if path.is_dir():
-        files = sorted(
-            (file for file in path.rglob("*.parquet") if file.is_file()),
-            key=lambda file: _natural(file.relative_to(path)),
-        )
-        if not files:
-            raise DataError(f"the folder {path} holds no .parquet file")
-        return pl.scan_parquet(files, glob=False)
+    if path.is_file() and path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes)")
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    """Return the Parquet files of a path, in the order of their numbers; [] for all else."""
+    if not path.is_dir():
+        return [path] if path.suffix.lower() == PARQUET else []
+    files = sorted(
+        (file for file in path.rglob(f"*{PARQUET}") if file.is_file()),
+        key=lambda file: _natural(file.relative_to(path)),
+    )
+    if not files:
+        raise DataError(f"the folder {path} holds no .parquet file")
+    return files
+
+
+def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes.pop() if suffixes and suffixes[-1] in PACKED else ""
     scanner = SCANNERS.get(suffixes[-1] if suffixes else "")
     if scanner is None:
         raise DataError(
-            f"{path} has an unknown ending; softrec reads {', '.join(SCANNERS)} "
+            f"{path} has an unknown ending; softrec reads {', '.join([*SCANNERS, PARQUET])} "
             f"(CSV and TSV also packed: {', '.join(PACKED)})"
         )
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty (0 bytes)")
     if _is_text(path) and not packed:
         _check_encoding(path)
     if packed == ".xz":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from softrec.data import parquet
 from softrec.data.reading import BROKEN
 from softrec.errors import DataError
 from softrec.files import replacing
@@ -20,7 +21,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".txt": lambda path: pl.DataFrame({"user": path.read_text("utf-8").splitlines()}),
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
-    ".parquet": pl.read_parquet,
+    ".parquet": parquet.read_file,
     ".json": pl.read_json,
 }
 

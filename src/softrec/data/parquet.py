@@ -1,0 +1,73 @@
+"""Parquet files by way of Arrow, which refuses damaged pages: Polars may end the process at them.
+
+A page whose header claims 2^61 rows is an error that can be caught in the one, and an allocation
+that cannot in the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
+
+
+def column_names(files: Sequence[Path]) -> list[str]:
+    """Return the names of the columns, which all files share.
+
+    Raises:
+        OSError: if the files have different columns, two have one name, or a file is broken.
+        pyarrow.ArrowException: if one is broken.
+    """
+    names = [_names(file) for file in files]
+    for file, own in zip(files, names, strict=True):
+        if own != names[0]:
+            raise OSError(f"{file.name} has other columns than {files[0].name}")
+    if len(set(names[0])) < len(names[0]):
+        raise OSError(f"{files[0].name} has two columns of one name")
+    return names[0]
+
+
+def read_columns(files: Sequence[Path], names: Mapping[str, str]) -> pl.DataFrame:
+    """Return some columns of the files, one file after another.
+
+    Args:
+        files: Parquet files with the same columns.
+        names: what a column is called in the result -> its name in the files.
+
+    Raises:
+        OSError: if a file is broken.
+        pyarrow.ArrowException: if a file is broken.
+        polars.exceptions.SchemaError: if a column is of different types.
+    """
+    return pl.concat([_read(file, names) for file in files])
+
+
+def read_file(file: Path) -> pl.DataFrame:
+    """Return all columns of a file; errors as those of `read_columns`."""
+    return read_columns([file], {name: name for name in column_names([file])})
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        return parquet.ParquetFile(file).schema_arrow.names
+    except pa.ArrowNotImplementedError:
+        return pl.scan_parquet(file, glob=False).collect_schema().names()
+
+
+def _read(file: Path, names: Mapping[str, str]) -> pl.DataFrame:
+    try:
+        table = parquet.ParquetFile(file).read(columns=list(names.values()))
+        table.validate(full=True)  # Polars takes over texts and categories unseen
+        return pl.DataFrame({kind: _series(table[name]) for kind, name in names.items()})
+    except pa.ArrowNotImplementedError:  # such as integers of 128 bits, which Arrow does not have
+        wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
+        return pl.scan_parquet(file, glob=False).select(wanted).collect()
+
+
+def _series(column: pa.ChunkedArray) -> pl.Series:
+    if pa.types.is_dictionary(column.type):  # the categories of one file are not another's
+        column = column.cast(column.type.value_type)
+    return pl.Series(pl.from_arrow(column))
