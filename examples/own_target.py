@@ -20,7 +20,7 @@ from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases, leave_last_out
 from softrec.evaluation.protocol import score_cases
 from softrec.models.gru4rec import GRU4Rec
-from softrec.simulation.simulate import shop
+from softrec.simulation import make_shop, simulate
 from softrec.targets.sparse import SparseTarget
 from softrec.testing import check_target
 from softrec.training.fit import fit
@@ -82,7 +82,7 @@ def co_occurrence(sequences: Sequences, n_items: int, k: int = 10) -> CoOccurren
 
 def main(n_items: int = 200, n_users: int = 600, epochs: int = 5) -> dict[str, float]:
     """Check the target, train a small model with and without it, and return NDCG@10 on test."""
-    log = shop(n_items=n_items).simulate(n_users=n_users)
+    log = simulate(make_shop(n_items=n_items), n_users=n_users)
     split = leave_last_out(log, cold="keep")
     source = co_occurrence(split.train.sequences, n_items)
 

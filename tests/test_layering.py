@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"data", "retrieval", "taken"},
     "serving": BASE | {"files", "data", "models", "retrieval"},
-    "simulation": BASE | {"data"},
+    "simulation": BASE | {"data", "evaluation"},
     "recipe": BASE | {"data", "evaluation", "models", "simulation"},
     "report": BASE | {"files", "evaluation"},
     "testing": BASE | {"losses", "targets", "objective", "retrieval"},

@@ -10,7 +10,7 @@ from softrec.recipe.recipe import SECTIONS, read_recipe
 from softrec.recipe.specs.arguments import arguments, numeric
 from softrec.recipe.specs.models import MODELS, OF_THE_DATA
 from softrec.recipe.specs.targets import ShareSpec
-from softrec.simulation import simulate
+from softrec.simulation import make_shop, simulate
 
 LOG = {"data": {"source": "log.csv"}}
 NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**20, -(10**20), 10**400, -1e300, 1e300, 1e20]
@@ -77,9 +77,9 @@ def test_a_number_of_a_backbone_has_a_range(model, setting, kind):
         assert len(str(refused.value)) <= 500
 
 
-@pytest.mark.parametrize("function", [simulate.shop, simulate.Shop.simulate])
-def test_a_dial_of_the_shop_has_a_range(function):
-    dials = [dial for dial, kind in arguments(function).items() if numeric(kind)]
+@pytest.mark.parametrize("function", [make_shop, simulate])
+def test_a_parameter_of_the_shop_has_a_range(function):
+    dials = [dial for dial, kind in arguments(function, ("shop",)).items() if numeric(kind)]
     assert dials
     for dial in dials:
         for wrong in [*NO_NUMBERS, "many", [1], None, {}]:
@@ -152,6 +152,6 @@ def test_a_cleaning_step_has_a_range(step):
 
 
 def test_a_signature_is_read_as_it_stands():
-    assert list(arguments(simulate.Shop.simulate)) == [
-        name for name in inspect.signature(simulate.Shop.simulate).parameters if name != "self"
+    assert list(arguments(simulate, ("shop",))) == [
+        name for name in inspect.signature(simulate).parameters if name != "shop"
     ]

@@ -11,6 +11,7 @@ from softrec.experiments import truth as module
 from softrec.experiments.build.data import load_split, shop_of
 from softrec.experiments.truth import lists, truth_of
 from softrec.recipe.recipe import read_recipe
+from softrec.simulation import next_item
 from softrec.types import ItemVectors
 
 SHOP = {"n_items": 40, "n_users": 80, "min_length": 4, "max_length": 12}
@@ -29,7 +30,7 @@ def asked(shop: dict | None = None, **sections: dict):
 def chances(recipe, cases, *, exposed: bool) -> np.ndarray:
     """The true distribution of the next item of each case, (C, N)."""
     shop = shop_of(recipe.data)
-    return np.concatenate([p for _, p in shop.next_item(cases.history, exposed=exposed)])
+    return np.concatenate([p for _, p in next_item(shop, cases.history, exposed=exposed)])
 
 
 @pytest.mark.parametrize("open_test", [True, False])

@@ -18,7 +18,7 @@ from softrec.experiments.runs import ranked
 from softrec.experiments.train import Run
 from softrec.recipe.recipe import Recipe
 from softrec.retrieval import top_k
-from softrec.simulation.simulate import Shop
+from softrec.simulation import Shop, best_items, best_ranks, expected_metrics
 from softrec.types import evaluating
 
 LONGEST = 10
@@ -47,7 +47,7 @@ class Truth:
 
     def best_metrics(self) -> dict[str, float]:
         """Return the test metrics of the best ranking, on the items that did come."""
-        ranks = self.shop.best_ranks(self.cases, exposed=self.exposed)
+        ranks = best_ranks(self.shop, self.cases, exposed=self.exposed)
         rank = np.where(ranks <= self.k, ranks, NOT_RANKED)
         one = np.arange(len(self.cases))
         table = evaluate(Ranks(one, rank, self.cases.relevant.lengths), self.metrics)
@@ -56,14 +56,14 @@ class Truth:
     def regret(self, runs: Sequence[Run]) -> dict[str, float]:
         """Return how much expected hit rate and NDCG the lists of a model lack, over the seeds."""
         k = min(self.k, LONGEST, self.shop.n_items)
-        best = self._expected(self.shop.best_items(self.cases, k, exposed=self.exposed))
+        best = self._expected(best_items(self.shop, self.cases, k, exposed=self.exposed))
         own = np.mean([self._expected(lists(run, self.cases, k)) for run in runs], axis=0)
         hit, ndcg = (best - own).tolist()
         return {f"recall@{k}": hit, f"ndcg@{k}": ndcg}
 
     def _expected(self, items: np.ndarray) -> np.ndarray:
         """Return the mean expected hit rate and NDCG of a list for each case, (2,)."""
-        found = self.shop.expected_metrics(self.cases, items, exposed=self.exposed)
+        found = expected_metrics(self.shop, self.cases, items, exposed=self.exposed)
         return np.array([found.hit.mean(), found.ndcg.mean()])
 
 

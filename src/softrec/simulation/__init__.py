@@ -1,1 +1,14 @@
-"""A shop with a known truth, and the log of its users."""
+"""A shop with a known truth, the log of its users, and what the truth says of a ranking."""
+
+from softrec.simulation.log import simulate
+from softrec.simulation.shop import Shop, make_shop
+from softrec.simulation.truth import (
+    Expected,
+    best_items,
+    best_ranks,
+    expected_metrics,
+    next_item,
+)
+
+__all__ = ["Expected", "Shop", "best_items", "best_ranks", "expected_metrics", "make_shop",
+           "next_item", "simulate"]  # fmt: skip

@@ -17,7 +17,7 @@ from softrec.experiments.build.model import notices
 from softrec.experiments.views import data_text
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import MEMORY, SHOP, SIMULATION, DataSpec, parse_step
-from softrec.simulation import simulate
+from softrec.simulation import Shop, make_shop, simulate
 
 CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "drop-duplicates": lambda log, _: log.drop_duplicates(),
@@ -79,15 +79,15 @@ def split_of(log: Interactions, spec: DataSpec) -> Split:
     return _split(cleaned(log, spec), spec, {})
 
 
-def shop_of(spec: DataSpec) -> simulate.Shop:
+def shop_of(spec: DataSpec) -> Shop:
     """Return the simulated shop behind `spec`, which knows the truth."""
-    return simulate.shop(**{k: v for k, v in spec.shop.items() if k not in SIMULATION})
+    return make_shop(**{k: v for k, v in spec.shop.items() if k not in SIMULATION})
 
 
 def simulated(spec: DataSpec) -> Interactions:
     """Return the log of the simulated shop."""
-    dials = {k: v for k, v in spec.shop.items() if k in SIMULATION}
-    return shop_of(spec).simulate(seed=spec.shop.get("seed", 0), **dials)
+    settings = {k: v for k, v in spec.shop.items() if k in SIMULATION}
+    return simulate(shop_of(spec), seed=spec.shop.get("seed", 0), **settings)
 
 
 def _reading(spec: DataSpec) -> dict[str, Any]:

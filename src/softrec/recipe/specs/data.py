@@ -11,15 +11,15 @@ from pydantic import Field, field_validator, model_validator
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked
 from softrec.recipe.specs.base import Seed, Spec, Text
-from softrec.simulation import simulate
+from softrec.simulation import make_shop, simulate
 
 SHOP = "shop"
 """The data source that simulates its log."""
 STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N"}
 """The cleaning steps, and the number that stands behind their `=`."""
-SIMULATION = tuple(name for name in arguments(simulate.Shop.simulate) if name != "seed")
-"""The dials of the shop that belong to its users."""
-DIALS = arguments(simulate.shop) | arguments(simulate.Shop.simulate)
+SIMULATION = tuple(name for name in arguments(simulate, ("shop",)) if name != "seed")
+"""The parameters of the shop that belong to its users."""
+DIALS = arguments(make_shop) | arguments(simulate, ("shop",))
 
 
 def parse_step(step: str) -> tuple[str, float]:
@@ -136,5 +136,7 @@ class DataSpec(Spec):
                 "the simulated shop knows the truth of its whole log: clean changes it"
             )
         if self.shop and self.source != SHOP:
-            raise ValueError(f"shop holds dials of the simulated shop, but source is {self.source}")
+            raise ValueError(
+                f"shop holds parameters of the simulated shop, but source is {self.source}"
+            )
         return self

@@ -13,14 +13,24 @@ from scipy.stats import chi2
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases, by_time, leave_last_out, rows_of
 from softrec.errors import DataError, RecipeError
-from softrec.simulation import simulate
-from softrec.simulation.simulate import Shop, shop
+from softrec.simulation import (
+    Shop,
+    best_items,
+    best_ranks,
+    expected_metrics,
+    make_shop,
+    next_item,
+    simulate,
+)
+from softrec.simulation import (
+    log as shop_log,
+)
 
 
 def tiny(**dials) -> Shop:
     """Five items in two categories, two moods: small enough to enumerate everything."""
     chosen = dict(n_complements=2, drift=0.3, noise=0.1, seed=3) | dials
-    return shop(5, 2, 2, 1, **chosen)
+    return make_shop(5, 2, 2, 1, **chosen)
 
 
 def cases_of(log: Interactions) -> Cases:
@@ -28,7 +38,7 @@ def cases_of(log: Interactions) -> Cases:
 
 
 def truth(the_shop: Shop, lists, **options) -> np.ndarray:
-    blocks = [block for _, block in the_shop.next_item(Sequences.of(lists), **options)]
+    blocks = [block for _, block in next_item(the_shop, Sequences.of(lists), **options)]
     return np.concatenate(blocks)
 
 
@@ -115,9 +125,9 @@ def test_truth_depends_on_the_order_and_on_more_than_the_last_item():
 @pytest.mark.parametrize("open_test", [True, False])
 def test_simulated_frequencies_are_the_stated_ones(monkeypatch, open_test, patience):
     """Wishing and rejecting (or, out of patience, drawing exactly) gives the predicted log."""
-    monkeypatch.setattr(simulate, "_PATIENCE", patience)
+    monkeypatch.setattr(shop_log, "_PATIENCE", patience)
     world = tiny(exposure_floor=0.1)
-    sequences = world.simulate(30_000, 3, 3, seed=5, open_test=open_test).sequences
+    sequences = simulate(world, 30_000, 3, 3, seed=5, open_test=open_test).sequences
     events = sequences.items.reshape(-1, 3)
     statistic, freedom = 0.0, 0
     for length, exposed in [(0, True), (1, True), (2, not open_test)]:
@@ -138,7 +148,7 @@ def test_simulated_frequencies_are_the_stated_ones(monkeypatch, open_test, patie
 def test_the_chi_square_test_can_fail():
     """Reading an exposed event as an open one is far outside the sampling error."""
     world = tiny(exposure_floor=0.1)
-    sequences = world.simulate(30_000, 1, 1, seed=5, open_test=False).sequences
+    sequences = simulate(world, 30_000, 1, 1, seed=5, open_test=False).sequences
     expected = 30_000 * truth(world, [[]])[0]
     observed = np.bincount(sequences.items, minlength=5)
     assert chi2.sf(((observed - expected) ** 2 / expected).sum(), 4) < 1e-12
@@ -146,12 +156,12 @@ def test_the_chi_square_test_can_fail():
 
 @pytest.fixture(scope="module")
 def world() -> Shop:
-    return shop(200, 10, 8, seed=1)
+    return make_shop(200, 10, 8, seed=1)
 
 
 @pytest.fixture(scope="module")
 def log(world) -> Interactions:
-    return world.simulate(1500, 5, 15, seed=2)
+    return simulate(world, 1500, 5, 15, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +172,7 @@ def cases(log) -> Cases:
 @pytest.mark.parametrize("exposed", [False, True])
 def test_rows_are_distributions_over_unseen_items(world, cases, exposed):
     seen_rows = 0
-    for rows, chances in world.next_item(cases.history, exposed=exposed, block=400):
+    for rows, chances in next_item(world, cases.history, exposed=exposed, block=400):
         np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-10)
         assert chances.min() >= 0
         for row in range(rows.start, rows.stop):
@@ -174,19 +184,19 @@ def test_rows_are_distributions_over_unseen_items(world, cases, exposed):
 
 
 def test_the_size_of_the_block_changes_nothing(world, cases):
-    whole, *_ = world.next_item(cases.history, block=10_000)
-    parts = [chances for _, chances in world.next_item(cases.history, block=37)]
+    whole, *_ = next_item(world, cases.history, block=10_000)
+    parts = [chances for _, chances in next_item(world, cases.history, block=37)]
     np.testing.assert_allclose(np.concatenate(parts), whole[1], rtol=1e-12)
 
 
 def test_a_seed_is_a_world_and_a_log():
-    one, same, other = shop(60, 4, seed=1), shop(60, 4, seed=1), shop(60, 4, seed=2)
+    one, same, other = make_shop(60, 4, seed=1), make_shop(60, 4, seed=1), make_shop(60, 4, seed=2)
     np.testing.assert_array_equal(one.tastes, same.tastes)
     np.testing.assert_array_equal(one.complements, same.complements)
     assert not np.array_equal(one.tastes, other.tastes)
-    frame = one.simulate(50, seed=1).frame
-    assert frame.equals(same.simulate(50, seed=1).frame)
-    assert not frame.equals(one.simulate(50, seed=2).frame)
+    frame = simulate(one, 50, seed=1).frame
+    assert frame.equals(simulate(same, 50, seed=1).frame)
+    assert not frame.equals(simulate(one, 50, seed=2).frame)
 
 
 def test_the_log_is_in_the_numbers_of_the_shop(world, log):
@@ -200,7 +210,7 @@ def test_the_log_is_in_the_numbers_of_the_shop(world, log):
 
 
 def test_a_compacted_log_finds_its_way_back(world):
-    few = world.simulate(8, seed=4)
+    few = simulate(world, 8, seed=4)
     compact = few.compact()
     assert compact.n_items < few.n_items
     back = world.items.numbers(compact.items.raw)
@@ -208,7 +218,7 @@ def test_a_compacted_log_finds_its_way_back(world):
 
 
 def test_times_keep_the_order_and_the_items(world):
-    plain, timed = (world.simulate(40, seed=4, times=times) for times in (False, True))
+    plain, timed = (simulate(world, 40, seed=4, times=times) for times in (False, True))
     np.testing.assert_array_equal(plain.sequences.items, timed.sequences.items)
     inside = np.repeat(np.arange(40), plain.sequences.lengths)
     assert (np.diff(timed.frame["time"].to_numpy())[np.diff(inside) == 0] > 0).all()
@@ -225,30 +235,30 @@ def gini(counts: np.ndarray) -> float:
 
 def test_skew_concentrates_the_log():
     flat, mild, steep = (
-        gini(shop(200, 10, skew=skew).simulate(500).item_counts) for skew in (0.0, 0.7, 1.4)
+        gini(simulate(make_shop(200, 10, skew=skew), 500).item_counts) for skew in (0.0, 0.7, 1.4)
     )
     assert flat + 0.1 < mild < steep - 0.1
 
 
 def test_skew_makes_some_categories_popular():
     """With one interest each, archetypes share out over categories as Zipf's law says."""
-    liked = shop(50, 4, n_archetypes=20_000, interests=1, skew=1.0).tastes.mean(axis=0)
+    liked = make_shop(50, 4, n_archetypes=20_000, interests=1, skew=1.0).tastes.mean(axis=0)
     np.testing.assert_allclose(liked, np.array([12, 6, 4, 3]) / 25, atol=0.02)
 
 
 def test_full_noise_is_uniform():
-    world = shop(200, 10, noise=1.0)
+    world = make_shop(200, 10, noise=1.0)
     chances = truth(world, [[], [3, 5]])
     np.testing.assert_allclose(chances[0], 1 / 200)
     np.testing.assert_allclose(chances[1][chances[1] > 0], 1 / 198)
-    counts = world.simulate(20_000, 1, 1).item_counts
+    counts = simulate(world, 20_000, 1, 1).item_counts
     assert 1e-3 < chi2.sf(((counts - 100) ** 2 / 100).sum(), 199) < 1 - 1e-3
 
 
 def categories_of_a_user(**dials) -> float:
     """How many categories a user of mere taste meets, on average."""
-    world = shop(1000, 20, stickiness=0.0, noise=1e-6, skew=0.5, **dials)
-    sequences = world.simulate(300, 10, 10).sequences.items.reshape(-1, 10)
+    world = make_shop(1000, 20, stickiness=0.0, noise=1e-6, skew=0.5, **dials)
+    sequences = simulate(world, 300, 10, 10).sequences.items.reshape(-1, 10)
     return float(np.mean([len(np.unique(row)) for row in world.category[sequences]]))
 
 
@@ -260,15 +270,15 @@ def test_interests_and_drift_widen_what_a_user_takes():
 
 def test_stickiness_follows_the_last_item():
     def same_category(stickiness: float) -> float:
-        world = shop(400, 20, stickiness=stickiness, complementarity=0.0, memory=0.0)
-        category = world.category[world.simulate(300, 10, 10).sequences.items.reshape(-1, 10)]
+        world = make_shop(400, 20, stickiness=stickiness, complementarity=0.0, memory=0.0)
+        category = world.category[simulate(world, 300, 10, 10).sequences.items.reshape(-1, 10)]
         return float((category[:, 1:] == category[:, :-1]).mean())
 
     assert same_category(0.0) + 0.2 < same_category(0.5) < same_category(1.0) - 0.2
 
 
 def test_complements_lie_in_one_other_category():
-    world = shop(100, 7, n_complements=4)
+    world = make_shop(100, 7, n_complements=4)
     goes_with = world.category[world.complements]
     assert (goes_with == goes_with[:, :1]).all()
     assert (goes_with[:, 0] != world.category).all()
@@ -279,14 +289,14 @@ def test_exposure_grows_with_popularity_from_its_floor(world):
     assert (np.diff(world.exposure[order]) >= 0).all()
     assert world.exposure.max() == 1
     assert 0.2 <= world.exposure.min() < 0.3
-    assert (shop(50, 5, exposure_floor=1.0).exposure == 1).all()
+    assert (make_shop(50, 5, exposure_floor=1.0).exposure == 1).all()
 
 
 def test_exposure_hides_unpopular_wishes(world, cases):
     """Of the same users, fewer unpopular items are logged than wished for."""
     rare = world.popularity < np.median(world.popularity)
     wished, seen = (
-        np.mean([c[:, rare].sum(axis=1).mean() for _, c in world.next_item(cases.history, **how)])
+        np.mean([c[:, rare].sum(axis=1).mean() for _, c in next_item(world, cases.history, **how)])
         for how in ({"exposed": False}, {"exposed": True})
     )
     assert seen < 0.8 * wished
@@ -296,15 +306,15 @@ def test_exposure_hides_unpopular_wishes(world, cases):
 
 
 def test_best_items_are_sorted_and_unseen(world, cases):
-    best = world.best_items(cases, 20)
-    chances = np.concatenate([block for _, block in world.next_item(cases.history)])
+    best = best_items(world, cases, 20)
+    chances = np.concatenate([block for _, block in next_item(world, cases.history)])
     listed = np.take_along_axis(chances, best, axis=1)
     assert (np.diff(listed, axis=1) <= 0).all()
     np.testing.assert_array_equal(listed, -np.sort(-chances, axis=1)[:, :20])
 
 
 def test_best_ranks_count_what_is_at_least_as_probable(world, cases):
-    ranks = world.best_ranks(cases)
+    ranks = best_ranks(world, cases)
     assert ranks.dtype == np.int64
     for case in (0, 7, 1499):
         chances = truth(world, [cases.history[case]])[0]
@@ -314,13 +324,13 @@ def test_best_ranks_count_what_is_at_least_as_probable(world, cases):
 
 def test_ties_count_against_the_item():
     cases = Cases(np.array([0]), Sequences.of([[4, 7]]), Sequences.of([[3]]))
-    assert shop(10, 2, 2, 1, noise=1.0).best_ranks(cases) == [8]
+    assert best_ranks(make_shop(10, 2, 2, 1, noise=1.0), cases) == [8]
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_the_test_events_agree_with_the_expectation(world, cases, k):
-    ranks = world.best_ranks(cases)
-    best = world.expected_metrics(cases, world.best_items(cases, k))
+    ranks = best_ranks(world, cases)
+    best = expected_metrics(world, cases, best_items(world, cases, k))
     gain = np.where(ranks <= k, 1 / np.log2(ranks + 1), 0)
     for measured, expected in ((ranks <= k, best.hit), (gain, best.ndcg)):
         error = np.std(measured - expected) / len(cases) ** 0.5
@@ -332,28 +342,28 @@ def test_expected_metrics_by_hand(world, cases):
     few = Cases(first, rows_of(cases.history, first), rows_of(cases.relevant, first))
     chances = truth(world, [few.history[case] for case in first])
     lists = np.array([[5, 9, 17], [9, -1, 4], [200, 3, 8]])  # with empty places
-    got = world.expected_metrics(few, lists)
+    got = expected_metrics(world, few, lists)
     p = np.hstack([chances, np.zeros((3, 1))])  # the places -1 and 200 are the last column
     for case, items in enumerate(lists):
         assert got.hit[case] == pytest.approx(sum(p[case, i] for i in items))
         want = sum(p[case, i] / log2(rank + 1) for rank, i in enumerate(items, start=1))
         assert got.ndcg[case] == pytest.approx(want)
-    shorter = world.expected_metrics(few, lists, k=2)
-    np.testing.assert_allclose(shorter.ndcg, world.expected_metrics(few, lists[:, :2]).ndcg)
+    shorter = expected_metrics(world, few, lists, k=2)
+    np.testing.assert_allclose(shorter.ndcg, expected_metrics(world, few, lists[:, :2]).ndcg)
 
 
-SMALL = shop(30, 4, 3, 2, seed=9)
-SMALL_CASES = cases_of(SMALL.simulate(40, 3, 8))
+SMALL = make_shop(30, 4, 3, 2, seed=9)
+SMALL_CASES = cases_of(simulate(SMALL, 40, 3, 8))
 
 
 @settings(max_examples=50)
 @given(order=st.permutations(range(30)), k=st.integers(1, 30), exposed=st.booleans())
 def test_no_list_beats_the_best(order, k, exposed):
     mine = np.tile(order, (len(SMALL_CASES), 1))
-    best = SMALL.best_items(SMALL_CASES, k, exposed=exposed)
+    best = best_items(SMALL, SMALL_CASES, k, exposed=exposed)
     for got, most in zip(
-        SMALL.expected_metrics(SMALL_CASES, mine, k, exposed=exposed),
-        SMALL.expected_metrics(SMALL_CASES, best, exposed=exposed),
+        expected_metrics(SMALL, SMALL_CASES, mine, k, exposed=exposed),
+        expected_metrics(SMALL, SMALL_CASES, best, exposed=exposed),
         strict=True,
     ):
         assert (got <= most + 1e-12).all()
@@ -377,12 +387,12 @@ def test_no_list_beats_the_best(order, k, exposed):
 )
 def test_dials_out_of_range(dials, text):
     with pytest.raises(RecipeError, match=text):
-        shop(**dials)
+        make_shop(**dials)
 
 
 def test_users_cannot_take_more_than_there_is():
     with pytest.raises(RecipeError, match="max_length must be at most the 5 items"):
-        tiny().simulate(10, 3, 6)
+        simulate(tiny(), 10, 3, 6)
 
 
 @pytest.mark.parametrize(
@@ -402,10 +412,10 @@ def test_lists_that_cannot_be_judged():
     world = tiny()
     cases = Cases(np.array([0]), Sequences.of([[1]]), Sequences.of([[2, 3]]))
     with pytest.raises(DataError, match="name an item twice"):
-        world.expected_metrics(cases, np.array([[2, 0, 2]]))
+        expected_metrics(world, cases, np.array([[2, 0, 2]]))
     with pytest.raises(DataError, match=r"shape \(1, K\)"):
-        world.expected_metrics(cases, np.array([2, 0]))
+        expected_metrics(world, cases, np.array([2, 0]))
     with pytest.raises(DataError, match="2 relevant items"):
-        world.best_ranks(cases)
+        best_ranks(world, cases)
     with pytest.raises(DataError, match="got -1 in row 0"):
-        world.best_ranks(replace(cases, relevant=Sequences.of([[-1]])))
+        best_ranks(world, replace(cases, relevant=Sequences.of([[-1]])))
