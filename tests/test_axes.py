@@ -85,6 +85,7 @@ CANDIDATES = {
     "popular for each row": RowDraws(N, 9, POPULAR),
     "in-batch": InBatch(POPULAR),
     "in-batch, hits stay": InBatch(mask_hits=False),
+    "in-batch, hits stay, corrected": InBatch(POPULAR, mask_hits=False),
 }
 LOSSES = {
     "hard": hard(),

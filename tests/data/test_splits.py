@@ -260,7 +260,7 @@ def test_carved_depends_on_the_seed_alone_and_takes_no_end_of_the_row():
     assert first[0] != first[1]
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5])
+@pytest.mark.parametrize("share", [0, 1, 1.5, -0.5])
 def test_carved_needs_a_share(share):
     log = Interactions.from_sequences(Sequences.of([[0, 1]]))
     with pytest.raises(DataError, match="must lie between 0 and 1"):

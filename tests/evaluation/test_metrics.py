@@ -208,6 +208,8 @@ def test_a_cut_off_that_is_none_is_refused(name):
         ([1], [1], [1], "numbered 0 .. 0"),
         ([-1], [1], [1], "from -1 to -1"),
         ([0, 0], [1], [2], "one shape"),
+        ([[0, 1]], [[1, 1]], [1, 1], r"one shape .* came \(1, 2\), \(1, 2\) and \(2,\)"),
+        ([0, 1], [1, 1], [[1], [1]], r"one shape .* and \(2, 1\)"),
         ([0, 0], [1, 2], [1], "case 0 has 2 ranks and relevant = 1"),
         ([0], [1], [1, 0], "case 1 has 0 ranks and relevant = 0"),
         # an item that is relevant twice: precision@1 would be 2, NDCG 1.23

@@ -57,6 +57,12 @@ def test_same_seed_gives_the_same_vectors_and_another_seed_others(vectors):
     assert not np.allclose(other[:20], vectors[:20], atol=1e-3)
 
 
+def test_what_is_not_said_is_as_the_paper_has_it(vectors):
+    """The whole sequence, five negatives by count^0.75, nothing left out."""
+    said = {"window": 6, "negatives": 5, "exponent": 0.75, "min_count": 1, "sample": 0.0}
+    np.testing.assert_array_equal(item_vectors(two_groups(), 21, **SIZES, **said), vectors)
+
+
 def test_rows_are_the_items_by_number():
     """Counts in another order than the numbers: the rows must not be those of the vocabulary."""
     log = two_groups()

@@ -265,3 +265,10 @@ class WrongWithout(DenseTarget):
 def test_a_wrong_rest_is_found(fault, text):
     with pytest.raises(AssertionError, match=text):
         check_target(WrongWithout(random_table(3, 6), fault), 6, 3)
+
+
+def test_a_gradient_without_room_for_an_item_is_refused():
+    """By the product of a sparse matrix, which would write past the end."""
+    listed = SparseTarget(torch.tensor([[0, 4], [2, 3]]), torch.full((2, 2), 0.5))
+    with pytest.raises(IndexError, match=r"items must be in 0 \.\. 3, got 4$"):
+        listed.spread(torch.ones(2, 3), torch.zeros(4, 3))
