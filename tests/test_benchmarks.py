@@ -13,9 +13,9 @@ from softrec.objective import Objective
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
 
-from benchmarks import axes, dense, losses  # noqa: E402
-from benchmarks.__main__ import main, plain, show, suite  # noqa: E402
-from benchmarks.timing import Bar, Pair, agree, paired  # noqa: E402
+from benchmarks import axes, dense, losses
+from benchmarks.__main__ import main, plain, show, suite
+from benchmarks.timing import Bar, Pair, agree, paired
 
 
 @pytest.mark.parametrize("name", list(suite(quick=True, full=False)))

@@ -85,7 +85,7 @@ def test_a_command_can_be_typed(arguments):
 
 @pytest.mark.parametrize("wrong", [["fit", "a.csv", "--out", "b", "--nosuch"], ["nosuch"]])
 def test_a_wrong_command_is_noticed(wrong):
-    with pytest.raises(Exception, match="(?i)no such option|no command"):
+    with pytest.raises(Exception, match=r"(?i)no such option|no command"):
         parse(COMMAND, wrong)
 
 

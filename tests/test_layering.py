@@ -64,7 +64,7 @@ def imports_of(path, source=None):
 
 def part_of(module):
     """softrec.data.splits -> data; softrec -> the empty name."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def broken(path, source=None):

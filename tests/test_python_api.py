@@ -142,7 +142,7 @@ def test_an_unfinished_run_of_another_table_is_not_gone_on_with(monkeypatch):
 
 def test_a_recipe_of_a_table_alone_says_what_is_missing():
     softrec.fit(log_frame(), out="run", progress=False, **TINY)
-    with pytest.raises(SoftrecError, match="given in memory .* give it again"):
+    with pytest.raises(SoftrecError, match=r"given in memory .* give it again"):
         softrec.fit("run/recipe.yaml", out="again", progress=False)
 
 

@@ -253,7 +253,7 @@ def test_parameters_are_ranked_without_gradients():
 
 @given(problems, st.integers(1, 35), st.booleans())
 def test_ranks_within_equals_the_definition(problem, k, mask):
-    users, items, lists, label = problem
+    users, items, lists, _label = problem
     generator = np.random.default_rng(len(lists))
     n_items = len(items.vectors)
     row, item = [], []

@@ -602,10 +602,8 @@ def test_as_a_process(folder):
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "40"}
     plain, debug = (
-        subprocess.run(
-            [*command, *more], env=environment, capture_output=True, text=True, check=False
-        )  # fmt: skip
-        for more in ([], ["--debug"])
+        subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+        for line in (command, [*command, "--debug"])
     )
     assert plain.returncode == 2
     assert plain.stdout == ""

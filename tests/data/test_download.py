@@ -231,7 +231,7 @@ def test_a_range_of_another_file_is_not_appended(server, tmp_path):
 def test_a_page_in_place_of_a_file_is_not_kept(server, tmp_path, name, content):
     url, behaviour = server
     behaviour.content = content
-    with pytest.raises(DataError, match="another content than its name says.*was removed"):
+    with pytest.raises(DataError, match=r"another content than its name says.*was removed"):
         fetch(url, tmp_path / name)
     assert files(tmp_path) == []
 

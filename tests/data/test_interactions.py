@@ -211,7 +211,7 @@ def test_min_weight_keeps_what_is_at_least_the_bound():
 
 
 def test_min_weight_needs_a_weight():
-    with pytest.raises(DataError, match="no weight or rating column .* --weight"):
+    with pytest.raises(DataError, match=r"no weight or rating column .* --weight"):
         log_of([("a", 1)], "user", "item").min_weight(4)
 
 

@@ -58,7 +58,7 @@ def test_text_that_is_no_utf_8(tmp_path):
     whole = path.read_bytes()
     assert whole.count(b"\x01\0\0\x003") == 1
     path.write_bytes(whole.replace(b"\x01\0\0\x003", b"\x01\0\0\x00\xff"))
-    with pytest.raises(DataError, match="cannot be read: .*UTF8"):
+    with pytest.raises(DataError, match=r"cannot be read: .*UTF8"):
         read_table(path, NOTHING_NAMED)
 
 

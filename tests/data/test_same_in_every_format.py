@@ -89,7 +89,7 @@ def test_decimals_are_whole_ids():
 )  # fmt: skip
 def test_a_fraction_that_rounds_ids_is_refused(ids, kind):
     frame = pl.DataFrame({"user": [1, 2], "item": pl.Series(ids, dtype=kind)})
-    with pytest.raises(DataError, match="in row 2, too large for Float.*which rounds it; store"):
+    with pytest.raises(DataError, match=r"in row 2, too large for Float.*which rounds it; store"):
         items(frame)
 
 
@@ -118,7 +118,7 @@ def test_files_whose_ids_need_other_sizes_of_numbers_share_a_vocabulary():
 
 @pytest.mark.parametrize("ids", [[True, False], [datetime.time(1), datetime.time(2)]])
 def test_truth_and_hours_are_no_ids(ids):
-    with pytest.raises(DataError, match="column 'item' is of type (Boolean|Time); an id is"):
+    with pytest.raises(DataError, match=r"column 'item' is of type (Boolean|Time); an id is"):
         items(pl.DataFrame({"user": [1, 2], "item": ids}))
 
 
@@ -131,7 +131,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path, ending, header):
     sign = "\t" if ending == ".tsv" else ","
     path = tmp_path / f"log{ending}"
     path.write_text(f"{header}\n1,2,3\n".replace(",", sign))
-    with pytest.raises(DataError, match="2 columns for the item, .*name one with --item"):
+    with pytest.raises(DataError, match=r"2 columns for the item, .*name one with --item"):
         items(path)
 
 
@@ -183,7 +183,7 @@ NOON = datetime.datetime(2024, 5, 31, 12)
 )
 def test_files_with_times_of_different_units_are_refused(others):
     for frames in (others, others[::-1]):
-        with pytest.raises(DataError, match="different units .*; give all one unit|no seconds"):
+        with pytest.raises(DataError, match=r"different units .*; give all one unit|no seconds"):
             together(*frames)
 
 
@@ -194,7 +194,7 @@ def test_dates_of_any_format_go_together():
 @pytest.mark.parametrize("reverse", [False, True])
 def test_times_with_and_without_a_zone_are_not_mixed(reverse):
     times = ["2024-05-31 12:00", "2024-05-31 12:00Z", "2024-05-31 12:00+02:00"]
-    with pytest.raises(DataError, match="is no time .*all with a zone or all without"):
+    with pytest.raises(DataError, match=r"is no time .*all with a zone or all without"):
         together(timed(*(times[::-1] if reverse else times)))
 
 
@@ -281,5 +281,5 @@ def test_all_that_is_wrong_with_the_values_is_told_at_once(tmp_path):
     for text in ("'user' mixes", "'item' has no id", "'soon' of column 'time'", "'x' of column"):
         assert text in str(caught.value), text
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="no column for the user.*no column for the item"):
+    with pytest.raises(DataError, match=r"no column for the user.*no column for the item"):
         items(path)

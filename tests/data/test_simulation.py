@@ -1,7 +1,7 @@
 """The simulated shop: its dials, its log, and the exactness of what it calls the truth."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from math import log2
 
 import numpy as np
@@ -83,7 +83,7 @@ def enumerated(world: Shop, history: list[int], exposed: bool) -> np.ndarray:
     total = np.zeros(world.n_items)
     for path in product(range(len(world.prior)), repeat=len(history) + 1):
         weight = world.prior[path[0]]
-        for before, after in zip(path, path[1:], strict=False):
+        for before, after in pairwise(path):
             weight *= (1 - world.drift) * (before == after) + world.drift * world.prior[after]
         for step, item in enumerate(history):
             weight *= logged(world, path[step], history[:step], exposed=True)[item]

@@ -105,9 +105,9 @@ def test_a_source_states_its_terms_and_addresses(name):
 
 
 def test_an_unknown_name_gets_names_alike():
-    with pytest.raises(DataError, match="did you mean.*movielens-1m"):
+    with pytest.raises(DataError, match=r"did you mean.*movielens-1m"):
         sources.get("movielens1m")
-    with pytest.raises(DataError, match="there are movielens-100k, .*epinions"):
+    with pytest.raises(DataError, match=r"there are movielens-100k, .*epinions"):
         sources.get("zzz")
 
 
@@ -415,7 +415,7 @@ def test_a_damaged_archive_is_named(folder, name):
 
 def test_an_archive_without_its_member_is_named(folder):
     put_zip(folder, "movielens-1m/ml-1m.zip", "other/ratings.dat", ML_1M)
-    with pytest.raises(DataError, match="holds no ml-1m/ratings.dat"):
+    with pytest.raises(DataError, match=r"holds no ml-1m/ratings.dat"):
         sources.load("movielens-1m", folder)
 
 

@@ -320,7 +320,7 @@ def test_an_item_that_only_the_test_has(cut):
     log = log_of([*rows, (1, "new", 6)], "user", "item", "time")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeakageWarning)
-        with pytest.raises(DataError, match="1 items occur only in .*, such as 'new'; "):
+        with pytest.raises(DataError, match=r"1 items occur only in .*, such as 'new'; "):
             cut(log, cold="error")
         kept, dropped = cut(log, cold="keep"), cut(log, cold="drop")
     assert kept.train.n_items == dropped.train.n_items == 2
@@ -364,7 +364,7 @@ def test_what_is_kept_or_dropped_otherwise_is_said_so():
 @pytest.mark.parametrize("cut", [leave_last_out, by_user_ratio])
 def test_all_that_is_wrong_with_a_log_is_told_at_once(cut):
     log = Interactions.from_sequences(Sequences.of([[0, 0, 0, 0, 0], [1, 2, 3, 4], [2]]))
-    with pytest.raises(DataError, match="1 users have fewer.*; and . items occur only in the"):
+    with pytest.raises(DataError, match=r"1 users have fewer.*; and . items occur only in the"):
         cut(log, short="error", cold="error")
 
 

@@ -97,7 +97,7 @@ def test_metrics_of_given_parts_with_repeats(train, valid, test, mask, seed):
         for part, histories, later in (("valid", train, valid), ("test", known, test))
     }
     if not (expected["valid"] and expected["test"]):
-        with pytest.raises(DataError, match="no user has both|ask for items of the history"):
+        with pytest.raises(DataError, match=r"no user has both|ask for items of the history"):
             Asked.of(split, mask)
         return
     asked = Asked.of(split, mask)
@@ -199,7 +199,7 @@ def test_what_is_left_out_is_counted_and_said():
 
 def test_nothing_new_is_nothing_to_judge():
     split = split_of([[0, 1], [2]], [[1], [2]], [[3], [0]])
-    with pytest.raises(DataError, match="all 2 cases of the valid part.*mask_seen=false"):
+    with pytest.raises(DataError, match=r"all 2 cases of the valid part.*mask_seen=false"):
         Asked.of(split, True)
 
 

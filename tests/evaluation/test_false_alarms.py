@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are no part of softrec
 
-from benchmarks import aa  # noqa: E402
+from benchmarks import aa
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

@@ -100,7 +100,7 @@ def test_one_item_left_is_drawn_all_the_time():
 
 def test_who_took_all_items_is_named():
     known = Sequences.of([[0], [2, 0, 1, 1], [1]])
-    with pytest.raises(DataError, match="user number 1 took all 3 items.*rank among all"):
+    with pytest.raises(DataError, match=r"user number 1 took all 3 items.*rank among all"):
         sampled_negatives(3, known, np.array([2, 1]), 4, 0)
     assert sampled_negatives(3, known, np.array([2, 0]), 4, 0).shape == (2, 4)  # not asked
 

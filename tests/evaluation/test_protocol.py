@@ -83,7 +83,7 @@ def test_an_item_that_comes_again_competes_with_the_history_or_is_not_asked():
     """Never with new items alone: among those, 3 would have rank 2."""
     encoder = Fixed(TABLE)
     again = cases_of((0, [0, 1, 3, 3], [3]), (1, [2], [3, 2]))
-    with pytest.raises(DataError, match="2 of 3 relevant items are in the history.*new_only"):
+    with pytest.raises(DataError, match=r"2 of 3 relevant items are in the history.*new_only"):
         rank_cases(encoder, again, length=5, k=5)
     assert encoder.asked == []
     assert rank_cases(encoder, again, length=5, k=5, mask_seen=False).rank.tolist() == [4, 3, 2]

@@ -66,7 +66,7 @@ class Begun(NamedTuple):
         return found
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised where training would begin."""
 
 
@@ -99,14 +99,14 @@ def begin(monkeypatch, tmp_path, split, teachers):
 
         def fit(self, module, batches, **settings):
             found.update(module=module, batches=batches)
-            raise Stopped
+            raise StoppedError
 
     def begun(changes):
         recipe = read_recipe(_with_teachers(merged(BASE, changes), teachers))
         with monkeypatch.context() as patched, warnings.catch_warnings():
             patched.setattr(lightning, "Trainer", Trainer)
             warnings.simplefilter("ignore", CutWarning)
-            with pytest.raises(Stopped):
+            with pytest.raises(StoppedError):
                 fit_recipe(recipe, tmp_path / "run", split=split, progress=False)
         return Begun(recipe, found["module"], found["batches"], found["settings"], split)
 

@@ -40,7 +40,7 @@ def sampled(**fields):
 
 def corrected(begun):
     """log E_j of the first candidate, if it is taken off."""
-    items, _, correction, *_ = drawn(begun)
+    _, _, correction, *_ = drawn(begun)
     if correction is None:
         return None
     return float(-correction.flatten()[0])

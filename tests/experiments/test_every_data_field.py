@@ -26,7 +26,8 @@ def written():
         user, item = n * 7 % 8, n * n % 11
         rows.append((user, (user + n // 30) % 8, item, (item + n % 2) % 11, 10 * n,
                      10 * n + 300 * (n % 3 == 0), n % 5, (n + 2) % 5))  # fmt: skip
-    return rows + [
+    return [
+        *rows,
         (20, 21, 1, 2, 5000, 6000, 4, 4),
         (20, 20, 3, 3, 5010, 6010, 4, 4),
         (5, 5, 30, 31, 7000, 7000, 4, 4),

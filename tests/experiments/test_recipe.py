@@ -112,7 +112,7 @@ def test_a_target_as_text(text, target):
 
 @pytest.mark.parametrize("text", ["", "pop+(", "pop+)x", "two words", "pop+(alpha)"])
 def test_text_that_is_no_target(text):
-    with pytest.raises(RecipeError, match="is no target|expected name=value"):
+    with pytest.raises(RecipeError, match=r"is no target|expected name=value"):
         parse_target(text)
 
 

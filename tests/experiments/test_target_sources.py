@@ -371,7 +371,7 @@ def test_a_teacher_from_other_data(base, name, shop, text, made):
 
 
 def test_no_such_teacher(split, tmp_path):
-    with pytest.raises(RunError, match="there is no finished run in .*gone"):
+    with pytest.raises(RunError, match=r"there is no finished run in .*gone"):
         built(split, {"target": {"name": "kd", "teacher": str(tmp_path / "gone")}})
 
 

@@ -46,13 +46,13 @@ def built(split, **sections):
 
 @pytest.mark.parametrize("spec", members(losses.LossSpec))
 def test_a_loss_that_nothing_builds(split, spec):
-    with pytest.raises(RecipeError, match="loss: unheard .* nothing builds it"):
+    with pytest.raises(RecipeError, match=r"loss: unheard .* nothing builds it"):
         built(split, loss=unheard(spec))
 
 
 @pytest.mark.parametrize("spec", members(candidates.CandidatesSpec))
 def test_candidates_that_nothing_draws(split, spec):
-    with pytest.raises(RecipeError, match="candidates: unheard .* nothing builds it"):
+    with pytest.raises(RecipeError, match=r"candidates: unheard .* nothing builds it"):
         built(split, candidates=unheard(spec, number=3))
 
 
@@ -60,14 +60,14 @@ def test_candidates_that_nothing_draws(split, spec):
     "spec", [s for s in members(targets.TargetSpec) if s.__name__[:3] != "One"]
 )
 def test_a_target_that_nothing_builds(split, spec):
-    with pytest.raises(RecipeError, match="target: unheard .* nothing builds it"):
+    with pytest.raises(RecipeError, match=r"target: unheard .* nothing builds it"):
         built(split, target=unheard(spec))
 
 
 def test_a_part_of_a_mixture_that_nothing_builds(split):
     part = targets.ShareSpec.model_construct(share=1.0, target=unheard(targets.UniformSpec))
     mixture = targets.MixtureSpec.model_construct(name="mixture", alpha=0.2, of=(part,))
-    with pytest.raises(RecipeError, match="target: unheard .* nothing builds it"):
+    with pytest.raises(RecipeError, match=r"target: unheard .* nothing builds it"):
         built(split, target=mixture)
 
 

@@ -172,7 +172,7 @@ def test_half_precision_users_on_single_precision_items(way):
 def test_items_outside_the_catalogue(way, wrong):
     users, vectors, items, _ = random_case(9)
     items[1, 3] = wrong
-    with pytest.raises((IndexError, RuntimeError), match="items must be in|out of bounds"):
+    with pytest.raises((IndexError, RuntimeError), match=r"items must be in|out of bounds"):
         WAYS[way](users, vectors, items)
 
 

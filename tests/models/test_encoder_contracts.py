@@ -246,7 +246,7 @@ def test_broken_encoders_of_users_are_found(fault, text):
 def test_which_contract_holds_must_be_said():
     with pytest.raises(AssertionError, match="another last item"):
         check_encoder(Table, N_ITEMS)
-    with pytest.raises(AssertionError, match="same user vector|changed places"):
+    with pytest.raises(AssertionError, match=r"same user vector|changed places"):
         check_encoder(Mean, N_ITEMS, reads="user")
 
 

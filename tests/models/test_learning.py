@@ -92,15 +92,15 @@ class Cheat(torch.nn.Module):
 
 def test_who_sees_the_labels_is_found_out():
     half = chain(N_ITEMS, 1000, 4, randomness=0.5, seed=3)
-    with pytest.raises(AssertionError, match="1.000 are among the first 1, but without knowing"):
+    with pytest.raises(AssertionError, match=r"1.000 are among the first 1, but without knowing"):
         check_learns(Cheat, N_ITEMS, data=half, best=best_top1(N_ITEMS, 0.5))
-    with pytest.raises(AssertionError, match="reciprocal rank on noise is 1.0000, more than luck"):
+    with pytest.raises(AssertionError, match=r"reciprocal rank on noise is 1.0000, more than luck"):
         check_learns_nothing_from_noise(Cheat, N_ITEMS)
 
 
 def test_who_learns_nothing_is_found_out():
     make = BACKBONES["gru4rec"]
-    with pytest.raises(AssertionError, match="first 1; after 0 steps 0.990 must be, 1.000 can be"):
+    with pytest.raises(AssertionError, match=r"first 1; after 0 steps 0.990 must be, 1.000 can be"):
         check_learns(make, N_ITEMS, steps=0)
     random = noise(N_ITEMS, 1000, 4, seed=5)
     with pytest.raises(AssertionError, match="of the labels of 300 unseen rows"):

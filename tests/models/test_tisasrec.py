@@ -1,5 +1,6 @@
 """TiSASRec: contract, formulas, intervals and their unit, memory, learning."""
 
+import itertools
 from functools import partial
 
 import pytest
@@ -141,7 +142,7 @@ def test_attention_weights_are_dropped_and_the_others_raised():
 
 
 def naive_unit(times, unit):
-    differences = [abs(b - a) for a, b in zip(times, times[1:], strict=False) if a != b]
+    differences = [abs(b - a) for a, b in itertools.pairwise(times) if a != b]
     if unit == "published":
         return min([*differences, 65535])
     return min(differences, default=1)

@@ -146,7 +146,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path):
 
 
 def test_an_accelerator_that_is_not_here(tmp_path):
-    with pytest.raises(TrainingError, match="accelerator abacus: .*; use cpu or auto"):
+    with pytest.raises(TrainingError, match=r"accelerator abacus: .*; use cpu or auto"):
         train(encoder(), Scripted(0.0), tmp_path, accelerator="abacus")
 
 

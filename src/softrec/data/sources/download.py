@@ -44,11 +44,11 @@ class DownloadError(DataError):
     """A file could not be had over the network."""
 
 
-class _Cut(OSError):
+class _CutError(OSError):
     """The connection ended before the file did."""
 
 
-class _Slow(_Cut):
+class _SlowError(_CutError):
     """The connection brings next to nothing."""
 
 
@@ -190,9 +190,9 @@ def _persist(url: str, part: Path, timeout: float, pause: float, report: Report)
             if error.code < 500:  # the server knows its answer; asking again changes nothing
                 raise DownloadError(f"{url}: {error.code} {error.reason}") from error
             reason: Exception = error
-        except _Slow as error:
+        except _SlowError as error:
             before, reason = _size(part), error
-        except (_Cut, ConnectionError, TimeoutError, http.client.HTTPException) as error:
+        except (_CutError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
             reason = error
         except OSError as error:  # URLError: no such host, refused, no route, a bad certificate
             raise DownloadError(f"{url}: {getattr(error, 'reason', error)}") from error
@@ -206,7 +206,7 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
     """Make one request for what `part` still lacks, and append the answer.
 
     Raises:
-        _Cut: if the answer ended early.
+        _CutError: if the answer ended early.
     """
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "softrec"})
@@ -226,14 +226,14 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
             f"bytes {have}-"
         ):
             part.unlink()
-            raise _Cut("the server sent another range than was asked for")
+            raise _CutError("the server sent another range than was asked for")
         done = have if resumed else 0  # 200: the server knows no ranges and begins at the start
         length = response.headers.get("Content-Length")
         total = done + int(length) if length is not None and length.isdecimal() else None
         whole = (response.headers.get("Content-Range") or "").rpartition("/")[2]
         if resumed and total is not None and whole.isdecimal() and int(whole) != total:
             part.unlink()
-            raise _Cut(f"the server sends {total:,} bytes of a file of {int(whole):,}")
+            raise _CutError(f"the server sends {total:,} bytes of a file of {int(whole):,}")
         with part.open("ab" if resumed else "wb") as file:
             report(done, total)
             since, lately = time.monotonic(), 0
@@ -244,10 +244,10 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
                 lately += len(chunk)
                 if time.monotonic() - since > timeout:
                     if lately < SLOWEST * timeout:
-                        raise _Slow(f"fewer than {SLOWEST:,} bytes a second came")
+                        raise _SlowError(f"fewer than {SLOWEST:,} bytes a second came")
                     since, lately = time.monotonic(), 0
     if total is not None and done < total:
-        raise _Cut(f"the connection was cut after {done:,} of {total:,} bytes")
+        raise _CutError(f"the connection was cut after {done:,} of {total:,} bytes")
 
 
 def _beyond_the_end(content_range: str | None, part: Path) -> None:
@@ -255,7 +255,7 @@ def _beyond_the_end(content_range: str | None, part: Path) -> None:
     if content_range == f"bytes */{_size(part)}":
         return
     part.unlink()
-    raise _Cut("the part kept from an earlier download is longer than the file")
+    raise _CutError("the part kept from an earlier download is longer than the file")
 
 
 def _size(path: Path) -> int:

@@ -146,7 +146,7 @@ def _interest_sharing(spec: InterestSharingSpec, training: Training) -> TargetSo
     settings = spec.model_dump(exclude={"name", "alpha", "teacher"})
 
     def make(folder: Path) -> None:
-        start, stop = training.data.histories()
+        _, stop = training.data.histories()
         labels = training.data.sequences.items[stop]
         vectors = _vectors(teacher, training)
         propagate(vectors, labels, progress=training.shown, **settings).save(folder / LABELS)
