@@ -118,7 +118,7 @@ def measure(work: Work) -> dict[str, float]:
         "mass_kept": soft.mass_kept,
     }
     if told_of_memory:
-        results = (soft.items.nbytes + soft.shares.nbytes) / MIB
+        results = (soft.items.nbytes + soft.probs.nbytes) / MIB
         told["mib"] = _status("VmHWM") - before - results
     return told
 

@@ -83,7 +83,7 @@ def shared_labels(begun):
         vectors, labels, clusters=spec.clusters, tau=spec.tau, damping=spec.damping,
         rounds=spec.rounds, keep=spec.keep, neighbours=spec.neighbours, seed=spec.seed,
     )  # fmt: skip
-    return [made.items.tolist(), made.shares.tolist()]
+    return [made.items.tolist(), made.probs.tolist()]
 
 
 def remembered(begun):

@@ -9,17 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softrec.errors import DataError
-from softrec.targets.build import propagation
 from softrec.targets.build.propagation import (
-    Diffusion,
     PropagatedLabels,
-    assign_clusters,
-    nearest_transition,
+    diffusion,
+    nearest,
     propagate,
-    propagate_cluster,
-    spread_labels,
-    transition,
+    tables,
 )
+from softrec.targets.build.propagation import cluster as one_cluster
+from softrec.targets.build.propagation.cluster import propagate_cluster
+from softrec.targets.build.propagation.diffusion import Diffusion
+from softrec.targets.build.propagation.kmeans import assign_clusters
+from softrec.targets.build.propagation.nearest import nearest_transition
+from softrec.targets.build.propagation.tables import spread_labels, transition
 
 THREE = np.array([[0.0], [1.0], [3.0]], dtype=np.float32)
 AAB = np.array([0, 0, 1])
@@ -70,7 +72,7 @@ def table(items, shares, n_labels):
 def spread(vectors, labels, n_labels=None, **options):
     """q (n, L) as one cluster gives it."""
     found = propagate_cluster(vectors, labels, Diffusion(**options))
-    return table(found.items, found.shares, n_labels or labels.max() + 1)
+    return table(found.items, found.probs, n_labels or labels.max() + 1)
 
 
 def drawn(n, n_labels, dim=3, seed=0):
@@ -136,8 +138,8 @@ def test_equals_the_definition(cluster, tau, damping, rounds, sparse):
 
 
 def test_the_solve_that_stands_in_is_as_close_as_promised():
-    vectors, labels = drawn(propagation.SMALL + 80, 50)
-    assert 0.5**20 <= propagation.SAME < 0.5**19
+    vectors, labels = drawn(tables.SMALL + 80, 50)
+    assert 0.5**20 <= tables.SAME < 0.5**19
     expected = naive(vectors.astype(np.float64), labels, 0.5, 0.5, 20)
     got = spread(vectors, labels, tau=0.5, rounds=20)
     rounding = 1e-6
@@ -148,7 +150,7 @@ def test_the_solve_that_stands_in_is_as_close_as_promised():
 
 
 def test_few_rounds_of_a_large_cluster_are_exact():
-    vectors, labels = drawn(propagation.SMALL + 80, 50)
+    vectors, labels = drawn(tables.SMALL + 80, 50)
     expected = naive(vectors.astype(np.float64), labels, 0.5, 0.5, 3)
     np.testing.assert_allclose(spread(vectors, labels, tau=0.5, rounds=3), expected, atol=2e-7)
 
@@ -189,7 +191,7 @@ def test_rows_are_distributions_that_hold_to_their_label(rounds, neighbours):
         assert (own >= 1 - damping - 1e-6).all()
         found = propagate_cluster(vectors, labels, Diffusion(**options))
         np.testing.assert_allclose(found.label_prob, own, atol=1e-7)
-        assert (np.diff(found.shares, axis=1) <= 0).all()
+        assert (np.diff(found.probs, axis=1) <= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_equal_labels_and_single_examples_keep_everything(neighbours):
     single = propagate(vectors[:1], np.array([4]), clusters=16, neighbours=neighbours)
     for soft in (together, single):
         assert soft.items.tolist() == [[4]] * len(soft.items)
-        assert soft.shares.tolist() == [[1.0]] * len(soft.items)
+        assert soft.probs.tolist() == [[1.0]] * len(soft.items)
         assert soft.mean_label_prob == soft.mass_kept == 1
         assert soft.clusters == 1
 
@@ -259,7 +261,7 @@ def test_names_of_the_labels_do_not_matter():
     named = propagate_cluster(vectors, labels * 1000 + 7, Diffusion(tau=0.4))
     plain = propagate_cluster(vectors, labels, Diffusion(tau=0.4))
     np.testing.assert_array_equal(named.items, plain.items * 1000 + 7)
-    np.testing.assert_array_equal(named.shares, plain.shares)
+    np.testing.assert_array_equal(named.probs, plain.probs)
 
 
 # Neighbours
@@ -304,30 +306,30 @@ def test_cut_rows_are_lower_bounds():
     labels = np.arange(150) // 2
     full = spread(vectors, labels, rounds=10, neighbours=12)
     found = propagate_cluster(vectors, labels, Diffusion(rounds=10, neighbours=12, keep=9))
-    cut = table(found.items, found.shares, 75)
+    cut = table(found.items, found.probs, 75)
     assert (cut <= full + 1e-6).all()
     assert 0.5 < cut.sum(1).mean() < 0.999
     assert (found.label_prob >= 0.5).all()
     soft = propagate(vectors, labels, clusters=1, rounds=10, neighbours=12, keep=9)
     assert soft.mass_kept == pytest.approx(cut.sum(1).mean(), abs=1e-6)
-    np.testing.assert_allclose(soft.shares.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(soft.probs.sum(1), 1, atol=1e-6)
 
 
 def test_clusters_too_large_for_tables_use_neighbours(monkeypatch):
     vectors, labels = drawn(100, 10)
-    monkeypatch.setattr(propagation, "DENSE_BYTES", 8 * 100 * (100 + 10))
+    monkeypatch.setattr(one_cluster, "DENSE_BYTES", 8 * 100 * (100 + 10))
     assert propagate(vectors, labels, clusters=1).sparse_clusters == 0
-    monkeypatch.setattr(propagation, "DENSE_BYTES", 8 * 100 * (100 + 10) - 1)
+    monkeypatch.setattr(one_cluster, "DENSE_BYTES", 8 * 100 * (100 + 10) - 1)
     soft = propagate(vectors, labels, clusters=1)
     assert soft.sparse_clusters == 1
-    asked = propagate(vectors, labels, clusters=1, neighbours=propagation.NEIGHBOURS)
-    np.testing.assert_array_equal(soft.shares, asked.shares)
+    asked = propagate(vectors, labels, clusters=1, neighbours=one_cluster.NEIGHBOURS)
+    np.testing.assert_array_equal(soft.probs, asked.probs)
 
 
 def test_approximate_search_finds_most_neighbours(monkeypatch):
     vectors, _ = drawn(2000, 1, dim=8)
     exact, _ = nearest_transition(vectors, 1.0, 10)
-    monkeypatch.setattr(propagation, "EXACT_SEARCH", 1999)
+    monkeypatch.setattr(nearest, "EXACT_SEARCH", 1999)
     near, weights = nearest_transition(vectors, 1.0, 10)
     found = [len(set(a) & set(b)) for a, b in zip(exact.tolist(), near.tolist(), strict=True)]
     assert np.mean(found) > 8
@@ -337,7 +339,7 @@ def test_approximate_search_finds_most_neighbours(monkeypatch):
 def test_blocks_do_not_change_the_result(monkeypatch):
     vectors, labels = drawn(90, 20)
     whole = [spread(vectors, labels, tau=0.5, neighbours=m) for m in (None, 8)]
-    monkeypatch.setattr(propagation, "CELLS", 500)
+    monkeypatch.setattr(diffusion, "CELLS", 500)
     split = [spread(vectors, labels, tau=0.5, neighbours=m) for m in (None, 8)]
     np.testing.assert_allclose(split, whole, atol=1e-6)
 
@@ -350,10 +352,10 @@ def test_each_cluster_is_propagated_by_itself():
     of_row = assign_clusters(vectors, 5, seed=3)
     soft = propagate(vectors, labels, clusters=5, tau=0.5, keep=40, seed=3)
     assert soft.clusters == len(np.unique(of_row)) == 5
-    got = table(soft.items, soft.shares, 40)
+    got = table(soft.items, soft.probs, 40)
     own = []
-    for cluster in range(5):
-        rows = of_row == cluster
+    for number in range(5):
+        rows = of_row == number
         expected = naive(vectors[rows].astype(np.float64), labels[rows], 0.5, 0.5, 20, 40)
         np.testing.assert_allclose(got[rows], expected, atol=1e-6)
         own.append(expected[np.arange(rows.sum()), labels[rows]])
@@ -361,17 +363,17 @@ def test_each_cluster_is_propagated_by_itself():
     assert soft.mass_kept == pytest.approx(1, abs=1e-6)
 
 
-def test_the_largest_shares_are_kept_and_scaled():
+def test_the_largest_are_kept_and_scaled():
     vectors, labels = drawn(60, 20)
     q = naive(vectors.astype(np.float64), labels, 1.0, 0.5, 20, 20)
     best = np.argsort(-q, axis=1)[:, :4]
     kept = np.take_along_axis(q, best, 1)
     soft = propagate(vectors, labels, clusters=1, tau=1.0, keep=4)
     np.testing.assert_array_equal(soft.items, best)
-    np.testing.assert_allclose(soft.shares, kept / kept.sum(1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(soft.probs, kept / kept.sum(1, keepdims=True), atol=1e-6)
     assert soft.mass_kept == pytest.approx(kept.sum(1).mean(), abs=1e-6)
     assert soft.items.dtype == np.int32
-    assert soft.shares.dtype == np.float32
+    assert soft.probs.dtype == np.float32
 
 
 def test_short_rows_are_filled_up_with_their_own_label():
@@ -379,15 +381,15 @@ def test_short_rows_are_filled_up_with_their_own_label():
     soft = propagate(vectors, np.array([1, 2, 3, 8, 9]), clusters=2, keep=10)
     assert soft.items.shape == (5, 3)
     assert soft.items[3:].tolist() == [[8, 9, 8], [9, 8, 9]]
-    assert (soft.shares[3:, 2] == 0).all()
-    assert (soft.shares[:3] > 0).all()
+    assert (soft.probs[3:, 2] == 0).all()
+    assert (soft.probs[:3] > 0).all()
 
 
 def test_places_without_a_share_name_the_own_label():
     vectors = np.array([[0], [1], [900]], dtype=np.float32)
     soft = propagate(vectors, np.array([5, 6, 7]), clusters=1, tau=0.5)
     assert soft.items[0].tolist() == [5, 6, 5]
-    assert soft.shares[0, 2] == 0
+    assert soft.probs[0, 2] == 0
 
 
 def test_kmeans_finds_separate_groups_and_depends_on_the_seed_alone(capfd):
@@ -426,7 +428,7 @@ def test_memory_maps_and_other_floats_are_taken(tmp_path):
     for kind in (mapped, vectors.astype(np.float64), np.asfortranarray(vectors)):
         soft = propagate(kind, labels, clusters=3)
         np.testing.assert_array_equal(soft.items, expected.items)
-        np.testing.assert_array_equal(soft.shares, expected.shares)
+        np.testing.assert_array_equal(soft.probs, expected.probs)
 
 
 def test_inputs_are_left_alone():
@@ -480,9 +482,9 @@ def test_saved_labels_come_back(tmp_path):
     soft.save(path)
     back = PropagatedLabels.load(path)
     assert isinstance(back.items, np.memmap)
-    assert isinstance(back.shares, np.memmap)
+    assert isinstance(back.probs, np.memmap)
     np.testing.assert_array_equal(back.items, soft.items)
-    np.testing.assert_array_equal(back.shares, soft.shares)
+    np.testing.assert_array_equal(back.probs, soft.probs)
     for name in ("mean_label_prob", "mass_kept", "clusters", "sparse_clusters"):
         assert getattr(back, name) == getattr(soft, name)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from softrec.blocks import blocks
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
@@ -61,9 +62,7 @@ def next_item(
     """
     _check_histories(shop, history)
     shown = shop.exposure if exposed else np.ones(shop.n_items)
-    size = block_size(shop, block)
-    for start in range(0, len(history), size):
-        rows = slice(start, min(start + size, len(history)))
+    for rows in blocks(len(history), block_size(shop, block)):
         past = _aligned_right(history, rows, shop.n_items)
         yield rows, next_item_given(shop, _mood_given(shop, past), past, shown)
 

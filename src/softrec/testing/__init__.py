@@ -10,19 +10,16 @@ Example:
 """
 
 from softrec.testing.encoders import check_encoder
-from softrec.testing.learning import (
+from softrec.testing.known import (
     batch_of,
     best_top1,
     chain,
-    check_learns,
-    check_learns_nothing_from_noise,
     checkerboard,
     halves,
     noise,
     popular_shares,
-    ranks,
-    trained,
 )
+from softrec.testing.learning import check_learns, check_learns_nothing_from_noise, ranks, trained
 from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
 from softrec.testing.targets import check_target
 

@@ -154,7 +154,7 @@ def _interest_sharing(spec: InterestSharingSpec, training: Training) -> TargetSo
     facts = {**training.facts, "teacher": teacher.weights_fingerprint, "settings": settings}
     labels = PropagatedLabels.load(artifact("interest-sharing", facts, make) / LABELS)
     _tell_of_cuts(labels, spec)
-    return RememberedSource(training.contexts, labels.items, labels.shares, about=labels.about)
+    return RememberedSource(training.contexts, labels.items, labels.probs, about=labels.about)
 
 
 def _tell_of_cuts(labels: PropagatedLabels, spec: InterestSharingSpec) -> None:

@@ -1,0 +1,38 @@
+"""The clusters of examples inside which labels spread."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+KMEANS_ROUNDS = 100
+
+
+def assign_clusters(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """Return the cluster of each of the E vectors, by k-means on all of them.
+
+    Centres start at random vectors; `KMEANS_ROUNDS` rounds are more than Lloyd's algorithm mostly
+    needs, and rounds after the last change do nothing. A centre that loses all its vectors takes
+    half of a large cluster (FAISS), where the paper's code leaves it empty.
+    """
+    clusters = min(clusters, len(vectors))
+    if clusters == 1:
+        return np.zeros(len(vectors), dtype=np.int64)
+    means = faiss.Kmeans(
+        vectors.shape[1],
+        clusters,
+        niter=KMEANS_ROUNDS,
+        seed=seed,
+        min_points_per_centroid=1,  # no words about small data
+        max_points_per_centroid=2**31 - 1,  # and no sample of large data
+    )
+    means.train(vectors)
+    _, nearest = means.assign(vectors)
+    return nearest
+
+
+def members_of(of_row: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each cluster that has any, in the order of the examples."""
+    order = np.argsort(of_row, kind="stable")
+    sizes = np.bincount(of_row[order])
+    return [rows for rows in np.split(order, np.cumsum(sizes)[:-1]) if len(rows)]
