@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -69,6 +70,23 @@ def test_files_are_found_from_another_folder(tmp_path, monkeypatch):
         str(tmp_path / "test.csv"),
     )
     assert recipe_of({"data": {"source": "diginetica"}}, {}).data.source == "diginetica"
+
+
+def test_numbers_of_numpy_are_plain_at_any_depth(tmp_path):
+    """A recipe is written and hashed, and so is one within it."""
+    teacher = {
+        "data": {"source": "shop", "shop": {"n_items": np.int64(60)}},
+        "seed": np.int64(3),
+        "model": {"name": "mf", "dim": np.int64(4)},
+        "training": {"betas": (np.float32(0.5), np.float64(0.75)), "start": tmp_path},
+    }
+    options = {"target": {"name": "kd", "teacher": teacher}, "lr": np.float64(0.25)}
+    fields = recipe_of(LOG, options).model_dump(mode="json")
+    assert yaml.safe_load(yaml.safe_dump(fields)) == fields
+    inside = fields["target"]["teacher"]
+    assert (inside["seed"], inside["model"]["dim"], fields["training"]["lr"]) == (3, 4, 0.25)
+    assert inside["training"]["betas"] == [0.5, 0.75]
+    assert inside["training"]["start"] == str(tmp_path)
 
 
 def test_the_place_of_an_error_is_named():

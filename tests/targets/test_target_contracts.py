@@ -267,6 +267,7 @@ def test_a_wrong_rest_is_found(fault, text):
         check_target(WrongWithout(random_table(3, 6), fault), 6, 3)
 
 
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="sparse products need MKL")
 def test_a_gradient_without_room_for_an_item_is_refused():
     """By the product of a sparse matrix, which would write past the end."""
     listed = SparseTarget(torch.tensor([[0, 4], [2, 3]]), torch.full((2, 2), 0.5))
