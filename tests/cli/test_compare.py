@@ -123,16 +123,19 @@ def test_runs_that_were_still_rising_are_not_judged(results):
     assert [verdict.call for verdict in verdicts(results)] == ["no verdict", "no verdict"]
 
 
-@pytest.mark.parametrize(("patience", "levelled_off"), [(1, True), (2, False)])
-def test_levelled_off_is_where_patience_ran_out(folder, capsys, patience, levelled_off):
-    """Also in the last epoch of the budget; the first of two epochs is the best."""
-    run("compare", "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table", *TINY,
-        "--set", f"training.patience={patience}", "--lr", 1e-9)  # fmt: skip
+@pytest.mark.parametrize(
+    ("epochs", "patience", "levelled_off"), [(2, 1, True), (2, 2, False), (4, 3, True)]
+)
+def test_levelled_off_is_where_patience_ran_out(folder, capsys, epochs, patience, levelled_off):
+    """Also in the last epoch of the budget; the first of the epochs is the best."""
+    run("compare", "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table",
+        "--set", f"training.patience={patience}", "--lr", 1e-9, "--epochs", epochs,
+        *TINY[2:])  # fmt: skip
     text = (folder / "table" / "results.json").read_text()
     results = json.loads(text)
     for variant in results["variants"]:
         (one,) = variant["runs"]
-        assert (one["best_epoch"], one["epochs"], one["levelled_off"]) == (1, 2, levelled_off)
+        assert (one["best_epoch"], one["epochs"], one["levelled_off"]) == (1, epochs, levelled_off)
     told = capsys.readouterr()
     assert "training run 1 of 2: one-hot, seed 0" in told.err
     assert "training run 2 of 2: pop+ (alpha 0.4), seed 0" in told.err
@@ -278,3 +281,33 @@ def test_decoupled_is_for_soft_targets_only(folder):
     losses = {open_run(path).recipe.target.name: open_run(path).recipe.loss.name
               for path in (folder / "table" / "runs").iterdir()}  # fmt: skip
     assert losses == {"one-hot": "mixed", "pop+": "decoupled"}
+
+
+def test_teachers_are_called_by_the_names_of_their_folders_or_models(folder, results):
+    run("fit", "log.csv", "--out", "runs/base", *TINY)
+    teacher = {"data": {"source": "log.csv"}, "model": {"name": "mf", "dim": 4},
+               "training": {"epochs": 1, "length": 5}}  # fmt: skip
+    targets = [
+        "one-hot",
+        {"name": "kd", "teacher": "runs/base"},
+        {"name": "kd", "teacher": teacher},
+    ]
+    found = softrec.compare("log.csv", targets=targets, seeds=1, out="table", epochs=1, length=5,
+                            progress=False, **{"model.dim": 8})  # fmt: skip
+    names = [variant["name"] for variant in found.results["variants"]]
+    assert names == ["one-hot", "kd (alpha 0.4, teacher base)", "kd (alpha 0.4, teacher mf)"]
+
+
+def test_a_target_that_cannot_be_built_is_refused_before_any_training(folder, capsys):
+    rows = [(user, item) for user in range(3) for item in range(5 - user)]
+    pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv("o.csv")
+    run("fit", "o.csv", "--out", "other", *TINY)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["compare", "log.csv", "--targets", "one-hot,kd(teacher=other)", "--out", "table",
+                  *TINY])  # fmt: skip
+    assert refused.value.code == 2
+    told = capsys.readouterr().err
+    assert "was trained on other items" in told
+    assert "training run" not in told
+    assert not (folder / "table.part").exists()

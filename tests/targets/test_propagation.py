@@ -550,3 +550,19 @@ def test_vectors_that_are_no_numbers(bad):
     vectors[1] = bad
     with pytest.raises(DataError, match="vector 1 is not finite"):
         propagate(vectors, AAB)
+
+
+def test_twenty_rounds_unless_told_otherwise():
+    """What far labels win from the twenty-first is still seen at such a damping."""
+    draw = np.random.default_rng(0)
+    vectors, labels = draw.normal(size=(9, 2)).astype(np.float32), np.arange(9)
+    found = {
+        rounds: propagate(
+            vectors, labels, clusters=1, damping=0.9, **({"rounds": rounds} if rounds else {})
+        )
+        for rounds in (0, 19, 20, 21)
+    }
+    shares = {rounds: table(soft.items, soft.probs, 9) for rounds, soft in found.items()}
+    np.testing.assert_array_equal(shares[0], shares[20])
+    assert np.abs(shares[0] - shares[19]).max() > 1e-4
+    assert np.abs(shares[0] - shares[21]).max() > 1e-4

@@ -1,6 +1,6 @@
 """Every target against its own table; sources; and the contract against broken targets."""
 
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields
 
 import pytest
 import torch
@@ -265,6 +265,14 @@ class WrongWithout(DenseTarget):
 def test_a_wrong_rest_is_found(fault, text):
     with pytest.raises(AssertionError, match=text):
         check_target(WrongWithout(random_table(3, 6), fault), 6, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "without" not in name])
+def test_targets_do_not_change(name):
+    target = made(name, 3, 5)
+    for part in fields(target):
+        with pytest.raises(FrozenInstanceError):
+            setattr(target, part.name, None)
 
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="sparse products need MKL")
