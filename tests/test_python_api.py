@@ -1,6 +1,5 @@
 """`import softrec`: whatever is handed over means the same as on the command line."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from polars.testing import assert_frame_equal
 import softrec
 from softrec.cli import main as cli
 from softrec.errors import SoftrecError
+from softrec.report.results import Results
 from softrec.training.lines import shows_bar
 
 # Lightning's own use of PyTorch; no part of what is tested here.
@@ -217,9 +217,9 @@ def compared(tmp_path_factory):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_as_text_or_lists(compared, name):
-    first, found = (compared[key].results["variants"] for key in ("text", name))
-    assert [variant["target"] for variant in found] == [variant["target"] for variant in first]
-    assert [variant["test"] for variant in found] == [variant["test"] for variant in first]
+    first, found = (compared[key].results.variants for key in ("text", name))
+    assert [variant.target for variant in found] == [variant.target for variant in first]
+    assert [variant.test for variant in found] == [variant.test for variant in first]
 
 
 @pytest.mark.parametrize(
@@ -240,14 +240,14 @@ def test_targets_that_are_none(targets, said):
 
 def test_how_to_run_a_comparison_again_is_python(compared):
     for name, comparison in compared.items():
-        command = comparison.results["command"]
+        command = comparison.results.command
         assert str(comparison.folder) in command
         call = command.replace(repr(str(comparison.folder)), "'again'")
         if name != "both":
             compile(call, name, "eval")
             continue
         again = eval(call, {"softrec": softrec, "log": log_frame(), "np": np})
-        assert again.results["variants"][1]["test"] == comparison.results["variants"][1]["test"]
+        assert again.results.variants[1].test == comparison.results.variants[1].test
 
 
 # --- what is shown ---
@@ -270,8 +270,8 @@ def test_a_comparison_in_a_few_lines(compared):
     comparison = compared["text"]
     shown, table = repr(comparison), comparison._repr_html_()
     assert len(shown.splitlines()) <= 3
-    first, second = comparison.results["variants"]
-    values = [variant["test"]["ndcg@10"]["mean"] for variant in (first, second)]
+    first, second = comparison.results.variants
+    values = [variant.test["ndcg@10"].mean for variant in (first, second)]
     assert f"one-hot {values[0]:.4f} (baseline), " in shown
     assert f"uniform (alpha 0.3) {values[1]:.4f} (no verdict)" in shown  # of one seed
     for name, value in zip(("one-hot", "uniform (alpha 0.3)"), values, strict=True):
@@ -281,21 +281,21 @@ def test_a_comparison_in_a_few_lines(compared):
 
 
 def test_verdicts_are_shown(compared):
-    results = json.loads(json.dumps(compared["text"].results))
+    results = compared["text"].results.as_json()
     for variant in results["variants"]:
         variant["runs"] = [{**variant["runs"][0], "levelled_off": True, "seed": n} for n in (0, 1)]
     known = {"mean": 0.02, "low": 0.0125, "high": 0.0275, "p": 0.001, "p_holm": 0.0015}
     results["variants"][1]["difference"]["ndcg@10"] |= known
-    shown = replace(compared["text"], results=results)
+    shown = replace(compared["text"], results=Results.model_validate(results))
     assert "(helped)" in repr(shown)
     cells = "".join(f"<td>{cell}</td>" for cell in ("0.0200", "0.0125", "0.0275", "0.0015"))
     assert f"{cells}<td>helped</td>" in shown._repr_html_()
 
 
 def test_names_are_escaped(compared):
-    results = json.loads(json.dumps(compared["text"].results))
+    results = compared["text"].results.as_json()
     results["variants"][0]["name"] = results["baseline"] = "<b>"
-    table = replace(compared["text"], results=results)._repr_html_()
+    table = replace(compared["text"], results=Results.model_validate(results))._repr_html_()
     assert "<td>&lt;b&gt;</td>" in table
     assert "<b>" not in table
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
-    from softrec.experiments.compare import Comparison
+    from softrec.experiments.comparison import Comparison
     from softrec.experiments.train import Run
     from softrec.objective import Objective
     from softrec.serving.recommender import Recommender

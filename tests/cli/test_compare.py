@@ -15,7 +15,7 @@ from softrec.cli import main as cli
 from softrec.evaluation.significance import crossed
 from softrec.experiments.compare import compare
 from softrec.experiments.train import open_run
-from softrec.report.report import verdicts
+from softrec.report import Results, verdicts
 from softrec.training.module import SoftTargetModule
 
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5",
@@ -120,7 +120,10 @@ def test_runs_that_were_still_rising_are_not_judged(results):
     assert [run["best_epoch"] for run in runs] == [
         max(run["curve"], key=lambda point: point["valid"]["ndcg@10"])["epoch"] for run in runs
     ]
-    assert [verdict.call for verdict in verdicts(results)] == ["no verdict", "no verdict"]
+    assert [verdict.call for verdict in verdicts(Results.model_validate(results))] == [
+        "no verdict",
+        "no verdict",
+    ]
 
 
 @pytest.mark.parametrize(

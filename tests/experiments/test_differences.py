@@ -1,5 +1,6 @@
 """Differences of the variants of a comparison, from the users' tables of its runs."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,39 +51,39 @@ def test_each_variant_is_compared_with_the_first_over_all_its_seeds(metric):
     for variant, own in zip(found, values[metric][1:], strict=True):
         base, got = values[metric][0], variant[metric]
         gains = own.mean(axis=0) - base.mean(axis=0)
-        assert got["mean"] == pytest.approx(gains.mean())
-        assert got["relative"] == pytest.approx(gains.mean() / base.mean())
-        assert (got["wins"], got["ties"], got["losses"]) == (
+        assert got.mean == pytest.approx(gains.mean())
+        assert got.relative == pytest.approx(gains.mean() / base.mean())
+        assert (got.wins, got.ties, got.losses) == (
             (gains > 0).sum(),
             0,
             (gains < 0).sum(),
         )
-        assert got["n"] == 60
+        assert got.n == 60
         expected = crossed(base, own)
-        assert (got["low"], got["high"], got["p"]) == (expected.low, expected.high, expected.p)
-        assert got["detectable"] == pytest.approx((got["high"] - got["low"]) / 2)
+        assert (got.low, got.high, got.p) == (expected.low, expected.high, expected.p)
+        assert got.detectable == pytest.approx((got.high - got.low) / 2)
         alone = stats.ttest_rel(own.mean(axis=0), base.mean(axis=0)).confidence_interval()
-        assert (got["low_users"], got["high_users"]) == pytest.approx((alone.low, alone.high))
+        assert (got.low_users, got.high_users) == pytest.approx((alone.low, alone.high))
         ranks = stats.wilcoxon(gains).pvalue
-        assert got["p_wilcoxon"] == pytest.approx(ranks)
+        assert got.p_wilcoxon == pytest.approx(ranks)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_p_values_are_corrected_over_the_variants_of_one_metric(metric):
     found = [variant[metric] for variant in differences(runs_of(values_of(3)), METRICS)]
-    p = sorted(each["p"] for each in found)
+    p = sorted(each.p for each in found)
     assert p[0] < 0.1
     steps = np.minimum(np.maximum.accumulate([3 * p[0], 2 * p[1], p[2]]), 1)
-    assert sorted(each["p_holm"] for each in found) == pytest.approx(steps)
-    assert all(each["p_holm"] >= each["p"] for each in found)
+    assert sorted(each.p_holm for each in found) == pytest.approx(steps)
+    assert all(each.p_holm >= each.p for each in found)
 
 
 def test_one_seed_leaves_users_only():
     for variant in differences(runs_of(values_of(1)), METRICS):
         got = variant["ndcg@10"]
         unknown = ("low", "high", "p", "p_holm", "detectable", "p_wilcoxon")
-        assert all(got[key] is None for key in unknown)
-        assert got["low_users"] < got["mean"] < got["high_users"]
+        assert all(math.isnan(getattr(got, key)) for key in unknown)
+        assert got.low_users < got.mean < got.high_users
 
 
 def test_users_in_another_order_are_refused():

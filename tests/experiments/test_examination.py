@@ -265,5 +265,5 @@ def test_a_comparison_names_what_it_ranks(log, tmp_path):
     found = compare(base, targets, tmp_path / "compared", progress=False, say=told.append)
     sentence = "all items are ranked, those of the history too, for 40 of 40 validation items"
     assert sum(sentence in line for line in told) == 1
-    assert found.results["evaluation"]["mask_seen"] is False
+    assert found.results.evaluation["mask_seen"] is False
     assert sentence[1:] in (found.folder / "report.html").read_text()

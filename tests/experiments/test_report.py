@@ -1,27 +1,47 @@
 import copy
 import io
+import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib import rcParams
 from rich.console import Console
+from rich.table import Table
 
 from softrec.errors import RunError
 from softrec.evaluation.significance import seed_spread
-from softrec.report import plots, report
-from softrec.report.report import (
-    console_table,
-    headline,
-    render_report,
-    verdicts,
-    write_report,
-)
+from softrec.experiments.comparison import open_comparison
+from softrec.files import write_text
+from softrec.report import figures, plots, verdict, write
+from softrec.report.results import FORMAT, Results, read_results, write_results
+from softrec.report.verdict import headline
 
 METRICS = ["recall@10", "ndcg@10"]
 NASTY = '<b>& "x" $a_1$ --> [bold] </svg>'
+
+
+def typed(results: dict) -> Results:
+    return Results.model_validate(results)
+
+
+def render_report(results: dict) -> str:
+    return write.render_report(typed(results))
+
+
+def write_report(results: dict, path: Path) -> None:
+    write.write_report(typed(results), path)
+
+
+def verdicts(results: dict) -> list[verdict.Verdict]:
+    return verdict.verdicts(typed(results))
+
+
+def console_table(results: dict) -> Table:
+    return write.console_table(typed(results))
 
 
 def one_run(seed: int, height: float, rng: np.random.Generator) -> dict:
@@ -465,7 +485,7 @@ def test_equal_results_give_an_equal_file_and_leave_no_trace(tmp_path):
 
 
 def test_the_forest_shows_the_interval_and_the_evidence():
-    axes = report.forest_figure(synthetic()).axes[0]
+    axes = figures.forest_figure(typed(synthetic())).axes[0]
     intervals = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][1:]
     np.testing.assert_allclose(intervals[-1], [0.0124 - 0.0042, 0.0124 + 0.0042])
     dots = [line for line in axes.lines if line.get_marker() == "o"]
@@ -479,7 +499,7 @@ def test_long_and_many_names_stay_inside_the_drawing():
         {**copy.deepcopy(results["variants"][1]), "name": f"mixture number {n} of " + "x" * 40}
         for n in range(9)
     ]
-    figure = report.bar_figure(results)
+    figure = figures.bar_figure(typed(results))
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     assert box.x0 >= -0.01
@@ -489,7 +509,7 @@ def test_long_and_many_names_stay_inside_the_drawing():
 def test_no_name_of_the_forest_stands_on_its_lines():
     results = synthetic()
     results["variants"][1]["name"] = "mixture (of csn and interest-sharing, alpha 0.35, shares)"
-    figure = report.forest_figure(results)
+    figure = figures.forest_figure(typed(results))
     figure.draw_without_rendering()
     axes = figure.axes[0]
     drawn = axes.get_window_extent()
@@ -500,6 +520,62 @@ def test_no_name_of_the_forest_stands_on_its_lines():
         assert name.get_window_extent().x1 < drawn.x0
         assert name.get_window_extent().x0 >= 0
     assert not axes.texts
+
+
+# --- the file ---
+
+
+def plain() -> dict:
+    return {"format": FORMAT, **synthetic(), "evaluation": {"mask_seen": True}}
+
+
+def test_results_come_back_from_their_file(tmp_path):
+    results = typed(plain())
+    write_results(results, tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text()) == plain()
+    assert read_results(tmp_path / "results.json") == results
+    assert results.variants[1].difference_in("ndcg@10").wins == 1234
+    assert results.seeds == [0, 1, 2]
+
+
+def test_what_is_not_known_is_null_in_the_file_and_no_number_outside(tmp_path):
+    results = plain()
+    results["variants"][1]["difference"]["ndcg@10"]["p"] = None
+    results["variants"][0]["runs"][0]["peak_memory_mib"] = None
+    found = typed(results)
+    assert math.isnan(found.variants[1].difference_in("ndcg@10").p)
+    write_results(found, tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_results_without_a_version_are_read_if_their_fields_are_the_same(tmp_path):
+    old = synthetic()
+    (tmp_path / "results.json").write_text(json.dumps(old))
+    assert read_results(tmp_path / "results.json") == typed(old)
+    del old["variants"][0]["runs"][1]["levelled_off"]
+    (tmp_path / "results.json").write_text(json.dumps(old))
+    with pytest.raises(RunError, match=r"variants.0.runs.1.levelled_off.*run the comparison again"):
+        read_results(tmp_path / "results.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "format list, and this softrec reads 1"),
+        (json.dumps({**synthetic(), "format": 2}), "format 2, and this softrec reads 1"),
+        (json.dumps({**synthetic(), "surprise": 2}), "surprise"),
+    ],
+)
+def test_files_that_hold_no_such_results(text, complaint, tmp_path):
+    path = tmp_path / "results.json"
+    if text is not None:
+        write_text(path, text)
+    with pytest.raises(RunError, match=complaint) as refused:
+        read_results(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 # --- the terminal ---
@@ -539,3 +615,15 @@ def test_the_console_table_fits_the_terminal(width, levelled_off):
     assert "no evidence" in text
     assert "+0.0082 to +0.0166" in text
     assert "smoothing" in text
+
+
+# --- a finished comparison ---
+
+
+def test_a_comparison_is_read_and_its_report_written_again(tmp_path):
+    write_results(typed(plain()), tmp_path / "results.json")
+    found = open_comparison(tmp_path)
+    assert found.results == typed(plain())
+    assert found.write_report().read_text() == render_report(plain())
+    with pytest.raises(RunError, match="nothing here"):
+        open_comparison(tmp_path / "nothing here")

@@ -247,11 +247,11 @@ def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
         progress=False,
         say=told.append,
     )
-    assert [variant["name"] for variant in found.results["variants"]] == [
+    assert [variant.name for variant in found.results.variants] == [
         "one-hot",
         "kd (alpha 0.4, teacher gru4rec)",
     ]
     assert sum("training in" in line for line in told) == 2
-    assert "among 10 drawn ones" in found.results["notes"][1]
-    assert found.results["ceiling"] is None
+    assert "among 10 drawn ones" in found.results.notes[1]
+    assert found.results.ceiling is None
     assert "among 10 drawn ones" in (found.folder / "report.html").read_text()

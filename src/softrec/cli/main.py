@@ -535,8 +535,8 @@ def _print_metrics(title: str, columns: dict[str, dict[str, float]]) -> None:
     out_console.print(table)
 
 
-def _print_comparison(results: dict[str, Any], folder: Path) -> None:
-    from softrec.report.report import console_table
+def _print_comparison(results: Any, folder: Path) -> None:
+    from softrec.report.write import console_table
 
     out_console.print(console_table(results))
     _tell(f"The report is {folder / 'report.html'}")

@@ -11,44 +11,27 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RunError
-from softrec.evaluation.asked import Asked, told
-from softrec.experiments import views
+from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_told
 from softrec.experiments.build.objective import build
-from softrec.experiments.differences import differences
+from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
-from softrec.experiments.train import fit_recipe, inputs_of, settle, versions
-from softrec.experiments.truth import Truth, truth_of
-from softrec.files import write_text
+from softrec.experiments.summary import name_of, results_of
+from softrec.experiments.train import fit_recipe, inputs_of, settle
+from softrec.experiments.truth import truth_of
 from softrec.recipe.recipe import Recipe, read_recipe
-from softrec.report.report import write_report
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A finished comparison, in its folder."""
-
-    folder: Path
-    results: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return views.comparison_text(self)
-
-    def _repr_html_(self) -> str:
-        return views.comparison_html(self)
+from softrec.report.results import Results, write_results
+from softrec.report.write import write_report
 
 
 def compare(
@@ -107,7 +90,7 @@ def _compared(
     overwrite: bool,
     progress: bool | None,
     say: Callable[[str], object],
-) -> dict[str, Any]:
+) -> Results:
     """Train and judge, leave all files in the folder of the work in progress."""
     text = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
     place.check_free(text, overwrite=overwrite)
@@ -136,10 +119,10 @@ def _compared(
         ]
         for name, row in zip(names, recipes, strict=True)
     ]
-    results = _results(base, split, asked, names, runs, command, truth, gap)
+    results = results_of(base, split, asked, names, runs, command=command, truth=truth, gap=gap)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
-    write_report(results, folder / "report.html")
-    write_text(folder / COMPARISON.result, json.dumps(results, indent=1))
+    write_report(results, folder / REPORT)
+    write_results(results, folder / COMPARISON.result)
     return results
 
 
@@ -181,7 +164,7 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
             and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
         }
         if settings.get("teacher"):  # a path of this machine says nothing, and is long
-            settings["teacher"] = _named(settings["teacher"])
+            settings["teacher"] = name_of(settings["teacher"])
         inside = ", ".join(f"{key} {value}" for key, value in settings.items())
         names.append(f"{recipe.target.name} ({inside})" if inside else recipe.target.name)
     twice = {name for name in names if names.count(name) > 1}
@@ -190,108 +173,8 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
     return names
 
 
-def _notes(base: Recipe, asked: Asked) -> list[str]:
-    sentence = told(asked.facts())
-    notes = [f"{sentence[0].upper()}{sentence[1:]}."]
-    number = base.evaluation.negatives
-    if number is None:
-        return notes
-    return [
-        *notes,
-        f"Items are ranked among {number:,} drawn ones that the user never took, not among all. "
-        "Such metrics may order models otherwise than a full ranking: compare them with each other "
-        "alone.",
-    ]
-
-
-def _named(run: str | dict[str, Any]) -> str:
-    """Return the name of a run's folder, or of the model of its recipe."""
-    if isinstance(run, str):
-        return Path(run).name
-    return run.get("model", {}).get("name", "the run of a recipe")
-
-
 def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in ".+" else "-" for c in name).strip("-")
-
-
-def _results(
-    base: Recipe,
-    split: Split,
-    asked: Asked,
-    names: Sequence[str],
-    runs: Sequence[Sequence[Run]],
-    command: str,
-    truth: Truth | None,
-    gap: str,
-) -> dict[str, Any]:
-    """Return the content of results.json."""
-    metrics = list(base.evaluation.metrics)
-    variants = [_variant(name, row, metrics, truth) for name, row in zip(names, runs, strict=True)]
-    for variant, found in zip(variants[1:], differences(runs, metrics), strict=True):
-        variant["difference"] = found
-    training = base.training.model_dump(mode="json")
-    if training["start"] is not None:
-        training["start"] = _named(training["start"])
-    return {
-        "title": f"{base.model.name} on {base.data.title}: only the target differs",
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "seed_note": f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
-        "data": {"name": base.data.title, **describe(split),
-                 "events": len(split.train) + len(split.valid) + len(split.test)},
-        "model": {"name": base.model.name, "preset": base.model.preset, **base.model.settings},
-        "budget": training,
-        "selection": {"metric": base.training.monitor, "on": "validation"},
-        "baseline": names[0],
-        "metrics": metrics,
-        "variants": variants,
-        "ceiling": None if truth is None else {
-            "name": "best possible ranking (the simulator knows the truth)",
-            "test": truth.best_metrics(),
-        },
-        "evaluation": asked.facts(),
-        "notes": [*_notes(base, asked), *([gap] if gap else [])],
-    }  # fmt: skip
-
-
-def _variant(
-    name: str, runs: Sequence[Run], metrics: Sequence[str], truth: Truth | None
-) -> dict[str, Any]:
-    def over_seeds(part: str) -> dict[str, Any]:
-        values = {m: [run.facts[part][m] for run in runs] for m in metrics}
-        return {m: {"mean": float(np.mean(v)), "per_seed": v} for m, v in values.items()}
-
-    return {
-        "name": name,
-        "target": runs[0].recipe.target.model_dump(mode="json"),
-        "soft_mass": runs[0].recipe.target.soft_mass,
-        "test": over_seeds("test"),
-        "valid": over_seeds("valid"),
-        "difference": None,
-        "runs": [_cost(run) for run in runs],
-        "regret": None if truth is None else truth.regret(runs),
-    }
-
-
-def _cost(run: Run) -> dict[str, Any]:
-    facts = run.facts
-    keys = ("best_epoch", "epochs", "seconds", "seconds_per_epoch", "peak_memory_mib")
-    curve = [
-        {
-            "epoch": int(row["epoch"]),
-            "train_loss": row["train/loss"],
-            "valid": {k.removeprefix("valid/"): v for k, v in row.items() if k[:6] == "valid/"},
-        }
-        for row in facts["curve"]
-    ]
-    return {
-        "seed": run.recipe.seed,
-        **{key: facts[key] for key in keys},
-        "levelled_off": facts["epochs"] - facts["best_epoch"] >= run.recipe.training.patience,
-        "curve": curve,
-    }
 
 
 def _per_user(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> pl.DataFrame:

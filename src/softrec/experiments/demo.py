@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from softrec.experiments.compare import Comparison, compare
+from softrec.experiments.compare import compare
+from softrec.experiments.comparison import Comparison
 from softrec.recipe.recipe import read_recipe
 
 # Not tuned: defaults of the shop and of the model, and a budget of a few minutes on two cores.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from softrec.errors import RunError
 from softrec.evaluation.significance import crossed, holm
-from softrec.experiments.train import Run
+from softrec.experiments.runs import Run
+from softrec.report.results import MetricDifference
 
 
 def differences(
     runs: Sequence[Sequence[Run]], metrics: Sequence[str]
-) -> list[dict[str, dict[str, Any]]]:
+) -> list[dict[str, MetricDifference]]:
     """Return for each variant but the first, the baseline, how it differs in each metric.
 
     Args:
@@ -24,17 +24,16 @@ def differences(
         metrics: columns of the tables of users.
 
     Returns:
-        {metric: {mean, low, high, relative, p, p_holm, detectable, low_users, high_users,
-        p_wilcoxon, wins, ties, losses, n}} for each variant, where what is not known is None:
-        interval and p-values if a variant has one seed only. p_holm is corrected over the
-        variants. A difference below `detectable`, half the interval, cannot be told from 0.
+        {metric: difference} for each variant. What is not known is NaN: interval and p-values if a
+        variant has one seed only. p_holm is corrected over the variants. A difference below
+        `detectable`, half the interval, cannot be told from 0.
 
     Raises:
         RunError: if the runs do not have the same users in the same order.
     """
     tables = [[run.per_user for run in row] for row in runs]
     _check_users(runs, tables)
-    found: list[dict[str, dict[str, Any]]] = [{} for _ in runs[1:]]
+    found: list[dict[str, MetricDifference]] = [{} for _ in runs[1:]]
     for metric in metrics:
         values = [np.stack([table[metric].to_numpy() for table in row]) for row in tables]
         results = [crossed(values[0], each) for each in values[1:]]
@@ -42,22 +41,22 @@ def differences(
         adjusted = dict(zip(judged, holm([results[n].p for n in judged]), strict=True))
         for number, each in enumerate(results):
             users = each.users
-            found[number][metric] = {
-                "mean": each.mean,
-                "low": _known(each.low),
-                "high": _known(each.high),
-                "relative": _known(each.relative),
-                "p": _known(each.p),
-                "p_holm": _known(adjusted.get(number, math.nan)),
-                "detectable": _known((each.high - each.low) / 2),
-                "low_users": _known(users.low),
-                "high_users": _known(users.high),
-                "p_wilcoxon": None if math.isnan(each.p) else users.p_wilcoxon,
-                "wins": users.wins,
-                "ties": users.ties,
-                "losses": users.losses,
-                "n": users.n,
-            }
+            found[number][metric] = MetricDifference(
+                mean=each.mean,
+                low=each.low,
+                high=each.high,
+                relative=each.relative,
+                p=each.p,
+                p_holm=adjusted.get(number, math.nan),
+                detectable=(each.high - each.low) / 2,
+                low_users=users.low,
+                high_users=users.high,
+                p_wilcoxon=math.nan if math.isnan(each.p) else users.p_wilcoxon,
+                wins=users.wins,
+                ties=users.ties,
+                losses=users.losses,
+                n=users.n,
+            )
     return found
 
 
@@ -70,8 +69,3 @@ def _check_users(runs: Sequence[Sequence[Run]], tables: Sequence[Sequence[pl.Dat
                     f"{run.folder} has other test users than {runs[0][0].folder}; delete it and "
                     "give the same command again"
                 )
-
-
-def _known(value: float) -> float | None:
-    """Return None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else float(value)

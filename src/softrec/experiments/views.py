@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -12,9 +13,10 @@ import numpy as np
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.recipe.recipe import Recipe
+from softrec.report.verdict import verdicts
 
 if TYPE_CHECKING:
-    from softrec.experiments.compare import Comparison
+    from softrec.experiments.comparison import Comparison
     from softrec.experiments.runs import Run
 
 # A number of seconds between these is taken for a time of a log: 1990 to 2100.
@@ -40,14 +42,14 @@ def run_html(run: Run) -> str:
 def comparison_text(comparison: Comparison) -> str:
     """Return what was compared, how good each target is and whether it helped, in three lines."""
     results, calls = comparison.results, _calls(comparison)
-    metric = results["selection"]["metric"]
+    metric = results.selection.metric
     listed = ", ".join(
-        f"{row['name']} {_number(row['test'][metric]['mean'])} ({calls[row['name']]})"
-        for row in results["variants"]
+        f"{row.name} {_number(row.test[metric].mean)} ({calls[row.name]})"
+        for row in results.variants
     )
     return (
-        f"Comparison {comparison.folder}: {results['title']}\n"
-        f"{metric} on test, {results['seed_note']}: {listed}\n"
+        f"Comparison {comparison.folder}: {results.title}\n"
+        f"{metric} on test, {results.seed_note}: {listed}\n"
         f"all of it: {comparison.folder / 'report.html'}, or .results"
     )
 
@@ -55,24 +57,21 @@ def comparison_text(comparison: Comparison) -> str:
 def comparison_html(comparison: Comparison) -> str:
     """Return the same as a table of all metrics, a row per target, with the difference."""
     results, calls = comparison.results, _calls(comparison)
-    metric, metrics = results["selection"]["metric"], results["metrics"]
+    metric, metrics = results.selection.metric, results.metrics
     rows = []
-    for row in results["variants"]:
-        found = (row["difference"] or {}).get(metric) or {}
-        means = (row["test"][name]["mean"] for name in metrics)
-        known = (found.get(name) for name in ("mean", "low", "high", "p_holm"))
-        rows.append((row["name"], *means, *known, calls[row["name"]]))
+    for row in results.variants:
+        found = row.difference_in(metric)
+        means = (row.test[name].mean for name in metrics)
+        known = (found.mean, found.low, found.high, found.p_holm) if found else [None] * 4
+        rows.append((row.name, *means, *known, calls[row.name]))
     head = (*metrics, f"difference of {metric}", "from", "to", "p (Holm)", "")
     return _html(comparison_text(comparison), ("target", *head), rows)
 
 
 def _calls(comparison: Comparison) -> dict[str, str]:
     """Return whether each target helped, in a word or two."""
-    from softrec.report.report import verdicts  # draws plots, which take long to import
-
     called = {verdict.name: verdict.call for verdict in verdicts(comparison.results)}
-    return {row["name"]: called.get(row["name"], "baseline")
-            for row in comparison.results["variants"]}  # fmt: skip
+    return {row.name: called.get(row.name, "baseline") for row in comparison.results.variants}
 
 
 def asked(recipe: Recipe) -> str:
@@ -118,7 +117,7 @@ def _moments(first: int, last: int) -> list[str]:
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return "" if math.isnan(value) else f"{value:.4f}"
     return "" if value is None else str(value)
 
 

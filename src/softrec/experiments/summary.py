@@ -1,0 +1,153 @@
+"""What a comparison found, from its finished runs: the results of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softrec.data.splits import Split
+from softrec.evaluation.asked import Asked, told
+from softrec.experiments.differences import differences
+from softrec.experiments.runs import Run, describe
+from softrec.experiments.train import versions
+from softrec.experiments.truth import Truth
+from softrec.recipe.recipe import Recipe
+from softrec.report.results import (
+    Ceiling,
+    Epoch,
+    MetricDifference,
+    Results,
+    SeedMean,
+    Selection,
+    Training,
+    Variant,
+)
+
+
+def results_of(
+    base: Recipe,
+    split: Split,
+    asked: Asked,
+    names: Sequence[str],
+    runs: Sequence[Sequence[Run]],
+    *,
+    command: str,
+    truth: Truth | None,
+    gap: str,
+) -> Results:
+    """Return the results of a comparison.
+
+    Args:
+        base: the recipe that all runs share, but for their target and seed.
+        split: the data.
+        asked: what was asked on them.
+        names: of the targets, the baseline's first.
+        runs: a row for each target, a run for each seed.
+        command: what was typed.
+        truth: what the simulator knows.
+        gap: why it knows nothing where one would expect it to; else empty.
+    """
+    metrics = list(base.evaluation.metrics)
+    found = [None, *differences(runs, metrics)]
+    training = base.training.model_dump(mode="json")
+    if training["start"] is not None:
+        training["start"] = name_of(training["start"])
+    events = len(split.train) + len(split.valid) + len(split.test)
+    return Results(
+        title=f"{base.model.name} on {base.data.title}: only the target differs",
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        seed_note=f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
+        data={"name": base.data.title, **describe(split), "events": events},
+        model={"name": base.model.name, "preset": base.model.preset, **base.model.settings},
+        budget=training,
+        selection=Selection(metric=base.training.monitor, on="validation"),
+        baseline=names[0],
+        metrics=tuple(metrics),
+        variants=tuple(
+            _variant(name, row, metrics, difference, truth)
+            for name, row, difference in zip(names, runs, found, strict=True)
+        ),
+        ceiling=_ceiling(truth),
+        evaluation=asked.facts(),
+        notes=(*_notes(base, asked), *([gap] if gap else [])),
+    )
+
+
+def name_of(run: str | dict[str, Any]) -> str:
+    """Return the name of a run's folder, or of the model of its recipe."""
+    if isinstance(run, str):
+        return Path(run).name
+    return run.get("model", {}).get("name", "the run of a recipe")
+
+
+def _variant(
+    name: str,
+    runs: Sequence[Run],
+    metrics: Sequence[str],
+    difference: dict[str, MetricDifference] | None,
+    truth: Truth | None,
+) -> Variant:
+    def over_seeds(part: str) -> dict[str, SeedMean]:
+        values = {metric: [run.facts[part][metric] for run in runs] for metric in metrics}
+        return {m: SeedMean(mean=float(np.mean(v)), per_seed=tuple(v)) for m, v in values.items()}
+
+    target = runs[0].recipe.target
+    return Variant(
+        name=name,
+        target=target.model_dump(mode="json"),
+        soft_mass=target.soft_mass,
+        test=over_seeds("test"),
+        valid=over_seeds("valid"),
+        difference=difference,
+        runs=tuple(map(_training, runs)),
+        regret=None if truth is None else truth.regret(runs),
+    )
+
+
+def _training(run: Run) -> Training:
+    facts = run.facts
+    curve = tuple(
+        Epoch(
+            epoch=int(row["epoch"]),
+            train_loss=row["train/loss"],
+            valid={k.removeprefix("valid/"): v for k, v in row.items() if k[:6] == "valid/"},
+        )
+        for row in facts["curve"]
+    )
+    return Training(
+        seed=run.recipe.seed,
+        best_epoch=facts["best_epoch"],
+        epochs=facts["epochs"],
+        seconds=facts["seconds"],
+        seconds_per_epoch=facts["seconds_per_epoch"],
+        peak_memory_mib=facts["peak_memory_mib"],
+        levelled_off=facts["epochs"] - facts["best_epoch"] >= run.recipe.training.patience,
+        curve=curve,
+    )
+
+
+def _ceiling(truth: Truth | None) -> Ceiling | None:
+    if truth is None:
+        return None
+    name = "best possible ranking (the simulator knows the truth)"
+    return Ceiling(name=name, test=truth.best_metrics())
+
+
+def _notes(base: Recipe, asked: Asked) -> list[str]:
+    sentence = told(asked.facts())
+    notes = [f"{sentence[0].upper()}{sentence[1:]}."]
+    number = base.evaluation.negatives
+    if number is None:
+        return notes
+    return [
+        *notes,
+        f"Items are ranked among {number:,} drawn ones that the user never took, not among all. "
+        "Such metrics may order models otherwise than a full ranking: compare them with each other "
+        "alone.",
+    ]

@@ -1,0 +1,245 @@
+"""The results of a comparison: what a report says, as types, and the file they are kept in.
+
+A number that is not known is NaN here and null in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from softrec.errors import RunError, one_line, shown
+from softrec.evaluation.significance import seed_spread
+from softrec.files import write_text
+
+FORMAT = 1
+"""The version of the file. One without a version is older, and is read if its fields are these."""
+
+
+def _known(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _written(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+Number = Annotated[float, BeforeValidator(_known), PlainSerializer(_written)]
+"""A number that may be not known."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SeedMean(_Part):
+    """A metric of a variant: its mean over the users, and over the seeds.
+
+    Example:
+        >>> SeedMean(mean=0.2, per_seed=(0.1, 0.3)).spread
+        0.1414...
+    """
+
+    mean: Number
+    per_seed: tuple[Number, ...]
+
+    @property
+    def spread(self) -> float:
+        """Return the standard deviation over the seeds; NaN for one seed."""
+        return seed_spread(self.per_seed)[1] if self.per_seed else math.nan
+
+
+class MetricDifference(_Part):
+    """How a variant differs from the baseline in one metric."""
+
+    mean: Number
+    low: Number  # ends of the interval over users and trainings
+    high: Number
+    relative: Number  # mean / the baseline's mean
+    p: Number
+    p_holm: Number  # corrected over the variants
+    detectable: Number  # a difference below this cannot be told from 0
+    low_users: Number  # ends of the interval over the users alone
+    high_users: Number
+    p_wilcoxon: Number
+    wins: int  # users for whom the variant is better
+    ties: int
+    losses: int
+    n: int  # users
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the interval over users and trainings or, with one seed, over users only."""
+        if math.isnan(self.low):
+            return self.low_users, self.high_users
+        return self.low, self.high
+
+
+def _no_metrics(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class Epoch(_Part):
+    """A point of a learning curve."""
+
+    epoch: int  # counted from 1
+    train_loss: Number
+    valid: Annotated[dict[str, Number], BeforeValidator(_no_metrics)]  # by metric
+
+
+class Training(_Part):
+    """One training of a variant."""
+
+    seed: int
+    best_epoch: int
+    epochs: int
+    seconds: Number
+    seconds_per_epoch: Number
+    peak_memory_mib: Number
+    levelled_off: bool  # patience stopped it, not the budget of epochs
+    curve: tuple[Epoch, ...]
+
+
+class Variant(_Part):
+    """A target, trained with each seed."""
+
+    name: str
+    target: dict[str, Any]  # its settings, shown as they are
+    soft_mass: Number
+    test: dict[str, SeedMean]  # by metric
+    valid: dict[str, SeedMean]
+    difference: dict[str, MetricDifference] | None  # None for the baseline
+    runs: tuple[Training, ...]
+    regret: dict[str, Number] | None  # by metric; known of simulated data
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Return the mean over the runs."""
+        return _mean_known([run.seconds_per_epoch for run in self.runs])
+
+    @property
+    def peak_memory_mib(self) -> float:
+        """Return the mean over the runs."""
+        return _mean_known([run.peak_memory_mib for run in self.runs])
+
+    @property
+    def rising(self) -> list[int]:
+        """Return the seeds of the runs that the budget stopped before patience would have."""
+        return [run.seed for run in self.runs if not run.levelled_off]
+
+    def difference_in(self, metric: str) -> MetricDifference | None:
+        """Return the difference to the baseline in a metric, if there is one."""
+        return (self.difference or {}).get(metric)
+
+
+class Ceiling(_Part):
+    """The best that any model could reach, known of simulated data."""
+
+    name: str
+    test: dict[str, Number]  # by metric
+
+
+class Selection(_Part):
+    """What the best epoch is chosen by, and the verdict with it."""
+
+    metric: str
+    on: str
+
+
+class Results(_Part):
+    """The content of results.json."""
+
+    format: Literal[1] = FORMAT
+    title: str
+    command: str
+    created: str
+    versions: dict[str, str]
+    seed_note: str
+    data: dict[str, Any]  # settings, shown as they are
+    model: dict[str, Any]
+    budget: dict[str, Any]
+    selection: Selection
+    baseline: str  # the name of the variant that the others are compared with
+    metrics: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    ceiling: Ceiling | None
+    evaluation: dict[str, Any] = {}  # what was ranked and asked
+    notes: tuple[str, ...]
+
+    @property
+    def baseline_variant(self) -> Variant:
+        """Return the variant that the others are compared with.
+
+        Raises:
+            RunError: if no variant has its name.
+        """
+        for variant in self.variants:
+            if variant.name == self.baseline:
+                return variant
+        raise RunError(
+            f"expected a variant with the name of the baseline, {self.baseline!r}, but the "
+            f"variants are {shown(variant.name for variant in self.variants)}; name one of them "
+            "as the baseline"
+        )
+
+    @property
+    def metrics_by_weight(self) -> list[str]:
+        """Return the names of the metrics, first the one that the verdict is about."""
+        return list(dict.fromkeys([self.selection.metric, *self.metrics]))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seeds that any variant was trained with."""
+        return list(dict.fromkeys(run.seed for each in self.variants for run in each.runs))
+
+    def ceiling_of(self, metric: str) -> float:
+        """Return the best that any model could reach in a metric; NaN if it is not known."""
+        return self.ceiling.test.get(metric, math.nan) if self.ceiling else math.nan
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data, as in the file."""
+        return self.model_dump(mode="json")
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write results.json."""
+    write_text(path, json.dumps(results.as_json(), indent=1))
+
+
+def read_results(path: Path) -> Results:
+    """Return the results that a file holds.
+
+    Raises:
+        RunError: if there is no such file, or it holds no results that this softrec reads.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"expected the results of a comparison in {path}, but it cannot be read "
+            f"({one_line(str(error), 120)}); give the folder of a finished comparison"
+        ) from error
+    came = plain.get("format", FORMAT) if isinstance(plain, dict) else type(plain).__name__
+    if came != FORMAT:
+        raise RunError(
+            f"{path} has format {came}, and this softrec reads {FORMAT}; use the softrec that "
+            "wrote it, or run the comparison again"
+        )
+    try:
+        return Results.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{path} holds no results of this softrec ({place}: {one_line(first['msg'], 80)}); run "
+            "the comparison again"
+        ) from error
+
+
+def _mean_known(values: list[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan

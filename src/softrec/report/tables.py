@@ -1,0 +1,146 @@
+"""The tables of a report, cell by cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from softrec.report import text
+from softrec.report.results import MetricDifference, Results, Variant
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells; the first of each row names the row."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def overview(results: Results) -> Table:
+    """Return the mean of every metric, a row per variant."""
+    metrics = results.metrics
+    rows = [
+        [variant.name, *(text.mean_and_spread(variant.test.get(metric)) for metric in metrics)]
+        for variant in results.variants
+    ]
+    if results.ceiling:
+        best = (text.decimals(results.ceiling_of(metric)) for metric in metrics)
+        rows.append([results.ceiling.name, *best])
+    return Table(
+        "Means over the test users (± standard deviation over seeds)", ["", *metrics], rows
+    )
+
+
+def of_metric(results: Results, metric: str) -> Table:
+    """Return everything that is known of one metric, a row per variant."""
+    head = ["", "test", "each seed", "validation", "difference", "95 % interval", "relative", "p"]
+    head += ["p (Holm)", "users only: 95 % interval", "users only: p of ranks"]
+    head += ["wins / ties / losses", "users"]
+    has_ceiling = results.ceiling is not None and metric in results.ceiling.test
+    head += ["below the best", "share of gap closed"] if has_ceiling else []
+    rows = []
+    for variant in results.variants:
+        row = _metric_row(variant, metric)
+        rows.append(row + _gap_cells(results, variant, metric) if has_ceiling else row)
+    return Table(metric, head, rows)
+
+
+def _metric_row(variant: Variant, metric: str) -> list[str]:
+    test = variant.test.get(metric)
+    return [
+        variant.name,
+        text.mean_and_spread(test),
+        ", ".join(text.decimals(value) for value in test.per_seed) if test else text.UNKNOWN,
+        text.mean_and_spread(variant.valid.get(metric)),
+        *_difference_cells(variant.difference_in(metric)),
+    ]
+
+
+def _gap_cells(results: Results, variant: Variant, metric: str) -> list[str]:
+    """Return how far a variant is from the best, and how much of the baseline's way it goes."""
+    best = results.ceiling_of(metric)
+    own, base = (
+        each.test[metric].mean if metric in each.test else math.nan
+        for each in (variant, results.baseline_variant)
+    )
+    return [text.decimals(best - own), text.percent(_ratio(own - base, best - base), sign=True)]
+
+
+def _difference_cells(difference: MetricDifference | None) -> list[str]:
+    if difference is None:
+        return [""] * 9
+    counts = (difference.wins, difference.ties, difference.losses)
+    return [
+        text.signed(difference.mean),
+        text.span((difference.low, difference.high)),
+        text.percent(difference.relative, sign=True),
+        text.p_value(difference.p),
+        text.p_value(difference.p_holm),
+        text.span((difference.low_users, difference.high_users)),
+        text.p_value(difference.p_wilcoxon),
+        " / ".join(map(text.count, counts)),
+        text.count(difference.n),
+    ]
+
+
+def regret(results: Results) -> Table | None:
+    """Return how much each variant loses to the truth, where a simulator knows it."""
+    regrets = {variant.name: variant.regret for variant in results.variants if variant.regret}
+    if not regrets:
+        return None
+    metrics = list(dict.fromkeys(metric for regret in regrets.values() for metric in regret))
+    rows = [
+        [name, *(text.decimals(regret.get(metric, math.nan)) for metric in metrics)]
+        for name, regret in regrets.items()
+    ]
+    return Table(
+        "Regret against the truth of the simulator (lower is better)", ["", *metrics], rows
+    )
+
+
+def cost(results: Results) -> Table:
+    """Return time and memory of the trainings, a row per variant."""
+    base = results.baseline_variant.seconds_per_epoch
+    head = ["", "runs", "seconds per epoch", "of the baseline's", "best epoch", "epochs run"]
+    head += ["levelled off", "seconds in all", "peak memory (MiB)"]
+    return Table(
+        "Cost of training (times and memory are means over the runs)",
+        head,
+        [
+            [
+                variant.name,
+                str(len(variant.runs)),
+                text.decimals(variant.seconds_per_epoch, 2),
+                f"{text.decimals(_ratio(variant.seconds_per_epoch, base), 2)} ×",
+                ", ".join(text.count(run.best_epoch) for run in variant.runs),
+                ", ".join(text.count(run.epochs) for run in variant.runs),
+                ", ".join("yes" if run.levelled_off else "no" for run in variant.runs),
+                text.decimals(sum(run.seconds for run in variant.runs), 1),
+                text.decimals(variant.peak_memory_mib, 0),
+            ]
+            for variant in results.variants
+        ],
+    )
+
+
+def targets(results: Results) -> Table:
+    """Return the settings of each variant's target."""
+    return Table(
+        "What each variant is trained towards",
+        ["", "target", "soft mass"],
+        [
+            [variant.name, text.setting(variant.target), text.percent(variant.soft_mass)]
+            for variant in results.variants
+        ],
+    )
+
+
+def versions(results: Results) -> Table:
+    """Return the versions that the numbers depend on."""
+    return Table("Versions", ["package", "version"], [[*each] for each in results.versions.items()])
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan

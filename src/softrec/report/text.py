@@ -1,0 +1,99 @@
+"""Numbers and settings as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+
+from softrec.report.results import MetricDifference, SeedMean
+
+UNKNOWN = "n/a"
+
+
+def decimals(value: float, digits: int = 4) -> str:
+    """Return a number with so many decimals.
+
+    Example:
+        >>> decimals(1234.56789), decimals(float("nan"))
+        ('1,234.5679', 'n/a')
+    """
+    return f"{value:,.{digits}f}" if math.isfinite(value) else UNKNOWN
+
+
+def signed(value: float) -> str:
+    """Return a difference, always with its sign."""
+    return f"{value:+.4f}" if math.isfinite(value) else UNKNOWN
+
+
+def percent(value: float, *, sign: bool = False) -> str:
+    """Return a fraction in percent.
+
+    Example:
+        >>> percent(0.062, sign=True)
+        '+6.2 %'
+    """
+    return f"{100 * value:{'+' if sign else ''}.1f} %" if math.isfinite(value) else UNKNOWN
+
+
+def p_value(value: float) -> str:
+    """Return a p-value, or what it is below."""
+    return "< 0.0001" if value < 0.0001 else decimals(value)
+
+
+def p_equals(value: float) -> str:
+    """Return a p-value with the sign before it, to stand in a sentence."""
+    return p_value(value) if value < 0.0001 else f"= {p_value(value)}"
+
+
+def count(value: int) -> str:
+    """Return a whole number."""
+    return f"{value:,}"
+
+
+def span(ends: tuple[float, float]) -> str:
+    """Return an interval of differences."""
+    return UNKNOWN if math.isnan(ends[0]) else f"{signed(ends[0])} to {signed(ends[1])}"
+
+
+def mean_and_spread(value: SeedMean | None) -> str:
+    """Return a mean, with the standard deviation over the seeds where there are several."""
+    if value is None:
+        return UNKNOWN
+    spread = value.spread
+    return decimals(value.mean) + ("" if math.isnan(spread) else f" ± {decimals(spread)}")
+
+
+def difference(value: MetricDifference) -> str:
+    """Return a difference to the baseline and its interval, in two lines."""
+    relative = percent(value.relative, sign=True)
+    return f"{signed(value.mean)} ({relative})\n{span(value.interval)}"
+
+
+def setting(value: object) -> str:
+    """Return the value of a setting.
+
+    Example:
+        >>> setting({"layers": [1, 2], "tied": False})
+        'layers: 1, 2, tied: no'
+    """
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {setting(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(each) for each in value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def settings(values: dict[str, object]) -> list[tuple[str, str]]:
+    """Return names and values of settings."""
+    return [(key.replace("_", " "), setting(value)) for key, value in values.items()]
+
+
+def seeds(values: list[int]) -> str:
+    """Return which seeds are meant.
+
+    Example:
+        >>> seeds([0, 2])
+        'seeds 0, 2'
+    """
+    return f"seed{'s' * (len(values) > 1)} {', '.join(map(str, values))}"

@@ -1,0 +1,140 @@
+"""The verdict on each soft variant: whether it helped, hurt, or neither can be said."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from softrec.report import text
+from softrec.report.results import MetricDifference, Results, Variant
+
+Call = Literal["helped", "no evidence", "hurt", "no verdict", "not compared"]
+
+LEVEL = 0.05
+"""Holm-adjusted p-values below this count as evidence."""
+
+WORDS: dict[Call, str] = {
+    "helped": "helped",
+    "no evidence": "without evidence either way",
+    "hurt": "hurt",
+    "no verdict": "without a verdict",
+    "not compared": "not compared",
+}
+ONE_SEED = "One training seed: cannot tell training noise from a gain."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the experiment says about one soft variant, on the selection metric at test."""
+
+    name: str
+    call: Call
+    text: str
+    reason: Literal["", "one seed", "not levelled off"] = ""  # why there is no verdict
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Return for each variant but the baseline whether it helped, hurt, or neither can be said.
+
+    Evidence is a Holm-adjusted p below 0.05 for the selection metric at test; the sign of the
+    difference says which way it goes. There is no verdict where training had one seed, for then
+    nothing tells luck of training from a gain, nor where a run had not levelled off.
+
+    Raises:
+        RunError: if no variant has the name of the baseline.
+    """
+    metric, baseline = results.selection.metric, results.baseline_variant
+    return [
+        _verdict(metric, variant, baseline)
+        for variant in results.variants
+        if variant is not baseline
+    ]
+
+
+def headline(found: Sequence[Verdict]) -> str:
+    """Return the verdicts counted in one sentence, those without evidence included."""
+    if not found:
+        return "There is no soft variant to compare with the baseline."
+    calls = Counter(verdict.call for verdict in found)
+    counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
+    told = f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {counts}."
+    return f"{told} {ONE_SEED}" if any(each.reason == "one seed" for each in found) else told
+
+
+def certainty(results: Results) -> str:
+    """Return what the intervals cover, and which runs cannot be judged."""
+    told = (
+        "The intervals and p-values cover the choice of users and the randomness of training "
+        "together."
+        if min(len(variant.runs) for variant in results.variants) > 1
+        else f"{ONE_SEED} The intervals cover the choice of users only; for a verdict give each "
+        "variant three seeds or more."
+    )
+    waiting = "; ".join(
+        f"{variant.name} ({text.seeds(variant.rising)})"
+        for variant in results.variants
+        if variant.rising
+    )
+    if waiting:
+        told += (
+            f" Not levelled off when the epochs ended: {waiting}. There is no verdict on these; "
+            "give more epochs."
+        )
+    return told
+
+
+def _verdict(metric: str, variant: Variant, baseline: Variant) -> Verdict:
+    name, difference = variant.name, variant.difference_in(metric)
+    if difference is None or math.isnan(difference.mean):
+        told = f"{metric} at test has no usable comparison with the baseline."
+        return Verdict(name, "not compared", told)
+    numbers = _numbers(metric, variant, baseline, difference)
+    if min(len(each.runs) for each in (variant, baseline)) < 2:
+        told = f"{numbers} over the users only. {ONE_SEED}"
+        return Verdict(name, "no verdict", told, "one seed")
+    numbers += f", Holm-adjusted p {text.p_equals(difference.p_holm)}."
+    which = " and ".join(
+        f"{text.seeds(each.rising)} of {whose}"
+        for each, whose in ((variant, "this variant"), (baseline, "the baseline"))
+        if each.rising
+    )
+    if which:
+        told = (
+            f"{numbers} {which[0].upper()}{which[1:]} had not levelled off when the epochs ended, "
+            "so this says little of what longer training gives."
+        )
+        return Verdict(name, "no verdict", told, "not levelled off")
+    if math.isnan(difference.p_holm):
+        return Verdict(name, "not compared", f"{numbers} There is no p-value to judge by.")
+    return Verdict(name, _call(difference), " ".join([numbers, *_cautions(difference)]))
+
+
+def _numbers(metric: str, variant: Variant, baseline: Variant, difference: MetricDifference) -> str:
+    return (
+        f"{metric} {text.mean_and_spread(variant.test.get(metric))} against "
+        f"{text.mean_and_spread(baseline.test.get(metric))} of the baseline: a difference of "
+        f"{text.signed(difference.mean)} ({text.percent(difference.relative, sign=True)} of the "
+        f"baseline), 95 % interval {text.span(difference.interval)}"
+    )
+
+
+def _call(difference: MetricDifference) -> Call:
+    if difference.p_holm >= LEVEL or difference.mean == 0:
+        return "no evidence"
+    return "helped" if difference.mean > 0 else "hurt"
+
+
+def _cautions(difference: MetricDifference) -> Iterator[str]:
+    """Yield the remarks without which the numbers would say too much."""
+    if difference.p_holm < LEVEL:
+        return
+    if difference.low > 0 or difference.high < 0:
+        yield "Taken alone it would look real, but not among as many comparisons as were made."
+    elif math.isfinite(difference.detectable):
+        yield (
+            f"With these users and seeds a difference below {text.decimals(difference.detectable)} "
+            "cannot be told from none."
+        )

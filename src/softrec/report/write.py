@@ -1,0 +1,117 @@
+"""The report as one HTML file that needs nothing else, and as a table for the terminal.
+
+Both say what `Results` hold and compute nothing but what a reader would: ratios, and a verdict in
+words.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from softrec.files import write_text
+from softrec.report import figures, tables, text
+from softrec.report.results import MetricDifference, Results
+from softrec.report.verdict import Verdict, certainty, headline, verdicts
+
+CONSOLE_METRICS = 2
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Write the report as one HTML file; equal results give an equal file.
+
+    Args:
+        results: what it says.
+        path: the file to write; its folder is made if need be.
+
+    Raises:
+        RunError: if no variant has the name of the baseline.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, render_report(results))
+
+
+def render_report(results: Results) -> str:
+    """Return the text of the HTML file that `write_report` writes."""
+    environment = Environment(
+        loader=PackageLoader("softrec.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found = verdicts(results)
+    facts = {
+        "Data": results.data,
+        "Model": results.model,
+        "Budget": results.budget,
+        "Choice of the best epoch": results.selection.model_dump(),
+    }
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        headline=headline(found),
+        verdicts=found,
+        certainty=certainty(results),
+        overview=tables.overview(results),
+        details=[tables.of_metric(results, metric) for metric in results.metrics_by_weight],
+        plots=figures.figures(results),
+        legend=figures.legend(results),
+        regret=tables.regret(results),
+        cost=tables.cost(results),
+        targets=tables.targets(results),
+        facts=[(title, text.settings(values)) for title, values in facts.items()],
+        seeds=text.setting(results.seeds),
+        versions=tables.versions(results),
+    )
+
+
+def console_table(results: Results) -> Table:
+    """Return the main facts for the terminal: means, the difference, its certainty, the cost.
+
+    Raises:
+        RunError: if no variant has the name of the baseline.
+    """
+    chosen = results.selection.metric
+    # The page has all metrics; a terminal has room for the one that decides and one more.
+    metrics = sorted(results.metrics, key=lambda name: name != chosen)[:CONSOLE_METRICS]
+    found = verdicts(results)
+    by_name = {verdict.name: verdict for verdict in found}
+    table = Table(
+        title=Text(f"{results.title}: {headline(found)}"),
+        caption=Text(
+            f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)}"
+        ),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("variant")
+    for title in (*metrics, "difference\n95 % interval", "s/epoch"):
+        table.add_column(title, justify="right", no_wrap=True)  # names wrap before numbers do
+    table.add_column("verdict\np (Holm)", no_wrap=True)
+    for variant in results.variants:
+        difference = variant.difference_in(chosen)
+        means = (text.mean_and_spread(variant.test.get(metric)) for metric in metrics)
+        cells = [
+            variant.name,
+            *(mean.replace(" ± ", "\n± ") for mean in means),
+            text.difference(difference) if difference else "",
+            text.decimals(variant.seconds_per_epoch, 1),
+            _shown_call(by_name.get(variant.name), difference),
+        ]
+        table.add_row(*(Text(cell) for cell in cells))
+    if results.ceiling:
+        means = [text.decimals(results.ceiling_of(metric)) for metric in metrics]
+        table.add_row(*(Text(cell) for cell in (results.ceiling.name, *means)))
+    return table
+
+
+def _shown_call(verdict: Verdict | None, difference: MetricDifference | None) -> str:
+    if verdict is None:
+        return "baseline"
+    p = text.p_value(difference.p_holm) if difference else text.UNKNOWN
+    return f"{verdict.call}\n{verdict.reason or p}"
