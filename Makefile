@@ -5,19 +5,28 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 USER_READY := $(VENV)/.user
 
-.PHONY: demo test check format bench clean
+# xdist shares the tests among the cores, whole files of them, as many make a fixture once.
+TESTS := $(BIN)/python -m pytest -q -n auto --dist loadscope
+
+.PHONY: demo quick test slow check format bench clean
 
 demo: $(USER_READY) ## compare three targets on the simulated shop; leaves demo/report.html
 	$(BIN)/softrec demo --out demo --overwrite
 
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q
+quick: $(READY) ## the tests that are done in a minute
+	$(TESTS) -m "not slow and not exhaustive"
 
-check: $(READY) ## lint, format, types, tests
+test: $(READY) ## all tests; of products of axes those that try each pair of values
+	$(TESTS) -m "not exhaustive"
+
+slow: $(READY) ## all tests, whole products, too
+	$(TESTS)
+
+check: $(READY) ## lint, format, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -q
+	$(TESTS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pairs import every
 from softrec.candidates import (
     InBatch,
     RowDraws,
@@ -239,18 +240,24 @@ def drawn(candidates):
     return None if candidates is None else candidates(BATCH)
 
 
-PASSES = pytest.mark.parametrize("shared", [streamed, plain], ids=["streamed", "plain"])
-BACKBONES = pytest.mark.parametrize("backbone", ["mf", "gru4rec"])
+PASSES = {"streamed": streamed, "plain": plain}
+BACKBONES = ("mf", "gru4rec")
 
 
-@PASSES
-@BACKBONES
-@pytest.mark.parametrize("candidates", CANDIDATES)
-@pytest.mark.parametrize("target", ["one-hot", *TARGETS])
-@pytest.mark.parametrize("loss", LOSSES)
+def nothing_to_decouple(case):
+    """Refused by the objective."""
+    return case["loss"] == "decoupled" and case["target"] == "one-hot"
+
+
+@every(
+    loss=LOSSES,
+    target=["one-hot", *TARGETS],
+    candidates=CANDIDATES,
+    backbone=BACKBONES,
+    shared=PASSES,
+    unless=nothing_to_decouple,
+)
 def test_softmax_losses(loss, target, candidates, backbone, shared):
-    if (loss == "decoupled") and target == "one-hot":
-        pytest.skip("refused: nothing to decouple")
     encoder, scoring = encoder_of(backbone), Scoring()
     soft = TARGETS.get(target)
     source = None if soft is None else lambda batch: soft
@@ -263,15 +270,12 @@ def test_softmax_losses(loss, target, candidates, backbone, shared):
         WEIGHT if soft is not None else 0.0,
         CANDIDATES[candidates],
         scoring,
-        shared=shared,
+        shared=PASSES[shared],
     )
     compare(objective, encoder, expected)
 
 
-@PASSES
-@pytest.mark.parametrize("candidates", CANDIDATES)
-@pytest.mark.parametrize("target", SHARED)
-@pytest.mark.parametrize("loss", ["mixed", "decoupled", "sl"])
+@every(loss=["mixed", "decoupled", "sl"], target=SHARED, candidates=CANDIDATES, shared=PASSES)
 def test_exact_expectations_under_sampling(loss, target, candidates, shared):
     encoder, scoring = encoder_of("gru4rec"), Scoring()
     copies, correction = tables(drawn(CANDIDATES[candidates]))
@@ -284,30 +288,29 @@ def test_exact_expectations_under_sampling(loss, target, candidates, shared):
         CANDIDATES[candidates],
         scoring,
         exact=True,
-        shared=shared,
+        shared=PASSES[shared],
     )
     compare(objective, encoder, expected)
 
 
-@PASSES
-@BACKBONES
-@pytest.mark.parametrize("candidates", CANDIDATES)
-@pytest.mark.parametrize("loss", PAIRS)
-@pytest.mark.parametrize("kind", ["inner", "euclidean"])
+@every(
+    kind=["inner", "euclidean"],
+    loss=PAIRS,
+    candidates=CANDIDATES,
+    backbone=BACKBONES,
+    shared=PASSES,
+)
 def test_losses_on_pairs(kind, loss, candidates, backbone, shared):
     encoder, scoring = encoder_of(backbone), Scoring(kind)
     copies, _ = tables(drawn(CANDIDATES[candidates]))
     expected = oracle_of_pairs(loss, score_table(encoder, scoring), copies)
     objective = Objective(
-        PAIRS[loss], candidates=CANDIDATES[candidates], scoring=scoring, shared=shared
+        PAIRS[loss], candidates=CANDIDATES[candidates], scoring=scoring, shared=PASSES[shared]
     )
     compare(objective, encoder, expected)
 
 
-@PASSES
-@pytest.mark.parametrize("candidates", CANDIDATES)
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kind", ["cosine", "euclidean"])
+@every(kind=["cosine", "euclidean"], target=TARGETS, candidates=CANDIDATES, shared=PASSES)
 def test_scorings(kind, target, candidates, shared):
     encoder, scoring = encoder_of("mf"), Scoring(kind, 0.2)
     copies, correction = tables(drawn(CANDIDATES[candidates]))
@@ -315,19 +318,20 @@ def test_scorings(kind, target, candidates, shared):
     expected = oracle("mixed", score_table(encoder, scoring), copies, correction, s)
     objective = Objective(
         mixed(), lambda batch: TARGETS[target], WEIGHT, CANDIDATES[candidates], scoring,
-        shared=shared,
+        shared=PASSES[shared],
     )  # fmt: skip
     compare(objective, encoder, expected)
 
 
-@PASSES
-@pytest.mark.parametrize("candidates", CANDIDATES)
-@pytest.mark.parametrize("target", ["one-hot", "popularity", "sparse"])
-@pytest.mark.parametrize("loss", LOSSES)
+@every(
+    loss=LOSSES,
+    target=["one-hot", "popularity", "sparse"],
+    candidates=CANDIDATES,
+    shared=PASSES,
+    unless=nothing_to_decouple,
+)
 def test_losses_on_distances(loss, target, candidates, shared):
     """Not all of them cancel what the items of a user share: bsl does not."""
-    if loss == "decoupled" and target == "one-hot":
-        pytest.skip("refused: nothing to decouple")
     encoder, scoring, soft = encoder_of("mf"), Scoring("euclidean", 0.5), TARGETS.get(target)
     copies, correction = tables(drawn(CANDIDATES[candidates]))
     s = None if soft is None else restricted(soft, copies, exact=False)
@@ -335,12 +339,12 @@ def test_losses_on_distances(loss, target, candidates, shared):
     source = None if soft is None else lambda batch: soft
     weight = 0.0 if soft is None else WEIGHT
     objective = Objective(
-        LOSSES[loss], source, weight, CANDIDATES[candidates], scoring, shared=shared
+        LOSSES[loss], source, weight, CANDIDATES[candidates], scoring, shared=PASSES[shared]
     )
     compare(objective, encoder, expected)
 
 
-@PASSES
+@pytest.mark.parametrize("shared", PASSES)
 @pytest.mark.parametrize("loss", ["hard", "sl", "bpr"])
 def test_positives_of_the_same_user_can_be_left_out(loss, shared):
     encoder = encoder_of("gru4rec")
@@ -360,7 +364,7 @@ def test_positives_of_the_same_user_can_be_left_out(loss, shared):
         oracle_of_pairs(loss, z, copies) if pairs else oracle(loss, z, copies, correction, None)
     )
     compare(
-        Objective((PAIRS if pairs else LOSSES)[loss], candidates=source, shared=shared),
+        Objective((PAIRS if pairs else LOSSES)[loss], candidates=source, shared=PASSES[shared]),
         encoder,
         expected,
     )

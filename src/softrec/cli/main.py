@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -468,7 +469,7 @@ HEAVY = ("fit", "compare", "demo", "evaluate", "recommend", "interests")
 def preload() -> None:
     """Load what the command that was given needs, before it is run."""
     if any(argument in HEAVY for argument in sys.argv[1:]):
-        import softrec.experiments.compare  # noqa: F401 - all of the library
+        import_module("softrec.experiments.compare")  # all of the library
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,9 +30,15 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "evaluation": ("metrics", "mask_seen"),
 }  # fmt: skip
-FIELDS = {name: f"{section}.{name}" for section, names in SECTIONS.items() for name in names}
-FIELDS |= {"model": "model.name", "preset": "model.preset", "target": "target.name",
-           "loss": "loss.name", "candidates": "candidates.name", "seed": "seed"}  # fmt: skip
+FIELDS = {
+    **{name: f"{section}.{name}" for section, names in SECTIONS.items() for name in names},
+    "model": "model.name",
+    "preset": "model.preset",
+    "target": "target.name",
+    "loss": "loss.name",
+    "candidates": "candidates.name",
+    "seed": "seed",
+}
 NAMED = (
     "model",
     "target",

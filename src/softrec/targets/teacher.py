@@ -124,7 +124,7 @@ class _TeacherWithout:
     def mean_item(self, vectors: Tensor) -> Tensor:
         means = [
             (_hide(block, self.place[rows]) - self.lse[rows, None]).exp().to(vectors) @ vectors
-            for rows, block in self.teacher._blocks()
+            for rows, block in self.teacher._blocks()  # pyright: ignore[reportPrivateUsage]
         ]
         return torch.cat(means)
 

@@ -141,7 +141,7 @@ class Place:
         except OSError as error:
             raise _cannot_make(self.part, error) from error
 
-    def _heal(self) -> None:
+    def heal(self) -> None:
         """Put right what a kill in `finish` left, and refuse a folder that is not ours."""
         if self.part.is_symlink() or (self.part.exists() and not is_marked(self.part, self.kind)):
             raise RunError(
@@ -175,7 +175,7 @@ def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> 
     """
     place = Place(checked_output(out, inputs), kind)
     with alone(), _parents(place), held(place.out):
-        place._heal()
+        place.heal()
         yield place
 
 
