@@ -63,6 +63,12 @@ def test_what_is_not_said_is_as_the_paper_has_it(vectors):
     np.testing.assert_array_equal(item_vectors(two_groups(), 21, **SIZES, **said), vectors)
 
 
+def test_the_smallest_window_reaches_the_neighbour_alone():
+    chain = Sequences.of([[0, 2, 1, 2] * 5] * 60)
+    beside, whole = (item_vectors(chain, 3, window=window, dim=8, epochs=5) for window in (1, None))
+    assert not np.allclose(beside, whole, atol=1e-3)
+
+
 def test_rows_are_the_items_by_number():
     """Counts in another order than the numbers: the rows must not be those of the vocabulary."""
     log = two_groups()

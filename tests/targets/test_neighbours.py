@@ -257,6 +257,8 @@ def test_arguments_without_meaning_are_refused(arguments, message):
 def test_vectors_must_be_a_table():
     with pytest.raises(ValueError, match=r"shape \(E, D\), got \(5,\)"):
         nearest(np.ones(5))
+    with pytest.raises(ValueError, match=r"shape \(E, D\), got \(5, 2, 1\)"):
+        nearest(np.ones((5, 2, 1)), 1)
 
 
 # --- the means ---
