@@ -7,13 +7,15 @@ import pytest
 
 from softrec.errors import RecipeError
 from softrec.recipe.recipe import SECTIONS, read_recipe
-from softrec.recipe.specs.arguments import arguments, numeric
+from softrec.recipe.specs.arguments import arguments
+from softrec.recipe.specs.base import numeric
 from softrec.recipe.specs.models import MODELS, OF_THE_DATA
 from softrec.recipe.specs.targets import ShareSpec
 from softrec.simulation import make_shop, simulate
 
 LOG = {"data": {"source": "log.csv"}}
 NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**20, -(10**20), 10**400, -1e300, 1e300, 1e20]
+NO_NUMBERS += [True, False]
 SPECS = {**SECTIONS, "target.mixture.of": ShareSpec}
 
 

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from softrec.errors import no_such, one_line
-from softrec.recipe.specs.base import Decay, Rounds, Seed, Text, Weight, Width
+from softrec.recipe.specs.base import (
+    Decay,
+    Rounds,
+    Seed,
+    Text,
+    Weight,
+    Width,
+    check_number,
+)
 
 Length = Annotated[int, Field(ge=1, le=10_000)]
 _Depth = Annotated[int, Field(ge=0, le=100)]
@@ -67,6 +75,7 @@ def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> d
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"{owner} has {no_such('setting', name, known)}")
+        check_number(f"{name} of {owner}", value, known[name])
         try:
             values[name] = _adapter(known[name]).validate_python(value)
             for number in _numbers(values[name]):
@@ -79,11 +88,6 @@ def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> d
             came = one_line(safe_repr(value), 80)
             raise ValueError(f"{name} of {owner}: {text}, got {came}") from error
     return values
-
-
-def numeric(annotation: Any) -> bool:
-    """Tell whether a type has numbers in it."""
-    return annotation in (int, float) or any(map(numeric, get_args(annotation)))
 
 
 def safe_repr(value: object) -> str:

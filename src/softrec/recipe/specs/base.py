@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def numeric(annotation: Any) -> bool:
+    """Tell whether a type has numbers in it."""
+    return annotation in (int, float) or any(map(numeric, get_args(annotation)))
+
+
+def check_number(name: str, value: Any, annotation: Any) -> None:
+    """Refuse true and false where a number is meant: they would count as 1 and 0.
+
+    Raises:
+        ValueError: in one line.
+    """
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if numeric(annotation) and any(isinstance(part, bool) for part in parts):
+        raise ValueError(f"{name}: expected a number, got {str(value).lower()}")
 
 
 class Spec(BaseModel):
     """Plain data that does not change; unknown fields and numbers that are none are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, fields: Any) -> Any:
+        """Look at all fields at once: pydantic lets nothing run before the name of a section."""
+        for name, field in cls.model_fields.items():
+            if isinstance(fields, dict) and name in fields:
+                check_number(name, fields[name], field.annotation)
+        return fields
 
 
 LONGEST_NAME = 255  # bytes between two slashes, as file systems have it
