@@ -17,7 +17,7 @@ from softrec.objective import Objective
 from softrec.scoring import Scoring
 from softrec.targets.smoothing import UniformTarget
 from softrec.targets.teacher import TeacherTarget
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,21 @@ QUICK = Shapes(
 )
 
 
-class Held:
+class Held(Encoder):
     """An encoder that is only its vectors, and a batch for it: what is timed is the objective."""
 
     def __init__(self, data: Inputs) -> None:
+        super().__init__()
         self.data = data
         self.n_items = len(data.vectors)
         rows = torch.arange(len(data.label))
         self.batch = Batch(data.label[:, None], data.label, rows, rows)
 
-    def users(self, batch: Batch) -> Tensor:
-        return self.data.users
-
     def items(self) -> ItemVectors:
         return ItemVectors(self.data.vectors)
+
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        return Vectors(self.data.users, items or self.items())
 
     def gradients(self, objective: Objective) -> tuple[Tensor, ...]:
         """Return the gradients of users and item table, whatever the candidates."""

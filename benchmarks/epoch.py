@@ -23,14 +23,14 @@ from benchmarks.data import diginetica, synthetic
 from benchmarks.timing import Bar, Clock, Rates, Row, Side, agree, rates
 from softrec.data.batches import Examples, TrainingBatches, examples
 from softrec.data.splits import Cases, Split, rows_of
-from softrec.evaluation.protocol import encoded, evaluating, rank_cases
+from softrec.evaluation.protocol import batches_of, evaluating, rank_cases
 from softrec.losses.softmax import hard
 from softrec.losses.streaming import streamed_softmax
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
 from softrec.training.fit import fit
 from softrec.training.module import SoftTargetModule
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 PARTS = ("data", "encoder", "loss", "optimiser", "trainer", "ranking")
 PLAIN_AT_ONCE = 256  # users in a block of the plain evaluation
@@ -68,9 +68,9 @@ class Trial:
         """Make a training step and return its loss."""
         clock = self.training
         with clock.part("encoder"):
-            users = self.model.users(batch)
+            users, items, _, _ = self.model(batch)
         with clock.part("loss"):
-            loss = self.loss(users, self.model.items(), batch.label)
+            loss = self.loss(users, items, batch.label)
         arrived: list[float] = []
         # The way back through the loss ends where the gradient of the users is known.
         users.register_hook(lambda _: arrived.append(time.perf_counter()))
@@ -177,18 +177,19 @@ def _evaluate(ours: Trial, plain: Trial, cases: Cases, shapes: Shapes) -> int:
     return wanted
 
 
-class _Timed:
+class _Timed(Encoder):
     """An encoder that tells how long it took."""
 
     def __init__(self, model: GRU4Rec, clock: Clock) -> None:
+        super().__init__()
         self.model, self.clock, self.n_items = model, clock, model.n_items
-
-    def users(self, batch: Batch) -> Tensor:
-        with self.clock.part("encoder"):
-            return self.model.users(batch)
 
     def items(self) -> ItemVectors:
         return self.model.items()
+
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        with self.clock.part("encoder"):
+            return self.model(batch, items)
 
 
 def _our_ranks(model: GRU4Rec, cases: Cases, length: int, clock: Clock) -> np.ndarray:
@@ -202,9 +203,9 @@ def _our_ranks(model: GRU4Rec, cases: Cases, length: int, clock: Clock) -> np.nd
 def _plain_ranks(model: GRU4Rec, cases: Cases, length: int, clock: Clock) -> np.ndarray:
     items = model.items()
     pieces = []
-    for rows, batch in encoded(model, cases, length):
+    for rows, batch in batches_of(cases, length, items):
         with clock.part("encoder"):
-            users = model.users(batch)
+            users = model(batch, items).users
         with clock.part("ranking"):
             seen = [cases.history[row].tolist() for row in range(rows.start, rows.stop)]
             for begin in range(0, len(users), PLAIN_AT_ONCE):

@@ -39,7 +39,7 @@ from softrec.recipe.specs.models import MODELS, ModelSpec
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.training.module import SoftTargetModule
-from softrec.types import Batch, Interests, ItemVectors
+from softrec.types import Batch, Interests, ItemVectors, Vectors
 
 PARTS = ("encoder", "loss", "optimiser")
 SHARED = 300  # items a row in the soft target of DesoRec's recipes
@@ -195,45 +195,22 @@ SETTINGS = (
 # --- steps ---
 
 
-@dataclass
-class Vectors:
-    """What an encoder gave for a batch: stands for it where the loss is computed."""
+def _tensors(vectors: Vectors) -> list[Tensor]:
+    """Return what a loss may send a gradient back to."""
+    users, items, interests, _ = vectors
+    given = (users,) if interests is None else interests
+    return [tensor for tensor in (*given, items.vectors, items.bias) if tensor is not None]
 
-    n_items: int
-    given: Tensor | Interests
-    table: ItemVectors
 
-    @classmethod
-    def of(cls, model: Any, batch: Batch, *, foreseen: bool) -> Vectors:
-        given = model.interests(batch) if foreseen else model.users(batch)
-        return cls(model.n_items, given, model.items())
-
-    def users(self, batch: Batch) -> Tensor:
-        return self.given.users() if isinstance(self.given, Interests) else self.given
-
-    def interests(self, batch: Batch) -> Interests:
-        assert isinstance(self.given, Interests)
-        return self.given
-
-    def items(self) -> ItemVectors:
-        return self.table
-
-    def tensors(self) -> list[Tensor]:
-        given = self.given if isinstance(self.given, Interests) else [self.given]
-        return [tensor for tensor in (*given, *self.table) if tensor is not None]
-
-    def cut(self) -> Vectors:
-        """Return copies that no gradient goes back from."""
-
-        def leaf(tensor: Tensor) -> Tensor:
-            return tensor.detach().requires_grad_()
-
-        given, (vectors, bias) = self.given, self.table
-        return Vectors(
-            self.n_items,
-            Interests(*map(leaf, given)) if isinstance(given, Interests) else leaf(given),
-            ItemVectors(leaf(vectors), None if bias is None else leaf(bias)),
-        )
+def _cut(vectors: Vectors) -> Vectors:
+    """Return copies that no gradient goes back from."""
+    leaves = {id(tensor): tensor.detach().requires_grad_() for tensor in _tensors(vectors)}
+    users, items, interests, _ = vectors
+    bias = None if items.bias is None else leaves[id(items.bias)]
+    if interests is not None:
+        interests = Interests(*(leaves[id(tensor)] for tensor in interests))
+    users = leaves[id(users)] if interests is None else interests.mean()
+    return Vectors(users, ItemVectors(leaves[id(items.vectors)], bias), interests)
 
 
 class Trial:
@@ -267,14 +244,13 @@ class Trial:
     def in_parts(self, batch: Batch, clock: Clock) -> Tensor:
         """Compute the loss and the gradients of all parameters."""
         with clock.part("encoder"):
-            foreseen = self.objective.interest_part is not None
-            found = Vectors.of(self.model, batch, foreseen=foreseen)
+            found = self.model(batch)
         with clock.part("loss"):
-            cut = found.cut()
-            loss = self.objective(cut, batch).total
+            cut = _cut(found)
+            loss = self.objective(lambda _: cut, batch).total  # pyright: ignore[reportArgumentType]
             loss.backward()
         with clock.part("encoder"):
-            ends = zip(found.tensors(), cut.tensors(), strict=True)
+            ends = zip(_tensors(found), _tensors(cut), strict=True)
             reached = [(end, leaf.grad) for end, leaf in ends if leaf.grad is not None]
             torch.autograd.backward([end for end, _ in reached], [back for _, back in reached])
         return loss.detach()

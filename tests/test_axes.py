@@ -139,7 +139,7 @@ def tables(chosen):
 
 
 def score_table(encoder, scoring):
-    users, items = encoder.users(BATCH), encoder.items()
+    users, items = encoder(BATCH).users, encoder.items()
     vectors = items.vectors
     if scoring.kind == "cosine":
         users, vectors = F.normalize(users, dim=1), F.normalize(vectors, dim=1)
@@ -401,7 +401,7 @@ def squares_by_hand(users, vectors, chosen):
 )
 def test_squares_of_the_vectors_used(source):
     encoder = encoder_of("mf")
-    squares = squares_by_hand(encoder.users(BATCH), encoder.items().vectors, drawn(source))
+    squares = squares_by_hand(encoder(BATCH).users, encoder.items().vectors, drawn(source))
     torch.manual_seed(5)
     with_l2 = Objective(candidates=source, l2=0.3)(encoder, BATCH).total
     torch.manual_seed(5)

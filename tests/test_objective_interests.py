@@ -1,4 +1,4 @@
-"""Several interests of a user in the objective: which one is trained, and what is foreseen."""
+"""Several interests of a user in the objective: which is trained, which is predicted."""
 
 import math
 from functools import partial
@@ -22,14 +22,14 @@ from softrec.retrieval import rank_of
 from softrec.scoring import Scored, Scoring
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.testing.encoders import padded
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 N, D, K, P = 11, 6, 3, 5
 POPULAR = torch.arange(1.0, N + 1, dtype=torch.float64)
 POPULAR /= POPULAR.sum()
 
 
-class Table(nn.Module):
+class Table(Encoder):
     """Interests and items as free parameters."""
 
     def __init__(self):
@@ -40,8 +40,8 @@ class Table(nn.Module):
         self.vectors = nn.Parameter(torch.randn(N, D, dtype=torch.float64))
         self.bias = nn.Parameter(torch.randn(N, dtype=torch.float64))
 
-    def users(self, batch):
-        return self.interests_of
+    def forward(self, batch, items=None):
+        return Vectors(self.interests_of, items or self.items())
 
     def items(self):
         return ItemVectors(self.vectors, self.bias)
@@ -54,8 +54,8 @@ class One(Table):
         super().__init__()
         self.one = nn.Parameter(users.detach().clone())
 
-    def users(self, batch):
-        return self.one
+    def forward(self, batch, items=None):
+        return Vectors(self.one, items or self.items())
 
 
 BATCH = Batch(
@@ -120,7 +120,7 @@ def test_distances_of_several_interests_compare():
     )
     distances = (users[:, :, None] - vectors).square().sum(-1)  # (P, K, N)
     scored = Scored(encoder, scoring)
-    found, items = scored.users(BATCH), scored.items()
+    found, items = scored(BATCH).users, scored.items()
     table = (found @ items.vectors.T).amax(1) + items.bias
     torch.testing.assert_close(table, (encoder.bias - distances.amin(1)) / 0.5)
     nearest = distances[torch.arange(P), :, BATCH.label].argmin(1)
@@ -138,11 +138,11 @@ def timirec(**settings):
 
 @pytest.mark.parametrize("form", ["kl", "ce"])
 @pytest.mark.parametrize("detach", [True, False])
-def test_what_is_foreseen_is_learned_from_the_label(form, detach):
+def test_the_prediction_is_learned_from_the_label(form, detach):
     model, temperature = timirec(), 0.5
     part = partial(interest_distillation, temperature=temperature, form=form, detach=detach)
     value = Objective(hard(), interest_part=part)(model, HISTORIES)
-    vectors, logits = model.interests(HISTORIES)
+    vectors, logits = model(HISTORIES).interests
     label = model.items().vectors[HISTORIES.label]
     teacher = torch.stack(
         [nn.functional.cosine_similarity(vectors[:, k], label) for k in range(K)], 1
@@ -171,7 +171,7 @@ def test_distillation_reaches_the_predictor_and_the_extractor_only_without_stop_
     assert reached == {"predictor": True, "extractor": not detach}
 
 
-def test_one_interest_is_foreseen_without_loss():
+def test_one_interest_is_predicted_without_loss():
     torch.manual_seed(0)
     model = TiMiRec(N, dim=D, interests=1, length=6).eval()
     part = partial(interest_distillation, temperature=0.5)
@@ -179,9 +179,9 @@ def test_one_interest_is_foreseen_without_loss():
     assert float(value.parts["interest"].abs().max()) < 1e-6
 
 
-def test_only_some_models_foresee_interests():
+def test_only_some_models_predict_interests():
     part = partial(interest_distillation, temperature=0.5)
-    with pytest.raises(TypeError, match="SASRec has none"):
+    with pytest.raises(TypeError, match="SASRec predicts none"):
         Objective(hard(), interest_part=part)(SASRec(N, dim=D, heads=1, layers=1), HISTORIES)
 
 

@@ -20,7 +20,7 @@ def numbers(*shape, seed, size=1.0):
 
 def table(scoring, users, items):
     """Return all scores as losses and rankings make them."""
-    vectors, bias = scoring.items(items)
+    vectors, bias, _ = scoring.items(items)
     scores = scoring.users(users) @ vectors.T
     return scores if bias is None else scores + bias
 
@@ -109,9 +109,9 @@ def test_a_scored_encoder_gives_changed_vectors(kind):
     assert scored.n_items == N
     scored.eval()
     assert not model.training
-    vectors, bias = scored.items()
-    found = scored.users(batch) @ vectors.T + (0 if bias is None else bias)
-    expected = table(Scoring(kind), model.users(batch), model.items())
+    vectors, bias, _ = scored.items()
+    found = scored(batch).users @ vectors.T + (0 if bias is None else bias)
+    expected = table(Scoring(kind), model(batch).users, model.items())
     torch.testing.assert_close(found, expected)
 
 

@@ -117,7 +117,7 @@ class RowDraws:
         label = batch.label[:, None]
         shape = (len(batch.label), self.number)
         if self.taken is not None:
-            user = batch.user if batch.row is None else batch.user[batch.row]
+            user = batch.prediction_user
             taken = self.taken.to(user.device)
             free = taken.free(user)[:, None]
             uniform = torch.rand(shape, dtype=torch.float64, device=user.device)

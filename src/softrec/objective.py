@@ -21,11 +21,10 @@ from softrec.scoring import Scoring
 from softrec.types import (
     Batch,
     Encoder,
-    InterestEncoder,
     ItemVectors,
-    TableEncoder,
     Target,
     TargetSource,
+    Vectors,
     without,
 )
 
@@ -57,8 +56,8 @@ class Objective:
         exact: under sampling, take the mean logit of the soft target over the whole catalogue
             instead of over the candidates. For targets that all rows share.
         label_part: a loss on all labels of the batch, added with its coefficient.
-        interest_part: a loss on what a model foresees of the interest the label calls for, added;
-            the encoder is an `InterestEncoder` then.
+        interest_part: a loss on how a model predicts the interest that the label calls for, added;
+            for encoders that predict interests.
         l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows: of the
             user, the label and the other candidates, a label being no candidate of its own row.
             Of graph models it is the stored vectors that count, not what the graph makes of them.
@@ -102,7 +101,8 @@ class Objective:
     def __call__(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""
         target = None if self.source is None else self.source(batch)
-        users, items, foreseen = self._encoded(encoder, batch)
+        vectors = encoder(batch)
+        users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
         if chosen is not None and chosen.items.dim() == 2:
             value, label = self._by_row(users, items, batch.label, target, chosen)
@@ -110,32 +110,31 @@ class Objective:
             value, label = self._together(users, items, batch.label, target, chosen)
         if self.label_part is not None:
             value = self._with_label_part(value, users, label, batch)
-        if foreseen is not None:
-            parts = {**value.parts, "interest": foreseen.detach()}
-            value = ObjectiveValue(value.total + foreseen.mean(), parts)
+        if predicted is not None:
+            parts = {**value.parts, "interest": predicted.detach()}
+            value = ObjectiveValue(value.total + predicted.mean(), parts)
         if self.l2:
-            stored = users, items.vectors
-            if isinstance(encoder, TableEncoder):
-                stored = encoder.stored_vectors(batch)
+            stored = vectors.stored or (users, items.vectors)
             value = value._replace(total=value.total + self._l2(*stored, batch.label, chosen))
         return value
 
     # --- user vectors, one for each prediction ---
 
-    def _encoded(self, encoder: Encoder, batch: Batch) -> tuple[Tensor, ItemVectors, Tensor | None]:
+    def _read(
+        self, encoder: Encoder, vectors: Vectors, batch: Batch
+    ) -> tuple[Tensor, ItemVectors, Tensor | None]:
         """Return users (P, D), items, and the value of the interest part (P,), if there is one."""
+        users, items, interests, _ = vectors
         if self.interest_part is None:
-            users, items = encoder.users(batch), encoder.items()
             return self.scoring.picked(users, items, batch.label), items, None
-        if not isinstance(encoder, InterestEncoder):
+        if interests is None:
             raise TypeError(
-                f"an interest part needs an encoder with interests(batch), such as TiMiRec; "
-                f"{type(encoder).__name__} has none"
+                "an interest part needs an encoder that predicts interests, such as TiMiRec; "
+                f"{encoder.name} predicts none"
             )
-        interests, items = encoder.interests(batch), encoder.items()
         label = self._rows(items, batch.label).vectors[:, None]
         cosines = torch.cosine_similarity(interests.vectors, label, dim=-1)
-        return interests.users(), items, self.interest_part(interests.logits, cosines)
+        return users, items, self.interest_part(interests.logits, cosines)
 
     # --- candidates that all rows share ---
 
@@ -181,7 +180,7 @@ class Objective:
         return self._expectation(target, label, items)
 
     def _expectation(self, target: Target, label: Tensor, items: ItemVectors) -> Expectation:
-        vectors, bias = self.scoring.items(items)
+        vectors, bias, _ = self.scoring.items(items)
         others, surplus, mass = without(target, label)
         mean_bias = None if bias is None else others.mean_item(bias[:, None])
         share = target.prob_of(label)
@@ -225,8 +224,7 @@ class Objective:
     ) -> ObjectiveValue:
         assert self.label_part is not None
         loss, coefficient = self.label_part
-        user = batch.user if batch.row is None else batch.user[batch.row]
-        part = loss(_own_logit(self.scoring.users(users), label), user)
+        part = loss(_own_logit(self.scoring.users(users), label), batch.prediction_user)
         return ObjectiveValue(
             value.total + coefficient * part.mean(), {**value.parts, "label": part.detach()}
         )
@@ -256,7 +254,7 @@ def _rows(items: ItemVectors, chosen: Tensor, *, sparse: bool = False) -> ItemVe
 
 def _parted(items: ItemVectors, first: int) -> tuple[ItemVectors, ItemVectors]:
     """Return the first rows and the others; `split`, for two slices would add up two gradients."""
-    vectors, bias = items
+    vectors, bias, _ = items
     one, other = vectors.split([first, len(vectors) - first])
     if bias is None:
         return ItemVectors(one), ItemVectors(other)

@@ -11,10 +11,10 @@ from math import inf
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from softrec.types import Batch, Encoder, InterestEncoder, Interests, ItemVectors
+from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
 
 Kind = Literal["inner", "cosine", "euclidean"]
 
@@ -59,7 +59,7 @@ class Scoring:
 
     def items(self, items: ItemVectors) -> ItemVectors:
         """Return the right side of the product, (N, D), and the bias over the temperature."""
-        vectors, bias = items
+        vectors, bias, _ = items
         if self.kind == "cosine":
             vectors = F.normalize(vectors, dim=-1)
         elif self.kind == "euclidean":
@@ -86,13 +86,13 @@ def _into_ball(vectors: Tensor) -> Tensor:
     return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1)
 
 
-class Scored(nn.Module):
+class Scored(Encoder):
     """An encoder whose plain products are the scores of a `Scoring`: for ranking and serving.
 
-    It reads what the encoder reads, and is an `InterestEncoder` where the encoder is one.
+    It has the capabilities of the encoder.
 
     Args:
-        encoder: any encoder; one that is a module takes part in `eval` and `train`.
+        encoder: any encoder.
         scoring: how its vectors are scored.
     """
 
@@ -101,36 +101,40 @@ class Scored(nn.Module):
         self.encoder = encoder
         self.scoring = scoring
         self.n_items = encoder.n_items
-        self.name: str = getattr(encoder, "name", type(encoder).__name__)
-        self.reads: Literal["history", "user"] = getattr(encoder, "reads", "history")
-        self.needs_time: bool = getattr(encoder, "needs_time", False)
-        # Only where it exists: a method of the class would make every scored encoder look as if
-        # it foresaw.
-        if isinstance(encoder, InterestEncoder):
-            self.interests = self._interests
-        if isinstance(encoder, nn.Module):
-            self.train(encoder.training)  # a module of its own would start in training mode
+        self.n_interests = encoder.n_interests
+        self.reads = encoder.reads
+        self.needs_times = encoder.needs_times
+        self.predicts_interests = encoder.predicts_interests
+        self.train(encoder.training)  # a new module starts in training mode
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the changed user vectors."""
-        return self.scoring.users(self.encoder.users(batch))
+    @property
+    def name(self) -> str:
+        """Return the name of the encoder."""
+        return self.encoder.name
 
     def items(self) -> ItemVectors:
-        """Return the changed item vectors."""
-        return self.scoring.items(self.encoder.items())
+        """Return the changed item vectors; those of the encoder are carried."""
+        own = self.encoder.items()
+        return self.scoring.items(own)._replace(carried=own)
 
-    def _interests(self, batch: Batch) -> Interests:
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the changed vectors of a batch."""
+        items = items or self.items()
+        own = self.encoder(batch, items.carried)
+        interests = None if own.interests is None else self._interests(own.interests)
+        return Vectors(self.scoring.users(own.users), items, interests)
+
+    def _interests(self, predicted: Interests) -> Interests:
         """Return interests whose mean is the changed user vector.
 
         Every scoring changes a user vector by a factor, which is that of its interests, too; what
         distances add is a number for the user, the same of all interests.
         """
-        foreseen: Interests = self.encoder.interests(batch)  # pyright: ignore[reportAttributeAccessIssue]
-        users = foreseen.users()
+        users = predicted.mean()
         width = users.shape[-1]
         lengths = users.norm(dim=-1).clamp(min=torch.finfo(users.dtype).tiny)
         changed = self.scoring.users(users)
         factors = changed[:, :width].norm(dim=-1) / lengths
-        vectors = foreseen.vectors * factors[:, None, None]
+        vectors = predicted.vectors * factors[:, None, None]
         added = changed[:, None, width:].expand(-1, vectors.shape[1], -1)
-        return foreseen._replace(vectors=torch.cat([vectors, added], -1))
+        return predicted._replace(vectors=torch.cat([vectors, added], -1))

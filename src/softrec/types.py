@@ -16,8 +16,11 @@ vectors, a candidate and a column of the scores are the same number everywhere.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +42,11 @@ class Batch(NamedTuple):
     step: Tensor | None = None  # (P,) int64
     time: Tensor | None = None  # (B, L) int64, when each item of the history was taken
 
+    @property
+    def prediction_user(self) -> Tensor:
+        """Return the user of each prediction, (P,)."""
+        return self.user if self.row is None else self.user[self.row]
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
@@ -49,36 +57,7 @@ class ItemVectors(NamedTuple):
 
     vectors: Tensor  # (N, D)
     bias: Tensor | None = None  # (N,)
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """A backbone: vectors for users and for items. It knows nothing of targets or losses.
-
-    With several interests, (P, K, D), an item's score is that of its best interest. Marks of the
-    class say what a model is like: `reads = "user"` that it knows users by number and reads no
-    history, `needs_time = True` that it reads the times of events, `begins_from = (OTHER,)` whose
-    weights it can take over.
-    """
-
-    n_items: int
-
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D) or (P, K, D), at the places `batch` asks for."""
-        ...
-
-    def items(self) -> ItemVectors:
-        """Return the item vectors (N, D) and their bias (N,), if there is one."""
-        ...
-
-
-@runtime_checkable
-class TableEncoder(Encoder, Protocol):
-    """A backbone whose vectors are made of stored ones, as by a graph; l2 is on what is stored."""
-
-    def stored_vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the users' (P, D) and the items' (N, D) vectors before anything changes them."""
-        ...
+    carried: Any = None  # what `Encoder.items` found along the way and `Encoder.forward` needs
 
 
 class Interests(NamedTuple):
@@ -87,18 +66,103 @@ class Interests(NamedTuple):
     vectors: Tensor  # (P, K, D)
     logits: Tensor  # (P, K)
 
-    def users(self) -> Tensor:
-        """Return the user vectors (P, D): the interests weighed by the softmax of their logits."""
+    def mean(self) -> Tensor:
+        """Return the user vectors (P, D): the interests weighted by the softmax of their logits."""
         return (self.logits.softmax(-1)[:, None] @ self.vectors).squeeze(1)
 
 
-@runtime_checkable
-class InterestEncoder(Encoder, Protocol):
-    """A backbone that foresees which of its K interests the next item will call for."""
+class StoredVectors(NamedTuple):
+    """What the vectors of a batch are made of, as by a graph. The penalty l2 is on these."""
 
-    def interests(self, batch: Batch) -> Interests:
-        """Return the interests behind `users(batch)`, which is `interests(batch).users()`."""
-        ...
+    users: Tensor  # (P, D)
+    items: Tensor  # (N, D)
+
+
+class Vectors(NamedTuple):
+    """What an encoder gives for a batch."""
+
+    users: Tensor  # (P, D), or (P, K, D): an item's score is then that of its best interest
+    items: ItemVectors
+    interests: Interests | None = None  # of models that predict them; `users` is their mean
+    stored: StoredVectors | None = None  # where the vectors are made of others
+
+
+class Encoder(nn.Module, ABC):
+    """A backbone: vectors for users and for items. It knows nothing of targets or losses.
+
+    A model of your own has two methods: `items`, for what does not depend on the batch, and
+    `forward`. Training calls `encoder(batch)`. Ranking and serving call `encoder.items()` once and
+    `encoder(batch, items)` for each batch. `softrec.testing.check_encoder` tells what is missing.
+
+    Attributes:
+        n_items: size N of the catalogue; padding has the number N. Set by each model.
+        n_interests: K, where user vectors are (P, K, D); 1 for (P, D).
+        reads: "history", or "user" for models that know users by number and read no history.
+        needs_times: whether it reads the times of events.
+        predicts_interests: whether it gives `Vectors.interests`.
+        initialised_from: other models whose weights `initialise_from` takes.
+        PRESETS: settings of papers by name, arguments of the class.
+
+    Example:
+        >>> class Popular(Encoder):
+        ...     def __init__(self, n_items):
+        ...         super().__init__()
+        ...         self.n_items = n_items
+        ...         self.weight = nn.Parameter(torch.zeros(n_items, 1))
+        ...     def items(self):
+        ...         return ItemVectors(self.weight)
+        ...     def forward(self, batch, items=None):
+        ...         users = self.weight.new_ones(len(batch.label), 1)
+        ...         return Vectors(users, items or self.items())
+        >>> model, one = Popular(5), torch.tensor([3])
+        >>> vectors = model(Batch(one[None], one, one, one))
+        >>> vectors.users.shape, vectors.items.vectors.shape
+        (torch.Size([1, 1]), torch.Size([5, 1]))
+    """
+
+    n_items: int
+    n_interests: int = 1
+    reads: Literal["history", "user"] = "history"
+    needs_times: bool = False
+    predicts_interests: bool = False
+    initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
+    PRESETS: dict[str, dict[str, Any]] = {}
+
+    @abstractmethod
+    def items(self) -> ItemVectors:
+        """Return the item vectors (N, D) and their bias (N,), if there is one."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the vectors of a batch: of the users at the places it asks for, and of all items.
+
+        Args:
+            batch: histories, users and places.
+            items: what `items()` returned, for models to compute it once for many batches.
+        """
+
+    if TYPE_CHECKING:  # the `__call__` of a module could return anything
+
+        def __call__(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+            """Return `forward(batch, items)`."""
+            ...
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model for messages."""
+        return type(self).__name__
+
+    def initialise_from(self, other: Encoder) -> None:
+        """Take over the weights of a trained model.
+
+        Raises:
+            ValueError: if `other` is a model of another kind.
+            RuntimeError: if it is one of another size.
+        """
+        if type(other) is not type(self):
+            kinds = " or ".join(kind.__name__ for kind in (type(self), *self.initialised_from))
+            raise ValueError(f"{self.name} is initialised from {kinds}, got {other.name}")
+        self.load_state_dict(other.state_dict())
 
 
 @runtime_checkable
@@ -264,17 +328,17 @@ def add_mean_gradient(target: Target, rows: Tensor, out: Tensor) -> None:
     out += gradient.to_dense() if gradient.is_sparse else gradient
 
 
-class evaluating:  # noqa: N801 - used like a function
-    """A context in which a model is in evaluation mode, and afterwards as it was."""
+@contextmanager
+def evaluating(encoder: Encoder) -> Iterator[None]:
+    """Put a model in evaluation mode, and back as it was afterwards.
 
-    def __init__(self, encoder: Encoder) -> None:
-        self.module = encoder if isinstance(encoder, nn.Module) else None
-        self.was_training = self.module is not None and self.module.training
-
-    def __enter__(self) -> None:
-        if self.module is not None:
-            self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self.module is not None:
-            self.module.train(self.was_training)
+    Example:
+        >>> with evaluating(encoder), torch.no_grad():  # doctest: +SKIP
+        ...     items = encoder.items()
+    """
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train(was_training)

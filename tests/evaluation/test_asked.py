@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
@@ -21,13 +20,13 @@ from softrec.evaluation.asked import REPEATS, Asked, told
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.build.data import load_split
 from softrec.recipe.specs.data import DataSpec
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 METRICS = [f"{kind}@{k}" for kind in ("recall", "hit_rate", "precision", "ndcg", "mrr")
            for k in (1, 3, 10)]  # fmt: skip
 
 
-class Fixed(nn.Module):
+class Fixed(Encoder):
     """Scores by heart, (users, items)."""
 
     def __init__(self, table: np.ndarray) -> None:
@@ -35,8 +34,8 @@ class Fixed(nn.Module):
         self.table = torch.from_numpy(np.asarray(table, dtype=np.float32))
         self.n_items = self.table.shape[1]
 
-    def users(self, batch: Batch) -> Tensor:
-        return self.table[batch.user]
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        return Vectors(self.table[batch.user], items or self.items())
 
     def items(self) -> ItemVectors:
         return ItemVectors(torch.eye(self.n_items))
@@ -222,7 +221,7 @@ def test_listing_the_history_is_not_worth_more_than_it_is():
 # --- real logs with repeats ---
 
 
-class Told(nn.Module):
+class Told(Encoder):
     """Is told what comes: a user points where the relevant items lie, so that these rank high."""
 
     def __init__(self, cases: Cases, n_items: int) -> None:
@@ -230,10 +229,11 @@ class Told(nn.Module):
         self.cases, self.n_items = cases, n_items
         self.vectors = torch.randn(n_items, 64, generator=torch.Generator().manual_seed(0))
 
-    def users(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         rows = np.searchsorted(self.cases.user, batch.user.numpy())
         asked = [torch.from_numpy(self.cases.relevant[row]) for row in rows]
-        return torch.stack([self.vectors[items].sum(0) for items in asked])
+        users = torch.stack([self.vectors[relevant].sum(0) for relevant in asked])
+        return Vectors(users, items or self.items())
 
     def items(self) -> ItemVectors:
         return ItemVectors(self.vectors)

@@ -19,7 +19,7 @@ from softrec.evaluation import negatives as module
 from softrec.evaluation import protocol
 from softrec.evaluation.negatives import rank_among, sampled_negatives
 from softrec.evaluation.protocol import rank_cases, score_cases
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 some_known = st.lists(st.lists(st.integers(0, 8), max_size=12), min_size=1, max_size=9)
 
@@ -213,7 +213,7 @@ def test_no_table_of_users_and_items_or_of_all_gathered_vectors_is_made(interest
 # --- the protocol ---
 
 
-class Fixed(nn.Module):
+class Fixed(Encoder):
     """Scores by heart: the score of item i for user u is table[u, i]."""
 
     def __init__(self, table: Tensor) -> None:
@@ -222,9 +222,9 @@ class Fixed(nn.Module):
         self.n_items = table.shape[1]
         self.asked = 0
 
-    def users(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         self.asked += 1
-        return self.table[batch.user]
+        return Vectors(self.table[batch.user], items or self.items())
 
     def items(self) -> ItemVectors:
         return ItemVectors(torch.eye(self.n_items))
@@ -276,7 +276,7 @@ def test_all_unknown_items_as_negatives_are_a_full_ranking():
 def test_a_model_that_guesses_hits_as_theory_says():
     """Among 1000 negatives, 10 of 1001 places are hits: within 4 standard errors of 6000 cases."""
 
-    class Guess(nn.Module):
+    class Guess(Encoder):
         n_items = 3000
 
         def __init__(self) -> None:
@@ -284,8 +284,9 @@ def test_a_model_that_guesses_hits_as_theory_says():
             self.generator = torch.Generator().manual_seed(1)
             self.vectors = torch.randn(3000, 8, generator=self.generator)
 
-        def users(self, batch: Batch) -> Tensor:
-            return torch.randn(len(batch.user), 8, generator=self.generator)
+        def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+            users = torch.randn(len(batch.user), 8, generator=self.generator)
+            return Vectors(users, items or self.items())
 
         def items(self) -> ItemVectors:
             return ItemVectors(self.vectors)

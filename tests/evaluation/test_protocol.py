@@ -6,18 +6,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation import protocol
 from softrec.evaluation.metrics import NOT_RANKED
-from softrec.evaluation.protocol import encoded, rank_cases, score_cases, seen_of
-from softrec.types import Batch, ItemVectors
+from softrec.evaluation.protocol import batches_of, rank_cases, score_cases, seen_of
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 
-class Fixed(nn.Module):
+class Fixed(Encoder):
     """Scores by heart: the score of item i for user u is table[u, i]."""
 
     def __init__(self, table: list[list[float]]) -> None:
@@ -27,10 +27,10 @@ class Fixed(nn.Module):
         self.asked: list[Batch] = []
         self.modes: set[bool] = set()
 
-    def users(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         self.asked.append(batch)
         self.modes.add(self.training)
-        return self.table[batch.user]
+        return Vectors(self.table[batch.user], items or self.items())
 
     def items(self) -> ItemVectors:
         return ItemVectors(torch.eye(self.n_items))
@@ -206,7 +206,7 @@ def test_the_model_evaluates_and_is_then_as_it_was(training):
 
 def test_a_model_is_as_it_was_after_an_error():
     class Broken(Fixed):
-        def users(self, batch: Batch) -> Tensor:
+        def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
             raise RuntimeError("broken")
 
     encoder = Broken(TABLE).train()
@@ -215,8 +215,8 @@ def test_a_model_is_as_it_was_after_an_error():
     assert encoder.training
 
 
-def test_encoded_batches_pad_with_the_number_of_items():
-    batches = list(encoded(Fixed(TABLE), SINGLE, 2))
+def test_batches_pad_with_the_number_of_items():
+    batches = list(batches_of(SINGLE, 2, Fixed(TABLE).items()))
     assert [rows for rows, _ in batches] == [slice(0, 4)]
     batch = batches[0][1]
     assert batch.history.tolist() == [[0, 1], [3, 5], [0, 5], [4, 4]]

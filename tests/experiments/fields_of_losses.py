@@ -10,7 +10,7 @@ from softrec.recipe.specs import losses
 def scores(begun):
     """Return (z_y, z of the other items, bias left in), scored as the recipe says."""
     spec, batch, encoder = begun.recipe.loss, begun.batch, begun.encoder.double().eval()
-    users, (items, bias) = encoder.users(batch), encoder.items()
+    users, (items, bias, _), *_ = encoder(batch)
     if spec.score == "cosine":
         z = torch.cosine_similarity(users[:, None], items[None], dim=-1)
     elif spec.score == "euclidean":

@@ -134,7 +134,7 @@ def predicted(begun):
     encoder = open_run(spec.teacher).encoder()
     with torch.no_grad():
         items = encoder.items()
-        z = encoder.users(batch) @ items.vectors.T + items.bias
+        z = encoder(batch).users @ items.vectors.T + items.bias
     s = (z.double() / spec.temperature).softmax(1)
     if spec.top is not None:
         best, places = s.topk(spec.top, 1)

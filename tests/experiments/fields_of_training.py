@@ -111,13 +111,13 @@ row(EVALUATION, "score", ["trained", "inner", "euclidean"], judged,
 TIMIREC = {"model": {"name": "timirec", "dim": 4, "interests": 3}}
 
 
-def foreseen(begun):
+def predicted(begun):
     return begun.value().parts["interest"].mean().item()
 
 
-def expected_foreseen(begun):
+def expected_predicted(begun):
     spec, encoder, batch = begun.recipe.interest, begun.encoder.double().eval(), begun.batch
-    vectors, logits = encoder.interests(batch)
+    vectors, logits = encoder(batch).interests
     label = encoder.items().vectors[batch.label]
     p = (torch.cosine_similarity(vectors, label[:, None], dim=-1) / spec.temperature).softmax(1)
     log_q = (logits / spec.temperature).log_softmax(1)
@@ -129,21 +129,21 @@ def expected_foreseen(begun):
 def moved(begun):
     """How far the interests' part alone moves the items."""
     encoder = begun.encoder.double().eval()
-    foresight = begun.objective.interest_part
-    vectors, logits = encoder.interests(begun.batch)
+    part = begun.objective.interest_part
+    vectors, logits = encoder(begun.batch).interests
     label = encoder.items().vectors[begun.batch.label]
     cosines = torch.cosine_similarity(vectors, label[:, None], dim=-1)
     (found,) = torch.autograd.grad(
-        foresight(logits, cosines).sum(), label, allow_unused=True, materialize_grads=True
+        part(logits, cosines).sum(), label, allow_unused=True, materialize_grads=True
     )
     return bool(found.any())
 
 
 row(INTEREST, "stop_gradient", [True, False], moved,
     lambda b: not b.recipe.interest.stop_gradient, base=TIMIREC)  # fmt: skip
-row(INTEREST, "weight", [0.5, 2.0], foreseen, expected_foreseen, base=TIMIREC)
-row(INTEREST, "temperature", [0.5, 2.0], foreseen, expected_foreseen, base=TIMIREC)
-row(INTEREST, "form", ["kl", "ce"], foreseen, expected_foreseen, base=TIMIREC)
+row(INTEREST, "weight", [0.5, 2.0], predicted, expected_predicted, base=TIMIREC)
+row(INTEREST, "temperature", [0.5, 2.0], predicted, expected_predicted, base=TIMIREC)
+row(INTEREST, "form", ["kl", "ce"], predicted, expected_predicted, base=TIMIREC)
 
 row(Recipe, "seed", [0, 1], weights, first_weights, place="seed")
 row(Recipe, "seed", [0, 1], lambda b: b.batch.user.tolist(), place="seed")

@@ -72,7 +72,7 @@ def made(fields):
         encoder.train(mode)
         torch.manual_seed(1)
         with torch.no_grad():
-            numbers += [encoder.users(batch), *encoder.items()]
+            numbers += [encoder(batch).users, *encoder.items()]
     return [part for part in numbers if part is not None]
 
 

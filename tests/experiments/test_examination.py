@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from torch import Tensor, nn
 
 from softrec.cli import main as cli
 from softrec.data import splits
@@ -18,7 +17,7 @@ from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare
 from softrec.experiments.train import Examination, fit_recipe, means, open_run
 from softrec.recipe.recipe import Recipe, read_recipe
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 N_ITEMS = 12
 
@@ -42,7 +41,7 @@ def leave_out(lists: list[list[int]]) -> Split:
     return splits.leave_last_out(log, cold="keep")
 
 
-class Fixed(nn.Module):
+class Fixed(Encoder):
     """Vectors by heart, the same for all users: the score of item i falls with i."""
 
     n_items = N_ITEMS
@@ -51,9 +50,9 @@ class Fixed(nn.Module):
         super().__init__()
         self.asked: list[Batch] = []
 
-    def users(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         self.asked.append(batch)
-        return torch.ones(len(batch.user), 2)
+        return Vectors(torch.ones(len(batch.user), 2), items or self.items())
 
     def items(self) -> ItemVectors:
         """Item 11 is short but lies in the direction of users, item 0 long and beside it."""

@@ -152,7 +152,7 @@ def test_candidates(both, name):
 @pytest.mark.parametrize("name", ["mf", "lightgcn", "ngcf"])
 def test_models_of_users_and_graphs(both, name):
     def vectors(encoder, objective, batches):
-        return [encoder.items(), *(encoder.users(batch) for batch in batches)]
+        return [encoder.items(), *(encoder(batch).users for batch in batches)]
 
     assert_same(both({"model": {"name": name, "dim": 4}} | GRAPH, vectors))
 

@@ -178,10 +178,10 @@ def test_a_recipe_file_that_rests_on_itself_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"training.start": GRU}, "recipe of a gru4rec, and timirec begins from timirec or com"),
+        ({"training.start": GRU}, "of a gru4rec, and timirec is initialised from timirec or com"),
         ({"training.start": {"model": {"name": "nobody"}}}, "training.start.*no model 'nobody'"),
         ({"model": {"name": "sasrec"}, "training.start": None, "interest.temperature": 1.0},
-         "sasrec foresees no interests"),
+         "sasrec predicts no interests"),
         ({"target": {"name": "skd", "teacher": GRU}}, "teacher is a gru4rec and the model a tim"),
     ],
 )  # fmt: skip
@@ -196,11 +196,11 @@ def test_a_start_of_other_sizes_is_refused(split):
         read_recipe(merged(TIMIREC, {"training.start": wide})), split, progress=False,
         tell=lambda _: None,
     )  # fmt: skip
-    with pytest.raises(RunError, match="cannot begin from the comirec-sa in"):
+    with pytest.raises(RunError, match="cannot be initialised from the comirec-sa in"):
         objectives.build(complete, split, progress=False)
 
 
-def test_a_model_that_foresees_interests_learns_to_unless_told_otherwise():
+def test_a_model_that_predicts_interests_learns_to_unless_told_otherwise():
     assert read_recipe(TIMIREC).interest.temperature == 0.5
     assert read_recipe(merged(TIMIREC, {"interest.weight": 0})).interest.weight == 0
     assert read_recipe(merged(TIMIREC, {"model": {"name": "sasrec"}, "training.start": None})

@@ -95,7 +95,7 @@ def teachers_table(base, split, batch, temperature=1.0):
     """Return the teacher's prediction at each place of a batch, (P, N): by the teacher itself."""
     encoder = base.encoder()
     with torch.no_grad():
-        logits = oracles.logits(encoder.users(batch), encoder.items())
+        logits = oracles.logits(encoder(batch).users, encoder.items())
     return (logits / temperature).softmax(1)
 
 
@@ -138,7 +138,7 @@ def test_a_teacher_predicts_as_it_was_trained(split, tmp_path):
     _, objective, batch = built(split, towards(teacher, "kd"))
     encoder = teacher.encoder()
     with torch.no_grad():
-        users = torch.nn.functional.normalize(encoder.users(batch), dim=1)
+        users = torch.nn.functional.normalize(encoder(batch).users, dim=1)
         items = encoder.items()
         cosines = users @ torch.nn.functional.normalize(items.vectors, dim=1).T
         cosines = cosines if items.bias is None else cosines + items.bias

@@ -5,14 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from softrec.experiments import truth as module
 from softrec.experiments.build.data import load_split, shop_of
 from softrec.experiments.truth import lists, truth_of
 from softrec.recipe.recipe import read_recipe
 from softrec.simulation import next_item
-from softrec.types import ItemVectors
+from softrec.types import Encoder, ItemVectors, Vectors
 
 SHOP = {"n_items": 40, "n_users": 80, "min_length": 4, "max_length": 12}
 
@@ -80,7 +79,7 @@ def test_regret_is_a_mean_over_all_seeds(monkeypatch):
     assert alone["recall@10"] == pytest.approx((taken[:, -10:] - taken[:, :10]).sum(1).mean())
 
 
-class HighNumbers(nn.Module):
+class HighNumbers(Encoder):
     """Ranks items by their number, the highest first."""
 
     n_items = 40
@@ -88,8 +87,8 @@ class HighNumbers(nn.Module):
     def items(self) -> ItemVectors:
         return ItemVectors(torch.arange(40.0)[:, None], None)
 
-    def users(self, batch) -> torch.Tensor:
-        return torch.ones(len(batch.label), 1)
+    def forward(self, batch, items=None):
+        return Vectors(torch.ones(len(batch.label), 1), items or self.items())
 
 
 @pytest.mark.parametrize("mask_seen", [True, False])

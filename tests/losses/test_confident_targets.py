@@ -20,7 +20,7 @@ from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget, TopTarget
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 N, P, D = 23, 6, 5
 LEFT = (5e-3, 7e-4, 1e-6)
@@ -178,13 +178,9 @@ class Held:
     """An encoder that is only its vectors."""
 
     leaves: list
-    n_items: int = N
 
-    def users(self, batch):
-        return self.leaves[0]
-
-    def items(self):
-        return ItemVectors(*self.leaves[1:])
+    def __call__(self, batch):
+        return Vectors(self.leaves[0], ItemVectors(*self.leaves[1:]))
 
 
 @MASS

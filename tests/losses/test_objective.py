@@ -2,25 +2,24 @@
 
 import pytest
 import torch
-from torch import nn
 
 from softrec.losses.softmax import decoupled, mixed
 from softrec.losses.table import plain as plain_pass
 from softrec.objective import Objective
 from softrec.targets.dense import DenseTarget
 from softrec.testing import oracles, random_case
-from softrec.types import Batch
+from softrec.types import Batch, Encoder, Vectors
 
 CASE = random_case(0)
 
 
-class Fixed(nn.Module):
+class Fixed(Encoder):
     """An encoder whose vectors are given."""
 
     n_items = 13
 
-    def users(self, batch):
-        return CASE.users
+    def forward(self, batch, items=None):
+        return Vectors(CASE.users, items or self.items())
 
     def items(self):
         return CASE.items

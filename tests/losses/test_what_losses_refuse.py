@@ -31,7 +31,7 @@ from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import UniformTarget, popularity
 from softrec.targets.teacher import TeacherTarget
 from softrec.testing import random_case
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 CASE = random_case(0, rows=4, n_items=6)
 TARGET = DenseTarget(CASE.probs)
@@ -231,11 +231,11 @@ def test_labels_of_a_sample_are_items():
         Objective(candidates=SharedUniform(6, 3))(_Encoder(), _batch(torch.tensor([0, 1, 2, 6])))
 
 
-class _Encoder:
+class _Encoder(Encoder):
     n_items = 6
 
-    def users(self, batch):
-        return CASE.users
+    def forward(self, batch, items=None):
+        return Vectors(CASE.users, items or self.items())
 
     def items(self):
         return CASE.items

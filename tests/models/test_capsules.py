@@ -193,7 +193,7 @@ def test_formula(name, histories, side, extra):
     """Repeated items, histories of one item and empty ones among others; any padding."""
     model = FIXED[name]
     with torch.no_grad():
-        users = model.users(padded(histories, N_ITEMS, side=side, extra=extra)).numpy()
+        users = model(padded(histories, N_ITEMS, side=side, extra=extra)).users.numpy()
     expected = [ORACLES[name](model, history) for history in histories]
     np.testing.assert_allclose(users, np.stack(expected), rtol=1e-10, atol=1e-10)
 
@@ -205,7 +205,7 @@ def test_formula_at_every_step(name, side):
     model = FIXED[name]
     batch = at_every_step(padded(histories, N_ITEMS, side=side, extra=2), [6, 1, 3])
     with torch.no_grad():
-        users = model.users(batch).numpy()
+        users = model(batch).users.numpy()
     cuts = [history[: step + 1] for history in histories for step in range(len(history))]
     expected = [ORACLES[name](model, cut) for cut in cuts]
     np.testing.assert_allclose(users, np.stack(expected), rtol=1e-10, atol=1e-10)
@@ -303,9 +303,9 @@ def test_mind_in_training_draws_anew():
     with torch.no_grad():
         model.map.weight.normal_()
         torch.manual_seed(5)
-        first, second = model.users(HISTORIES), model.users(HISTORIES)
+        first, second = model(HISTORIES).users, model(HISTORIES).users
         torch.manual_seed(5)
-        again = model.users(HISTORIES)
+        again = model(HISTORIES).users
         torch.manual_seed(5)
         logits = torch.randn(3, 3, 5, dtype=torch.float64).numpy()
     assert torch.equal(first, again)
@@ -318,20 +318,20 @@ def test_mind_in_training_draws_anew():
 def test_mind_in_evaluation_is_reproducible():
     """It draws nothing, whatever was drawn before; the table travels with the weights."""
     model = mind()
-    model.train().users(HISTORIES)
+    model.train()(HISTORIES)
     model.eval()
     with torch.no_grad():
         state = torch.get_rng_state()
-        first = model.users(HISTORIES)
+        first = model(HISTORIES).users
         assert torch.equal(torch.get_rng_state(), state)
         torch.manual_seed(99)
-        assert torch.equal(model.users(HISTORIES), first)
+        assert torch.equal(model(HISTORIES).users, first)
         other = MIND(N_ITEMS, dim=8, length=LENGTH).eval()
         for own, weight in zip(other.parameters(), model.parameters(), strict=True):
             own.copy_(weight)
-        assert not torch.allclose(other.users(HISTORIES), first)  # another table
+        assert not torch.allclose(other(HISTORIES).users, first)  # another table
         other.load_state_dict(model.state_dict())
-        assert torch.equal(other.users(HISTORIES), first)
+        assert torch.equal(other(HISTORIES).users, first)
     assert model.state_dict()["logits"].shape == (2, LENGTH)
 
 
@@ -343,9 +343,9 @@ def test_the_table_of_mind_is_standard_normal():
 
 def test_mind_with_fixed_routing_trains_on_the_table():
     model = mind(routing="fixed")
-    training = model.train().users(HISTORIES)
-    assert torch.equal(training, model.eval().users(HISTORIES))
-    assert torch.equal(training, mind(routing="drawn").eval().users(HISTORIES))
+    training = model.train()(HISTORIES).users
+    assert torch.equal(training, model.eval()(HISTORIES).users)
+    assert torch.equal(training, mind(routing="drawn").eval()(HISTORIES).users)
 
 
 # --- MIND: how many interests, and the layer after ---
@@ -357,13 +357,13 @@ def test_adaptive_interests():
     histories = [[(3 * n + j) % N_ITEMS for j in range(n)] for n in range(1, 19)]
     numbers = []
     with torch.no_grad():
-        users = model.users(padded(histories, N_ITEMS, side="left", extra=1))
+        users = model(padded(histories, N_ITEMS, side="left", extra=1)).users
         for history, own in zip(histories, users, strict=True):
             k = max(1, min(4, int(math.log2(len(history)))))
             small = MIND(N_ITEMS, dim=5, length=20, interests=k).double().eval()
             state = model.state_dict()
             small.load_state_dict(state | {"logits": state["logits"][:k]})
-            torch.testing.assert_close(own[:k], small.users(padded([history], N_ITEMS))[0])
+            torch.testing.assert_close(own[:k], small(padded([history], N_ITEMS)).users[0])
             assert (own[k:] == own[0]).all()
             assert len(own.unique(dim=0)) == k
             numbers.append(k)
@@ -374,7 +374,7 @@ def test_relu_layer():
     model = in_double(partial(MIND, N_ITEMS, dim=5, length=LENGTH, relu_layer=True))
     layer = model.dense[0]
     with torch.no_grad():
-        users = model.users(HISTORIES).numpy()
+        users = model(HISTORIES).users.numpy()
     expected = np.stack([mind_oracle(model, h) for h in ([1, 2, 3, 4], [5, 6], [7, 8, 9, 1, 2])])
     expected = np.maximum(expected @ number(layer.weight).T + number(layer.bias), 0)
     np.testing.assert_allclose(users, expected, rtol=1e-10, atol=1e-10)
@@ -403,7 +403,7 @@ def test_empty_histories(make, others):
     if others:
         histories[1, 2:] = 2
     numbers = torch.arange(3)
-    users = model.users(Batch(histories, numbers, numbers, numbers))
+    users = model(Batch(histories, numbers, numbers, numbers)).users
     assert (users[[0, 2]] == 0).all()
     assert bool((users[1] != 0).any()) == others
     (users @ model.items().vectors.T).square().sum().add(users.sum()).backward()
@@ -416,7 +416,7 @@ def test_empty_histories(make, others):
 def test_interests_have_a_length_below_one(name):
     model = FIXED[name]
     with torch.no_grad():
-        lengths = model.users(HISTORIES).norm(dim=-1)
+        lengths = model(HISTORIES).users.norm(dim=-1)
     assert (lengths < 1).all()
     assert lengths.max() > 0.9
 
@@ -429,8 +429,8 @@ def test_interests_have_a_length_below_one(name):
         (partial(MIND, 5, routing="random"), "routing must be drawn or fixed, got 'random'"),
         (partial(MIND, 5, init="zeros"), "init must be xavier, normal or gaussian"),
         (partial(ComiRecDR, 5, init="zeros"), "init must be xavier, normal or gaussian"),
-        (lambda: MIND(5, length=2, dim=4).users(padded([[0, 1, 2]], 5)), "length=3"),
-        (lambda: ComiRecDR(5, length=2, dim=4).users(padded([[0, 1, 2]], 5)), "length=3"),
+        (lambda: MIND(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
+        (lambda: ComiRecDR(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
         (
             lambda: route(torch.ones(1, 2, 3), torch.ones(1, 2) > 0, torch.zeros(1, 2, 2), 0),
             "iterations must be 1 or more, got 0",

@@ -133,7 +133,7 @@ def test_formula(name, histories, side, extra):
     """Repeated items, full, short and empty histories side by side."""
     model = FIXED[name]
     with torch.no_grad():
-        users = model.users(padded(histories, N_ITEMS, side=side, extra=extra)).numpy()
+        users = model(padded(histories, N_ITEMS, side=side, extra=extra)).users.numpy()
     expected = np.stack([comirec_oracle(model, history) for history in histories])
     np.testing.assert_allclose(users, expected, rtol=1e-10, atol=1e-10)
 
@@ -144,7 +144,7 @@ def test_formula_at_every_step(name, side):
     histories = [[3, 1, 3, 7, 0, 10], [5], [9, 9, 2]]
     batch = at_every_step(padded(histories, N_ITEMS, side=side, extra=2), [6, 1, 3])
     with torch.no_grad():
-        users = FIXED[name].users(batch).numpy()
+        users = FIXED[name](batch).users.numpy()
     cuts = [history[: step + 1] for history in histories for step in range(len(history))]
     expected = np.stack([comirec_oracle(FIXED[name], cut) for cut in cuts])
     np.testing.assert_allclose(users, expected, rtol=1e-10, atol=1e-10)
@@ -155,8 +155,8 @@ def test_no_mask_where_nothing_is_padded():
     for name in ("default", "plus"):
         model = FIXED[name]
         with torch.no_grad():
-            alone = model.users(padded([[1, 4, 2]], N_ITEMS))
-            beside = model.users(padded([[1, 4, 2], [3]], N_ITEMS))[:1]
+            alone = model(padded([[1, 4, 2]], N_ITEMS)).users
+            beside = model(padded([[1, 4, 2], [3]], N_ITEMS)).users[:1]
         torch.testing.assert_close(alone, beside, rtol=1e-12, atol=1e-12)
 
 
@@ -171,7 +171,7 @@ def test_empty_histories_in_training(name):
     history = torch.full((3, 4), N_ITEMS)
     history[1, 3] = 2
     numbers = torch.arange(3)
-    users = model.users(Batch(history, numbers, numbers, numbers))
+    users = model(Batch(history, numbers, numbers, numbers)).users
     assert (users[[0, 2]] == 0).all()
     assert (users[1] != 0).any()
     users.square().sum().backward()
@@ -186,14 +186,14 @@ def test_one_item_is_its_own_interest():
     """The weights of one position are 1: without positions every interest is the item."""
     torch.manual_seed(0)
     model = ComiRecSA(N_ITEMS, dim=8, interests=3)
-    users = model.users(padded([[4]], N_ITEMS))[0]
+    users = model(padded([[4]], N_ITEMS)).users[0]
     torch.testing.assert_close(users, model.items().vectors[[4, 4, 4]])
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_who_sees_the_order(name):
     with torch.no_grad():
-        one, other = FIXED[name].users(padded([[1, 4, 2, 8], [8, 2, 1, 4]], N_ITEMS))
+        one, other = FIXED[name](padded([[1, 4, 2, 8], [8, 2, 1, 4]], N_ITEMS)).users
     assert torch.allclose(one, other, atol=1e-12) == name.endswith("no positions")
 
 
@@ -203,7 +203,7 @@ def test_positions_in_scores_weigh_and_do_not_mix():
     inside = []
     for positions in ("scores", "values"):
         model = ComiRecSA(3, dim=8, positions=positions)
-        users = model.users(padded([[0, 1, 2]], 3))[0].detach().double()
+        users = model(padded([[0, 1, 2]], 3)).users[0].detach().double()
         vectors = model.items().vectors.detach().double()
         weights = torch.linalg.lstsq(vectors.T, users.T).solution
         fits = torch.allclose(vectors.T @ weights, users.T, atol=1e-5)
@@ -250,7 +250,7 @@ def test_initialisation(init):
         (partial(ComiRecSA, 5, positions="keys"), "positions must be values, scores or none"),
         (partial(ComiRecSA, 5, transformer=True, positions="scores"), "reads the values"),
         (partial(ComiRecSA, 5, init="zeros"), "init must be"),
-        (lambda: ComiRecSA(5, length=2).users(padded([[0, 1, 2]], 5)), "make the model with len"),
+        (lambda: ComiRecSA(5, length=2)(padded([[0, 1, 2]], 5)).users, "make the model with len"),
     ],
 )
 def test_options_that_do_not_fit(make, text):
@@ -269,7 +269,7 @@ MODELS = {
 
 def best_interest(model, batch):
     """Cross-entropy over all items, each scored as it is ranked: by its best interest."""
-    scores = (model.users(batch) @ model.items().vectors.T).amax(1)
+    scores = (model(batch).users @ model.items().vectors.T).amax(1)
     return ObjectiveValue(F.cross_entropy(scores, batch.label), {})
 
 
@@ -299,7 +299,7 @@ def test_two_interests_are_told_apart(name):
     test, own = two_genres(seed=4)
     model = trained(MODELS[name], train, best_interest, steps=60)
     with torch.no_grad():
-        interests = model.users(test)
+        interests = model(test).users
         genres = (interests @ model.items().vectors.T).argmax(2) // 3
         angle = F.cosine_similarity(*interests.unbind(1))
     right = (F.one_hot(genres, 4).sum(1) == own).all(1)

@@ -229,7 +229,7 @@ def test_formula(name, histories, side, extra):
     model = FIXED[name]
     batch = padded(histories, N_ITEMS, side=side, extra=extra)
     with torch.no_grad():
-        users = model.users(batch).numpy()
+        users = model(batch).users.numpy()
     expected = [ORACLES[name](model, history) for history in histories]
     np.testing.assert_allclose(users, np.stack(expected), rtol=1e-10, atol=1e-10)
 
@@ -241,7 +241,7 @@ def test_formula_at_every_step(name, side):
     model = FIXED[name]
     batch = at_every_step(padded(histories, N_ITEMS, side=side, extra=2), [6, 1, 3])
     with torch.no_grad():
-        users = model.users(batch).numpy()
+        users = model(batch).users.numpy()
     cuts = [history[: step + 1] for history in histories for step in range(len(history))]
     expected = [ORACLES[name](model, cut) for cut in cuts]
     np.testing.assert_allclose(users, np.stack(expected), rtol=1e-10, atol=1e-10)
@@ -262,7 +262,7 @@ def test_activation(activation, formula):
     with torch.no_grad():
         w1, b1, w2, b2 = (parameter.normal_().item() for parameter in model.tower.parameters())
         model.table.weight[:3, 0] = torch.tensor([-3.0, 0.4, 3.0])
-        users = model.users(padded([[0], [1], [2]], N_ITEMS))[:, 0].tolist()
+        users = model(padded([[0], [1], [2]], N_ITEMS)).users[:, 0].tolist()
     assert users == pytest.approx([w2 * formula(w1 * v + b1) + b2 for v in (-3.0, 0.4, 3.0)])
 
 
@@ -273,8 +273,8 @@ def test_one_item_has_no_pairs():
     blind = NFM(N_ITEMS, dim=8, first_order=False).eval()
     seeing = NFM(N_ITEMS, dim=8).eval()
     with torch.no_grad():
-        assert torch.equal(*blind.users(batch))
-        assert not torch.equal(*seeing.users(batch))
+        assert torch.equal(*blind(batch).users)
+        assert not torch.equal(*seeing(batch).users)
     v = torch.randn(1, 4)
     assert (bi_interaction(v.sum(0), v.square().sum(0)) == 0).all()
 
@@ -285,7 +285,7 @@ def test_one_item_has_no_pairs():
 @pytest.mark.parametrize("name", MODELS)
 def test_who_sees_the_order(name):
     with torch.no_grad():
-        one, other = FIXED[name].users(padded([[1, 4, 2, 8], [8, 2, 1, 4]], N_ITEMS))
+        one, other = FIXED[name](padded([[1, 4, 2, 8], [8, 2, 1, 4]], N_ITEMS)).users
     assert torch.allclose(one, other, atol=1e-12) == (name in BLIND_TO_ORDER)
 
 
@@ -293,7 +293,7 @@ def test_caser_reads_what_its_filters_span():
     """Filters of height 1 see an item wherever it stands, and however often."""
     model = Caser(N_ITEMS, length=LENGTH, dim=8, heights=(1,), vertical=0).eval()
     with torch.no_grad():
-        users = model.users(padded([[1, 4, 2], [2, 4, 1, 1], [1, 4, 3]], N_ITEMS))
+        users = model(padded([[1, 4, 2], [2, 4, 1, 1], [1, 4, 3]], N_ITEMS)).users
     assert torch.allclose(users[0], users[1])
     assert not torch.allclose(users[0], users[2])
 
@@ -324,7 +324,7 @@ def test_batch_norm_does_not_see_padding():
         model = NFM(N_ITEMS, dim=8, dropout=0.0, mlp_dropout=0.0).train()
         with torch.no_grad():
             model.table.weight[N_ITEMS] = 7.0
-            users = model.users(padded(histories, N_ITEMS, side=side, extra=extra))
+            users = model(padded(histories, N_ITEMS, side=side, extra=extra)).users
         found.append((users, model.norm.running_mean, model.norm.running_var))
     assert (found[0][1] != 0).all()
     for other in found[1:]:
@@ -336,12 +336,12 @@ def test_batch_norm_of_one_prediction():
     """It has no variance: the running statistics stand in, and stay as they are."""
     torch.manual_seed(0)
     model = NFM(N_ITEMS, dim=8, dropout=0.0, mlp_dropout=0.0).train()
-    model.users(padded([[1, 2, 3], [4, 5]], N_ITEMS))
+    model(padded([[1, 2, 3], [4, 5]], N_ITEMS))
     before = model.norm.running_var.clone()
     alone = padded([[1, 2, 3]], N_ITEMS)
-    users = model.users(alone)
+    users = model(alone).users
     assert torch.equal(model.norm.running_var, before)
-    assert torch.equal(users, model.eval().users(alone))
+    assert torch.equal(users, model.eval()(alone).users)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -350,9 +350,9 @@ def test_dropout_is_off_in_eval_mode_only(name):
     torch.manual_seed(0)
     rates = {"dropout": 0.5} | ({"mlp_dropout": 0.5} if name in ("nfm", "deepfm") else {})
     model = MODELS[name](N_ITEMS, dim=16, **rates)
-    assert not torch.equal(model.users(histories), model.users(histories))
+    assert not torch.equal(model(histories).users, model(histories).users)
     model.eval()
-    assert torch.equal(model.users(histories), model.users(histories))
+    assert torch.equal(model(histories).users, model(histories).users)
 
 
 @pytest.mark.parametrize("rate", ["dropout", "mlp_dropout"])
@@ -361,7 +361,7 @@ def test_each_dropout_does_something(name, rate):
     histories = padded([[1, 2, 3], [4, 5]], N_ITEMS)
     torch.manual_seed(0)
     model = MODELS[name](N_ITEMS, dim=16, **({"dropout": 0.0, "mlp_dropout": 0.0} | {rate: 0.5}))
-    assert not torch.equal(model.users(histories), model.users(histories))
+    assert not torch.equal(model(histories).users, model(histories).users)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -372,7 +372,7 @@ def test_empty_histories_in_training(name):
     histories = torch.full((3, 4), N_ITEMS)
     histories[1, 3] = 2
     numbers = torch.arange(3)
-    model.users(Batch(histories, numbers, numbers, numbers)).sum().backward()
+    model(Batch(histories, numbers, numbers, numbers)).users.sum().backward()
     for parameter in model.parameters():
         if parameter.grad is not None:
             assert torch.isfinite(parameter.grad).all()
@@ -410,8 +410,8 @@ def test_initialisation(name, init):
         (partial(Caser, 5, length=3, heights=(0,)), "heights must be within"),
         (partial(Caser, 5, length=3, final_activation="elu"), "must be relu or none"),
         (partial(Caser, 5, length=3, heights=(), vertical=0), "Caser needs filters"),
-        (lambda: DeepFM(5, length=2, dim=4).users(padded([[0, 1, 2]], 5)), "length=3"),
-        (lambda: Caser(5, length=2, dim=4).users(padded([[0, 1, 2]], 5)), "length=3"),
+        (lambda: DeepFM(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
+        (lambda: Caser(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
     ],
 )
 def test_options_that_do_not_fit(make, text):

@@ -8,13 +8,12 @@ from torch import nn
 
 from softrec.errors import DataError
 from softrec.models.gru4rec import GRU4Rec
-from softrec.models.histories import aligned
+from softrec.models.histories import ItemTable, OutputLayer, aligned
 from softrec.models.mf import MF
-from softrec.models.output import ItemTable, OutputLayer
 from softrec.models.sasrec import SASRec
 from softrec.testing import check_encoder
 from softrec.testing.encoders import padded
-from softrec.types import ItemVectors
+from softrec.types import Encoder, ItemVectors, Vectors
 
 N_ITEMS = 11
 SMALL = {"dim": 8, "layers": 2}
@@ -64,13 +63,13 @@ def test_sasrec(name):
 
 @pytest.mark.parametrize("name", MFS)
 def test_mf(name):
-    check_encoder(partial(MF, N_ITEMS, n_users=4, dim=8, **MFS[name]), N_ITEMS, reads="user")
+    check_encoder(partial(MF, N_ITEMS, n_users=4, dim=8, **MFS[name]), N_ITEMS)
 
 
 @pytest.mark.parametrize("preset", MF.PRESETS)
 def test_mf_presets(preset):
     options = MF.PRESETS[preset] | {"dim": 8}
-    check_encoder(partial(MF, N_ITEMS, n_users=7, **options), N_ITEMS, reads="user")
+    check_encoder(partial(MF, N_ITEMS, n_users=7, **options), N_ITEMS)
 
 
 @pytest.mark.parametrize("preset", GRU4Rec.PRESETS)
@@ -93,9 +92,9 @@ def test_dropout_is_off_in_eval_mode_only():
         MF(N_ITEMS, n_users=2, dim=8, dropout=0.5),
     ):
         torch.manual_seed(0)
-        assert not torch.equal(model.users(histories), model.users(histories))
+        assert not torch.equal(model(histories).users, model(histories).users)
         model.eval()
-        assert torch.equal(model.users(histories), model.users(histories))
+        assert torch.equal(model(histories).users, model(histories).users)
 
 
 def test_histories_of_one_form():
@@ -110,7 +109,7 @@ def test_histories_of_one_form():
 
 def test_tied_output_is_the_input_table():
     model = SASRec(N_ITEMS, dim=8, tied=True)
-    vectors, bias = model.items()
+    vectors, bias, _ = model.items()
     assert bias is None
     assert torch.equal(vectors, model.table.weight[:-1])
     assert (model.table.weight[-1] == 0).all()
@@ -123,7 +122,7 @@ def test_tied_output_is_the_input_table():
         (lambda: SASRec(5, dim=8, init="zeros"), "init must be uniform, normal or xavier"),
         (lambda: SASRec(5, dim=8, heads=3), "must be a multiple of heads"),
         (lambda: OutputLayer(ItemTable(5, 8), 4, tied=True, bias=False), "set tied=False"),
-        (lambda: SASRec(5, dim=8, length=2).users(padded([[0, 1, 2]], 5)), "length=3"),
+        (lambda: SASRec(5, dim=8, length=2)(padded([[0, 1, 2]], 5)).users, "length=3"),
     ],
 )
 def test_options_that_do_not_fit(make, text):
@@ -134,7 +133,7 @@ def test_options_that_do_not_fit(make, text):
 # --- a contract that nothing can break proves nothing ---
 
 
-class Mean(nn.Module):
+class Mean(Encoder):
     """The mean of the last two items' vectors: right, or with one fault."""
 
     def __init__(self, fault=""):
@@ -144,7 +143,7 @@ class Mean(nn.Module):
         self.table = ItemTable(N_ITEMS, 4)
         self.unused = nn.Parameter(torch.ones(1)) if fault == "no gradient" else None
 
-    def users(self, batch):
+    def forward(self, batch, items=None):
         history = batch.history if self.fault == "reads padding" else self._left(batch)
         vectors = self.table(history)
         before = nn.functional.pad(vectors, (0, 0, 1, 0))[:, :-1]
@@ -158,10 +157,10 @@ class Mean(nn.Module):
             states = states + torch.randn_like(states)
         lengths = aligned(batch.history, N_ITEMS).lengths
         if self.fault == "reads padding":
-            return states.mean(1)
+            return Vectors(states.mean(1), items or self.items())
         if batch.row is None:
-            return states[torch.arange(len(states)), lengths - 1]
-        return states[batch.row, batch.step]
+            return Vectors(states[torch.arange(len(states)), lengths - 1], items or self.items())
+        return Vectors(states[batch.row, batch.step], items or self.items())
 
     def _left(self, batch):
         return aligned(batch.history, N_ITEMS).items
@@ -181,7 +180,7 @@ def test_a_small_right_encoder():
         ("reads padding", "padding"),
         ("sees the future", "later items changed"),
         ("mixes rows", "padding|alone"),
-        ("random", "differs"),
+        ("random", "users differ"),
         ("too many items", "expected \\(11, D\\)"),
         ("no gradient", "no gradient reaches unused"),
     ],
@@ -191,8 +190,10 @@ def test_broken_encoders_are_found(fault, text):
         check_encoder(partial(Mean, fault), N_ITEMS)
 
 
-class Table(nn.Module):
+class Table(Encoder):
     """A row for each user: right, or with one fault."""
+
+    reads = "user"
 
     def __init__(self, fault=""):
         super().__init__()
@@ -201,31 +202,31 @@ class Table(nn.Module):
         self.own = nn.Embedding(5, 4)
         self.table = ItemTable(N_ITEMS, 4)
 
-    def users(self, batch):
+    def forward(self, batch, items=None):
         rows = torch.arange(len(batch.user)) if batch.row is None else batch.row
         user = batch.user[rows]
         if self.fault == "counts rows":
             user = rows
         if self.fault == "one for all":
             user = torch.zeros_like(user)
-        if self.fault == "answers strangers":
+        if self.fault == "answers unknown users":
             user = user.clamp(min=0)
         if bool((user < 0).any()):
-            raise DataError("a stranger")
+            raise DataError("an unknown user")
         if self.fault == "forgets to look up rows" and batch.row is not None:
-            return self.own(batch.user)
+            return Vectors(self.own(batch.user), items or self.items())
         vectors = self.own(user)
         if self.fault == "reads histories":  # causal, and blind to padding
             first = aligned(batch.history, N_ITEMS).items[:, 0]
             vectors = vectors + self.table(first)[rows]
-        return vectors
+        return Vectors(vectors, items or self.items())
 
     def items(self):
         return ItemVectors(self.table.weight[:-1], None)
 
 
 def test_a_small_right_encoder_of_users():
-    check_encoder(Table, N_ITEMS, reads="user")
+    check_encoder(Table, N_ITEMS)
 
 
 @pytest.mark.parametrize(
@@ -233,21 +234,27 @@ def test_a_small_right_encoder_of_users():
     [
         ("counts rows", "alone"),
         ("one for all", "another user has the same"),
-        ("answers strangers", "user -1"),
+        ("answers unknown users", "user -1"),
         ("forgets to look up rows", "13 steps were asked for, got 4"),
         ("reads histories", "later items changed|changed places"),
     ],
 )
 def test_broken_encoders_of_users_are_found(fault, text):
     with pytest.raises(AssertionError, match=text):
-        check_encoder(partial(Table, fault), N_ITEMS, reads="user")
+        check_encoder(partial(Table, fault), N_ITEMS)
 
 
 def test_which_contract_holds_must_be_said():
+    class Histories(Table):
+        reads = "history"
+
+    class Users(Mean):
+        reads = "user"
+
     with pytest.raises(AssertionError, match="another last item"):
-        check_encoder(Table, N_ITEMS)
+        check_encoder(Histories, N_ITEMS)
     with pytest.raises(AssertionError, match=r"same user vector|changed places"):
-        check_encoder(Mean, N_ITEMS, reads="user")
+        check_encoder(Users, N_ITEMS)
 
 
 def test_rows_run_packed_or_through_their_padding_alike(monkeypatch):
@@ -258,7 +265,7 @@ def test_rows_run_packed_or_through_their_padding_alike(monkeypatch):
     for share in (0.0, 1.1):
         monkeypatch.setattr("softrec.models.gru4rec.MOSTLY_FULL", share)
         model.zero_grad()
-        users = model.users(batch)
+        users = model(batch).users
         users.square().sum().backward()
         found.append((users.detach(), model.table.weight.grad.clone()))
     for one, other in zip(*found, strict=True):

@@ -1,23 +1,27 @@
 """Graph backbones against dense products, and what they keep between calls."""
 
-import copy
-import gc
-import pickle
-import weakref
 from functools import partial
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from softrec.candidates import SharedUniform
+from softrec.data.interactions import Interactions, Sequences
+from softrec.data.splits import Cases
 from softrec.errors import DataError
+from softrec.evaluation import protocol
+from softrec.evaluation.protocol import rank_cases
 from softrec.models.graph import Graph, mean_of_layers, neighbour_sum, propagate
 from softrec.models.lightgcn import LightGCN
 from softrec.models.ngcf import NGCF
 from softrec.objective import Objective
+from softrec.scoring import Scored, Scoring
+from softrec.serving.recommender import Recommender
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
 from softrec.testing import (
@@ -73,7 +77,8 @@ def tables(model):
 
 
 def answers(model):
-    return torch.cat([model.users(EVERYONE), model.items().vectors])
+    users, items, _, _ = model(EVERYONE)
+    return torch.cat([users, items.vectors])
 
 
 # --- products ---
@@ -270,9 +275,9 @@ def test_gradients_of_whole_models(name, dropout):
     def answer(*weights):
         torch.manual_seed(1)
         given = dict(zip(dict(model.named_parameters()), weights, strict=True))
-        return torch.func.functional_call(model, given, ())
+        users, items, _, _ = torch.func.functional_call(model, given, (EVERYONE,))
+        return torch.cat([users, items.vectors])
 
-    model.forward = lambda: answers(model)
     assert torch.autograd.gradcheck(answer, tuple(model.parameters()))
 
 
@@ -304,7 +309,8 @@ def test_users_and_items_of_a_step_see_the_same_edges():
     model = LightGCN(1, n_users=1, edges=one, dim=3, layers=1, edge_dropout=0.5)
     seen = set()
     for _ in range(30):
-        user, item = model.users(asked_for([0]))[0], model.items().vectors[0]
+        users, items, _, _ = model(asked_for([0]))
+        user, item = users[0], items.vectors[0]
         kept = [
             not torch.allclose(vector, table.weight[0] / 2)
             for vector, table in ((user, model.user_table), (item, model.item_table))
@@ -349,182 +355,71 @@ def test_message_dropout_comes_before_the_length_is_made_one():
     torch.testing.assert_close(layer.norm(dim=1), torch.ones(NODES))
 
 
-# --- what is kept between calls ---
+# --- how often a model propagates ---
 
 
 def counted(model):
     """Count the propagations of a model."""
     calls = []
-    whole = model._whole
-    model._whole = lambda: calls.append(1) or whole()
+    whole = model.propagated
+    model.propagated = lambda nodes: calls.append(1) or whole(nodes)
     return calls
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_one_propagation_for_each_training_step(name):
-    """Steps in a row, the optimiser as it is in training: fused, which changes no version."""
+    """Steps in a row, also where a sample, the label and l2 ask for vectors beside each other."""
     torch.manual_seed(0)
     model = MODELS[name]()
     calls = counted(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
     batch = asked_for([0, 1, 2], [1, 3, 5])
     for step in range(1, 4):
-        fresh = copy.deepcopy(nn.ModuleList([model.user_table, model.item_table]))
-        Objective()(model, batch).total.backward()
+        before = model.user_table.weight.detach().clone()
+        Objective(candidates=SharedUniform(ITEMS, 4), l2=0.1)(model, batch).total.backward()
         assert len(calls) == step
         optimiser.step()
         optimiser.zero_grad()
-        assert not torch.equal(fresh[0].weight, model.user_table.weight)
-        other = MODELS[name]()
-        other.load_state_dict(model.state_dict())
-        with torch.no_grad():
-            assert torch.equal(model.users(EVERYONE), other.users(EVERYONE))
-            assert torch.equal(model.items().vectors, other.items().vectors)
-        calls.pop()  # the evaluation just now
+        assert not torch.equal(before, model.user_table.weight)
 
 
+@pytest.mark.parametrize("kind", ["inner", "cosine"])
 @pytest.mark.parametrize("name", MODELS)
-def test_backward_passes_without_a_step_between_share_no_graph(name):
-    """Gradients add up, also where one of the two questions was left out."""
+def test_one_propagation_for_each_ranking(monkeypatch, name, kind):
+    """Whatever the number of batches; after a change of weights the ranking is another."""
+    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 2)
     torch.manual_seed(0)
     model = MODELS[name]()
-    model.users(EVERYONE).square().sum().backward()
-    model.items().vectors.square().sum().backward()  # not the half left over
-    model.users(EVERYONE).square().sum().backward()
-    apart = [parameter.grad.clone() for parameter in model.parameters()]
-    model.zero_grad()
-    value = model.items().vectors.square().sum() + 2 * model.users(EVERYONE).square().sum()
-    value.backward()
-    for parameter, gradient in zip(model.parameters(), apart, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("name", MODELS)
-def test_evaluation_propagates_once(name, mode):
-    model = MODELS[name]().eval()
     calls = counted(model)
-    with mode():
-        first = answers(model)
-        assert all(torch.equal(answers(model), first) for _ in range(3))
-    with torch.inference_mode():
-        answers(model)
+    histories = Sequences.of([[1], [3], [0], [5], [7]])
+    cases = Cases(np.arange(USERS), histories, Sequences.of([[n] for n in (2, 1, 5, 4, 6)]))
+    encoder = Scored(model, Scoring(kind))
+    first = rank_cases(encoder, cases, length=3, k=ITEMS)
     assert len(calls) == 1
+    assert model.training
     with torch.no_grad():
-        vectors = model.items().vectors
-    assert len(calls) == 1
-    weight = torch.ones(vectors.shape[1], requires_grad=True)
-    (vectors * weight).sum().backward()  # a constant that a training may use
-    assert weight.grad is not None
+        model.user_table.weight.neg_()
+        model.item_table.weight[:4] += 1
+    second = rank_cases(encoder, cases, length=3, k=ITEMS)
+    assert len(calls) == 2
+    assert first.rank.tolist() != second.rank.tolist()
 
 
-def changed_in_place(model):
-    model.user_table.weight.mul_(2)
-
-
-def changed_by_loading(model):
-    model.load_state_dict({n: 2 * v for n, v in model.state_dict().items()})
-
-
-def changed_by_assignment(model):
-    model.load_state_dict({n: 2 * v for n, v in model.state_dict().items()}, assign=True)
-
-
-def changed_in_precision(model):
-    model.half()
-    model.float()
-
-
-def changed_unseen(model):
-    model.train()
-    model.item_table.weight.data.mul_(2)  # changes no version
-    model.eval()
-
-
-CHANGES = [
-    changed_in_place,
-    changed_by_loading,
-    changed_by_assignment,
-    changed_in_precision,
-    changed_unseen,
-]
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", MODELS)
-def test_changed_weights_give_new_vectors(name, change, mode):
+def test_one_propagation_for_each_recommender(name):
     torch.manual_seed(0)
-    model = MODELS[name]().eval()
-    with mode():
-        before = answers(model)
-    with torch.no_grad():
-        change(model)
-    other = MODELS[name]().eval()
-    other.load_state_dict(model.state_dict())
-    with mode():
-        after = answers(model)
-        assert not torch.equal(before, after)
-        assert torch.equal(after, answers(other))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_training_in_evaluation_mode_is_seen_too(name):
-    """Without a change of mode or version, the pass that makes gradients puts the vectors out."""
-    torch.manual_seed(0)
-    model = MODELS[name]().eval()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
-    with torch.no_grad():
-        before = answers(model)
-    Objective()(model, asked_for([0, 1], [1, 3])).total.backward()
-    optimiser.step()
-    with torch.no_grad():
-        after = answers(model)
-    assert not torch.equal(before, after)
-    with torch.no_grad():
-        assert torch.equal(after, answers(copy.deepcopy(model)))
-
-
-def test_vectors_without_gradients_never_serve_a_step():
-    model = MODELS["lightgcn"]()
-    for training in (True, False):
-        model.train(training)
-        with torch.no_grad():
-            assert not model.users(EVERYONE).requires_grad
-        assert model.items().vectors.requires_grad
-        with torch.no_grad():
-            assert not model.users(EVERYONE).requires_grad
-
-
-def test_weights_that_count_no_versions():
-    with torch.inference_mode():
-        model = MODELS["lightgcn"]().eval()
-        before = answers(model)
-        model.user_table.weight.mul_(2)
-        assert not torch.equal(before, answers(model))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_copies_at_any_moment(name):
     model = MODELS[name]()
-    state = set(model.state_dict())
-    model.users(EVERYONE)  # a graph is kept for the items
-    assert set(model.state_dict()) == state
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        with torch.no_grad():
-            twin.user_table.weight.mul_(2)
-        assert not torch.equal(twin.items().vectors, model.items().vectors)
-    assert model.users(EVERYONE).requires_grad
-
-
-def test_a_model_that_is_dropped_is_freed():
-    gc.collect()
-    model = MODELS["ngcf"]()
-    model.users(EVERYONE)
-    alive = weakref.ref(model._shared)
-    del model
-    gc.collect()
-    assert alive() is None
+    calls = counted(model)
+    everybody = Sequences.of([[0, 1], [3], [4, 5], [6], [7, 8, 2]])
+    log = Interactions.from_sequences(everybody)
+    service = Recommender(model, log, length=3)
+    users = log.users.raw.to_list()
+    together = service.recommend(users, k=3)
+    assert len(calls) == 1
+    assert service.recommend(users[:2], k=3).equals(
+        together.filter(pl.col("user").is_in(users[:2]))
+    )
+    assert len(calls) == 1
 
 
 # --- contracts, options ---
@@ -554,14 +449,14 @@ STYLES = [
 @pytest.mark.parametrize(("kind", "options"), STYLES)
 def test_contract(kind, options):
     make = partial(kind, ITEMS, n_users=USERS, edges=EDGES, **options)
-    check_encoder(make, ITEMS, reads="user")
+    check_encoder(make, ITEMS)
 
 
 @pytest.mark.parametrize("kind", [LightGCN, NGCF])
-def test_strangers_are_refused(kind):
+def test_unknown_users_are_refused(kind):
     model = kind(ITEMS, n_users=USERS, edges=EDGES, dim=4)
     with pytest.raises(DataError, match=rf"{kind.__name__} knows only .* 0 to 4, .* user -1, 5;"):
-        model.users(asked_for([0, 5, -1]))
+        model(asked_for([0, 5, -1]))
 
 
 @pytest.mark.parametrize(

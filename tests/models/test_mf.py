@@ -42,15 +42,15 @@ def asked_for(users, row=None) -> Batch:
 def test_user_vectors_are_rows_of_the_table_for_each_prediction():
     model = MF(N_ITEMS, n_users=5, dim=4)
     table = model.user_table.weight
-    assert torch.equal(model.users(asked_for([4, 0, 4])), table[[4, 0, 4]])
-    assert torch.equal(model.users(asked_for([4, 2], row=[0, 1, 1, 0])), table[[4, 2, 2, 4]])
+    assert torch.equal(model(asked_for([4, 0, 4])).users, table[[4, 0, 4]])
+    assert torch.equal(model(asked_for([4, 2], row=[0, 1, 1, 0])).users, table[[4, 2, 2, 4]])
 
 
 def test_item_vectors_are_a_table_of_their_own_without_padding():
-    vectors, bias = MF(N_ITEMS, n_users=5, dim=4).items()
+    vectors, bias, _ = MF(N_ITEMS, n_users=5, dim=4).items()
     assert vectors.shape == (N_ITEMS, 4)
     assert bias is None
-    _, bias = MF(N_ITEMS, n_users=5, dim=4, output_bias=True).items()
+    _, bias, _ = MF(N_ITEMS, n_users=5, dim=4, output_bias=True).items()
     assert bias is not None
     assert bias.tolist() == [0.0] * N_ITEMS
 
@@ -82,13 +82,13 @@ def test_dropout_is_on_user_vectors_in_training_only():
     model = MF(N_ITEMS, n_users=50, dim=64, dropout=0.25)
     everyone = asked_for(list(range(50)))
     table = model.user_table.weight
-    dropped = model.users(everyone)
+    dropped = model(everyone).users
     cut = dropped == 0
     assert float(cut.float().mean()) == pytest.approx(0.25, abs=0.03)
     torch.testing.assert_close(dropped[~cut], table[~cut] / 0.75)
     assert torch.equal(model.items().vectors, model.item_table.weight)
     model.eval()
-    assert torch.equal(model.users(everyone), table)
+    assert torch.equal(model(everyone).users, table)
 
 
 # --- who it knows ---
@@ -100,14 +100,14 @@ def test_strangers_are_refused(stranger):
     text = f"MF knows only the users of its training log, numbered 0 to 4, .* user {stranger};"
     for batch in (asked_for([0, stranger]), asked_for([0, stranger], row=[0, 1])):
         with pytest.raises(DataError, match=text):
-            model.users(batch)
+            model(batch)
         with pytest.raises(DataError, match="model that reads histories"):
-            model.eval().users(batch)
+            model.eval()(batch)
 
 
 def test_several_strangers_are_named_once_each():
     with pytest.raises(DataError, match=r"user -1, 5, 6 \(and 1 more\);"):
-        MF(N_ITEMS, n_users=5, dim=4).users(asked_for([7, 0, -1, 6, 5, 6]))
+        MF(N_ITEMS, n_users=5, dim=4)(asked_for([7, 0, -1, 6, 5, 6]))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_evaluation_cases_ask_for_users_by_number():
     lists = Sequences.of([[1], [2, 3]])
     cases = Cases(np.array([4, 2]), lists, lists)
     ((_, batch),) = case_batches(cases, 1, N_ITEMS)
-    assert torch.equal(model.users(batch), model.user_table.weight[[4, 2]])
+    assert torch.equal(model(batch).users, model.user_table.weight[[4, 2]])
 
 
 def test_recommendations_for_users_of_the_log_alone():

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from softrec.models.attention import Block
 from softrec.models.gru4rec import GRU4Rec
-from softrec.models.sasrec import SASRec
+from softrec.models.sasrec import Block, SASRec
 from softrec.testing.encoders import padded
 
 N_ITEMS = 11
@@ -110,7 +109,7 @@ def test_users_by_their_definition(name):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.7)
-        users = model.users(padded(HISTORIES, N_ITEMS))
+        users = model(padded(HISTORIES, N_ITEMS)).users
         for user, history in zip(users, HISTORIES, strict=True):
             torch.testing.assert_close(
                 user, user_of(model, history, STYLES[name]), rtol=1e-9, atol=1e-12
@@ -144,8 +143,8 @@ def test_the_sum_of_embeddings_is_dropped_out():
     torch.manual_seed(0)
     model = SASRec(N_ITEMS, **SMALL, layers=0, norm="post", dropout=0.0, embedding_dropout=0.25)
     batch = padded([[3, 2]] * 2000, N_ITEMS)
-    kept = model.eval().users(batch) / 0.75
-    dropped = model.train().users(batch)
+    kept = model.eval()(batch).users / 0.75
+    dropped = model.train()(batch).users
     at_zero = dropped == 0
     assert float(at_zero.float().mean()) == pytest.approx(0.25, abs=0.02)
     torch.testing.assert_close(dropped[~at_zero], kept[~at_zero])
@@ -195,8 +194,8 @@ def test_gru4rec_drops_out_its_inputs():
     seen = []
     model.gru.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     batch = padded([[3, 2]] * 1000, N_ITEMS)
-    model.eval().users(batch)
-    model.train().users(batch)
+    model.eval()(batch)
+    model.train()(batch)
     whole, dropped = seen
     at_zero = dropped == 0
     assert float(at_zero.float().mean()) == pytest.approx(0.5, abs=0.02)

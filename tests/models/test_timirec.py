@@ -1,4 +1,4 @@
-"""TiMiRec: contract, formula, sizes, who learns from what, and the next interest foreseen."""
+"""TiMiRec: contract, formula, sizes, who learns from what, and the next interest predicted."""
 
 from functools import partial
 
@@ -23,7 +23,7 @@ from softrec.testing import (
     trained,
 )
 from softrec.testing.encoders import at_every_step, padded
-from softrec.types import Batch, InterestEncoder
+from softrec.types import Batch
 
 N_ITEMS = 11
 LENGTH = 6
@@ -100,9 +100,9 @@ FIXED = {name: in_double(name) for name in OPTIONS}
 
 def check_formula(model, batch, histories):
     with torch.no_grad():
-        vectors, logits = model.interests(batch)
-        users = model.users(batch).numpy()
-        extracted = model.extractor.users(batch).numpy()
+        vectors, logits = model(batch).interests
+        users = model(batch).users.numpy()
+        extracted = model.extractor(batch).users.numpy()
     expected = np.stack([logits_oracle(model.predictor, history) for history in histories])
     np.testing.assert_array_equal(vectors.numpy(), extracted)
     np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-10, atol=1e-10)
@@ -137,10 +137,11 @@ def test_formula_at_every_step(name, side):
 # --- identities ---
 
 
-def test_it_is_an_interest_encoder():
+def test_it_predicts_interests():
     model = TiMiRec(N_ITEMS, dim=8, interests=3)
-    assert isinstance(model, InterestEncoder)
-    interests = model.interests(padded([[1, 2], [3]], N_ITEMS))
+    assert model.predicts_interests
+    assert model.n_interests == 3
+    interests = model(padded([[1, 2], [3]], N_ITEMS)).interests
     assert interests.vectors.shape == (2, 3, 8)
     assert interests.logits.shape == (2, 3)
     torch.testing.assert_close(interests.logits.softmax(1).sum(1), torch.ones(2))
@@ -153,9 +154,9 @@ def test_one_interest_is_the_user():
     torch.manual_seed(0)
     model = TiMiRec(N_ITEMS, dim=8, interests=1, transformer=True)
     batch = padded([[1, 2, 5], [3]], N_ITEMS)
-    interests = model.interests(batch)
+    interests = model(batch).interests
     assert (interests.logits.softmax(1) == 1).all()
-    torch.testing.assert_close(model.users(batch), interests.vectors[:, 0])
+    torch.testing.assert_close(model(batch).users, interests.vectors[:, 0])
     loss = interest_distillation(interests.logits, torch.randn(2, 1), temperature=0.5)
     assert (loss == 0).all()
 
@@ -168,8 +169,8 @@ def test_empty_histories_in_training(name):
     history = torch.full((3, 4), N_ITEMS)
     history[1, 3] = 2
     numbers = torch.arange(3)
-    interests = model.interests(Batch(history, numbers, numbers, numbers))
-    users = interests.users()
+    interests = model(Batch(history, numbers, numbers, numbers)).interests
+    users = interests.mean()
     assert (users[[0, 2]] == 0).all()
     assert (users[1] != 0).any()
     (users.square().sum() + interests.logits.square().sum()).backward()
@@ -183,12 +184,12 @@ def test_dropout_is_off_in_eval_mode_only():
     batch = padded([[1, 2, 3], [4, 5]], N_ITEMS)
     torch.manual_seed(0)
     model = TiMiRec(N_ITEMS, dim=16, predictor_layers=2)
-    assert not torch.equal(model.users(batch), model.users(batch))
-    assert torch.equal(model.interests(batch).vectors, model.interests(batch).vectors)
+    assert not torch.equal(model(batch).users, model(batch).users)
+    assert torch.equal(model(batch).interests.vectors, model(batch).interests.vectors)
     model.eval()
-    assert torch.equal(model.users(batch), model.users(batch))
+    assert torch.equal(model(batch).users, model(batch).users)
     without = TiMiRec(N_ITEMS, dim=16, predictor_layers=2, predictor_dropout=0.0)
-    assert torch.equal(without.users(batch), without.users(batch))
+    assert torch.equal(without(batch).users, without(batch).users)
 
 
 # --- sizes and starts ---
@@ -258,17 +259,17 @@ def test_initialisation():
         assert 0.9 * bound < weight.abs().max() <= bound
 
 
-def test_begin_from_a_trained_extractor():
+def test_initialise_from_a_trained_extractor():
     batch = padded([[1, 2, 5], [3]], N_ITEMS)
     for preset, plus in (("movielens-1m", "timirec+"), ("movielens-1m-plain", "timirec")):
         torch.manual_seed(0)
         trained_before = ComiRecSA(N_ITEMS, **ComiRecSA.PRESETS[plus])
         model = TiMiRec(N_ITEMS, **TiMiRec.PRESETS[preset])
         predictor = [p.clone() for p in model.predictor.parameters()]
-        interests = model.interests(batch).vectors
-        assert not torch.equal(interests, trained_before.users(batch))
-        model.begin_from(trained_before)
-        assert torch.equal(model.interests(batch).vectors, trained_before.users(batch))
+        interests = model(batch).interests.vectors
+        assert not torch.equal(interests, trained_before(batch).users)
+        model.initialise_from(trained_before)
+        assert torch.equal(model(batch).interests.vectors, trained_before(batch).users)
         assert torch.equal(model.items().vectors, trained_before.items().vectors)
         for before, now in zip(predictor, model.predictor.parameters(), strict=True):
             assert torch.equal(before, now)
@@ -284,14 +285,14 @@ def test_begin_from_a_trained_extractor():
         (partial(ComiRecSA, N_ITEMS, interests=2, length=9), "length=9, not 50; interests=2, not"),
         (partial(ComiRecSA, N_ITEMS, positions="values"), "positions='values', not 'scores'"),
         (partial(ComiRecSA, N_ITEMS, transformer=True), "transformer=True, not False"),
-        (partial(GRU4Rec, N_ITEMS), "begins from a ComiRecSA, got a GRU4Rec"),
+        (partial(GRU4Rec, N_ITEMS), "initialised from TiMiRec or ComiRecSA, got GRU4Rec"),
     ],
 )
-def test_begin_from_something_else(other, text):
+def test_initialise_from_something_else(other, text):
     model = TiMiRec(N_ITEMS, dim=8)
     before = model.extractor.table.weight.clone()
     with pytest.raises(ValueError, match=text):
-        model.begin_from(other(dim=8))
+        model.initialise_from(other(dim=8))
     assert torch.equal(model.extractor.table.weight, before)
 
 
@@ -301,7 +302,7 @@ def test_begin_from_something_else(other, text):
         (partial(TiMiRec, 5, predictor_layers=0), "predictor_layers must be positive, got 0"),
         (partial(TiMiRec, 5, interests=0), "interests and attention must be positive"),
         (partial(TiMiRec, 5, init="zeros"), "init must be"),
-        (lambda: TiMiRec(5, length=2).users(padded([[0, 1, 2]], 5)), "make the model with length"),
+        (lambda: TiMiRec(5, length=2)(padded([[0, 1, 2]], 5)).users, "make the model with length"),
     ],
 )
 def test_options_that_do_not_fit(make, text):
@@ -314,10 +315,10 @@ def test_options_that_do_not_fit(make, text):
 
 def losses(model, batch, negative, *, temperature=0.5, detach=True):
     """L_rec and L_distill of the paper, means over the batch."""
-    interests = model.interests(batch)
+    interests = model(batch).interests
     vectors = model.items().vectors
     label = vectors[batch.label]
-    users = interests.users()
+    users = interests.mean()
     rec = F.softplus((users * (vectors[negative] - label)).sum(1)).mean()
     teacher = F.cosine_similarity(interests.vectors, label[:, None], dim=2)
     distill = interest_distillation(interests.logits, teacher, temperature, detach=detach)
@@ -370,7 +371,7 @@ def alternating(*, seed, rows=1600):
 
 
 @pytest.mark.parametrize(("plus", "expected"), [(False, 0.98), (True, 0.7)])
-def test_the_next_interest_is_foreseen(plus, expected):
+def test_the_next_interest_is_predicted(plus, expected):
     """The paper's two stages: ComiRec without positions finds both genres but not which is next.
 
     A predictor distilled from its interests knows, though the extractor learns nothing more. Behind
@@ -380,7 +381,7 @@ def test_the_next_interest_is_foreseen(plus, expected):
     size = {"dim": 16, "length": 8, "interests": 2, "positions": "none", "transformer": plus}
 
     def best_interest(model, batch):
-        scores = (model.users(batch) @ model.items().vectors.T).amax(1)
+        scores = (model(batch).users @ model.items().vectors.T).amax(1)
         return ObjectiveValue(F.cross_entropy(scores, batch.label), {})
 
     def distilled(model, batch):
@@ -388,24 +389,24 @@ def test_the_next_interest_is_foreseen(plus, expected):
 
     comirec = trained(partial(ComiRecSA, SQUARES, **size), train, best_interest, steps=40)
     model = TiMiRec(SQUARES, **size)
-    model.begin_from(comirec)
+    model.initialise_from(comirec)
     model.extractor.requires_grad_(False)
     assert in_genre(comirec, test) < 0.65
     assert in_genre(model, test) < 0.65
     trained(lambda: model, train, distilled, steps=30)
     with torch.no_grad():
-        vectors, logits = model.interests(test)
+        vectors, logits = model(test).interests
         label = model.items().vectors[test.label]
         teacher = F.cosine_similarity(vectors, label[:, None], dim=2)
     assert (logits.argmax(1) == teacher.argmax(1)).float().mean() >= 0.9
     assert in_genre(model, test) >= expected
-    assert torch.equal(model.extractor.users(test), comirec.users(test))
+    assert torch.equal(model.extractor(test).users, comirec(test).users)
 
 
 def in_genre(model, batch):
     """How often the best item is of the label's genre."""
     with torch.no_grad():
-        best = (model.users(batch) @ model.items().vectors.T).reshape(len(batch.label), -1)
+        best = (model(batch).users @ model.items().vectors.T).reshape(len(batch.label), -1)
     return (best.argmax(1) % SQUARES // 3 == batch.label // 3).float().mean()
 
 

@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from softrec.errors import DataError
 from softrec.losses.softmax import decoupled
 from softrec.models import tisasrec
-from softrec.models.histories import aligned
-from softrec.models.output import ItemTable
+from softrec.models.histories import ItemTable, aligned
 from softrec.models.sasrec import SASRec
 from softrec.models.tisasrec import ScoresOfRows, SumOfRows, TiSASRec, intervals
 from softrec.objective import Objective
@@ -33,7 +32,7 @@ from softrec.testing import (
     trained,
 )
 from softrec.testing.encoders import at_every_step, padded
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 N_ITEMS = 11
 SMALL = {"dim": 8, "length": 6}
@@ -63,12 +62,12 @@ def model_of(seed=0, **options):
 
 def vectors(model, items=ITEMS, times=TIMES):
     with torch.no_grad():
-        return model.users(padded(items, N_ITEMS, times=times))
+        return model(padded(items, N_ITEMS, times=times)).users
 
 
 # --- the contract ---
 
-check_timed = partial(check_encoder, n_items=N_ITEMS, times=True, unmoved=KEY_BIAS)
+check_timed = partial(check_encoder, n_items=N_ITEMS, unmoved=KEY_BIAS)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -96,9 +95,9 @@ def test_but_for_positions_a_step_is_a_shorter_history(unit):
 
 
 def test_histories_without_times_are_refused():
-    assert TiSASRec.needs_time
+    assert TiSASRec.needs_times
     with pytest.raises(DataError, match=r"no times; .*--time COLUMN.*--model sasrec"):
-        model_of().users(padded(ITEMS, N_ITEMS))
+        model_of()(padded(ITEMS, N_ITEMS))
 
 
 @pytest.mark.parametrize(
@@ -120,9 +119,9 @@ def test_dropouts_are_off_in_eval_mode_only():
     batch = padded(ITEMS, N_ITEMS, times=TIMES)
     for rate in ("dropout", "embedding_dropout"):
         model = model_of(**({"dropout": 0.0} | {rate: 0.5}))
-        assert torch.equal(model.users(batch), model.users(batch))
+        assert torch.equal(model(batch).users, model(batch).users)
         model.train()
-        assert not torch.equal(model.users(batch), model.users(batch))
+        assert not torch.equal(model(batch).users, model(batch).users)
 
 
 def test_attention_weights_are_dropped_and_the_others_raised():
@@ -210,7 +209,7 @@ def test_values_and_gradients_are_those_of_the_formula(name, limit, monkeypatch)
             table.weight.mul_(5)  # xavier makes long tables faint
     lengths = [len(row) for row in ITEMS]
     batch = at_every_step(padded(ITEMS, N_ITEMS, times=TIMES), lengths)
-    found = model.users(batch)
+    found = model(batch).users
     expected = torch.cat([naive_states(model, *row) for row in zip(ITEMS, TIMES, strict=True)])
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     direction = torch.randn_like(expected)
@@ -245,7 +244,7 @@ def test_lower_precision():
     """Under autocast the vectors are those of full precision, rounded, and gradients arrive."""
     model = model_of(norm="post")
     with torch.autocast("cpu", torch.bfloat16):
-        users = model.users(padded(ITEMS, N_ITEMS, times=TIMES))
+        users = model(padded(ITEMS, N_ITEMS, times=TIMES)).users
     torch.testing.assert_close(users.float(), vectors(model), rtol=0.1, atol=0.1)
     users.float().square().sum().backward()
     assert torch.isfinite(model.interval_keys.weight.grad).all()
@@ -275,7 +274,7 @@ def test_no_tensor_is_larger_than_plain_attention(monkeypatch):
     times = torch.randint(9, (rows, length)).cumsum(1)
     batch = Batch(items, numbers, numbers, numbers, time=times)
     with Largest() as seen:
-        model.users(batch).sum().backward()
+        model(batch).users.sum().backward()
     attention = rows * heads * length * length
     assert seen.numbers == attention
     assert attention < rows * heads * length * (largest + 1) < rows * length * length * dim
@@ -362,8 +361,10 @@ def test_without_tables_it_is_the_attention_of_sasrec():
 # --- a contract that nothing can break proves nothing ---
 
 
-class Timed(nn.Module):
+class Timed(Encoder):
     """An item and the time since the one before, in units: right, or with one fault."""
+
+    needs_times = True
 
     def __init__(self, fault=""):
         super().__init__()
@@ -372,18 +373,18 @@ class Timed(nn.Module):
         self.table = ItemTable(N_ITEMS, 4)
         self.slope = nn.Parameter(torch.randn(4))
 
-    def users(self, batch):
+    def forward(self, batch, items=None):
         time = batch.time
         if time is None:
             if self.fault != "makes times up":
                 raise DataError("no times")
             time = torch.zeros_like(batch.history)
-        items, lengths, times = aligned(batch.history, N_ITEMS, time)
+        history, lengths, times = aligned(batch.history, N_ITEMS, time)
         if self.fault == "reads padded columns":
-            times = time[:, : items.shape[1]]
+            times = time[:, : history.shape[1]]
         steps = times.diff(dim=1, prepend=times[:, :1])
         if self.fault == "sees the next time":
-            steps = F.pad(steps, (0, 1))[:, 1:] * (items != N_ITEMS)
+            steps = F.pad(steps, (0, 1))[:, 1:] * (history != N_ITEMS)
         far = steps.masked_fill(steps <= 0, 10**9)
         unit = far.cummin(1).values
         if self.fault == "one unit for the history":
@@ -391,17 +392,17 @@ class Timed(nn.Module):
         passed = torch.log1p((steps / unit).clamp(min=0).float())
         if self.fault == "ignores times":
             passed = torch.ones_like(passed)
-        states = self.table(items) + passed[:, :, None] * self.slope
+        states = self.table(history) + passed[:, :, None] * self.slope
         if batch.row is None:
-            return states[torch.arange(len(states)), lengths - 1]
-        return states[batch.row, batch.step]
+            return Vectors(states[torch.arange(len(states)), lengths - 1], items or self.items())
+        return Vectors(states[batch.row, batch.step], items or self.items())
 
     def items(self):
         return ItemVectors(self.table.weight[:-1], None)
 
 
 def test_a_small_right_encoder_of_times():
-    check_encoder(Timed, N_ITEMS, times=True)
+    check_encoder(Timed, N_ITEMS)
 
 
 @pytest.mark.parametrize(
@@ -416,12 +417,15 @@ def test_a_small_right_encoder_of_times():
 )
 def test_broken_encoders_of_times_are_found(fault, text):
     with pytest.raises(AssertionError, match=text):
-        check_encoder(partial(Timed, fault), N_ITEMS, times=True)
+        check_encoder(partial(Timed, fault), N_ITEMS)
 
 
 def test_that_times_are_read_must_be_said():
+    class Quiet(Timed):
+        needs_times = False
+
     with pytest.raises(DataError, match="no times"):
-        check_encoder(Timed, N_ITEMS)
+        check_encoder(Quiet, N_ITEMS)
 
 
 # --- learning ---

@@ -22,7 +22,6 @@ from softrec.serving import interests as explaining
 from softrec.serving import recommender as serving
 from softrec.serving.recommender import Recommender, UnknownItemWarning
 from softrec.testing.encoders import padded
-from softrec.types import InterestEncoder
 
 N_USERS, N_ITEMS, LENGTH, K = 8, 21, 4, 3
 SIZES = {"dim": 6, "length": LENGTH, "interests": K}
@@ -76,13 +75,13 @@ def by_hand(service: Recommender, history: list[int]):
         model, scoring = model.encoder, model.scoring
     with torch.no_grad():
         vectors, bias = (
-            None if p is None else p.numpy().astype(float) for p in scoring.items(model.items())
+            None if p is None else p.numpy().astype(float) for p in scoring.items(model.items())[:2]
         )
         bias = np.zeros(N_ITEMS) if bias is None else bias
         if not isinstance(model, TiMiRec):
-            users = scoring.users(model.users(batch))[0].numpy().astype(float)
+            users = scoring.users(model(batch).users)[0].numpy().astype(float)
             return users, None, vectors, bias
-        found = model.interests(batch)
+        found = model(batch).interests
     interests, logits = (part[0].numpy().astype(float) for part in found)
     weights = np.exp(logits) / np.exp(logits).sum()
     mean = weights @ interests
@@ -237,18 +236,21 @@ def test_scored_interests_make_the_scored_user(kind, size):
     with torch.no_grad():
         model.extractor.table.weight.mul_(size)
     scored, batch = Scored(model, Scoring(kind, 0.5)), padded([[0, 3, 2], [1]], N_ITEMS)
-    assert isinstance(scored, InterestEncoder)
-    found = scored.interests(batch)
-    torch.testing.assert_close(found.users(), scored.users(batch))
-    torch.testing.assert_close(found.logits, model.interests(batch).logits)
+    assert scored.predicts_interests
+    users, _, found, _ = scored(batch)
+    torch.testing.assert_close(found.mean(), users)
+    torch.testing.assert_close(found.logits, model(batch).interests.logits)
 
 
 def test_scored_interests_are_there_only_where_they_are():
-    assert not isinstance(Scored(GRU4Rec(N_ITEMS, dim=4), Scoring()), InterestEncoder)
-    assert not isinstance(Scored(MIND(N_ITEMS, **SIZES), Scoring()), InterestEncoder)
-    assert isinstance(
-        Scored(Scored(TiMiRec(N_ITEMS, **SIZES), Scoring()), Scoring()), InterestEncoder
-    )
+    batch = padded([[0, 3, 2], [1]], N_ITEMS)
+    for model in (GRU4Rec(N_ITEMS, dim=4), MIND(N_ITEMS, **SIZES)):
+        scored = Scored(model, Scoring())
+        assert not scored.predicts_interests
+        assert scored(batch).interests is None
+    twice = Scored(Scored(TiMiRec(N_ITEMS, **SIZES), Scoring()), Scoring())
+    assert twice.predicts_interests
+    assert twice(batch).interests is not None
 
 
 @pytest.mark.parametrize("copied", [deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
@@ -256,15 +258,15 @@ def test_copies_of_scored_encoders_stand_alone(copied):
     scored = Scored(TiMiRec(N_ITEMS, **SIZES), Scoring("cosine")).eval()
     batch = padded([[0, 3, 2], [1]], N_ITEMS)
     copy = copied(scored)
-    torch.testing.assert_close(copy.interests(batch).vectors, scored.interests(batch).vectors)
+    torch.testing.assert_close(copy(batch).interests.vectors, scored(batch).interests.vectors)
     with torch.no_grad():
         for parameter in scored.parameters():
             parameter.zero_()
-    assert copy.interests(batch).vectors.abs().sum() > 0
+    assert copy(batch).interests.vectors.abs().sum() > 0
 
 
 def test_scored_encoders_read_what_theirs_read():
     plain = Scored(GRU4Rec(N_ITEMS, dim=4), Scoring())
-    assert (plain.name, plain.reads, plain.needs_time) == ("GRU4Rec", "history", False)
+    assert (plain.name, plain.reads, plain.needs_times) == ("GRU4Rec", "history", False)
     users = Scored(Scored(MF(N_ITEMS, n_users=3), Scoring()), Scoring("cosine"))
-    assert (users.name, users.reads, users.needs_time) == ("MF", "user", False)
+    assert (users.name, users.reads, users.needs_times) == ("MF", "user", False)

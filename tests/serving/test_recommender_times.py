@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from softrec.data.interactions import Interactions, Sequences
 from softrec.serving import recommender as serving
 from softrec.serving.recommender import Recommender
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 N_ITEMS = 9
 LISTS = [[0, 1, 2, 3], [4], [5, 6]]
 
 
-class Listening(nn.Module):
+class Listening(Encoder):
     """Keeps what it is asked; all items are equal."""
 
     n_items = N_ITEMS
@@ -23,9 +22,9 @@ class Listening(nn.Module):
         super().__init__()
         self.asked: list[Batch] = []
 
-    def users(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         self.asked.append(batch)
-        return torch.ones(len(batch.user), 1)
+        return Vectors(torch.ones(len(batch.user), 1), items or self.items())
 
     def items(self) -> ItemVectors:
         return ItemVectors(torch.ones(N_ITEMS, 1))

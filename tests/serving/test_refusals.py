@@ -51,7 +51,7 @@ def unasked(monkeypatch):
         raise AssertionError("the model was asked")
 
     for model in (MF, LightGCN, NGCF, TiSASRec, Scored):
-        monkeypatch.setattr(model, "users", ask)
+        monkeypatch.setattr(model, "forward", ask)
         monkeypatch.setattr(model, "items", ask)
 
 

@@ -53,7 +53,7 @@ def vector_of(encoder, user, history):
     """Return the user vector of one history, alone and without padding where there is any item."""
     row = torch.tensor([history or [encoder.n_items]])
     nothing = torch.zeros(1, dtype=torch.int64)
-    return encoder.users(Batch(row, nothing, nothing, torch.tensor([user])))[0]
+    return encoder(Batch(row, nothing, nothing, torch.tensor([user]))).users[0]
 
 
 def number_of(data, batch, place):

@@ -233,11 +233,11 @@ def test_sparse_gradients_are_the_dense_ones(model, objective):
     check_same_gradients(MODELS[model], OBJECTIVES[objective])
 
 
-def test_also_of_a_model_that_foresees_interests():
-    def foreseen(logits, cosines):
+def test_also_of_a_model_that_predicts_interests():
+    def predicted(logits, cosines):
         return interest_distillation(logits, cosines, 0.5, detach=False)
 
-    objective = Objective(loss=bpr, candidates=by_row, interest_part=foreseen)
+    objective = Objective(loss=bpr, candidates=by_row, interest_part=predicted)
     check_same_gradients(
         lambda: TiMiRec(N, dim=6, length=5, interests=2, predictor_dropout=0.0), objective
     )
@@ -251,7 +251,7 @@ def test_a_tied_table_takes_a_dense_gradient_too():
         model = MODELS["tied"]().double()
         if sparse:
             mark_sparse(model, N)
-        (model.items().vectors.sin().sum() + model.users(questions()).sum()).backward()
+        (model.items().vectors.sin().sum() + model(questions()).users.sum()).backward()
         sums.append(model.table.weight.grad)
     torch.testing.assert_close(*sums)
 

@@ -12,6 +12,7 @@ from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
 from softrec.training.fit import fit
 from softrec.training.lines import Lines
+from softrec.types import Vectors
 
 LOG = Interactions.read(
     pl.DataFrame({"user": np.repeat(np.arange(12), 4), "item": np.arange(48) % 9})
@@ -127,8 +128,8 @@ def test_the_same_seeds_give_the_same_weights(tmp_path):
 class Broken(GRU4Rec):
     """Gives no numbers."""
 
-    def users(self, batch):
-        return super().users(batch) * torch.nan
+    def forward(self, batch, items=None):
+        return Vectors(super().forward(batch).users * torch.nan, items or self.items())
 
 
 def test_a_model_that_gives_no_numbers_is_told(tmp_path):

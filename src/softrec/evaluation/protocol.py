@@ -16,7 +16,7 @@ from softrec.errors import DataError
 from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
 from softrec.evaluation.negatives import rank_among
 from softrec.retrieval import Seen, rank_of, ranks_within
-from softrec.types import Batch, Encoder, evaluating
+from softrec.types import Batch, Encoder, ItemVectors, evaluating
 
 # Vectors are computed for this many histories at a time, whatever batches training uses.
 ENCODED_AT_ONCE = 1024
@@ -56,8 +56,8 @@ def rank_cases(
     owner = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
     with evaluating(encoder), torch.inference_mode():
         items = encoder.items()
-        for rows, batch in encoded(encoder, cases, length):
-            users = encoder.users(batch)
+        for rows, batch in batches_of(cases, length, items):
+            users = encoder(batch, items).users
             if negatives is not None:
                 rivals = torch.from_numpy(negatives[rows]).to(users.device)
                 pieces.append(rank_among(users, items, batch.label, rivals).cpu().numpy())
@@ -128,10 +128,10 @@ def _check_new(cases: Cases) -> None:
         )
 
 
-def encoded(encoder: Encoder, cases: Cases, length: int) -> Iterator[tuple[slice, Batch]]:
-    """Yield the batches of `cases` on the device of the model."""
-    device = encoder.items().vectors.device
-    for rows, batch in case_batches(cases, length, encoder.n_items, ENCODED_AT_ONCE):
+def batches_of(cases: Cases, length: int, items: ItemVectors) -> Iterator[tuple[slice, Batch]]:
+    """Yield the batches of `cases` on the device of the item vectors, with the rows they have."""
+    n_items, device = len(items.vectors), items.vectors.device
+    for rows, batch in case_batches(cases, length, n_items, ENCODED_AT_ONCE):
         yield rows, batch.to(device)
 
 

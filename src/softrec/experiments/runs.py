@@ -15,7 +15,6 @@ import polars as pl
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from softrec.data.interactions import Interactions
 from softrec.data.reading import BROKEN
@@ -119,7 +118,6 @@ class Run:
         spec = self.recipe.model
         log = self.trained_on if reads_graph(spec.name) else self.log
         encoder = build_model(spec, log, self.recipe.training.length, seed=0)
-        assert isinstance(encoder, nn.Module)
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)

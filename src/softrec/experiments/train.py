@@ -29,7 +29,6 @@ import numpy as np
 import polars as pl
 import yaml
 from safetensors.torch import save_file
-from torch import nn
 
 from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
@@ -257,7 +256,6 @@ def _write(
     made: dict[str, Any],
 ) -> None:
     """Put the results of a run beside its checkpoints, run.json last."""
-    assert isinstance(encoder, nn.Module)
     state = {n: t.contiguous().cpu() for n, t in encoder.state_dict().items()}
     with replacing(folder / "model.safetensors") as fresh:
         save_file(state, fresh)

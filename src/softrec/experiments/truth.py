@@ -12,7 +12,7 @@ import numpy as np
 
 from softrec.data.splits import Cases, Split
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
-from softrec.evaluation.protocol import encoded, seen_of
+from softrec.evaluation.protocol import batches_of, seen_of
 from softrec.experiments.build.data import SHOP, shop_of
 from softrec.experiments.runs import ranked
 from softrec.experiments.train import Run
@@ -96,8 +96,8 @@ def lists(run: Run, cases: Cases, k: int) -> np.ndarray:
     found = []
     with evaluating(encoder):
         items = encoder.items()
-        for rows, batch in encoded(encoder, cases, run.recipe.training.length):
-            users = encoder.users(batch)
+        for rows, batch in batches_of(cases, run.recipe.training.length, items):
+            users = encoder(batch, items).users
             seen = seen_of(cases, rows, users.device) if run.mask_seen else None
             found.append(top_k(users.detach(), items, k, seen).items.cpu().numpy())
     return np.concatenate(found)

@@ -226,7 +226,7 @@ def check_whole(users: Tensor, items: ItemVectors, label: Tensor) -> None:
 
 def check_shapes(users: Tensor, items: ItemVectors, label: Tensor) -> None:
     """Refuse users, items and labels whose shapes do not fit, and a batch of none."""
-    vectors, bias = items
+    vectors, bias, _ = items
     if users.dim() != 2 or not len(users):
         raise ValueError(f"expected users (P, D) with P at least 1, got {tuple(users.shape)}")
     n_rows, width = users.shape

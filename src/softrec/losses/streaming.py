@@ -148,9 +148,9 @@ def streamed(
     """
     check_contest(contest, loss, soft, weight)
     mean, mean_bias = (soft.mean, soft.bias) if isinstance(soft, Expectation) else (None, None)
-    label = (None, None) if contest.label is None else contest.label
+    label = (None, None) if contest.label is None else contest.label[:2]
     total, *values = _Streamed.apply(
-        contest.users, *contest.others, *label, mean, mean_bias,
+        contest.users, contest.others.vectors, contest.others.bias, *label, mean, mean_bias,
         _Work(contest, loss, soft, weight, rows),
     )  # fmt: skip
     names = list(loss) if isinstance(loss, Mapping) else ["loss"]

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import fitting, recent
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting, recent
 from softrec.models.layers import Init, embedded, initialise
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 
-class Caser(nn.Module):
+class Caser(HistoryEncoder):
     r"""Horizontal and vertical filters over the history -> dropout -> fully connected layer.
 
     With the image E (L x D) of the history's embeddings, the most recent item in its last row,
@@ -51,12 +50,13 @@ class Caser(nn.Module):
 
     Raises:
         ValueError: if there are no filters, a height is not within 1 .. L, or `init` or
-            `final_activation` is not known; from `users`, if a history is longer than `length`.
+            `final_activation` is not known; from `forward`, if a history is longer than `length`.
 
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = Caser(5, length=3, dim=4, heights=(1, 2))
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence
@@ -108,8 +108,8 @@ class Caser(nn.Module):
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
         initialise(self, init)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
@@ -120,11 +120,8 @@ class Caser(nn.Module):
             answers = answers[:, 0]
         else:
             answers = answers[batch.row, batch.step]
-        return self.activation(self.dense(self.dropout(answers)))
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        users = self.activation(self.dense(self.dropout(answers)))
+        return Vectors(users, items or self.items())
 
     def _rows(self, batch: Batch) -> Tensor:
         """Return item numbers: the last L of each history (B, L), or L - 1 paddings and all."""

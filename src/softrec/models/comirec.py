@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import Histories, prefixes
+from softrec.models.histories import Histories, HistoryEncoder, ItemTable, OutputLayer, prefixes
 from softrec.models.layers import Init, initialise
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 Positions = Literal["values", "scores", "none"]
 
 
-class ComiRecSA(nn.Module):
+class ComiRecSA(HistoryEncoder):
     r"""Item vectors -> K self-attentive averages; an item's score is that of its best interest.
 
     $$A = \mathrm{softmax}\big(W_2 \tanh(W_1 (H + P))\big) \qquad V = A^\top H$$
@@ -49,7 +48,8 @@ class ComiRecSA(nn.Module):
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = ComiRecSA(5, dim=4, interests=3)
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 3, 4]), torch.Size([5, 4]))
 
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020.
@@ -99,6 +99,7 @@ class ComiRecSA(nn.Module):
             raise ValueError('a transformer reads the values: set positions="values" or "none"')
         self.n_items = n_items
         self.length = length
+        self.n_interests = interests
         self.where: Positions = positions
         self.settings: dict[str, Any] = {
             "n_items": n_items, "dim": dim, "length": length, "interests": interests,
@@ -115,17 +116,14 @@ class ComiRecSA(nn.Module):
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
         initialise(self, init)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the interests of the users, (P, K, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the interests of the users (P, K, D) beside the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        return self.interests_in(self.histories(batch))
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        interests = self.interests_in(self.histories(batch))
+        return Vectors(interests, items or self.items())
 
     def histories(self, batch: Batch) -> Histories:
         """Return the histories to read, one for each place asked for.

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from softrec.models.capsules import read_items, route
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer
 from softrec.models.layers import Init, initialise
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 
-class ComiRecDR(nn.Module):
+class ComiRecDR(HistoryEncoder):
     r"""The user is K interests: capsules to which the items of the history are routed.
 
     $$m_{kj} = S_{kj} v_j, \quad b_{kj} = 0, \quad
@@ -45,7 +45,8 @@ class ComiRecDR(nn.Module):
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = ComiRecDR(5, dim=4, length=3, interests=2)
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 2, 4]), torch.Size([5, 4]))
 
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020. The
@@ -87,20 +88,17 @@ class ComiRecDR(nn.Module):
         initialise(self, init)
         nn.init.normal_(self.maps, std=dim**-0.5 if map_std is None else map_std)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the interests, (P, K, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the interests (P, K, D) beside the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        items = read_items(batch, self.n_items, self.length)
-        messages = self._messages(self.table(items))  # what padding would send, nobody is given
-        start = messages.new_zeros(1, self.n_interests, items.shape[1])
-        return route(messages, items != self.n_items, start, self.iterations)
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        history = read_items(batch, self.n_items, self.length)
+        messages = self._messages(self.table(history))  # what padding would send, nobody is given
+        start = messages.new_zeros(1, self.n_interests, history.shape[1])
+        interests = route(messages, history != self.n_items, start, self.iterations)
+        return Vectors(interests, items or self.items())
 
     def _messages(self, vectors: Tensor) -> Tensor:
         """(P, L', D) -> (P, K, L', D), a view of one batch of products, position by position."""

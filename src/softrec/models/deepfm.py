@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from softrec.models.histories import recent
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, recent
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.nfm import bi_interaction
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 
-class DeepFM(nn.Module):
+class DeepFM(HistoryEncoder):
     r"""The sum of a factorization machine and a network, both over the history's embeddings.
 
     $$h = \mathrm{dropout}\Big(\sum_{i<j} v_i \odot v_j\Big) + \sum_i w_i
@@ -45,12 +44,13 @@ class DeepFM(nn.Module):
 
     Raises:
         ValueError: if a width is not positive, or `activation` or `init` is not known; from
-            `users`, if a history is longer than `length`.
+            `forward`, if a history is longer than `length`.
 
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = DeepFM(5, length=3, dim=4)
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
@@ -90,21 +90,17 @@ class DeepFM(nn.Module):
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
         initialise(self, init)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        items = recent(batch, self.n_items, self.length)
-        slots = embedded(self.table, items)
+        history = recent(batch, self.n_items, self.length)
+        slots = embedded(self.table, history)
         pairs = bi_interaction(slots.sum(1), slots.square().sum(1))
         users = self.dropout(pairs) + self.tower(slots.flatten(1))
-        if self.first_order is None:
-            return users
-        weight = self.first_order.weight
-        return users + F.embedding_bag(items, weight, mode="sum", padding_idx=self.n_items)
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        if self.first_order is not None:
+            weight = self.first_order.weight
+            users = users + F.embedding_bag(history, weight, mode="sum", padding_idx=self.n_items)
+        return Vectors(users, items or self.items())

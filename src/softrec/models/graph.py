@@ -6,18 +6,17 @@ and nothing is kept for the way back but the graph.
 
 from __future__ import annotations
 
-import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.users import known_users
-from softrec.types import Batch, ItemVectors
+from softrec.models.users import UserEncoder
+from softrec.types import Batch, ItemVectors, StoredVectors, Vectors
 
 # --- the graph and its products ---
 
@@ -169,99 +168,14 @@ def _mean_of_layers(graph: Graph, weights: Tensor | None, layers: int, x: Tensor
     return torch.addcmul(x, found, root, out=found).div_(layers + 1)
 
 
-# --- one propagation for users and items ---
+# --- encoders on a graph ---
 
 
-class _Kept(NamedTuple):
-    parts: tuple[Tensor, ...]
-    left: frozenset[int]  # which parts may still be handed out
-    mode: tuple[bool, bool]  # training, with gradients
-    weights: list[Tensor]  # held, so that no other weights can come to lie at their addresses
-    versions: list[int]
-
-
-class SharedPropagation:
-    """Gives out the parts of one result, users and items, that a step asks for one by one.
-
-    With gradients or in training, each part of a result is given out once, and whatever is left is
-    dropped by the backward pass: no two steps share a graph or a random draw. In evaluation
-    without gradients a result serves until its weights change, which their storage and version
-    tell. Fused optimisers change weights without a new version. That stays unseen only if vectors
-    are asked for without gradients between a backward pass and its step, and nobody calls `clear`,
-    as encoders do whenever their mode is set. Copies and pickles start empty.
-    """
-
-    def __init__(self) -> None:
-        self._kept: _Kept | None = None
-
-    def __reduce__(self) -> tuple[type[SharedPropagation], tuple[()]]:
-        return SharedPropagation, ()
-
-    def clear(self) -> None:
-        """Forget what is kept."""
-        self._kept = None
-
-    def part(
-        self,
-        index: int,
-        weights: Iterable[Tensor],
-        training: bool,
-        compute: Callable[[], tuple[Tensor, tuple[Tensor, ...]]],
-    ) -> Tensor:
-        """Return one part of the result.
-
-        Args:
-            index: which part.
-            weights: what the result depends on, beside constants.
-            training: whether the result may be random.
-            compute: returns the result and its parts, views of it.
-        """
-        weights = list(weights)
-        mode = (training, torch.is_grad_enabled())
-        if any(weight.is_inference() for weight in weights):
-            return compute()[1][index]  # nobody counts how often such weights change
-        kept = self._kept
-        if kept is None or index not in kept.left or not _serves(kept, mode, weights):
-            kept = self._computed(mode, weights, compute)
-        left = kept.left - {index} if any(mode) else kept.left
-        self._kept = kept._replace(left=left) if left else None
-        return kept.parts[index]
-
-    def _computed(
-        self,
-        mode: tuple[bool, bool],
-        weights: list[Tensor],
-        compute: Callable[[], tuple[Tensor, tuple[Tensor, ...]]],
-    ) -> _Kept:
-        # Made in inference mode, a result could not serve as a constant of a later training.
-        with torch.inference_mode(False), torch.set_grad_enabled(mode[1]):
-            whole, parts = compute()
-            held = [weight.detach() for weight in weights]
-        if whole.requires_grad:
-            clear = weakref.WeakMethod(self.clear)
-
-            def drop(gradient: Tensor) -> None:
-                alive = clear()
-                if alive is not None:
-                    alive()
-
-            whole.register_hook(drop)
-        versions = [weight._version for weight in weights]
-        return _Kept(parts, frozenset(range(len(parts))), mode, held, versions)
-
-
-def _serves(kept: _Kept, mode: tuple[bool, bool], weights: list[Tensor]) -> bool:
-    return (
-        kept.mode == mode
-        and kept.versions == [weight._version for weight in weights]
-        and [w.data_ptr() for w in kept.weights] == [w.data_ptr() for w in weights]
-    )
-
-
-class GraphEncoder(nn.Module, ABC):
+class GraphEncoder(UserEncoder):
     """Tables of users and items whose rows are changed along the edges, then asked for.
 
-    A class on it says how: `propagated`.
+    A class on it says how: `propagated`. `items` propagates once, and carries the vectors of all
+    users along for the batches to come.
 
     Args:
         n_items: size N of the catalogue.
@@ -275,65 +189,28 @@ class GraphEncoder(nn.Module, ABC):
         ValueError: if the arguments make no tables or no graph.
     """
 
-    reads: ClassVar[Literal["history", "user"]] = "user"
-
     def __init__(
         self, n_items: int, n_users: int, edges: Tensor, dim: int, output_bias: bool, init: str
     ) -> None:
-        super().__init__()
-        if n_items < 1 or n_users < 1:
-            name = type(self).__name__
-            raise ValueError(
-                f"{name} needs items and users, got n_items={n_items}, n_users={n_users}"
-            )
-        self.n_items = n_items
-        self.n_users = n_users
+        super().__init__(n_items, n_users, dim, output_bias, init, std=0.1)
         self.graph = Graph(edges, n_users, n_items)
-        self.user_table = nn.Embedding(n_users, dim)
-        self.item_table = nn.Embedding(n_items, dim)
-        self.bias = nn.Parameter(torch.zeros(n_items)) if output_bias else None
-        self._shared = SharedPropagation()
-        self._initialise(init)
-
-    def _initialise(self, init: str) -> None:
-        for table in (self.user_table, self.item_table):
-            if init == "xavier":
-                nn.init.xavier_uniform_(table.weight)
-            elif init == "normal":
-                nn.init.normal_(table.weight, std=0.1)
-            else:
-                raise ValueError(f"init must be xavier or normal, got {init!r}")
 
     @abstractmethod
     def propagated(self, nodes: Tensor) -> Tensor:
         """Return the vectors of all nodes, (V, D), from their rows in the tables."""
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D)."""
-        user = known_users(batch, self.n_users, type(self).__name__)
-        return F.embedding(user, self._part(0))
-
     def items(self) -> ItemVectors:
-        """Return the item vectors and bias."""
-        return ItemVectors(self._part(1), self.bias)
-
-    def stored_vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return rows (P, D) and table (N, D) of layer 0: what l2 is on, in the papers."""
-        user = known_users(batch, self.n_users, type(self).__name__)
-        return F.embedding(user, self.user_table.weight), self.item_table.weight
-
-    def train(self, mode: bool = True) -> GraphEncoder:
-        """Set the mode, and forget the vectors of the old one."""
-        self._shared.clear()
-        return super().train(mode)
-
-    def _part(self, index: int) -> Tensor:
-        return self._shared.part(index, self.parameters(), self.training, self._whole)
-
-    def _whole(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the item vectors and bias; those of all users (n_users, D) are carried."""
         nodes = torch.cat([self.user_table.weight, self.item_table.weight])
-        whole = self.propagated(nodes)
-        return whole, whole.split([self.n_users, self.n_items])
+        users, items = self.propagated(nodes).split([self.n_users, self.n_items])
+        return ItemVectors(items, self.bias, carried=users)
+
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items, and the rows of layer 0 for l2."""
+        user = self.known_users(batch)
+        items = items or self.items()
+        stored = StoredVectors(F.embedding(user, self.user_table.weight), self.item_table.weight)
+        return Vectors(F.embedding(user, items.carried), items, stored=stored)
 
 
 def check_dropout(name: str, share: float) -> None:

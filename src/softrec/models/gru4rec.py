@@ -7,14 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from softrec.models.histories import aligned, asked
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, asked
+from softrec.types import Batch, ItemVectors, Vectors
 
 MOSTLY_FULL = 0.6  # share of real items from which on packing costs more than it saves
 
 
-class GRU4Rec(nn.Module):
+class GRU4Rec(HistoryEncoder):
     """Embedding -> dropout -> GRU -> linear; the state after the last item is the user vector.
 
     Padding is never read: each row runs from its first to its last real item. With a zero padding
@@ -85,15 +84,13 @@ class GRU4Rec(nn.Module):
             raise ValueError(f"init must be xavier, normal or gaussian, got {init!r}")
         self.table.zero_padding()
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D)."""
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items."""
         histories = aligned(batch.history, self.n_items)
         inputs = self.dropout(self.table(histories.items))
-        return self.dense(asked(states_of(self.gru, inputs, histories.lengths), histories, batch))
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        states = states_of(self.gru, inputs, histories.lengths)
+        users = self.dense(asked(states, histories, batch))
+        return Vectors(users, items or self.items())
 
 
 def states_of(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from softrec.models.output import ItemTable
+from softrec.models.histories import ItemTable
 
 Activation = Literal["relu", "gelu", "tanh"]
 Init = Literal["xavier", "normal", "gaussian"]

@@ -14,10 +14,9 @@ class LightGCN(GraphEncoder):
 
     E (V, D) has a row for each of the V = n_users + n_items nodes, A joins a user to the items of
     its training events, D counts neighbours; a node without any keeps E / (K + 1). Scores are
-    inner products. The history is never read: users beyond the training log are strangers.
+    inner products. The history is never read: users beyond the training log are unknown.
 
-    `users` and `items` of one training step share one propagation. In evaluation mode without
-    gradients the vectors are computed once, until weights or mode change.
+    A training step propagates once, and so does a ranking, whose batches share `items()`.
 
     Args:
         n_items: size N of the catalogue.
@@ -31,7 +30,7 @@ class LightGCN(GraphEncoder):
         init: "xavier" (uniform, each table by its own size) or "normal" (N(0, 0.1)).
 
     Raises:
-        DataError: from `users`, if the batch names a user that is not in the table.
+        DataError: from `forward`, if the batch names a user that is not in the table.
         ValueError: if the arguments make no tables, layers or graph.
 
     Example:
@@ -40,7 +39,8 @@ class LightGCN(GraphEncoder):
         >>> edges = torch.tensor([[0, 0, 1], [0, 3, 1]])
         >>> model = LightGCN(5, n_users=2, edges=edges, dim=4)
         >>> batch = padded([[0, 3], [1]], 5)
-        >>> model.users(batch).shape, model.items().vectors.shape
+        >>> vectors = model(batch)
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from softrec.models.capsules import read_items, route
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer
 from softrec.models.layers import Init, initialise
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 Routing = Literal["drawn", "fixed"]
 
 
-class MIND(nn.Module):
+class MIND(HistoryEncoder):
     r"""The user is K interests: capsules to which the items of the history are routed.
 
     $$m_j = S v_j, \quad b_{kj} \sim N(0, 1), \quad
@@ -53,7 +53,8 @@ class MIND(nn.Module):
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = MIND(5, dim=4, length=3, interests=2)
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 2, 4]), torch.Size([5, 4]))
 
     Source: Li et al., "Multi-Interest Network with Dynamic Routing for Recommendation at Tmall",
@@ -110,15 +111,19 @@ class MIND(nn.Module):
         self.register_buffer("logits", torch.randn(interests, length))
         initialise(self, init)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the interests, (P, K, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the interests (P, K, D) beside the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        items = read_items(batch, self.n_items, self.length)
-        messages = self.map(self.table(items))  # what padding would send, nobody is given
-        real = items != self.n_items
+        history = read_items(batch, self.n_items, self.length)
+        messages = self.map(self.table(history))  # what padding would send, nobody is given
+        interests = self._interests(messages, history != self.n_items)
+        return Vectors(interests, items or self.items())
+
+    def _interests(self, messages: Tensor, real: Tensor) -> Tensor:
+        """Return the interests (P, K, D) that messages (P, L', D) of real items are routed to."""
         logits = self._logits(messages)
         if not self.adaptive:
             return self.dense(route(messages, real, logits, self.iterations))
@@ -126,10 +131,6 @@ class MIND(nn.Module):
         logits = logits.masked_fill(~used, -torch.inf)
         interests = self.dense(route(messages, real, logits, self.iterations))
         return torch.where(used, interests, interests[:, :1])
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
 
     def _logits(self, messages: Tensor) -> Tensor:
         """Return the logits that routing starts from, (P, K, L') or (1, K, L')."""

@@ -7,13 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import aligned, pooled
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, pooled
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 
-class NFM(nn.Module):
+class NFM(HistoryEncoder):
     r"""Bi-interaction pooling of the history -> batch norm -> dropout -> network.
 
     $$f = \sum_{i<j} v_i \odot v_j
@@ -50,7 +49,8 @@ class NFM(nn.Module):
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = NFM(5, dim=4)
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: He and Chua, "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR
@@ -93,20 +93,17 @@ class NFM(nn.Module):
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
         initialise(self, init)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D)."""
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items."""
         histories = aligned(batch.history, self.n_items)
         vectors = embedded(self.table, histories.items)
         total = pooled(vectors, histories, batch)
         squares = pooled(vectors.square(), histories, batch)
         users = self.tower(self.dropout(self.norm(bi_interaction(total, squares))))
-        if self.first_order is None:
-            return users
-        return users + pooled(embedded(self.first_order, histories.items), histories, batch)
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        if self.first_order is not None:
+            first_order = embedded(self.first_order, histories.items)
+            users = users + pooled(first_order, histories, batch)
+        return Vectors(users, items or self.items())
 
 
 def bi_interaction(total: Tensor, squares: Tensor) -> Tensor:

@@ -34,10 +34,9 @@ class NGCF(GraphEncoder):
     with slope 0.2. E (V, D) has a row for each user and item, A joins a user to the items of its
     training events. P = (D + 1)^-1 (A + 1), the mean over neighbours and the node itself ("row"),
     or D^-1/2 A D^-1/2 ("symmetric"). Vectors have width (K + 1) D with "concat". The history is
-    never read: users beyond the training log are strangers.
+    never read: users beyond the training log are unknown.
 
-    `users` and `items` of one training step share one propagation. In evaluation mode without
-    gradients the vectors are computed once, until weights or mode change.
+    A training step propagates once, and so does a ranking, whose batches share `items()`.
 
     Args:
         n_items: size N of the catalogue.
@@ -56,7 +55,7 @@ class NGCF(GraphEncoder):
         output_bias: add one number per item to its logit.
 
     Raises:
-        DataError: from `users`, if the batch names a user that is not in the table.
+        DataError: from `forward`, if the batch names a user that is not in the table.
         ValueError: if the arguments make no tables, layers or graph.
 
     Example:
@@ -64,7 +63,8 @@ class NGCF(GraphEncoder):
         >>> edges = torch.tensor([[0, 0, 1], [0, 3, 1]])
         >>> model = NGCF(5, n_users=2, edges=edges, dim=4, layers=2)
         >>> batch = padded([[0, 3], [1]], 5)
-        >>> model.users(batch).shape, model.items().vectors.shape
+        >>> vectors = model(batch)
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 12]), torch.Size([5, 12]))
 
     Source: Wang et al., "Neural Graph Collaborative Filtering", SIGIR 2019, eq. 7-11; preset

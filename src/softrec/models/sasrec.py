@@ -1,19 +1,33 @@
-"""SASRec: a causal transformer over the history."""
+"""SASRec: a causal transformer over the history, whose blocks other models attend with, too."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from softrec.models.attention import Block, Norm, from_end, initialise_blocks, states_of
-from softrec.models.histories import fitting
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.models.histories import (
+    Histories,
+    HistoryEncoder,
+    ItemTable,
+    OutputLayer,
+    asked,
+    fitting,
+)
+from softrec.types import Batch, ItemVectors, Vectors
+
+Norm = Literal["post", "pre", "query"]
+Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor]
+"""(queries, keys, values, dropout rate, step) -> answers, tensors (B, heads, L, D / heads).
+
+With steps (B,) there is one query a row, asked at its step: (B, heads, 1, D / heads)."""
 
 
-class SASRec(nn.Module):
+class SASRec(HistoryEncoder):
     """Item and position embeddings -> causal self-attention blocks; the last state is the user.
 
     Positions count back from the end of the history (the last item has position 0), so that they
@@ -96,16 +110,179 @@ class SASRec(nn.Module):
         initialise_blocks(self.blocks, tables, init, n_items)
         self.table.zero_padding()
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length)
         x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        return self.norm(states_of(self.blocks, self.dropout(x), histories, batch))
+        users = self.norm(states_of(self.blocks, self.dropout(x), histories, batch))
+        return Vectors(users, items or self.items())
 
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+
+# --- causal attention ---
+
+
+def causal(
+    queries: Tensor, keys: Tensor, values: Tensor, rate: float, step: Tensor | None
+) -> Tensor:
+    """Attend to the same and earlier steps by the products of queries and keys alone."""
+    attend = F.scaled_dot_product_attention
+    if step is None:
+        return attend(queries, keys, values, is_causal=True, dropout_p=rate)
+    return attend(queries, keys, values, attn_mask=up_to(step, keys.shape[2]), dropout_p=rate)
+
+
+def up_to(step: Tensor, length: int) -> Tensor | None:
+    """Return who is visible from each row's step, (B, 1, 1, L) bool; None where all are."""
+    if bool((step == length - 1).all()):
+        return None
+    return (torch.arange(length, device=step.device) <= step[:, None])[:, None, None]
+
+
+def states_of(
+    blocks: nn.ModuleList, x: Tensor, histories: Histories, batch: Batch, attend: Attend = causal
+) -> Tensor:
+    """Return the states (P, D) of the last block at the places a batch asks for.
+
+    Asked at the end of each row alone, the last block has one query a row instead of L: of a model
+    of one block, most of the work is saved.
+
+    Args:
+        blocks: of causal attention.
+        x: (B, L', D) their input.
+        histories: whose padding stands at the right, where a causal model cannot see it.
+        batch: what is asked for.
+        attend: how a step attends to others.
+    """
+    if batch.row is not None or not len(blocks):
+        for block in blocks:
+            x = block(x, attend)
+        return asked(x, histories, batch)
+    *first, last = blocks
+    for block in first:
+        x = block(x, attend)
+    return last(x, attend, histories.lengths - 1)[:, 0]
+
+
+def from_end(histories: Histories) -> Tensor:
+    """Return the position of each column, (B, L'): 0 at the last real item and in the padding."""
+    columns = torch.arange(histories.items.shape[1], device=histories.items.device)
+    return (histories.lengths[:, None] - 1 - columns).clamp(min=0)
+
+
+def initialise_blocks(
+    blocks: nn.ModuleList, tables: Iterable[Tensor], init: str, n_items: int
+) -> None:
+    """Draw the embeddings and the linear layers of a transformer anew.
+
+    Args:
+        blocks: the blocks; their norms stay as they are.
+        tables: all embeddings.
+        init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
+            "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal, biases 0).
+        n_items: size N of the catalogue.
+
+    Raises:
+        ValueError: if `init` is not known.
+    """
+    tables = list(tables)
+    linear = [module for module in blocks.modules() if isinstance(module, nn.Linear)]
+    if init == "uniform":
+        bound = 1 / math.sqrt(n_items)
+        for table in tables:
+            nn.init.uniform_(table, -bound, bound)
+        for layer in linear:
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.constant_(layer.bias, 0.1)
+    elif init == "normal":
+        for parameter in tables + [p for layer in linear for p in layer.parameters()]:
+            nn.init.normal_(parameter, std=0.01)
+    elif init == "xavier":
+        for parameter in tables + [layer.weight for layer in linear]:
+            nn.init.xavier_normal_(parameter)
+        for layer in linear:
+            nn.init.zeros_(layer.bias)
+    else:
+        raise ValueError(f"init must be uniform, normal or xavier, got {init!r}")
+
+
+class Block(nn.Module):
+    """Causal self-attention and a feed-forward layer, each around a residual.
+
+    Args:
+        dim: width D.
+        heads: attention heads; D is a multiple of them.
+        inner: width of the feed-forward layer.
+        dropout: on the attention weights and on the output of each sub-layer.
+        norm: "post" (x <- LN(x + f(x))), "pre" (x <- x + f(LN(x))) or "query" (only the queries
+            of the attention are normalised, and the attention adds to the normalised queries).
+        activation: "relu" or "gelu" in the feed-forward layer.
+        rezero: multiply each sub-layer's output by a learned scalar that starts at 1e-8.
+        projection: a linear layer over the joined heads.
+
+    Raises:
+        ValueError: if the width is no multiple of the heads.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        norm: Norm,
+        activation: Literal["relu", "gelu"],
+        rezero: bool,
+        projection: bool,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim ({dim}) must be a multiple of heads ({heads})")
+        self.heads = heads
+        self.style: Norm = norm
+        self.rate = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.joined = nn.Linear(dim, dim) if projection else nn.Identity()
+        self.widen = nn.Linear(dim, inner)
+        self.narrow = nn.Linear(inner, dim)
+        self.activation = F.gelu if activation == "gelu" else F.relu
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+        self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
+
+    def forward(self, x: Tensor, attend: Attend = causal, step: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D), or (B, 1, D) if only one step of each row is asked for, (B,)."""
+        first, second = self.norms
+        own = x if step is None else x[torch.arange(len(x), device=x.device), step][:, None]
+        if self.style == "post":
+            own = first(own + self._amount(0, self._attention(own, x, attend, step)))
+            return second(own + self._amount(1, self._feed_forward(own)))
+        asking = first(own)
+        if self.style == "pre":
+            asked_of = asking if step is None else first(x)
+            own = own + self._amount(0, self._attention(asking, asked_of, attend, step))
+            return own + self._amount(1, self._feed_forward(second(own)))
+        own = second(asking + self._amount(0, self._attention(asking, x, attend, step)))
+        return own + self._amount(1, self._feed_forward(own))
+
+    def _amount(self, which: int, y: Tensor) -> Tensor:
+        y = self.dropout(y)
+        return y if self.amounts is None else self.amounts[which] * y
+
+    def _attention(
+        self, asking: Tensor, asked_of: Tensor, attend: Attend, step: Tensor | None
+    ) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, x in ((self.query, asking), (self.key, asked_of), (self.value, asked_of))
+        )
+        y = attend(q, k, v, self.rate if self.training else 0.0, step)
+        return self.joined(y.transpose(1, 2).flatten(2))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.narrow(self.dropout(self.activation(self.widen(x))))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from softrec.models.comirec import ComiRecSA, Positions
 from softrec.models.gru4rec import states_of
-from softrec.models.histories import Histories
+from softrec.models.histories import Histories, ItemTable
 from softrec.models.layers import Init, initialise
-from softrec.models.output import ItemTable
-from softrec.types import Batch, Interests, ItemVectors
+from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
 
 _PLAIN: dict[str, Any] = {
     "dim": 64, "length": 20, "attention": 8, "positions": "scores", "bias": True, "tied": True,
@@ -24,7 +23,7 @@ _BEAUTY: dict[str, Any] = {"interests": 4, "predictor_layers": 1}
 _GROCERY: dict[str, Any] = {"interests": 6, "predictor_layers": 1}
 
 
-class TiMiRec(nn.Module):
+class TiMiRec(Encoder):
     r"""The user vector is the mean of K interests, weighed by how much each is expected.
 
     $$h = \sum_k \mathrm{softmax}(z)_k v_k \qquad z = \mathrm{MLP}(\mathrm{GRU}(H'))$$
@@ -32,7 +31,7 @@ class TiMiRec(nn.Module):
     `extractor`, a `ComiRecSA`, gives the interests v_k and the item vectors. `predictor`, with item
     vectors H' of its own, gives the K logits z. It learns from
     `softrec.losses.distillation.interest_distillation`: the teacher knows the item that came next.
-    The extractor is trained alone first, as a ComiRec; `begin_from` takes it over.
+    The extractor is trained alone first, as a ComiRec; `initialise_from` takes it over.
 
     Args:
         n_items: size N of the catalogue.
@@ -56,8 +55,9 @@ class TiMiRec(nn.Module):
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = TiMiRec(5, dim=4, interests=3)
-        >>> interests = model.interests(padded([[0, 3], [1]], 5))
-        >>> interests.vectors.shape, interests.logits.shape, interests.users().shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> interests = vectors.interests
+        >>> interests.vectors.shape, interests.logits.shape, vectors.users.shape
         (torch.Size([2, 3, 4]), torch.Size([2, 3]), torch.Size([2, 4]))
 
     Source: Wang et al., "Target Interest Distillation for Multi-Interest Recommendation", CIKM
@@ -66,7 +66,8 @@ class TiMiRec(nn.Module):
     are TiMiRec: its settings were not published, and K and layers are those of TiMiRec+.
     """
 
-    begins_from: ClassVar[tuple[type[nn.Module], ...]] = (ComiRecSA,)
+    predicts_interests = True
+    initialised_from = (ComiRecSA,)
 
     PRESETS: dict[str, dict[str, Any]] = {
         "movielens-1m": _PLUS | _MOVIELENS,
@@ -96,6 +97,7 @@ class TiMiRec(nn.Module):
     ) -> None:
         super().__init__()
         self.n_items = n_items
+        self.n_interests = interests
         self.extractor = ComiRecSA(
             n_items,
             dim=dim,
@@ -113,35 +115,29 @@ class TiMiRec(nn.Module):
             n_items, dim, interests, layers=predictor_layers, dropout=predictor_dropout, init=init
         )
 
-    def interests(self, batch: Batch) -> Interests:
-        """Return the interests (P, K, D) and the logits (P, K) of their weights.
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items, and the interests they are the mean of.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
         histories = self.extractor.histories(batch)
-        return Interests(self.extractor.interests_in(histories), self.predictor(histories))
-
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D).
-
-        Raises:
-            ValueError: if a history is longer than the model's `length`.
-        """
-        return self.interests(batch).users()
+        interests = Interests(self.extractor.interests_in(histories), self.predictor(histories))
+        return Vectors(interests.mean(), items or self.items(), interests)
 
     def items(self) -> ItemVectors:
         """Return the output vectors and bias, those of the extractor."""
         return self.extractor.items()
 
-    def begin_from(self, other: nn.Module) -> None:
-        """Copy the weights of a trained `ComiRecSA` of equal settings into the extractor.
+    def initialise_from(self, other: Encoder) -> None:
+        """Take over a trained TiMiRec, or a `ComiRecSA` of equal settings for the extractor.
 
         Raises:
-            ValueError: if `other` is no `ComiRecSA`, or one of other settings, which are named.
+            ValueError: if `other` is of another kind or has other settings, which are named.
         """
         if not isinstance(other, ComiRecSA):
-            raise ValueError(f"TiMiRec begins from a ComiRecSA, got a {type(other).__name__}")
+            super().initialise_from(other)
+            return
         own = self.extractor.settings
         differing = [
             f"{name}={value!r}, not {own[name]!r}"

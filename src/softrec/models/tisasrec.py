@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from softrec.errors import DataError
-from softrec.models.attention import (
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting
+from softrec.models.sasrec import (
     Block,
     Norm,
     from_end,
@@ -21,9 +22,7 @@ from softrec.models.attention import (
     states_of,
     up_to,
 )
-from softrec.models.histories import fitting
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 Unit = Literal["smallest", "published"]
 
@@ -36,7 +35,7 @@ NUMBERS = {"cpu": 1 << 18}
 MANY_NUMBERS = 1 << 26
 
 
-class TiSASRec(nn.Module):
+class TiSASRec(HistoryEncoder):
     r"""SASRec whose attention also reads positions and intervals of time, as keys and as values.
 
         score_ij = q_i . (k_j + P^K_j + R^K_ij) / sqrt(d)      for j <= i
@@ -94,14 +93,15 @@ class TiSASRec(nn.Module):
         >>> from softrec.testing.encoders import padded
         >>> model = TiSASRec(5, dim=4, length=3)
         >>> batch = padded([[0, 3, 2], [1]], 5, times=[[60, 120, 3600], [7]])
-        >>> model.users(batch).shape, model.items().vectors.shape
+        >>> vectors = model(batch)
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: Li, Wang and McAuley, "Time Interval Aware Self-Attention for Sequential
     Recommendation", WSDM 2020. Presets: "original", "timirec" (Wang et al., CIKM 2022).
     """
 
-    needs_time: ClassVar[bool] = True
+    needs_times = True
 
     PRESETS: dict[str, dict[str, Any]] = {
         "original": {"dim": 50, "length": 50, "layers": 2, "heads": 1, "intervals": 256,
@@ -161,8 +161,8 @@ class TiSASRec(nn.Module):
         initialise_blocks(self.blocks, tables, init, n_items)
         self.table.zero_padding()
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D).
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items.
 
         Raises:
             DataError: if the batch has no times.
@@ -185,11 +185,8 @@ class TiSASRec(nn.Module):
             self.interval_values.weight,
         )
         x = self.dropout(self.table(histories.items) * self.scale)
-        return self.norm(states_of(self.blocks, x, histories, batch, attend))
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        users = self.norm(states_of(self.blocks, x, histories, batch, attend))
+        return Vectors(users, items or self.items())
 
 
 def intervals(times: Tensor, largest: int, unit: Unit = "smallest") -> Tensor:

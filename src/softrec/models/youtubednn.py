@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
-
-from softrec.models.histories import aligned, pooled, pooled_lengths
+from softrec.models.histories import (
+    HistoryEncoder,
+    ItemTable,
+    OutputLayer,
+    aligned,
+    pooled,
+    pooled_lengths,
+)
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
-from softrec.models.output import ItemTable, OutputLayer
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Vectors
 
 
-class YoutubeDNN(nn.Module):
+class YoutubeDNN(HistoryEncoder):
     r"""The user vector is a network over the mean of the history's item embeddings.
 
     $$h = \mathrm{MLP}\Big(\frac{1}{n} \sum_{i=1}^{n} v_i\Big)$$
@@ -39,7 +43,8 @@ class YoutubeDNN(nn.Module):
     Example:
         >>> from softrec.testing.encoders import padded
         >>> model = YoutubeDNN(5, dim=4)
-        >>> model.users(padded([[0, 3], [1]], 5)).shape, model.items().vectors.shape
+        >>> vectors = model(padded([[0, 3], [1]], 5))
+        >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; there
@@ -77,12 +82,9 @@ class YoutubeDNN(nn.Module):
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
         initialise(self, init)
 
-    def users(self, batch: Batch) -> Tensor:
-        """Return the user vectors, (P, D)."""
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the user vectors (P, D) beside the items."""
         histories = aligned(batch.history, self.n_items)
         total = pooled(embedded(self.table, histories.items), histories, batch)
-        return self.tower(total / pooled_lengths(histories, batch)[:, None])
-
-    def items(self) -> ItemVectors:
-        """Return the output vectors and bias."""
-        return self.output(self.table)
+        users = self.tower(total / pooled_lengths(histories, batch)[:, None])
+        return Vectors(users, items or self.items())

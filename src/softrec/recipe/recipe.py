@@ -25,7 +25,7 @@ from softrec.recipe.specs.losses import (
 )
 from softrec.recipe.specs.models import (
     ModelSpec,
-    foresees_interests,
+    predicts_interests,
     reads_graph,
     starts_of,
 )
@@ -151,18 +151,18 @@ class Recipe(Spec):
     @model_validator(mode="before")
     @classmethod
     def _interest_by_default(cls, fields: Any) -> Any:
-        """Let a model that can foresee interests learn to, unless the recipe says how itself."""
+        """Let a model that can predict interests learn to, unless the recipe says how itself."""
         if not isinstance(fields, dict) or fields.get("interest") is not None:
             return fields
         model = fields.get("model")
         name = model.get("name") if isinstance(model, dict) else getattr(model, "name", None)
-        return {**fields, "interest": {}} if foresees_interests(name) else fields
+        return {**fields, "interest": {}} if predicts_interests(name) else fields
 
     def _check_model(self) -> None:
         """Refuse what the model cannot do."""
         name = self.model.name
-        if self.interest is not None and not foresees_interests(name):
-            raise ValueError(f"interest belongs to timirec; {name} foresees no interests")
+        if self.interest is not None and not predicts_interests(name):
+            raise ValueError(f"interest belongs to timirec; {name} predicts no interests")
 
     def _check_optimizer(self) -> None:
         """Refuse to leave rows alone where every row has a gradient."""
@@ -191,8 +191,8 @@ class Recipe(Spec):
         start, teacher = stages.get("training.start"), stages.get("target.teacher")
         if start is not None and start.model.name not in starts_of(own):
             raise ValueError(
-                f"training.start is the recipe of a {start.model.name}, and {own} begins from "
-                f"{' or '.join(starts_of(own))}"
+                f"training.start is the recipe of a {start.model.name}, and {own} is initialised "
+                f"from {' or '.join(starts_of(own))}"
             )
         if teacher is not None and isinstance(self.target, KdSpec):
             self.target.check_teacher(teacher.model.name, own)

@@ -1,4 +1,4 @@
-"""What stands behind a recommendation: the interests of a user, and which of them spoke."""
+"""What stands behind a recommendation: the interests of a user, and which of them it is due to."""
 
 from __future__ import annotations
 
@@ -8,48 +8,47 @@ import torch
 from torch import Tensor
 
 from softrec.errors import DataError
-from softrec.types import Batch, Encoder, InterestEncoder, ItemVectors
+from softrec.types import ItemVectors, Vectors
 
 BLOCK = 2**21  # numbers of a block of chosen item vectors: 8 MiB in single precision
 
 
-class Voices(NamedTuple):
+class Weighted(NamedTuple):
     """The interests of some users, and how much each counts where a score is their sum."""
 
     vectors: Tensor  # (B, K, D)
-    weights: Tensor | None  # (B, K), 1 in sum; None where the best interest alone gives the score
+    weights: Tensor | None  # (B, K), sums to 1; None where the best interest alone gives the score
 
 
-class Reasons(NamedTuple):
+class Attribution(NamedTuple):
     """For each chosen item the interest that did most for it, and its part of the score."""
 
     interest: Tensor  # (B, k) int64
     share: Tensor | None  # (B, k); None where a score is no sum
 
 
-def voices(encoder: Encoder, batch: Batch, users: Tensor) -> Voices:
-    """Return the interests behind the vectors of some users.
+def weighted_interests(vectors: Vectors, name: str) -> Weighted:
+    """Return the interests behind the vectors of B users, each asked once.
 
     Args:
-        encoder: the model, with its scoring.
-        batch: the B users, each asked once.
-        users: `encoder.users(batch)`.
+        vectors: of a batch.
+        name: of the model, for the error.
 
     Raises:
         DataError: if the model has one vector for a user.
     """
-    if isinstance(encoder, InterestEncoder):
-        vectors, logits = encoder.interests(batch)
-        return Voices(vectors, logits.softmax(-1))
-    if users.dim() == 3:
-        return Voices(users, None)
+    if vectors.interests is not None:
+        interests, logits = vectors.interests
+        return Weighted(interests, logits.softmax(-1))
+    if vectors.users.dim() == 3:
+        return Weighted(vectors.users, None)
     raise DataError(
-        f"{name_of(encoder)} has one vector for a user, no interests to tell apart; train a model "
-        "that has them: comirec-sa, comirec-dr, mind or timirec"
+        f"{name} has one vector for a user, no interests to tell apart; train a model that has "
+        "them: comirec-sa, comirec-dr, mind or timirec"
     )
 
 
-def reasons(voices: Voices, items: ItemVectors, chosen: Tensor) -> Reasons:
+def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attribution:
     r"""Return which interest did most for each chosen item.
 
     $$k^* = \mathrm{argmax}_k \; a_k \, v_k \cdot w_i \qquad share = a_{k^*} v_{k^*} \cdot w_i$$
@@ -58,17 +57,18 @@ def reasons(voices: Voices, items: ItemVectors, chosen: Tensor) -> Reasons:
     of all interests and the item's bias add up to the score. Of equal parts the first counts.
 
     Args:
-        voices: of B users.
+        interests: of B users.
         items: vectors (N, D); their bias moves all interests alike.
         chosen: (B, k) int64 items.
 
     Example:
         >>> vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
         >>> items = ItemVectors(torch.tensor([[2.0, 3.0], [4.0, 1.0]]))
-        >>> reasons(Voices(vectors, torch.tensor([[0.5, 0.5]])), items, torch.tensor([[0, 1]]))
-        Reasons(interest=tensor([[1, 0]]), share=tensor([[1.5000, 2.0000]]))
+        >>> interests = Weighted(vectors, torch.tensor([[0.5, 0.5]]))
+        >>> attribution(interests, items, torch.tensor([[0, 1]]))
+        Attribution(interest=tensor([[1, 0]]), share=tensor([[1.5000, 2.0000]]))
     """
-    vectors, weights = voices
+    vectors, weights = interests
     if weights is not None:
         vectors = weights[..., None] * vectors
     interest = torch.empty_like(chosen)
@@ -78,9 +78,4 @@ def reasons(voices: Voices, items: ItemVectors, chosen: Tensor) -> Reasons:
         rows = slice(begin, begin + size)
         parts = vectors[rows] @ items.vectors[chosen[rows]].transpose(1, 2)  # (b, K, k)
         share[rows], interest[rows] = parts.max(1)
-    return Reasons(interest, None if weights is None else share)
-
-
-def name_of(encoder: Encoder) -> str:
-    """Return the name of a model for messages; one that wraps another tells the other's."""
-    return getattr(encoder, "name", type(encoder).__name__)
+    return Attribution(interest, None if weights is None else share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -17,9 +18,9 @@ from softrec.data.splits import rows_of
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
 from softrec.retrieval import Seen, top_k
-from softrec.serving.interests import name_of, reasons, voices
+from softrec.serving.interests import attribution, weighted_interests
 from softrec.serving.people import histories_of, users_of
-from softrec.types import Batch, Encoder
+from softrec.types import Batch, Encoder, ItemVectors
 
 USERS_AT_ONCE = 1024
 
@@ -59,7 +60,7 @@ class Recommender:
     """A trained model with its log: the best items for known users and for any history.
 
     Args:
-        encoder: the model.
+        encoder: the model; its item vectors are computed once, when they are first needed.
         log: all known interactions, for the histories of known users and the catalogue.
         length: how many of the last items of a history the model reads.
         mask_seen: leave out items of the history unless a call says otherwise.
@@ -72,8 +73,7 @@ class Recommender:
         self.log = log
         self.length = length
         self.mask_seen = mask_seen
-        if isinstance(encoder, torch.nn.Module):
-            encoder.eval()
+        encoder.eval()
 
     def recommend(
         self,
@@ -184,27 +184,23 @@ class Recommender:
         rows = rows_of(self.log.sequences, known)
         if not histories:
             return _People(names, known, rows)
-        strangers = list(starmap(self._of_items, histories.items()))
-        numbers = np.concatenate([known, np.full(len(strangers), UNKNOWN)])
+        given = list(starmap(self._of_items, histories.items()))
+        numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
         # When their items were taken is not known, so all rows go without times: models that
         # read them have refused.
-        rows = Sequences.of([*(rows[row] for row in range(len(rows))), *strangers])
+        rows = Sequences.of([*(rows[row] for row in range(len(rows))), *given])
         return _People([*names, *histories], numbers, rows)
 
     def _refusal(self) -> str | None:
-        """Return why the model serves users of its log alone, and the remedy; None if it does not.
-
-        What a model reads it says itself: `reads = "user"` for numbers of users alone, and
-        `needs_time = True` for the times of events.
-        """
-        name = name_of(self.encoder)
-        if getattr(self.encoder, "reads", "history") == "user":
+        """Return why only users of its log can be served, and the remedy; None if all can."""
+        name = self.encoder.name
+        if self.encoder.reads == "user":
             return (
                 f"{name} knows users by their number in its training log and reads no history; "
                 "ask for users of that log, or train a model that reads histories, such as "
                 "gru4rec or sasrec"
             )
-        if getattr(self.encoder, "needs_time", False):
+        if self.encoder.needs_times:
             return (
                 f"{name} needs the times of events, which a given history has not; ask for users "
                 "of the log, or train a model that reads histories without times, such as gru4rec "
@@ -255,9 +251,15 @@ class Recommender:
 
     def __repr__(self) -> str:
         return (
-            f"Recommender({name_of(self.encoder)}, {self.log.n_users:,} users, "
+            f"Recommender({self.encoder.name}, {self.log.n_users:,} users, "
             f"{self.log.n_items:,} items)"
         )
+
+    @cached_property
+    def _items(self) -> ItemVectors:
+        """The item vectors, and what users are looked up in, of a model that no longer changes."""
+        with torch.inference_mode():
+            return self.encoder.items()
 
     def _masks(self, mask_seen: bool | None) -> bool:
         return self.mask_seen if mask_seen is None else mask_seen
@@ -267,15 +269,15 @@ class Recommender:
         self, some: _People, k: int, mask_seen: bool | None, why: bool
     ) -> dict[str, np.ndarray]:
         """Return item, score, and interest and share where asked for and known, (b, k) each."""
-        items = self.encoder.items()
+        items = self._items
         device = items.vectors.device
-        batch = self._asked(some, device)
-        users = self.encoder.users(batch)
+        vectors = self.encoder(self._asked(some, device), items)
         seen = some.seen(device) if self._masks(mask_seen) else None
-        best = top_k(users, items, k, seen)
+        best = top_k(vectors.users, items, k, seen)
         found = {"item": best.items, "score": best.scores.float()}
         if why:
-            interest, share = reasons(voices(self.encoder, batch, users), items, best.items)
+            interests = weighted_interests(vectors, self.encoder.name)
+            interest, share = attribution(interests, items, best.items)
             found["interest"] = interest
             if share is not None:
                 found["share"] = share.float()
@@ -284,10 +286,10 @@ class Recommender:
     @torch.inference_mode()
     def _behind(self, some: _People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         """Return item and score (b, K, k), the best of each interest, and weight (b, K) if any."""
-        items = self.encoder.items()
+        items = self._items
         device = items.vectors.device
-        batch = self._asked(some, device)
-        vectors, weights = voices(self.encoder, batch, self.encoder.users(batch))
+        found = self.encoder(self._asked(some, device), items)
+        vectors, weights = weighted_interests(found, self.encoder.name)
         shape = (*vectors.shape[:2], k)
         seen = some.seen(device, times=vectors.shape[1]) if self._masks(mask_seen) else None
         best = top_k(vectors.flatten(0, 1), items, k, seen)

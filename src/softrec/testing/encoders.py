@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from softrec.errors import DataError
 from softrec.testing.checking import require, require_close
-from softrec.types import Batch, Encoder
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 LENGTHS = (6, 1, 4, 2)
 TOLERANCE = 2e-5
@@ -22,48 +22,51 @@ def check_encoder(
     *,
     prefixes: bool = True,
     unmoved: Collection[str] = (),
-    reads: Literal["history", "user"] = "history",
-    times: bool = False,
 ) -> None:
     """Check shapes, padding, causality, determinism, gradients and saving of an encoder.
 
+    It is held to the capabilities that it declares. With `reads = "user"` the user vector comes
+    from the number of the user alone: the history changes nothing, and unknown users are refused.
+    With `needs_times` all batches carry times, which must matter, and a batch without them must be
+    refused. With `predicts_interests` the user vectors are the mean of the interests.
+
     Args:
-        make_encoder: makes a fresh encoder, an `nn.Module` for histories of 6 items or more, its
-            weights drawn from the global random state.
+        make_encoder: makes a fresh encoder for histories of 6 items or more, its weights drawn
+            from the global random state; for users 0 to 3 at least, where it reads users.
         n_items: size N of its catalogue, 8 or more.
         prefixes: whether asking at a step within a history equals asking at the end of the
             history cut there. False for models that number positions back from the end.
         unmoved: endings of the names of parameters that no gradient can reach, such as the bias
             of attention keys, which cancels in the softmax.
-        reads: what the user vector comes from. "user": from the number of the user alone, of whom
-            there are 4 or more; the history changes nothing, and strangers are refused.
-        times: whether it reads when each item was taken. All batches then carry times, which must
-            matter and are held to the same rules; a batch without them must be refused.
 
     Raises:
         AssertionError: if the encoder breaks a rule, naming it.
     """
     torch.manual_seed(0)
-    encoder = make_encoder()
-    require(isinstance(encoder, Encoder), "an encoder has n_items, users(batch) and items()")
-    require(encoder.n_items == n_items, f"n_items is {encoder.n_items}, expected {n_items}")
-    module = _module(encoder)
-    sample = _sample(n_items, times)
-    module.eval()
+    encoder = _made(make_encoder)
+    require(
+        getattr(encoder, "n_items", None) == n_items,
+        f"n_items is {getattr(encoder, 'n_items', 'not set')}, expected {n_items}: set it in "
+        "__init__",
+    )
+    sample = _sample(n_items, encoder.needs_times)
+    encoder.eval()
     with torch.no_grad():
         _check_shapes(encoder, sample)
-        _check_padding(encoder, module, sample)
+        _check_items_are_shared(encoder, sample)
+        _check_interests(encoder, sample)
+        _check_padding(encoder, sample)
         _check_alone(encoder, sample)
         _check_steps(encoder, sample, prefixes)
-        if times:
+        if encoder.needs_times:
             _check_times(encoder, sample)
-        if reads == "history":
+        if encoder.reads == "history":
             _check_last_item(encoder, sample)
         else:
             _check_users_alone(encoder, sample)
-            _check_strangers(encoder, sample)
-        _check_saving(encoder, module, make_encoder, sample)
-    _check_gradients(encoder, module, sample, unmoved)
+            _check_unknown_users(encoder, sample)
+        _check_saving(encoder, make_encoder, sample)
+    _check_gradients(encoder, sample, unmoved)
 
 
 def padded(
@@ -139,9 +142,22 @@ def _filled(rows: Sequence[Sequence[int]], width: int, padding: int, side: str) 
     return torch.tensor(filled)
 
 
-def _module(encoder: Encoder) -> nn.Module:
-    if not isinstance(encoder, nn.Module):
-        raise AssertionError(f"an encoder is an nn.Module, got {type(encoder).__name__}")
+def _made(make_encoder: Callable[[], Encoder]) -> Encoder:
+    try:
+        encoder = make_encoder()
+    except TypeError as error:
+        if "abstract" not in str(error):
+            raise
+        raise AssertionError(
+            f"an encoder has items() and forward(batch, items): {error}"
+        ) from error
+    require(
+        isinstance(encoder, Encoder),
+        f"an encoder is a subclass of softrec.types.Encoder, got {type(encoder).__name__}",
+    )
+    require(
+        encoder.reads in ("history", "user"), f"reads is history or user, got {encoder.reads!r}"
+    )
     return encoder
 
 
@@ -159,7 +175,12 @@ def _sample(n_items: int, times: bool) -> _Sample:
 
 
 def _check_shapes(encoder: Encoder, sample: _Sample) -> None:
-    vectors, bias = encoder.items()
+    items = encoder.items()
+    require(
+        isinstance(items, ItemVectors),
+        f"items() gives {type(items).__name__}, expected softrec.types.ItemVectors(vectors, bias)",
+    )
+    vectors, bias, _ = items
     require(
         vectors.dim() == 2 and len(vectors) == encoder.n_items,
         f"items() gives vectors {tuple(vectors.shape)}, expected ({encoder.n_items}, D)",
@@ -167,43 +188,83 @@ def _check_shapes(encoder: Encoder, sample: _Sample) -> None:
     if bias is not None:
         require(bias.shape == vectors.shape[:1], f"the bias has shape {tuple(bias.shape)}")
     batch = sample.batch()
-    users = encoder.users(batch)
+    found = encoder(batch)
     require(
-        users.dim() in (2, 3)
-        and len(users) == len(LENGTHS)
-        and users.shape[-1] == vectors.shape[1],
-        f"users() gives {tuple(users.shape)} for {len(LENGTHS)} rows and items of width "
-        f"{vectors.shape[1]}",
+        isinstance(found, Vectors),
+        f"forward(batch) gives {type(found).__name__}, expected "
+        "softrec.types.Vectors(users, items or self.items())",
     )
-    require(users.is_floating_point(), f"users() gives {users.dtype}, no float")
+    users, k = found.users, encoder.n_interests
+    shape = (len(LENGTHS), vectors.shape[1]) if k == 1 else (len(LENGTHS), k, vectors.shape[1])
+    if encoder.predicts_interests:
+        shape = (len(LENGTHS), vectors.shape[1])
     require(
-        bool((encoder.users(batch) == users).all()), "asked twice in eval mode, users() differs"
+        users.shape == shape or (k == 1 and users.shape == (len(LENGTHS), 1, vectors.shape[1])),
+        f"forward(batch) gives users {tuple(users.shape)} for {len(LENGTHS)} rows, items of width "
+        f"{vectors.shape[1]} and n_interests = {k}, expected {shape}",
     )
+    require(users.is_floating_point(), f"forward(batch) gives users of {users.dtype}, no float")
+    require(bool((encoder(batch).users == users).all()), "asked twice in eval mode, users differ")
     empty = batch._replace(history=torch.full_like(batch.history, encoder.n_items))
-    require(bool(torch.isfinite(encoder.users(empty)).all()), "an empty history is not finite")
+    require(bool(torch.isfinite(encoder(empty).users).all()), "an empty history is not finite")
 
 
-def _check_padding(encoder: Encoder, module: nn.Module, sample: _Sample) -> None:
-    expected = encoder.users(sample.batch())
+def _check_items_are_shared(encoder: Encoder, sample: _Sample) -> None:
+    """What `items()` computed serves any batch: ranking computes it once."""
+    batch = sample.batch()
+    expected, items = encoder(batch), encoder.items()
+    found = encoder(batch, items)
+    require(
+        found.items is items,
+        "forward(batch, items) gives other items: return Vectors(users, items or self.items())",
+    )
+    require_close(found.users, expected.users, "users beside items computed before", atol=0)
+    for name, one, other in zip(("vectors", "bias"), expected.items, items, strict=False):
+        if one is not None and other is not None:
+            require_close(one, other, f"item {name} of forward(batch) and of items()", atol=0)
+
+
+def _check_interests(encoder: Encoder, sample: _Sample) -> None:
+    users, items, interests, stored = encoder(sample.batch())
+    if stored is not None:
+        shapes = tuple(stored.users.shape[:1]), tuple(stored.items.shape[:1])
+        expected = (len(LENGTHS),), (encoder.n_items,)
+        require(shapes == expected, f"stored vectors have rows {shapes}, expected {expected}")
+    require(
+        (interests is not None) == encoder.predicts_interests,
+        f"predicts_interests is {encoder.predicts_interests}, but forward(batch) gives "
+        f"{'no ' if interests is None else ''}interests",
+    )
+    if interests is None:
+        return
+    k, d = encoder.n_interests, items.vectors.shape[1]
+    shapes = tuple(interests.vectors.shape), tuple(interests.logits.shape)
+    expected = (len(LENGTHS), k, d), (len(LENGTHS), k)
+    require(shapes == expected, f"interests and logits have shapes {shapes}, expected {expected}")
+    require_close(users, interests.mean(), "users and the mean of the interests", atol=TOLERANCE)
+
+
+def _check_padding(encoder: Encoder, sample: _Sample) -> None:
+    expected = encoder(sample.batch()).users
     for side in ("right", "left"):
         for extra in (0, 3):
-            users = encoder.users(sample.batch(side=side, extra=extra))
+            users = encoder(sample.batch(side=side, extra=extra)).users
             what = f"users with {extra} more columns of padding on the {side}"
             require_close(users, expected, what, atol=TOLERANCE)
     batch = sample.batch(side="left", extra=2)
-    for table in module.modules():
+    for table in encoder.modules():
         if isinstance(table, nn.Embedding) and table.padding_idx is not None:
             kept = table.weight[table.padding_idx].clone()
             table.weight[table.padding_idx] = 100.0
-            users = encoder.users(batch)
+            users = encoder(batch).users
             table.weight[table.padding_idx] = kept
             require_close(users, expected, "users with another padding row", atol=TOLERANCE)
 
 
 def _check_alone(encoder: Encoder, sample: _Sample) -> None:
-    together = encoder.users(sample.batch())
+    together = encoder(sample.batch()).users
     for row, (length, expected) in enumerate(zip(LENGTHS, together, strict=True)):
-        alone = encoder.users(sample.alone(row))[0]
+        alone = encoder(sample.alone(row)).users[0]
         what = f"a history of {length} items alone, not in a batch"
         require_close(alone, expected, what, atol=TOLERANCE)
 
@@ -212,20 +273,20 @@ def _check_steps(encoder: Encoder, sample: _Sample, prefixes: bool) -> None:
     """Asked at every step: the last is the default, later items change nothing before them."""
     batch = sample.batch()
     asked = at_every_step(batch, LENGTHS)
-    users = encoder.users(asked)
+    users = encoder(asked).users
     require(
         len(users) == sum(LENGTHS), f"{sum(LENGTHS)} steps were asked for, got {len(users)} users"
     )
     ends = torch.tensor(LENGTHS).cumsum(0) - 1
-    require_close(users[ends], encoder.users(batch), "the last step of each row", atol=TOLERANCE)
+    require_close(users[ends], encoder(batch).users, "the last step of each row", atol=TOLERANCE)
     left = at_every_step(sample.batch(side="left"), LENGTHS)
-    require_close(encoder.users(left), users, "every step, padded on the left", atol=TOLERANCE)
+    require_close(encoder(left).users, users, "every step, padded on the left", atol=TOLERANCE)
     for cut in range(LENGTHS[0] - 1):
-        moved = encoder.users(_with_later_changed(asked, cut, encoder.n_items))
+        moved = encoder(_with_later_changed(asked, cut, encoder.n_items)).users
         what = f"users up to step {cut} after later items changed"
         require_close(moved[: cut + 1], users[: cut + 1], what, atol=TOLERANCE)
     if prefixes:
-        one_by_one = encoder.users(sample.prefixes())
+        one_by_one = encoder(sample.prefixes()).users
         require_close(users, one_by_one, "every step at once, not one by one", atol=TOLERANCE)
 
 
@@ -244,10 +305,10 @@ def _check_times(encoder: Encoder, sample: _Sample) -> None:
     """Times change the vectors of a history of several items; they cannot be left out."""
     batch = sample.batch()
     at_once = batch._replace(time=torch.zeros_like(batch.history))
-    moved = (encoder.users(batch)[0] != encoder.users(at_once)[0]).any()
+    moved = (encoder(batch).users[0] != encoder(at_once).users[0]).any()
     require(bool(moved), "other times do not change the user vector")
     try:
-        encoder.users(batch._replace(time=None))
+        encoder(batch._replace(time=None))
     except DataError:
         return
     raise AssertionError("histories without times must raise a DataError")
@@ -257,67 +318,60 @@ def _check_last_item(encoder: Encoder, sample: _Sample) -> None:
     batch = sample.batch()
     last = batch.history.clone()
     last[0, LENGTHS[0] - 1] = (last[0, LENGTHS[0] - 1] + 1) % encoder.n_items
-    moved = encoder.users(batch._replace(history=last))[0]
-    still = bool((moved == encoder.users(batch)[0]).all())
+    moved = encoder(batch._replace(history=last)).users[0]
+    still = bool((moved == encoder(batch).users[0]).all())
     require(not still, "another last item does not change the user vector")
 
 
 def _check_users_alone(encoder: Encoder, sample: _Sample) -> None:
     """Users who change places take their vectors along, whatever the histories."""
     batch = sample.batch()
-    users = encoder.users(batch)
+    users = encoder(batch).users
     require(bool((users[0] != users[1]).any()), "another user has the same user vector")
-    moved = encoder.users(batch._replace(user=batch.user.flip(0)))
+    moved = encoder(batch._replace(user=batch.user.flip(0))).users
     what = "users who changed places, their histories not"
     require_close(moved, users.flip(0), what, atol=TOLERANCE)
 
 
-def _check_strangers(encoder: Encoder, sample: _Sample) -> None:
+def _check_unknown_users(encoder: Encoder, sample: _Sample) -> None:
     """A user without a number, -1, is refused by an error that says so."""
     batch = sample.batch(users=[0, -1, 1, 2])
     try:
-        encoder.users(batch)
+        encoder(batch)
     except DataError:
         return
     raise AssertionError("user -1, who is in no training log, must raise a DataError")
 
 
-def _check_saving(
-    encoder: Encoder,
-    module: nn.Module,
-    make_encoder: Callable[[], Encoder],
-    sample: _Sample,
-) -> None:
+def _check_saving(encoder: Encoder, make_encoder: Callable[[], Encoder], sample: _Sample) -> None:
     batch = sample.batch()
     torch.manual_seed(1)
     other = make_encoder()
-    other_module = _module(other).eval()
-    before = other.users(batch)
-    require(bool((before != encoder.users(batch)).any()), "weights do not depend on the seed")
-    other_module.load_state_dict(module.state_dict())
-    require_close(other.users(batch), encoder.users(batch), "users after load_state_dict", atol=0)
-    for name, loaded, own in zip(("vectors", "bias"), other.items(), encoder.items(), strict=True):
+    other.eval()
+    before = other(batch).users
+    require(bool((before != encoder(batch).users).any()), "weights do not depend on the seed")
+    other.load_state_dict(encoder.state_dict())
+    require_close(other(batch).users, encoder(batch).users, "users after load_state_dict", atol=0)
+    for name, loaded, own in zip(("vectors", "bias"), other.items(), encoder.items(), strict=False):
         if loaded is not None and own is not None:
             require_close(loaded, own, f"item {name} after load_state_dict", atol=0)
 
 
-def _check_gradients(
-    encoder: Encoder, module: nn.Module, sample: _Sample, unmoved: Collection[str]
-) -> None:
+def _check_gradients(encoder: Encoder, sample: _Sample, unmoved: Collection[str]) -> None:
     """One cross-entropy reaches every parameter, and no padding row."""
-    module.eval()  # dropout could cut a parameter off by chance
-    users = encoder.users(sample.batch(side="left"))
-    scores = _scores(users, *encoder.items())
+    encoder.eval()  # dropout could cut a parameter off by chance
+    users, items, _, _ = encoder(sample.batch(side="left"))
+    scores = _scores(users, items.vectors, items.bias)
     labels = torch.arange(len(LENGTHS))
     torch.nn.functional.cross_entropy(scores, labels).backward()
-    for name, parameter in module.named_parameters():
+    for name, parameter in encoder.named_parameters():
         if name.endswith(tuple(unmoved)):
             continue
         gradient = parameter.grad
         require(gradient is not None and bool((gradient != 0).any()), f"no gradient reaches {name}")
         if gradient is not None:
             require(bool(torch.isfinite(gradient).all()), f"the gradient of {name} is not finite")
-    module.zero_grad()
+    encoder.zero_grad()
 
 
 def _scores(users: Tensor, vectors: Tensor, bias: Tensor | None) -> Tensor:

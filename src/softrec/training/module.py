@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softrec.errors import TrainingError
 from softrec.objective import Objective
@@ -24,7 +24,7 @@ class SoftTargetModule(L.LightningModule):
     """An encoder, its objective and its validation; nothing here knows of any of their kinds.
 
     Args:
-        encoder: the model, an `nn.Module`.
+        encoder: the model.
         objective: what it is trained towards.
         validate: the metrics of an encoder on the validation part, by name.
         lr: learning rate of Adam.
@@ -51,8 +51,6 @@ class SoftTargetModule(L.LightningModule):
         lines: Lines | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(encoder, nn.Module):
-            raise TypeError(f"an encoder must be an nn.Module, got {type(encoder).__name__}")
         if optimizer not in get_args(OptimizerName):
             raise ValueError(
                 f"optimizer must be {' or '.join(get_args(OptimizerName))}, got {optimizer!r}"
@@ -82,7 +80,7 @@ class SoftTargetModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        value = self.objective(self.encoder, batch)  # pyright: ignore[reportArgumentType]
+        value = self.objective(self.encoder, batch)
         loss = value.total.detach()
         if not bool(torch.isfinite(loss)):
             self._explain(float(loss), value.parts)
@@ -103,7 +101,7 @@ class SoftTargetModule(L.LightningModule):
             )
 
     def _broken(self) -> list[str]:
-        named = self.encoder.named_parameters()  # pyright: ignore[reportAttributeAccessIssue]
+        named = self.encoder.named_parameters()
         return [name for name, part in named if not bool(torch.isfinite(part).all())]
 
     def _explain(self, loss: float, parts: dict[str, Tensor]) -> None:
@@ -118,7 +116,7 @@ class SoftTargetModule(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam, with L2 on everything but biases, or the lazy Adam, without."""
-        named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
+        named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]
         biases = [p for n, p in named if n.rpartition(".")[2].startswith("bias")]
         others = [p for n, p in named if not n.rpartition(".")[2].startswith("bias")]
         groups = [
@@ -146,7 +144,7 @@ class SoftTargetModule(L.LightningModule):
         now = time.perf_counter()
         self.trained_seconds += now - self._clock
         self._check_weights()
-        metrics = self.validate(self.encoder)  # pyright: ignore[reportArgumentType]
+        metrics = self.validate(self.encoder)
         self._clock = time.perf_counter()
         row = {"epoch": float(self.current_epoch + 1)}
         row |= {f"train/{n}": float(total) / self._examples for n, total in self._sums.items()}

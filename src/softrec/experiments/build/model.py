@@ -45,7 +45,7 @@ def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -
         seed: of the weights.
     """
     model, n_items = MODELS[spec.name], log.n_items
-    if getattr(model, "needs_time", False) and not log.has_time:
+    if model.needs_times and not log.has_time:
         raise DataError(
             f"{spec.name} reads the times of events, and the log has none; name their column with "
             "--time, or use sasrec"

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
@@ -47,13 +47,10 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
     run = open_run(start)
     other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, tell)
     try:
-        if type(other) is type(encoder):
-            encoder.load_state_dict(other.state_dict())  # pyright: ignore[reportAttributeAccessIssue]
-        else:
-            encoder.begin_from(other)  # pyright: ignore[reportAttributeAccessIssue]
-    except (RuntimeError, ValueError, AttributeError) as error:
+        encoder.initialise_from(other)
+    except (RuntimeError, ValueError) as error:
         raise RunError(
-            f"the model cannot begin from the {run.recipe.model.name} in {start}: {error}"
+            f"the model cannot be initialised from the {run.recipe.model.name} in {start}: {error}"
         ) from error
 
 
@@ -77,8 +74,6 @@ def _moved(run: Run, split: Split, seed: int, tell: Tell) -> Encoder:
             "from a run of the same shop, with ids as they are in this log"
         )
     trained, moved = run.encoder(), build_model(spec, split.train, length, seed=seed)
-    assert isinstance(trained, nn.Module)
-    assert isinstance(moved, nn.Module)
     state, weights = moved.state_dict(), trained.state_dict()
     tables = tables_of(spec, split.train, length)
     for name, weight in weights.items():
@@ -111,7 +106,6 @@ def tables_of(spec: ModelSpec, log: Interactions, length: int) -> dict[str, Kind
 
         small = replace(log, frame=log.frame.head(0), users=ids(n_users), items=ids(n_items))
         model = build_model(spec, small, length, seed=0)
-        assert isinstance(model, nn.Module)
         return {name: len(part) for name, part in model.state_dict().items() if part.dim()}
 
     few, more_items, more_users = rows(3, 3), rows(4, 3), rows(3, 4)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
 
 from softrec.data.batches import Examples
 from softrec.data.splits import Split
@@ -269,7 +268,7 @@ def _vectors(teacher: Run, training: Training) -> np.ndarray:
 
     def make(folder: Path) -> None:
         encoder = teacher.encoder()
-        if isinstance(encoder, nn.Module) and torch.cuda.is_available():
+        if torch.cuda.is_available():
             encoder.cuda()
         with training.bar("vectors of the teacher") as advance:
             context_vectors(

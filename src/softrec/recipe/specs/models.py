@@ -24,8 +24,9 @@ from softrec.models.tisasrec import TiSASRec
 from softrec.models.youtubednn import YoutubeDNN
 from softrec.recipe.specs.arguments import arguments, checked
 from softrec.recipe.specs.base import Text
+from softrec.types import Encoder
 
-MODELS: dict[str, Any] = {
+MODELS: dict[str, type[Encoder]] = {
     "caser": Caser,
     "comirec-dr": ComiRecDR,
     "comirec-sa": ComiRecSA,
@@ -84,8 +85,8 @@ class ModelSpec(BaseModel):
 
 
 def starts_of(name: str) -> tuple[str, ...]:
-    """Return the models whose trained weights a model can begin from: its own kind, and others."""
-    kinds = getattr(MODELS[name], "begins_from", ())
+    """Return the models whose trained weights a model is initialised from: its own, and others."""
+    kinds = MODELS[name].initialised_from
     return (name, *(other for other, model in MODELS.items() if model in kinds))
 
 
@@ -94,6 +95,6 @@ def reads_graph(name: str) -> bool:
     return "edges" in inspect.signature(MODELS[name]).parameters
 
 
-def foresees_interests(name: object) -> bool:
-    """Tell whether a model says how much it expects each interest: see `InterestEncoder`."""
-    return isinstance(name, str) and callable(getattr(MODELS.get(name), "interests", None))
+def predicts_interests(name: object) -> bool:
+    """Tell whether a model predicts which of a user's interests comes next."""
+    return isinstance(name, str) and name in MODELS and MODELS[name].predicts_interests

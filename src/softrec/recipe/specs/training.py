@@ -80,7 +80,7 @@ class EvaluationSpec(Spec):
 
 
 class InterestSpec(Spec):
-    """TiMiRec: the interest that the label calls for is foreseen from the history alone."""
+    """TiMiRec: the interest that the label calls for is predicted from the history alone."""
 
     weight: Weight = Field(default=1.0, description="0: without distillation")
     temperature: Temperature = 0.5

@@ -58,7 +58,7 @@ def context_vectors(
             user = torch.from_numpy(data.user[example[some]])
             batch = Batch(history, label, torch.from_numpy(example[some]), user, time=time)
             batch = batch.to(items.vectors.device)
-            found = scoring.picked(encoder.users(batch), items, batch.label)
+            found = scoring.picked(encoder(batch, items).users, items, batch.label)
             if vectors is None:
                 vectors = np.lib.format.open_memmap(
                     path, mode="w+", dtype=np.float32, shape=(len(start), found.shape[-1])
@@ -238,7 +238,7 @@ class NeighbourSource:
         others = others.to(batch.label.device)
         with evaluating(self.encoder), torch.no_grad():
             items = self.encoder.items()
-            users = self.scoring.picked(self.encoder.users(others), items, others.label)
+            users = self.scoring.picked(self.encoder(others, items).users, items, others.label)
         bias = None if items.bias is None else items.bias.detach()
         kept = ItemVectors(items.vectors.detach(), bias)
         return scored_teacher(users, kept, self.temperature, self.scoring)
