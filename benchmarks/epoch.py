@@ -183,6 +183,7 @@ class _Timed(Encoder):
     def __init__(self, model: GRU4Rec, clock: Clock) -> None:
         super().__init__()
         self.model, self.clock, self.n_items = model, clock, model.n_items
+        self.train(model.training)
 
     def items(self) -> ItemVectors:
         return self.model.items()

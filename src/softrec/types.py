@@ -126,7 +126,7 @@ class Encoder(nn.Module, ABC):
     needs_times: bool = False
     predicts_interests: bool = False
     initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
-    PRESETS: dict[str, dict[str, Any]] = {}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def items(self) -> ItemVectors:

@@ -248,7 +248,7 @@ def test_no_gradient_and_the_model_left_in_training():
     target = source(batch)
     assert encoder.training
     assert all(part.training for part in encoder.modules())
-    parts = (target.users, *target.items)
+    parts = (target.users, target.items.vectors, target.items.bias)
     assert not any(part.requires_grad for part in parts)
     check_target(target, N, len(batch.label))
     assert torch.is_grad_enabled()

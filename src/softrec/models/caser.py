@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Caser(HistoryEncoder):
     number of filters and the dropout are the original's.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "softrec": {"dim": 128, "heights": None, "horizontal": 16, "vertical": 4, "dropout": 0.5,
                     "final_activation": "relu", "tied": False, "output_bias": True,
                     "init": "gaussian"},

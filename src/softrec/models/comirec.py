@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class ComiRecSA(HistoryEncoder):
     the layer, the form of before is kept here, which is ComiRec's.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "attention": None,
                      "positions": "scores", "bias": False, "tied": True, "output_bias": False,
                      "init": "xavier"},

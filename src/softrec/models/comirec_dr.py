@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class ComiRecDR(HistoryEncoder):
     item kept.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "iterations": 3, "map_std": 1.0,
                      "tied": True, "output_bias": False, "init": "xavier"},
     }  # fmt: skip

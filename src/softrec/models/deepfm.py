@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torch.nn import functional as F
@@ -58,7 +58,7 @@ class DeepFM(HistoryEncoder):
     and dropout are its arguments, the formula above is ours.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "desorec": {"dim": 128, "length": 20, "layers": (512,), "activation": "relu",
                     "dropout": 0.1, "mlp_dropout": 0.1, "first_order": True, "tied": False,
                     "output_bias": True, "init": "xavier"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -38,7 +38,7 @@ class GRU4Rec(HistoryEncoder):
     al., CIKM 2022).
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "softrec": {"dim": 128, "layers": 1, "dropout": 0.0, "gru_bias": True, "tied": False,
                     "output_bias": True, "init": "gaussian"},
         "desorec": {"dim": 128, "layers": 4, "dropout": 0.1, "gru_bias": False, "tied": False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -49,7 +49,7 @@ class LightGCN(GraphEncoder):
     ICDE 2024.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "bsl": {"dim": 64, "layers": 3, "init": "xavier"},
         "bsl-1": {"dim": 64, "layers": 1, "init": "xavier"},
         "original": {"dim": 64, "layers": 3, "init": "normal"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -41,7 +41,7 @@ class MF(UserEncoder):
     Recommendation", ICDE 2024).
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "bsl": {"dim": 64, "dropout": 0.1, "init": "xavier"},
     }
 

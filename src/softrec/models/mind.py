@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class MIND(HistoryEncoder):
     The published codes draw logits in evaluation, too, so that their rankings are random.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "iterations": 3, "adaptive": True,
                      "relu_layer": True, "routing": "drawn", "tied": True, "output_bias": False,
                      "init": "xavier"},

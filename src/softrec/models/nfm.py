@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,7 +58,7 @@ class NFM(HistoryEncoder):
     SoftRec gives no layers and no dropout; the preset takes those of DesoRec.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "softrec": {"dim": 128, "layers": (128,), "activation": "relu", "batch_norm": True,
                     "dropout": 0.1, "mlp_dropout": 0.1, "first_order": True, "tied": False,
                     "output_bias": True, "init": "gaussian"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class SASRec(HistoryEncoder):
     "original", "desorec" (Zhang et al., DASFAA 2024), "timirec" (Wang et al., CIKM 2022).
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {"dim": 50, "length": 200, "layers": 2, "heads": 1, "dropout": 0.2,
                      "embedding_dropout": 0.2, "norm": "query", "scale": True,
                      "projection": False, "tied": True, "output_bias": False, "init": "xavier"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class TiMiRec(Encoder):
     predicts_interests = True
     initialised_from = (ComiRecSA,)
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "movielens-1m": _PLUS | _MOVIELENS,
         "beauty": _PLUS | _BEAUTY,
         "grocery": _PLUS | _GROCERY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ class TiSASRec(HistoryEncoder):
 
     needs_times = True
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {"dim": 50, "length": 50, "layers": 2, "heads": 1, "intervals": 256,
                      "dropout": 0.2, "embedding_dropout": 0.2, "norm": "query", "scale": True,
                      "projection": False, "tied": True, "output_bias": False, "init": "xavier"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from softrec.models.histories import (
     HistoryEncoder,
@@ -53,7 +53,7 @@ class YoutubeDNN(HistoryEncoder):
     padding into the sum; here it is masked.
     """
 
-    PRESETS: dict[str, dict[str, Any]] = {
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "softrec": {"dim": 128, "layers": None, "activation": "relu", "dropout": 0.0,
                     "tied": False, "output_bias": True, "init": "gaussian"},
         "desorec": {"dim": 128, "layers": None, "activation": "relu", "dropout": 0.1,
