@@ -15,7 +15,9 @@ from softrec.experiments.build.data import load_split
 from softrec.experiments.store import artifacts
 from softrec.experiments.train import fit_recipe, open_run
 from softrec.recipe.recipe import merged, read_recipe
+from softrec.scoring import Scoring
 from softrec.targets.build.contexts import NeighbourSource, RememberedSource, TeacherSource
+from softrec.targets.build.neighbours import nearest
 from softrec.targets.mixture import MixtureSource
 from softrec.testing import oracles
 
@@ -182,6 +184,25 @@ def test_neighbours_by_a_teacher(base, split, made, cache):
     best = cosines.masked_fill(user[:, None] == user, -torch.inf).topk(3, dim=1).values
     chosen = cosines.gather(1, torch.from_numpy(source.neighbours.astype(np.int64)))
     torch.testing.assert_close(chosen, best, atol=1e-5, rtol=0)
+
+
+def test_neighbours_are_predicted_as_the_model_is_trained(base, split, monkeypatch):
+    """By its scores and on its side of the padding; the seed is that of the search."""
+    asked = []
+
+    def noted(*given, seed, **options):
+        asked.append(seed)
+        return nearest(*given, seed=seed, **options)
+
+    monkeypatch.setattr(sources, "nearest", noted)
+    changes = towards(base, "csn", k=3, seed=5)
+    changes |= {"loss": {"name": "mixed", "score": "cosine", "score_temperature": 0.2},
+                "training": {"padding": "left"}}  # fmt: skip
+    _, objective, _ = built(split, changes)
+    source = objective.source
+    assert source.scoring == objective.scoring == Scoring("cosine", 0.2)
+    assert source.padding == "left"
+    assert asked == [5]
 
 
 def users_of(source):
