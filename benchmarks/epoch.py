@@ -28,7 +28,7 @@ from softrec.losses.softmax import hard
 from softrec.losses.streaming import streamed_softmax
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
-from softrec.training.fit import fit
+from softrec.training.loop import train
 from softrec.training.module import SoftTargetModule
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
@@ -222,7 +222,7 @@ def _trainer(split: Split, data: Examples, shapes: Shapes, steps: int, by_hand: 
     some = replace(data, start=data.start[few], stop=data.stop[few], user=data.user[few])
     batches = TrainingBatches(some, shapes.batch, split.train.n_items)
     with tempfile.TemporaryDirectory() as folder:
-        trained = fit(
+        trained = train(
             _model(split.train.n_items),
             Objective(),
             batches,

@@ -23,7 +23,7 @@ from softrec.models.gru4rec import GRU4Rec
 from softrec.simulation import make_shop, simulate
 from softrec.targets.sparse import SparseTarget
 from softrec.testing import check_target
-from softrec.training.fit import fit
+from softrec.training.loop import train
 from softrec.types import Batch, Encoder
 
 LENGTH = 12  # longest history
@@ -95,7 +95,7 @@ def main(n_items: int = 200, n_users: int = 600, epochs: int = 5) -> dict[str, f
         torch.manual_seed(0)
         encoder = GRU4Rec(n_items, dim=32)
         with tempfile.TemporaryDirectory() as folder:
-            fit(
+            train(
                 encoder,
                 objective,
                 TrainingBatches(data, 64, n_items),

@@ -111,7 +111,7 @@ def compare(
     Example:
         found = softrec.compare(frame, out="runs/compared", targets=["one-hot", "pop+"])
     """
-    from softrec.experiments import compare as experiment
+    from softrec.experiments.compare import compare_targets
     from softrec.experiments.inputs import python_call, read_input
     from softrec.recipe.options import parse_targets, shared_target
     from softrec.training.lines import teller
@@ -120,7 +120,7 @@ def compare(
     given = read_input(source, options | shared_target(wanted))
     first = given.recipe.seed
     arguments = {"targets": targets, "seeds": seeds, "out": str(out)}
-    return experiment.compare(
+    return compare_targets(
         given.recipe,
         wanted,
         out,

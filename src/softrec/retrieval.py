@@ -17,7 +17,8 @@ from softrec.types import ItemVectors
 
 BLOCK_BYTES = 48 * 2**20
 GROUP = 64  # columns whose maximum stands for them in the first round of top_k
-NOT_RANKED = torch.iinfo(torch.int64).max
+NOT_RANKED: int = torch.iinfo(torch.int64).max
+"""The rank of an item below the cut-off that was looked at: a miss for every k."""
 
 
 class Seen(NamedTuple):

@@ -386,7 +386,7 @@ def test_a_run_with_a_broken_file(refusal, run, name, share):
     what = "is missing" if share is None else "was changed: it has"
     for command, options in COMMANDS.items():
         line = refusal(command, "run", *options)
-        assert re.search(rf"{re.escape(name)} {what}.*train anew, or take it .* --trust", line)
+        assert re.search(rf"{re.escape(name)} {what}.*train it again, or take it .* --trust", line)
 
 
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.99])
@@ -420,7 +420,7 @@ def test_run_json_cut(refusal, run, command, share):
     content = (run / "run.json").read_bytes()
     (run / "run.json").write_bytes(content[: int(share * len(content))])
     assert re.search(
-        r"run\.json is broken .*train anew", refusal(command, "run", *COMMANDS[command])
+        r"run\.json is broken .*train it again", refusal(command, "run", *COMMANDS[command])
     )
 
 
@@ -428,7 +428,7 @@ def test_run_json_cut(refusal, run, command, share):
 def test_a_run_of_another_format(refusal, run, content):
     (run / "run.json").write_text(content)
     line = refusal("evaluate", "run")
-    assert re.search(r"run\.json (has format|is broken|was changed).*train anew", line)
+    assert re.search(r"run\.json (has format|is broken|was changed).*train it again", line)
 
 
 def edited(run, change) -> None:
@@ -490,7 +490,7 @@ def test_weights_that_are_no_numbers(refusal, run, value):
     weights[name].view(-1)[0] = value
     save_file(weights, run / "model.safetensors")
     line = refusal("recommend", "run", "--user", "3", "--trust")
-    assert f"model.safetensors holds weights that are no numbers ({name}); train anew" in line
+    assert f"model.safetensors holds weights that are no numbers ({name}); train it again" in line
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

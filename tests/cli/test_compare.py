@@ -13,7 +13,7 @@ from scipy import stats
 import softrec
 from softrec.cli import main as cli
 from softrec.evaluation.significance import crossed
-from softrec.experiments.compare import compare
+from softrec.experiments.compare import compare_targets
 from softrec.experiments.train import open_run
 from softrec.report import Results, verdicts
 from softrec.training.module import SoftTargetModule
@@ -157,7 +157,7 @@ def test_three_seeds_unless_told_otherwise(folder):
         [0, 1, 2], [0, 1, 2]
     ]  # fmt: skip
     assert inspect.signature(softrec.compare).parameters["seeds"].default == 3
-    assert inspect.signature(compare).parameters["seeds"].default == (0, 1, 2)
+    assert inspect.signature(compare_targets).parameters["seeds"].default == (0, 1, 2)
 
 
 def test_a_run_of_a_comparison_is_a_run_by_itself(table, results, monkeypatch, capsys):
@@ -297,7 +297,7 @@ def test_teachers_are_called_by_the_names_of_their_folders_or_models(folder, res
     ]
     found = softrec.compare("log.csv", targets=targets, seeds=1, out="table", epochs=1, length=5,
                             progress=False, **{"model.dim": 8})  # fmt: skip
-    names = [variant["name"] for variant in found.results["variants"]]
+    names = [variant.name for variant in found.results.variants]
     assert names == ["one-hot", "kd (alpha 0.4, teacher base)", "kd (alpha 0.4, teacher mf)"]
 
 

@@ -10,7 +10,8 @@ import pytest
 from softrec.data.splits import LeakageWarning
 from softrec.errors import DataError, RecipeError
 from softrec.experiments.build.data import load_split
-from softrec.experiments.train import Examination, fit_recipe, means
+from softrec.experiments.evaluator import Evaluator, means
+from softrec.experiments.train import fit_recipe
 from softrec.recipe.recipe import merged, read_recipe
 from softrec.recipe.specs.models import MODELS
 
@@ -71,7 +72,7 @@ def test_a_backbone_learns_the_shop_and_comes_back_the_same(name, split, timed, 
     for number, changes in enumerate(TARGETS):
         made = recipe(name, changes)
         run = fit_recipe(made, tmp_path / str(number), split=split, progress=False)
-        again = means(Examination(made, split, "test").per_user(run.encoder()))
+        again = means(Evaluator(made, split, "test").per_user(run.encoder()))
         assert again == pytest.approx(run.test, abs=1e-9)
         found.append(run.valid["recall@10"])
         user = split.train.users.ids(np.array([3]))[0]

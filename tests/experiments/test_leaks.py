@@ -18,7 +18,8 @@ from softrec.data.vocabulary import Vocabulary
 from softrec.experiments.build import targets as sources
 from softrec.experiments.build.model import build_model
 from softrec.experiments.build.objective import build
-from softrec.experiments.train import Examination, fit_recipe, open_run
+from softrec.experiments.evaluator import Evaluator
+from softrec.experiments.train import fit_recipe, open_run
 from softrec.recipe.recipe import merged, read_recipe
 
 N_ITEMS, N_USERS = 14, 12
@@ -206,7 +207,7 @@ def test_the_mean_of_item2vec_leaves_the_label_out(windows, tmp_path, monkeypatc
 @pytest.mark.parametrize("split", [SAME, OTHER], ids=["same", "other"])
 def test_no_negative_of_the_judge_was_ever_taken(split, part):
     fields = merged(BASE, {"evaluation": {"negatives": 3, "mask_seen": True}})
-    judge = Examination(read_recipe(fields), split, part)
+    judge = Evaluator(read_recipe(fields), split, part)
     taken = [set(items.tolist()) for items in split.whole().sequences]
     for user, drawn in zip(judge.cases.user, np.asarray(judge.negatives), strict=True):
         assert not taken[user] & set(drawn.tolist())

@@ -12,8 +12,8 @@ from softrec.experiments import stages
 from softrec.experiments import train as run
 from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
-from softrec.experiments.compare import compare
-from softrec.experiments.train import fit_recipe, open_run, settle
+from softrec.experiments.compare import compare_targets
+from softrec.experiments.train import fit_recipe, open_run, resolved
 from softrec.recipe.options import recipe_of
 from softrec.recipe.reading import read_yaml
 from softrec.recipe.recipe import merged, read_recipe
@@ -70,7 +70,7 @@ def test_a_stage_is_trained_once_and_found_again(split, tmp_path):
 
 def test_the_model_begins_with_the_weights_of_its_start(split, tmp_path):
     recipe = read_recipe(TIMIREC)
-    complete = settle(recipe, split, progress=False, tell=lambda _: None)
+    complete = resolved(recipe, split, progress=False, tell=lambda _: None)
     encoder, objective, _ = objectives.build(complete, split, progress=False)
     start = open_run(complete.training.start).encoder()
     for name, own in encoder.extractor.state_dict().items():
@@ -136,16 +136,16 @@ def test_a_chain_of_three(split, tmp_path):
 
 def test_an_interrupted_chain_goes_on_where_it_stopped(split, tmp_path, monkeypatch):
     recipe = read_recipe(TIMIREC)
-    fit = run.fit
+    train = run.train
     fitted = []
 
     def killed(encoder, *arguments, **options):
         fitted.append(type(encoder).__name__)
         if len(fitted) == 2:
             raise KeyboardInterrupt
-        return fit(encoder, *arguments, **options)
+        return train(encoder, *arguments, **options)
 
-    monkeypatch.setattr(run, "fit", killed)
+    monkeypatch.setattr(run, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(recipe, tmp_path / "run", split)
     _, told = trained(recipe, tmp_path / "run", split)
@@ -192,7 +192,7 @@ def test_stages_that_cannot_be_are_refused_when_read(changes, text):
 
 def test_a_start_of_other_sizes_is_refused(split):
     wide = COMIREC | {"model": COMIREC["model"] | {"dim": 4}}
-    complete = settle(
+    complete = resolved(
         read_recipe(merged(TIMIREC, {"training.start": wide})), split, progress=False,
         tell=lambda _: None,
     )  # fmt: skip
@@ -236,7 +236,7 @@ def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
     """The teacher is one of each seed, and ranking among drawn items is said to be that."""
     base = read_recipe({"data": TIMIREC["data"]} | GRU | {"evaluation": {"negatives": 10}})
     told = []
-    found = compare(
+    found = compare_targets(
         base,
         [
             {"name": "one-hot"},

@@ -26,7 +26,7 @@ from softrec.scoring import Scoring
 from softrec.targets.smoothing import UniformTarget
 from softrec.testing.encoders import padded
 from softrec.training.checkpoints import RESUME
-from softrec.training.fit import fit
+from softrec.training.loop import train
 from softrec.training.module import SoftTargetModule
 from softrec.training.optimizers import LazyAdam, mark_sparse
 
@@ -283,7 +283,7 @@ def trained(folder, **options):
     options = {"epochs": 3, "lr": 0.01, "optimizer": "sparse-adam", "progress": False} | options
     objective = options.pop("objective", Objective(candidates=InBatch()))
     validate = options.pop("validate", lambda _: VALUES)
-    fit(model, objective, data, validate, folder, accelerator="cpu", patience=9, **options)
+    train(model, objective, data, validate, folder, accelerator="cpu", patience=9, **options)
     return torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
 
 

@@ -10,7 +10,7 @@ from softrec.data.interactions import Interactions
 from softrec.errors import RunError, TrainingError
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
-from softrec.training.fit import fit
+from softrec.training import loop
 from softrec.training.lines import Lines
 from softrec.types import Vectors
 
@@ -42,7 +42,7 @@ class Scripted:
 
 def train(model, validate, folder, **options):
     options = {"epochs": 4, "lr": 0.01, "progress": False} | options
-    return fit(model, Objective(), batches(), validate, folder, **options)
+    return loop.train(model, Objective(), batches(), validate, folder, **options)
 
 
 @pytest.mark.parametrize(

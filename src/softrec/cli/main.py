@@ -212,12 +212,12 @@ def compare(
     Example:
       softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR
     """
-    from softrec.experiments.compare import compare as run_comparison
+    from softrec.experiments.compare import compare_targets
     from softrec.recipe.options import parse_targets, shared_target
 
     wanted = parse_targets(targets)
     recipe = _recipe(source, locals(), shared_target(wanted))
-    comparison = run_comparison(
+    comparison = compare_targets(
         recipe,
         wanted,
         out,
@@ -252,8 +252,9 @@ def evaluate(
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
     from softrec.evaluation.asked import told
     from softrec.experiments.evaluate import evaluated
+    from softrec.experiments.evaluator import means
+    from softrec.experiments.runs import open_run
     from softrec.experiments.store.folders import check_apart
-    from softrec.experiments.train import means, open_run
     from softrec.serving.files import write_table, writer_of
 
     if per_user is not None:

@@ -14,9 +14,7 @@ import numpy as np
 import polars as pl
 
 from softrec.errors import DataError, RecipeError
-
-NOT_RANKED: int = int(np.iinfo(np.int64).max)
-"""The rank of a relevant item below the cut-off that was looked at: a miss for every k."""
+from softrec.retrieval import NOT_RANKED
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,14 @@ from softrec.experiments.runs import Run, describe
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import name_of, results_of
-from softrec.experiments.train import fit_recipe, inputs_of, settle
+from softrec.experiments.train import fit_recipe, inputs_of, resolved
 from softrec.experiments.truth import truth_of
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.report.results import Results, write_results
 from softrec.report.write import write_report
 
 
-def compare(
+def compare_targets(
     base: Recipe,
     targets: Sequence[Mapping[str, Any]],
     out: str | Path,
@@ -101,8 +101,8 @@ def _compared(
     if gap:
         say(gap)
     for row in recipes:
-        # What cannot be built is refused before anything but what it rests on is trained.
-        build(settle(row[0], split, progress=progress, tell=say), split)
+        # What cannot be built is refused before anything but what it depends on is trained.
+        build(resolved(row[0], split, progress=progress, tell=say), split)
     folder = place.begin(text, describe(split), overwrite=overwrite)
     numbers, total = itertools.count(1), len(names) * len(recipes[0])
     runs = [

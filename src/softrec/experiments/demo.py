@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from softrec.experiments.compare import compare
+from softrec.experiments.compare import compare_targets
 from softrec.experiments.comparison import Comparison
 from softrec.recipe.recipe import read_recipe
 
@@ -34,7 +34,7 @@ def run_demo(
     say: Callable[[str], object] = lambda line: None,
 ) -> Comparison:
     """Run the demo and leave its report in `out`."""
-    return compare(
+    return compare_targets(
         read_recipe(RECIPE),
         TARGETS,
         out,

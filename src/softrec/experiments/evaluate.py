@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from softrec.errors import RecipeError
+from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.inputs import load_data
 from softrec.experiments.runs import Run
-from softrec.experiments.train import Examination
 
 
 def evaluated(
@@ -43,4 +43,4 @@ def evaluated(
         split = load_data(data, run.recipe.data, data_dir)
         run.check_data(split)
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
-    return Examination(run.recipe, split, part).per_user(run.encoder(), wanted)
+    return Evaluator(run.recipe, split, part).per_user(run.encoder(), wanted)

@@ -98,7 +98,9 @@ class Run:
         """Return the parts of the log that it was trained, chosen and tested on."""
         table = self._table("log")
         if "part" not in table.columns:
-            raise RunError(f"{self.folder} does not say which events it was trained on; train anew")
+            raise RunError(
+                f"{self.folder} does not say which events it was trained on; train it again"
+            )
         names = table["part"].to_numpy()
         train, valid, test = (self.log.where(names == part) for part in ("train", "valid", "test"))
         return Split(train, valid, test, self.facts["data"]["split"])
@@ -111,7 +113,7 @@ class Run:
             raise _unreadable(path) from error
         except BROKEN as error:
             text = str(error).partition("\n")[0]
-            raise RunError(f"{path} is missing or broken ({text}); train anew") from error
+            raise RunError(f"{path} is missing or broken ({text}); train it again") from error
 
     def encoder(self) -> Encoder:
         """Return the trained model, in evaluation mode."""
@@ -128,11 +130,13 @@ class Run:
         except (RuntimeError, OSError, SafetensorError) as error:
             text = str(error).partition("\n")[0]
             raise RunError(
-                f"{path} is broken or does not fit the recipe ({text}); train anew"
+                f"{path} is broken or does not fit the recipe ({text}); train it again"
             ) from error
         broken = [n for n, part in state.items() if not bool(torch.isfinite(part).all())]
         if broken:
-            raise RunError(f"{path} holds weights that are no numbers ({broken[0]}); train anew")
+            raise RunError(
+                f"{path} holds weights that are no numbers ({broken[0]}); train it again"
+            )
         return encoder.eval()
 
     def recommender(self) -> Recommender:
@@ -164,7 +168,7 @@ class Run:
             run.evaluate("valid", metrics=["hit_rate@1", "ndcg@5"])
         """
         from softrec.experiments.evaluate import evaluated
-        from softrec.experiments.train import means
+        from softrec.experiments.evaluator import means
 
         return means(evaluated(self, part, metrics, data=data, data_dir=data_dir))
 
@@ -184,7 +188,7 @@ class Run:
         if listed is not None:
             raise RunError(
                 f"{self.folder} was trained on other data ({listed}); give the log and the "
-                "cleaning it was trained with, or train anew"
+                "cleaning it was trained with, or train it again"
             )
 
 
@@ -220,13 +224,13 @@ def open_run(folder: str | Path, *, trust: bool = False) -> Run:
     facts = _facts(path, trust=trust)
     missing = FACTS - facts.keys()
     if missing:
-        raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train anew")
+        raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train it again")
     if not trust:
         _check_files(folder, facts)
     return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
 
 
-REMEDY = "train anew, or take it as it is with --trust (in Python open_run(..., trust=True))"
+REMEDY = "train it again, or take it as it is with --trust (in Python open_run(..., trust=True))"
 
 
 def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
@@ -236,10 +240,12 @@ def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
     except PermissionError as error:
         raise _unreadable(path) from error
     except (ValueError, OSError) as error:
-        raise ChangedRunError(f"{path} is broken ({error}); train anew") from error
+        raise ChangedRunError(f"{path} is broken ({error}); train it again") from error
     came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
     if came not in (FORMAT, UNSEALED):
-        raise ChangedRunError(f"{path} has format {came}, this softrec reads {FORMAT}; train anew")
+        raise ChangedRunError(
+            f"{path} has format {came}, this softrec reads {FORMAT}; train it again"
+        )
     if came == FORMAT and not trust:
         try:
             read_facts(path)
@@ -262,7 +268,7 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
     except PermissionError as error:
         raise _unreadable(Path(error.filename)) from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise ChangedRunError(f"{folder / RUN.result} names no files; train anew") from error
+        raise ChangedRunError(f"{folder / RUN.result} names no files; train it again") from error
     if complaint is not None:
         raise ChangedRunError(f"{complaint}; {REMEDY}")
 

@@ -1,4 +1,4 @@
-"""Stages: what a run rests on, a teacher or weights to begin with, is trained first if need be.
+"""Stages of a pipeline: a teacher, or weights to start from, is trained before what depends on it.
 
 Where a recipe names the recipe of another run (teacher then student, base then propagation then
 student, extractor then fine-tuning), that run is looked for in the cache under a name made of its
@@ -23,8 +23,8 @@ from softrec.training.lines import Tell
 Fit = Callable[[Recipe, Path], Run]
 
 
-def settled(recipe: Recipe, split: Split, fit: Fit, tell: Tell) -> Recipe:
-    """Return `recipe` with each recipe it rests on replaced by the folder of its finished run.
+def with_runs(recipe: Recipe, split: Split, fit: Fit, tell: Tell) -> Recipe:
+    """Return `recipe` with the folder of a finished run for each recipe that it depends on.
 
     Args:
         recipe: what is about to be trained.
@@ -69,7 +69,7 @@ def kept_run(folder: Path, tell: Tell) -> Run | None:
 
 
 def chain_of(recipe: Recipe) -> list[Recipe]:
-    """Return all recipes a run rests on, in the order they are trained, and its own at last."""
+    """Return all recipes a run depends on, in the order they are trained, and its own at last."""
     before = [step for stage in recipe.stages().values() for step in chain_of(stage)]
     return [*before, recipe]
 

@@ -18,14 +18,13 @@ and gets its name when it is complete: see `folders`.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import yaml
 from safetensors.torch import save_file
@@ -33,12 +32,11 @@ from safetensors.torch import save_file
 from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.evaluation.asked import Asked, Part
-from softrec.evaluation.negatives import sampled_negatives
-from softrec.evaluation.protocol import score_cases
+from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_told
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.targets import about
+from softrec.experiments.evaluator import Evaluator, means
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.runs import (
     FILES,
@@ -47,9 +45,8 @@ from softrec.experiments.runs import (
     Run,
     describe,
     open_run,
-    ranked,
 )
-from softrec.experiments.stages import folder_of, settled
+from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
 from softrec.files import replacing, write_facts
@@ -57,8 +54,8 @@ from softrec.objective import Objective
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import TrainingSpec
 from softrec.training.checkpoints import forget, resumable
-from softrec.training.fit import Trained, fit
 from softrec.training.lines import Tell
+from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.types import Encoder
 
@@ -77,7 +74,7 @@ def fit_recipe(
     """Train a recipe, evaluate it on the test part, and leave a run in `out`.
 
     If the same recipe was interrupted before, its training goes on where it stood. The recipes it
-    rests on are trained first, or found: see `stages`.
+    depends on are trained first, or found: see `stages`.
 
     Args:
         recipe: what to do.
@@ -99,9 +96,9 @@ def fit_recipe(
         if split is None:
             split = load_told(recipe, data_dir, log, tell)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
-        complete = settle(recipe, split, progress=progress, tell=tell)
+        complete = resolved(recipe, split, progress=progress, tell=tell)
         encoder, objective, batches = build(complete, split, progress=progress, tell=tell)
-        valid, test = (Examination(recipe, split, part, asked) for part in ("valid", "test"))
+        valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):
             with _dropped_if_worthless(place):
@@ -131,8 +128,8 @@ def _train(
     *,
     progress: bool | None,
     tell: Tell,
-) -> Trained:
-    return fit(
+) -> TrainingResult:
+    return train(
         encoder,
         objective,
         batches,
@@ -160,63 +157,13 @@ def inputs_of(recipe: Recipe) -> list[str]:
     return [path for path in (data.source, data.valid, data.test, *recipe.runs()) if path]
 
 
-def settle(recipe: Recipe, split: Split, *, progress: bool | None, tell: Tell) -> Recipe:
-    """Return `recipe` with each recipe it rests on trained, now or before."""
+def resolved(recipe: Recipe, split: Split, *, progress: bool | None, tell: Tell) -> Recipe:
+    """Return `recipe` with each recipe that it depends on trained, now or before."""
 
-    def train(stage: Recipe, folder: Path) -> Run:
+    def fit(stage: Recipe, folder: Path) -> Run:
         return fit_recipe(stage, folder, split=split, progress=progress, tell=tell)
 
-    return settled(recipe, split, train, tell)
-
-
-class Examination:
-    """Judges encoders on one part of a split by the protocol of a recipe.
-
-    Cases, and the negatives drawn for them, are made once and are the same for every encoder.
-
-    Args:
-        recipe: how to judge.
-        split: the data.
-        part: which part of them.
-        asked: what is asked on `split`; by default what the recipe says of it.
-    """
-
-    def __init__(
-        self, recipe: Recipe, split: Split, part: Part, asked: Asked | None = None
-    ) -> None:
-        spec = recipe.evaluation
-        self.recipe = recipe
-        self.asked = asked or Asked.of(split, spec.mask_seen)
-        self.cases = self.asked.cases(part)
-        self.users = split.train.users
-        self.negatives = None
-        if spec.negatives is not None:
-            self.negatives = sampled_negatives(
-                split.train.n_items, self.asked.not_negative(split, part), self.cases.user,
-                spec.negatives, spec.negatives_seed,
-            )  # fmt: skip
-
-    def per_user(self, encoder: Encoder, metrics: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return one row per case: the raw user id, and the metrics."""
-        table = score_cases(
-            ranked(encoder, self.recipe),
-            self.cases,
-            metrics or self.recipe.evaluation.metrics,
-            length=self.recipe.training.length,
-            mask_seen=self.asked.mask_seen,
-            negatives=self.negatives,
-        )
-        return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
-
-    def means(self, encoder: Encoder) -> dict[str, float]:
-        """Return the mean of each metric."""
-        return means(self.per_user(encoder))
-
-
-def means(table: pl.DataFrame) -> dict[str, float]:
-    """Return the mean of each metric over the rows of a table of cases or users."""
-    metrics = [name for name in table.columns if "@" in name]
-    return {name: float(np.mean(table[name].to_numpy())) for name in metrics}
+    return with_runs(recipe, split, fit, tell)
 
 
 @contextmanager
@@ -251,7 +198,7 @@ def _write(
     recipe: Recipe,
     split: Split,
     encoder: Encoder,
-    trained: Trained,
+    trained: TrainingResult,
     tested: pl.DataFrame,
     made: dict[str, Any],
 ) -> None:

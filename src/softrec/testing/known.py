@@ -165,7 +165,7 @@ def popular_shares(n_items: int) -> Tensor:
 def _rounds(rows: int, users: int, n: int, generator: torch.Generator) -> Tensor:
     """Return numbers below n (rows,), for users in turn, each of whom draws without putting back.
 
-    Drawn anew for each n rounds: a new order for every user.
+    Drawn again for each n rounds: a new order for every user.
     """
     times = -(-rows // (users * n))
     orders = torch.rand(times, users, n, generator=generator).argsort(2)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from softrec.errors import TrainingError
 
-_TRAINING = threading.RLock()  # a stage is trained inside the run that rests on it
+_TRAINING = threading.RLock()  # a stage is trained inside the run that depends on it
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def _verified(folder: Path, name: str) -> Path:
 def _broken(folder: Path, name: str) -> RunError:
     return RunError(
         f"the checkpoint {folder / name} of an interrupted run is broken; delete {folder} to "
-        "start anew"
+        "start again"
     )
 
 

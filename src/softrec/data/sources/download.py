@@ -82,7 +82,7 @@ def fetch(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     if checksum is None:
-        # A rest of an earlier run cannot be told from a rest of another version: begin anew.
+        # A rest of an earlier run cannot be told from a rest of another version: start again.
         part.unlink(missing_ok=True)
     shown = sys.stderr.isatty() if progress is None else progress
     with _bar(shown) as bar:

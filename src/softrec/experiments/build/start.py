@@ -43,7 +43,7 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
         RunError: if the model of the run does not fit, or it knows none of the items.
         DataError: if its ids are of another kind.
     """
-    assert isinstance(start, str)  # recipes of runs have been settled
+    assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
     other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, tell)
     try:

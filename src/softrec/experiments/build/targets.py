@@ -239,7 +239,7 @@ TARGETS: Mapping[type, Callable[[Any, Training], TargetSource]] = {
 
 def _teacher(folder: Trained, training: Training) -> Run:
     """Return a finished run, after a check that it knows the same items from the same data."""
-    assert isinstance(folder, str)  # recipes of runs have been settled
+    assert isinstance(folder, str)  # recipes of runs have been resolved
     run = open_run(folder)
     own, given = run.facts["data"], describe(training.split)
     if own["fingerprint"] != given["fingerprint"]:

@@ -105,7 +105,7 @@ class Place:
             if other is not None and not overwrite:
                 raise RunError(
                     f"{self.part} was begun on other data ({other}); give the log it was begun "
-                    "with, delete it to begin anew, or drop it with --overwrite"
+                    "with, delete it to start again, or drop it with --overwrite"
                 )
         if other is not None or begun not in (None, asked):
             remove(self.part)

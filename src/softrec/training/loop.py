@@ -36,7 +36,7 @@ from softrec.types import Encoder
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """How a training went; the encoder itself now has its best weights."""
 
     curve: list[dict[str, float]]  # one row per epoch
@@ -62,7 +62,7 @@ class Trained:
         return sum(row["seconds/train"] + row["seconds/validate"] for row in self.curve)
 
 
-def fit(
+def train(
     encoder: Encoder,
     objective: Objective,
     batches: TrainingBatches,
@@ -82,7 +82,7 @@ def fit(
     accelerator: str = "auto",
     progress: bool | None = None,
     tell: Tell | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train `encoder` and leave it with the weights of its best epoch.
 
     If `folder` holds a checkpoint of an interrupted training, that goes on exactly where it
@@ -126,7 +126,7 @@ def fit(
             )  # fmt: skip
         keep_finished(folder, curve)
     best_epoch = load_best(encoder, folder)
-    return Trained(curve, best_epoch, monitor, len(curve) < epochs)
+    return TrainingResult(curve, best_epoch, monitor, len(curve) < epochs)
 
 
 def _loop(

@@ -14,8 +14,9 @@ from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.experiments.build.data import load_split
-from softrec.experiments.compare import compare
-from softrec.experiments.train import Examination, fit_recipe, means, open_run
+from softrec.experiments.compare import compare_targets
+from softrec.experiments.evaluator import Evaluator, means
+from softrec.experiments.train import fit_recipe, open_run
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
@@ -65,7 +66,7 @@ AGAIN = [[0, 1, 5, 0, 1], [2, 3, 4, 3, 8]]
 
 
 def test_metrics_are_those_of_the_recipe():
-    table = Examination(recipe_of(metrics=["recall@3", "mrr@7"]), split_of(*NEW), "test").per_user(
+    table = Evaluator(recipe_of(metrics=["recall@3", "mrr@7"]), split_of(*NEW), "test").per_user(
         Fixed()
     )
     assert table.columns == ["user", "rank", "recall@3", "mrr@7"]
@@ -74,7 +75,7 @@ def test_metrics_are_those_of_the_recipe():
 
 def test_a_model_reads_as_much_as_it_was_trained_on():
     encoder = Fixed()
-    Examination(recipe_of(), split_of(*NEW), "test").per_user(encoder)
+    Evaluator(recipe_of(), split_of(*NEW), "test").per_user(encoder)
     assert encoder.asked[0].history[:2].tolist() == [[1, 5, 7], [3, 4, 0]]
 
 
@@ -90,8 +91,8 @@ def test_a_model_reads_as_much_as_it_was_trained_on():
     ],
 )
 def test_what_competes(lists, mask, ranks):
-    examination = Examination(recipe_of(mask_seen=mask), split_of(*lists), "test")
-    table = examination.per_user(Fixed())
+    evaluator = Evaluator(recipe_of(mask_seen=mask), split_of(*lists), "test")
+    table = evaluator.per_user(Fixed())
     assert table["rank"].to_list()[: len(ranks)] == ranks
     assert table["user"].to_list()[: len(ranks)] == ([0, 1] if len(ranks) == 2 else [1])
 
@@ -101,7 +102,7 @@ def test_the_score_that_ranks():
     split = split_of([3, 4, 5, 6, 0])
     for score, rank in (("inner", 1), ("cosine", N_ITEMS)):
         recipe = recipe_of(score=score, mask_seen=False)
-        assert Examination(recipe, split, "test").per_user(Fixed())["rank"][0] == rank
+        assert Evaluator(recipe, split, "test").per_user(Fixed())["rank"][0] == rank
 
 
 # --- drawn negatives ---
@@ -109,25 +110,25 @@ def test_the_score_that_ranks():
 TAKERS = [list(np.random.default_rng(user).permutation(N_ITEMS)[:8]) for user in range(40)]
 
 
-def negatives_of(examination: Examination) -> np.ndarray:
-    assert examination.negatives is not None
-    return examination.negatives
+def negatives_of(evaluator: Evaluator) -> np.ndarray:
+    assert evaluator.negatives is not None
+    return evaluator.negatives
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_negatives_were_never_taken_in_any_part(part):
     """Who knows the training part alone draws items of validation and test."""
-    examination = Examination(recipe_of(negatives=50), leave_out(TAKERS), part)
-    drawn = negatives_of(examination)
+    evaluator = Evaluator(recipe_of(negatives=50), leave_out(TAKERS), part)
+    drawn = negatives_of(evaluator)
     assert drawn.shape == (len(TAKERS), 50)
-    for user, row in zip(examination.cases.user, drawn, strict=True):
+    for user, row in zip(evaluator.cases.user, drawn, strict=True):
         assert set(row.tolist()) == set(range(N_ITEMS)) - set(TAKERS[user])  # and all others come
 
 
 def test_the_draw_is_that_of_its_seed_and_the_same_for_both_parts():
     split = leave_out(TAKERS)
     valid, test, other = (
-        negatives_of(Examination(recipe_of(negatives=20, negatives_seed=seed), split, part))
+        negatives_of(Evaluator(recipe_of(negatives=20, negatives_seed=seed), split, part))
         for seed, part in ((3, "valid"), (3, "test"), (4, "test"))
     )
     np.testing.assert_array_equal(valid, test)
@@ -139,9 +140,9 @@ def test_the_draw_is_that_of_its_seed_and_the_same_for_both_parts():
 
 def test_items_rank_among_the_negatives():
     split = leave_out(TAKERS)
-    examination = Examination(recipe_of(negatives=5), split, "test")
-    table = examination.per_user(Fixed())
-    rivals, label = negatives_of(examination), examination.cases.relevant.items
+    evaluator = Evaluator(recipe_of(negatives=5), split, "test")
+    table = evaluator.per_user(Fixed())
+    rivals, label = negatives_of(evaluator), evaluator.cases.relevant.items
     assert table["rank"].to_list() == (1 + (rivals <= label[:, None]).sum(1)).tolist()
 
 
@@ -149,9 +150,9 @@ def test_items_rank_among_the_negatives():
 def test_where_all_items_are_ranked_the_history_is_among_the_negatives(part):
     lists = [[*items[:6], items[0], items[1]] for items in TAKERS]
     lists[0] = list(range(N_ITEMS))  # so that all items are in the log
-    examination = Examination(recipe_of(negatives=400), leave_out(lists), part)
-    assert not examination.asked.mask_seen
-    for user, row in zip(examination.cases.user, negatives_of(examination), strict=True):
+    evaluator = Evaluator(recipe_of(negatives=400), leave_out(lists), part)
+    assert not evaluator.asked.mask_seen
+    for user, row in zip(evaluator.cases.user, negatives_of(evaluator), strict=True):
         later = lists[user][-2:] if part == "valid" else lists[user][-1:]
         assert set(row.tolist()) == set(range(N_ITEMS)) - set(later)
 
@@ -214,11 +215,11 @@ def test_a_run_says_what_it_was_judged_by(runs):
 
 @pytest.mark.parametrize("name", ["all", "new"])
 def test_validation_and_test_are_judged_alike(runs, name):
-    """The numbers of the best epoch are those of an examination made anew."""
+    """The numbers of the best epoch are those of an evaluator made anew."""
     run = open_run(runs / name)
     split = load_split(run.recipe.data)
     for part, found in (("valid", run.valid), ("test", run.test)):
-        again = Examination(run.recipe, split, part)
+        again = Evaluator(run.recipe, split, part)
         assert again.asked.mask_seen is run.mask_seen is (name == "new")
         assert again.means(run.encoder()) == pytest.approx(found, rel=1e-6)
 
@@ -261,7 +262,7 @@ def test_a_comparison_names_what_it_ranks(log, tmp_path):
     told: list[str] = []
     base = read_recipe({"data": {"source": str(log)}} | TINY)
     targets = [{"name": "one-hot"}, {"name": "uniform", "alpha": 0.1}]
-    found = compare(base, targets, tmp_path / "compared", progress=False, say=told.append)
+    found = compare_targets(base, targets, tmp_path / "compared", progress=False, say=told.append)
     sentence = "all items are ranked, those of the history too, for 40 of 40 validation items"
     assert sum(sentence in line for line in told) == 1
     assert found.results.evaluation["mask_seen"] is False

@@ -1,0 +1,66 @@
+"""The evaluator: encoders judged on one part of the data, as their recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from softrec.data.splits import Split
+from softrec.evaluation.asked import Asked, Part
+from softrec.evaluation.negatives import sampled_negatives
+from softrec.evaluation.protocol import score_cases
+from softrec.experiments.runs import ranked
+from softrec.recipe.recipe import Recipe
+from softrec.types import Encoder
+
+
+class Evaluator:
+    """Judges encoders on one part of a split by the protocol of a recipe.
+
+    Cases, and the negatives drawn for them, are made once and are the same for every encoder.
+
+    Args:
+        recipe: how to judge.
+        split: the data.
+        part: which part of them.
+        asked: what is asked on `split`; by default what the recipe says of it.
+    """
+
+    def __init__(
+        self, recipe: Recipe, split: Split, part: Part, asked: Asked | None = None
+    ) -> None:
+        spec = recipe.evaluation
+        self.recipe = recipe
+        self.asked = asked or Asked.of(split, spec.mask_seen)
+        self.cases = self.asked.cases(part)
+        self.users = split.train.users
+        self.negatives = None
+        if spec.negatives is not None:
+            self.negatives = sampled_negatives(
+                split.train.n_items, self.asked.not_negative(split, part), self.cases.user,
+                spec.negatives, spec.negatives_seed,
+            )  # fmt: skip
+
+    def per_user(self, encoder: Encoder, metrics: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return one row per case: the raw user id, and the metrics."""
+        table = score_cases(
+            ranked(encoder, self.recipe),
+            self.cases,
+            metrics or self.recipe.evaluation.metrics,
+            length=self.recipe.training.length,
+            mask_seen=self.asked.mask_seen,
+            negatives=self.negatives,
+        )
+        return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
+
+    def means(self, encoder: Encoder) -> dict[str, float]:
+        """Return the mean of each metric."""
+        return means(self.per_user(encoder))
+
+
+def means(table: pl.DataFrame) -> dict[str, float]:
+    """Return the mean of each metric over the rows of a table of cases or users."""
+    metrics = [name for name in table.columns if "@" in name]
+    return {name: float(np.mean(table[name].to_numpy())) for name in metrics}
