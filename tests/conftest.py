@@ -7,6 +7,8 @@ import hypothesis
 import pytest
 import torch
 
+from messages import BOOK
+
 # A property that fails because the machine was busy, or today only, says nothing about the code.
 hypothesis.settings.register_profile("softrec", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("softrec")
@@ -21,3 +23,17 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist; set SOFTREC_DATA to a folder of it")
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-messages", action="store_true", help="keep what errors say now")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _messages(request, tmp_path_factory):
+    """Hold what errors say against messages.txt, or write it."""
+    BOOK.folder = tmp_path_factory.getbasetemp()
+    BOOK.write = request.config.getoption("--write-messages")
+    yield
+    if BOOK.write:
+        BOOK.save()

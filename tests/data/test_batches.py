@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data.batches import (
     Padding,
     TrainingBatches,
@@ -153,7 +154,7 @@ def test_interactions_of_users_with_one_event_have_an_empty_history(side):
 
 @pytest.mark.parametrize("lists", [[], [[]], [[], []]])
 def test_interactions_need_an_event(lists):
-    with pytest.raises(DataError, match="no event"):
+    with refused(DataError):
         examples(Sequences.of(lists), "interactions", 5)
 
 
@@ -161,24 +162,24 @@ def test_interactions_need_an_event(lists):
 def test_users_with_one_item_or_none_give_no_example(windows):
     data = examples(Sequences.of([[1], [], [2, 3], [4]]), windows, 5)
     assert data.user.tolist() == [2]
-    with pytest.raises(DataError, match="no user has two training events"):
+    with refused(DataError):
         examples(Sequences.of([[1], [], [4]]), windows, 5)
 
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_length_must_be_at_least_one(length):
-    with pytest.raises(DataError, match=f"at least 1, got {length}"):
+    with refused(DataError):
         examples(Sequences.of([[1, 2]]), "last", length)
 
 
 @pytest.mark.parametrize("stride", [0, -2])
 def test_a_stride_must_be_at_least_one(stride):
-    with pytest.raises(DataError, match=f"at least 1, got {stride}"):
+    with refused(DataError):
         examples(Sequences.of([[1, 2]]), "pieces", 3, stride=stride)
 
 
 def test_unknown_windows_are_refused_with_the_known_ones():
-    with pytest.raises(DataError, match="prefixes, pieces or interactions, got 'all'"):
+    with refused(DataError):
         examples(Sequences.of([[1, 2]]), "all", 3)  # pyright: ignore[reportArgumentType]
 
 
@@ -270,16 +271,16 @@ def test_any_contexts_in_any_order_even_twice(windows):
 @pytest.mark.parametrize("wrong", [-1, 5])
 def test_contexts_that_do_not_exist_are_refused(windows, wrong):
     data = examples(Sequences.of([[1, 2, 3], [5, 6]]), windows, 4)
-    with pytest.raises(ValueError, match=f"numbered 0 to {data.n_contexts - 1}, got"):
+    with refused(ValueError):
         context_batch(data, np.array([0, wrong]), PADDING)
 
 
 def test_steps_are_given_where_every_position_is_asked_and_only_there():
     numbers = np.array([0])
     every, once = (examples(Sequences.of([[1, 2]]), name, 4) for name in ("positions", "last"))
-    with pytest.raises(ValueError, match="asked with steps"):
+    with refused(ValueError):
         every.contexts(numbers, None)
-    with pytest.raises(ValueError, match="asked with no steps"):
+    with refused(ValueError):
         once.contexts(numbers, numbers)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError
@@ -107,7 +108,7 @@ def test_several_files_share_vocabularies():
 
 def test_files_with_different_columns_are_refused():
     train = pl.DataFrame({"user": [1], "item": [2], "time": [3]})
-    with pytest.raises(DataError, match=r"different columns \(user, item, time; user, item\)"):
+    with refused(DataError):
         Interactions.together([train, train.drop("time")])
 
 
@@ -211,7 +212,7 @@ def test_min_weight_keeps_what_is_at_least_the_bound():
 
 
 def test_min_weight_needs_a_weight():
-    with pytest.raises(DataError, match=r"no weight or rating column .* --weight"):
+    with refused(DataError):
         log_of([("a", 1)], "user", "item").min_weight(4)
 
 

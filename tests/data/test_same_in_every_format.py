@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data.interactions import Interactions
 from softrec.data.reading import read_table, read_tables
 from softrec.errors import DataError
@@ -89,7 +90,7 @@ def test_decimals_are_whole_ids():
 )  # fmt: skip
 def test_a_fraction_that_rounds_ids_is_refused(ids, kind):
     frame = pl.DataFrame({"user": [1, 2], "item": pl.Series(ids, dtype=kind)})
-    with pytest.raises(DataError, match=r"in row 2, too large for Float.*which rounds it; store"):
+    with refused(DataError):
         items(frame)
 
 
@@ -118,7 +119,7 @@ def test_files_whose_ids_need_other_sizes_of_numbers_share_a_vocabulary():
 
 @pytest.mark.parametrize("ids", [[True, False], [datetime.time(1), datetime.time(2)]])
 def test_truth_and_hours_are_no_ids(ids):
-    with pytest.raises(DataError, match=r"column 'item' is of type (Boolean|Time); an id is"):
+    with refused(DataError):
         items(pl.DataFrame({"user": [1, 2], "item": ids}))
 
 
@@ -131,7 +132,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path, ending, header):
     sign = "\t" if ending == ".tsv" else ","
     path = tmp_path / f"log{ending}"
     path.write_text(f"{header}\n1,2,3\n".replace(",", sign))
-    with pytest.raises(DataError, match=r"2 columns for the item, .*name one with --item"):
+    with refused(DataError):
         items(path)
 
 
@@ -183,7 +184,7 @@ NOON = datetime.datetime(2024, 5, 31, 12)
 )
 def test_files_with_times_of_different_units_are_refused(others):
     for frames in (others, others[::-1]):
-        with pytest.raises(DataError, match=r"different units .*; give all one unit|no seconds"):
+        with refused(DataError):
             together(*frames)
 
 
@@ -194,13 +195,13 @@ def test_dates_of_any_format_go_together():
 @pytest.mark.parametrize("reverse", [False, True])
 def test_times_with_and_without_a_zone_are_not_mixed(reverse):
     times = ["2024-05-31 12:00", "2024-05-31 12:00Z", "2024-05-31 12:00+02:00"]
-    with pytest.raises(DataError, match=r"is no time .*all with a zone or all without"):
+    with refused(DataError):
         together(timed(*(times[::-1] if reverse else times)))
 
 
 def test_a_time_in_one_file_alone_is_refused():
     tables = read_tables([timed(1), timed(2).drop("time")], NOTHING_NAMED)
-    with pytest.raises(DataError, match="different columns"):
+    with refused(DataError):
         Interactions.together(tables)
 
 
@@ -209,7 +210,7 @@ def test_moments_at_the_ends_of_their_types_are_exact_or_refused(unit):
     top = 2**63 - 1
     frame = timed(top).with_columns(pl.col("time").cast(pl.Datetime(unit)))
     if unit == "ms":
-        with pytest.raises(DataError, match="is no time"):
+        with refused(DataError):
             read_table(frame, NOTHING_NAMED)
     else:
         expected = top // 1000 if unit == "ns" else top
@@ -218,9 +219,9 @@ def test_moments_at_the_ends_of_their_types_are_exact_or_refused(unit):
 
 def test_a_day_beyond_all_calendars_is_refused():
     days = pl.Series([2**31 - 1, 0], dtype=pl.Int32).cast(pl.Date)
-    with pytest.raises(DataError, match="2147483647 of column 'time' in row 1 is no time"):
+    with refused(DataError):
         read_table(pl.DataFrame({"user": [1, 2], "item": [3, 4], "time": days}), NOTHING_NAMED)
-    with pytest.raises(DataError, match="date out of the years 1 to 9999 in row 1"):
+    with refused(DataError):
         items(pl.DataFrame({"user": [1, 2], "item": days}))
 
 
@@ -255,9 +256,7 @@ def test_signs_of_patterns_in_a_name_are_letters(tmp_path, ending):
 def test_another_separator_is_named(tmp_path, ending, sign, options):
     path = tmp_path / f"log{ending}"
     path.write_text(f"user{sign}item\n1{sign}2\n")
-    with pytest.raises(
-        DataError, match=r"one column, and .* in it: softrec reads commas"
-    ) as caught:
+    with refused(DataError) as caught:
         read_table(path, NOTHING_NAMED | options, header=not options)
     assert f"separator={sign!r}" in str(caught.value)
 
@@ -266,7 +265,7 @@ def test_another_separator_is_named(tmp_path, ending, sign, options):
 def test_utf16_is_named(tmp_path, encoding):
     path = tmp_path / "log.csv"
     path.write_bytes("user,item\n1,2\n".encode(encoding))
-    with pytest.raises(DataError, match="is in UTF-16, softrec reads UTF-8; save it as UTF-8"):
+    with refused(DataError):
         items(path)
 
 
@@ -281,5 +280,5 @@ def test_all_that_is_wrong_with_the_values_is_told_at_once(tmp_path):
     for text in ("'user' mixes", "'item' has no id", "'soon' of column 'time'", "'x' of column"):
         assert text in str(caught.value), text
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"no column for the user.*no column for the item"):
+    with refused(DataError):
         items(path)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from messages import refused
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases, by_time, leave_last_out, rows_of
 from softrec.errors import DataError, RecipeError
@@ -374,48 +375,48 @@ def test_no_list_beats_the_best(order, k, exposed):
 
 
 @pytest.mark.parametrize(
-    ("dials", "text"),
+    "dials",
     [
-        ({"n_categories": 2000}, "n_categories must be from 1 to n_items; got 2000"),
-        ({"interests": 0}, "interests must be from 1 to n_categories"),
-        ({"noise": 0.0}, "noise must be above 0"),
-        ({"drift": 1.5}, "drift must be from 0 to 1; got 1.5"),
-        ({"memory": 1.0}, "memory must be from 0 to below 1"),
-        ({"skew": -1.0}, "skew must be 0 or more"),
-        ({"seed": -1}, "seed must be 0 or more"),
+        {"n_categories": 2000},
+        {"interests": 0},
+        {"noise": 0.0},
+        {"drift": 1.5},
+        {"memory": 1.0},
+        {"skew": -1.0},
+        {"seed": -1},
     ],
 )
-def test_dials_out_of_range(dials, text):
-    with pytest.raises(RecipeError, match=text):
+def test_dials_out_of_range(dials):
+    with refused(RecipeError):
         make_shop(**dials)
 
 
 def test_users_cannot_take_more_than_there_is():
-    with pytest.raises(RecipeError, match="max_length must be at most the 5 items"):
+    with refused(RecipeError):
         simulate(tiny(), 10, 3, 6)
 
 
 @pytest.mark.parametrize(
-    ("history", "text"),
+    "history",
     [
-        ([0, 5], "expected items 0 to 4, got 5 in row 1"),
-        ([3, 1, 3], "row 1 has item 3 again"),
-        ([0, 1, 2, 3, 4], "row 1 holds the whole catalogue"),
+        [0, 5],
+        [3, 1, 3],
+        [0, 1, 2, 3, 4],
     ],
 )
-def test_foreign_histories(history, text):
-    with pytest.raises(DataError, match=text):
+def test_foreign_histories(history):
+    with refused(DataError):
         truth(tiny(), [[1], history])
 
 
 def test_lists_that_cannot_be_judged():
     world = tiny()
     cases = Cases(np.array([0]), Sequences.of([[1]]), Sequences.of([[2, 3]]))
-    with pytest.raises(DataError, match="name an item twice"):
+    with refused(DataError):
         expected_metrics(world, cases, np.array([[2, 0, 2]]))
-    with pytest.raises(DataError, match=r"shape \(1, K\)"):
+    with refused(DataError):
         expected_metrics(world, cases, np.array([2, 0]))
-    with pytest.raises(DataError, match="2 relevant items"):
+    with refused(DataError):
         best_ranks(world, cases)
-    with pytest.raises(DataError, match="got -1 in row 0"):
+    with refused(DataError):
         best_ranks(world, replace(cases, relevant=Sequences.of([[-1]])))

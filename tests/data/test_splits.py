@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import (
@@ -110,17 +111,13 @@ def test_leave_last_out_goes_by_time_and_nothing_gets_lost(rows, short):
 
 def test_leave_last_out_names_users_with_too_little():
     log = Interactions.from_sequences(Sequences.of([[0, 1, 0, 1], [0], [0, 1]]))
-    with pytest.raises(
-        DataError,
-        match=r"2 users have fewer than 3 .* such as 1, 2; .*"
-        r"--short-users drop.*--short-users keep",
-    ):
+    with refused(DataError):
         leave_last_out(log, short="error")
 
 
 def test_leave_last_out_of_short_users_alone_has_nothing_to_test():
     log = Interactions.from_sequences(Sequences.of([[0], [0, 1]]))
-    with pytest.raises(DataError, match="validation part of the leave-last-out split is empty"):
+    with refused(DataError):
         leave_last_out(log, short="keep")
 
 
@@ -154,13 +151,13 @@ def test_by_time_cuts_at_the_shares():
 
 def test_by_time_needs_times():
     log = Interactions.from_sequences(Sequences.of([[0, 1, 2]]))
-    with pytest.raises(DataError, match="needs times; name their column with --time"):
+    with refused(DataError):
         by_time(log)
 
 
 def test_by_time_of_one_moment():
     log = log_of([(0, 0, 5), (0, 1, 5), (1, 0, 5)], "user", "item", "time")
-    with pytest.raises(DataError, match="part of the time split is empty; the log is too small"):
+    with refused(DataError):
         by_time(log)
 
 
@@ -225,7 +222,7 @@ def test_by_user_ratio_depends_on_the_seed_alone():
 @pytest.mark.parametrize(("valid", "test"), [(0, 0.1), (0.1, 1), (0.5, 0.5), (-0.1, 0.2)])
 def test_shares_that_leave_nothing(cut, valid, test):
     log = log_of([(0, 0, n) for n in range(9)], "user", "item", "time")
-    with pytest.raises(DataError, match="must lie between 0 and 1 and leave something"):
+    with refused(DataError):
         cut(log, valid=valid, test=test)
 
 
@@ -263,7 +260,7 @@ def test_carved_depends_on_the_seed_alone_and_takes_no_end_of_the_row():
 @pytest.mark.parametrize("share", [0, 1, 1.5, -0.5])
 def test_carved_needs_a_share(share):
     log = Interactions.from_sequences(Sequences.of([[0, 1]]))
-    with pytest.raises(DataError, match="must lie between 0 and 1"):
+    with refused(DataError):
         carved(log, log, valid=share)
 
 
@@ -293,11 +290,7 @@ def cold_parts() -> tuple[Interactions, Interactions, Interactions]:
 
 
 def test_cold_items_are_named():
-    with pytest.raises(
-        DataError,
-        match=r"2 items occur only in the validation or test part, such "
-        r"as 'late', 'new'; .*--cold-items keep.*drop",
-    ):
+    with refused(DataError):
         splits.given(*cold_parts(), cold="error")
 
 
@@ -320,7 +313,7 @@ def test_an_item_that_only_the_test_has(cut):
     log = log_of([*rows, (1, "new", 6)], "user", "item", "time")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeakageWarning)
-        with pytest.raises(DataError, match=r"1 items occur only in .*, such as 'new'; "):
+        with refused(DataError):
             cut(log, cold="error")
         kept, dropped = cut(log, cold="keep"), cut(log, cold="drop")
     assert kept.train.n_items == dropped.train.n_items == 2
@@ -355,7 +348,7 @@ def test_what_is_kept_or_dropped_otherwise_is_said_so():
     few = by_user_ratio(log, short="drop", cold="keep")
     assert few.aside.short_users == 2
     assert few.train.sequences.lengths.tolist()[2:4] == [0, 0]
-    with pytest.raises(DataError, match="2 users have fewer than 3"):
+    with refused(DataError):
         by_user_ratio(log, short="error")
     usual = Interactions.from_sequences(Sequences.of([[0, 1, 1, 0, 0], [1, 0, 0, 1, 1]]))
     assert leave_last_out(usual).aside.sentence() == ""
@@ -364,13 +357,13 @@ def test_what_is_kept_or_dropped_otherwise_is_said_so():
 @pytest.mark.parametrize("cut", [leave_last_out, by_user_ratio])
 def test_all_that_is_wrong_with_a_log_is_told_at_once(cut):
     log = Interactions.from_sequences(Sequences.of([[0, 0, 0, 0, 0], [1, 2, 3, 4], [2]]))
-    with pytest.raises(DataError, match=r"1 users have fewer.*; and . items occur only in the"):
+    with refused(DataError):
         cut(log, short="error", cold="error")
 
 
 def test_cold_items_alone_leave_nothing_to_ask():
     log = Interactions.from_sequences(Sequences.of([[0, 0, 1], [2, 2, 3]]))
-    with pytest.raises(DataError, match="no training event has any of the items of the test part"):
+    with refused(DataError):
         leave_last_out(log)
 
 
@@ -421,7 +414,7 @@ def test_cases_ask_for_a_part_after_all_that_is_known_before(rows):
 
 
 def test_an_item_cannot_be_relevant_twice():
-    with pytest.raises(ValueError, match="must be distinct"):
+    with refused(ValueError):
         Cases(np.array([0, 1]), Sequences.of([[0], [1]]), Sequences.of([[2], [3, 2, 3]]))
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data.batches import (
     Padding,
     TrainingBatches,
@@ -188,5 +189,5 @@ def test_known_items_are_those_of_all_parts():
 
 @pytest.mark.parametrize("count", [0, 2, 4])
 def test_each_item_needs_a_time(count):
-    with pytest.raises(ValueError, match=f"each item needs a time: 3 and {count}"):
+    with refused(ValueError):
         Sequences(np.array([0, 3]), np.arange(3), np.arange(count))

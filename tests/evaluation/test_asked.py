@@ -12,6 +12,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases, LeakageWarning, Split
@@ -198,7 +199,7 @@ def test_what_is_left_out_is_counted_and_said():
 
 def test_nothing_new_is_nothing_to_judge():
     split = split_of([[0, 1], [2]], [[1], [2]], [[3], [0]])
-    with pytest.raises(DataError, match=r"all 2 cases of the valid part.*mask_seen=false"):
+    with refused(DataError):
         Asked.of(split, True)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation.metrics import (
     METRICS,
@@ -191,32 +192,32 @@ def test_every_metric_is_found_by_its_name(name):
 
 @pytest.mark.parametrize("name", ["ncdg@10", "", "@10", "NDCG@10"])
 def test_an_unknown_metric_is_refused_with_the_known_ones(name):
-    with pytest.raises(RecipeError, match=r"recall, hit_rate, precision, ndcg, mrr.*came"):
+    with refused(RecipeError):
         parse_metric(name)
 
 
 @pytest.mark.parametrize("name", ["ndcg", "ndcg@", "ndcg@0", "ndcg@-5", "ndcg@ten", "ndcg@1.5"])
 def test_a_cut_off_that_is_none_is_refused(name):
-    with pytest.raises(RecipeError, match=r"'ndcg@10', but .* came"):
+    with refused(RecipeError):
         parse_metric(name)
 
 
 @pytest.mark.parametrize(
-    ("case", "rank", "relevant", "message"),
+    ("case", "rank", "relevant"),
     [
-        ([0], [0], [1], "count from 1"),
-        ([1], [1], [1], "numbered 0 .. 0"),
-        ([-1], [1], [1], "from -1 to -1"),
-        ([0, 0], [1], [2], "one shape"),
-        ([[0, 1]], [[1, 1]], [1, 1], r"one shape .* came \(1, 2\), \(1, 2\) and \(2,\)"),
-        ([0, 1], [1, 1], [[1], [1]], r"one shape .* and \(2, 1\)"),
-        ([0, 0], [1, 2], [1], "case 0 has 2 ranks and relevant = 1"),
-        ([0], [1], [1, 0], "case 1 has 0 ranks and relevant = 0"),
+        ([0], [0], [1]),
+        ([1], [1], [1]),
+        ([-1], [1], [1]),
+        ([0, 0], [1], [2]),
+        ([[0, 1]], [[1, 1]], [1, 1]),
+        ([0, 1], [1, 1], [[1], [1]]),
+        ([0, 0], [1, 2], [1]),
+        ([0], [1], [1, 0]),
         # an item that is relevant twice: precision@1 would be 2, NDCG 1.23
-        ([0, 1, 0], [1, 4, 1], [2, 1], "case 0 has 2 relevant items at ranks up to 1; rank each"),
-        ([0, 1, 1, 1], [1, 2, 2, 2], [1, 3], "case 1 has 3 relevant items at ranks up to 2"),
+        ([0, 1, 0], [1, 4, 1], [2, 1]),
+        ([0, 1, 1, 1], [1, 2, 2, 2], [1, 3]),
     ],
 )
-def test_ranks_that_do_not_fit_together_are_refused(case, rank, relevant, message):
-    with pytest.raises(DataError, match=message):
+def test_ranks_that_do_not_fit_together_are_refused(case, rank, relevant):
+    with refused(DataError):
         Ranks(np.array(case), np.array(rank), np.array(relevant))

@@ -12,6 +12,7 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from messages import refused
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
@@ -100,14 +101,14 @@ def test_one_item_left_is_drawn_all_the_time():
 
 def test_who_took_all_items_is_named():
     known = Sequences.of([[0], [2, 0, 1, 1], [1]])
-    with pytest.raises(DataError, match=r"user number 1 took all 3 items.*rank among all"):
+    with refused(DataError):
         sampled_negatives(3, known, np.array([2, 1]), 4, 0)
     assert sampled_negatives(3, known, np.array([2, 0]), 4, 0).shape == (2, 4)  # not asked
 
 
 @pytest.mark.parametrize("number", [0, -1])
 def test_there_must_be_negatives(number):
-    with pytest.raises(ValueError, match=f"at least 1, got {number}"):
+    with refused(ValueError):
         sampled_negatives(3, Sequences.of([[0]]), np.array([0]), number, 0)
 
 
@@ -307,14 +308,14 @@ def test_a_model_that_guesses_hits_as_theory_says():
 def test_several_relevant_items_are_refused_before_any_work():
     cases = Cases(np.array([0, 1]), Sequences.of([[0], [1]]), Sequences.of([[2], [3, 4]]))
     encoder = Fixed(TABLE)
-    with pytest.raises(DataError, match="case 1 has 2; rank among all items"):
+    with refused(DataError):
         rank_cases(encoder, cases, length=5, k=2, negatives=OTHERS[:2])
     assert encoder.asked == 0
 
 
 @pytest.mark.parametrize("others", [OTHERS[:2], OTHERS[0]])
 def test_each_case_needs_its_negatives(others):
-    with pytest.raises(ValueError, match="a row for each of the 3 cases, got"):
+    with refused(ValueError):
         score_cases(Fixed(TABLE), CASES, ["ndcg@3"], length=5, negatives=others)
 
 

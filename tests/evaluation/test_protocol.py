@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from messages import refused
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
@@ -83,7 +84,7 @@ def test_an_item_that_comes_again_competes_with_the_history_or_is_not_asked():
     """Never with new items alone: among those, 3 would have rank 2."""
     encoder = Fixed(TABLE)
     again = cases_of((0, [0, 1, 3, 3], [3]), (1, [2], [3, 2]))
-    with pytest.raises(DataError, match=r"2 of 3 relevant items are in the history.*new_only"):
+    with refused(DataError):
         rank_cases(encoder, again, length=5, k=5)
     assert encoder.asked == []
     assert rank_cases(encoder, again, length=5, k=5, mask_seen=False).rank.tolist() == [4, 3, 2]
@@ -186,7 +187,7 @@ def test_no_cases_give_an_empty_table():
 
 def test_an_unknown_metric_is_refused_before_any_work():
     encoder = Fixed(TABLE)
-    with pytest.raises(RecipeError, match="auc"):
+    with refused(RecipeError):
         score_cases(encoder, SINGLE, ["auc@10"], length=5)
     assert encoder.asked == []
 
@@ -210,7 +211,7 @@ def test_a_model_is_as_it_was_after_an_error():
             raise RuntimeError("broken")
 
     encoder = Broken(TABLE).train()
-    with pytest.raises(RuntimeError, match="broken"):
+    with refused(RuntimeError):
         score_cases(encoder, SINGLE, ["mrr@5"], length=5)
     assert encoder.training
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
+from messages import refused
 from softrec.errors import DataError
 from softrec.evaluation.significance import crossed, holm, paired, seed_spread
 
@@ -96,17 +97,17 @@ def test_a_baseline_of_zero_has_no_relative_gain():
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "message"),
+    ("a", "b"),
     [
-        (np.zeros(3), np.zeros(4), r"\(3,\) and \(4,\)"),
-        (np.zeros(0), np.zeros(0), r"\(0,\)"),
-        (np.zeros((2, 2)), np.zeros((2, 2)), r"\(2, 2\)"),
-        (np.array([0.0, np.nan]), np.zeros(2), "rows 1"),
-        (np.zeros(2), np.array([np.inf, 0.0]), "rows 0"),
+        (np.zeros(3), np.zeros(4)),
+        (np.zeros(0), np.zeros(0)),
+        (np.zeros((2, 2)), np.zeros((2, 2))),
+        (np.array([0.0, np.nan]), np.zeros(2)),
+        (np.zeros(2), np.array([np.inf, 0.0])),
     ],
 )
-def test_values_that_cannot_be_compared_are_refused(a, b, message):
-    with pytest.raises(DataError, match=message):
+def test_values_that_cannot_be_compared_are_refused(a, b):
+    with refused(DataError):
         paired(a, b)
 
 
@@ -159,7 +160,7 @@ def test_holm_of_one_or_none():
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
 def test_holm_refuses_what_is_no_probability(wrong):
-    with pytest.raises(DataError, match=r"\[0, 1\]"):
+    with refused(DataError):
         holm([0.5, wrong])
 
 
@@ -179,7 +180,7 @@ def test_one_seed_has_no_spread():
 
 
 def test_no_seed_is_refused():
-    with pytest.raises(DataError, match="none came"):
+    with refused(DataError):
         seed_spread([])
 
 
@@ -290,16 +291,16 @@ def test_trainings_without_any_difference_are_no_evidence():
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "message"),
+    ("a", "b"),
     [
-        (np.zeros(3), np.zeros((2, 3)), r"\(3,\) and \(2, 3\)"),
-        (np.zeros((0, 3)), np.zeros((2, 3)), r"\(0, 3\)"),
-        (np.zeros((2, 3)), np.zeros((2, 4)), r"\(3,\) and \(4,\)"),
-        (np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, np.nan, 0.0]]), "rows 1"),
+        (np.zeros(3), np.zeros((2, 3))),
+        (np.zeros((0, 3)), np.zeros((2, 3))),
+        (np.zeros((2, 3)), np.zeros((2, 4))),
+        (np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, np.nan, 0.0]])),
     ],
 )
-def test_trainings_that_cannot_be_compared_are_refused(a, b, message):
-    with pytest.raises(DataError, match=message):
+def test_trainings_that_cannot_be_compared_are_refused(a, b):
+    with refused(DataError):
         crossed(a, b)
 
 
