@@ -11,7 +11,7 @@ from softrec.errors import RunError, TrainingError
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
 from softrec.training import loop
-from softrec.training.lines import Lines
+from softrec.training.lines import Lines, teller
 from softrec.types import Vectors
 
 LOG = Interactions.read(
@@ -154,3 +154,12 @@ def test_an_accelerator_that_is_not_here(tmp_path):
 def test_no_epoch_is_no_training(tmp_path):
     with pytest.raises(RunError, match="no epoch was trained"):
         train(encoder(), Scripted(0.0), tmp_path, epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "told"), [(True, "a line\n"), (None, "a line\n"), (False, "")]
+)
+def test_lines_are_told_unless_told_to_be_quiet(progress, told, capsys):
+    """Also beside a bar, which is gone when a log is read afterwards."""
+    teller(progress)("a line")
+    assert capsys.readouterr() == ("", told)
