@@ -18,6 +18,7 @@ from benchmarks.__main__ import main, plain, show, suite
 from benchmarks.timing import Bar, Pair, agree, paired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(suite(quick=True, full=False)))
 def test_benchmark_runs_and_tells_what_it_measured(name, tmp_path, capsys):
     rows = main([name, "--quick", "--json", str(tmp_path / "told.json")])

@@ -143,6 +143,7 @@ def test_the_same_seed_draws_the_same(source):
 # --- what is drawn estimates the whole catalogue ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [SharedUniform(N, 4), SharedDraws(POPULAR, 6), RowDraws(N, 4), RowDraws(N, 4, POPULAR)],

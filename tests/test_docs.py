@@ -209,6 +209,7 @@ def clicks(tmp_path, monkeypatch):
 
 
 # Lightning's own use of PyTorch; no part of what is tested here.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_the_python_of_the_readme_runs(clicks, monkeypatch, capsys):
     for name in ("fit", "compare"):  # as written, but not for a hundred epochs
@@ -224,6 +225,7 @@ def test_the_python_of_the_readme_runs(clicks, monkeypatch, capsys):
     assert (clicks / "runs" / "compared" / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_the_shell_of_the_readme_runs(clicks, capsys):
     """In the order of the page, but for one epoch; not what needs a public data set."""

@@ -185,6 +185,7 @@ def test_only_some_models_predict_interests():
         Objective(hard(), interest_part=part)(SASRec(N, dim=D, heads=1, layers=1), HISTORIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ComiRecSA, ComiRecDR, MIND], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_every_model_of_interests(make, name):

@@ -64,6 +64,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", GIVEN)
 def test_a_log_of_any_kind_gives_the_same_run(what, kept):
     options = {} if "recipe" in what else TINY
@@ -215,6 +216,7 @@ def compared(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_as_text_or_lists(compared, name):
     first, found = (compared[key].results.variants for key in ("text", name))

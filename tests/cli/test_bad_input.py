@@ -588,6 +588,7 @@ def test_debug_shows_the_traceback(arguments):
         cli.main([*arguments, "log.csv", "--out", "run", "--model", "foo"])
 
 
+@pytest.mark.slow
 def test_as_a_process(folder):
     command = [
         sys.executable,

@@ -55,6 +55,7 @@ def results(table) -> dict:
     return json.loads((table / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_writes_a_report_its_numbers_and_the_users(table, results):
     assert {"report.html", "results.json", "per_user.parquet"} <= {p.name for p in table.iterdir()}
     assert not table.with_name("table.part").exists()
@@ -126,6 +127,7 @@ def test_runs_that_were_still_rising_are_not_judged(results):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "patience", "levelled_off"), [(2, 1, True), (2, 2, False), (4, 3, True)]
 )
@@ -150,6 +152,7 @@ def test_levelled_off_is_where_patience_ran_out(folder, capsys, epochs, patience
     assert "NaN" not in text
 
 
+@pytest.mark.slow
 def test_three_seeds_unless_told_otherwise(folder):
     run("compare", "log.csv", "--targets", "one-hot,pop+", "--out", "table", *TINY)
     results = json.loads((folder / "table" / "results.json").read_text())
@@ -202,6 +205,7 @@ def killed_after(monkeypatch, steps: int):
     return taken
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was_killed(table, folder, monkeypatch):
     """20 users in batches of 16 are 4 steps a run; the second run is killed in its third."""
     with monkeypatch.context() as patch:
@@ -218,6 +222,7 @@ def test_goes_on_where_it_was_killed(table, folder, monkeypatch):
     assert_frame_equal(finished, unbroken, check_exact=True)
 
 
+@pytest.mark.slow
 def test_does_not_mix_two_comparisons(folder, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         killed_after(patch, 4 + 2)
@@ -232,6 +237,7 @@ def test_does_not_mix_two_comparisons(folder, monkeypatch, capsys):
     assert results["budget"]["lr"] == 0.1
 
 
+@pytest.mark.slow
 def test_the_best_possible_ranking_of_the_shop(folder, capsys):
     """What no model can beat in expectation is reported beside the models."""
     sizes = ["--set", "data.shop={n_items: 60, n_users: 60}"]
@@ -243,6 +249,7 @@ def test_the_best_possible_ranking_of_the_shop(folder, capsys):
     assert "ndcg@10" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dials", "told"),
     [
@@ -277,6 +284,7 @@ def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
         assert set(results["variants"][0]["regret"]) == {"recall@8", "ndcg@8"}
 
 
+@pytest.mark.slow
 def test_decoupled_is_for_soft_targets_only(folder):
     """Beside a one-hot baseline, which has nothing to decouple."""
     run("compare", "log.csv", "--targets", "one-hot,pop+", "--loss", "decoupled", "--out", "table",

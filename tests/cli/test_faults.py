@@ -65,6 +65,7 @@ def dies_in_epoch_2(monkeypatch):
         yield patch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "compare"])
 def test_a_log_rewritten_meanwhile(ended, dies_in_epoch_2, command):
     """The same events at other times: order and counts are as before."""
@@ -120,6 +121,7 @@ ERRORS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ERRORS)
 def test_what_the_system_refuses_is_a_line(ended, monkeypatch, what):
     error, text = ERRORS[what]
@@ -149,6 +151,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [100, 9000])
 def test_no_room_and_then_some(ended, folder, limit):
     """Files may not grow beyond a limit: as on a full disk, in the mark or in a checkpoint."""
@@ -178,6 +181,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["typer", "torch", "lightning"])
 def test_interrupted_while_loading(folder, module):
     done = subprocess.run([sys.executable, "-c", LOADS, module, *FIT], text=True,

@@ -148,6 +148,7 @@ def test_options_lie_over_a_recipe(softrec, folder):
     assert other.model.settings == {"dim": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "loss"),
     [
@@ -244,6 +245,7 @@ def test_a_run_of_another_precision_is_what_it_was(softrec, precision):
 # --- as a process ---
 
 
+@pytest.mark.slow
 def test_quietly(folder):
     """What was read and each epoch are told in a line, and nothing of the machinery below."""
     command = [sys.executable, "-m", "softrec", "fit", "log.csv", "--out", "run", *TINY]

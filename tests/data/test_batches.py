@@ -96,6 +96,7 @@ def read_back(batch, side: str):
 # --- windows ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("windows", WINDOWS)
 @given(some_example, st.integers(1, 6), st.integers(1, 8), st.randoms())
@@ -207,6 +208,7 @@ def rows_of(batch, side: str):
     return list(zip(*parts, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", WINDOWS)
 @given(some_example, st.integers(1, 6), st.integers(1, 8))
 def test_contexts_equal_the_definition(windows, lists, length, stride):
@@ -220,6 +222,7 @@ def test_contexts_equal_the_definition(windows, lists, length, stride):
     assert data.sequences.items[stop].tolist() == [label for *_, label in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("windows", WINDOWS)
 @given(some_example, st.integers(1, 6), st.integers(1, 8), st.integers(1, 9), st.integers(0, 99))
@@ -241,6 +244,7 @@ def test_contexts_are_what_training_shows(windows, side, lists, length, stride, 
     assert sorted(asked) == list(range(data.n_contexts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("windows", WINDOWS)
 @given(some_example, st.integers(1, 6), st.integers(1, 9))
@@ -304,6 +308,7 @@ def test_padded_equals_row_by_row(lists, side):
 # --- evaluation cases ---
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

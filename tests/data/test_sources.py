@@ -515,6 +515,7 @@ def load_real(name: str, folder: Path) -> Parts:
     return sources.load(name, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOCAL)
 def test_real_counts_and_the_recommended_split(real_data, name):
     parts = load_real(name, real_data)
@@ -590,6 +591,7 @@ def test_real_diginetica_sessions_ask_the_published_examples(real_data):
     assert int(repeats.sum()) == 66_187
 
 
+@pytest.mark.slow
 def test_real_yelp2018(real_data):
     parts = load_real("yelp2018", real_data)
     train, test = published(parts)

@@ -88,6 +88,7 @@ def test_leave_last_out_tests_on_the_last_and_validates_on_the_one_before(lists)
         assert split.test.sequences[user].tolist() == items[-1:]
 
 
+@pytest.mark.slow
 @given(rows, st.sampled_from(["keep", "drop"]))
 def test_leave_last_out_goes_by_time_and_nothing_gets_lost(rows, short):
     log = log_of(rows, "user", "item", "time")
@@ -130,6 +131,7 @@ def test_leave_last_out_without_times_has_nothing_to_warn_of():
 # --- one moment for all ---
 
 
+@pytest.mark.slow
 @given(rows, shares)
 def test_by_time_never_learns_from_the_future(rows, share):
     log = log_of(rows, "user", "item", "time")

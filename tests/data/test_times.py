@@ -49,6 +49,7 @@ def check_times(history: torch.Tensor, time: torch.Tensor | None) -> None:
 # --- batches ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("windows", WINDOWS)
 @given(some_example, st.integers(1, 6), st.integers(1, 8), st.integers(1, 9))

@@ -82,6 +82,7 @@ def by_hand(
 rows_of_users = st.lists(st.lists(st.integers(0, 5), max_size=5), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @given(rows_of_users, rows_of_users, rows_of_users, st.booleans(), st.integers(0, 10**6))
 def test_metrics_of_given_parts_with_repeats(train, valid, test, mask, seed):
     assume(any(train) and any(valid) and any(test))
@@ -119,6 +120,7 @@ SPLITTERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitter", SPLITTERS)
 @given(
     st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=12), min_size=2, max_size=5),
@@ -240,6 +242,7 @@ class Told(Encoder):
         return ItemVectors(self.vectors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "spec"),
     [

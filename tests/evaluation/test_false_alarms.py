@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are n
 from benchmarks import aa
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("case", aa.CASES, ids=lambda case: case.name)
 def test_about_five_percent_of_equal_variants_look_different(case, seeds):

@@ -117,6 +117,7 @@ def test_five_percent_of_comparisons_of_nothing_look_real():
     assert 5 <= false_calls <= 36  # a binomial(400, 0.05) is outside once in 10 000 times
 
 
+@pytest.mark.slow
 @settings(max_examples=30)  # the exact rank test of few users is slow
 @given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.0, 0.5, 1.0])))
 def test_any_values_give_probabilities_without_a_warning(b):
@@ -304,6 +305,7 @@ def test_trainings_that_cannot_be_compared_are_refused(a, b):
         crossed(a, b)
 
 
+@pytest.mark.slow
 @given(
     hnp.arrays(np.float64, (3, 8), elements=st.sampled_from([0.0, 0.5, 1.0])),
     hnp.arrays(np.float64, (2, 8), elements=st.sampled_from([0.0, 0.5, 1.0])),

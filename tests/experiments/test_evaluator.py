@@ -258,6 +258,7 @@ def test_evaluate_says_it_too(runs, capsys):
     assert "all items are ranked, those of the history too" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_comparison_names_what_it_ranks(log, tmp_path):
     told: list[str] = []
     base = read_recipe({"data": {"source": str(log)}} | TINY)

@@ -64,6 +64,7 @@ def recipe(name, changes):
     return read_recipe(fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_backbone_learns_the_shop_and_comes_back_the_same(name, split, timed, tmp_path):
     """A list of ten drawn blindly has some ten of the sixty items."""

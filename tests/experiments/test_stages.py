@@ -219,6 +219,7 @@ def test_the_command_shows_the_chain(tmp_path, capsys):
     assert "training.start, comirec-sa towards one-hot: training in" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["comirec-sa", "comirec-dr", "mind"])
 @pytest.mark.parametrize("target", ["interest-sharing", "csn", "kd"])
 def test_several_interests_as_teacher_and_student(split, name, target, tmp_path):
@@ -232,6 +233,7 @@ def test_several_interests_as_teacher_and_student(split, name, target, tmp_path)
     assert made.test["recall@10"] > 0
 
 
+@pytest.mark.slow
 def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
     """The teacher is one of each seed, and ranking among drawn items is said to be that."""
     base = read_recipe({"data": TIMIREC["data"]} | GRU | {"evaluation": {"negatives": 10}})

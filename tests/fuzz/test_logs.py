@@ -41,6 +41,7 @@ def folder():
         yield Path(name)
 
 
+@pytest.mark.slow
 @cases(400)
 @given(st.data())
 def test_damaged_files(folder, data):
@@ -55,12 +56,14 @@ def test_damaged_files(folder, data):
     used(path, header=data.draw(st.integers(0, 7)) > 0, text_ids=data.draw(st.booleans()))
 
 
+@pytest.mark.slow
 @cases(150)
 @given(frames(), st.booleans())
 def test_strange_columns_of_tables(frame, text_ids):
     used(frame, text_ids=text_ids)
 
 
+@pytest.mark.slow
 @cases(150)
 @given(st.lists(st.lists(texts, min_size=1, max_size=4), max_size=6), st.sampled_from(",\t;"))
 def test_lines_of_text(folder, lines, separator):

@@ -140,6 +140,7 @@ def test_whole_files_are_read(data_folder, number):
     assert len(sources.load(name, data_folder).whole) > 0
 
 
+@pytest.mark.slow
 @cases(250)
 @given(st.sampled_from(FILES), st.data())
 def test_damaged_files(data_folder, choice, data):
@@ -177,6 +178,7 @@ def test_reviews_of_anything(data_folder, values, field):
     used("amazon-beauty-reviews", data_folder)
 
 
+@pytest.mark.slow
 @cases(6)  # each in a process of its own
 @given(st.sampled_from([1, 3, 4, 6]), st.lists(st.floats(), min_size=4, max_size=4), st.booleans())
 def test_matrices_of_anything(data_folder, columns, values, second):

@@ -103,6 +103,7 @@ def line_of(error: SoftrecError) -> str:
     return text
 
 
+@pytest.mark.slow
 @many
 @given(RECIPES)
 def test_fields_are_a_recipe_or_one_line(fields):

@@ -76,6 +76,7 @@ def gradients(loss, label, others, count):
     return values.detach(), *torch.autograd.grad(values.sum(), leaves)
 
 
+@pytest.mark.slow
 @ALL
 @settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 6))

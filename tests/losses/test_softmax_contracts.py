@@ -41,11 +41,13 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_contract_of_the_losses(name):
     check_loss(*LOSSES[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_contract_of_the_streamed_objectives(name, rows):

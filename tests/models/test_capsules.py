@@ -483,6 +483,7 @@ def chain_for(name):
     return data._replace(history=history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "objective"), PAIRS)
 def test_a_markov_chain_is_learnt(name, objective):
     how = {"data": chain_for(name), "steps": 120, "slack": 0.02}
@@ -506,11 +507,13 @@ def check_families(make, *, seed, **how):
     check_learns(make, ITEMS, data=families(seed=seed), train=1000, top=2 * FAMILY, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_two_families_are_learnt(name):
     check_families(SMALL[name], seed=3, steps=60, slack=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "preset"), PRESETS)
 def test_presets_learn(cls, preset):
     """A start from small numbers does not stall."""
@@ -518,6 +521,7 @@ def test_presets_learn(cls, preset):
     check_families(make, seed=5, steps=100, lr=0.01, slack=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "objective"), PAIRS)
 def test_nothing_is_learnt_from_noise(name, objective):
     check_learns_nothing_from_noise(SMALL[name], ITEMS, OBJECTIVES[objective])

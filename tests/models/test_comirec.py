@@ -289,6 +289,7 @@ def two_genres(*, seed, rows=900):
     return batch_of(history, drawn[:, 7]), F.one_hot(own, 4).sum(1).bool()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_two_interests_are_told_apart(name):
     """On users never seen, one interest's best item is of the one genre, the other's of the other.
@@ -307,6 +308,7 @@ def test_two_interests_are_told_apart(name):
     assert angle.mean() < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_markov_chain_is_learnt(name):
     check_learns(partial(MODELS[name], tied=False), SQUARES, best_interest)

@@ -436,11 +436,13 @@ def check_board(make, **how):
     check_learns(make, SQUARES, data=data, train=1000, top=SQUARES // 2, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_checkerboard_is_learnt(name):
     check_board(SMALL[name], steps=40, slack=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
 def test_presets_learn(name, preset):
     """A start from small numbers does not stall, and the published dropout does not drown it."""
@@ -449,11 +451,13 @@ def test_presets_learn(name, preset):
     check_board(make, steps=16, lr=0.01, slack=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WINDOWED)
 def test_a_markov_chain_is_learnt(name):
     check_learns(SMALL[name], SQUARES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_nothing_is_learnt_from_noise(name):
     check_learns_nothing_from_noise(SMALL[name], SQUARES)

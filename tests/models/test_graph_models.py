@@ -264,6 +264,7 @@ def test_ngcf_by_its_definition(preset, layers):
     np.testing.assert_allclose(answers(model).detach(), expected, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_gradients_of_whole_models(name, dropout):
@@ -530,6 +531,7 @@ LEARNERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_checkerboard_is_learnt(name, objective):
@@ -543,6 +545,7 @@ def test_a_checkerboard_is_learnt(name, objective):
     check_learns(make, N_ITEMS, OBJECTIVES[objective], data=data, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_nothing_is_learnt_from_noise(name):
     """Tastes do not exist."""

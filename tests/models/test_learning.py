@@ -47,6 +47,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_certain_next_item_is_learnt(backbone, objective):
@@ -54,6 +55,7 @@ def test_a_certain_next_item_is_learnt(backbone, objective):
     check_learns(BACKBONES[backbone], N_ITEMS, OBJECTIVES[objective], data=data, train=400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", DIALLED)
 def test_of_a_random_next_item_all_is_learnt_that_can_be(backbone):
     """Half of the labels are drawn: top-1 on unseen rows is the best possible one but for luck.
@@ -65,6 +67,7 @@ def test_of_a_random_next_item_all_is_learnt_that_can_be(backbone):
     check_learns(DIALLED[backbone], N_ITEMS, data=data, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("backbone", ["gru4rec", "sasrec"])
 def test_nothing_is_learnt_from_noise(backbone, objective):

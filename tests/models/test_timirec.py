@@ -370,6 +370,7 @@ def alternating(*, seed, rows=1600):
     return batch_of(drawn[:, :6], drawn[:, 6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plus", "expected"), [(False, 0.98), (True, 0.7)])
 def test_the_next_interest_is_predicted(plus, expected):
     """The paper's two stages: ComiRec without positions finds both genres but not which is next.
@@ -410,11 +411,13 @@ def in_genre(model, batch):
     return (best.argmax(1) % SQUARES // 3 == batch.label // 3).float().mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_markov_chain_is_learnt(name):
     check_learns(partial(MODELS[name], tied=False), SQUARES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_is_learnt_from_noise(name):
     check_learns_nothing_from_noise(MODELS[name], SQUARES)

@@ -452,6 +452,7 @@ SMALL_TIMED = partial(TiSASRec, CHOICES, dim=16, length=LENGTH, layers=1, interv
 SMALL_PLAIN = partial(SASRec, CHOICES, dim=16, length=LENGTH, layers=1, dropout=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_markov_chain_is_learnt(objective):
     data = chain(CHOICES, 500, LENGTH, seed=3, times=True)
@@ -469,6 +470,7 @@ def only_time_tells():
     return batch_of(history, wait[:, 0], time=time)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_what_only_time_tells_is_learnt(objective):
     check_learns(SMALL_TIMED, CHOICES, OBJECTIVES[objective], data=only_time_tells(), train=600)
@@ -481,11 +483,13 @@ def test_what_only_time_tells_is_hidden_from_sasrec():
     assert found.mean() <= 1 / 6 + 3 * (5 / 36 / len(found)) ** 0.5
 
 
+@pytest.mark.slow
 def test_a_start_from_small_numbers_does_not_drown_the_intervals():
     make = partial(TiSASRec, CHOICES, **TiSASRec.PRESETS["timirec"])
     check_learns(make, CHOICES, data=only_time_tells(), train=600, steps=40, slack=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_nothing_is_learnt_from_noise(objective):
     """Labels depend on neither items nor times."""

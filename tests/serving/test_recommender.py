@@ -62,6 +62,7 @@ def assert_list(table: pl.DataFrame, wanted: list) -> None:
     assert table["rank"].to_list() == list(range(1, len(wanted) + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask_seen", [True, False])
 @pytest.mark.parametrize("k", [1, 7, N_ITEMS])
 @pytest.mark.parametrize("model", MODELS)

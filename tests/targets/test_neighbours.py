@@ -174,6 +174,7 @@ def test_every_row_has_an_owner():
         nearest(random_rows(5, 2), owner=np.arange(4))
 
 
+@pytest.mark.slow
 def test_approximate_search_finds_most_on_clustered_rows():
     vectors = clustered()
     asked = np.arange(0, len(vectors), 40)

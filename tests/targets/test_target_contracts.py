@@ -91,6 +91,7 @@ def test_way_back_is_known(name):
     assert isinstance(made(name, 3, 5), SpreadingTarget)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.integers(2, 8),

@@ -132,6 +132,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     steps, kills = PLACES[place]
@@ -144,6 +145,7 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     assert_same(trained(log, tmp_path / "run", checkpoint_steps=steps), unbroken(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "number"), [("step", 2 * STEPS + 4), ("after validation", 2)])
 def test_early_stopping_remembers(log, tmp_path, unbroken, kill, place, number):
     """Killed in an epoch that is not the best: patience and best weights are of before."""
@@ -247,6 +249,7 @@ main(arguments)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [["validation", 1], ["step", STEPS + 4, "step", 3]])
 def test_sigkill_and_the_same_command_again(log, tmp_path, unbroken, kills, monkeypatch):
     command = ["fit", str(log), "--out", "run", "--set", "training.checkpoint_steps=3"]
@@ -293,6 +296,7 @@ def steps(monkeypatch):
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [1, 4])
 def test_a_kill_in_the_test_costs_the_test_alone(log, tmp_path, unbroken, steps, patience):
     """After the last epoch, and after an early stop."""
@@ -323,6 +327,7 @@ def test_with_one_batch_an_epoch_each_epoch_counts(log, tmp_path, kill):
     assert_same(run, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.6])
 @pytest.mark.parametrize("name", ["resume.ckpt", "best.ckpt", "checkpoints.json"])
 def test_a_flipped_bit_in_a_checkpoint_is_seen(log, tmp_path, kill, name, share):
