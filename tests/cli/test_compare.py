@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +284,23 @@ def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
         )
     else:
         assert set(results["variants"][0]["regret"]) == {"recall@8", "ndcg@8"}
+
+
+def test_runs_of_a_comparison_share_the_files_of_their_data(table, tmp_path):
+    """Of six runs; one that is removed or retrained leaves the others whole."""
+    runs = sorted((table / "runs").iterdir())
+    assert len(runs) == 6
+    for name in ("log.parquet", "users.parquet", "items.parquet"):
+        assert {(run / name).stat().st_ino for run in runs} == {(runs[0] / name).stat().st_ino}
+    assert len({(run / "model.safetensors").stat().st_ino for run in runs}) == 6
+    shutil.copytree(table, tmp_path / "copy")
+    assert open_run(tmp_path / "copy" / "runs" / runs[0].name).test == open_run(runs[0]).test
+    linked = tmp_path / "alone"
+    shutil.copytree(runs[1], linked, copy_function=os.link)
+    before = (linked / "log.parquet").read_bytes()
+    shutil.rmtree(linked)
+    assert (runs[1] / "log.parquet").read_bytes() == before
+    assert [open_run(run).recipe.seed for run in runs] == [0, 1] * 3
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ targets were tried. With one seed there is no verdict.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -104,21 +103,18 @@ def _compared(
         # What cannot be built is refused before anything but what it depends on is trained.
         build(resolved(row[0], split, progress=progress, tell=say), split)
     folder = place.begin(text, describe(split), overwrite=overwrite)
-    numbers, total = itertools.count(1), len(names) * len(recipes[0])
-    runs = [
-        [
-            _trained(
-                folder / "runs" / f"{_slug(name)}-seed{recipe.seed}",
-                recipe,
-                split,
-                progress,
-                name=f"run {next(numbers)} of {total}: {name}",
-                say=say,
+    runs: list[list[Run]] = []
+    for number, (name, row) in enumerate(zip(names, recipes, strict=True)):
+        runs.append([])
+        for recipe in row:
+            own = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
+            count = f"run {number * len(row) + len(runs[-1]) + 1} of {len(names) * len(row)}"
+            first = runs[0][0].folder if runs[0] else None
+            runs[-1].append(
+                _trained(
+                    own, recipe, split, progress, name=f"{count}: {name}", sibling=first, say=say
+                )
             )
-            for recipe in row
-        ]
-        for name, row in zip(names, recipes, strict=True)
-    ]
     results = results_of(base, split, asked, names, runs, command=command, truth=truth, gap=gap)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     write_report(results, folder / REPORT)
@@ -133,16 +129,17 @@ def _trained(
     progress: bool | None,
     *,
     name: str,
+    sibling: Path | None,
     say: Callable[[str], object],
 ) -> Run:
-    """Return the run of a recipe: the one that is there, else a new one."""
+    """Return the run of a recipe: the one that is there, else a new one beside its sibling."""
     run = kept_run(folder, say)
     if run is not None:
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
     say(f"training {name}, seed {recipe.seed}")
-    return fit_recipe(recipe, folder, split=split, progress=progress, tell=say)
+    return fit_recipe(recipe, folder, split=split, sibling=sibling, progress=progress, tell=say)
 
 
 def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:

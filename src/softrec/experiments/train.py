@@ -49,7 +49,7 @@ from softrec.experiments.runs import (
 from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
-from softrec.files import replacing, write_facts
+from softrec.files import replacing, share, write_facts
 from softrec.objective import Objective
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import TrainingSpec
@@ -67,6 +67,7 @@ def fit_recipe(
     data_dir: Path | None = None,
     log: Interactions | None = None,
     split: Split | None = None,
+    sibling: Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     tell: Tell = lambda _: None,
@@ -82,6 +83,7 @@ def fit_recipe(
         data_dir: a folder with public data sets.
         log: the log, where it lies in memory.
         split: the data, if already loaded, cleaned and split.
+        sibling: a finished run on the same data, to share the files that hold them.
         overwrite: replace a finished run, and drop an unfinished one of another recipe.
         progress: show a bar; if None, in a terminal or notebook.
         tell: called with a line of text for what was read, for each epoch and each stage.
@@ -112,7 +114,9 @@ def fit_recipe(
                     "target": about(objective.source),
                     "peak_memory_mib": memory.mib(),
                 }
-                _write(folder, recipe, split, encoder, trained, test.per_user(encoder), made)
+                _write(
+                    folder, recipe, split, encoder, trained, test.per_user(encoder), made, sibling
+                )
         forget(folder)
         place.finish()
         return open_run(place.out)
@@ -201,14 +205,13 @@ def _write(
     trained: TrainingResult,
     tested: pl.DataFrame,
     made: dict[str, Any],
+    sibling: Path | None,
 ) -> None:
     """Put the results of a run beside its checkpoints, run.json last."""
     state = {n: t.contiguous().cpu() for n, t in encoder.state_dict().items()}
     with replacing(folder / "model.safetensors") as fresh:
         save_file(state, fresh)
-    for kind, vocabulary in (("users", split.train.users), ("items", split.train.items)):
-        pl.DataFrame({"raw": vocabulary.raw}).write_parquet(folder / f"{kind}.parquet")
-    _log_of(split).write_parquet(folder / "log.parquet")
+    _write_data(folder, split, sibling)
     tested.write_parquet(folder / "per_user.parquet")
     pl.DataFrame(trained.curve).write_csv(folder / "curve.csv")
     facts = {
@@ -230,6 +233,22 @@ def _write(
         "files": sealed(folder, FILES),
     }
     write_facts(folder / RUN.result, facts)
+
+
+def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
+    """Write log and vocabularies, or share those of another run on the same data."""
+    tables = {
+        "users": pl.DataFrame({"raw": split.train.users.raw}),
+        "items": pl.DataFrame({"raw": split.train.items.raw}),
+        "log": _log_of(split),
+    }
+    for name, table in tables.items():
+        path = folder / f"{name}.parquet"
+        # Beside the file and not into it: an interrupted run may have shared it already.
+        with replacing(path) as fresh:
+            table.write_parquet(fresh)
+        if sibling is not None:
+            share(path, sibling / path.name)
 
 
 def _log_of(split: Split) -> pl.DataFrame:
