@@ -13,7 +13,7 @@ from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.experiments.build.data import load_split
-from softrec.recipe.specs.data import DataSpec
+from softrec.recipe.specs.data import DataSettings
 
 
 def diginetica() -> tuple[Split, str]:
@@ -40,7 +40,7 @@ def _real(name: str) -> Split | None:
     source = sources.get(name)
     if any(sources.find(source, file, folder) is None for file in source.files):
         return None
-    return load_split(DataSpec(source=name), folder)
+    return load_split(DataSettings(source=name), folder)
 
 
 def synthetic(n_users: int, n_items: int, mean: float, longest: int) -> Split:

@@ -35,7 +35,7 @@ from softrec.losses.distillation import interest_distillation
 from softrec.losses.pairwise import bpr
 from softrec.losses.softmax import decoupled
 from softrec.objective import Objective
-from softrec.recipe.specs.models import MODELS, ModelSpec
+from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.training.module import SoftTargetModule
@@ -298,7 +298,7 @@ def _model(setting: Setting, log: Log) -> Any:
     model = MODELS[setting.model]
     settings: dict[str, Any] = {"length": setting.paper.length, "n_users": log.shapes.n_users}
     settings |= {"edges": log.edges}
-    settings |= ModelSpec(name=setting.model, preset=setting.preset, **setting.own).settings
+    settings |= ModelSettings(name=setting.model, preset=setting.preset, **setting.own).settings
     wanted = inspect.signature(model).parameters
     return model(log.shapes.n_items, **{n: v for n, v in settings.items() if n in wanted})
 

@@ -11,6 +11,7 @@ import softrec
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 BASE = {"types", "errors", "blocks"}
+NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
 # they put the others together.
@@ -19,20 +20,25 @@ MAY_IMPORT = {
     "errors": set(),
     "types": set(),
     "files": set(),
+    "settings": set(),
+    "registry": {"errors", "settings"},
+    "training_data": {"types", "data", "scoring"},
     "taken": set(),
-    "data": BASE,
+    "data": BASE | {"registry"},
     "models": BASE,
-    "targets": BASE | {"scoring"},
-    "losses": {"types", "blocks"},
+    "targets": BASE | NAMED | {"scoring", "training_data"},
+    "losses": {"types", "blocks", "scoring"} | NAMED,
     "scoring": {"types"},
-    "candidates": {"types", "taken"},
+    "candidates": BASE | NAMED | {"taken", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},
     "retrieval": {"types", "blocks"},
     "training": BASE | {"files", "data", "objective"},
-    "evaluation": BASE | {"data", "retrieval", "taken"},
+    "evaluation": BASE | {"registry", "data", "retrieval", "taken"},
     "serving": BASE | {"files", "data", "models", "retrieval"},
     "simulation": BASE | {"data", "evaluation"},
-    "recipe": BASE | {"data", "evaluation", "models", "simulation"},
+    "recipe": BASE
+    | NAMED
+    | {"data", "evaluation", "models", "simulation", "targets", "losses", "candidates"},
     "report": BASE | {"files", "evaluation"},
     "testing": BASE | {"losses", "targets", "objective", "retrieval"},
 }

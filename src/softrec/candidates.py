@@ -21,13 +21,18 @@ positives, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, assert_never
 
 import numpy as np
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
+from softrec.errors import RecipeError
+from softrec.registry import Chosen, Registry
+from softrec.settings import Rounds, setting
 from softrec.taken import Taken
+from softrec.training_data import TrainingData
 from softrec.types import Batch
 
 
@@ -247,3 +252,150 @@ def log_uniform(counts: Tensor) -> Tensor:
 def _check_number(number: int, n_items: int) -> None:
     if not 1 <= number <= n_items:
         raise ValueError(f"expected 1 to {n_items} candidates of {n_items} items, got {number}")
+
+
+# --- in a recipe ---
+
+CANDIDATES: Registry[type[CandidatesSettings]] = Registry("candidates", "softrec.candidates")
+
+
+class CandidatesSettings(Chosen):
+    """Candidates as a recipe names them: a subclass has settings as fields, and `build`."""
+
+    registry: ClassVar[Registry[Any]] = CANDIDATES
+
+    def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource | None:
+        """Return what draws the candidates of a batch; None where they are all items.
+
+        Args:
+            training: the training part.
+            softmax: whether they are for a softmax loss.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs a method build(training, softmax)")
+
+
+class FullSettings(CandidatesSettings, name="full"):
+    """All items."""
+
+    def build(self, training: TrainingData, *, softmax: bool) -> None:
+        """Return None: nothing is drawn."""
+
+
+class DrawnSettings(CandidatesSettings):
+    """Candidates that are drawn, of which losses may be corrected for how likely each was."""
+
+    correction: bool | None = setting(
+        None, "for how often a candidate is drawn (logQ); by default for softmax losses only"
+    )
+    soft: Literal["restricted", "exact"] = setting(
+        "restricted",
+        "the soft target restricted to the candidates, or exact over the whole catalogue",
+    )
+
+    def check_soft(self) -> None:
+        """Refuse a soft target over candidates that a row leaves out.
+
+        Raises:
+            ValueError: with the remedy.
+        """
+
+    def corrects(self, *, softmax: bool) -> bool:
+        """Return whether losses are corrected."""
+        return softmax if self.correction is None else self.correction
+
+    def number_of(self, n_items: int) -> int | None:
+        """Return how many items are drawn of a catalogue; None if that is not known before."""
+        return None
+
+
+Sampler = Literal["uniform", "popularity", "log-uniform"]
+
+
+class SampledSettings(DrawnSettings, name="sampled"):
+    """A sample of the items."""
+
+    ratio: float | None = setting(
+        None, "fraction of the items that is drawn", common=True, gt=0, le=1
+    )
+    number: Rounds | None = setting(None, "or how many are drawn", common=True)
+    sampler: Sampler = setting("uniform", "how likely each item is")
+    per_row: bool = setting(False, "draw for each row, not once for the batch")
+    mask_positives: bool = setting(
+        False, "draw only items the user did not interact with in training"
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> SampledSettings:
+        if (self.ratio is None) == (self.number is None):
+            raise ValueError("sampled candidates need a ratio (0.2) or a number (800), one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _of_each_user(self) -> SampledSettings:
+        if self.mask_positives and not (self.per_row and self.sampler == "uniform"):
+            raise ValueError(
+                "mask_positives draws for each user from the items they did not interact with, "
+                "evenly; it needs per_row: true and sampler: uniform"
+            )
+        return self
+
+    def number_of(self, n_items: int) -> int:
+        """Return how many items are drawn of a catalogue."""
+        drawn = int((self.ratio or 0) * n_items) if self.number is None else self.number
+        return max(1, drawn)
+
+    def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
+        """Return a sampler: of each row, or of the whole batch."""
+        n_items, corrected = training.n_items, self.corrects(softmax=softmax)
+        number = self.number_of(n_items)
+        probs = self._probs(training.item_counts)
+        if self.per_row:
+            taken = _taken(training) if self.mask_positives else None
+            return RowDraws(n_items, number, probs, corrected, taken)
+        if probs is not None:
+            return SharedDraws(probs, number, corrected)
+        if number > n_items:
+            raise RecipeError(
+                f"candidates.number is {number:,}, more than the {n_items:,} items; take fewer, "
+                "or candidates: full"
+            )
+        return SharedUniform(n_items, number, corrected)
+
+    def _probs(self, counts: Tensor) -> Tensor | None:
+        """Return how likely each item is, (N,); None: all alike."""
+        match self.sampler:
+            case "uniform":
+                return None
+            case "popularity":
+                return counts / counts.sum()
+            case "log-uniform":
+                return log_uniform(counts)
+            case sampler:
+                assert_never(sampler)
+
+
+class InBatchSettings(DrawnSettings, name="in-batch"):
+    """The other labels of the batch."""
+
+    mask_hits: bool = setting(True, "leave out copies of the label")
+    mask_positives: bool = setting(False, "leave out the user's other items")
+
+    def check_soft(self) -> None:
+        """Refuse a soft target where a user's other items are left out."""
+        if self.mask_positives:
+            raise ValueError(
+                "a soft target may give mass to the items that mask_positives leaves out, and "
+                "nothing would hold their scores down; choose mask_positives: false"
+            )
+
+    def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
+        """Return the labels of the batch."""
+        counts = training.label_counts
+        frequency = counts / counts.sum() if self.corrects(softmax=softmax) else None
+        return InBatch(frequency, self.mask_hits, self.mask_positives)
+
+
+def _taken(training: TrainingData) -> Taken:
+    train = training.split.train
+    user, item = training.events
+    return Taken.of(user, item, train.n_users, train.n_items)

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from softrec.cli import main as cli
-from softrec.recipe.recipe import SECTIONS
+from softrec.recipe.recipe import sections
 from softrec.recipe.specs.models import MODELS
 
 ROOT = typer.main.get_command(cli.app)
@@ -54,7 +54,7 @@ def test_brackets_are_shown(shown):
 
 def test_all_there_is_to_choose_from(shown):
     out = FRAME.sub(" ", shown("fit", 200))
-    names = {name.partition(".")[2] for name in SECTIONS if "." in name} | set(MODELS)
+    names = {name.partition(".")[2] for name in sections() if "." in name} | set(MODELS)
     presets = {preset for model in MODELS.values() for preset in model.PRESETS}
     listed = set(re.findall(r"[\w+-]+", out))
     assert names - listed == set()

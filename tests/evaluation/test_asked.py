@@ -20,7 +20,7 @@ from softrec.errors import DataError
 from softrec.evaluation.asked import REPEATS, Asked, told
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.build.data import load_split
-from softrec.recipe.specs.data import DataSpec
+from softrec.recipe.specs.data import DataSettings
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 METRICS = [f"{kind}@{k}" for kind in ("recall", "hit_rate", "precision", "ndcg", "mrr")
@@ -251,7 +251,7 @@ class Told(Encoder):
     ],
 )
 def test_metrics_of_real_logs_with_repeats(real_data, name, spec):
-    split = load_split(DataSpec(source=name, **spec), real_data)
+    split = load_split(DataSettings(source=name, **spec), real_data)
     assert split.test.frame.select("user", "item").is_duplicated().any()
     for mask, asked in ((False, Asked.of(split)), (True, Asked.of(split, True))):
         assert asked.mask_seen == mask

@@ -9,9 +9,9 @@ import torch
 
 from softrec.data.splits import Split
 from softrec.experiments.build.data import load_split
-from softrec.experiments.build.targets import CutWarning
 from softrec.experiments.train import fit_recipe
 from softrec.recipe.recipe import Recipe, merged, read_recipe
+from softrec.targets.build.sharing import CutWarning
 
 BASE = {
     "data": {

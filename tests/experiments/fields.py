@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from softrec.registry import Chosen
+
 
 class Row(NamedTuple):
     """How a field is seen: `see` of what begins to be trained, compared with `expect` of it."""
@@ -22,10 +24,10 @@ FIELDS: dict[tuple[type, str], list[Row]] = {}
 
 def row(spec, field, values, see, expect=None, *, place=None, base=None, refused=(), within=1e-5):
     """Enter one more row of a field."""
-    section = spec.__module__.rpartition(".")[2]
-    if section == "training":
-        section = spec.__name__.removesuffix("Spec").lower()
-    section = {"losses": "loss", "targets": "target"}.get(section, section)
+    if issubclass(spec, Chosen):
+        section = spec.registry.kind
+    else:
+        section = spec.__name__.removesuffix("Settings").lower()
     place = place or f"{section}.{field}"
     found = Row(place, values, see, expect, base or {}, refused, within)
     FIELDS.setdefault((spec, field), []).append(found)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from fields import row
 
-from softrec.recipe.specs import candidates
+from softrec import candidates
 
 POPULAR = {"name": "pop+", "temperature": 2.0}
 
@@ -76,8 +76,8 @@ def missing_mass(begun):
     return abs(values[0] - values[1]) > 1e-6
 
 
-SAMPLED, IN_BATCH = candidates.SampledSpec, candidates.InBatchSpec
-row(candidates.FullSpec, "name", ["full"], lambda b: b.objective.candidates, lambda b: None)
+SAMPLED, IN_BATCH = candidates.SampledSettings, candidates.InBatchSettings
+row(candidates.FullSettings, "name", ["full"], lambda b: b.objective.candidates, lambda b: None)
 row(SAMPLED, "name", ["sampled"], lambda b: len(drawn(b).items), lambda b: 12, base=sampled())
 row(SAMPLED, "number", [3, 9], lambda b: len(drawn(b).items),
     lambda b: b.recipe.candidates.number, base=sampled())  # fmt: skip

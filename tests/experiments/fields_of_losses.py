@@ -4,7 +4,8 @@ import torch
 from fields import row
 from torch.nn import functional as F
 
-from softrec.recipe.specs import losses
+from softrec.losses import bilateral, pairwise, softmax
+from softrec.losses.settings import LOSSES
 
 
 def scores(begun):
@@ -90,24 +91,17 @@ def added(begun):
 
 
 UNIFORM = {"target": {"name": "uniform", "alpha": 0.3}}
-NAMES = {
-    losses.MixedSpec: ("mixed",), losses.DecoupledSpec: ("decoupled",), losses.SlSpec: ("sl",),
-    losses.BslSpec: ("bsl",), losses.BprSpec: ("bpr", "weighted-bpr"),
-    losses.BceSpec: ("bce", "bce-sum", "mse"), losses.GbceSpec: ("gbce",),
-    losses.CclSpec: ("ccl",), losses.CmlSpec: ("cml",),
-}  # fmt: skip
-for spec, names in NAMES.items():
-    soft = spec is losses.DecoupledSpec
+for name, spec in LOSSES.items():
+    soft = spec is softmax.DecoupledSettings
     expect, target = (expected_soft_loss, UNIFORM) if soft else (expected_loss, {})
-    for name in names:
-        base = target | {"loss": {"name": name}}
-        kinds = ["inner", "cosine", "euclidean"]
-        row(spec, "score", kinds, total, expect, base=base)
-        row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
-        row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
-    row(spec, "name", list(names), total, expect, base=target)
-row(losses.MixedSpec, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
-row(losses.DecoupledSpec, "balance", [0.2, 0.7, "red-line"], total, expected_soft_loss,
+    base = target | {"loss": {"name": name}}
+    kinds = ["inner", "cosine", "euclidean"]
+    row(spec, "score", kinds, total, expect, base=base)
+    row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
+    row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
+    row(spec, "name", [name], total, expect, base=target)
+row(softmax.MixedSettings, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
+row(softmax.DecoupledSettings, "balance", [0.2, 0.7, "red-line"], total, expected_soft_loss,
     base=UNIFORM | {"loss": {"name": "decoupled"}})  # fmt: skip
 for mode, values in {
     "exponent": ("reweight", "multi"), "positive_temperature": ("bilateral",),
@@ -115,15 +109,23 @@ for mode, values in {
 }.items():  # fmt: skip
     for kind in values:
         base = {"loss": {"name": "bsl", "mode": kind}}
-        row(losses.BslSpec, mode, [0.3, 2.0], total, expected_loss, base=base)
-row(losses.BslSpec, "mode", ["reweight", "multi", "single", "bilateral"], total, expected_loss,
-    base={"loss": {"name": "bsl", "exponent": 1.3}})  # fmt: skip
+        row(bilateral.BslSettings, mode, [0.3, 2.0], total, expected_loss, base=base)
+row(bilateral.BslSettings, "mode", ["reweight", "multi", "single", "bilateral"], total,
+    expected_loss, base={"loss": {"name": "bsl", "exponent": 1.3}})  # fmt: skip
 FEW = {"candidates": {"name": "sampled", "number": 30}}
-row(losses.GbceSpec, "calibration", [0.0, 0.5, 1.0], lambda begun: begun.objective.loss.keywords,
+row(pairwise.GbceSettings, "calibration", [0.0, 0.5, 1.0],
+    lambda begun: begun.objective.loss.keywords,
     lambda begun: {"exponent": 1 - begun.recipe.loss.calibration * (1 - 10 / 29)},
     base={"loss": {"name": "gbce"}, "candidates": {"name": "sampled", "number": 10}})  # fmt: skip
 CCL = {"loss": {"name": "ccl"}}
-row(losses.CclSpec, "margin", [-0.5, 0.0, 0.3], total, expected_loss, base=CCL)
-row(losses.CclSpec, "negative_weight", [2.0, 150.0], total, expected_loss,
+row(pairwise.CclSettings, "margin", [-0.5, 0.0, 0.3], total, expected_loss, base=CCL)
+row(pairwise.CclSettings, "negative_weight", [2.0, 150.0], total, expected_loss,
     base={"loss": {"name": "ccl", "margin": 0.1}})  # fmt: skip
-row(losses.CmlSpec, "margin", [0.2, 0.5, 1.0], total, expected_loss, base={"loss": {"name": "cml"}})
+row(
+    pairwise.CmlSettings,
+    "margin",
+    [0.2, 0.5, 1.0],
+    total,
+    expected_loss,
+    base={"loss": {"name": "cml"}},
+)

@@ -5,11 +5,16 @@ import torch
 from fields import row
 
 from softrec.experiments.runs import open_run
-from softrec.recipe.specs import targets
 from softrec.targets.build.contexts import context_vectors
+from softrec.targets.build.csn import CsnSettings
+from softrec.targets.build.distillation import DistillationSettings
 from softrec.targets.build.item2vec import item_vectors
 from softrec.targets.build.neighbours import context_means, nearest
 from softrec.targets.build.propagation import propagate
+from softrec.targets.build.sharing import InterestSharingSettings
+from softrec.targets.mixture import MixtureSettings, PartSettings
+from softrec.targets.one_hot import OneHotSettings
+from softrec.targets.smoothing import PopularitySettings, UniformSettings
 
 
 def weight(begun):
@@ -29,9 +34,9 @@ def close(values):
 
 
 for spec, name, factor in (
-    (targets.UniformSpec, "uniform", 1), (targets.PopularitySpec, "pop+", 0.5),
-    (targets.InterestSharingSpec, "interest-sharing", 1), (targets.CsnSpec, "csn", 0.5),
-    (targets.KdSpec, "kd", 0.5), (targets.MixtureSpec, "mixture", 1),
+    (UniformSettings, "uniform", 1), (PopularitySettings, "pop+", 0.5),
+    (InterestSharingSettings, "interest-sharing", 1), (CsnSettings, "csn", 0.5),
+    (DistillationSettings, "kd", 0.5), (MixtureSettings, "mixture", 1),
 ):  # fmt: skip
     fields: dict = {"name": name}
     if name in ("interest-sharing", "kd", "csn"):
@@ -40,9 +45,9 @@ for spec, name, factor in (
         fields["of"] = [{"share": 1.0, "target": {"name": "uniform"}}]
     row(spec, "alpha", [0.2, 0.9], weight, lambda b, f=factor: f * b.recipe.target.alpha,
         base={"target": fields})  # fmt: skip
-row(targets.OneHotSpec, "name", ["one-hot"], lambda b: (b.source, b.objective.weight),
+row(OneHotSettings, "name", ["one-hot"], lambda b: (b.source, b.objective.weight),
     lambda b: (None, 0.0))  # fmt: skip
-row(targets.UniformSpec, "name", ["uniform"], lambda b: dense(b),
+row(UniformSettings, "name", ["uniform"], lambda b: dense(b),
     lambda b: np.full((len(b.batch.label), 30), 1 / 30))  # fmt: skip
 
 
@@ -60,7 +65,7 @@ def popular(begun):
 for field, values in {
     "name": ["pop+"], "temperature": [0.5, 3.0], "scale": ["log", "share", "count", "relative"],
 }.items():  # fmt: skip
-    row(targets.PopularitySpec, field, values, lambda b: dense(b), popular,
+    row(PopularitySettings, field, values, lambda b: dense(b), popular,
         base={"target": {"name": "pop+"}})  # fmt: skip
 
 
@@ -96,7 +101,7 @@ for field, values in {
     "tau": [0.5, 2.0], "damping": [0.2, 0.5], "rounds": [0, 1, 20, None], "keep": [3, 30],
     "neighbours": [None, 2, 5], "seed": [0, 1, 2],
 }.items():  # fmt: skip
-    row(targets.InterestSharingSpec, field, values, remembered, shared_labels, base=SHARING)
+    row(InterestSharingSettings, field, values, remembered, shared_labels, base=SHARING)
 
 
 def neighbours(begun):
@@ -122,9 +127,9 @@ for field, values in {
     "name": ["csn"], "k": [2, 3], "teacher": [None, "TEACHER A", "TEACHER B"], "dim": [3, 4],
     "epochs": [1, 4], "window": [None, 1], "seed": [0, 1],
 }.items():  # fmt: skip
-    row(targets.CsnSpec, field, values, lambda b: b.source.neighbours.tolist(), neighbours,
+    row(CsnSettings, field, values, lambda b: b.source.neighbours.tolist(), neighbours,
         base=CSN)  # fmt: skip
-row(targets.CsnSpec, "temperature", [0.5, 1.0, 3.0], lambda b: b.source(b.batch).temperature,
+row(CsnSettings, "temperature", [0.5, 1.0, 3.0], lambda b: b.source(b.batch).temperature,
     lambda b: b.recipe.target.temperature, base=CSN)  # fmt: skip
 
 
@@ -146,8 +151,8 @@ KD = {"target": {"name": "kd", "teacher": "TEACHER A"}}
 for field, values in {
     "temperature": [0.5, 1.0, 3.0], "teacher": ["TEACHER A", "TEACHER B"], "top": [None, 1, 4],
 }.items():  # fmt: skip
-    row(targets.KdSpec, field, values, lambda b: dense(b), predicted, base=KD)
-row(targets.KdSpec, "name", ["kd"], lambda b: dense(b), predicted, base=KD,
+    row(DistillationSettings, field, values, lambda b: dense(b), predicted, base=KD)
+row(DistillationSettings, "name", ["kd"], lambda b: dense(b), predicted, base=KD,
     refused=("skd", "ckd"))  # fmt: skip
 
 
@@ -166,13 +171,13 @@ def shares(one):
     return [{"share": one, "target": {"name": "uniform"}}, {"share": 1 - one, "target": POPULAR}]
 
 
-for spec, field in ((targets.MixtureSpec, "of"), (targets.ShareSpec, "share")):
+for spec, field in ((MixtureSettings, "of"), (PartSettings, "share")):
     row(spec, field, [shares(0.25), shares(0.5)], lambda b: dense(b), mixed,
         place="target.of", base={"target": {"name": "mixture"}})  # fmt: skip
-row(targets.MixtureSpec, "name", ["mixture"], lambda b: dense(b), mixed,
+row(MixtureSettings, "name", ["mixture"], lambda b: dense(b), mixed,
     base={"target": {"name": "mixture", "of": shares(0.5)}})  # fmt: skip
 ALONE = [[{"share": 1.0, "target": target}] for target in (POPULAR, {"name": "uniform"})]
-row(targets.ShareSpec, "target", ALONE, lambda b: type(b.source.sources[0]).__name__,
+row(PartSettings, "target", ALONE, lambda b: type(b.source.sources[0]).__name__,
     lambda b: {"pop+": "PopularityTarget", "uniform": "UniformTarget"}[
         b.recipe.target.of[0].target.name
     ], place="target.of", base={"target": {"name": "mixture"}})  # fmt: skip

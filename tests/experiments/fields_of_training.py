@@ -10,9 +10,9 @@ from softrec.recipe.specs import training
 from softrec.recipe.specs.models import MODELS
 
 TRAINING, EVALUATION, INTEREST = (
-    training.TrainingSpec,
-    training.EvaluationSpec,
-    training.InterestSpec,
+    training.TrainingSettings,
+    training.EvaluationSettings,
+    training.InterestSettings,
 )
 
 

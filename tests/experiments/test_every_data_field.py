@@ -13,7 +13,7 @@ from softrec.data.aside import LeakageWarning
 from softrec.errors import DataError
 from softrec.experiments.build.data import load_split
 from softrec.recipe.recipe import read_recipe
-from softrec.recipe.specs.data import DIALS, DataSpec
+from softrec.recipe.specs.data import DIALS, DataSettings
 
 COLUMNS = ("who", "whom", "what", "that", "when", "then", "stars", "hearts")
 NAMED = {"user": "who", "item": "what", "time": "when", "weight": "stars"}
@@ -264,4 +264,4 @@ def test_a_dial_of_the_shop_makes_another_log(dial, read):
 
 def test_no_field_is_forgotten():
     seen = {*SEEN, "split_seed", "valid", "test", "header", "text_ids", "shop"}
-    assert set(DataSpec.model_fields) == seen
+    assert set(DataSettings.model_fields) == seen

@@ -16,14 +16,18 @@ import pytest
 from fields import FIELDS, same
 from pydantic import BaseModel
 
+from softrec.candidates import CANDIDATES, CandidatesSettings
 from softrec.errors import RecipeError, RunError
+from softrec.losses.settings import LOSSES, LossSettings
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.data import DataSpec
-from softrec.recipe.specs.models import ModelSpec
+from softrec.recipe.specs.data import DataSettings
+from softrec.recipe.specs.models import ModelSettings
+from softrec.targets.mixture import PartSettings
+from softrec.targets.settings import TARGETS, TargetSettings
 
 FULL = (fields_of_candidates, fields_of_losses, fields_of_targets, fields_of_training)
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
-ELSEWHERE = (DataSpec, ModelSpec)
+ELSEWHERE = (DataSettings, ModelSettings)
 """Their fields are seen in test_every_data_field.py and test_every_model_setting.py."""
 
 
@@ -60,30 +64,44 @@ def test_the_names_of_distillation_say_which_teachers_are_meant(begin):
 
 
 def specs(kind):
-    """All sections of recipes below a type."""
+    """All sections of recipes below a type; of what is chosen by name, all there is to choose."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        below = [specs(field.annotation) for field in kind.model_fields.values()]
-        return {kind}.union(*below)
+        members = kind.registry.values() if kind in CHOSEN else [kind]
+        below = [f.annotation for one in members for f in one.model_fields.values()]
+        return set(members).union(*(specs(k) for k in below if k is not kind and k not in CHOSEN))
     return set().union(*map(specs, get_args(kind)))
 
 
-def choices(kind):
+CHOSEN = (TargetSettings, LossSettings, CandidatesSettings)
+ALL = specs(Recipe).union(*map(specs, CHOSEN)).difference(ELSEWHERE)
+
+
+def choices(spec, name, field):
     """The names that a field may have."""
+    return set(spec.names) if name == "name" else literals(field.annotation)
+
+
+def literals(kind):
     if get_origin(kind) is Literal:
         return set(get_args(kind))
-    return set().union(*map(choices, get_args(kind)))
+    return set().union(*map(literals, get_args(kind)))
+
+
+def test_all_sections_are_looked_at():
+    assert {PartSettings, *TARGETS.values(), *LOSSES.values(), *CANDIDATES.values()} < ALL
+    assert len(ALL) > 25
 
 
 def test_no_field_is_forgotten():
-    for spec in specs(Recipe).difference(ELSEWHERE):
+    for spec in ALL:
         for name, field in spec.model_fields.items():
             section = spec is Recipe and specs(field.annotation)
             assert section or FIELDS.get((spec, name)), f"{spec.__name__}.{name} needs a row"
 
 
 def test_no_choice_is_forgotten():
-    for spec in specs(Recipe).difference(ELSEWHERE):
+    for spec in ALL:
         for name, field in spec.model_fields.items():
             rows = FIELDS.get((spec, name), [])
             tried = {v for row in rows for v in (*row.values, *row.refused) if isinstance(v, str)}
-            assert choices(field.annotation) <= tried, f"{spec.__name__}.{name}"
+            assert choices(spec, name, field) <= tried, f"{spec.__name__}.{name}"

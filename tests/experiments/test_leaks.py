@@ -15,12 +15,12 @@ import torch
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
-from softrec.experiments.build import targets as sources
 from softrec.experiments.build.model import build_model
 from softrec.experiments.build.objective import build
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.train import fit_recipe, open_run
 from softrec.recipe.recipe import merged, read_recipe
+from softrec.targets.build import csn
 
 N_ITEMS, N_USERS = 14, 12
 BASE = {
@@ -177,14 +177,14 @@ def test_an_opened_run_reads_the_graph_it_was_trained_on(name, tmp_path):
 def test_the_mean_of_item2vec_leaves_the_label_out(windows, tmp_path, monkeypatch):
     """With a vector of its own for each item, the mean says which items were read."""
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path))
-    monkeypatch.setattr(sources, "item_vectors", lambda *_, **__: np.eye(N_ITEMS, dtype="f4"))
+    monkeypatch.setattr(csn, "item_vectors", lambda *_, **__: np.eye(N_ITEMS, dtype="f4"))
     read = []
 
     def noted(vectors, *_, **__):
         read.append(np.array(vectors))
         return np.zeros((len(vectors), 1), np.int32)
 
-    monkeypatch.setattr(sources, "nearest", noted)
+    monkeypatch.setattr(csn, "nearest", noted)
     fields = merged(BASE, TARGETS["csn by item2vec"] | {"training.windows": windows})
     _, objective, batches = build(read_recipe(fields), SAME, progress=False)
     seen = 0

@@ -6,17 +6,16 @@ import math
 import pytest
 
 from softrec.errors import RecipeError
-from softrec.recipe.recipe import SECTIONS, read_recipe
+from softrec.recipe.recipe import read_recipe, sections
 from softrec.recipe.specs.arguments import arguments
-from softrec.recipe.specs.base import numeric
 from softrec.recipe.specs.models import MODELS, OF_THE_DATA
-from softrec.recipe.specs.targets import ShareSpec
+from softrec.settings import numeric
 from softrec.simulation import make_shop, simulate
 
 LOG = {"data": {"source": "log.csv"}}
 NO_NUMBERS = [math.nan, math.inf, -math.inf, 10**20, -(10**20), 10**400, -1e300, 1e300, 1e20]
 NO_NUMBERS += [True, False]
-SPECS = {**SECTIONS, "target.mixture.of": ShareSpec}
+SECTIONS = sections()
 
 
 def section_of(place: str, field: str, value: object) -> dict:
@@ -27,7 +26,7 @@ def section_of(place: str, field: str, value: object) -> dict:
         named["source"] = "log.csv"
     if name == "sampled" and field != "number":
         named["ratio"] = 0.5
-    if field != "teacher" and "teacher" in SPECS[place].model_fields:
+    if field != "teacher" and "teacher" in SECTIONS[place].model_fields:
         named["teacher"] = "run"
     return {section: {**named, field: value}} if section else {field: value}
 

@@ -13,7 +13,7 @@ from softrec.experiments.build.objective import build
 from softrec.experiments.build.start import tables_of
 from softrec.experiments.train import fit_recipe
 from softrec.recipe.recipe import read_recipe
-from softrec.recipe.specs.models import MODELS, ModelSpec
+from softrec.recipe.specs.models import MODELS, ModelSettings
 
 SMALL = {
     "nfm": {"dim": 8},
@@ -103,7 +103,7 @@ def test_the_graph_is_that_of_the_new_log(begun):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_tables_of_every_model_are_found(name):
-    spec = ModelSpec(name=name)
+    spec = ModelSettings(name=name)
     log = Interactions.read(
         pl.DataFrame({"user": np.repeat([1, 2, 3], 5), "item": np.arange(15) % 7,
                       "time": np.arange(15)})

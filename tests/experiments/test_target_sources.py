@@ -16,8 +16,10 @@ from softrec.experiments.store import artifacts
 from softrec.experiments.train import fit_recipe, open_run
 from softrec.recipe.recipe import merged, read_recipe
 from softrec.scoring import Scoring
+from softrec.targets.build import csn
 from softrec.targets.build.contexts import NeighbourSource, RememberedSource, TeacherSource
 from softrec.targets.build.neighbours import nearest
+from softrec.targets.build.sharing import CutWarning
 from softrec.targets.mixture import MixtureSource
 from softrec.testing import oracles
 
@@ -194,7 +196,7 @@ def test_neighbours_are_predicted_as_the_model_is_trained(base, split, monkeypat
         asked.append(seed)
         return nearest(*given, seed=seed, **options)
 
-    monkeypatch.setattr(sources, "nearest", noted)
+    monkeypatch.setattr(csn, "nearest", noted)
     changes = towards(base, "csn", k=3, seed=5)
     changes |= {"loss": {"name": "mixed", "score": "cosine", "score_temperature": 0.2},
                 "training": {"padding": "left"}}  # fmt: skip
@@ -356,7 +358,7 @@ def test_a_run_says_how_much_of_the_shared_labels_is_kept(base, split, tmp_path,
         assert facts["clusters"] == facts["sparse_clusters"] == 2
         assert (facts["mass_kept"] < 0.95) == told
         assert facts["mean_label_prob"] >= 0.5 - 1e-5
-        texts = [str(w.message) for w in recwarn.list if w.category is sources.CutWarning]
+        texts = [str(w.message) for w in recwarn.list if w.category is CutWarning]
         share = f"keeps {facts['mass_kept']:.1%} of the shared labels"
         assert [share in text and "in 2 of 2 clusters" in text for text in texts] == [True] * told
         recwarn.clear()

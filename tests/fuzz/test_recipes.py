@@ -17,11 +17,12 @@ from softrec.errors import LONGEST, SoftrecError
 from softrec.experiments.build.objective import build
 from softrec.recipe.options import FIELDS, parse_assignment, parse_target, recipe_of
 from softrec.recipe.reading import parsed, read_yaml
-from softrec.recipe.recipe import SECTIONS, choices, read_recipe
+from softrec.recipe.recipe import choices, read_recipe, sections
 from softrec.recipe.specs.arguments import arguments
 from softrec.recipe.specs.data import DIALS
 from softrec.recipe.specs.models import MODELS, OF_THE_DATA
 
+SECTIONS = sections()
 many, few = cases(150), cases(60)
 
 NUMBERS = st.sampled_from(

@@ -14,10 +14,11 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from softrec.errors import RecipeError
+from softrec.losses.settings import LOSSES
 from softrec.recipe.recipe import choices
-from softrec.recipe.specs.losses import SOFTMAX
 from softrec.recipe.specs.models import MODELS
 
+SOFTMAX = [name for name, loss in LOSSES.items() if loss.softmax]
 DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from softrec.errors import DataError, RecipeError
+from softrec.registry import Registry
 from softrec.retrieval import NOT_RANKED
 
 
@@ -92,8 +93,11 @@ class Ranks:
 
 
 Metric = Callable[[Ranks, int], np.ndarray]
+METRICS: Registry[Metric] = Registry("metric", "softrec.evaluation.metrics")
+"""All there are; a further one is a function (ranks, k) with `@METRICS.named()` above it."""
 
 
+@METRICS.named()
 def recall(ranks: Ranks, k: int) -> np.ndarray:
     """Return Recall@k = hits / |relevant| of each case, (C,) float64.
 
@@ -104,16 +108,19 @@ def recall(ranks: Ranks, k: int) -> np.ndarray:
     return _hits(ranks, k) / ranks.relevant
 
 
+@METRICS.named()
 def hit_rate(ranks: Ranks, k: int) -> np.ndarray:
     """Return HR@k = [hits >= 1] of each case, (C,) float64; Recall@k with one relevant item."""
     return (_hits(ranks, k) > 0).astype(np.float64)
 
 
+@METRICS.named()
 def precision(ranks: Ranks, k: int) -> np.ndarray:
     """Return Precision@k = hits / k of each case, (C,) float64."""
     return _hits(ranks, k) / k
 
 
+@METRICS.named()
 def ndcg(ranks: Ranks, k: int) -> np.ndarray:
     """Return NDCG@k with binary gains of each case, (C,) float64.
 
@@ -137,20 +144,12 @@ def ndcg(ranks: Ranks, k: int) -> np.ndarray:
     return gained / ideal[np.minimum(ranks.relevant, k) - 1]
 
 
+@METRICS.named()
 def mrr(ranks: Ranks, k: int) -> np.ndarray:
     """Return MRR@k = 1 / (best rank), or 0 if that is beyond k, of each case, (C,) float64."""
     best = np.full(len(ranks), NOT_RANKED)
     np.minimum.at(best, ranks.case, ranks.rank)
     return np.where(best <= k, 1 / best, 0.0)
-
-
-METRICS: dict[str, Metric] = {
-    "recall": recall,
-    "hit_rate": hit_rate,
-    "precision": precision,
-    "ndcg": ndcg,
-    "mrr": mrr,
-}
 
 
 def parse_metric(name: str) -> tuple[Metric, int]:

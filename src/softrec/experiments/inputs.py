@@ -18,7 +18,7 @@ from softrec.recipe import shipped
 from softrec.recipe.options import RECIPES, recipe_of
 from softrec.recipe.reading import exists, read_yaml
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.data import MEMORY, DataSpec
+from softrec.recipe.specs.data import MEMORY, DataSettings
 
 TABLES = ("polars", "pandas", "pyarrow")
 COLUMNS = ("user", "item", "time", "weight", "header", "text_ids")
@@ -86,13 +86,13 @@ def _in_memory(source: Any, options: dict[str, Any]) -> Input:
     return Input(recipe.model_copy(update={"data": data}), log)
 
 
-def _log_of(source: Any, spec: DataSpec) -> Interactions:
+def _log_of(source: Any, spec: DataSettings) -> Interactions:
     if isinstance(source, Interactions):
         return source
     return Interactions.read(source, **{name: getattr(spec, name) for name in COLUMNS})
 
 
-def load_data(source: Any, spec: DataSpec, data_dir: Path | None = None) -> Split:
+def load_data(source: Any, spec: DataSettings, data_dir: Path | None = None) -> Split:
     """Return the data of a log, read, cleaned and split as `spec` says of another source."""
     if isinstance(source, str | Path):
         return load_split(spec.model_copy(update={"source": str(source)}), data_dir)

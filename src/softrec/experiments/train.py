@@ -52,7 +52,7 @@ from softrec.experiments.store.integrity import sealed
 from softrec.files import replacing, share, write_facts
 from softrec.objective import Objective
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.training import TrainingSpec
+from softrec.recipe.specs.training import TrainingSettings
 from softrec.training.checkpoints import forget, resumable
 from softrec.training.lines import Tell
 from softrec.training.loop import TrainingResult, train
@@ -123,7 +123,7 @@ def fit_recipe(
 
 
 def _train(
-    spec: TrainingSpec,
+    spec: TrainingSettings,
     encoder: Encoder,
     objective: Objective,
     batches: TrainingBatches,

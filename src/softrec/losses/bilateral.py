@@ -40,10 +40,14 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
+from typing import Literal, assert_never
 
 from torch import Tensor
 
+from softrec.losses.settings import LossInputs, LossSettings, Term
 from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, TargetAnswers, check_asked
+from softrec.scoring import Kind
+from softrec.settings import Temperature, setting
 
 
 def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
@@ -177,3 +181,61 @@ def grouped_label(label_logit: Tensor, group: Tensor, sharpness: float = 1.0) ->
 def _check_positive(value: float, name: str) -> None:
     if not 0 < value < inf:
         raise ValueError(f"{name} must be positive, got {value}")
+
+
+# --- in a recipe ---
+
+
+class SlSettings(LossSettings, name="sl"):
+    """SL: the softmax loss on cosines, the label not in the denominator."""
+
+    score: Kind = setting("cosine", "how a user and an item vector make a score", common=True)
+    score_temperature: Temperature = setting(
+        0.1, "scores are divided by it in training", common=True
+    )
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the loss."""
+        return Term({"sl": (sl, 1.0)})
+
+
+class BslSettings(LossSettings, name="bsl"):
+    """BSL: SL with another weight on the negatives, or another shape of the positives."""
+
+    score: Kind = setting("cosine", "how a user and an item vector make a score", common=True)
+    score_temperature: Temperature = setting(
+        0.1, "scores are divided by it in training", common=True
+    )
+    mode: Literal["reweight", "multi", "single", "bilateral"] = setting(
+        "reweight", "which of the losses of that name; single is SL"
+    )
+    exponent: float = setting(
+        1.1, "weight of the negatives (t2), of modes reweight and multi", gt=0, le=1000
+    )
+    positive_temperature: Temperature = setting(
+        0.1, "of mode bilateral (tau1); score_temperature is its tau2"
+    )
+
+    def check(self, *, soft: bool) -> None:
+        """Refuse a soft target in the modes that group labels."""
+        if soft and self.mode in ("multi", "bilateral"):
+            raise ValueError(
+                f"{self.name} in mode {self.mode} groups the labels of a user and has no place "
+                "for a soft target; choose mode: reweight, or target: one-hot"
+            )
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the loss of the mode."""
+        match self.mode:
+            case "reweight":
+                return Term({"bsl": (bsl_reweight(self.exponent), 1.0)})
+            case "multi":
+                return Term({"negative": (negative_side(self.exponent), 1.0)}, (grouped_label, 1.0))
+            case "single":  # the code's name for what is SL
+                return Term({"sl": (sl, 1.0)})
+            case "bilateral":
+                tau1, tau2 = self.positive_temperature, self.score_temperature
+                positive = partial(grouped_label, sharpness=tau2 / tau1)
+                return Term({"negative": (negative_side(tau2), 1.0)}, (positive, tau1))
+            case mode:
+                assert_never(mode)

@@ -29,6 +29,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.losses.settings import LossInputs, PairwiseSettings, Term
+from softrec.scoring import Kind
+from softrec.settings import Alpha, Positive, setting
+
 PairwiseLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -285,3 +289,71 @@ def _mean(values: Tensor, count: Tensor) -> Tensor:
 def _check_weight(weight: float) -> None:
     if not 0 <= weight < inf:
         raise ValueError(f"weight must not be negative, got {weight}")
+
+
+# --- in a recipe ---
+
+
+class BprSettings(PairwiseSettings, name="bpr"):
+    """BPR: the label against each negative."""
+
+    pairs = staticmethod(bpr)
+
+
+class WeightedBprSettings(PairwiseSettings, name="weighted-bpr"):
+    """BPR whose negatives count by their softmax."""
+
+    pairs = staticmethod(softmax_weighted_bpr)
+
+
+class BceSettings(PairwiseSettings, name="bce"):
+    """Binary cross-entropy of the label and the mean negative."""
+
+    pairs = staticmethod(bce)
+
+
+class BceSumSettings(PairwiseSettings, name="bce-sum"):
+    """Binary cross-entropy of the label and the sum of the negatives."""
+
+    pairs = staticmethod(bce_sum)
+
+
+class MseSettings(PairwiseSettings, name="mse"):
+    """Squared errors of the label's score, wanted 1, and the negatives', wanted 0, in sum."""
+
+    pairs = staticmethod(mse)
+
+
+class GbceSettings(PairwiseSettings, name="gbce"):
+    """gBCE of gSASRec: binary cross-entropy that knows how few negatives were drawn."""
+
+    needs_fraction = True
+
+    calibration: Alpha = setting(0.75, "t: 0 is binary cross-entropy, 1 calibrates fully")
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the loss for the fraction of the items that is drawn."""
+        return Term(gbce(self.calibration, given.fraction))
+
+
+class CclSettings(PairwiseSettings, name="ccl"):
+    """CCL of SimpleX: negatives count above a margin only."""
+
+    score: Kind = setting("cosine", "how a user and an item vector make a score", common=True)
+    margin: float = setting(0.9, "cosine above which a negative counts", ge=-1, le=1)
+    negative_weight: Positive = setting(150.0, "weight of the mean negative")
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the loss."""
+        return Term(ccl(self.margin, self.negative_weight))
+
+
+class CmlSettings(PairwiseSettings, name="cml"):
+    """CML: a hinge on squared distances within the unit ball."""
+
+    score: Kind = setting("euclidean", "how a user and an item vector make a score", common=True)
+    margin: Positive = setting(0.5, "by which the label is to be nearer than each negative")
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the loss."""
+        return Term(hinge(self.margin))

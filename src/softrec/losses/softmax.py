@@ -30,12 +30,14 @@ turn a cross-entropy into a KL divergence have no gradient and are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.losses.settings import LossInputs, LossSettings, Term
+from softrec.settings import Alpha, setting
 from softrec.types import ItemVectors, Target, without
 
 
@@ -327,3 +329,54 @@ def sum_of(parts: Parts, values: Mapping[str, Tensor]) -> Tensor:
     """Return the weighted sum of the parts, (P,)."""
     weighted = [coefficient * values[name] for name, (_, coefficient) in parts.items()]
     return torch.stack(weighted).sum(0)
+
+
+# --- in a recipe ---
+
+
+class MixedSettings(LossSettings, name="mixed"):
+    """Cross-entropy with label and soft target mixed, the label in the denominator (SoftRec)."""
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the mixed loss; with the label alone it is cross-entropy (SSM)."""
+        return Term(hard() if given.source is None else mixed())
+
+
+class DecoupledSettings(LossSettings, name="decoupled"):
+    """DesoRec: label or not, and which other, with weights of their own."""
+
+    balance: Alpha | Literal["red-line"] = setting(
+        0.5,
+        "weight of label or not (lambda2); red-line: what makes it the mixed loss in the mean",
+        common=True,
+    )
+
+    def check(self, *, soft: bool) -> None:
+        """Refuse the label alone."""
+        if not soft:
+            raise ValueError(
+                "loss: decoupled separates label and rest of a soft target, but there is none "
+                "(target: one-hot, or alpha 0); choose one with alpha above 0, or loss: mixed"
+            )
+
+    def for_label_alone(self) -> MixedSettings:
+        """Return the mixed loss, which has nothing to decouple."""
+        return MixedSettings(**self.model_dump(exclude={"name", "balance"}))
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the decoupled loss."""
+        self.check(soft=given.source is not None)
+        balance = _red_line(given) if isinstance(self.balance, str) else self.balance
+        return Term(decoupled(balance))
+
+
+def _red_line(given: LossInputs) -> float:
+    """Return lambda2* = 1 / (1 + lambda1 (1 - q_y)) at the mean q_y of the first batches.
+
+    There the decoupled loss is, in the mean, the mixed one.
+    """
+    assert given.source is not None
+    probs = [
+        given.source(batch).prob_of(batch.label).double().mean() for batch in given.first_batches()
+    ]
+    return 1 / (1 + given.weight * (1 - float(torch.stack(probs).mean())))

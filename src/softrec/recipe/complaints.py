@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from softrec.errors import no_such, one_line
 from softrec.recipe.specs.arguments import safe_repr
+from softrec.registry import NESTED
 
 EXAMPLES = {"loss": "decoupled", "candidates": "sampled"}
 MISSING = {
@@ -26,7 +27,7 @@ def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -
         error: of a recipe.
         sections: the fields below each place of a recipe, such as "target.pop+".
     """
-    first: Any = error.errors(include_url=False)[0]
+    first = _inmost(error.errors(include_url=False)[0])
     *path, last = _place(first)
     inside = ".".join(path)
     came, kind = first.get("input"), first["type"]
@@ -36,11 +37,12 @@ def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -
     if kind == "union_tag_not_found":
         what = f"needs a name, as in `{last}: {{name: {EXAMPLES.get(last, 'uniform')}, ...}}`"
     if kind == "union_tag_invalid":
-        what = no_such(last, first["ctx"]["tag"], _quoted(first["ctx"]["expected_tags"]))
+        what = no_such(last, first["ctx"]["tag"], first["ctx"]["known"])
     if kind == "literal_error":
         what = no_such("choice", came, _quoted(first["ctx"]["expected"]))
-    if kind == "extra_forbidden" and inside in sections:
-        what, last = no_such("field", last, sections[inside].model_fields), ""
+    known = first.get("fields") or (inside in sections and sections[inside].model_fields)
+    if kind == "extra_forbidden" and known:
+        what, last = no_such("field", last, known), ""
     if kind == "missing":
         what = MISSING.get(last, "is missing")
     if kind in ("model_type", "model_attributes_type"):
@@ -49,6 +51,16 @@ def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -
         what = "expected the folder of a finished run, or its recipe"
     where = one_line(".".join(filter(None, [*path, last])), 120)
     return f"{where + ': ' if where else ''}{what}"
+
+
+def _inmost(error: Any) -> Any:
+    """Return the first of the errors inside an error, with the whole way to it."""
+    if error["type"] != NESTED:
+        return error
+    about = error["ctx"]
+    inside = about["errors"][0]
+    inside |= {"fields": about["fields"] if len(inside["loc"]) == 1 else None}
+    return _inmost(inside | {"loc": (*error["loc"], about["name"], *inside["loc"])})
 
 
 def _place(first: Any) -> list[str]:

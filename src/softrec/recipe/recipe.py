@@ -6,59 +6,55 @@ Nothing below `experiments/` ever sees a recipe; `build` turns it into plain arg
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError, model_validator
 
+from softrec.candidates import CandidatesSettings, DrawnSettings, FullSettings
 from softrec.errors import RecipeError, one_line
+from softrec.losses.settings import LossSettings
+from softrec.losses.softmax import MixedSettings
 from softrec.recipe.complaints import complaint
-from softrec.recipe.specs.base import Seed, Spec
-from softrec.recipe.specs.candidates import CandidatesSpec, FullSpec, InBatchSpec
-from softrec.recipe.specs.data import DataSpec
-from softrec.recipe.specs.losses import (
-    PAIRWISE,
-    SOFTMAX,
-    BslSpec,
-    GbceSpec,
-    LossSpec,
-    MixedSpec,
-)
+from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import (
-    ModelSpec,
+    ModelSettings,
     predicts_interests,
     reads_graph,
     starts_of,
 )
-from softrec.recipe.specs.targets import (
-    KdSpec,
-    MixtureSpec,
-    OneHotSpec,
-    PopularitySpec,
-    TargetSpec,
-    UniformSpec,
-)
-from softrec.recipe.specs.training import EvaluationSpec, InterestSpec, TrainingSpec
+from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
+from softrec.registry import Chosen
+from softrec.settings import Seed, Settings, setting
+from softrec.targets.one_hot import OneHotSettings
+from softrec.targets.settings import TargetSettings
 
 RUNS = ("teacher", "start")
 """The fields that name another run: its folder, or its recipe."""
 
 
-class Recipe(Spec):
+class Recipe(Settings):
     """Data x model x target x loss x candidates, a training budget and a seed.
 
     A recipe may rest on others: `target.teacher` and `training.start` name a finished run or hold
     the recipe of one, whose data and seed are then those of the whole.
     """
 
-    data: DataSpec
-    model: ModelSpec = ModelSpec()
-    target: TargetSpec = OneHotSpec()
-    loss: LossSpec = MixedSpec()
-    candidates: CandidatesSpec = FullSpec()
-    training: TrainingSpec = TrainingSpec()
-    evaluation: EvaluationSpec = EvaluationSpec()
-    interest: InterestSpec | None = None
-    seed: Seed = 0
+    data: DataSettings
+    model: ModelSettings = ModelSettings()
+    target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
+        OneHotSettings()
+    )
+    loss: Annotated[SerializeAsAny[LossSettings], BeforeValidator(LossSettings.read)] = (
+        MixedSettings()
+    )
+    candidates: Annotated[
+        SerializeAsAny[CandidatesSettings], BeforeValidator(CandidatesSettings.read)
+    ] = FullSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    interest: InterestSettings | None = None
+    seed: Seed = setting(0, "of weights, order and dropout", common=True)
 
     @property
     def ranking_score(self) -> Literal["inner", "cosine", "euclidean"]:
@@ -115,38 +111,26 @@ class Recipe(Spec):
     def _check_axes(self) -> None:
         """Refuse a target, a loss and candidates that make no sense together."""
         soft, loss, candidates = self.target.soft_mass > 0, self.loss, self.candidates
-        if soft and isinstance(loss, PAIRWISE):
-            raise ValueError(
-                f"loss: {loss.name} compares the label with single items and has no place for a "
-                f"soft target; choose target: one-hot, or a softmax loss ({', '.join(SOFTMAX)})"
-            )
-        if soft and isinstance(loss, BslSpec) and loss.mode in ("multi", "bilateral"):
-            raise ValueError(
-                f"bsl in mode {loss.mode} groups the labels of a user and has no place for a soft "
-                "target; choose mode: reweight, or target: one-hot"
-            )
-        if isinstance(candidates, FullSpec):
+        loss.check(soft=soft)
+        if not isinstance(candidates, DrawnSettings):
             return
-        if isinstance(loss, PAIRWISE) and candidates.correction:
+        if candidates.correction and not loss.softmax:
             raise ValueError(
                 f"candidates.correction belongs to softmax losses; loss: {loss.name} has no "
                 "denominator to correct; leave it out"
             )
-        if isinstance(loss, GbceSpec) and isinstance(candidates, InBatchSpec):
+        if loss.needs_fraction and candidates.number_of(1) is None:
             raise ValueError(
-                "gbce must know what share of the items is drawn, which in-batch candidates do "
-                "not say; choose candidates: sampled"
+                f"{loss.name} must know which fraction of the items is drawn, which "
+                f"{candidates.name} candidates do not say; choose candidates: sampled"
             )
-        if soft and candidates.soft == "exact" and not _shared(self.target):
+        if soft and candidates.soft == "exact" and not self.target.shared:
             raise ValueError(
                 "candidates.soft: exact needs a soft target that all rows share (uniform, pop+); "
                 f"for {self.target.name} choose restricted"
             )
-        if soft and isinstance(candidates, InBatchSpec) and candidates.mask_positives:
-            raise ValueError(
-                "a soft target may give mass to the items that mask_positives leaves out, and "
-                "nothing would hold their scores down; choose mask_positives: false"
-            )
+        if soft:
+            candidates.check_soft()
 
     @model_validator(mode="before")
     @classmethod
@@ -170,8 +154,8 @@ class Recipe(Spec):
             return
         candidates = self.candidates
         reasons = {
-            "candidates: full": isinstance(candidates, FullSpec),
-            "candidates.soft: exact": not isinstance(candidates, FullSpec)
+            f"candidates: {candidates.name}": not isinstance(candidates, DrawnSettings),
+            "candidates.soft: exact": isinstance(candidates, DrawnSettings)
             and candidates.soft == "exact",
             "training.weight_decay": self.training.weight_decay > 0,
             "loss.l2": self.loss.l2 > 0,
@@ -194,17 +178,11 @@ class Recipe(Spec):
                 f"training.start is the recipe of a {start.model.name}, and {own} is initialised "
                 f"from {' or '.join(starts_of(own))}"
             )
-        if teacher is not None and isinstance(self.target, KdSpec):
+        if teacher is not None:
             self.target.check_teacher(teacher.model.name, own)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if self.loss.name == "decoupled" and self.target.soft_mass == 0:
-            raise ValueError(
-                "loss: decoupled separates label and rest of a soft target, but "
-                "there is none (target: one-hot, or alpha 0); choose one with alpha "
-                "above 0, or loss: mixed"
-            )
         self._check_axes()
         self._check_model()
         self._check_optimizer()
@@ -223,13 +201,6 @@ class Recipe(Spec):
         return self
 
 
-def _shared(target: TargetSpec) -> bool:
-    """Tell whether all rows have the same soft target."""
-    if isinstance(target, MixtureSpec):
-        return all(_shared(part.target) for part in target.of)
-    return isinstance(target, UniformSpec | PopularitySpec)
-
-
 def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
     """Return the checked recipe of nested plain data.
 
@@ -240,32 +211,35 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        raise RecipeError(f"{place}: {complaint(error, SECTIONS)}") from error
+        raise RecipeError(f"{place}: {complaint(error, sections())}") from error
     except RecursionError as error:
         raise RecipeError(f"{place} is nested too deeply; name runs by their folders") from error
 
 
-def _tagged(section: str, union: Any) -> dict[str, type[BaseModel]]:
-    """Return the specs of a section by the names that choose them: "target.pop+", ..."""
-    specs = get_args(get_args(union)[0])
-    return {
-        f"{section}.{name}": spec
-        for spec in specs
-        for name in get_args(spec.model_fields["name"].annotation)
-    }
+def sections() -> dict[str, type[BaseModel]]:
+    """Return the settings that may stand at each place of a recipe: "data", "target.pop+", ..."""
+    found: dict[str, type[BaseModel]] = {"": Recipe}
+    for place, kind in _kinds().items():
+        if issubclass(kind, Chosen):
+            found |= {f"{place}.{name}": member for name, member in kind.registry.items()}
+        elif kind is not ModelSettings:  # whose fields depend on its name
+            found[place] = kind
+    return found
 
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "": Recipe,
-    "data": DataSpec,
-    "training": TrainingSpec,
-    "evaluation": EvaluationSpec,
-    "interest": InterestSpec,
-    **_tagged("target", TargetSpec),
-    **_tagged("loss", LossSpec),
-    **_tagged("candidates", CandidatesSpec),
-}
-"""The fields below each place of a recipe."""
+@cache
+def _kinds() -> dict[str, type[BaseModel]]:
+    """Return the type of each section of a recipe."""
+    listed = {name: _settings(field.annotation) for name, field in Recipe.model_fields.items()}
+    return {name: kind for name, kind in listed.items() if kind is not None}
+
+
+def _settings(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings in the type of a field, if there are some."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def choices(place: str) -> list[str]:
@@ -277,8 +251,8 @@ def choices(place: str) -> list[str]:
     """
     section, _, field = place.partition(".")
     if field:
-        return list(get_args(SECTIONS[section].model_fields[field].annotation))
-    return [name.partition(".")[2] for name in SECTIONS if name.startswith(f"{section}.")]
+        return list(get_args(sections()[section].model_fields[field].annotation))
+    return [name.partition(".")[2] for name in sections() if name.startswith(f"{section}.")]
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
 from torch import Tensor
 
+from softrec.settings import Alpha, Settings, setting
+from softrec.targets.settings import TargetSettings
+from softrec.training_data import TrainingData
 from softrec.types import Batch, Others, Target, TargetSource, add_mean_gradient, without
 
 
@@ -80,3 +85,53 @@ def check_shares(shares: Sequence[float], count: int) -> None:
     fits = len(shares) == count and all(share >= 0 for share in shares)
     if not (fits and abs(sum(shares) - 1) <= 1e-6):
         raise ValueError(f"expected {count} shares of at least 0 that sum to 1, got {shares}")
+
+
+# --- in a recipe ---
+
+
+class PartSettings(Settings):
+    """One part of a mixture."""
+
+    share: float = setting(text="of the mass of the whole", gt=0, le=1)
+    target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
+        setting(text="any target but one-hot and mixture; its alpha has no meaning")
+    )
+
+    @field_validator("target")
+    @classmethod
+    def _no_other_mixture(cls, target: TargetSettings) -> TargetSettings:
+        if target.alone:
+            raise ValueError(f"{target.name} cannot be a part of a mixture; choose a soft target")
+        return target
+
+
+class MixtureSettings(TargetSettings, name="mixture"):
+    """Several soft targets in one; alpha is the weight of all together."""
+
+    alone: ClassVar[bool] = True
+
+    alpha: Alpha = setting(0.2, "weight of the soft target", common=True)
+    of: tuple[PartSettings, ...] = setting(
+        text="parts, each with a share and a target; the shares sum to 1", min_length=1,
+        max_length=100,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> MixtureSettings:
+        total = sum(part.share for part in self.of)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of a mixture sum to 1, these to {total:g}")
+        return self
+
+    @property
+    def shared(self) -> bool:
+        """Return whether all parts are the same for all rows."""
+        return all(part.target.shared for part in self.of)
+
+    def build(self, training: TrainingData) -> MixtureSource:
+        """Return the mixture of the sources of its parts."""
+        return MixtureSource(
+            tuple(part.target.build(training) for part in self.of),
+            tuple(part.share for part in self.of),
+        )

@@ -9,6 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from softrec.settings import Alpha, Temperature, setting
+from softrec.targets.settings import HalfSettings, TargetSettings
+from softrec.training_data import TrainingData
 from softrec.types import Batch, Others
 
 
@@ -170,3 +173,39 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
     else:
         raise ValueError(f"scale must be log, share, count or relative, got {scale!r}")
     return (logits / temperature).softmax(0).float()
+
+
+# --- in a recipe ---
+
+
+class UniformSettings(TargetSettings, name="uniform"):
+    """Label smoothing: alpha of the mass, spread evenly."""
+
+    alpha: Alpha = setting(0.1, "weight of the soft target", common=True)
+
+    @property
+    def shared(self) -> bool:
+        """Return True."""
+        return True
+
+    def build(self, training: TrainingData) -> UniformTarget:
+        """Return the uniform target over the catalogue."""
+        return UniformTarget(training.n_items)
+
+
+class PopularitySettings(HalfSettings, name="pop+"):
+    """Popularity (SoftRec): the target is (popularity + label) / 2 with weight alpha."""
+
+    alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
+    temperature: Temperature = setting(1.0, "larger is flatter", common=True)
+    scale: Scale = setting("log", "on which popularity counts; see docs/math.md")
+
+    @property
+    def shared(self) -> bool:
+        """Return True."""
+        return True
+
+    def build(self, training: TrainingData) -> PopularityTarget:
+        """Return the popularity of the training part."""
+        counts = training.item_counts
+        return PopularityTarget(popularity(counts, temperature=self.temperature, scale=self.scale))

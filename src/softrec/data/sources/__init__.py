@@ -18,22 +18,7 @@ import difflib
 import os
 from pathlib import Path
 
-from softrec.data.sources import (
-    amazon_beauty,
-    amazon_book,
-    amazon_sports,
-    diginetica,
-    diginetica_sessions,
-    epinions,
-    gowalla,
-    lastfm_1k,
-    lastfm_hetrec,
-    movielens_1m,
-    movielens_20m,
-    movielens_100k,
-    yelp2018,
-)
-from softrec.data.sources.base import Counts, Parts, RemoteFile, Source, cache_dir
+from softrec.data.sources.base import SOURCES, Counts, Parts, RemoteFile, Source, cache_dir
 from softrec.data.sources.download import DownloadError, fetch, verify
 from softrec.errors import DataError, one_line
 
@@ -50,27 +35,6 @@ __all__ = [
     "locate",
     "names",
 ]
-
-SOURCES: dict[str, Source] = {
-    "movielens-100k": movielens_100k.SOURCE,
-    "movielens-1m": movielens_1m.SOURCE,
-    "movielens-1m-sasrec": movielens_1m.SASREC,
-    "movielens-20m": movielens_20m.SOURCE,
-    "amazon-beauty": amazon_beauty.SOURCE,
-    "amazon-beauty-reviews": amazon_beauty.REVIEWS,
-    "amazon-sports": amazon_sports.SOURCE,
-    "amazon-sports-reviews": amazon_sports.REVIEWS,
-    "diginetica": diginetica.SOURCE,
-    "diginetica-sessions": diginetica_sessions.SOURCE,
-    "yelp2018": yelp2018.SOURCE,
-    "gowalla": gowalla.SOURCE,
-    "amazon-book": amazon_book.SOURCE,
-    "lastfm-1k": lastfm_1k.SOURCE,
-    "lastfm-1k-sample": lastfm_1k.SAMPLE,
-    "lastfm-hetrec": lastfm_hetrec.SOURCE,
-    "lastfm-hetrec-lightgcn": lastfm_hetrec.LIGHTGCN,
-    "epinions": epinions.SOURCE,
-}
 
 PACKED = ("", ".xz", ".gz")
 

@@ -10,10 +10,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,15 @@ class Source:
     )
     counts: Counts | None = None
     notes: str = ""
+
+
+def sources_of(module: ModuleType) -> dict[str, Source]:
+    """Return the data sets that a module describes, by name."""
+    return {value.name: value for value in vars(module).values() if isinstance(value, Source)}
+
+
+SOURCES: Registry[Source] = Registry("data set", "softrec.data.sources", found=sources_of)
+"""All there are, in the order of their files."""
 
 
 def cache_dir() -> Path:

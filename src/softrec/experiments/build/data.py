@@ -16,7 +16,7 @@ from softrec.evaluation.asked import Asked, told
 from softrec.experiments.build.model import notices
 from softrec.experiments.views import data_text
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.data import MEMORY, SHOP, SIMULATION, DataSpec, parse_step
+from softrec.recipe.specs.data import MEMORY, SHOP, SIMULATION, DataSettings, parse_step
 from softrec.simulation import Shop, make_shop, simulate
 
 CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
@@ -49,7 +49,7 @@ def load_told(
     return split
 
 
-def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
+def load_split(spec: DataSettings, data_dir: Path | None = None) -> Split:
     """Read, clean and split the log that `spec` names.
 
     Args:
@@ -74,30 +74,30 @@ def load_split(spec: DataSpec, data_dir: Path | None = None) -> Split:
     return split_of(Interactions.read(spec.source, **_reading(spec)), spec)
 
 
-def split_of(log: Interactions, spec: DataSpec) -> Split:
+def split_of(log: Interactions, spec: DataSettings) -> Split:
     """Clean and split a log that is read already."""
     return _split(cleaned(log, spec), spec, {})
 
 
-def shop_of(spec: DataSpec) -> Shop:
+def shop_of(spec: DataSettings) -> Shop:
     """Return the simulated shop behind `spec`, which knows the truth."""
     return make_shop(**{k: v for k, v in spec.shop.items() if k not in SIMULATION})
 
 
-def simulated(spec: DataSpec) -> Interactions:
+def simulated(spec: DataSettings) -> Interactions:
     """Return the log of the simulated shop."""
     settings = {k: v for k, v in spec.shop.items() if k in SIMULATION}
     return simulate(shop_of(spec), seed=spec.shop.get("seed", 0), **settings)
 
 
-def _reading(spec: DataSpec) -> dict[str, Any]:
+def _reading(spec: DataSettings) -> dict[str, Any]:
     return {
         "user": spec.user, "item": spec.item, "time": spec.time, "weight": spec.weight,
         "header": spec.header, "text_ids": spec.text_ids,
     }  # fmt: skip
 
 
-def _given_files(train: str, valid: str, test: str, spec: DataSpec) -> Split:
+def _given_files(train: str, valid: str, test: str, spec: DataSettings) -> Split:
     files = (train, valid, test)
     for one, other in combinations(files, 2):
         if Path(one).exists() and Path(other).exists() and Path(one).samefile(other):
@@ -115,7 +115,7 @@ def _given_files(train: str, valid: str, test: str, spec: DataSpec) -> Split:
     return splits.given(*Interactions.together(tables), cold=spec.cold_items or "drop")
 
 
-def _public(spec: DataSpec, data_dir: Path | None) -> Split:
+def _public(spec: DataSettings, data_dir: Path | None) -> Split:
     source = sources.get(spec.source)
     parts = sources.load(spec.source, data_dir)
     habit: dict[str, Any] = dict(source.split)
@@ -137,14 +137,14 @@ def _public(spec: DataSpec, data_dir: Path | None) -> Split:
     return splits.carved(train, test, valid=spec.valid_share, seed=spec.split_seed, cold=cold)
 
 
-def cleaned(log: Interactions, spec: DataSpec) -> Interactions:
+def cleaned(log: Interactions, spec: DataSettings) -> Interactions:
     """Apply the cleaning steps of `spec` in order."""
     for name, number in map(parse_step, spec.clean):
         log = CLEANING[name](log, number)
     return log
 
 
-def _split(log: Interactions, spec: DataSpec, habit: dict[str, Any]) -> Split:
+def _split(log: Interactions, spec: DataSettings, habit: dict[str, Any]) -> Split:
     """Split by what the recipe says, else by the habit of the data set, else leave-last-out."""
     kind = spec.split or habit.get("split") or "leave-last-out"
     cold = spec.cold_items or habit.get("cold", "drop")

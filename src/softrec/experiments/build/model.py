@@ -13,12 +13,12 @@ from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
-from softrec.recipe.specs.models import MODELS, ModelSpec
-from softrec.recipe.specs.training import TrainingSpec
+from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.recipe.specs.training import TrainingSettings
 from softrec.types import Encoder
 
 
-def notices(spec: ModelSpec, split: Split) -> list[str]:
+def notices(spec: ModelSettings, split: Split) -> list[str]:
     """Return a line for each thing about the data of a run that its user has to know.
 
     Args:
@@ -35,7 +35,7 @@ def notices(spec: ModelSpec, split: Split) -> list[str]:
     return [line for line in lines if line]
 
 
-def build_model(spec: ModelSpec, log: Interactions, length: int, *, seed: int) -> Encoder:
+def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int) -> Encoder:
     """Return a freshly initialised backbone; the same seed gives the same weights.
 
     Args:
@@ -73,7 +73,7 @@ def events(log: Interactions) -> torch.Tensor:
     return torch.from_numpy(np.stack(list(pairs)))
 
 
-def build_batches(spec: TrainingSpec, split: Split, *, seed: int) -> TrainingBatches:
+def build_batches(spec: TrainingSettings, split: Split, *, seed: int) -> TrainingBatches:
     """Return the shuffled training batches of a recipe."""
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
     return TrainingBatches(data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding)

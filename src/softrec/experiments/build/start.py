@@ -21,8 +21,8 @@ from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import RunError
 from softrec.experiments.build.model import build_model
 from softrec.experiments.runs import Run, open_run
-from softrec.recipe.specs.base import Trained
-from softrec.recipe.specs.models import ModelSpec
+from softrec.recipe.specs.models import ModelSettings
+from softrec.settings import Trained
 from softrec.training.lines import Tell
 from softrec.types import Encoder
 
@@ -97,7 +97,7 @@ def _rows(trained: Tensor, fresh: Tensor, places: np.ndarray, old: Vocabulary) -
     return table
 
 
-def tables_of(spec: ModelSpec, log: Interactions, length: int) -> dict[str, Kind]:
+def tables_of(spec: ModelSettings, log: Interactions, length: int) -> dict[str, Kind]:
     """Return which entries of a model's state have a row for each item, or for each user."""
 
     def rows(n_items: int, n_users: int) -> dict[str, int]:

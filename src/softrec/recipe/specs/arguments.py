@@ -12,15 +12,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from softrec.errors import no_such, one_line
-from softrec.recipe.specs.base import (
-    Decay,
-    Rounds,
-    Seed,
-    Text,
-    Weight,
-    Width,
-    check_number,
-)
+from softrec.settings import Decay, Rounds, Seed, Text, Weight, Width, check_number
 
 Length = Annotated[int, Field(ge=1, le=10_000)]
 _Depth = Annotated[int, Field(ge=0, le=100)]

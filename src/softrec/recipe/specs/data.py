@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked
-from softrec.recipe.specs.base import Seed, Spec, Text
+from softrec.settings import Seed, Settings, Text
 from softrec.simulation import make_shop, simulate
 
 SHOP = "shop"
@@ -53,7 +53,7 @@ MEMORY = "memory:"
 """Begins the source of a log that lies in no file; the fingerprint of its content follows."""
 
 
-class DataSpec(Spec):
+class DataSettings(Settings):
     """Where the log is and how it is cleaned and split."""
 
     source: Text = Field(description="a file, a folder of Parquet files, or a data set's name")
@@ -119,7 +119,7 @@ class DataSpec(Spec):
         return checked("the shop", dials, DIALS) if isinstance(dials, dict) else dials
 
     @model_validator(mode="after")
-    def _given_files(self) -> DataSpec:
+    def _given_files(self) -> DataSettings:
         files = self.valid is not None and self.test is not None
         if (self.split == "given") != files or (self.valid is None) != (self.test is None):
             raise ValueError("split: given and both files, valid and test, belong together")
@@ -130,7 +130,7 @@ class DataSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _shop_or_not(self) -> DataSpec:
+    def _shop_or_not(self) -> DataSettings:
         if self.clean and self.source == SHOP:
             raise ValueError(
                 "the simulated shop knows the truth of its whole log: clean changes it"

@@ -23,7 +23,7 @@ from softrec.models.timirec import TiMiRec
 from softrec.models.tisasrec import TiSASRec
 from softrec.models.youtubednn import YoutubeDNN
 from softrec.recipe.specs.arguments import arguments, checked
-from softrec.recipe.specs.base import Text
+from softrec.settings import Text
 from softrec.types import Encoder
 
 MODELS: dict[str, type[Encoder]] = {
@@ -48,7 +48,7 @@ OF_THE_DATA = ("n_items", "n_users", "edges")
 """Arguments of backbones that no recipe sets."""
 
 
-class ModelSpec(BaseModel):
+class ModelSettings(BaseModel):
     """A backbone by name, a preset of its settings, and settings of one's own."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -77,7 +77,7 @@ class ModelSpec(BaseModel):
         return fields | checked(name, own, arguments(MODELS[name], OF_THE_DATA))
 
     @model_validator(mode="after")
-    def _known_preset(self) -> ModelSpec:
+    def _known_preset(self) -> ModelSettings:
         presets = MODELS[self.name].PRESETS
         if self.preset is not None and self.preset not in presets:
             raise ValueError(f"{self.name} has {no_such('preset', self.preset, presets)}")

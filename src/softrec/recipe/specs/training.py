@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from softrec.evaluation.metrics import parse_metric
-from softrec.recipe.specs.base import (
+from softrec.settings import (
     Count,
     Decay,
     Positive,
     Rounds,
     Seed,
-    Spec,
+    Settings,
     Temperature,
     Text,
     Trained,
@@ -23,7 +23,7 @@ from softrec.recipe.specs.base import (
 LONGEST_LIST = 100_000  # the largest cut-off of a metric
 
 
-class TrainingSpec(Spec):
+class TrainingSettings(Settings):
     """What is trained on, and how long."""
 
     windows: Literal["last", "positions", "prefixes", "pieces", "interactions"] = "positions"
@@ -49,7 +49,7 @@ class TrainingSpec(Spec):
     checkpoint_steps: Count | None = None
 
 
-class EvaluationSpec(Spec):
+class EvaluationSettings(Settings):
     """How a ranking is judged."""
 
     metrics: tuple[Text, ...] = Field(
@@ -79,7 +79,7 @@ class EvaluationSpec(Spec):
         return metrics
 
 
-class InterestSpec(Spec):
+class InterestSettings(Settings):
     """TiMiRec: the interest that the label calls for is predicted from the history alone."""
 
     weight: Weight = Field(default=1.0, description="0: without distillation")

@@ -1,10 +1,17 @@
-"""What all sections of a recipe have in common, and the ranges of what many of them say."""
+"""Settings: plain data that does not change, checked when it is read, each said in one place.
+
+They stand beside the thing they configure. What a recipe, the command line and the tables of
+docs/recipes.md say of them is read from here: names, types, ranges, defaults, descriptions.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticUndefined
+
+LONGEST_NAME = 255  # bytes between two slashes, as file systems have it
 
 
 def numeric(annotation: Any) -> bool:
@@ -23,7 +30,7 @@ def check_number(name: str, value: Any, annotation: Any) -> None:
         raise ValueError(f"{name}: expected a number, got {str(value).lower()}")
 
 
-class Spec(BaseModel):
+class Settings(BaseModel):
     """Plain data that does not change; unknown fields and numbers that are none are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,7 +45,24 @@ class Spec(BaseModel):
         return fields
 
 
-LONGEST_NAME = 255  # bytes between two slashes, as file systems have it
+def setting(
+    default: Any = PydanticUndefined, text: str = "", *, common: bool = False, **limits: Any
+) -> Any:
+    """Return a field of `Settings`.
+
+    Args:
+        default: its value where none is given; without one, it must be given.
+        text: what it means, in a line, for help and documents.
+        common: shown by `softrec fit --help`; others are listed by `softrec settings`.
+        **limits: the range, as pydantic has it: ge, gt, le, lt, min_length, max_length.
+
+    Example:
+        >>> class Few(Settings):
+        ...     number: int = setting(3, "how many", ge=1)
+        >>> Few(number=4).number
+        4
+    """
+    return Field(default, description=text or None, json_schema_extra={"common": common}, **limits)
 
 
 def _writable(text: str) -> str:

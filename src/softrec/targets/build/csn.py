@@ -1,0 +1,68 @@
+"""CSN as a recipe names it: what the model itself predicts for a similar context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softrec.settings import Alpha, Count, Rounds, Seed, Temperature, Trained, Width, setting
+from softrec.targets.build.contexts import Contexts, NeighbourSource
+from softrec.targets.build.item2vec import item_vectors
+from softrec.targets.build.neighbours import context_means, load, nearest, save
+from softrec.targets.settings import HalfSettings
+from softrec.training_data import TrainingData
+
+NEIGHBOURS = "neighbours.npy"
+
+
+class CsnSettings(HalfSettings, name="csn"):
+    """What the model predicts for a similar context (SoftRec): half of the target is the label."""
+
+    alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
+    temperature: Temperature = setting(1.0, "larger is flatter", common=True)
+    k: int = setting(10, "neighbours of each context", ge=1, le=10_000)
+    teacher: Trained | None = setting(
+        None, "a trained run or its recipe, instead of item2vec", common=True
+    )
+    dim: Width = setting(128, "of item2vec")
+    epochs: Rounds = setting(10, "of item2vec")
+    window: Count | None = setting(None, "of item2vec; null: the sequence")
+    seed: Seed = setting(0, "of item2vec and of the search for neighbours")
+
+    def build(self, training: TrainingData) -> NeighbourSource:
+        """Return a source that asks the model in training about neighbours, made or found again."""
+        facts: dict[str, Any] = {**training.facts, "k": self.k, "seed": self.seed}
+        vectors, of = self._vectors(training)
+        contexts = Contexts(training.data)
+
+        def make(folder: Path) -> None:
+            found = nearest(
+                vectors(), self.k, owner=contexts.users, seed=self.seed, progress=training.shown
+            )
+            save(found, folder / NEIGHBOURS)
+
+        facts |= {"of": "other users", **of}
+        neighbours = load(training.artifact("neighbours", facts, make) / NEIGHBOURS)
+        return NeighbourSource(
+            contexts, neighbours, training.encoder, self.temperature, training.padding,
+            training.scoring,
+        )  # fmt: skip
+
+    def _vectors(self, training: TrainingData) -> tuple[Callable[[], np.ndarray], dict[str, Any]]:
+        """Return what makes the vectors of all training contexts, and what these depend on."""
+        if self.teacher is not None:
+            teacher = training.teacher(self.teacher)
+            return teacher.vectors, {"teacher": teacher.fingerprint}
+        settings = {"dim": self.dim, "epochs": self.epochs, "window": self.window}
+        return partial(_item2vec, self.seed, settings, training), {"item2vec": settings}
+
+
+def _item2vec(seed: int, settings: dict[str, Any], training: TrainingData) -> np.ndarray:
+    """Return the mean item2vec vector of every training context, (C, D)."""
+    train = training.split.train
+    vectors = item_vectors(train.sequences, train.n_items, seed=seed, **settings)
+    return context_means(training.data.sequences.items, *training.data.histories(), vectors)

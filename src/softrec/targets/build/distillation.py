@@ -1,0 +1,66 @@
+"""Distillation as a recipe names it: what a trained model predicts, whole or its best items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from softrec.errors import RunError
+from softrec.settings import Alpha, Count, Temperature, Trained, setting
+from softrec.targets.build.contexts import (
+    Contexts,
+    RememberedSource,
+    TeacherSource,
+    best_of_teacher,
+)
+from softrec.targets.settings import HalfSettings
+from softrec.training_data import TrainingData
+
+ANY, SAME, OTHER = "kd", "skd", "ckd"
+
+
+class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
+    """What a trained model predicts; skd: of the same architecture, ckd: of another, kd: of any."""
+
+    alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
+    temperature: Temperature = setting(1.0, "larger is flatter", common=True)
+    teacher: Trained = setting(text="a trained run or its recipe", common=True)
+    top: Count | None = setting(None, "only the best so many, the rest spread evenly")
+
+    def check_teacher(self, teacher: str, model: str) -> None:
+        """Refuse a teacher whose model is not what the name of the target says."""
+        if self.name == SAME and teacher != model:
+            raise ValueError(
+                f"{SAME} is distillation from the same architecture, but the teacher is a "
+                f"{teacher} and the model a {model}; use target {OTHER} or {ANY}"
+            )
+        if self.name == OTHER and teacher == model:
+            raise ValueError(
+                f"{OTHER} is distillation across architectures, but the teacher is a {teacher} "
+                f"too; use target {SAME} or {ANY}"
+            )
+
+    def build(self, training: TrainingData) -> TeacherSource | RememberedSource:
+        """Return the teacher's predictions: its softmax, or its best items, made or found again."""
+        teacher = training.teacher(self.teacher)
+        try:
+            self.check_teacher(teacher.model, training.model)
+        except ValueError as error:
+            raise RunError(f"{teacher.folder}: {error}") from error
+        contexts, scoring = Contexts(training.data), teacher.scoring
+        vectors, items = teacher.vectors(), teacher.items()
+        if self.top is None:
+            return TeacherSource(contexts, vectors, items, self.temperature, scoring)
+        k = min(self.top, len(items.vectors))
+
+        def make(folder: Path) -> None:
+            with training.bar("best items of the teacher") as advance:
+                best_of_teacher(vectors, items, self.temperature, k, folder, advance, scoring)
+
+        facts = {**training.facts, "teacher": teacher.fingerprint, "k": k,
+                 "temperature": self.temperature,
+                 "scoring": [scoring.kind, scoring.temperature]}  # fmt: skip
+        folder = training.artifact("teacher-top", facts, make)
+        best = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "shares"))
+        return RememberedSource(contexts, *best, n_items=len(items.vectors))

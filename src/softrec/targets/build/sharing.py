@@ -1,0 +1,73 @@
+"""DesoRec's target as a recipe names it: labels shared among similar training contexts."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from softrec.settings import Alpha, Count, Decay, Positive, Rounds, Seed, Trained, setting
+from softrec.targets.build.contexts import Contexts, RememberedSource
+from softrec.targets.build.propagation import PropagatedLabels, propagate
+from softrec.targets.settings import TargetSettings
+from softrec.training_data import TrainingData
+
+LABELS = "labels"
+MASS_KEPT = 0.95  # of shared labels, below which the cut is worth a word
+
+
+class CutWarning(UserWarning):
+    """A soft target was cut to a few items and lost more than a little by it."""
+
+
+class InterestSharingSettings(TargetSettings, name="interest-sharing"):
+    """Labels shared among training contexts that a base model finds similar (DesoRec)."""
+
+    alpha: Alpha = setting(0.3, "weight of the soft target (lambda1)", common=True)
+    teacher: Trained = setting(
+        text="a trained run or its recipe, whose vectors tell who is similar", common=True
+    )
+    clusters: Rounds = setting(16, "labels are shared within these")
+    tau: Positive = setting(2.0, "distance at which similarity fades")
+    damping: Decay = setting(0.5, "fraction passed on in each round")
+    rounds: int | None = setting(
+        20, "how often labels are passed on; null: until nothing changes", ge=0, le=10**6
+    )
+    keep: Count = setting(300, "items kept of each shared label")
+    neighbours: Count | None = setting(
+        None, "share with so many nearest only; by default all, or 64 in large clusters"
+    )
+    seed: Seed = setting(0, "of the clusters")
+
+    def build(self, training: TrainingData) -> RememberedSource:
+        """Return the shared labels, made of the teacher's vectors or found again."""
+        teacher = training.teacher(self.teacher)
+        settings = self.model_dump(exclude={"name", "alpha", "teacher"})
+
+        def make(folder: Path) -> None:
+            _, stop = training.data.histories()
+            labels = training.data.sequences.items[stop]
+            made = propagate(teacher.vectors(), labels, progress=training.shown, **settings)
+            made.save(folder / LABELS)
+
+        facts = {**training.facts, "teacher": teacher.fingerprint, "settings": settings}
+        folder = training.artifact(self.names[0], facts, make)
+        labels = PropagatedLabels.load(folder / LABELS)
+        self._warn_of_cuts(labels)
+        contexts = Contexts(training.data)
+        return RememberedSource(contexts, labels.items, labels.probs, about=labels.about)
+
+    def _warn_of_cuts(self, labels: PropagatedLabels) -> None:
+        if labels.mass_kept >= MASS_KEPT:
+            return
+        near = (
+            f" and, in {labels.sparse_clusters} of {labels.clusters} clusters, sharing with the "
+            "nearest neighbours only"
+            if labels.sparse_clusters
+            else ""
+        )
+        warnings.warn(
+            f"{self.name} keeps {labels.mass_kept:.1%} of the shared labels, and scales that up: "
+            f"the cut to {self.keep} items{near} takes the rest; a larger target.keep keeps more",
+            CutWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,25 @@
+"""The label alone: what models are trained towards everywhere else."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from softrec.errors import RecipeError
+from softrec.targets.settings import TargetSettings
+from softrec.training_data import TrainingData
+from softrec.types import TargetSource
+
+
+class OneHotSettings(TargetSettings, name="one-hot"):
+    """The label alone."""
+
+    alone: ClassVar[bool] = True
+
+    @property
+    def soft_mass(self) -> float:
+        """Return 0: there is no soft target."""
+        return 0.0
+
+    def build(self, training: TrainingData) -> TargetSource:
+        """Raise: there is nothing to build."""
+        raise RecipeError("one-hot is the label alone; there is no soft target to build")
