@@ -240,6 +240,7 @@ def test_targets_that_are_none(targets, said):
         softrec.compare("log.csv", targets=targets, out="c", progress=False)
 
 
+@pytest.mark.slow
 def test_how_to_run_a_comparison_again_is_python(compared):
     for name, comparison in compared.items():
         command = comparison.results.command
@@ -395,6 +396,7 @@ def test_a_script_is_told_each_epoch(progress, capsys):
     assert progress is not False or told.err == ""
 
 
+@pytest.mark.slow
 def test_a_comparison_is_told_in_a_script(capsys):
     softrec.compare("log.csv", targets="one-hot,uniform", seeds=1, out="c", **TINY)
     lines = capsys.readouterr().err.splitlines()

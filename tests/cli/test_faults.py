@@ -96,6 +96,7 @@ def test_two_at_once(ended, command, folder):
     assert {path.name for path in folder.iterdir()} == {"log.csv"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["best.csv", "run/best.csv", "users.csv"])
 def test_a_table_never_replaces_what_is_read(ended, out):
     assert ended(*FIT)[0] == 0

@@ -98,6 +98,7 @@ def test_the_numbers_of_a_run_agree(softrec, folder):
     assert run.per_user["user"].to_list() == list(range(20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["sasrec", "gru4rec"])
 def test_the_same_seed_gives_the_same_numbers(softrec, folder, model):
     options = [*TINY, "--model", model, "--target", "uniform", "--set", "model.dropout=0.3"]

@@ -253,6 +253,7 @@ def test_times_become_whole_numbers(times, expected):
     assert raw["time"].to_list() == expected
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1)),

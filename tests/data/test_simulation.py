@@ -122,6 +122,7 @@ def test_truth_depends_on_the_order_and_on_more_than_the_last_item():
     assert np.abs(forth - other)[[2, 3]].max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [64, 1, 0])
 @pytest.mark.parametrize("open_test", [True, False])
 def test_simulated_frequencies_are_the_stated_ones(monkeypatch, open_test, patience):

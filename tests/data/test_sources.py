@@ -534,6 +534,7 @@ def test_real_counts_and_the_recommended_split(real_data, name):
     assert made.train.n_items == source.counts.items  # the catalogue is kept
 
 
+@pytest.mark.slow
 def test_real_movielens_1m(real_data):
     log = load_real("movielens-1m", real_data).whole
     lengths = log.sequences.lengths
@@ -582,6 +583,7 @@ def test_real_diginetica_has_the_stated_cold_items_and_duplicates(real_data):
     )
 
 
+@pytest.mark.slow
 def test_real_diginetica_sessions_ask_the_published_examples(real_data):
     train, test = published(load_real("diginetica-sessions", real_data))
     assert Counts.of(train) == Counts(186_670, 43_097, 906_140)
@@ -603,11 +605,13 @@ def test_real_yelp2018(real_data):
     assert (lengths.min(), np.median(lengths), lengths.max()) == (16, 25, 1848)
 
 
+@pytest.mark.slow
 def test_real_epinions_keeps_its_duplicates(real_data):
     log = load_real("epinions", real_data).whole
     assert len(log) - log.frame.select("user", "item").n_unique() == 8_205
 
 
+@pytest.mark.slow
 def test_real_files_are_what_the_addresses_give(real_data, tmp_path):
     """The checksums are of the content at the address; packed copies hold the same content."""
     checked = 0

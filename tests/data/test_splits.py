@@ -166,6 +166,7 @@ def test_by_time_of_one_moment():
 # --- a share of each user ---
 
 
+@pytest.mark.slow
 @given(rows, shares, st.integers(0, 3))
 def test_by_user_ratio_gives_each_part_a_share_of_each_user(rows, share, seed):
     log = log_of(rows, "user", "item", "time")
@@ -386,6 +387,7 @@ def test_users_known_from_validation_alone_are_counted():
 # --- cases ---
 
 
+@pytest.mark.slow
 @given(rows)
 def test_cases_ask_for_a_part_after_all_that_is_known_before(rows):
     log = log_of(rows, "user", "item", "time")

@@ -139,6 +139,7 @@ def events_of(log: Interactions, sequences: Sequences, row: int) -> list[tuple]:
     return list(zip(log.items.ids(sequences[row]), sequences.times[part].tolist(), strict=True))
 
 
+@pytest.mark.slow
 @given(rows)
 def test_a_log_gives_the_times_of_its_events_in_order(rows):
     log = log_of(rows)

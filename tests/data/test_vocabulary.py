@@ -21,6 +21,7 @@ ids = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(ids, st.randoms())
 def test_there_and_back_and_the_order_is_the_sorted_one(values, random):
     vocabulary = Vocabulary.of(pl.Series(values))

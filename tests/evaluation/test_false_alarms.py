@@ -22,6 +22,7 @@ def test_about_five_percent_of_equal_variants_look_different(case, seeds):
     assert 4 <= 300 * found["users and seeds"] <= 28
 
 
+@pytest.mark.slow
 def test_users_alone_mistake_training_noise_for_a_gain():
     found = aa.false_alarms_of_made(aa.CASES[3], 3, 300, 200, ["users alone", "users and seeds"])
     assert found["users alone"] > 0.4

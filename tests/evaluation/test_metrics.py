@@ -120,6 +120,7 @@ def ranked_cases(draw, max_relevant: int = 4):
     return cases
 
 
+@pytest.mark.slow
 @given(cases=ranked_cases(), k=st.integers(1, 32), order=st.randoms())
 def test_equals_the_definition_in_any_order_and_stays_in_bounds(cases, k, order):
     ranks = flat(*cases)

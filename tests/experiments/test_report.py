@@ -301,6 +301,7 @@ def one_seed() -> dict:
     return results
 
 
+@pytest.mark.slow
 def test_one_seed_gives_numbers_and_no_verdict():
     results = one_seed()
     found = verdicts(results)
@@ -324,6 +325,7 @@ def test_one_seed_gives_numbers_and_no_verdict():
     assert "helped" not in lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whose", [0, 1])
 def test_what_had_not_levelled_off_is_named_and_not_judged(whose):
     """The second seed of the baseline or of pop+; the interval and p are shown all the same."""
@@ -382,6 +384,7 @@ def test_without_a_ceiling():
     assert "Dashed line" not in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", [None, math.nan])
 def test_numbers_that_are_not_known(unknown):
     results = synthetic(1)
@@ -471,6 +474,7 @@ def test_colours_follow_the_page():
         assert re.match(r'<svg viewBox="[\d. ]+"', svg)
 
 
+@pytest.mark.slow
 def test_equal_results_give_an_equal_file_and_leave_no_trace(tmp_path):
     settings = dict(rcParams)
     first, second = tmp_path / "a" / "report.html", tmp_path / "report.html"

@@ -63,6 +63,7 @@ def raw_rows(table, vocabulary):
     return dict(zip(vocabulary.raw.to_list(), table, strict=True))
 
 
+@pytest.mark.slow
 def test_known_rows_are_kept_and_new_ones_begin_afresh(begun):
     model, old, new, fresh, told = begun
     kinds = tables_of(recipe_of(model).model, NEW.train, 5)

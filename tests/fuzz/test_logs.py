@@ -72,6 +72,7 @@ def test_lines_of_text(folder, lines, separator):
     used(path)
 
 
+@pytest.mark.slow
 @cases(100)
 @given(st.lists(frames(), min_size=2, max_size=3))
 def test_parts_of_a_log(parts):

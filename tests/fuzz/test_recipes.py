@@ -116,6 +116,7 @@ def test_fields_are_a_recipe_or_one_line(fields):
         assert read_recipe(recipe.model_dump(mode="json")) == recipe
 
 
+@pytest.mark.slow
 @many
 @given(st.dictionaries(st.sampled_from(list(FIELDS)), JUNK, max_size=3))
 def test_options_are_a_recipe_or_one_line(options):
@@ -204,6 +205,7 @@ def split():
     )
 
 
+@pytest.mark.slow
 @few
 @given(BUILDABLE)
 def test_what_is_read_is_built_or_one_line(split, tmp_path_factory, fields):

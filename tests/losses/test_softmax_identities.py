@@ -106,6 +106,7 @@ def test_gradient_of_the_decoupled_loss(case, weight, balance):
     assert (actual.sum(1).abs() <= 1e-9).all()
 
 
+@pytest.mark.slow
 @many
 @given(cases(), weights)
 def test_values_are_never_broken_in_single_precision(case, weight):

@@ -120,6 +120,7 @@ def in_double(name):
 FIXED = {name: in_double(name) for name in OPTIONS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED)
 @settings(max_examples=25)
 @given(
@@ -314,6 +315,7 @@ def test_a_markov_chain_is_learnt(name):
     check_learns(partial(MODELS[name], tied=False), SQUARES, best_interest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_is_learnt_from_noise(name):
     check_learns_nothing_from_noise(MODELS[name], SQUARES, best_interest)

@@ -101,6 +101,7 @@ def test_who_sees_the_labels_is_found_out():
         check_learns_nothing_from_noise(Cheat, N_ITEMS)
 
 
+@pytest.mark.slow
 def test_who_learns_nothing_is_found_out():
     make = BACKBONES["gru4rec"]
     with pytest.raises(AssertionError, match=r"first 1; after 0 steps 0.990 must be, 1.000 can be"):

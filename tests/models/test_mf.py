@@ -186,6 +186,7 @@ def test_a_checkerboard_is_learnt(options):
     check_learns(partial(MF, 24, n_users=40, dim=8, **options), 24, data=data, **how)
 
 
+@pytest.mark.slow
 def test_nothing_is_learnt_from_noise():
     """Tastes do not exist."""
     data = noise(12, 5400, 1, users=60, seed=6)

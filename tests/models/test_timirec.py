@@ -112,6 +112,7 @@ def check_formula(model, batch, histories):
     np.testing.assert_allclose(users, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED)
 @settings(max_examples=25)
 @given(

@@ -70,6 +70,7 @@ def vectors(model, items=ITEMS, times=TIMES):
 check_timed = partial(check_encoder, n_items=N_ITEMS, unmoved=KEY_BIAS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_contract(name):
     """Positions count back from the end: a step within a history is not a shorter history."""
@@ -476,6 +477,7 @@ def test_what_only_time_tells_is_learnt(objective):
     check_learns(SMALL_TIMED, CHOICES, OBJECTIVES[objective], data=only_time_tells(), train=600)
 
 
+@pytest.mark.slow
 def test_what_only_time_tells_is_hidden_from_sasrec():
     """It cannot beat guessing one of six but by luck."""
     train, test = halves(only_time_tells(), 600)

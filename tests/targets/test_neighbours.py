@@ -151,6 +151,7 @@ def test_rows_of_the_same_owner_are_no_neighbours(sizes, k, seed, approximate):
         assert listed == [listed[place % real] for place in range(k)]
 
 
+@pytest.mark.slow
 def test_few_rows_are_asked_for_more_a_block_at_a_time(monkeypatch):
     """One owner has a hundred rows alike, the others one each."""
     vectors = random_rows(130, 4)

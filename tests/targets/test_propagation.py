@@ -113,6 +113,7 @@ def test_the_oracle_has_the_golden_values():
 # Against the definition
 
 
+@pytest.mark.slow
 @given(
     clusters(),
     st.floats(0.05, 20),
@@ -137,6 +138,7 @@ def test_equals_the_definition(cluster, tau, damping, rounds, sparse):
     np.testing.assert_allclose(got, expected, atol=3e-6 / min(tau, 1))
 
 
+@pytest.mark.slow
 def test_the_solve_that_stands_in_is_as_close_as_promised():
     vectors, labels = drawn(tables.SMALL + 80, 50)
     assert 0.5**20 <= tables.SAME < 0.5**19

@@ -299,6 +299,7 @@ def test_fit_marks_tables_and_objective(tmp_path, optimizer):
     assert last[0].is_sparse == (optimizer == "sparse-adam")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     whole = trained(tmp_path / "whole")
     step, steps = SoftTargetModule.training_step, []
@@ -319,6 +320,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path, monkeypatch):
     assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())
 
 
+@pytest.mark.slow
 def test_both_optimisers_are_two_methods(tmp_path):
     lazy, plain = (trained(tmp_path / name, optimizer=name) for name in ("sparse-adam", "adam"))
     assert not torch.equal(lazy["encoder.table.weight"], plain["encoder.table.weight"])

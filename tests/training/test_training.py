@@ -45,6 +45,7 @@ def train(model, validate, folder, **options):
     return loop.train(model, Objective(), batches(), validate, folder, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "best"),
     [
@@ -108,6 +109,7 @@ def test_times_as_a_person_says_them(seconds, text):
     ]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_curve_is_a_mean_over_predictions(tmp_path):
     trained = train(encoder(), Scripted(*[0.0] * 30), tmp_path, epochs=30, lr=0.05, patience=30)
     losses = [row["train/loss"] for row in trained.curve]
