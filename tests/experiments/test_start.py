@@ -1,5 +1,7 @@
 """Beginning from a run of another log: rows go by raw id, and what is new begins afresh."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -83,8 +85,8 @@ def test_known_rows_are_kept_and_new_ones_begin_afresh(begun):
                            new.state_dict()[name][len(after) :])  # fmt: skip
     assert moved  # the same ids have other numbers
     users = " and 7 of 25 users" if model in ("mf", "lightgcn") else ""
-    assert len(told) == 1
-    assert told[0].startswith(f"training.start: 3 of 12 items{users} are new to ")
+    assert len(told) == 2
+    assert told[1].startswith(f"training.start: 3 of 12 items{users} are new to ")
 
 
 def test_what_belongs_to_nobody_is_kept_whole(begun):
@@ -129,6 +131,53 @@ def test_the_same_log_is_begun_from_without_a_word(tmp_path):
     for name, part in run.encoder().state_dict().items():
         assert torch.equal(part, encoder.state_dict()[name])
     assert told == []
+
+
+def raw_events(log):
+    """The events of a log by raw ids."""
+    users, items = log.users.ids(log.frame["user"]), log.items.ids(log.frame["item"])
+    return list(zip(users, items, strict=True))
+
+
+def test_test_events_that_the_run_was_trained_on_are_counted(begun):
+    trained = set(raw_events(OLD.train))
+    leaked = sum(event in trained for event in raw_events(NEW.test))
+    assert 0 < leaked < 25
+    assert begun[4][0].startswith(f"training.start: {leaked} of 25 test events are among those ")
+
+
+def in_order(items, *, times=True):
+    """Nine users who take six items at the same times, in some order."""
+    rows = [(u, item, place * 100 + u) for u in range(9) for place, item in enumerate(items)]
+    frame = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    return leave_last_out(Interactions.read(frame if times else frame.drop("time")), cold="keep")
+
+
+@pytest.mark.parametrize(
+    ("items", "times", "counted"),
+    [([5, 4, 3, 2, 1, 0], True, 0), ([5, 4, 3, 2, 1, 0], False, 9), ([4, 0, 1, 5, 3, 2], True, 0),
+     ([6, 1, 7, 8, 9, 3], True, 0), ([6, 1, 7, 3, 9, 5], True, 0), ([0, 1, 4, 5, 2, 3], False, 9),
+     ([0, 1, 2, 3, 5, 4], False, 0), ([0, 1, 2, 5, 3, 4], False, 0),
+     ([10, 11, 2, 12, 13, 9], False, 0)],
+)  # fmt: skip
+def test_an_event_is_known_by_its_time_where_both_logs_have_times(tmp_path, items, times, counted):
+    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=in_order(range(6)), progress=False)
+    told: list[str] = []
+    recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
+    build(recipe, in_order(items, times=times), progress=False, tell=told.append)
+    found = [line for line in told if "test events" in line]
+    assert [line.split()[1:4] for line in found] == ([[str(counted), "of", "9"]] if counted else [])
+
+
+def test_an_event_at_its_own_time_is_known(tmp_path):
+    """Trained on the last three events of each user, by another split of the same log."""
+    whole = in_order(range(6))
+    other = replace(whole, train=whole.whole(), test=whole.test, name="given")
+    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=other, progress=False)
+    told: list[str] = []
+    recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
+    build(recipe, whole, progress=False, tell=told.append)
+    assert "training.start: 9 of 9 test events" in told[0]
 
 
 def test_a_run_of_another_shop_is_refused(tmp_path):

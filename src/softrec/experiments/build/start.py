@@ -20,7 +20,8 @@ from softrec.data.splits import Split
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import RunError
 from softrec.experiments.build.model import build_model
-from softrec.experiments.runs import Run, open_run
+from softrec.experiments.runs import Run, describe, open_run
+from softrec.experiments.store.folders import difference
 from softrec.recipe.specs.models import ModelSettings
 from softrec.settings import Trained
 from softrec.training.lines import Tell
@@ -37,7 +38,8 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
         start: the folder of the run.
         split: the data that the encoder is about to be trained on.
         seed: of the rows of users and items that the run does not know.
-        tell: called with a line of how many these are, if any.
+        tell: called with a line of how many these are, and of how many test events the run was
+            trained on, if any.
 
     Raises:
         RunError: if the model of the run does not fit, or it knows none of the items.
@@ -45,6 +47,7 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
     """
     assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
+    _tell_of_leaks(run, split, tell)
     other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, tell)
     try:
         encoder.initialise_from(other)
@@ -52,6 +55,25 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
         raise RunError(
             f"the model cannot be initialised from the {run.recipe.model.name} in {start}: {error}"
         ) from error
+
+
+def _tell_of_leaks(run: Run, split: Split, tell: Tell) -> None:
+    """Tell how many test events the run was trained on; on its own split it was on none."""
+    if difference(run.facts["data"], describe(split)) is None:
+        return
+    known, asked = run.trained_on, split.test
+    numbers = {
+        "user": known.users.numbers(asked.users.raw)[asked.frame["user"]],
+        "item": known.items.numbers(asked.items.raw)[asked.frame["item"]],
+    }
+    keys = [*numbers, *(["time"] if known.has_time and asked.has_time else [])]
+    trained = known.frame.with_columns(pl.col(*numbers).cast(pl.Int64))
+    seen = asked.frame.with_columns(**numbers).join(trained, on=keys, how="semi").height
+    if seen:
+        tell(
+            f"training.start: {seen:,} of {len(asked):,} test events are among those that "
+            f"{run.folder} was trained on, so that test metrics look better than they are"
+        )
 
 
 def _vocabularies(log: Interactions) -> dict[Kind, Vocabulary]:
