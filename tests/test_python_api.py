@@ -11,6 +11,7 @@ import yaml
 from polars.testing import assert_frame_equal
 
 import softrec
+from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import SoftrecError
 from softrec.report.results import Results
@@ -136,34 +137,32 @@ def test_an_unfinished_run_of_another_table_is_not_gone_on_with(monkeypatch):
         patch.setattr(SoftTargetModule, "training_step", failing)
         with pytest.raises(KeyError):
             softrec.fit(log_frame(), out="run", progress=False, **options)
-    with pytest.raises(SoftrecError, match="unfinished run of another recipe"):
+    with refused(SoftrecError):
         softrec.fit(log_frame(seed=1), out="run", progress=False, **options)
     assert softrec.fit(log_frame(), out="run", progress=False, **options).facts["epochs"] == 1
 
 
 def test_a_recipe_of_a_table_alone_says_what_is_missing():
     softrec.fit(log_frame(), out="run", progress=False, **TINY)
-    with pytest.raises(SoftrecError, match=r"given in memory .* give it again"):
+    with refused(SoftrecError):
         softrec.fit("run/recipe.yaml", out="again", progress=False)
 
 
 WRONG = {
-    "a number": ((3,), {}, "expected a path, .* got a int"),
-    "a list": (([1, 2],), {}, "expected a path, .* got a list"),
-    "nothing": ((None,), {}, "expected a path, .* got a NoneType"),
-    "a recipe that is none": (("gone.yaml",), {}, "cannot read the recipe gone.yaml"),
-    "columns of interactions": (
-        (softrec.Interactions.read(log_frame()),), {"user": "user"}, "user says how a log is read",
-    ),
-    "a part of a table": ((log_frame(),), {"valid": "v.csv"}, "valid names a file"),
-    "a table without items": ((log_frame().drop("item"),), {}, "no column for the item"),
-}  # fmt: skip
+    "a number": ((3,), {}),
+    "a list": (([1, 2],), {}),
+    "nothing": ((None,), {}),
+    "a recipe that is none": (("gone.yaml",), {}),
+    "columns of interactions": ((softrec.Interactions.read(log_frame()),), {"user": "user"}),
+    "a part of a table": ((log_frame(),), {"valid": "v.csv"}),
+    "a table without items": ((log_frame().drop("item"),), {}),
+}
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_no_log_is_refused(what):
-    arguments, options, said = WRONG[what]
-    with pytest.raises(SoftrecError, match=said):
+    arguments, options = WRONG[what]
+    with refused(SoftrecError):
         softrec.fit(*arguments, out="run", progress=False, **options)
     assert not Path("run").exists()
 
@@ -225,18 +224,18 @@ def test_targets_as_text_or_lists(compared, name):
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"),
+    "targets",
     [
-        (3, "not of type int"),
-        (None, "not of type NoneType"),
-        ([], "no targets to compare"),
-        (["one-hot", 3], "not of type int"),
-        ([{"alpha": 0.3}], "names no target"),
-        ("pop+(alpha", "is no target"),
+        3,
+        None,
+        [],
+        ["one-hot", 3],
+        [{"alpha": 0.3}],
+        "pop+(alpha",
     ],
 )
-def test_targets_that_are_none(targets, said):
-    with pytest.raises(SoftrecError, match=said):
+def test_targets_that_are_none(targets):
+    with refused(SoftrecError):
         softrec.compare("log.csv", targets=targets, out="c", progress=False)
 
 
@@ -311,10 +310,10 @@ def test_a_run_is_evaluated_in_python(kept):
     assert run.evaluate("valid", "ndcg@10") == {"ndcg@10": run.valid["ndcg@10"]}
     assert list(run.evaluate(metrics=["hit_rate@1", "mrr@5"])) == ["hit_rate@1", "mrr@5"]
     assert run.evaluate("valid") != run.evaluate("test")
-    for arguments, said in ((("train",), "must be test or valid"), (("test", "fun@3"), "fun@3")):
-        with pytest.raises((SoftrecError, ValueError), match=said):
+    for arguments in (("train",), ("test", "fun@3")):
+        with refused((SoftrecError, ValueError)):
             run.evaluate(*arguments)
-    with pytest.raises(SoftrecError, match="trained on other data"):
+    with refused(SoftrecError):
         run.evaluate(data=log_frame(seed=1))
 
 
