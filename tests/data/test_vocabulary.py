@@ -42,6 +42,25 @@ def test_an_order_of_the_caller_is_kept():
     assert vocabulary.numbers(["a", "b", "c"]).tolist() == [1, 0, UNKNOWN]
 
 
+many = st.one_of(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=20, max_size=60, unique=True),
+    st.lists(st.text(max_size=5), min_size=20, max_size=60, unique=True),
+    st.lists(st.dates(), min_size=20, max_size=60, unique=True),
+)
+
+
+@given(many, st.integers(1, 4))
+def test_one_id_is_found_as_many_are(values, left_out):
+    """One by one or all at once, in an order of the caller's, with some that are not there."""
+    vocabulary = Vocabulary(pl.Series(values[left_out:]))
+    expected = [UNKNOWN] * left_out + list(range(len(values) - left_out))
+    assert vocabulary.numbers(values).tolist() == expected
+    assert [int(vocabulary.numbers([value])[0]) for value in values] == expected
+    assert Vocabulary.of(pl.Series(values)).numbers(
+        pl.Series([None], dtype=vocabulary.raw.dtype)
+    ) == [UNKNOWN]
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "wanted", "expected"),
     [

@@ -7,6 +7,7 @@ weights, vectors of users and items, and vectors in training, with dropout, are 
 from itertools import combinations
 from typing import Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,3 +103,25 @@ def test_a_name_makes_the_model_and_a_preset_its_settings(name):
         assert alike(by_preset, by_hand)
     recipe = read_recipe({"data": {"source": "shop"}, "model": {"name": name}})
     assert type(build_model(recipe.model, LOG, 50, seed=0)) is MODELS[name]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_that_are_loaded_need_not_be_drawn(name):
+    """The model is the same to the bit; what does not fall from the weights is made as ever."""
+    spec = read_recipe({"data": {"source": "shop"}, "model": {"name": name} | SMALL}).model
+    drawn = build_model(spec, LOG, LENGTH, seed=3).eval()
+    before = torch.get_rng_state()
+    loaded = build_model(spec, LOG, LENGTH, seed=None).eval()
+    assert name == "mind" or torch.equal(torch.get_rng_state(), before)  # mind draws a buffer
+    loaded.load_state_dict(drawn.state_dict())
+    for one, other in (
+        (drawn.state_dict(), loaded.state_dict()),
+        (dict(drawn.named_buffers()), dict(loaded.named_buffers())),
+    ):
+        assert list(one) == list(other)
+        assert alike(list(one.values()), list(other.values()))
+    batch = training_batch(examples(LOG.sequences, "prefixes", LENGTH), np.arange(5), LOG.n_items)
+    with torch.no_grad():
+        found, expected = loaded(batch), drawn(batch)
+    assert torch.equal(found.users, expected.users)
+    assert torch.equal(found.items.vectors, expected.items.vectors)

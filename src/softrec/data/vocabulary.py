@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import polars as pl
 from softrec.errors import DataError, shown
 
 UNKNOWN = -1
+FEW = 16  # ids of a vocabulary for each one that is looked up: from here on a search beats a join
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,29 @@ class Vocabulary:
         wanted = wanted.alias("raw")
         if wanted.dtype != self.raw.dtype:
             wanted = self._same_kind(wanted)
+        if len(wanted) * FEW <= len(self):
+            return self._searched(wanted)
         table = pl.DataFrame({"raw": self.raw}).with_row_index("number")
         found = pl.DataFrame({"raw": wanted}).join(
             table, on="raw", how="left", maintain_order="left"
         )
         return found["number"].cast(pl.Int64).fill_null(UNKNOWN).to_numpy()
+
+    @cached_property
+    def _order(self) -> np.ndarray | None:
+        """Return the numbers of the ids in their sorted order; None if they stand in it already."""
+        return None if self.raw.is_sorted() else self.raw.arg_sort().to_numpy().astype(np.int64)
+
+    @cached_property
+    def _sorted(self) -> pl.Series:
+        return self.raw if self._order is None else self.raw.gather(self._order)
+
+    def _searched(self, wanted: pl.Series) -> np.ndarray:
+        """Return the numbers of a few ids, by a binary search for each."""
+        place = self._sorted.search_sorted(wanted).to_numpy().astype(np.int64)
+        place = place.clip(max=len(self) - 1)
+        known = (self._sorted.gather(place) == wanted).fill_null(False).to_numpy()
+        return np.where(known, place if self._order is None else self._order[place], UNKNOWN)
 
     def sorted_out(self, ids: Iterable[object]) -> tuple[list[object], list[object]]:
         """Return the ids that are here, each once, and those that are not, in their order.

@@ -119,12 +119,12 @@ class Run:
         """Return the trained model, in evaluation mode."""
         spec = self.recipe.model
         log = self.trained_on if reads_graph(spec.name) else self.log
-        encoder = build_model(spec, log, self.recipe.training.length, seed=0)
+        encoder = build_model(spec, log, self.recipe.training.length, seed=None)
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)
             encoder.to(next(part.dtype for part in state.values() if part.is_floating_point()))
-            encoder.load_state_dict(state)
+            encoder.load_state_dict(state)  # a copy: what is read is only a view of the file
         except PermissionError as error:
             raise _unreadable(path) from error
         except (RuntimeError, OSError, SafetensorError) as error:
@@ -132,7 +132,7 @@ class Run:
             raise RunError(
                 f"{path} is broken or does not fit the recipe ({text}); train it again"
             ) from error
-        broken = [n for n, part in state.items() if not bool(torch.isfinite(part).all())]
+        broken = [n for n, part in state.items() if not _finite(part)]
         if broken:
             raise RunError(
                 f"{path} holds weights that are no numbers ({broken[0]}); train it again"
@@ -190,6 +190,11 @@ class Run:
                 f"{self.folder} was trained on other data ({listed}); give the log and the "
                 "cleaning it was trained with, or train it again"
             )
+
+
+def _finite(part: torch.Tensor) -> bool:
+    """Tell whether all of a tensor is finite, in one pass and without a table of booleans."""
+    return not part.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(part))).all())
 
 
 def ranked(encoder: Encoder, recipe: Recipe) -> Encoder:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
@@ -35,14 +38,16 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
     return [line for line in lines if line]
 
 
-def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int) -> Encoder:
+def build_model(
+    spec: ModelSettings, log: Interactions, length: int, *, seed: int | None
+) -> Encoder:
     """Return a freshly initialised backbone; the same seed gives the same weights.
 
     Args:
         spec: which model, and its settings.
         log: the training part: its catalogue, its users, and its events for models of graphs.
         length: the longest history.
-        seed: of the weights.
+        seed: of the weights; None leaves them at anything, where others are about to be loaded.
     """
     model, n_items = MODELS[spec.name], log.n_items
     if model.needs_times and not log.has_time:
@@ -57,14 +62,40 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
     }
     known = inspect.signature(model).parameters
     settings = {name: fact() for name, fact in facts.items() if name in known} | spec.settings
-    torch.manual_seed(seed)
+    if seed is not None:
+        torch.manual_seed(seed)
     try:
-        encoder = model(n_items, **settings)
+        with _Undrawn() if seed is None else nullcontext():
+            encoder = model(n_items, **settings)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         given = ", ".join(f"{name}={settings[name]}" for name in settings if name != "edges")
         text = " ".join(str(error).split())
         raise RecipeError(f"{given} make no {spec.name}: {text}; change these settings") from error
     return encoder
+
+
+DRAWS = (
+    torch.Tensor.uniform_, torch.Tensor.normal_,
+    nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_,
+)  # fmt: skip
+"""What weights are drawn by; all other functions of `nn.init` come down to these."""
+
+
+class _Undrawn(TorchFunctionMode):
+    """A context in which weights are not drawn: most of the time of making a large table."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch, unless it draws into a tensor."""
+        kwargs = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def events(log: Interactions) -> torch.Tensor:
