@@ -47,7 +47,7 @@ SHARED = 300  # items a row in the soft target of DesoRec's recipes
 
 @dataclass(frozen=True)
 class Shapes:
-    """U users who took E of N items."""
+    """E interactions of U users with N items."""
 
     n_users: int = 6_040
     n_items: int = 3_706
@@ -145,7 +145,7 @@ class Paper:
     examples: int  # of an epoch on MovieLens-1M
 
 
-TIMIREC = Paper("TiMiRec", 256, 20, 982_089)  # all prefixes, with an item left to foresee
+TIMIREC = Paper("TiMiRec", 256, 20, 982_089)  # all prefixes, with an item left to predict
 SOFTREC = Paper("SoftRec", 128, 30, 982_089)
 DESOREC = Paper("DesoRec", 256, 20, 6_040)  # one example a user
 BSL = Paper("BSL", 1024, 1, 1_000_209)  # interactions; no histories are read

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     user: Tensor  # (B,) int64
     row: Tensor | None = None  # (P,) int64
     step: Tensor | None = None  # (P,) int64
-    time: Tensor | None = None  # (B, L) int64, when each item of the history was taken
+    time: Tensor | None = None  # (B, L) int64, of each event of the history
 
     @property
     def prediction_user(self) -> Tensor:

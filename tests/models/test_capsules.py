@@ -297,7 +297,7 @@ def mind(**options):
 HISTORIES = padded([[1, 2, 3, 4], [5, 6], [7, 8, 9, 1, 2]], N_ITEMS)
 
 
-def test_mind_in_training_draws_anew():
+def test_mind_in_training_draws_again():
     """From N(0, 1), from the global random state, for each row."""
     model = mind(interests=3).double().train()
     with torch.no_grad():

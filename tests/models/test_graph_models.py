@@ -34,7 +34,7 @@ from softrec.testing import (
 from softrec.types import Batch
 
 USERS, ITEMS = 5, 9
-# User 3 took nothing, nobody took items 4 and 8, one edge comes three times.
+# User 3 and items 4 and 8 have no event, one edge comes three times.
 PAIRS = [(0, 1), (0, 3), (1, 3), (2, 0), (2, 3), (2, 5), (0, 1), (4, 7), (4, 6), (1, 2), (0, 1)]
 EDGES = torch.tensor(PAIRS).T
 NODES = USERS + ITEMS

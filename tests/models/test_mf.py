@@ -26,7 +26,7 @@ N_ITEMS = 9
 
 
 def asked_for(users, row=None) -> Batch:
-    """A batch that asks for users by number; what they took does not matter."""
+    """A batch that asks for users by number; what they interacted with does not matter."""
     user = torch.tensor(users)
     count = len(user) if row is None else len(row)
     rest = torch.zeros(count, dtype=torch.int64)
@@ -94,18 +94,18 @@ def test_dropout_is_on_user_vectors_in_training_only():
 # --- who it knows ---
 
 
-@pytest.mark.parametrize("stranger", [-1, 5, 10**9])
-def test_strangers_are_refused(stranger):
+@pytest.mark.parametrize("unknown", [-1, 5, 10**9])
+def test_unknown_users_are_refused(unknown):
     model = MF(N_ITEMS, n_users=5, dim=4)
-    text = f"MF knows only the users of its training log, numbered 0 to 4, .* user {stranger};"
-    for batch in (asked_for([0, stranger]), asked_for([0, stranger], row=[0, 1])):
+    text = f"MF knows only the users of its training log, numbered 0 to 4, .* user {unknown};"
+    for batch in (asked_for([0, unknown]), asked_for([0, unknown], row=[0, 1])):
         with pytest.raises(DataError, match=text):
             model(batch)
         with pytest.raises(DataError, match="model that reads histories"):
             model.eval()(batch)
 
 
-def test_several_strangers_are_named_once_each():
+def test_several_unknown_users_are_named_once_each():
     with pytest.raises(DataError, match=r"user -1, 5, 6 \(and 1 more\);"):
         MF(N_ITEMS, n_users=5, dim=4)(asked_for([7, 0, -1, 6, 5, 6]))
 

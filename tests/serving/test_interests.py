@@ -186,10 +186,10 @@ def test_blocks_do_not_matter(monkeypatch, name, at_once):
 
 def test_histories_count_as_users_with_them():
     service = recommender("timirec")
-    stranger = service.interests(histories={"new": raw(LISTS[2])})
-    assert stranger["user"].to_list() == ["new"] * K
+    newcomer = service.interests(histories={"new": raw(LISTS[2])})
+    assert newcomer["user"].to_list() == ["new"] * K
     known = service.interests(["u2"])
-    assert_frame_equal(stranger.drop("user"), known.drop("user"), rel_tol=1e-4)
+    assert_frame_equal(newcomer.drop("user"), known.drop("user"), rel_tol=1e-4)
 
 
 def test_numbers_stay_numbers_and_warnings_name_the_caller():

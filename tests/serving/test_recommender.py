@@ -145,13 +145,13 @@ def test_a_history_counts_as_a_user_with_it():
     """Somebody with the history of user 120 is recommended the same."""
     service = recommender()
     raw = LOG.items.ids(LOG.sequences[12]).to_list()
-    stranger = service.recommend(None, 5, histories={"new": raw})
-    assert stranger["user"].to_list() == ["new"] * 5
-    assert_frame_equal(stranger.drop("user"), service.recommend([120], 5).drop("user"))
+    newcomer = service.recommend(None, 5, histories={"new": raw})
+    assert newcomer["user"].to_list() == ["new"] * 5
+    assert_frame_equal(newcomer.drop("user"), service.recommend([120], 5).drop("user"))
 
 
 @pytest.mark.parametrize("known", [[10], ["10"]])
-def test_known_users_and_strangers_come_together(known):
+def test_known_users_and_given_histories_come_together(known):
     service = recommender()
     found = service.recommend(known, 3, histories={"new": ["x001"], "newer": ["x002", "x003"]})
     assert found["user"].to_list() == ["10"] * 3 + ["new"] * 3 + ["newer"] * 3

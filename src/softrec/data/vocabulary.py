@@ -87,13 +87,13 @@ class Vocabulary:
         if column.dtype != self.raw.dtype:
             column = _cast(column, self.raw.dtype)
         here: dict[int, object] = {}
-        strangers: dict[object, None] = {}
+        unknown: dict[object, None] = {}
         for raw, number in zip(given, self.numbers(column).tolist(), strict=True):
             if number == UNKNOWN:
-                strangers[raw] = None
+                unknown[raw] = None
             else:
                 here.setdefault(number, raw)
-        return list(here.values()), list(strangers)
+        return list(here.values()), list(unknown)
 
     def ids(self, numbers: object) -> pl.Series:
         """Return the raw ids at `numbers` (any sequence of integers).

@@ -25,7 +25,7 @@ GATHERED_BYTES = 2 * 2**20
 def sampled_negatives(
     n_items: int, known: Sequences, users: np.ndarray, number: int, seed: int
 ) -> np.ndarray:
-    """Draw items that a user never took, uniformly and with replacement, (C, n) int32.
+    """Draw items that a user never interacted with, uniformly and with replacement, (C, n) int32.
 
     What a user gets depends on the seed, `known`, `number` and the user alone: not on which others
     are asked, so that validation and test cases of a user meet the same negatives.
@@ -57,8 +57,8 @@ def sampled_negatives(
     free = taken.free(torch.arange(len(known))).numpy()
     if not free[users].all():
         raise DataError(
-            f"user number {users[np.argmin(free[users])]} took all {n_items} items, so there are "
-            "no negatives to draw; leave such users out, or rank among all items"
+            f"user number {users[np.argmin(free[users])]} interacted with all {n_items} items, so "
+            "there are no negatives to draw; leave such users out, or rank among all items"
         )
     order = np.argsort(users, kind="stable")
     blocks = users[order] // USERS_AT_ONCE

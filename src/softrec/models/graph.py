@@ -22,7 +22,7 @@ from softrec.types import Batch, ItemVectors, StoredVectors, Vectors
 
 
 class Graph(nn.Module):
-    """Who took what: an undirected graph of V = n_users + n_items nodes, users before items.
+    """Interactions as an undirected graph of V = n_users + n_items nodes, users before items.
 
     Only places of ones are stored, 12 bytes an edge; degrees are lengths of rows. A graph is data,
     not weights: it moves with `to`, and is no part of `state_dict`.

@@ -20,7 +20,7 @@ class Histories(NamedTuple):
 
     items: Tensor  # (B, L') int64, L' is the longest real length of the batch
     lengths: Tensor  # (B,) int64, at least 1
-    times: Tensor | None = None  # (B, L') int64, when each was taken; 0 at padding
+    times: Tensor | None = None  # (B, L') int64, of each event; 0 at padding
 
 
 def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histories:

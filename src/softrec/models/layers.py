@@ -43,7 +43,7 @@ def tower(
 
 
 def initialise(model: nn.Module, init: Init) -> None:
-    """Draw every matrix of a model anew: tables, linear layers, filters, output vectors.
+    """Initialise every matrix of a model: tables, linear layers, filters, output vectors.
 
     One-dimensional parameters are biases and batch norms. Of these only the biases of linear layers
     and filters are touched: drawn by "normal", else set to 0. Drawn biases outweigh the products

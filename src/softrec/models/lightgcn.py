@@ -1,4 +1,4 @@
-"""LightGCN: a user is the mean of the items taken, of who else took them, and so on."""
+"""LightGCN: a user is the mean of the items of its events, of their other users, and so on."""
 
 from __future__ import annotations
 

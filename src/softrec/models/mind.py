@@ -26,7 +26,7 @@ class MIND(HistoryEncoder):
     differ by their starting logits b alone, which is why these are random. An interest is 0 for an
     empty history, and its length is below 1 unless a ReLU layer follows.
 
-    In training the logits are drawn anew in every pass, from the global random state. In
+    In training the logits are drawn again in every pass, from the global random state. In
     evaluation they are read from a table that is drawn once, when the model is made, and is saved
     with its weights: an item's logits depend on how far from the end it stands. The vectors of a
     history are then the same each time, in any batch and with any padding.

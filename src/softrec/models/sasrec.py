@@ -176,7 +176,7 @@ def from_end(histories: Histories) -> Tensor:
 def initialise_blocks(
     blocks: nn.ModuleList, tables: Iterable[Tensor], init: str, n_items: int
 ) -> None:
-    """Draw the embeddings and the linear layers of a transformer anew.
+    """Initialise the embeddings and the linear layers of a transformer.
 
     Args:
         blocks: the blocks; their norms stay as they are.

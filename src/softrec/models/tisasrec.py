@@ -171,7 +171,7 @@ class TiSASRec(HistoryEncoder):
         histories = fitting(batch.history, self.n_items, self.length, batch.time)
         if histories.times is None:
             raise DataError(
-                "TiSASRec reads when each item was taken, but these histories have no times; "
+                "TiSASRec reads the time of each event, but these histories have no times; "
                 "take a log with a column of times and name it (--time COLUMN), or a model that "
                 "needs none (--model sasrec)"
             )

@@ -186,7 +186,7 @@ class Recommender:
             return _People(names, known, rows)
         given = list(starmap(self._of_items, histories.items()))
         numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
-        # When their items were taken is not known, so all rows go without times: models that
+        # The times of their events are not known, so all rows go without times: models that
         # read them have refused.
         rows = Sequences.of([*(rows[row] for row in range(len(rows))), *given])
         return _People([*names, *histories], numbers, rows)

@@ -81,7 +81,7 @@ def padded(
     """Return a batch of histories, each asked once at its end, with `extra` columns of padding.
 
     The users are numbered as the rows unless `users` gives their numbers. With `times`, when each
-    item was taken, the batch has times, padded with 0.
+    event took place, the batch has times, padded with 0.
 
     Example:
         >>> padded([[1, 2], [3]], 9, side="left").history
@@ -166,12 +166,12 @@ def _sample(n_items: int, times: bool) -> _Sample:
     require(n_items >= 8, f"the contract needs 8 items or more, got {n_items}")
     generator = torch.Generator().manual_seed(1)
     items = [torch.randperm(n_items, generator=generator)[:length] for length in LENGTHS]
-    taken = []
+    times_of = []
     for length in LENGTHS:
         gaps = torch.randint(10, 1000, (length,), generator=generator)
         gaps[2::4] = 0
-        taken.append((1_600_000_000 + gaps.cumsum(0)).tolist())
-    return _Sample(n_items, [row.tolist() for row in items], taken if times else None)
+        times_of.append((1_600_000_000 + gaps.cumsum(0)).tolist())
+    return _Sample(n_items, [row.tolist() for row in items], times_of if times else None)
 
 
 def _check_shapes(encoder: Encoder, sample: _Sample) -> None:

@@ -97,7 +97,7 @@ class SoftTargetModule(L.LightningModule):
         if bad:
             raise TrainingError(
                 f"the weights are no longer numbers after epoch {self.current_epoch + 1} "
-                f"({', '.join(bad)}); a lower --lr (now {self.lr:g}) usually mends it"
+                f"({', '.join(bad)}); a lower --lr (now {self.lr:g}) usually fixes it"
             )
 
     def _broken(self) -> list[str]:
@@ -110,7 +110,7 @@ class SoftTargetModule(L.LightningModule):
         where = f"; parameters are broken already: {', '.join(bad)}" if bad else ""
         raise TrainingError(
             f"the loss became {loss} in epoch {self.current_epoch + 1}, step {self.global_step} "
-            f"({values}){where}; a lower --lr (now {self.lr:g}) usually mends it, and a resumed "
+            f"({values}){where}; a lower --lr (now {self.lr:g}) usually fixes it, and a resumed "
             "run goes on from the last checkpoint before this step"
         )
 
