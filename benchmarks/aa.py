@@ -163,7 +163,7 @@ def train(model: str, seeds: Sequence[int], out: Path, say: Callable[[str], obje
             "evaluation": {"metrics": ["ndcg@10", "recall@10"]},
         })  # fmt: skip
         split = split or load_split(recipe.data)
-        run = fit_recipe(recipe, folder, split=split, progress=False)
+        run = fit_recipe(recipe, folder, split=split)
         say(f"{folder.name}: {run.facts['epochs']} epochs, ndcg@10 {run.test['ndcg@10']:.4f}")
 
 

@@ -230,7 +230,6 @@ def _trainer(split: Split, data: Examples, shapes: Shapes, steps: int, by_hand: 
             Path(folder),
             epochs=1,
             accelerator="cpu",
-            progress=False,
         )
     step = by_hand.training.total / steps
     return max(0.0, trained.seconds_per_epoch - len(batches) * step)

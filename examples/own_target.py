@@ -102,7 +102,6 @@ def main(n_items: int = 200, n_users: int = 600, epochs: int = 5) -> dict[str, f
                 lambda model: {METRIC: _mean(model, split.cases("valid"))},
                 Path(folder),
                 epochs=epochs,
-                progress=False,
             )
         found[name] = _mean(encoder, split.cases("test"))
     return found

@@ -144,7 +144,7 @@ def run(recipe: Recipe, split: Split) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     with tempfile.TemporaryDirectory() as folder:
-        made = fit_recipe(recipe, Path(folder) / "run", split=split, progress=False)
+        made = fit_recipe(recipe, Path(folder) / "run", split=split)
         weights = load_file(made.folder / "model.safetensors").values()
         digests = sorted(hashlib.sha256(w.numpy().tobytes()).hexdigest() for w in weights)
     return {
@@ -160,7 +160,7 @@ def measured(*, runs: bool = True) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         split = load_split(read_recipe(BASE).data)
         teacher = str(Path(folder) / "teacher")
-        fit_recipe(read_recipe(merged(BASE, TAUGHT)), teacher, split=split, progress=False)
+        fit_recipe(read_recipe(merged(BASE, TAUGHT)), teacher, split=split)
         found = {f"step: {n}": step(recipe_of(f, teacher), split) for n, f in steps().items()}
         if runs:
             found |= {f"run: {n}": run(recipe_of(f, teacher), split) for n, f in RUNS.items()}

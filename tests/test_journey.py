@@ -60,7 +60,7 @@ def journeys(tmp_path_factory):
         module.training_step(batch, 0)
     folder = tmp_path_factory.mktemp("journey") / "run"
     with entered("training_step") as fit:
-        fit_recipe(recipe, folder, split=split, progress=False)
+        fit_recipe(recipe, folder, split=split)
     with entered() as serve:
         softrec.open_run(folder).recommender().recommend([split.test.users.raw[0]], k=3)
     return dict(zip(JOURNEYS, (step, fit, serve), strict=True))

@@ -10,13 +10,14 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "blocks"}
+BASE = {"types", "errors", "blocks", "progress"}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
 # they put the others together.
 MAY_IMPORT = {
     "blocks": set(),
+    "progress": set(),
     "errors": set(),
     "types": set(),
     "files": set(),

@@ -14,8 +14,8 @@ import softrec
 from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import SoftrecError
+from softrec.progress import shows_bars, telling
 from softrec.report.results import Results
-from softrec.training.lines import shows_bar
 
 # Lightning's own use of PyTorch; no part of what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -406,11 +406,16 @@ def test_a_comparison_is_told_in_a_script(capsys):
 def test_a_bar_where_it_can_be_seen(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Stream(terminal=False))
     monkeypatch.setitem(sys.modules, "IPython", None)
-    assert not shows_bar(None)
-    assert shows_bar(True)
+    assert not shows_bars()
+    with telling(True):
+        assert shows_bars()
+    assert not shows_bars()
     monkeypatch.setattr(sys, "stderr", Stream(terminal=True))
-    assert shows_bar(None)
-    assert not shows_bar(False)
+    assert shows_bars()
+    with telling(False):
+        assert not shows_bars()
+    with telling():
+        assert shows_bars()
 
 
 @pytest.mark.parametrize(
@@ -420,4 +425,4 @@ def test_a_bar_in_a_notebook(monkeypatch, shell, shown):
     kernel = type("IPython", (), {"get_ipython": staticmethod(type(shell, (), {}))})
     monkeypatch.setitem(sys.modules, "IPython", kernel)
     monkeypatch.setattr(sys, "stderr", Stream(terminal=False))
-    assert shows_bar(None) is shown
+    assert shows_bars() is shown

@@ -67,18 +67,13 @@ def fit(
     """
     from softrec.experiments.inputs import read_input
     from softrec.experiments.train import fit_recipe
-    from softrec.training.lines import teller
+    from softrec.progress import telling
 
     given = read_input(source, options)
-    return fit_recipe(
-        given.recipe,
-        out,
-        data_dir=_path(data_dir),
-        log=given.log,
-        overwrite=overwrite,
-        progress=progress,
-        tell=teller(progress),
-    )
+    with telling(progress):
+        return fit_recipe(
+            given.recipe, out, data_dir=_path(data_dir), log=given.log, overwrite=overwrite
+        )
 
 
 def compare(
@@ -113,25 +108,24 @@ def compare(
     """
     from softrec.experiments.compare import compare_targets
     from softrec.experiments.inputs import python_call, read_input
+    from softrec.progress import telling
     from softrec.recipe.options import parse_targets, shared_target
-    from softrec.training.lines import teller
 
     wanted = parse_targets(targets)
     given = read_input(source, options | shared_target(wanted))
     first = given.recipe.seed
     arguments = {"targets": targets, "seeds": seeds, "out": str(out)}
-    return compare_targets(
-        given.recipe,
-        wanted,
-        out,
-        seeds=range(first, first + seeds),
-        data_dir=_path(data_dir),
-        log=given.log,
-        command=python_call("compare", source, arguments, options),
-        overwrite=overwrite,
-        progress=progress,
-        say=teller(progress),
-    )
+    with telling(progress):
+        return compare_targets(
+            given.recipe,
+            wanted,
+            out,
+            seeds=range(first, first + seeds),
+            data_dir=_path(data_dir),
+            log=given.log,
+            command=python_call("compare", source, arguments, options),
+            overwrite=overwrite,
+        )
 
 
 def open_run(folder: str | Path, *, trust: bool = False) -> Run:

@@ -83,7 +83,7 @@ def teachers(split, tmp_path_factory):
     for seed, name in enumerate(("TEACHER A", "TEACHER B")):
         fields = merged(BASE, {"seed": seed, "training.lr": 0.05, "training.epochs": 2})
         out = tmp_path_factory.mktemp("teachers") / str(seed)
-        found[name] = str(fit_recipe(read_recipe(fields), out, split=split, progress=False).folder)
+        found[name] = str(fit_recipe(read_recipe(fields), out, split=split).folder)
     return found
 
 
@@ -107,7 +107,7 @@ def begin(monkeypatch, tmp_path, split, teachers):
             patched.setattr(lightning, "Trainer", Trainer)
             warnings.simplefilter("ignore", CutWarning)
             with pytest.raises(StoppedError):
-                fit_recipe(recipe, tmp_path / "run", split=split, progress=False)
+                fit_recipe(recipe, tmp_path / "run", split=split)
         return Begun(recipe, found["module"], found["batches"], found["settings"], split)
 
     return begun

@@ -17,6 +17,7 @@ from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare_targets
 from softrec.experiments.evaluator import Evaluator, means
 from softrec.experiments.train import fit_recipe, open_run
+from softrec.progress import telling
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
@@ -193,7 +194,8 @@ def runs(log, tmp_path_factory) -> Path:
                 {"data": {"source": str(log.with_name("new.csv"))}, "evaluation": evaluation} | TINY
             )
         told: list[str] = []
-        fit_recipe(recipe, folder / name, progress=False, tell=told.append)
+        with telling(write=told.append):
+            fit_recipe(recipe, folder / name)
         (folder / f"{name}.txt").write_text("\n".join(told))
     return folder
 
@@ -263,7 +265,8 @@ def test_a_comparison_names_what_it_ranks(log, tmp_path):
     told: list[str] = []
     base = read_recipe({"data": {"source": str(log)}} | TINY)
     targets = [{"name": "one-hot"}, {"name": "uniform", "alpha": 0.1}]
-    found = compare_targets(base, targets, tmp_path / "compared", progress=False, say=told.append)
+    with telling(write=told.append):
+        found = compare_targets(base, targets, tmp_path / "compared")
     sentence = "all items are ranked, those of the history too, for 40 of 40 validation items"
     assert sum(sentence in line for line in told) == 1
     assert found.results.evaluation["mask_seen"] is False

@@ -72,7 +72,7 @@ def test_a_backbone_learns_the_shop_and_comes_back_the_same(name, split, timed, 
     found = []
     for number, changes in enumerate(TARGETS):
         made = recipe(name, changes)
-        run = fit_recipe(made, tmp_path / str(number), split=split, progress=False)
+        run = fit_recipe(made, tmp_path / str(number), split=split)
         again = means(Evaluator(made, split, "test").per_user(run.encoder()))
         assert again == pytest.approx(run.test, abs=1e-9)
         found.append(run.valid["recall@10"])
@@ -89,7 +89,7 @@ def test_a_model_of_times_needs_them(tmp_path):
     fields = merged(BASE, {"data": {"source": str(tmp_path / "log.csv")},
                            "model": {"name": "tisasrec"}})  # fmt: skip
     with pytest.raises(DataError, match="tisasrec reads the times of events, and the log has none"):
-        fit_recipe(read_recipe(fields), tmp_path / "run", progress=False)
+        fit_recipe(read_recipe(fields), tmp_path / "run")
 
 
 def test_what_the_data_give_is_no_setting():

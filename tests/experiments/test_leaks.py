@@ -78,7 +78,7 @@ def teachers(tmp_path_factory):
     folders = {}
     for name, split in (("same", SAME), ("other", OTHER)):
         out = tmp_path_factory.mktemp("teachers") / name
-        folders[name] = fit_recipe(read_recipe(BASE), out, split=split, progress=False).folder
+        folders[name] = fit_recipe(read_recipe(BASE), out, split=split).folder
     return folders
 
 
@@ -163,7 +163,7 @@ def test_an_opened_run_reads_the_graph_it_was_trained_on(name, tmp_path):
     fields = merged(BASE, {"model": {"name": name, "dim": 4}, **{
         f"training.{key}": value for key, value in GRAPH["training"].items()}})  # fmt: skip
     recipe = read_recipe(fields)
-    run = fit_recipe(recipe, tmp_path / "run", split=OTHER, progress=False)
+    run = fit_recipe(recipe, tmp_path / "run", split=OTHER)
     opened = open_run(run.folder).encoder()
     expected = build_model(recipe.model, OTHER.train, 1, seed=0).eval()
     expected.load_state_dict(opened.state_dict())

@@ -14,6 +14,7 @@ from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare_targets
 from softrec.experiments.train import fit_recipe, open_run, resolved
+from softrec.progress import telling
 from softrec.recipe.options import recipe_of
 from softrec.recipe.reading import read_yaml
 from softrec.recipe.recipe import merged, read_recipe
@@ -45,7 +46,8 @@ def split():
 def trained(recipe, folder, split, **options):
     """Return the run and what was told."""
     told = []
-    made = fit_recipe(recipe, folder, split=split, progress=False, tell=told.append, **options)
+    with telling(write=told.append):
+        made = fit_recipe(recipe, folder, split=split, **options)
     return made, told
 
 
@@ -70,7 +72,7 @@ def test_a_stage_is_trained_once_and_found_again(split, tmp_path):
 
 def test_the_model_begins_with_the_weights_of_its_start(split, tmp_path):
     recipe = read_recipe(TIMIREC)
-    complete = resolved(recipe, split, progress=False, tell=lambda _: None)
+    complete = resolved(recipe, split)
     encoder, objective, _ = objectives.build(complete, split, progress=False)
     start = open_run(complete.training.start).encoder()
     for name, own in encoder.extractor.state_dict().items():
@@ -193,8 +195,7 @@ def test_stages_that_cannot_be_are_refused_when_read(changes, text):
 def test_a_start_of_other_sizes_is_refused(split):
     wide = COMIREC | {"model": COMIREC["model"] | {"dim": 4}}
     complete = resolved(
-        read_recipe(merged(TIMIREC, {"training.start": wide})), split, progress=False,
-        tell=lambda _: None,
+        read_recipe(merged(TIMIREC, {"training.start": wide})), split
     )  # fmt: skip
     with pytest.raises(RunError, match="cannot be initialised from the comirec-sa in"):
         objectives.build(complete, split, progress=False)
@@ -238,17 +239,16 @@ def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
     """The teacher is one of each seed, and ranking among drawn items is said to be that."""
     base = read_recipe({"data": TIMIREC["data"]} | GRU | {"evaluation": {"negatives": 10}})
     told = []
-    found = compare_targets(
-        base,
-        [
-            {"name": "one-hot"},
-            {"name": "kd", "teacher": GRU | {"training": TRAINING | {"epochs": 2}}},
-        ],
-        tmp_path / "compared",
-        seeds=(0, 1),
-        progress=False,
-        say=told.append,
-    )
+    with telling(write=told.append):
+        found = compare_targets(
+            base,
+            [
+                {"name": "one-hot"},
+                {"name": "kd", "teacher": GRU | {"training": TRAINING | {"epochs": 2}}},
+            ],
+            tmp_path / "compared",
+            seeds=(0, 1),
+        )
     assert [variant.name for variant in found.results.variants] == [
         "one-hot",
         "kd (alpha 0.4, teacher gru4rec)",

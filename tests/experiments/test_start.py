@@ -53,7 +53,7 @@ def begun(request, tmp_path_factory):
     """Return the trained model, and one that began from it on a larger log, with what was told."""
     model = request.param
     folder = tmp_path_factory.mktemp(model) / "run"
-    run = fit_recipe(recipe_of(model), folder, split=OLD, progress=False)
+    run = fit_recipe(recipe_of(model), folder, split=OLD)
     told: list[str] = []
     recipe = recipe_of(model, start=str(folder))
     encoder, _, _ = build(recipe, NEW, progress=False, tell=told.append)
@@ -124,7 +124,7 @@ def test_the_tables_of_every_model_are_found(name):
 
 
 def test_the_same_log_is_begun_from_without_a_word(tmp_path):
-    run = fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD, progress=False)
+    run = fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     told: list[str] = []
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
     encoder, _, _ = build(recipe, OLD, progress=False, tell=told.append)
@@ -181,7 +181,7 @@ def test_an_event_at_its_own_time_is_known(tmp_path):
 
 
 def test_a_run_of_another_shop_is_refused(tmp_path):
-    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD, progress=False)
+    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
     with pytest.raises(RunError, match="knows none of the items here, such as 'x0'"):
         build(recipe, split_of(range(9), 8, prefix="x"), progress=False)

@@ -138,7 +138,7 @@ def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, mad
 
 def test_a_teacher_predicts_as_it_was_trained(split, tmp_path):
     angles = {"loss": {"name": "sl", "score_temperature": 0.2}}
-    teacher = fit_recipe(recipe(angles), tmp_path / "sl", split=split, progress=False)
+    teacher = fit_recipe(recipe(angles), tmp_path / "sl", split=split)
     _, objective, batch = built(split, towards(teacher, "kd"))
     encoder = teacher.encoder()
     with torch.no_grad():
@@ -339,7 +339,7 @@ def test_other_times_are_other_data(split, tmp_path, made):
     tisasrec = {"model": {"name": "tisasrec", "dim": 8, "heads": 1, "layers": 1}}
     teachers = {}
     for name, log in (("slow", slow), ("fast", fast)):
-        teachers[name] = fit_recipe(recipe(tisasrec), tmp_path / name, split=log, progress=False)
+        teachers[name] = fit_recipe(recipe(tisasrec), tmp_path / name, split=log)
         built(log, towards(teachers[name], "kd"))
     assert made == ["teacher-vectors"] * 2
     with pytest.raises(RunError, match=r"trained on other data \(other events"):
@@ -353,7 +353,7 @@ def test_a_run_says_how_much_of_the_shared_labels_is_kept(base, split, tmp_path,
     target = {"clusters": 2, "rounds": 3, "tau": 10.0, "neighbours": 25}
     for keep, told in ((2, True), (30, False)):
         changes = towards(base, "interest-sharing", keep=keep, **target)
-        run = fit_recipe(recipe(changes), tmp_path / str(keep), split=split, progress=False)
+        run = fit_recipe(recipe(changes), tmp_path / str(keep), split=split)
         facts = run.facts["target"]
         assert facts["clusters"] == facts["sparse_clusters"] == 2
         assert (facts["mass_kept"] < 0.95) == told

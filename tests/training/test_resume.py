@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from softrec.cli import main as cli
 from softrec.errors import RunError
 from softrec.experiments.train import Run, fit_recipe, open_run
+from softrec.progress import telling
 from softrec.recipe.options import recipe_of
 from softrec.training.checkpoints import RESUME
 from softrec.training.module import SoftTargetModule
@@ -54,9 +55,9 @@ def log(tmp_path_factory) -> Path:
     return write_log(tmp_path_factory.mktemp("log"))
 
 
-def trained(log: Path, out: Path, *, tell=lambda _: None, **options) -> Run:
+def trained(log: Path, out: Path, **options) -> Run:
     recipe = recipe_of({"data": {"source": str(log)}}, OPTIONS | options)
-    return fit_recipe(recipe, out, progress=False, tell=tell)
+    return fit_recipe(recipe, out)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,8 @@ def test_a_resumed_run_does_not_start_anew(log, tmp_path, kill, monkeypatch):
     step = SoftTargetModule.training_step
     monkeypatch.setattr(SoftTargetModule, "training_step", lambda *a: taken.append(1) or step(*a))
     told = []
-    trained(log, tmp_path / "run", checkpoint_steps=2, tell=told.append)
+    with telling(write=told.append):
+        trained(log, tmp_path / "run", checkpoint_steps=2)
     told = told[told.index("going on in epoch 3 of 4") + 1 :]
     assert [line.split(":")[0] for line in told] == ["epoch 3 of 4", "epoch 4 of 4"]
     saved = 2 * STEPS + 4  # every second step, and at an epoch's last step after validation
@@ -187,7 +189,7 @@ def test_the_unfinished_run_is_named_and_not_mixed_with_another(log, tmp_path, k
     with pytest.raises(RunError, match=r"run\.part holds the unfinished run of another recipe"):
         trained(log, out, checkpoint_steps=2, lr=0.01)
     recipe = recipe_of({"data": {"source": str(log)}}, OPTIONS | {"lr": 0.01})
-    run = fit_recipe(recipe, out, overwrite=True, progress=False)
+    run = fit_recipe(recipe, out, overwrite=True)
     assert run.facts["epochs"] == 4
     assert not (tmp_path / "run.part").exists()
 
@@ -219,6 +221,7 @@ def test_a_broken_checkpoint_is_named(log, tmp_path, kill, content):
 KILLS_ITSELF = """
 import os, signal, sys
 from softrec.cli.main import main
+from softrec.progress import telling
 from softrec.training.module import SoftTargetModule
 
 place, number, *arguments = sys.argv[1:]
@@ -322,7 +325,8 @@ def test_with_one_batch_an_epoch_each_epoch_counts(log, tmp_path, kill):
         trained(log, tmp_path / "run", **options)
     kill("nowhere", 0)
     told = []
-    run = trained(log, tmp_path / "run", tell=told.append, **options)
+    with telling(write=told.append):
+        run = trained(log, tmp_path / "run", **options)
     assert "going on in epoch 4 of 4" in told
     assert_same(run, whole)
 

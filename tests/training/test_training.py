@@ -10,8 +10,9 @@ from softrec.data.interactions import Interactions
 from softrec.errors import RunError, TrainingError
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
+from softrec.progress import telling
 from softrec.training import loop
-from softrec.training.lines import Lines, teller
+from softrec.training.lines import Lines
 from softrec.types import Vectors
 
 LOG = Interactions.read(
@@ -85,7 +86,8 @@ def test_stops_after_epochs_without_improvement(tmp_path, values, patience, epoc
 
 def test_each_epoch_is_told_in_a_line(tmp_path):
     told = []
-    train(encoder(), Scripted(0.1, 0.4, 0.3, 0.4), tmp_path, tell=told.append)
+    with telling(write=told.append):
+        train(encoder(), Scripted(0.1, 0.4, 0.3, 0.4), tmp_path)
     assert [line.split("; loss")[0] for line in told] == [
         "epoch 1 of 4: ndcg@10 0.1000, the best so far",
         "epoch 2 of 4: ndcg@10 0.4000, the best so far",
@@ -103,7 +105,8 @@ def test_each_epoch_is_told_in_a_line(tmp_path):
 def test_times_as_a_person_says_them(seconds, text):
     told = []
     row = {"valid/recall@5": 0.5, "train/loss": 1.0, "seconds/train": seconds}
-    Lines(told.append, "recall@5", 2).epoch([row | {"seconds/validate": 0.0}])
+    with telling(write=told.append):
+        Lines("recall@5", 2).epoch([row | {"seconds/validate": 0.0}])
     assert told == [
         f"epoch 1 of 2: recall@5 0.5000, the best so far; loss 1; {text}, at most {text} to go"
     ]
@@ -156,12 +159,3 @@ def test_an_accelerator_that_is_not_here(tmp_path):
 def test_no_epoch_is_no_training(tmp_path):
     with pytest.raises(RunError, match="no epoch was trained"):
         train(encoder(), Scripted(0.0), tmp_path, epochs=0)
-
-
-@pytest.mark.parametrize(
-    ("progress", "told"), [(True, "a line\n"), (None, "a line\n"), (False, "")]
-)
-def test_lines_are_told_unless_told_to_be_quiet(progress, told, capsys):
-    """Also beside a bar, which is gone when a log is read afterwards."""
-    teller(progress)("a line")
-    assert capsys.readouterr() == ("", told)

@@ -61,6 +61,7 @@ from softrec.cli.options import (
 )
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError, RecipeError, SoftrecError, of_the_system, one_line, shown
+from softrec.progress import telling
 
 app = typer.Typer(
     name="softrec",
@@ -150,7 +151,7 @@ def fit(
     from softrec.experiments.train import fit_recipe
 
     recipe = _recipe(source, locals())
-    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite, tell=_tell)
+    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
     _print_metrics(
         f"{recipe.model.name} towards {recipe.target.name}, best epoch "
         f"{run.facts['best_epoch']} of {run.facts['epochs']}",
@@ -225,7 +226,6 @@ def compare(
         data_dir=data_dir,
         command=" ".join(["softrec", *sys.argv[1:]]),
         overwrite=overwrite,
-        say=_tell,
     )
     _print_comparison(comparison.results, comparison.folder)
 
@@ -446,7 +446,6 @@ def demo(
         seeds=range(seeds),
         command=" ".join(["softrec", *sys.argv[1:]]),
         overwrite=overwrite,
-        say=_tell,
     )
     _print_comparison(comparison.results, comparison.folder)
 
@@ -478,7 +477,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), telling(write=_tell):
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
             app([argument for argument in arguments if argument != "--debug"])

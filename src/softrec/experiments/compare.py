@@ -9,7 +9,8 @@ targets were tried. With one seed there is no verdict.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.report.results import Results, write_results
 from softrec.report.write import write_report
 
+LOGGER = logging.getLogger(__name__)
+
 
 def compare_targets(
     base: Recipe,
@@ -43,8 +46,6 @@ def compare_targets(
     log: Interactions | None = None,
     command: str = "",
     overwrite: bool = False,
-    progress: bool | None = None,
-    say: Callable[[str], object] = lambda line: None,
 ) -> Comparison:
     """Train `base` once per target and seed, and write a report, its numbers, and a table of users.
 
@@ -59,8 +60,6 @@ def compare_targets(
         log: the log, where it lies in memory.
         command: what was typed, for the report.
         overwrite: replace a finished comparison.
-        progress: show bars; if None, in a terminal or notebook.
-        say: called with a line of text for what was read, and before each run.
 
     Raises:
         RecipeError: if a target does not fit, before anything is trained.
@@ -71,7 +70,7 @@ def compare_targets(
     with reserved(out, COMPARISON, inputs) as place:
         results = _compared(
             base, targets, recipes, place, data_dir=data_dir, log=log, command=command,
-            overwrite=overwrite, progress=progress, say=say,
+            overwrite=overwrite,
         )  # fmt: skip
         place.finish()
     return Comparison(place.out, results)
@@ -87,21 +86,19 @@ def _compared(
     log: Interactions | None,
     command: str,
     overwrite: bool,
-    progress: bool | None,
-    say: Callable[[str], object],
 ) -> Results:
     """Train and judge, leave all files in the folder of the work in progress."""
     text = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
     place.check_free(text, overwrite=overwrite)
     names = _names(targets, [row[0] for row in recipes])
-    split = load_told(base, data_dir, log, say)
+    split = load_told(base, data_dir, log, LOGGER.info)
     asked = Asked.of(split, base.evaluation.mask_seen)
     truth, gap = truth_of(base, split, asked.test)
     if gap:
-        say(gap)
+        LOGGER.info(gap)
     for row in recipes:
         # What cannot be built is refused before anything but what it depends on is trained.
-        build(resolved(row[0], split, progress=progress, tell=say), split)
+        build(resolved(row[0], split), split)
     folder = place.begin(text, describe(split), overwrite=overwrite)
     runs: list[list[Run]] = []
     for number, (name, row) in enumerate(zip(names, recipes, strict=True)):
@@ -110,11 +107,7 @@ def _compared(
             own = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
             count = f"run {number * len(row) + len(runs[-1]) + 1} of {len(names) * len(row)}"
             first = runs[0][0].folder if runs[0] else None
-            runs[-1].append(
-                _trained(
-                    own, recipe, split, progress, name=f"{count}: {name}", sibling=first, say=say
-                )
-            )
+            runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
     results = results_of(base, split, asked, names, runs, command=command, truth=truth, gap=gap)
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     write_report(results, folder / REPORT)
@@ -126,20 +119,18 @@ def _trained(
     folder: Path,
     recipe: Recipe,
     split: Split,
-    progress: bool | None,
     *,
     name: str,
     sibling: Path | None,
-    say: Callable[[str], object],
 ) -> Run:
     """Return the run of a recipe: the one that is there, else a new one beside its sibling."""
-    run = kept_run(folder, say)
+    run = kept_run(folder)
     if run is not None:
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
-    say(f"training {name}, seed {recipe.seed}")
-    return fit_recipe(recipe, folder, split=split, sibling=sibling, progress=progress, tell=say)
+    LOGGER.info("training %s, seed %d", name, recipe.seed)
+    return fit_recipe(recipe, folder, split=split, sibling=sibling)
 
 
 def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ def run_demo(
     seeds: Sequence[int] = (0, 1, 2),
     command: str = "softrec demo",
     overwrite: bool = False,
-    say: Callable[[str], object] = lambda line: None,
 ) -> Comparison:
     """Run the demo and leave its report in `out`."""
     return compare_targets(
@@ -41,5 +40,4 @@ def run_demo(
         seeds=seeds,
         command=command,
         overwrite=overwrite,
-        say=say,
     )

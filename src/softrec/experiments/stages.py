@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -18,38 +19,38 @@ from softrec.data.splits import Split
 from softrec.experiments.runs import ChangedRunError, Run, describe, open_run
 from softrec.experiments.store.folders import RUN, held, is_marked, remove
 from softrec.recipe.recipe import Recipe
-from softrec.training.lines import Tell
+
+LOGGER = logging.getLogger(__name__)
 
 Fit = Callable[[Recipe, Path], Run]
 
 
-def with_runs(recipe: Recipe, split: Split, fit: Fit, tell: Tell) -> Recipe:
+def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
     """Return `recipe` with the folder of a finished run for each recipe that it depends on.
 
     Args:
         recipe: what is about to be trained.
         split: its data, which are those of all stages.
         fit: trains a recipe in a folder; called where a finished run is missing.
-        tell: called with a line of text for each stage.
     """
     chain = chain_of(recipe)
     if len(chain) > 1:
-        tell("a chain of runs: " + " -> ".join(named(stage) for stage in chain))
+        LOGGER.info("a chain of runs: %s", " -> ".join(named(stage) for stage in chain))
 
     def run_of(place: str, stage: Recipe) -> str:
         folder = folder_of(stage, split)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with held(folder, wait=True, suffix=".stage.lock"):  # others may want the same
-            if kept_run(folder, tell) is not None:
-                tell(f"{place}, {named(stage)}: found in {folder}")
+            if kept_run(folder) is not None:
+                LOGGER.info("%s, %s: found in %s", place, named(stage), folder)
                 return str(folder)
-            tell(f"{place}, {named(stage)}: training in {folder}")
+            LOGGER.info("%s, %s: training in %s", place, named(stage), folder)
             return str(fit(stage, folder).folder)
 
     return recipe.with_stages(run_of)
 
 
-def kept_run(folder: Path, tell: Tell) -> Run | None:
+def kept_run(folder: Path) -> Run | None:
     """Return the finished run of a folder that softrec keeps for itself, if there is one.
 
     One that was damaged is removed, and that is told: it is trained again.
@@ -63,7 +64,7 @@ def kept_run(folder: Path, tell: Tell) -> Run | None:
         complaint = f"{folder / RUN.result} is missing"
     else:
         return None
-    tell(f"{complaint}; it is trained again")
+    LOGGER.info("%s; it is trained again", complaint)
     remove(folder)
     return None
 

@@ -17,6 +17,7 @@ and gets its name when it is complete: see `folders`.
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,10 +55,11 @@ from softrec.objective import Objective
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.training.checkpoints import forget, resumable
-from softrec.training.lines import Tell
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.types import Encoder
+
+LOGGER = logging.getLogger(__name__)
 
 
 def fit_recipe(
@@ -69,8 +71,6 @@ def fit_recipe(
     split: Split | None = None,
     sibling: Path | None = None,
     overwrite: bool = False,
-    progress: bool | None = None,
-    tell: Tell = lambda _: None,
 ) -> Run:
     """Train a recipe, evaluate it on the test part, and leave a run in `out`.
 
@@ -85,8 +85,6 @@ def fit_recipe(
         split: the data, if already loaded, cleaned and split.
         sibling: a finished run on the same data, to share the files that hold them.
         overwrite: replace a finished run, and drop an unfinished one of another recipe.
-        progress: show a bar; if None, in a terminal or notebook.
-        tell: called with a line of text for what was read, for each epoch and each stage.
 
     Raises:
         RunError: if `out` is taken.
@@ -96,18 +94,17 @@ def fit_recipe(
     with reserved(out, RUN, inputs_of(recipe)) as place:
         place.check_free(text, overwrite=overwrite)
         if split is None:
-            split = load_told(recipe, data_dir, log, tell)
+            split = load_told(recipe, data_dir, log, LOGGER.info)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
-        complete = resolved(recipe, split, progress=progress, tell=tell)
-        encoder, objective, batches = build(complete, split, progress=progress, tell=tell)
+        complete = resolved(recipe, split)
+        encoder, objective, batches = build(complete, split, tell=LOGGER.info)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):
             with _dropped_if_worthless(place):
                 memory = PeakMemory()
                 trained = _train(
-                    recipe.training, encoder, objective, batches, valid.means, folder,
-                    progress=progress, tell=tell,
+                    recipe.training, encoder, objective, batches, valid.means, folder
                 )  # fmt: skip
                 made = {
                     "evaluation": asked.facts(),
@@ -129,9 +126,6 @@ def _train(
     batches: TrainingBatches,
     validate: Validate,
     folder: Path,
-    *,
-    progress: bool | None,
-    tell: Tell,
 ) -> TrainingResult:
     return train(
         encoder,
@@ -150,8 +144,6 @@ def _train(
         checkpoint_steps=spec.checkpoint_steps,
         precision=spec.precision,
         accelerator=spec.accelerator,
-        progress=progress,
-        tell=tell,
     )
 
 
@@ -161,13 +153,13 @@ def inputs_of(recipe: Recipe) -> list[str]:
     return [path for path in (data.source, data.valid, data.test, *recipe.runs()) if path]
 
 
-def resolved(recipe: Recipe, split: Split, *, progress: bool | None, tell: Tell) -> Recipe:
+def resolved(recipe: Recipe, split: Split) -> Recipe:
     """Return `recipe` with each recipe that it depends on trained, now or before."""
 
     def fit(stage: Recipe, folder: Path) -> Run:
-        return fit_recipe(stage, folder, split=split, progress=progress, tell=tell)
+        return fit_recipe(stage, folder, split=split)
 
-    return with_runs(recipe, split, fit, tell)
+    return with_runs(recipe, split, fit)
 
 
 @contextmanager

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tqdm import tqdm
+from softrec.progress import shows_bars
 
+LOGGER = logging.getLogger(__name__)
 Tell = Callable[[str], object]
 
 
 def shows_bar(progress: bool | None) -> bool:
-    """Tell whether to show a bar: as asked; if None, where one can be drawn and is seen."""
-    return sys.stderr.isatty() or _in_notebook() if progress is None else progress
-
-
-def _in_notebook() -> bool:
-    """Tell whether this is the kernel of a notebook, whose streams are no terminals."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-def teller(progress: bool | None) -> Tell:
-    """Return what writes lines to the error stream; nothing if `progress` is False."""
-    return (lambda _: None) if progress is False else to_stderr
-
-
-def to_stderr(line: str) -> None:
-    """Write a line to the error stream, at once."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Tell whether to show a bar: as asked, or as `softrec.progress` says."""
+    return shows_bars() if progress is None else progress
 
 
 @dataclass(frozen=True)
@@ -39,24 +22,24 @@ class Lines:
     """Tells how a training goes.
 
     Args:
-        tell: called with one line of text at a time.
         monitor: the validation metric that chooses the best epoch.
         epochs: at most.
 
     Example:
-        >>> lines = Lines(print, "ndcg@10", epochs=20)
+        >>> from softrec.progress import telling
+        >>> lines = Lines("ndcg@10", epochs=20)
         >>> times = {"seconds/train": 70.0, "seconds/validate": 5.0}
-        >>> lines.epoch([{"train/loss": 5.1, "valid/ndcg@10": 0.08} | times])
+        >>> with telling(write=print):
+        ...     lines.epoch([{"train/loss": 5.1, "valid/ndcg@10": 0.08} | times])
         epoch 1 of 20: ndcg@10 0.0800, the best so far; loss 5.1; 75 s, at most 24 min to go
     """
 
-    tell: Tell
     monitor: str
     epochs: int
 
     def resumed(self, epoch: int) -> None:
         """Tell that an interrupted training goes on in an epoch, counted from 1."""
-        self._write(f"going on in epoch {epoch} of {self.epochs}")
+        LOGGER.info("going on in epoch %d of %d", epoch, self.epochs)
 
     def epoch(self, curve: list[dict[str, float]]) -> None:
         """Tell the last epoch of a curve."""
@@ -71,14 +54,11 @@ class Lines:
         left = self.epochs - len(curve)
         took = _time(curve[-1]["seconds/train"] + curve[-1]["seconds/validate"])
         ahead = f", at most {_time(left * seconds[len(seconds) // 2])} to go" if left else ""
-        self._write(
+        LOGGER.info(
+            "%s",
             f"epoch {len(curve)} of {self.epochs}: {self.monitor} {values[-1]:.4f}, {standing}; "
-            f"loss {curve[-1]['train/loss']:.5g}; {took}{ahead}"
+            f"loss {curve[-1]['train/loss']:.5g}; {took}{ahead}",
         )
-
-    def _write(self, line: str) -> None:
-        with tqdm.external_write_mode():  # a bar on the same screen makes room
-            self.tell(line)
 
 
 def _time(seconds: float) -> str:

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
+from softrec.progress import shows_bars
 from softrec.training.alone import alone
 from softrec.training.checkpoints import (
     BestCheckpoint,
@@ -29,7 +30,7 @@ from softrec.training.checkpoints import (
     keep_finished,
     load_best,
 )
-from softrec.training.lines import Lines, Tell, shows_bar
+from softrec.training.lines import Lines
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.types import Encoder
@@ -80,13 +81,12 @@ def train(
     checkpoint_steps: int | None = None,
     precision: Any = "32-true",
     accelerator: str = "auto",
-    progress: bool | None = None,
-    tell: Tell | None = None,
 ) -> TrainingResult:
     """Train `encoder` and leave it with the weights of its best epoch.
 
     If `folder` holds a checkpoint of an interrupted training, that goes on exactly where it
-    stood: weights, optimiser, order of the data, random states, early stopping.
+    stood: weights, optimiser, order of the data, random states, early stopping. Each epoch is a line
+    of the logger `softrec.training.lines`; a bar is shown as `telling` of `softrec.progress` says.
 
     Args:
         encoder: an `nn.Module`.
@@ -106,8 +106,6 @@ def train(
         checkpoint_steps: checkpoint every so many steps instead.
         precision: as Lightning takes it.
         accelerator: likewise.
-        progress: show a bar; if None, in a terminal or notebook.
-        tell: called with a line of text after each epoch.
 
     Raises:
         TrainingError: if the loss is no longer a number, or there is no such accelerator here.
@@ -122,7 +120,6 @@ def train(
                 weight_decay=weight_decay, betas=betas, optimizer=optimizer, monitor=monitor,
                 patience=patience, checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
-                progress=progress, tell=tell,
             )  # fmt: skip
         keep_finished(folder, curve)
     best_epoch = load_best(encoder, folder)
@@ -147,13 +144,11 @@ def _loop(
     checkpoint_steps: int | None,
     precision: Any,
     accelerator: str,
-    progress: bool | None,
-    tell: Tell | None,
 ) -> list[dict[str, float]]:
     """Train, and return the learning curve; the best weights lie in `folder` then."""
     module = SoftTargetModule(
         encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
-        optimizer=optimizer, lines=Lines(tell, monitor, epochs) if tell else None,
+        optimizer=optimizer, lines=Lines(monitor, epochs),
     )  # fmt: skip
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True
@@ -161,7 +156,7 @@ def _loop(
     best = BestCheckpoint(folder, f"valid/{monitor}")
     resume = ResumeCheckpoint(folder, batches, checkpoint_minutes, checkpoint_steps)
     callbacks: list[Callback] = [stopping, best, resume]
-    show = shows_bar(progress)
+    show = shows_bars()
     if show:
         callbacks.append(TQDMProgressBar(leave=False))
     with quiet():
