@@ -116,7 +116,7 @@ def recipe_of(fields: dict[str, Any], teacher: str) -> Recipe:
 
 def step(recipe: Recipe, split: Split) -> dict[str, Any]:
     """Return the loss of the first batch, its parts, and the gradients in a few numbers."""
-    encoder, objective, batches = build(recipe, split, progress=False)
+    encoder, objective, batches = build(recipe, split)
     assert isinstance(encoder, torch.nn.Module)
     torch.manual_seed(7)
     value = objective(encoder, next(iter(batches)))

@@ -52,7 +52,7 @@ def journeys(tmp_path_factory):
     """The files of each journey, with a recipe that says as little as it can."""
     recipe = read_recipe(RECIPE)
     split = load_split(recipe.data)
-    encoder, objective, batches = build(recipe, split, progress=False)
+    encoder, objective, batches = build(recipe, split)
     module = SoftTargetModule(encoder, objective, lambda _: {}, lr=0.01)
     module.log = lambda *_, **__: None  # of a trainer
     batch = next(iter(batches))

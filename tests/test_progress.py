@@ -49,9 +49,11 @@ def test_a_handler_of_the_program_is_kept_instead_of_ours(capsys, monkeypatch):
             heard.append((record.name, record.getMessage()))
 
     monkeypatch.setattr(LOGGER, "handlers", [Own()])
-    monkeypatch.setattr(LOGGER, "level", logging.INFO)
-    BELOW.manager._clear_cache()
-    with telling():
-        BELOW.info("%d %%", 3)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        with telling():
+            BELOW.info("%d %%", 3)
+    finally:
+        LOGGER.setLevel(logging.NOTSET)
     assert heard == [("softrec.training.lines", "3 %")]
     assert capsys.readouterr().err == ""

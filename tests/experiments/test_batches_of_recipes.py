@@ -86,7 +86,7 @@ def trained_on(source: str, seed: int = 0, **training):
          "model": {"name": "gru4rec", "dim": 4}, "training": training, "seed": seed}
     )  # fmt: skip
     split = load_split(recipe.data)
-    _, _, batches = build(recipe, split, progress=False)
+    _, _, batches = build(recipe, split)
     return split, list(batches)
 
 

@@ -94,7 +94,7 @@ def both(teachers, tmp_path, monkeypatch):
             for section, below in changes.items():
                 below = {k: str(teachers[name]) if v == "TEACHER" else v for k, v in below.items()}
                 fields[section] = below if section == "model" else fields.get(section, {}) | below
-            encoder, objective, batches = build(read_recipe(fields), split, progress=False)
+            encoder, objective, batches = build(read_recipe(fields), split)
             encoder.eval()
             torch.manual_seed(0)
             found.append(see(encoder, objective, list(batches)))
@@ -186,7 +186,7 @@ def test_the_mean_of_item2vec_leaves_the_label_out(windows, tmp_path, monkeypatc
 
     monkeypatch.setattr(csn, "nearest", noted)
     fields = merged(BASE, TARGETS["csn by item2vec"] | {"training.windows": windows})
-    _, objective, batches = build(read_recipe(fields), SAME, progress=False)
+    _, objective, batches = build(read_recipe(fields), SAME)
     seen = 0
     for batch in batches:
         rows = objective.source.contexts.numbers(batch)

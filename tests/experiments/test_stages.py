@@ -73,7 +73,7 @@ def test_a_stage_is_trained_once_and_found_again(split, tmp_path):
 def test_the_model_begins_with_the_weights_of_its_start(split, tmp_path):
     recipe = read_recipe(TIMIREC)
     complete = resolved(recipe, split)
-    encoder, objective, _ = objectives.build(complete, split, progress=False)
+    encoder, objective, _ = objectives.build(complete, split)
     start = open_run(complete.training.start).encoder()
     for name, own in encoder.extractor.state_dict().items():
         assert torch.equal(own, start.state_dict()[name])
@@ -198,7 +198,7 @@ def test_a_start_of_other_sizes_is_refused(split):
         read_recipe(merged(TIMIREC, {"training.start": wide})), split
     )  # fmt: skip
     with pytest.raises(RunError, match="cannot be initialised from the comirec-sa in"):
-        objectives.build(complete, split, progress=False)
+        objectives.build(complete, split)
 
 
 def test_a_model_that_predicts_interests_learns_to_unless_told_otherwise():

@@ -14,6 +14,7 @@ from softrec.experiments.build.model import build_model
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.start import tables_of
 from softrec.experiments.train import fit_recipe
+from softrec.progress import telling
 from softrec.recipe.recipe import read_recipe
 from softrec.recipe.specs.models import MODELS, ModelSettings
 
@@ -56,7 +57,8 @@ def begun(request, tmp_path_factory):
     run = fit_recipe(recipe_of(model), folder, split=OLD)
     told: list[str] = []
     recipe = recipe_of(model, start=str(folder))
-    encoder, _, _ = build(recipe, NEW, progress=False, tell=told.append)
+    with telling(write=told.append):
+        encoder, _, _ = build(recipe, NEW)
     fresh = build_model(recipe.model, NEW.train, 5, seed=recipe.seed)
     return model, run.encoder(), encoder, fresh, told
 
@@ -127,7 +129,8 @@ def test_the_same_log_is_begun_from_without_a_word(tmp_path):
     run = fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     told: list[str] = []
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
-    encoder, _, _ = build(recipe, OLD, progress=False, tell=told.append)
+    with telling(write=told.append):
+        encoder, _, _ = build(recipe, OLD)
     for name, part in run.encoder().state_dict().items():
         assert torch.equal(part, encoder.state_dict()[name])
     assert told == []
@@ -164,7 +167,8 @@ def test_an_event_is_known_by_its_time_where_both_logs_have_times(tmp_path, item
     fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=in_order(range(6)), progress=False)
     told: list[str] = []
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
-    build(recipe, in_order(items, times=times), progress=False, tell=told.append)
+    with telling(write=told.append):
+        build(recipe, in_order(items, times=times))
     found = [line for line in told if "test events" in line]
     assert [line.split()[1:4] for line in found] == ([[str(counted), "of", "9"]] if counted else [])
 
@@ -176,7 +180,8 @@ def test_an_event_at_its_own_time_is_known(tmp_path):
     fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=other, progress=False)
     told: list[str] = []
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
-    build(recipe, whole, progress=False, tell=told.append)
+    with telling(write=told.append):
+        build(recipe, whole)
     assert "training.start: 9 of 9 test events" in told[0]
 
 
@@ -184,4 +189,4 @@ def test_a_run_of_another_shop_is_refused(tmp_path):
     fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
     with pytest.raises(RunError, match="knows none of the items here, such as 'x0'"):
-        build(recipe, split_of(range(9), 8, prefix="x"), progress=False)
+        build(recipe, split_of(range(9), 8, prefix="x"))

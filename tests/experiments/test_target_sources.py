@@ -80,7 +80,7 @@ def towards(base, name, **settings):
 
 def built(split, changes):
     """Return encoder, objective and the first batch."""
-    encoder, objective, batches = objectives.build(recipe(changes), split, progress=False)
+    encoder, objective, batches = objectives.build(recipe(changes), split)
     return encoder, objective, next(iter(batches))
 
 

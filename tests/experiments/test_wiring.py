@@ -31,7 +31,7 @@ def split():
 
 
 def built(split, **sections):
-    return objectives.build(RECIPE.model_copy(update=sections), split, progress=False)
+    return objectives.build(RECIPE.model_copy(update=sections), split)
 
 
 @pytest.mark.parametrize("kind", [TargetSettings, LossSettings, PairwiseSettings,

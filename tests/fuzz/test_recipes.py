@@ -213,6 +213,6 @@ def test_what_is_read_is_built_or_one_line(split, tmp_path_factory, fields):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOFTREC_CACHE", str(cache))
         try:
-            build(read_recipe(fields), split, progress=False)
+            build(read_recipe(fields), split)
         except SoftrecError as error:
             line_of(error)

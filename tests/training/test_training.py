@@ -42,7 +42,7 @@ class Scripted:
 
 
 def train(model, validate, folder, **options):
-    options = {"epochs": 4, "lr": 0.01, "progress": False} | options
+    options = {"epochs": 4, "lr": 0.01} | options
     return loop.train(model, Objective(), batches(), validate, folder, **options)
 
 

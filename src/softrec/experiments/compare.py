@@ -20,7 +20,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.asked import Asked
-from softrec.experiments.build.data import load_told
+from softrec.experiments.build.data import load_logged
 from softrec.experiments.build.objective import build
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.runs import Run, describe
@@ -91,7 +91,7 @@ def _compared(
     text = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
     place.check_free(text, overwrite=overwrite)
     names = _names(targets, [row[0] for row in recipes])
-    split = load_told(base, data_dir, log, LOGGER.info)
+    split = load_logged(base, data_dir, log)
     asked = Asked.of(split, base.evaluation.mask_seen)
     truth, gap = truth_of(base, split, asked.test)
     if gap:

@@ -17,7 +17,6 @@ and gets its name when it is complete: see `folders`.
 
 from __future__ import annotations
 
-import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked
-from softrec.experiments.build.data import load_told
+from softrec.experiments.build.data import load_logged
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.targets import about
 from softrec.experiments.evaluator import Evaluator, means
@@ -58,8 +57,6 @@ from softrec.training.checkpoints import forget, resumable
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.types import Encoder
-
-LOGGER = logging.getLogger(__name__)
 
 
 def fit_recipe(
@@ -94,10 +91,10 @@ def fit_recipe(
     with reserved(out, RUN, inputs_of(recipe)) as place:
         place.check_free(text, overwrite=overwrite)
         if split is None:
-            split = load_told(recipe, data_dir, log, LOGGER.info)
+            split = load_logged(recipe, data_dir, log)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         complete = resolved(recipe, split)
-        encoder, objective, batches = build(complete, split, tell=LOGGER.info)
+        encoder, objective, batches = build(complete, split)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):

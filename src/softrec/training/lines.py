@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from softrec.progress import shows_bars
-
 LOGGER = logging.getLogger(__name__)
-Tell = Callable[[str], object]
-
-
-def shows_bar(progress: bool | None) -> bool:
-    """Tell whether to show a bar: as asked, or as `softrec.progress` says."""
-    return shows_bars() if progress is None else progress
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ def train(
     """Train `encoder` and leave it with the weights of its best epoch.
 
     If `folder` holds a checkpoint of an interrupted training, that goes on exactly where it
-    stood: weights, optimiser, order of the data, random states, early stopping. Each epoch is a line
-    of the logger `softrec.training.lines`; a bar is shown as `telling` of `softrec.progress` says.
+    stood: weights, optimiser, order of the data, random states, early stopping. Each epoch is a
+    line of the logger `softrec.training.lines`; a bar is shown as `softrec.progress` says.
 
     Args:
         encoder: an `nn.Module`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -27,25 +28,25 @@ CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "min-item": lambda log, least: log.min_counts(item=int(least)),
 }
 
+LOGGER = logging.getLogger(__name__)
 
-def load_told(
+
+def load_logged(
     recipe: Recipe,
     data_dir: Path | None = None,
     log: Interactions | None = None,
-    tell: Callable[[str], object] = lambda _: None,
 ) -> Split:
-    """Return the data of a recipe, and tell what was read, set aside, and will be ranked.
+    """Return the data of a recipe, and log what was read, set aside, and will be ranked.
 
     Args:
         recipe: its data, and its model, which some of what is told depends on.
         data_dir: a folder with public data sets, looked into before the cache and the network.
         log: the log, where it lies in memory.
-        tell: called with one line of text at a time.
     """
     split = load_split(recipe.data, data_dir) if log is None else split_of(log, recipe.data)
     asked = Asked.of(split, recipe.evaluation.mask_seen)
     for line in (data_text(split), *notices(recipe.model, split), told(asked.facts())):
-        tell(line)
+        LOGGER.info(line)
     return split
 
 

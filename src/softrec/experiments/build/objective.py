@@ -21,27 +21,20 @@ from softrec.losses.settings import LossInputs
 from softrec.objective import InterestPart, Objective
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import InterestSettings
-from softrec.training.lines import Tell
 from softrec.types import Batch, Encoder
 
 BATCHES_LOOKED_AT = 64  # by losses that depend on what the target gives to the labels
 
 
-def build(
-    recipe: Recipe,
-    split: Split,
-    *,
-    progress: bool | None = None,
-    tell: Tell = lambda _: None,
-) -> tuple[Encoder, Objective, TrainingBatches]:
+def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBatches]:
     """Return encoder, objective and batches of a recipe on its split."""
     spec = recipe.training
     encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
     if spec.start is not None:
-        begin(encoder, spec.start, split, seed=recipe.seed, tell=tell)
+        begin(encoder, spec.start, split, seed=recipe.seed)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
-    training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring, progress)
+    training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring)
     return encoder, build_objective(recipe, training, batches), batches
 
 

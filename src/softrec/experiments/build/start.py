@@ -7,6 +7,7 @@ that grow when the catalogue or the users do.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Literal
 
@@ -24,13 +25,14 @@ from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.folders import difference
 from softrec.recipe.specs.models import ModelSettings
 from softrec.settings import Trained
-from softrec.training.lines import Tell
 from softrec.types import Encoder
 
 Kind = Literal["items", "users"]
 
+LOGGER = logging.getLogger(__name__)
 
-def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Tell) -> None:
+
+def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int) -> None:
     """Give `encoder` the weights of a finished run, or of the part of it that fits.
 
     Args:
@@ -38,8 +40,7 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
         start: the folder of the run.
         split: the data that the encoder is about to be trained on.
         seed: of the rows of users and items that the run does not know.
-        tell: called with a line of how many these are, and of how many test events the run was
-            trained on, if any.
+    _tell_of_leaks(run, split)
 
     Raises:
         RunError: if the model of the run does not fit, or it knows none of the items.
@@ -47,8 +48,8 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
     """
     assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
-    _tell_of_leaks(run, split, tell)
-    other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, tell)
+    _tell_of_leaks(run, split)
+    other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed)
     try:
         encoder.initialise_from(other)
     except (RuntimeError, ValueError) as error:
@@ -57,7 +58,7 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int, tell: Te
         ) from error
 
 
-def _tell_of_leaks(run: Run, split: Split, tell: Tell) -> None:
+def _tell_of_leaks(run: Run, split: Split) -> None:
     """Tell how many test events the run was trained on; on its own split it was on none."""
     if difference(run.facts["data"], describe(split)) is None:
         return
@@ -70,7 +71,7 @@ def _tell_of_leaks(run: Run, split: Split, tell: Tell) -> None:
     trained = known.frame.with_columns(pl.col(*numbers).cast(pl.Int64))
     seen = asked.frame.with_columns(**numbers).join(trained, on=keys, how="semi").height
     if seen:
-        tell(
+        LOGGER.info(
             f"training.start: {seen:,} of {len(asked):,} test events are among those that "
             f"{run.folder} was trained on, so that test metrics look better than they are"
         )
@@ -85,7 +86,7 @@ def _same_ids(run: Run, split: Split) -> bool:
     return all(own.raw.equals(given[kind].raw) for kind, own in _vocabularies(run.log).items())
 
 
-def _moved(run: Run, split: Split, seed: int, tell: Tell) -> Encoder:
+def _moved(run: Run, split: Split, seed: int) -> Encoder:
     """Return the model of `run` for the users and items of `split`."""
     spec, length = run.recipe.model, run.recipe.training.length
     old, new = _vocabularies(run.log), _vocabularies(split.train)
@@ -106,7 +107,9 @@ def _moved(run: Run, split: Split, seed: int, tell: Tell) -> Encoder:
     told = [kind for kind in places if kind in tables.values()]
     new_here = {kind: int((places[kind] == UNKNOWN).sum()) for kind in told}
     counts = [f"{count:,} of {len(places[kind]):,} {kind}" for kind, count in new_here.items()]
-    tell(f"training.start: {' and '.join(counts)} are new to {run.folder} and begin afresh")
+    LOGGER.info(
+        "training.start: %s are new to %s and begin afresh", " and ".join(counts), run.folder
+    )
     return moved
 
 

@@ -26,12 +26,12 @@ from softrec.experiments.build.model import events
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.artifacts import artifact
 from softrec.losses.settings import LossSettings
+from softrec.progress import shows_bars
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.scoring import Scoring
 from softrec.settings import Trained
 from softrec.targets.build.contexts import RememberedSource, context_vectors
 from softrec.targets.mixture import MixtureSource
-from softrec.training.lines import shows_bar
 from softrec.types import Encoder, ItemVectors, TargetSource
 
 VECTORS = "vectors.npy"
@@ -47,7 +47,6 @@ class Training:
     model: str
     encoder: Encoder
     scoring: Scoring
-    progress: bool | None = None
 
     @property
     def n_items(self) -> int:
@@ -79,7 +78,7 @@ class Training:
     @property
     def shown(self) -> bool:
         """Return whether progress is shown."""
-        return shows_bar(self.progress)
+        return shows_bars()
 
     @property
     def facts(self) -> dict[str, Any]:
