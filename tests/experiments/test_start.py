@@ -164,7 +164,7 @@ def in_order(items, *, times=True):
      ([10, 11, 2, 12, 13, 9], False, 0)],
 )  # fmt: skip
 def test_an_event_is_known_by_its_time_where_both_logs_have_times(tmp_path, items, times, counted):
-    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=in_order(range(6)), progress=False)
+    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=in_order(range(6)))
     told: list[str] = []
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
     with telling(write=told.append):
@@ -177,7 +177,7 @@ def test_an_event_at_its_own_time_is_known(tmp_path):
     """Trained on the last three events of each user, by another split of the same log."""
     whole = in_order(range(6))
     other = replace(whole, train=whole.whole(), test=whole.test, name="given")
-    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=other, progress=False)
+    fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=other)
     told: list[str] = []
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
     with telling(write=told.append):

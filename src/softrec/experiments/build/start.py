@@ -40,7 +40,6 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int) -> None:
         start: the folder of the run.
         split: the data that the encoder is about to be trained on.
         seed: of the rows of users and items that the run does not know.
-    _tell_of_leaks(run, split)
 
     Raises:
         RunError: if the model of the run does not fit, or it knows none of the items.
