@@ -565,3 +565,9 @@ def test_twenty_rounds_unless_told_otherwise():
     np.testing.assert_array_equal(shared(), shared(rounds=20))
     for other in (19, 21):
         assert np.abs(shared() - shared(rounds=other)).max() > 1e-2
+
+
+def test_three_hundred_labels_unless_told_otherwise():
+    vectors = np.random.default_rng(0).normal(size=(310, 2)).astype(np.float32)
+    soft = propagate(vectors, np.arange(310), clusters=1, damping=0.9)
+    assert soft.items.shape == soft.probs.shape == (310, 300)
