@@ -323,7 +323,7 @@ def test_sparse_adam_is_refused_where_every_row_has_a_gradient(changes, text):
         read_recipe(merged(SPARSE, changes))
 
 
-@pytest.mark.parametrize("name", [["mf"], {"a": 1}, None, 3, True])
+@pytest.mark.parametrize("name", [["mf"], {"a": 1}, None, 3, True, b"\x01", b"mf"])
 def test_a_name_of_a_model_that_is_no_text(name):
     with pytest.raises(RecipeError, match="model"):
         read_recipe(LOG | {"model": {"name": name}})

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from softrec.errors import no_such
+from softrec.errors import no_such, one_line
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
@@ -22,7 +22,7 @@ from softrec.models.sasrec import SASRec
 from softrec.models.timirec import TiMiRec
 from softrec.models.tisasrec import TiSASRec
 from softrec.models.youtubednn import YoutubeDNN
-from softrec.recipe.specs.arguments import arguments, checked
+from softrec.recipe.specs.arguments import arguments, checked, safe_repr
 from softrec.settings import Text
 from softrec.types import Encoder
 
@@ -69,7 +69,9 @@ class ModelSettings(BaseModel):
         if not isinstance(fields, dict):
             return fields
         name = fields.get("name", "sasrec")
-        if not isinstance(name, str) or not all(isinstance(field, str) for field in fields):
+        if not isinstance(name, str):  # bytes would be taken for one, unchecked
+            raise ValueError(f"the name of a model is a text, got {one_line(safe_repr(name), 80)}")
+        if not all(isinstance(field, str) for field in fields):
             return fields
         if name not in MODELS:
             raise ValueError(no_such("model", name, MODELS))
