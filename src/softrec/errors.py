@@ -1,4 +1,4 @@
-"""The errors a user can mend. Each says what was expected, what came, and what to do about it."""
+"""Errors that a user can fix: each says what was expected, what was found, and how to fix it."""
 
 from __future__ import annotations
 

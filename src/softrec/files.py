@@ -36,9 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def share(path: Path, twin: Path) -> bool:
-    """Make `path` a hard link to `twin` if both hold the same; tell whether it is one.
+    """Make `path` a hard link to `twin` if both hold the same; return whether it is one.
 
-    Two names of one file take the room of one. Nothing is lost where links cannot be made, or
+    Two names of one file need the space of one. Nothing is lost where links cannot be made, or
     `twin` is missing or holds something else: `path` stays a file of its own then. Whoever writes
     to such a file must write beside it and rename, as `replacing` does, for to write into it would
     change its twin.

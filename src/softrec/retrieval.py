@@ -117,7 +117,7 @@ def top_k(users: Tensor, items: ItemVectors, k: int, seen: Seen | None = None) -
     )
     for rows, scores in score_blocks(users, items, seen):
         values, columns = _best(scores, k)
-        if values[:, 0].isnan().any():  # topk takes it for the largest number, so it shows here
+        if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
             values, columns = _best(scores.nan_to_num_(-torch.inf, torch.inf, -torch.inf), k)
         best.scores[rows], best.items[rows] = values, columns
     return best

@@ -20,8 +20,8 @@ Kind = Annotated[
 ]
 KINDS = {
     "data": "public data sets; downloaded again when they are wanted",
-    "artifacts": "teachers' vectors, neighbours, shared labels; made again",
-    "runs": "runs that others rest on (teachers, starts); trained again",
+    "artifacts": "teachers' vectors, neighbours, propagated labels; made again",
+    "runs": "runs that others depend on (teachers, initial weights); trained again",
     "hashes": "hashes of large files, not to read them each time; made again",
 }
 

@@ -315,8 +315,8 @@ def recommend(
         bool,
         typer.Option(
             "--why",
-            help="Of models with interests: also which interest did most for the item, and its "
-            "share of the score.",
+            help="For models with several interests: add the interest that contributed most to the "
+            "item, and its part of the score.",
         ),
     ] = False,
     out: TableFile = None,
@@ -473,7 +473,7 @@ def preload() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors a user can mend are one line and exit code 2."""
+    """Run the command line; errors that a user can fix are one line and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
@@ -494,7 +494,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _mendable(error: Exception) -> str | None:
-    """Return the line for an error that a user can mend; None for one of the program."""
+    """Return the line for an error that a user can fix; None for a bug."""
     if isinstance(error, SoftrecError):
         return str(error)
     if isinstance(error, MemoryError | RuntimeError) and (

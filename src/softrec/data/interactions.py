@@ -1,4 +1,4 @@
-"""The log: who took which item, in which order; raw ids outside, numbers inside."""
+"""The log: interactions of users with items, in order; raw ids outside, numbers inside."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from softrec.errors import DataError, shown
 class Sequences:
     """The items of every user, oldest first, as one flat array with offsets (CSR).
 
-    User u has `items[offsets[u]:offsets[u + 1]]`, taken at the times in the same places, where
-    these are known.
+    User u has `items[offsets[u]:offsets[u + 1]]`, with the times in the same places, where these
+    are known.
 
     Raises:
         ValueError: if there are not as many times as items.
@@ -172,7 +172,7 @@ class Interactions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return a short hash of the catalogue: two runs with equal ones share item numbers."""
+        """Return a short hash of the catalogue: equal hashes mean equal item numbers."""
         digest = hashlib.sha256()
         digest.update(str(self.items.raw.dtype).encode())
         ids = self.items.raw.cast(pl.String).to_list()

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 
 def column_names(files: Sequence[Path]) -> list[str]:
-    """Return the names of the columns, which all files share.
+    """Return the names of the columns, which are the same in all files.
 
     Raises:
         OSError: if the files have different columns, two have one name, or a file is broken.

@@ -91,8 +91,8 @@ def read_table(
 
     Raises:
         DataError: if a column is missing or there twice, an id is null, ids mix numbers and text,
-            a time or weight cannot be read, the table is empty, or the file is broken. All that is
-            wrong with the values is told at once.
+            a time or weight cannot be read, the table is empty, or the file is broken. All
+            wrong values are reported at once.
     """
     return read_tables([source], columns, header=header, text_ids=text_ids)[0]
 

@@ -118,8 +118,8 @@ class Split:
         """Return the cases of `part`: histories end where the part begins.
 
         A history for the test part includes the validation part. Users without a history or
-        without an event in the part are left out. An item that a user takes twice in the part is
-        one relevant item.
+        without an event in the part are left out. An item that occurs twice for a user in the part
+        is one relevant item.
         """
         known = [self.train] if part == "valid" else [self.train, self.valid]
         before = replace(self.train, frame=pl.concat([log.frame for log in known])).sequences
@@ -195,8 +195,8 @@ def by_time(
 
     Args:
         log: a log with times.
-        valid: the share of events in the validation part, before the test part.
-        test: the share of events in the test part, the latest ones.
+        valid: the fraction of events in the validation part, before the test part.
+        test: the fraction of events in the test part, the latest ones.
         cold: what to do with items that occur in no training part: see `check_cold`.
     """
     if not log.has_time:
@@ -220,15 +220,15 @@ def by_user_ratio(
     short: Choice = "keep",
     cold: Choice = "drop",
 ) -> Split:
-    """Give a random share of each user's events to validation and to test, at least one each.
+    """Hold out a random fraction of each user's events for validation, and one for test.
 
-    At least one is left to train on, too. The parts keep the order of the log. Warns where times
-    show that training events come after test events.
+    Each part has at least one event of each user. The parts keep the order of the log. Warns where
+    times show that training events come after test events.
 
     Args:
         log: the whole log.
-        valid: the share of each user's events in the validation part.
-        test: the share of each user's events in the test part.
+        valid: the fraction of each user's events in the validation part.
+        test: the fraction of each user's events in the test part.
         seed: of the draw.
         short: what to do with users of fewer than 3 events: see `leave_last_out`.
         cold: what to do with items that occur in no training part: see `check_cold`.
@@ -253,7 +253,7 @@ def carved(
     seed: int = 0,
     cold: Choice = "keep",
 ) -> Split:
-    """Keep a published test part, and validate on a random share of each user's training events.
+    """Keep a published test part; validate on a random fraction of each user's training events.
 
     So nothing is chosen on the test part. Users with a single training event keep it. By default
     cold items are misses, as in the papers that published the parts.
@@ -280,7 +280,7 @@ def _shuffled_places(log: Interactions, seed: int) -> tuple[np.ndarray, np.ndarr
 def given(
     train: Interactions, valid: Interactions, test: Interactions, *, cold: Choice = "drop"
 ) -> Split:
-    """Take three logs that share vocabularies (see `Interactions.together`) as they are.
+    """Use three logs with the same vocabularies (see `Interactions.together`) as the parts.
 
     Warns where times show that training events come after test events.
     """
@@ -309,7 +309,7 @@ def _split(
     cold: Choice,
     short: Choice | None = None,
 ) -> Split:
-    """Return the split that `role` says; all that is wrong with the log is told at once."""
+    """Return the split given by `role`; all problems of the log are reported at once."""
     few = np.flatnonzero((log.sequences.lengths > 0) & (log.sequences.lengths < SHORT))
     problems = []
     if len(few) and short == "error":
@@ -337,13 +337,13 @@ def _split(
 
 
 def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Split:
-    """Deal with items that no model can have learned, for they occur in no training event.
+    """Treat cold items: they occur in no training event, so no model can have learned them.
 
     Args:
         split: the split to look at.
         cold: "drop" removes their events from validation and test, "keep" counts them as misses;
             the catalogue stays as it is. "error" names them.
-        problems: what else is wrong, to be told with it.
+        problems: other problems, reported together with these.
 
     Raises:
         DataError: if there are problems; if there are any such items and `cold` is "error"; if

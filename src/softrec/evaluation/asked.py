@@ -1,9 +1,9 @@
-"""What is asked of a ranking: the next item of all, or the next new one.
+"""The task of an evaluation: to predict the next item, seen or new, or the next new item.
 
-Both are fair questions. Of all: every item competes, those of the history too. New ones: items of
-the history are left out, and so are relevant items among them. What is not fair is to leave out
-the history *except* the relevant item: an item that comes again then competes with new items only,
-and a model that lists the history looks twice as good as it is.
+Both are sensible. For the next item, all items are ranked, seen ones too. For the next new item,
+seen items are masked, and relevant items among them are left out. It is wrong to mask the history
+*except* the relevant item: a seen relevant item is then ranked among new items only, and a model
+that lists the history looks twice as good as it is.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from softrec.data.splits import Cases, Split
 from softrec.errors import DataError
 
 REPEATS = 0.01
-"""A log has repeats if a larger share of the test items stands in the histories."""
+"""A log has repeats if a larger fraction of the test items is in the histories."""
 
 Part = Literal["valid", "test"]
 
 
 class Asked(NamedTuple):
-    """What the two evaluations of a split ask, decided once for all that train or rank on it."""
+    """The task of the two evaluations of a split, decided once for training and ranking."""
 
-    mask_seen: bool  # new items alone are asked for
+    mask_seen: bool  # the task is to predict new items, seen ones are masked
     by_log: bool  # the log decided, not the recipe
     valid: Cases
     test: Cases
@@ -33,15 +33,15 @@ class Asked(NamedTuple):
 
     @classmethod
     def of(cls, split: Split, mask_seen: bool | None = None) -> Asked:
-        """Decide what is asked on `split`.
+        """Decide the task on `split`.
 
         Args:
             split: the data.
-            mask_seen: ask for new items alone; if None, unless the log has repeats: more than
-                `REPEATS` of the items of the test part stand in the history of their user.
+            mask_seen: the task is to predict new items; if None, unless the log has repeats: more
+                than `REPEATS` of the items of the test part are in the history of their user.
 
         Raises:
-            DataError: if new items are asked for and a part has none.
+            DataError: if the task is to predict new items and a part has none.
         """
         whole = {"valid": split.cases("valid"), "test": split.cases("test")}
         by_log = mask_seen is None
@@ -58,13 +58,13 @@ class Asked(NamedTuple):
     def not_negative(self, split: Split, part: Part) -> Sequences:
         """Return the items of each user, (U rows), that are no negatives in `part`.
 
-        The rivals are the same as in a full ranking: new items only, or those of the history
-        too. What the user takes in this part or later is no negative in any case.
+        They are as in a full ranking: new items only, or seen items too. Items that the user
+        interacts with in this part or later are never negatives.
         """
         return split.known() if self.mask_seen else split.held_out(part)
 
     def facts(self) -> dict[str, Any]:
-        """Return what run.json tells of it.
+        """Return what run.json says about it.
 
         Of each part: cases that are judged, cases left out for they ask for nothing new, relevant
         items, and how many of these stand in the history.

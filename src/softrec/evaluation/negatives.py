@@ -16,7 +16,7 @@ from softrec.errors import DataError
 from softrec.taken import Taken
 from softrec.types import ItemVectors
 
-# Users who share a stream of random numbers: another size would draw other negatives.
+# Users with one stream of random numbers: another size would sample other negatives.
 USERS_AT_ONCE = 64
 # Vectors gathered at a time: few enough to stay in the cache of a CPU between gather and product.
 GATHERED_BYTES = 2 * 2**20

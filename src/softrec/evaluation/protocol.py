@@ -38,7 +38,7 @@ def rank_cases(
         cases: histories and relevant items.
         length: how many of the last items of a history the model reads.
         k: the largest cut-off of interest; with several relevant items a case, ranks beyond it
-            are not told apart.
+            are not distinguished.
         mask_seen: leave items of the history out of the ranking, for cases that ask for new items
             alone (`Cases.new_only`); without, all items compete. Negatives are never masked.
         negatives: (C, n) the only items that compete with the relevant one of each case; see

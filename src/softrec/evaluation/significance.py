@@ -1,8 +1,8 @@
 """Is the difference real? Paired comparisons over users, and the spread over seeds.
 
-Two kinds of chance stand between two trained models: other users like those of the test, and
-another training of the same recipe. `crossed` counts both and is what a verdict rests on; `paired`
-counts the users alone.
+Two kinds of chance affect the difference between two trained models: the choice of the test users,
+and the randomness of training. `crossed` accounts for both, and verdicts are based on it; `paired`
+accounts for the users only.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def crossed(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Crossed:
         q = (U t_{n-1} + T t_f) / V,   f = T^2 / sum_v (T_v^2 / (S_v - 1))       (Satterthwaite)
 
     p is the level at which the interval ends at 0. With few seeds q is large (2.8 to 4.3 at three a
-    variant where training noise rules), and small gains cannot be told from luck: so it is.
+    variant where training noise dominates), so small gains cannot be distinguished from chance.
 
     Args:
         a: (S_a, n) a row for each training, a column for each user: the variant to compare with.

@@ -51,9 +51,9 @@ def route(
         real: (P, L) bool, False at padding.
         logits: (P, K, L) to start from, or a shape that broadcasts to it. At -inf an item sends
             nothing to a capsule; each item needs a capsule that it can send to.
-        iterations: how often the items are shared out, at least 1.
+        iterations: of the routing, at least 1.
         detach: no gradient through the messages in all but the last iteration, as the public code
-            of ComiRec (both for its DR and its MIND) and of TiMiRec has it. The shares are then
+            of ComiRec (both for its DR and its MIND) and of TiMiRec has it. The weights are then
             constants to the gradient. False: through all iterations.
 
     Raises:
@@ -75,9 +75,9 @@ def route(
     hidden = ~real[:, None]
     fixed = messages.detach() if detach else messages
     for _ in range(iterations - 1):
-        capsules = squash(_shared_out(_shares(logits, hidden), fixed))
+        capsules = squash(_weighted_sum(_shares(logits, hidden), fixed))
         logits = logits + _agreement(capsules, fixed)
-    return squash(_shared_out(_shares(logits, hidden), messages))
+    return squash(_weighted_sum(_shares(logits, hidden), messages))
 
 
 def read_items(batch: Batch, padding: int, length: int) -> Tensor:
@@ -103,11 +103,11 @@ def _shares(logits: Tensor, hidden: Tensor) -> Tensor:
     return logits.softmax(1).masked_fill(hidden, 0)
 
 
-def _shared_out(shares: Tensor, messages: Tensor) -> Tensor:
-    """Return the sum over items of shares (P, K, L) times messages, (P, K, D)."""
+def _weighted_sum(weights: Tensor, messages: Tensor) -> Tensor:
+    """Return the sum over items of weights (P, K, L) times messages, (P, K, D)."""
     if messages.dim() == 3:
-        return shares @ messages
-    return (shares[:, :, None] @ messages).squeeze(2)
+        return weights @ messages
+    return (weights[:, :, None] @ messages).squeeze(2)
 
 
 def _agreement(capsules: Tensor, messages: Tensor) -> Tensor:

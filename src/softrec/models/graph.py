@@ -61,7 +61,7 @@ class Graph(nn.Module):
         return self.offsets.diff()
 
     def drawn(self, share: float) -> Tensor:
-        """Return weights (2 E,): 1 / share for a random `share` of the edges, 0 for the others.
+        """Return weights (2 E,): 1 / share for a random fraction `share` of the edges, else 0.
 
         An edge is kept or dropped in both directions, so that products stay symmetric. Degrees
         are those of the whole graph.
@@ -214,7 +214,7 @@ class GraphEncoder(UserEncoder):
 
 
 def check_dropout(name: str, share: float) -> None:
-    """Check a share of edges to drop.
+    """Check a fraction of edges to drop.
 
     Raises:
         ValueError: if it is not in [0, 1).

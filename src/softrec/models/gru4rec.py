@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, asked
 from softrec.types import Batch, ItemVectors, Vectors
 
-MOSTLY_FULL = 0.6  # share of real items from which on packing costs more than it saves
+MOSTLY_FULL = 0.6  # fraction of real items from which on packing costs more than it saves
 
 
 class GRU4Rec(HistoryEncoder):

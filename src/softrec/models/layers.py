@@ -1,4 +1,4 @@
-"""Layers that several backbones share."""
+"""Layers that several backbones use."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class LightGCN(GraphEncoder):
 
     E (V, D) has a row for each of the V = n_users + n_items nodes, A joins a user to the items of
     its training events, D counts neighbours; a node without any keeps E / (K + 1). Scores are
-    inner products. The history is never read: users beyond the training log are unknown.
+    inner products. The history is never read: users without a training event are unknown.
 
     A training step propagates once, and so does a ranking, whose batches share `items()`.
 
@@ -24,8 +24,8 @@ class LightGCN(GraphEncoder):
         edges: (2, E) integers, users above items: the training events; repeats count once.
         dim: width D of item and user vectors.
         layers: K, 1 or more.
-        edge_dropout: share of edges that a training step leaves out, in all layers, in both
-            directions; the others count 1 / (1 - share).
+        edge_dropout: fraction of edges that a training step leaves out, in all layers, in both
+            directions; the others count 1 / (1 - edge_dropout).
         output_bias: add one number per item to its logit.
         init: "xavier" (uniform, each table by its own size) or "normal" (N(0, 0.1)).
 

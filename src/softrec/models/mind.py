@@ -38,7 +38,7 @@ class MIND(HistoryEncoder):
         interests: number K of interests.
         iterations: of the routing, at least 1.
         adaptive: a history of n items has K_n = max(1, min(K, floor(log2 n))) interests. Those
-            beyond are copies of the first one, which no maximum notices, and take no part in the
+            beyond are copies of the first one, which no maximum notices, and are left out of the
             routing.
         relu_layer: a linear layer and a ReLU on each interest.
         routing: "drawn" as above, or "fixed": the table in training, too.

@@ -21,8 +21,8 @@ class NFM(HistoryEncoder):
 
     over the real items, squares taken by element. The original gives one number for one candidate;
     here the network's last layer gives the user vector h, and the linear terms of the original are
-    vectors w_i of their own table, as wide as h. A history of one item has f = 0 and is told from
-    others by w alone. The order of the items does not matter.
+    vectors w_i of their own table, as wide as h. A history of one item has f = 0 and differs
+    from others by w only. The order of the items does not matter.
 
     Batch norm sees one vector f for each prediction, never a padded position. A training batch of
     one prediction has no variance and is normalised by the running statistics. Asked at every
@@ -119,7 +119,7 @@ def bi_interaction(total: Tensor, squares: Tensor) -> Tensor:
 
 
 class PooledNorm(nn.BatchNorm1d):
-    """Batch norm of vectors (P, D) that also takes a training batch with P = 1."""
+    """Batch norm of vectors (P, D) that also accepts a training batch with P = 1."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised vectors, (P, D)."""

@@ -34,7 +34,7 @@ class NGCF(GraphEncoder):
     with slope 0.2. E (V, D) has a row for each user and item, A joins a user to the items of its
     training events. P = (D + 1)^-1 (A + 1), the mean over neighbours and the node itself ("row"),
     or D^-1/2 A D^-1/2 ("symmetric"). Vectors have width (K + 1) D with "concat". The history is
-    never read: users beyond the training log are unknown.
+    never read: users without a training event are unknown.
 
     A training step propagates once, and so does a ranking, whose batches share `items()`.
 
@@ -47,11 +47,11 @@ class NGCF(GraphEncoder):
         adjacency: "row" or "symmetric".
         rectified: "each" message or their "sum".
         pooling: "concat" or "mean" of layers 0 .. K.
-        message_dropout: share of the numbers of E' that a training step sets to 0, before the
+        message_dropout: fraction of the numbers of E' that a training step sets to 0, before the
             division by the length.
-        node_dropout: share of the entries of P that a training step leaves out, the same in all
+        node_dropout: fraction of the entries of P that a training step leaves out, the same in all
             layers; the name is the paper's. An edge goes in both directions, a node's own entry
-            on its own; the others count 1 / (1 - share).
+            on its own; the others count 1 / (1 - node_dropout).
         output_bias: add one number per item to its logit.
 
     Raises:

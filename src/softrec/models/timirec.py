@@ -24,14 +24,14 @@ _GROCERY: dict[str, Any] = {"interests": 6, "predictor_layers": 1}
 
 
 class TiMiRec(Encoder):
-    r"""The user vector is the mean of K interests, weighed by how much each is expected.
+    r"""The user vector is the mean of K interests, weighted by the predicted probabilities.
 
     $$h = \sum_k \mathrm{softmax}(z)_k v_k \qquad z = \mathrm{MLP}(\mathrm{GRU}(H'))$$
 
     `extractor`, a `ComiRecSA`, gives the interests v_k and the item vectors. `predictor`, with item
     vectors H' of its own, gives the K logits z. It learns from
     `softrec.losses.distillation.interest_distillation`: the teacher knows the item that came next.
-    The extractor is trained alone first, as a ComiRec; `initialise_from` takes it over.
+    The extractor is trained alone first, as a ComiRec; `initialise_from` copies its weights.
 
     Args:
         n_items: size N of the catalogue.

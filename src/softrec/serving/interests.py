@@ -21,7 +21,7 @@ class Weighted(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """For each chosen item the interest that did most for it, and its part of the score."""
+    """For each chosen item the interest that contributed most, and its part of the score."""
 
     interest: Tensor  # (B, k) int64
     share: Tensor | None  # (B, k); None where a score is no sum
@@ -49,7 +49,7 @@ def weighted_interests(vectors: Vectors, name: str) -> Weighted:
 
 
 def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attribution:
-    r"""Return which interest did most for each chosen item.
+    r"""Return which interest contributed most to the score of each chosen item.
 
     $$k^* = \mathrm{argmax}_k \; a_k \, v_k \cdot w_i \qquad share = a_{k^*} v_{k^*} \cdot w_i$$
 

@@ -90,13 +90,13 @@ class Recommender:
             users: raw ids of users of the log, or a single one; their whole history is used.
             k: how many items.
             histories: name -> raw item ids, oldest first, for people who are not in the log, or
-                with a history of their own. Models that know users by number, or that read the
+                with a history of their own. Models that read the number of the user, or the
                 times of events, cannot use them. Also lists without names, or a single one.
             mask_seen: leave out items of the history; by default as the recommender does, which
                 for that of a run is how the run was judged. If fewer than `k` others are left,
                 the table has fewer rows for that user.
-            why: of a model with interests, also the columns interest, which of the user's
-                interests did most for the item (see `interests`), and share, its part of the
+            why: for a model with interests, add the columns interest, the user's interest that
+                contributed most to the item (see `interests`), and share, its part of the
                 score. Where a score is that of the best interest alone, the share is null.
 
         Raises:

@@ -20,9 +20,9 @@ it the best prediction that any model could make, exactly:
 
     P(i | h) = sum_m P(m | h) P_m(i | h)
 
-The simulation (`log`) draws wishes and rejects them as told above; the prediction (`truth`) never
-draws anything. The two share only the parameters of the shop (here) and what follows from the last
-two items (`wishes`).
+The simulation (`log`) samples wishes and rejects them as described above; the prediction
+(`truth`) samples nothing. The two have in common only the parameters (here) and what follows from
+the last two items (`wishes`).
 """
 
 from __future__ import annotations

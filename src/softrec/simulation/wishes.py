@@ -16,7 +16,7 @@ CELLS = 1 << 19  # numbers in one block of probabilities; few enough to stay in 
 
 
 class Pull(NamedTuple):
-    """What the last two items of b histories pull a wish towards; the rest is left to taste."""
+    """The probabilities by which the last two items of b histories determine the next wish."""
 
     taste: np.ndarray  # (b,) the probability that taste decides
     category: np.ndarray  # (b, C) the probability of browsing each category

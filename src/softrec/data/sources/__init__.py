@@ -104,7 +104,7 @@ def locate(
 
     Raises:
         DataError: if a file cannot be had; the text says which to put where. Or if a file in the
-            cache has a wrong checksum. Files of a data folder are taken as they are.
+            cache has a wrong checksum. Files of a data folder are used as they are.
     """
     return {file.name: _path_of(source, file, data_dir, progress) for file in source.files}
 

@@ -1,4 +1,4 @@
-"""What the Amazon review data of 2014 share: terms, and the readers of their two forms."""
+"""What the Amazon review data of 2014 have in common: terms, and readers of their two forms."""
 
 from __future__ import annotations
 

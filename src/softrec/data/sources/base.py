@@ -56,7 +56,7 @@ class Counts:
 class Parts:
     """What a reader returns: one whole `log`, or the published `train` and `test` parts.
 
-    Published parts share their vocabularies.
+    Published parts have the same vocabularies.
     """
 
     log: Interactions | None = None
@@ -98,8 +98,8 @@ class Source:
         homepage: where its owner describes it.
         split: the split the literature uses, as plain data for a recipe. `split` is one of
             "leave-last-out", "time", "user-ratio", "given"; the other keys are its options. For
-            "given", `valid` is the share of each user's training events to validate on, and
-            `every_position` says that each test event but a session's first is asked for.
+            "given", `valid` is the fraction of each user's training events to validate on, and
+            `every_position` says that each test event but a session's first is predicted.
         counts: the size of what `read` returns; None where it was never measured.
         notes: what a user has to know before using it.
     """

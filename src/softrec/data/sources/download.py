@@ -33,7 +33,7 @@ CHUNK = 1 << 16  # bytes
 ATTEMPTS = 4  # in a row without a single new byte, or too slow
 SLOWEST = 1000  # bytes a second
 LONGEST = 6 * 3600.0  # seconds for one file
-# How files of some endings begin; a server that answers with a page of its own is found out so.
+# The first bytes of files with these endings; they reveal a web page in place of the file.
 BEGINNINGS = {".gz": b"\x1f\x8b", ".zip": b"PK", ".xz": b"\xfd7zXZ", ".mat": b"MATLAB"}
 OK, PARTIAL, RANGE_NOT_SATISFIABLE = 200, 206, 416
 
@@ -82,7 +82,7 @@ def fetch(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     if checksum is None:
-        # A rest of an earlier run cannot be told from a rest of another version: start again.
+        # A partial file may be of another version, and nothing would reveal it: start again.
         part.unlink(missing_ok=True)
     shown = sys.stderr.isatty() if progress is None else progress
     with _bar(shown) as bar:
@@ -134,7 +134,7 @@ def _within(limit: float, url: str, action: Callable[[], None]) -> None:
 
 
 def _check_kind(url: str, part: Path, ending: str) -> None:
-    """Refuse what cannot be the file, where there is no checksum to tell."""
+    """Refuse content that cannot be the file, where no checksum is known."""
     with part.open("rb") as file:
         head = file.read(512)
     begins = BEGINNINGS.get(ending, b"")

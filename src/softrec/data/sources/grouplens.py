@@ -1,4 +1,4 @@
-"""What the MovieLens data sets share: terms, and an archive with one file of ratings."""
+"""What the MovieLens data sets have in common: terms, and an archive with one file of ratings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data sets of LightGCN share: where they are and how they are read."""
+"""What the data sets of LightGCN have in common: their addresses and the reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CITATION = (
     "Recommendation. SIGIR 2020. https://arxiv.org/abs/2002.02126"
 )
 HOMEPAGE = "https://github.com/gusye1234/LightGCN-PyTorch"
-# There is no published validation part: a share of each user's training items serves.
+# There is no published validation part: a fraction of each user's training items is used.
 SPLIT = {"split": "given", "valid": 0.1, "cold": "keep"}
 NOTES = "The published training and test parts. No times and no order: not for sequences."
 

@@ -1,6 +1,6 @@
 """Settings that are the arguments of a function: named and typed by its signature, within ranges.
 
-The dials of the simulated shop and the settings of the backbones are such: nothing is said twice.
+The parameters of the simulated shop and the settings of the backbones are defined in this way.
 """
 
 from __future__ import annotations
