@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "training_data": {"types", "data", "scoring"},
     "taken": set(),
     "data": BASE | {"registry"},
-    "models": BASE,
+    "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"scoring", "training_data"},
     "losses": {"types", "blocks", "scoring"} | NAMED,
     "scoring": {"types"},

@@ -16,14 +16,26 @@ if TYPE_CHECKING:
     from softrec.experiments.comparison import Comparison
     from softrec.experiments.train import Run
     from softrec.objective import Objective
+    from softrec.recipe.plugins import load_plugins
+    from softrec.recipe.register import register
     from softrec.serving.recommender import Recommender
 
 __version__ = version("softrec")
-__all__ = ["Interactions", "Objective", "Recommender", "compare", "fit", "open_run"]
+__all__ = [
+    "Interactions",
+    "Objective",
+    "Recommender",
+    "compare",
+    "fit",
+    "load_plugins",
+    "open_run",
+    "register",
+]
 
 # Loaded when they are asked for: torch takes a second, and `softrec --help` needs none of it.
 HOME = {"Interactions": "data.interactions", "Objective": "objective",
-        "Recommender": "serving.recommender"}  # fmt: skip
+        "Recommender": "serving.recommender", "register": "recipe.register",
+        "load_plugins": "recipe.plugins"}  # fmt: skip
 PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "losses", "models",
          "objective", "recipe", "report", "retrieval", "scoring", "serving", "simulation",
          "targets", "testing", "training", "types")  # fmt: skip
@@ -57,7 +69,9 @@ def fit(
         progress: tell each epoch in a line on the error stream, in a terminal or notebook with a
             bar besides; True shows the bar anywhere, False nothing.
         **options: fields of a recipe, flat (`alpha=0.4`), dotted (`**{"model.dim": 64}`) or by
-            section (`model={"name": "gru4rec", "dim": 64}`).
+            section (`model={"name": "gru4rec", "dim": 64}`); `softrec settings` lists them. The
+            target may be a source of your own, or ("name", source, weight); the model a class;
+            the loss a function.
 
     Raises:
         SoftrecError: if source, options or `out` cannot be used; the text says what would do.
@@ -93,7 +107,8 @@ def compare(
         source: as for `fit`.
         out: the folder of the comparison.
         targets: a text, separated by commas, or a list; the first is the baseline. Settings in
-            brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}.
+            brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}; a
+            source of your own as ("name", source, weight).
         seeds: train each target so often; of one training no verdict is given.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
@@ -109,12 +124,12 @@ def compare(
     from softrec.experiments.compare import compare_targets
     from softrec.experiments.inputs import python_call, read_input
     from softrec.progress import telling
-    from softrec.recipe.options import parse_targets, shared_target
+    from softrec.recipe.options import parse_targets, shared_target, shown_targets
 
     wanted = parse_targets(targets)
     given = read_input(source, options | shared_target(wanted))
     first = given.recipe.seed
-    arguments = {"targets": targets, "seeds": seeds, "out": str(out)}
+    arguments = {"targets": shown_targets(targets), "seeds": seeds, "out": str(out)}
     with telling(progress):
         return compare_targets(
             given.recipe,

@@ -9,20 +9,30 @@ Others are added by `softrec.register`, by plugins, or by the settings class tha
 from __future__ import annotations
 
 import pkgutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from pydantic import ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from softrec.errors import RecipeError, no_such
+from softrec.errors import RecipeError, no_such, one_line
 from softrec.settings import Settings, Text, setting
 
 T = TypeVar("T")
+M = TypeVar("M")
+GROUP = "softrec.plugins"
+"""The entry point group in which installed packages name modules that register members."""
 NESTED = "nested"
 """The type of an error whose context holds the errors of a member's own fields."""
+
+
+class PluginWarning(UserWarning):
+    """A plugin is broken, or is not what it was."""
 
 
 class Member(NamedTuple):
@@ -55,6 +65,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         softrec.errors.RecipeError: no colour 'rad', did you mean red? There are red
     """
 
+    all: ClassVar[list[Registry[Any]]] = []
+
     def __init__(
         self,
         kind: str,
@@ -66,6 +78,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self._found = found
         self._members: dict[str, Member] = {}
         self._walked = False
+        if packages:
+            Registry.all.append(self)
 
     def add(self, name: str, thing: T, module: str | None = None) -> None:
         """Enter a member.
@@ -81,11 +95,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
             )
         self._members[name] = Member(thing, module)
 
-    def named(self, name: str | None = None) -> Callable[[T], T]:
+    def named(self, name: str | None = None) -> Callable[[M], M]:
         """Return a decorator that enters what it decorates, by default under its own name."""
 
-        def entered(thing: T) -> T:
-            self.add(name or getattr(thing, "__name__"), thing)  # noqa: B009 - of any T
+        def entered(thing: Any) -> Any:
+            self.add(name or thing.__name__, thing)
             return thing
 
         return entered
@@ -138,6 +152,23 @@ class Registry(MutableMapping[str, T], Generic[T]):
             for module in (package, *(import_module(part.name) for part in below)):
                 for name, thing in self._found(module).items():
                     self.add(name, thing, module.__name__)
+        load_installed()
+
+
+@cache
+def load_installed() -> None:
+    """Import what installed packages bring, once; a broken one is told and left out."""
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()
+        except Exception as error:
+            what = one_line(f"{type(error).__name__}: {error}", 200)
+            warnings.warn(
+                f"the plugin {entry.name} ({entry.value}) cannot be loaded: {what}; fix or "
+                "uninstall the package that brings it",
+                PluginWarning,
+                stacklevel=2,
+            )
 
 
 def _same(one: object, other: object) -> bool:

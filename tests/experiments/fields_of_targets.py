@@ -13,8 +13,14 @@ from softrec.targets.build.neighbours import context_means, nearest
 from softrec.targets.build.propagation import propagate
 from softrec.targets.build.sharing import InterestSharingSettings
 from softrec.targets.mixture import MixtureSettings, PartSettings
+from softrec.targets.objects import ObjectSettings
 from softrec.targets.one_hot import OneHotSettings
-from softrec.targets.smoothing import PopularitySettings, UniformSettings
+from softrec.targets.smoothing import (
+    PopularitySettings,
+    PopularityTarget,
+    UniformSettings,
+    UniformTarget,
+)
 
 
 def weight(begun):
@@ -181,3 +187,16 @@ row(PartSettings, "target", ALONE, lambda b: type(b.source.sources[0]).__name__,
     lambda b: {"pop+": "PopularityTarget", "uniform": "UniformTarget"}[
         b.recipe.target.of[0].target.name
     ], place="target.of", base={"target": {"name": "mixture"}})  # fmt: skip
+
+
+# What is seen of an object is the object itself; its other fields say what it was.
+FIRST, SECOND = (UniformTarget(30), PopularityTarget(torch.eye(30)[0]))
+for field, values in {"fingerprint": [FIRST, SECOND], "label": ["a", "b"], "kind": ["a.A", "b.B"],
+                      "name": ["object"], "alpha": [0.2, 0.9]}.items():  # fmt: skip
+    own = ObjectSettings.of(FIRST, "own") | {"alpha": 0.3}
+    if field == "fingerprint":
+        values = [ObjectSettings.of(source)["fingerprint"] for source in values]
+    row(ObjectSettings, field, values,
+        {"fingerprint": lambda b: dense(b).sum(0), "alpha": weight}.get(
+            field, lambda b, f=field: getattr(b.recipe.target, f)),
+        {"alpha": lambda b: b.recipe.target.alpha}.get(field), base={"target": own})  # fmt: skip

@@ -145,5 +145,7 @@ row(INTEREST, "weight", [0.5, 2.0], predicted, expected_predicted, base=TIMIREC)
 row(INTEREST, "temperature", [0.5, 2.0], predicted, expected_predicted, base=TIMIREC)
 row(INTEREST, "form", ["kl", "ce"], predicted, expected_predicted, base=TIMIREC)
 
+row(Recipe, "plugins", [[], ["json"]], lambda b: list(b.recipe.plugins),
+    lambda b: list(b.recipe.plugins), place="plugins")  # fmt: skip
 row(Recipe, "seed", [0, 1], weights, first_weights, place="seed")
 row(Recipe, "seed", [0, 1], lambda b: b.batch.user.tolist(), place="seed")

@@ -37,6 +37,7 @@ from softrec.cli.options import (
     Out,
     Overwrite,
     Patience,
+    Plugins,
     Preset,
     Ratio,
     RunFolder,
@@ -136,6 +137,7 @@ def fit(
     cold_items: ColdItems = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout.")] = None,
     set_: Set = None,
+    plugins: Plugins = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -202,6 +204,7 @@ def compare(
     cold_items: ColdItems = None,
     seed: Annotated[int | None, typer.Option(help="The first seed.")] = None,
     set_: Set = None,
+    plugins: Plugins = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -248,6 +251,7 @@ def evaluate(
     ] = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    plugins: Plugins = None,
 ) -> None:
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
     from softrec.evaluation.asked import told
@@ -257,6 +261,7 @@ def evaluate(
     from softrec.experiments.store.folders import check_apart
     from softrec.serving.files import write_table, writer_of
 
+    _load(plugins)
     if per_user is not None:
         writer_of(per_user)
         check_apart(per_user, run)
@@ -321,6 +326,7 @@ def recommend(
     ] = False,
     out: TableFile = None,
     trust: Trust = False,
+    plugins: Plugins = None,
 ) -> None:
     """Recommend items to known users, or to anybody with a history.
 
@@ -329,6 +335,7 @@ def recommend(
 
       softrec recommend runs/first --history tea,jam --out best.csv
     """
+    _load(plugins)
     recommender, people = _service(run, user, users_file, unknown, history, out, trust)
     mask_seen = None if keep_seen is None else not keep_seen
     _show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
@@ -345,6 +352,7 @@ def interests(
     keep_seen: KeepSeen = None,
     out: TableFile = None,
     trust: Trust = False,
+    plugins: Plugins = None,
 ) -> None:
     """Show the interests a model sees in a user, each by the items it would rank first.
 
@@ -354,9 +362,16 @@ def interests(
     Example:
       softrec interests runs/first --user ann --items 3
     """
+    _load(plugins)
     recommender, people = _service(run, user, users_file, unknown, history, out, trust)
     mask_seen = None if keep_seen is None else not keep_seen
     _show_table(recommender.interests(**people, items=items, mask_seen=mask_seen), out)
+
+
+def _load(plugins: list[str] | None) -> None:
+    from softrec.recipe.plugins import load_plugins
+
+    load_plugins(plugins or [])
 
 
 def _service(

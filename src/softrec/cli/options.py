@@ -206,3 +206,12 @@ Set = Annotated[
         "--set",
     ),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    option(
+        None,
+        "A module, or a file (.py), that registers targets, losses or models of your own. May be "
+        "given several times.",
+        "--plugin",
+    ),
+]

@@ -29,9 +29,11 @@ from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import name_of, results_of
 from softrec.experiments.train import fit_recipe, inputs_of, resolved
 from softrec.experiments.truth import truth_of
+from softrec.losses.settings import LossSettings
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.report.results import Results, write_results
 from softrec.report.write import write_report
+from softrec.targets.one_hot import OneHotSettings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -134,11 +136,13 @@ def _trained(
 
 
 def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:
-    loss = fields["loss"]
-    if target.get("name") == "one-hot" and loss["name"] == "decoupled":
-        # Nothing to decouple where there is only the label.
-        loss = {**{k: v for k, v in loss.items() if k != "balance"}, "name": "mixed"}
-    return read_recipe({**fields, "target": dict(target), "loss": loss, "seed": seed})
+    recipe = {**fields, "target": dict(target), "seed": seed}
+    if (
+        target.get("name") in OneHotSettings.names
+    ):  # a baseline, beside a loss that may want a soft target
+        loss = LossSettings.read(fields["loss"]).for_label_alone()
+        recipe["loss"] = loss.model_dump(mode="json")
+    return read_recipe(recipe)
 
 
 def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> list[str]:
@@ -148,13 +152,14 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
         settings = {
             key: value
             for key, value in recipe.target.model_dump(mode="json").items()
-            if key not in ("name", "of")
+            if key not in ("name", "of", "label", "kind", "fingerprint")
             and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
         }
         if settings.get("teacher"):  # a path of this machine says nothing, and is long
             settings["teacher"] = name_of(settings["teacher"])
         inside = ", ".join(f"{key} {value}" for key, value in settings.items())
-        names.append(f"{recipe.target.name} ({inside})" if inside else recipe.target.name)
+        own = getattr(recipe.target, "label", recipe.target.name)
+        names.append(f"{own} ({inside})" if inside else own)
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise RunError(f"the target {twice.pop()} is given twice; compare different ones")

@@ -26,6 +26,7 @@ from softrec.experiments.build.model import build_model
 from softrec.experiments.store.folders import RUN, difference, unfinished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.files import OWN, read_facts
+from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import reads_graph
 from softrec.scoring import Scored, Scoring
@@ -232,6 +233,9 @@ def open_run(folder: str | Path, *, trust: bool = False) -> Run:
         raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train it again")
     if not trust:
         _check_files(folder, facts)
+    lacking = missing_plugins(facts.get("plugins", ()))
+    if lacking is not None:
+        raise RunError(f"{folder} needs {lacking}")
     return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
 
 

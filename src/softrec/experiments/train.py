@@ -51,6 +51,7 @@ from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
 from softrec.files import replacing, share, write_facts
 from softrec.objective import Objective
+from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.training.checkpoints import forget, resumable
@@ -206,6 +207,7 @@ def _write(
     facts = {
         "format": FORMAT,
         "recipe": recipe.model_dump(mode="json"),
+        "plugins": plugins_of(recipe),
         "versions": versions(),
         "data": describe(split),
         "stages": {place: str(folder_of(stage, split)) for place, stage in recipe.stages().items()},

@@ -10,9 +10,11 @@ from torch.nn import functional as F
 
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting, recent
 from softrec.models.layers import Init, embedded, initialise
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 
+@MODELS.named("caser")
 class Caser(HistoryEncoder):
     r"""Horizontal and vertical filters over the history -> dropout -> fully connected layer.
 

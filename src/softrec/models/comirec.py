@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from softrec.models.histories import Histories, HistoryEncoder, ItemTable, OutputLayer, prefixes
 from softrec.models.layers import Init, initialise
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 Positions = Literal["values", "scores", "none"]
 
 
+@MODELS.named("comirec-sa")
 class ComiRecSA(HistoryEncoder):
     r"""Item vectors -> K self-attentive averages; an item's score is that of its best interest.
 

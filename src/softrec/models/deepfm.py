@@ -10,9 +10,11 @@ from torch.nn import functional as F
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, recent
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.nfm import bi_interaction
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 
+@MODELS.named("deepfm")
 class DeepFM(HistoryEncoder):
     r"""The sum of a factorization machine and a network, both over the history's embeddings.
 

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, asked
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 MOSTLY_FULL = 0.6  # fraction of real items from which on packing costs more than it saves
 
 
+@MODELS.named("gru4rec")
 class GRU4Rec(HistoryEncoder):
     """Embedding -> dropout -> GRU -> linear; the state after the last item is the user vector.
 

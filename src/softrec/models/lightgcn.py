@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from softrec.models.graph import GraphEncoder, check_dropout, mean_of_layers
+from softrec.models.registry import MODELS
 
 
+@MODELS.named("lightgcn")
 class LightGCN(GraphEncoder):
     """All vectors are E_final = (E + P E + ... + P^K E) / (K + 1) with P = D^-1/2 A D^-1/2.
 

@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from softrec.models.registry import MODELS
 from softrec.models.users import UserEncoder
 from softrec.types import Batch, ItemVectors, Vectors
 
 
+@MODELS.named("mf")
 class MF(UserEncoder):
     """The user vector is a row of a table: h_b = dropout(U[user_b]), scores h_b V^T.
 

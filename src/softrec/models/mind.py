@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from softrec.models.capsules import read_items, route
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer
 from softrec.models.layers import Init, initialise
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 Routing = Literal["drawn", "fixed"]
 
 
+@MODELS.named("mind")
 class MIND(HistoryEncoder):
     r"""The user is K interests: capsules to which the items of the history are routed.
 

@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, pooled
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 
+@MODELS.named("nfm")
 class NFM(HistoryEncoder):
     r"""Bi-interaction pooling of the history -> batch norm -> dropout -> network.
 

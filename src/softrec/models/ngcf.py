@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softrec.models.graph import GraphEncoder, check_dropout, neighbour_sum, propagate
+from softrec.models.registry import MODELS
 
 SLOPE = 0.2
 
@@ -22,6 +23,7 @@ CHOICES = {
 }
 
 
+@MODELS.named("ngcf")
 class NGCF(GraphEncoder):
     """K layers over the graph of users and items; every layer is part of the final vector.
 

@@ -18,6 +18,7 @@ from softrec.models.histories import (
     asked,
     fitting,
 )
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 Norm = Literal["post", "pre", "query"]
@@ -27,6 +28,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor]
 With steps (B,) there is one query a row, asked at its step: (B, heads, 1, D / heads)."""
 
 
+@MODELS.named("sasrec")
 class SASRec(HistoryEncoder):
     """Item and position embeddings -> causal self-attention blocks; the last state is the user.
 

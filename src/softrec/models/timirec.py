@@ -11,6 +11,7 @@ from softrec.models.comirec import ComiRecSA, Positions
 from softrec.models.gru4rec import states_of
 from softrec.models.histories import Histories, ItemTable
 from softrec.models.layers import Init, initialise
+from softrec.models.registry import MODELS
 from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
 
 _PLAIN: dict[str, Any] = {
@@ -23,6 +24,7 @@ _BEAUTY: dict[str, Any] = {"interests": 4, "predictor_layers": 1}
 _GROCERY: dict[str, Any] = {"interests": 6, "predictor_layers": 1}
 
 
+@MODELS.named("timirec")
 class TiMiRec(Encoder):
     r"""The user vector is the mean of K interests, weighted by the predicted probabilities.
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from softrec.errors import DataError
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting
+from softrec.models.registry import MODELS
 from softrec.models.sasrec import (
     Block,
     Norm,
@@ -35,6 +36,7 @@ NUMBERS = {"cpu": 1 << 18}
 MANY_NUMBERS = 1 << 26
 
 
+@MODELS.named("tisasrec")
 class TiSASRec(HistoryEncoder):
     r"""SASRec whose attention also reads positions and intervals of time, as keys and as values.
 

@@ -13,9 +13,11 @@ from softrec.models.histories import (
     pooled_lengths,
 )
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
+from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 
+@MODELS.named("youtubednn")
 class YoutubeDNN(HistoryEncoder):
     r"""The user vector is a network over the mean of the history's item embeddings.
 

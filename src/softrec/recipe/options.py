@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from softrec.errors import RecipeError, no_such, one_line
+from softrec.recipe.objects import is_object, member_name, target_fields
+from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import exists, parsed, read_yaml
 from softrec.recipe.recipe import RUNS, Recipe, merged, read_recipe
 
@@ -38,6 +40,7 @@ FIELDS = {
     "loss": "loss.name",
     "candidates": "candidates.name",
     "seed": "seed",
+    "plugins": "plugins",
 }
 NAMED = (
     "model",
@@ -83,6 +86,8 @@ def recipe_of(
                 f"{lonely[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
+    if "plugins" in changes:
+        changes["plugins"] = [*_texts(fields.get("plugins")), *_texts(changes["plugins"])]
     files = (Path(place),) if place.endswith(RECIPES) else ()
     return read_recipe(_anchored(merged(fields, changes), files), place)
 
@@ -90,6 +95,10 @@ def recipe_of(
 def _spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield options one by one, sections field by field, in Python's own types."""
     for name, value in options.items():
+        if name == "target":
+            value = target_fields(value)
+        elif name in ("model", "loss"):
+            value = member_name(name, value)
         if name in Recipe.model_fields and isinstance(value, Mapping):
             yield from ((f"{name}.{field}", _plain(inside)) for field, inside in value.items())
         else:
@@ -122,10 +131,26 @@ def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]
     Raises:
         RecipeError: if a recipe rests on itself.
     """
+    fields = dict(fields)
+    if fields.get("plugins"):  # first, for what follows may be theirs
+        fields["plugins"] = [_plugin(name, files) for name in _texts(fields["plugins"])]
+        load_plugins(fields["plugins"])
     return {
         name: _absolute(section, files) if name in ("data", "target", "training") else section
         for name, section in fields.items()
     }
+
+
+def _texts(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given] if given else []
+
+
+def _plugin(name: Any, files: tuple[Path, ...]) -> Any:
+    """Return the absolute path of a plugin that is a file, looked for beside the recipe first."""
+    if not str(name).endswith(".py"):
+        return name
+    beside = (files[-1].parent if files else Path()) / str(name)
+    return str((beside if exists(beside) else Path(str(name))).absolute())
 
 
 def _absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
@@ -201,12 +226,25 @@ def _listed(targets: object) -> list[dict[str, Any]]:
                 "{'name': 'pop+', 'alpha': 0.4}"
             )
         return [{str(field): value for field, value in _spread(targets)}]
+    if is_object(targets):
+        return [{name: _plain(value) for name, value in target_fields(targets).items()}]
     if isinstance(targets, Iterable):
         return [target for part in targets for target in _listed(part)]
     raise RecipeError(
         "targets are a text such as 'one-hot,pop+(alpha=0.4)' or a list of names and of settings, "
         f"not of type {type(targets).__name__}"
     )
+
+
+def shown_targets(targets: object) -> object:
+    """Return `targets` as a report shows them: of an object its name."""
+    if isinstance(targets, str | Mapping):
+        return targets
+    parts = [targets] if is_object(targets) else list(targets)  # pyright: ignore[reportArgumentType]
+    return [
+        part if isinstance(part, str | Mapping) else target_fields(part).get("label", str(part))
+        for part in parts
+    ]
 
 
 def shared_target(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from softrec.recipe.specs.models import (
 )
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.registry import Chosen
-from softrec.settings import Seed, Settings, setting
+from softrec.settings import Seed, Settings, Text, setting
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TargetSettings
 
@@ -55,6 +55,9 @@ class Recipe(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     interest: InterestSettings | None = None
     seed: Seed = setting(0, "of weights, order and dropout", common=True)
+    plugins: tuple[Text, ...] = setting(
+        (), "modules and files (.py) that register what the recipe names", max_length=100
+    )
 
     @property
     def ranking_score(self) -> Literal["inner", "cosine", "euclidean"]:

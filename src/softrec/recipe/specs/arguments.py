@@ -45,7 +45,7 @@ def arguments(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> d
     """Return the types of the arguments of a function by their names."""
     parameters = inspect.signature(function, eval_str=True).parameters
     return {
-        name: parameter.annotation
+        name: Any if parameter.annotation is parameter.empty else parameter.annotation
         for name, parameter in parameters.items()
         if name not in ("self", *left_out)
     }
@@ -72,7 +72,7 @@ def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> d
             values[name] = _adapter(known[name]).validate_python(value)
             for number in _numbers(values[name]):
                 inside = WIDTHS.get(name) if isinstance(values[name], tuple) else None
-                _adapter(inside or RANGES[name]).validate_python(number)
+                _adapter(inside or RANGES.get(name, Any)).validate_python(number)
             for text in (part for part in (values[name],) if isinstance(part, str)):
                 _adapter(Text).validate_python(text)
         except ValidationError as error:

@@ -8,41 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from softrec.errors import no_such, one_line
-from softrec.models.caser import Caser
-from softrec.models.comirec import ComiRecSA
-from softrec.models.comirec_dr import ComiRecDR
-from softrec.models.deepfm import DeepFM
-from softrec.models.gru4rec import GRU4Rec
-from softrec.models.lightgcn import LightGCN
-from softrec.models.mf import MF
-from softrec.models.mind import MIND
-from softrec.models.nfm import NFM
-from softrec.models.ngcf import NGCF
-from softrec.models.sasrec import SASRec
-from softrec.models.timirec import TiMiRec
-from softrec.models.tisasrec import TiSASRec
-from softrec.models.youtubednn import YoutubeDNN
+from softrec.models.registry import MODELS
 from softrec.recipe.specs.arguments import arguments, checked, safe_repr
 from softrec.settings import Text
-from softrec.types import Encoder
-
-MODELS: dict[str, type[Encoder]] = {
-    "caser": Caser,
-    "comirec-dr": ComiRecDR,
-    "comirec-sa": ComiRecSA,
-    "deepfm": DeepFM,
-    "gru4rec": GRU4Rec,
-    "lightgcn": LightGCN,
-    "mf": MF,
-    "mind": MIND,
-    "nfm": NFM,
-    "ngcf": NGCF,
-    "sasrec": SASRec,
-    "timirec": TiMiRec,
-    "tisasrec": TiSASRec,
-    "youtubednn": YoutubeDNN,
-}
-"""Recipe name -> backbone. A new backbone is entered here, and nowhere else."""
 
 OF_THE_DATA = ("n_items", "n_users", "edges")
 """Arguments of backbones that no recipe sets."""

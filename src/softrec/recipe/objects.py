@@ -1,0 +1,64 @@
+"""Python objects where a recipe has a name: what stands in the recipe for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from softrec.errors import RecipeError
+from softrec.recipe.register import register
+from softrec.registry import Registry
+from softrec.targets.objects import ObjectSettings
+from softrec.targets.settings import TargetSettings
+
+
+def target_fields(value: Any) -> Any:
+    """Return the target section for an object; texts and mappings as they are.
+
+    Args:
+        value: settings, a source (a batch -> its target), or (name, source) with or without the
+            weight of the soft target.
+
+    Raises:
+        RecipeError: if it is none of these.
+    """
+    if value is None or isinstance(value, str | Mapping):
+        return value
+    if isinstance(value, TargetSettings):
+        return value.model_dump(mode="json")
+    if isinstance(value, list | tuple) and len(value) in (2, 3) and callable(value[1]):
+        name, source, *alpha = value
+        return ObjectSettings.of(source, str(name)) | ({"alpha": float(alpha[0])} if alpha else {})
+    if callable(value) and not isinstance(value, type):
+        return ObjectSettings.of(value)
+    raise RecipeError(
+        f"a {type(value).__name__} is no target; expected a name, settings, a source that is "
+        "called with a batch, or (name, source, weight)"
+    )
+
+
+def is_object(value: Any) -> bool:
+    """Tell whether a target is given as an object: neither text, settings as data, nor a list."""
+    named = isinstance(value, tuple) and len(value) == 3 and callable(value[1])
+    plain = value is None or isinstance(value, str | Mapping)
+    return named or (not plain and not isinstance(value, Iterable)) or callable(value)
+
+
+def member_name(section: str, value: Any) -> Any:
+    """Return the name of a class or function of one's own, registered unless it was before.
+
+    Args:
+        section: "model" or "loss".
+        value: a model's class, a loss, or what is no object.
+    """
+    if not callable(value):
+        return value
+    registry = next(one for one in Registry.all if one.kind == section)
+    known = next((name for name, thing in registry.items() if thing is value), None)
+    calls = next((name for name, thing in registry.items()
+                  if getattr(thing, "function", None) is value), None)  # fmt: skip
+    name = known or calls
+    if name is None:
+        name = getattr(value, "__name__", type(value).__name__)
+        register(name, value)
+    return name

@@ -1,0 +1,166 @@
+"""`softrec.register`: names for targets, losses, models, ... that do not come with softrec."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from pydantic import create_model
+
+from softrec.candidates import CandidatesSettings
+from softrec.data.sources import SOURCES, Source
+from softrec.errors import RecipeError
+from softrec.evaluation.metrics import METRICS
+from softrec.losses.settings import LossInputs, LossSettings, PairwiseSettings, Term
+from softrec.models.registry import MODELS
+from softrec.registry import Chosen
+from softrec.settings import setting
+from softrec.targets.settings import TargetSettings
+from softrec.types import Encoder
+
+KINDS = {
+    "target": ("training",),
+    "loss": ("stats", "answers", "weight"),
+    "pairwise loss": ("label", "others", "count"),
+    "candidates": (),
+    "metric": ("ranks", "k"),
+}
+"""What functions can be registered as, and the names of their first arguments by which they are
+known; others say `kind=`."""
+
+
+def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
+    """Give a name to something of your own, for recipes, `fit`, `compare` and the command line.
+
+    A call, or a decorator. What follows the first arguments of a function, as keywords with types
+    and perhaps defaults, are its settings in a recipe.
+
+    Args:
+        name: by which it is chosen.
+        thing: a model's class (an `Encoder`); a target, (training, **settings) -> what makes the
+            target of a batch; a softmax loss, (stats, answers, weight, **settings) -> a value per
+            example; a loss on pairs, (label, others, count, **settings) -> a value per row; a
+            metric, (ranks, k) -> a value per case; a `Source` of data; or a class of settings.
+        kind: of a function whose arguments have other names: "target", "loss", "pairwise loss",
+            "candidates" or "metric".
+
+    Returns:
+        The thing itself; a decorator where none was given.
+
+    Raises:
+        RecipeError: if the name is taken, or it cannot be told what the thing is.
+
+    Example:
+        >>> @register("docs-only")
+        ... def docs_only(training, *, alpha: float = 0.2):
+        ...     return lambda batch: None
+    """
+    if thing is None:
+        return partial(register, name, kind=kind)
+    if isinstance(thing, Source):
+        SOURCES.add(name, thing, _caller())
+    elif isinstance(thing, type) and issubclass(thing, Chosen):
+        thing.names = (*thing.names, name)
+        thing.registry.add(name, thing)
+    elif isinstance(thing, type) and issubclass(thing, Encoder) and kind is None:
+        MODELS.add(name, thing)
+    elif callable(thing):
+        _enter_function(name, thing, kind or _kind_of(thing))
+    else:
+        raise _no_kind(thing)
+    return thing
+
+
+def _enter_function(name: str, function: Callable[..., Any], kind: str) -> None:
+    if kind == "metric":
+        METRICS.add(name, function)
+        return
+    if kind not in BASES:
+        raise _no_kind(function)
+    base, method = BASES[kind]
+    first = len(KINDS[kind]) or 1
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[first:]
+    create_model(
+        f"{''.join(part.title() for part in name.split('-'))}Settings",
+        __base__=_calling(base, method, function),
+        __module__=function.__module__,
+        __cls_kwargs__={"name": name},
+        **{one.name: _field(name, one) for one in parameters},
+    )
+
+
+def _field(owner: str, parameter: inspect.Parameter) -> Any:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise RecipeError(f"{owner} takes {parameter}: name each setting, with its type")
+    if parameter.annotation is parameter.empty:
+        raise RecipeError(
+            f"{owner}: the setting {parameter.name} has no type; write such as "
+            f"{parameter.name}: int = 10"
+        )
+    given = parameter.default is not parameter.empty
+    return parameter.annotation, setting(parameter.default) if given else setting()
+
+
+def _kind_of(function: Callable[..., Any]) -> str:
+    names = tuple(inspect.signature(function).parameters)
+    for kind, first in KINDS.items():
+        if first and names[: len(first)] == first:
+            return kind
+    raise _no_kind(function)
+
+
+def _no_kind(thing: object) -> RecipeError:
+    return RecipeError(
+        f"cannot tell what {getattr(thing, '__name__', type(thing).__name__)} is; expected a "
+        f"model's class, a Source, or a function with kind= one of {', '.join(KINDS)}"
+    )
+
+
+def _caller() -> str:
+    """Return the module that called `register`."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("softrec"):
+        frame = frame.f_back
+    return "" if frame is None else frame.f_globals.get("__name__", "")
+
+
+# --- functions as settings ---
+
+
+def _calling(base: type[Chosen], method: Callable[..., Any], function: Any) -> type[Any]:
+    body = {"__module__": function.__module__, "__doc__": function.__doc__,
+            "function": staticmethod(function), "build": method,
+            "__annotations__": {"function": ClassVar[Any]}}  # fmt: skip
+    return type(f"Calls{base.__name__}", (base,), body)
+
+
+def _settings(self: Any) -> dict[str, Any]:
+    """Return the settings that the function takes."""
+    own = set(inspect.signature(self.function).parameters)
+    return {name: getattr(self, name) for name in type(self).model_fields if name in own}
+
+
+def _build_target(self: Any, training: Any) -> Any:
+    return self.function(training, **_settings(self))
+
+
+def _build_loss(self: Any, given: LossInputs) -> Term:
+    return Term({self.name: (partial(self.function, **_settings(self)), 1.0)})
+
+
+def _build_pairs(self: Any, given: LossInputs) -> Term:
+    return Term(partial(self.function, **_settings(self)))
+
+
+def _build_candidates(self: Any, training: Any, *, softmax: bool) -> Any:
+    return self.function(training, **_settings(self))
+
+
+BASES: dict[str, tuple[type[Chosen], Callable[..., Any]]] = {
+    "target": (TargetSettings, _build_target),
+    "loss": (LossSettings, _build_loss),
+    "pairwise loss": (PairwiseSettings, _build_pairs),
+    "candidates": (CandidatesSettings, _build_candidates),
+}

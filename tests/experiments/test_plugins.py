@@ -1,0 +1,243 @@
+"""What is brought from outside: registered, named in recipes, kept in runs, given as objects."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+
+import softrec
+from softrec import registry as registries
+from softrec.cli import main as cli
+from softrec.errors import RecipeError, RunError
+from softrec.evaluation.metrics import METRICS
+from softrec.losses.settings import LOSSES
+from softrec.models.gru4rec import GRU4Rec
+from softrec.models.registry import MODELS
+from softrec.recipe.options import recipe_of
+from softrec.registry import PluginWarning, Registry
+from softrec.targets.objects import ObjectSettings
+from softrec.targets.settings import TARGETS
+from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 24, "max_length": 10}
+SMALL = {"data.shop": SHOP, "cold_items": "keep", "model": "gru4rec", "model.dim": 4, "epochs": 1,
+         "length": 5, "accelerator": "cpu"}  # fmt: skip
+OWN = """
+import softrec
+from softrec.targets.smoothing import PopularityTarget, popularity
+
+@softrec.register("sharp")
+def sharp(training, *, alpha: float = 0.2, power: float = 2.0):
+    counts = training.item_counts
+    return PopularityTarget(popularity(counts, temperature=1 / power))
+"""
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch, tmp_path):
+    """Names that a test registers are gone after it, and modules with them."""
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    kept = {id(one): (len(one), dict(one._members)) for one in Registry.all}
+    modules = set(sys.modules)
+    yield
+    for one in Registry.all:
+        one._members = kept[id(one)][1]
+    for name in set(sys.modules) - modules:
+        if name.startswith("own_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    path = tmp_path / "own_sharp.py"
+    path.write_text(OWN)
+    return path
+
+
+def train(out="run", **options):
+    return softrec.fit("shop", out=out, progress=False, **SMALL | options)
+
+
+def test_a_function_is_a_target_with_settings(tmp_path):
+    seen = []
+
+    @softrec.register("sharp")
+    def sharp(training, *, alpha: float = 0.2, power: float = 2.0):
+        seen.append(power)
+        return PopularityTarget(popularity(training.item_counts, temperature=1 / power))
+
+    run = train(target="sharp", **{"target.power": 3})
+    assert seen == [3.0]
+    assert run.recipe.target.model_dump() == {"name": "sharp", "alpha": 0.2, "power": 3.0}
+    assert run.facts["soft_mass"] == 0.2
+    (record,) = run.facts["plugins"]
+    assert (record["kind"], record["name"], record["module"]) == ("target", "sharp", __name__)
+    assert Path(record["file"]) == Path(__file__).resolve()
+    with pytest.raises(RecipeError, match=r"no field 'pwer', did you mean power"):
+        recipe_of({"data": {"source": "shop"}}, {"target": "sharp", "target.pwer": 2})
+
+
+def test_losses_models_and_metrics_of_ones_own(tmp_path):
+    @softrec.register("gentle")
+    def gentle(stats, answers, weight, *, factor: float = 0.5):
+        return factor * torch.nn.functional.softplus(stats.rest_lse - stats.label_logit)
+
+    @softrec.register("hinged")
+    def hinged(label, others, count):
+        return ((others - label[:, None] + 1).relu() * count).sum(1)
+
+    @softrec.register("first")
+    def first(ranks, k):
+        return METRICS["hit_rate"](ranks, 1)
+
+    @softrec.register("mine")
+    class Mine(GRU4Rec):
+        def __init__(self, n_items, *, dim: int = 8, note: str = ""):
+            super().__init__(n_items, dim=dim)
+
+    metrics = ["ndcg@10", "first@1"]
+    run = train(loss="gentle", model="mine", metrics=metrics, **{"model.note": "x"})
+    assert type(run.encoder()) is Mine
+    assert {f"{one['kind']} {one['name']}" for one in run.facts["plugins"]} == {
+        "loss gentle", "model mine", "metric first"}  # fmt: skip
+    assert train("pairs", loss="hinged").recipe.loss.name == "hinged"
+    with pytest.raises(RecipeError, match="no place for a soft target"):
+        recipe_of({"data": {"source": "shop"}}, {"loss": "hinged", "target": "uniform"})
+
+
+@pytest.mark.parametrize(
+    ("thing", "text"),
+    [(lambda a, b: 0, "cannot tell what"), (3, "cannot tell what int is"),
+     (lambda training, k: 0, "the setting k has no type"),
+     (lambda training, **rest: 0, "name each setting")],
+)  # fmt: skip
+def test_what_cannot_be_registered(thing, text):
+    with pytest.raises(RecipeError, match=text):
+        softrec.register("wrong", thing)
+    assert not any("wrong" in one for one in Registry.all)
+
+
+def test_a_name_that_is_taken():
+    with pytest.raises(RecipeError, match=r"there is a target 'uniform' already"):
+        softrec.register("uniform", lambda training: UniformTarget(3))
+
+
+def test_a_recipe_names_its_plugins(plugin, tmp_path):
+    (tmp_path / "below").mkdir()
+    recipe = tmp_path / "below" / "recipe.yaml"
+    recipe.write_text("data: {source: shop}\nplugins: [../own_sharp.py]\ntarget: {name: sharp}\n")
+    run = softrec.fit("below/recipe.yaml", out="run", progress=False, **SMALL)
+    assert "sharp" in TARGETS
+    assert [Path(name).resolve() for name in run.recipe.plugins] == [plugin]
+
+
+def test_a_run_says_which_plugin_it_needs(plugin, capsys):
+    train(target="sharp", plugins=["own_sharp.py"])
+    code = "import softrec; softrec.open_run('run')"
+    lost = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "needs the target 'sharp' of" in lost.stderr
+    assert f"--plugin {plugin}" in lost.stderr
+    command = ["evaluate", "run", "--plugin", str(plugin)]
+    found = subprocess.run([sys.executable, "-m", "softrec", *command], capture_output=True,
+                           text=True, check=True)  # fmt: skip
+    assert "ndcg@10" in found.stdout
+    plugin.write_text(OWN + "# changed\n")
+    with pytest.warns(PluginWarning, match="was changed since"):
+        softrec.open_run("run")
+
+
+def test_a_run_folder_runs_no_code(plugin):
+    train(target="sharp", plugins=["own_sharp.py"])
+    del TARGETS["sharp"]
+    with pytest.raises(RunError, match="which is not loaded"):
+        softrec.open_run("run")
+
+
+def test_the_command_line_takes_plugins(plugin, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["fit", "shop", "-o", "run", "--plugin", "own_sharp.py", "--target", "sharp",
+                  "--epochs", "1", "--set", f"data.shop={SHOP}",
+                  "--set", "model.dim=8"])  # fmt: skip
+    assert done.value.code == 0
+    assert softrec.open_run("run").recipe.target.power == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("nowhere.py", "there is no plugin"), ("no_such_module_at_all", "ModuleNotFoundError"),
+     ("own_broken.py", r"cannot be loaded \(ZeroDivisionError"),
+     ("json.py", "has the name of another module")],
+)  # fmt: skip
+def test_plugins_that_cannot_be_loaded(tmp_path, name, text):
+    (tmp_path / "own_broken.py").write_text("1 / 0")
+    (tmp_path / "json.py").write_text("")
+    with pytest.raises(RecipeError, match=text):
+        softrec.load_plugins([name])
+
+
+def test_installed_packages_bring_members(monkeypatch, plugin):
+    monkeypatch.syspath_prepend(plugin.parent)
+    points = [EntryPoint("sharp", "own_sharp", "softrec.plugins"),
+              EntryPoint("broken", "own_missing", "softrec.plugins")]  # fmt: skip
+    monkeypatch.setattr(registries, "entry_points", lambda group: points)
+    with pytest.warns(PluginWarning, match=r"the plugin broken \(own_missing\)"):
+        registries.load_installed.__wrapped__()
+    assert "sharp" in TARGETS
+
+
+def test_targets_that_are_objects_are_compared(tmp_path):
+    source = PopularityTarget(torch.linspace(0.1, 1, 30) / torch.linspace(0.1, 1, 30).sum())
+    targets = ["one-hot", ("own", source, 0.3), ("even", UniformTarget(30), 0.3)]
+    twice = {"seeds": 2, "progress": False, **SMALL}
+    found = softrec.compare("shop", out="compared", targets=targets, **twice)
+    assert [v.name for v in found.results.variants] == ["one-hot", "own (alpha 0.3)",
+                                                        "even (alpha 0.3)"]  # fmt: skip
+    assert (found.folder / "report.html").is_file()
+    named = softrec.compare("shop", out="named", targets="one-hot,uniform(alpha=0.3)", **twice)
+    assert found.results.variants[2].test == named.results.variants[1].test
+    assert found.results.variants[1].test != named.results.variants[1].test
+
+
+def test_the_recipe_of_an_object_says_so():
+    source = PopularityTarget(torch.full((30,), 1 / 30))
+    run = train(target=("own", source, 0.3))
+    assert run.recipe.target.label == "own"
+    assert run.recipe.target.kind.endswith("PopularityTarget")
+    ObjectSettings.objects.clear()
+    again = softrec.open_run("run")
+    assert again.test == run.test
+    with pytest.raises(RecipeError, match=r"is a Python object .* that is not here"):
+        again.recipe.target.build(None)
+
+
+def test_equal_objects_have_one_fingerprint_and_others_another():
+    def mark(*values):
+        return ObjectSettings.of(PopularityTarget(torch.tensor(values)))["fingerprint"]
+
+    assert mark(0.5, 0.5) == mark(0.5, 0.5)
+    assert len({mark(0.5, 0.5), mark(0.4, 0.6), mark(1.0)}) == 3
+
+
+def test_classes_and_functions_are_given_themselves():
+    class Small(GRU4Rec):
+        pass
+
+    def soft(stats, answers, weight):
+        return torch.nn.functional.softplus(stats.rest_lse - stats.label_logit)
+
+    first = train(model=Small, loss=soft, target=UniformTarget(30), alpha=0.2)
+    assert (first.recipe.model.name, first.recipe.loss.name) == ("Small", "soft")
+    assert train("again", model=Small, loss=soft).recipe.loss.name == "soft"
+    assert MODELS["Small"] is Small
+    assert LOSSES["soft"].function is soft
+
+
+@pytest.mark.parametrize("target", [3, 0.5, object(), UniformTarget])
+def test_what_is_no_target(target):
+    with pytest.raises(RecipeError, match="is no target"):
+        recipe_of({"data": {"source": "shop"}}, {"target": target})
