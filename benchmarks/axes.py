@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -108,13 +109,16 @@ def _sampled(shapes: Shapes) -> list[Row]:
     held = Held(Inputs(s))
     number = round(shapes.share * s.n_items)
     named = {
-        "sampled softmax": Objective(),
-        "sampled softmax, label smoothing": Objective.towards(UniformTarget(s.n_items), WEIGHT),
+        "sampled softmax": Objective,
+        "sampled softmax, label smoothing": partial(
+            Objective, mixed(), UniformTarget(s.n_items), WEIGHT
+        ),
     }
     rows = []
-    for name, whole in named.items():
-        _check(held, whole, replace(whole, candidates=SharedUniform(s.n_items, s.n_items)))
-        some = replace(whole, candidates=SharedUniform(s.n_items, number))
+    for name, objective in named.items():
+        whole = objective()
+        _check(held, whole, objective(candidates=SharedUniform(s.n_items, s.n_items)))
+        some = objective(candidates=SharedUniform(s.n_items, number))
         pair = paired(_step(held, some), _step(held, whole), s.repeats)
         work = f"{name}, {shapes.share:.0%} of the items, {s}"
         bar = Bar(0.35, "at most", "cost")
@@ -126,9 +130,9 @@ def _by_row(shapes: Shapes) -> Row:
     """Time SL on cosines with negatives drawn for each row, beside SL with all other items."""
     s = shapes.by_row
     held = Held(Inputs(s))
-    whole = Objective(loss={"sl": (sl, 1.0)}, scoring=Scoring("cosine", 0.1))
-    some = replace(whole, candidates=RowDraws(s.n_items, shapes.draws))
-    _check(Held(Inputs(replace(s, batch=4))), whole, replace(whole, candidates=_all_others(s)))
+    objective = partial(Objective, {"sl": (sl, 1.0)}, scoring=Scoring("cosine", 0.1))
+    whole, some = objective(), objective(candidates=RowDraws(s.n_items, shapes.draws))
+    _check(Held(Inputs(replace(s, batch=4))), whole, objective(candidates=_all_others(s)))
     pair = paired(_step(held, some), _step(held, whole), s.repeats)
     return pair.row(f"sl on cosines, {s}", f"{shapes.draws} draws a row", "all items", None)
 

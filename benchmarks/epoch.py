@@ -24,8 +24,7 @@ from benchmarks.timing import Bar, Clock, Rates, Row, Side, agree, rates
 from softrec.data.batches import Examples, TrainingBatches, examples
 from softrec.data.splits import Cases, Split, rows_of
 from softrec.evaluation.protocol import batches_of, evaluating, rank_cases
-from softrec.losses.softmax import hard
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses import softmax_loss
 from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
 from softrec.training.loop import train
@@ -122,7 +121,7 @@ def _model(n_items: int) -> GRU4Rec:
 
 def _trials(n_items: int) -> tuple[Trial, Trial]:
     def streamed(users: Tensor, items: ItemVectors, label: Tensor) -> Tensor:
-        return streamed_softmax(hard(), users, items, label, None, 0.0).total
+        return softmax_loss(users, items.vectors, label, bias=items.bias)
 
     def materialised(users: Tensor, items: ItemVectors, label: Tensor) -> Tensor:
         return F.cross_entropy(dense.logits(users, items), label)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from benchmarks import dense
 from benchmarks.timing import Bar, Row, Work, agree, paired
-from softrec.losses.softmax import Parts, decoupled, full_softmax, hard, mixed
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses import plain as by_tables
+from softrec.losses import softmax_loss
+from softrec.losses.softmax import Parts, SoftmaxProblem, SoftTarget, decoupled, hard, mixed
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
 from softrec.types import ItemVectors, Target
@@ -59,13 +60,14 @@ class Inputs:
         return PopularityTarget(popularity(1e5 / torch.arange(1, self.shapes.n_items + 1)))
 
     def streamed(self, parts: Parts, target: Target | None = None) -> Tensor:
-        items = ItemVectors(self.vectors)
         weight = 0.0 if target is None else WEIGHT
-        return streamed_softmax(parts, self.users, items, self.label, target, weight).total
+        return softmax_loss(
+            self.users, self.vectors, self.label, target=target, weight=weight, loss=parts
+        )
 
-    def reference(self, parts: Parts, target: Target | None) -> Tensor:
-        items = ItemVectors(self.vectors)
-        return full_softmax(parts, self.users, items, self.label, target, WEIGHT).total
+    def reference(self, parts: Parts, target: Target) -> Tensor:
+        problem = SoftmaxProblem(self.users, ItemVectors(self.vectors), self.label)
+        return by_tables(problem, parts, SoftTarget(target, self.label), WEIGHT).total
 
     def gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(loss, [self.users, self.vectors])
@@ -142,11 +144,11 @@ def recipes(shapes: Shapes) -> list[Row]:
 
     def dense_decoupled() -> Tensor:
         return dense.decoupled(
-            data.users, data.vectors, data.label, near.items, near.shares, WEIGHT, BALANCE
+            data.users, data.vectors, data.label, near.items, near.probs, WEIGHT, BALANCE
         )
 
     def dense_mixed() -> Tensor:
-        return dense.mixed(data.users, data.vectors, data.label, near.items, near.shares, WEIGHT)
+        return dense.mixed(data.users, data.vectors, data.label, near.items, near.probs, WEIGHT)
 
     rows = []
     for name, parts, plain in (

@@ -17,10 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import Bar, Row, Side
-from softrec.losses.softmax import mixed
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses import softmax_loss
 from softrec.targets.smoothing import UniformTarget
-from softrec.types import ItemVectors
 
 MIB = 2**20
 PROCESS = Path("/proc/self")
@@ -96,8 +94,7 @@ def _parameters(shapes: Shapes) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 def _step(users: torch.Tensor, vectors: torch.Tensor, label: torch.Tensor) -> None:
     target = UniformTarget(len(vectors))
-    items = ItemVectors(vectors)
-    streamed_softmax(mixed(), users, items, label, target, 0.1).total.backward()
+    softmax_loss(users, vectors, label, target=target, weight=0.1).backward()
 
 
 def _status(name: str) -> float:

@@ -29,7 +29,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.timing import Clock, Row, Side, agree
-from softrec.candidates import InBatch, RowDraws, Taken
+from softrec.candidates import InBatch, RowDraws
+from softrec.interacted import Interacted
 from softrec.losses.bilateral import sl
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.pairwise import bpr
@@ -39,7 +40,7 @@ from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.training.module import SoftTargetModule
-from softrec.types import Batch, Interests, ItemVectors, Vectors
+from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
 
 PARTS = ("encoder", "loss", "optimiser")
 SHARED = 300  # items a row in the soft target of DesoRec's recipes
@@ -76,9 +77,9 @@ class Log:
         return torch.stack([self.drawn(s.n_users, s.events), self.drawn(s.n_items, s.events)])
 
     @cached_property
-    def taken(self) -> Taken:
+    def interacted(self) -> Interacted:
         user, item = self.edges
-        return Taken.of(user, item, self.shapes.n_users, self.shapes.n_items)
+        return Interacted(user, item, self.shapes.n_users, self.shapes.n_items)
 
     def batch(self, rows: int, length: int, *, times: bool) -> Batch:
         """Return histories that end anywhere in a log of mean length, cut to the last `length`."""
@@ -95,7 +96,7 @@ class Log:
 
 
 def _one_negative(log: Log) -> Objective:
-    draws = RowDraws(log.shapes.n_items, 1, corrected=False, taken=log.taken)
+    draws = RowDraws(log.shapes.n_items, 1, corrected=False, interacted=log.interacted)
     return Objective(loss=bpr, candidates=draws)
 
 
@@ -213,6 +214,20 @@ def _cut(vectors: Vectors) -> Vectors:
     return Vectors(users, ItemVectors(leaves[id(items.vectors)], bias), interests)
 
 
+class _Given(Encoder):
+    """An encoder that is only the vectors of one batch."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        super().__init__()
+        self.vectors, self.n_items = vectors, len(vectors.items.vectors)
+
+    def items(self) -> ItemVectors:
+        return self.vectors.items
+
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        return self.vectors
+
+
 class Trial:
     """A model in training, and how long its parts took, step by step."""
 
@@ -247,7 +262,7 @@ class Trial:
             found = self.model(batch)
         with clock.part("loss"):
             cut = _cut(found)
-            loss = self.objective(lambda _: cut, batch).total  # pyright: ignore[reportArgumentType]
+            loss = self.objective(_Given(cut), batch).total
             loss.backward()
         with clock.part("encoder"):
             ends = zip(_tensors(found), _tensors(cut), strict=True)

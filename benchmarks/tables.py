@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -40,8 +40,8 @@ def tables(shapes: Shapes) -> list[Row]:
             objective = Objective(candidates=candidates)
             _check(shapes, n_items, objective)
             pair = paired(
-                _step(shapes, n_items, replace(objective, sparse=True)),
-                _step(shapes, n_items, objective),
+                _step(shapes, n_items, objective, sparse=True),
+                _step(shapes, n_items, objective, sparse=False),
                 shapes.repeats,
             )
             work = (
@@ -63,10 +63,10 @@ def _batch(shapes: Shapes, n_items: int) -> Batch:
     return Batch(history, torch.randint(n_items, (shapes.batch,)), rows, rows)
 
 
-def _step(shapes: Shapes, n_items: int, objective: Objective) -> Work:
+def _step(shapes: Shapes, n_items: int, objective: Objective, *, sparse: bool) -> Work:
     model = _model(shapes, n_items)
-    if objective.sparse:
-        mark_sparse(model, n_items)
+    if sparse:
+        mark_sparse(model)
         optimizer: torch.optim.Optimizer = LazyAdam(model.parameters())
     else:
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
@@ -85,9 +85,9 @@ def _check(shapes: Shapes, n_items: int, objective: Objective) -> None:
     for sparse in (False, True):
         model = _model(shapes, n_items)
         if sparse:
-            mark_sparse(model, n_items)
+            mark_sparse(model)
         torch.manual_seed(1)
-        value = replace(objective, sparse=sparse)(model, _batch(shapes, n_items))
+        value = objective(model, _batch(shapes, n_items))
         value.total.backward()
         gradient = model.table.weight.grad
         assert gradient is not None

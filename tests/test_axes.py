@@ -16,9 +16,9 @@ from softrec.candidates import (
 )
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.reference import plain
 from softrec.losses.softmax import decoupled, hard, mixed
 from softrec.losses.streaming import streamed
-from softrec.losses.table import plain
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.lightgcn import LightGCN
 from softrec.models.mf import MF
@@ -29,7 +29,7 @@ from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget, TopTarget
-from softrec.types import Batch, ItemVectors
+from softrec.types import Batch, ItemVectors, Target
 
 N, P, WEIGHT = 11, 7, 0.4
 COUNTS = torch.tensor([9.0, 1, 4, 2, 7, 1, 3, 5, 2, 8, 6], dtype=torch.float64)
@@ -49,7 +49,7 @@ def numbers(*shape, seed=0):
 
 
 @dataclass(frozen=True)
-class OnlyTwoAnswers:
+class OnlyTwoAnswers(Target):
     """A target of somebody's own: no `within`, no `spread`."""
 
     probs: torch.Tensor
@@ -73,7 +73,7 @@ TARGETS = {
     "dense": DenseTarget(numbers(P, N, seed=7).softmax(1)),
     "own": OnlyTwoAnswers(numbers(P, N, seed=8).softmax(1)),
     "teacher": TEACHER,
-    "top": TopTarget.of(SPARSE.items.sort(1).values, 0.6 * SPARSE.shares, N),
+    "top": TopTarget.of(SPARSE.items.sort(1).values, 0.6 * SPARSE.probs, N),
     "mixture": MixtureTarget((UniformTarget(N), SPARSE, TEACHER), (0.2, 0.5, 0.3)),
 }
 SHARED = ("uniform", "popularity")
@@ -126,14 +126,14 @@ def tables(chosen):
         copies[rows, BATCH.label] = 0
         return copies, correction
     items = chosen.items.expand(P, -1)
-    count = chosen.copies.double().expand(P, -1)
+    count = chosen.counts.double().expand(P, -1)
     copies.scatter_add_(1, items, count)
     if chosen.correction is not None:
         correction.scatter_(1, items, chosen.correction.double().expand(P, -1))
     if chosen.items.dim() == 1:
-        copies[rows, BATCH.label] = 0.0 if chosen.own is None else chosen.own.double()
-    if chosen.left_out is not None:
-        row, place = chosen.left_out
+        copies[rows, BATCH.label] = 0.0 if chosen.hits is None else chosen.hits.double()
+    if chosen.masked is not None:
+        row, place = chosen.masked
         copies[row, chosen.items[place]] = 0
     return copies, correction
 

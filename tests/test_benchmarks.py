@@ -83,11 +83,11 @@ def test_dense_mixed_loss_is_the_divergence_from_the_mixed_target():
     rows = torch.arange(len(data.label))
     goal = torch.zeros_like(probs)
     for k in range(losses.QUICK.sparse):
-        goal[rows, data.sparse.items[:, k]] += 0.3 * data.sparse.shares[:, k].double()
+        goal[rows, data.sparse.items[:, k]] += 0.3 * data.sparse.probs[:, k].double()
     goal[rows, data.label] += 0.7
     expected = torch.where(goal > 0, goal * (goal / probs).log(), 0.0).sum(1).mean()
     got = dense.mixed(
-        data.users, data.vectors, data.label, data.sparse.items, data.sparse.shares, 0.3
+        data.users, data.vectors, data.label, data.sparse.items, data.sparse.probs, 0.3
     )
     assert got.item() == pytest.approx(expected.item(), rel=1e-5)
 

@@ -15,7 +15,7 @@ from softrec.candidates import (
     SharedUniform,
     log_uniform,
 )
-from softrec.taken import Taken
+from softrec.interacted import Interacted
 from softrec.types import Batch
 
 N = 12
@@ -51,7 +51,7 @@ def test_uniform_shared_draws(number):
     assert len(found.items) == number
     assert ascending(found.items)
     assert 0 <= found.items.min() <= found.items.max() < N
-    assert (found.copies == 1).all()
+    assert (found.counts == 1).all()
     expected = torch.full((number,), -math.log(number / N))  # E = n / N
     torch.testing.assert_close(found.correction, expected)
     assert SharedUniform(N, number, corrected=False)(BATCH).correction is None
@@ -76,8 +76,8 @@ def test_shared_draws_from_a_distribution(number):
     torch.manual_seed(1)
     found = SharedDraws(POPULAR, number)(BATCH)
     assert ascending(found.items)
-    assert found.copies.sum() == number
-    assert (found.copies >= 1).all()
+    assert found.counts.sum() == number
+    assert (found.counts >= 1).all()
     expected = -(number * POPULAR[found.items]).log()  # E = n Q
     torch.testing.assert_close(found.correction.double(), expected, atol=1e-6, rtol=0)
     assert SharedDraws(POPULAR, number, corrected=False)(BATCH).correction is None
@@ -86,7 +86,7 @@ def test_shared_draws_from_a_distribution(number):
 def test_shared_draws_follow_the_distribution():
     torch.manual_seed(2)
     found = SharedDraws(POPULAR, 40_000)(BATCH)
-    share = torch.zeros(N).index_add(0, found.items, found.copies) / 40_000
+    share = torch.zeros(N).index_add(0, found.items, found.counts) / 40_000
     torch.testing.assert_close(share.double(), POPULAR, atol=0.01, rtol=0)
 
 
@@ -104,7 +104,7 @@ def test_uniform_row_draws_never_hit_the_label():
     found = RowDraws(N, 500)(BATCH)
     assert found.items.shape == (len(BATCH.label), 500)
     assert (found.items != BATCH.label[:, None]).all()
-    assert (found.copies == 1).all()
+    assert (found.counts == 1).all()
     expected = torch.full(found.items.shape, -math.log(500 / (N - 1)))  # E = n / (N - 1)
     torch.testing.assert_close(found.correction, expected)
     for row, label in zip(found.items, BATCH.label, strict=True):
@@ -122,7 +122,7 @@ def test_a_row_draw_of_the_label_counts_nothing():
     found = RowDraws(N, 300, POPULAR)(BATCH)
     hit = found.items == BATCH.label[:, None]
     assert hit.any(1).all()
-    assert (found.copies == (~hit).float()).all()
+    assert (found.counts == (~hit).float()).all()
     expected = -(300 * POPULAR[found.items]).log()  # E = n Q
     torch.testing.assert_close(found.correction.double(), expected, atol=1e-6, rtol=0)
     assert RowDraws(N, 3, POPULAR, corrected=False)(BATCH).correction is None
@@ -158,7 +158,7 @@ def test_corrected_sums_are_right_in_the_mean(source):
     sums = []
     for _ in range(4000):
         found = source(BATCH)
-        weight = found.copies.double() * (z[found.items] + found.correction.double()).exp()
+        weight = found.counts.double() * (z[found.items] + found.correction.double()).exp()
         weight = weight.expand(len(BATCH.label), -1)
         others = found.items != BATCH.label[:, None]
         sums.append((weight * others).sum(1))
@@ -172,8 +172,8 @@ def test_corrected_sums_are_right_in_the_mean(source):
 def test_in_batch_labels_with_their_counts():
     found = InBatch()(BATCH)
     assert found.items.tolist() == [0, 4, 5, 10]
-    assert found.copies.tolist() == [1, 3, 1, 1]
-    assert found.correction is found.own is found.left_out is None
+    assert found.counts.tolist() == [1, 3, 1, 1]
+    assert found.correction is found.hits is found.masked is None
 
 
 def test_in_batch_corrections():
@@ -190,13 +190,13 @@ def test_a_batch_of_one_has_finite_corrections():
 
 def test_hits_stay_where_they_are_not_masked():
     """Each row sees the other rows' copies of its label, and never its own."""
-    assert InBatch(mask_hits=False)(BATCH).own.tolist() == [2, 0, 2, 0, 0, 2]
-    assert InBatch(mask_hits=True)(BATCH).own is None
+    assert InBatch(mask_hits=False)(BATCH).hits.tolist() == [2, 0, 2, 0, 0, 2]
+    assert InBatch(mask_hits=True)(BATCH).hits is None
 
 
 def left_out_of(batch):
     found = InBatch(mask_positives=True)(batch)
-    rows, places = found.left_out
+    rows, places = found.masked
     return {
         (row, int(found.items[place])) for row, place in zip(rows.tolist(), places, strict=True)
     }
@@ -267,11 +267,11 @@ def test_log_uniform_by_definition():
 def test_draws_of_what_a_user_did_not_take():
     pairs = torch.tensor([[0, 0, 0, 0, 2, 2, 2, 3], [5, 1, 0, 1, N - 1, 3, 4, 2]])
     everything = torch.stack([torch.full((N,), 4), torch.arange(N)])
-    taken = Taken.of(*torch.cat([pairs, everything], 1), n_users=5, n_items=N)
+    seen = Interacted(*torch.cat([pairs, everything], 1), n_users=5, n_items=N)
     user = torch.arange(5)
     torch.manual_seed(0)
     batch = Batch(torch.full((5, 1), N), torch.zeros(5, dtype=torch.int64), user, user)
-    items, free = RowDraws(N, 4000, taken=taken)(batch).items, taken.free(user)
+    items, free = RowDraws(N, 4000, interacted=seen)(batch).items, seen.n_negatives(user)
     for number in range(4):
         own = pairs[1][pairs[0] == number].unique()
         left = sorted(set(range(N)) - set(own.tolist()))
@@ -284,14 +284,14 @@ def test_draws_of_what_a_user_did_not_take():
 
 def test_a_row_for_whose_user_nothing_is_left_counts_nothing():
     pairs = torch.stack([torch.zeros(N, dtype=torch.int64), torch.arange(N)])
-    taken = Taken.of(*torch.cat([pairs, torch.tensor([[1], [3]])], 1), n_users=2, n_items=N)
+    seen = Interacted(*torch.cat([pairs, torch.tensor([[1], [3]])], 1), n_users=2, n_items=N)
     label = torch.tensor([2, 3])
     batch = Batch(torch.full((2, 1), N), label, torch.arange(2), torch.arange(2))
-    found = RowDraws(N, 6, taken=taken)(batch)
-    assert found.copies.tolist() == [[0.0] * 6, [1.0] * 6]
+    found = RowDraws(N, 6, interacted=seen)(batch)
+    assert found.counts.tolist() == [[0.0] * 6, [1.0] * 6]
     torch.testing.assert_close(found.correction[1], torch.full((6,), -math.log(6 / (N - 1))))
     with refused(ValueError):
-        RowDraws(N, 6, POPULAR, taken=taken)
+        RowDraws(N, 6, POPULAR, interacted=seen)
 
 
 @pytest.mark.parametrize("source", ["shared", "for each row"])
@@ -305,6 +305,6 @@ def test_draws_at_the_very_borders_of_the_running_sum(source, monkeypatch):
     if source == "shared":
         chosen = SharedDraws(probs, 4)(batch)
         assert chosen.items.tolist() == [1, 3]
-        assert chosen.copies.tolist() == [2, 2]
+        assert chosen.counts.tolist() == [2, 2]
     else:
         assert RowDraws(4, 4, probs)(batch).items.tolist() == [[1, 3, 1, 3]] * 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 import typer
 
 import softrec
@@ -184,7 +185,9 @@ def test_the_python_of_the_readme_runs(clicks, monkeypatch, capsys):
     assert snippets
     for snippet in snippets:
         assert len([line for line in snippet.splitlines() if line.strip()]) <= 10
-        exec(compile(snippet, "README.md", "exec"), {})
+        names = {"users": torch.zeros(2, 3, 4, requires_grad=True), "items": torch.ones(5, 4),
+                 "label": torch.ones(2, 3).long(), "counts": torch.ones(5)}  # fmt: skip
+        exec(compile(snippet, "README.md", "exec"), names)
     printed = capsys.readouterr().out
     assert "ann" in printed
     assert "p_holm" in printed

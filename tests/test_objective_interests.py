@@ -10,8 +10,8 @@ from torch import nn
 from softrec.candidates import InBatch, RowDraws, SharedUniform
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.pairwise import bpr
+from softrec.losses.reference import plain
 from softrec.losses.softmax import decoupled, hard, mixed
-from softrec.losses.table import plain
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
 from softrec.models.mind import MIND

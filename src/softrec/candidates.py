@@ -1,4 +1,4 @@
-"""Which items a label is told from: all, a sample, or the other labels of the batch.
+"""Candidates: the negatives a positive is scored against. All items, a sample, or in-batch.
 
 Let C be the candidates of a row without its label, c_j how often candidate j was drawn and E_j how
 often it was expected to be. The losses see the logits z_j + log(c_j / E_j): their exponentials
@@ -11,27 +11,27 @@ logit stays as it is. Without correction E_j = 1.
 | n of N, uniform, shared, each at most once | n / N |
 | n with replacement from Q, shared, hits on the label left out | n Q_j |
 | n with replacement from the items but the label, for each row | n / (N - 1), n Q_j |
-| n with replacement from the F items the user did not take | n / F |
+| n with replacement from the F items the user did not interact with | n / F |
 | the other labels of the batch, of which j is f_j | (P - 1) f_j |
 
-A draw that hits the label is left out of C. In-batch negatives may leave out the user's other
-positives, too.
+A draw that hits the label is left out of C. In-batch negatives may mask the user's other
+positives, too. Sources are modules: what they remember of the data are buffers, which move along
+and are not saved.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, assert_never
 
 import numpy as np
 import torch
 from pydantic import model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from softrec.errors import RecipeError
+from softrec.interacted import Interacted
 from softrec.registry import Chosen, Registry
 from softrec.settings import Rounds, setting
-from softrec.taken import Taken
 from softrec.training_data import TrainingData
 from softrec.types import Batch
 
@@ -39,37 +39,35 @@ from softrec.types import Batch
 class Candidates(NamedTuple):
     """The candidates of a batch, shared by its rows or drawn for each.
 
-    Shared ones are distinct and ascending, (M,); `own` and `left_out` then say what a row sees
+    Shared ones are distinct and ascending, (M,); `hits` and `masked` then say what a row sees
     otherwise. With (P, M), a count of 0 leaves a candidate out.
     """
 
     items: Tensor  # (M,) or (P, M) int64
-    copies: Tensor  # same shape, how often each was drawn
+    counts: Tensor  # same shape, how often each was drawn
     correction: Tensor | None = None  # same shape, -log E_j; None without correction
-    own: Tensor | None = None  # (P,) copies of the row's label that stay; None: none does
-    left_out: tuple[Tensor, Tensor] | None = None  # pairs (row, place among M)
+    hits: Tensor | None = None  # (P,) how often the row's label stays a negative; None: never
+    masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place among M) left out
 
 
 class CandidateSource(Protocol):
     """Draws the candidates of a batch, by torch's global random numbers."""
 
     def __call__(self, batch: Batch) -> Candidates:
-        """Return the candidates that the labels of `batch` are told from."""
+        """Return the negatives that the labels of `batch` are scored against."""
         ...
 
 
-@dataclass(frozen=True)
-class SharedUniform:
+class SharedUniform(nn.Module):
     """`number` distinct items, uniform over the catalogue, one draw for the whole batch."""
 
-    n_items: int
-    number: int
-    corrected: bool = True
+    def __init__(self, n_items: int, number: int, corrected: bool = True) -> None:
+        super().__init__()
+        if not 1 <= number <= n_items:
+            raise ValueError(f"expected 1 to {n_items} candidates of {n_items} items, got {number}")
+        self.n_items, self.number, self.corrected = n_items, number, corrected
 
-    def __post_init__(self) -> None:
-        _check_number(self.number, self.n_items)
-
-    def __call__(self, batch: Batch) -> Candidates:
+    def forward(self, batch: Batch) -> Candidates:
         """Return a fresh sample; all items, if `number` is N."""
         device = batch.label.device
         # NumPy's draw without replacement does not touch the items it leaves out.
@@ -78,101 +76,130 @@ class SharedUniform:
             self.n_items, self.number, replace=False, shuffle=False
         )
         items = torch.from_numpy(np.sort(drawn)).to(device)
-        count = torch.ones(len(items), device=device)
-        rate = torch.full_like(count, self.n_items / self.number)
-        return Candidates(items, count, rate.log() if self.corrected else None)
+        counts = torch.ones(len(items), device=device)
+        rate = torch.full_like(counts, self.n_items / self.number)
+        return Candidates(items, counts, rate.log() if self.corrected else None)
 
 
-@dataclass(frozen=True)
-class SharedDraws:
-    """`number` draws with replacement from a distribution over the items, for the whole batch."""
+class SharedDraws(nn.Module):
+    """`number` draws with replacement from a distribution over the items, for the whole batch.
 
-    probs: Tensor  # (N,), sums to 1
-    number: int
-    corrected: bool = True
-
-    def __call__(self, batch: Batch) -> Candidates:
-        """Return the distinct items of a fresh sample, with their counts."""
-        probs = self.probs.to(batch.label.device)
-        items, count = _draws(probs, (self.number,)).unique(return_counts=True)
-        expected = self.number * probs[items].double()
-        correction = -expected.log().float() if self.corrected else None
-        return Candidates(items, count.float(), correction)
-
-
-@dataclass(frozen=True)
-class RowDraws:
-    """`number` draws for each row: uniform over the other items, or from a distribution.
-
-    With `taken`, uniform over the items that the row's user did not take in training.
+    Args:
+        probs: (N,), sums to 1.
+        number: of draws.
+        corrected: whether logits are corrected for how often an item was expected.
     """
 
-    n_items: int
-    number: int
-    probs: Tensor | None = None  # (N,), sums to 1; None: uniform
-    corrected: bool = True
-    taken: Taken | None = None
+    probs: Tensor
 
-    def __post_init__(self) -> None:
-        if self.probs is not None and self.taken is not None:
-            raise ValueError("items a user did not take are drawn uniformly; leave out probs")
+    def __init__(self, probs: Tensor, number: int, corrected: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("probs", probs, persistent=False)
+        self.number, self.corrected = number, corrected
 
-    def __call__(self, batch: Batch) -> Candidates:
-        """Return (P, number) items; a draw of the label, or of an item again, counts 0."""
+    def forward(self, batch: Batch) -> Candidates:
+        """Return the distinct items of a fresh sample, with their counts."""
+        items, counts = _draws(self.probs, (self.number,)).unique(return_counts=True)
+        expected = self.number * self.probs[items].double()
+        correction = -expected.log().float() if self.corrected else None
+        return Candidates(items, counts.float(), correction)
+
+
+class RowDraws(nn.Module):
+    """`number` draws for each row, uniform over all items but the label, or as told.
+
+    Args:
+        n_items: N.
+        number: of draws.
+        probs: (N,), sums to 1: draws from this distribution; a draw of the label counts 0.
+        corrected: whether logits are corrected for how often an item was expected.
+        interacted: draws uniformly from what the row's user did not interact with.
+    """
+
+    probs: Tensor | None
+
+    def __init__(
+        self,
+        n_items: int,
+        number: int,
+        probs: Tensor | None = None,
+        corrected: bool = True,
+        interacted: Interacted | None = None,
+    ) -> None:
+        super().__init__()
+        if probs is not None and interacted is not None:
+            raise ValueError("items a user did not interact with are drawn uniformly; drop probs")
+        self.n_items, self.number, self.corrected = n_items, number, corrected
+        self.register_buffer("probs", probs, persistent=False)
+        self.interacted = interacted
+
+    def forward(self, batch: Batch) -> Candidates:
+        """Return (P, number) items; a draw of the label counts 0."""
         label = batch.label[:, None]
         shape = (len(batch.label), self.number)
-        if self.taken is not None:
-            user = batch.prediction_user
-            taken = self.taken.to(user.device)
-            free = taken.free(user)[:, None]
-            uniform = torch.rand(shape, dtype=torch.float64, device=user.device)
-            number = (uniform * free).long().clamp(max=free.clamp(min=1) - 1)
-            items = taken.others(user, number).clamp(max=self.n_items - 1)
-            expected = (self.number / free.clamp(min=1)).expand(shape)
-            count = ((items != label) & (free > 0)).float()
-            return Candidates(items, count, -expected.log() if self.corrected else None)
+        if self.interacted is not None:
+            items, expected, counted = self._negatives(batch, self.interacted)
+            counts = ((items != label) & counted).float()
+            return Candidates(items, counts, -expected.log() if self.corrected else None)
         if self.probs is None:
             drawn = torch.randint(self.n_items - 1, shape, device=label.device)
             items = drawn + (drawn >= label)  # past the label: every other item alike
             expected = torch.full(shape, self.number / (self.n_items - 1), device=label.device)
         else:
-            probs = self.probs.to(label.device)
-            items = _draws(probs, shape)
-            expected = self.number * probs[items]
-        count = (items != label).float()
-        return Candidates(items, count, -expected.log() if self.corrected else None)
+            items = _draws(self.probs, shape)
+            expected = self.number * self.probs[items]
+        counts = (items != label).float()
+        return Candidates(items, counts, -expected.log() if self.corrected else None)
+
+    def _negatives(self, batch: Batch, interacted: Interacted) -> tuple[Tensor, Tensor, Tensor]:
+        """Return items, how often each was expected, and whether a row has negatives at all."""
+        user = batch.prediction_user
+        shape = (len(user), self.number)
+        there = interacted.n_negatives(user)[:, None]
+        uniform = torch.rand(shape, dtype=torch.float64, device=user.device)
+        number = (uniform * there).long().clamp(max=there.clamp(min=1) - 1)
+        items = interacted.nth_negative(user, number).clamp(max=self.n_items - 1)
+        expected = (self.number / there.clamp(min=1)).expand(shape)
+        return items, expected, there > 0
 
 
-@dataclass(frozen=True)
-class InBatch:
+class InBatch(nn.Module):
     """The labels of the other rows.
 
     Args:
-        frequency: (N,) share of each item among the training labels, for the sampling-bias
+        frequency: (N,) fraction of the training labels that each item is, for the sampling-bias
             correction (Yi et al., RecSys 2019); None without correction.
-        mask_hits: leave out other rows' copies of a row's own label.
+        mask_hits: leave out a row's own label where other rows have it, too.
         mask_positives: leave out the items of a row's history, and other labels of its user.
     """
 
-    frequency: Tensor | None = None
-    mask_hits: bool = True
-    mask_positives: bool = False
+    frequency: Tensor | None
 
-    def __call__(self, batch: Batch) -> Candidates:
+    def __init__(
+        self,
+        frequency: Tensor | None = None,
+        mask_hits: bool = True,
+        mask_positives: bool = False,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("frequency", frequency, persistent=False)
+        self.mask_hits, self.mask_positives = mask_hits, mask_positives
+
+    def forward(self, batch: Batch) -> Candidates:
         """Return the distinct labels of `batch`."""
         label = batch.label
-        items, place, count = label.unique(return_inverse=True, return_counts=True)
+        items, place, counts = label.unique(return_inverse=True, return_counts=True)
         correction = None
         if self.frequency is not None:
-            expected = max(len(label) - 1, 1) * self.frequency.to(label.device)[items].double()
+            expected = max(len(label) - 1, 1) * self.frequency[items].double()
             correction = -expected.log().float()
-        own = None if self.mask_hits else (count[place] - 1).float()
-        left_out = _positives(batch, items) if self.mask_positives else None
-        return Candidates(items, count.float(), correction, own, left_out)
+        hits = None if self.mask_hits else (counts[place] - 1).float()
+        masked = _positives(batch, items) if self.mask_positives else None
+        return Candidates(items, counts.float(), correction, hits, masked)
 
 
 def times_used(label: Tensor, chosen: Candidates, n_items: int) -> Tensor:
-    """Return how often each item is the label or another candidate of some row, (N,) float32.
+    """Return how often each item is the label or a negative of some row, (N,) float32.
 
     Example:
         >>> chosen = Candidates(torch.tensor([0, 2]), torch.tensor([1.0, 3.0]))
@@ -180,34 +207,34 @@ def times_used(label: Tensor, chosen: Candidates, n_items: int) -> Tensor:
         tensor([2., 1., 4.])
     """
     used = torch.bincount(label, minlength=n_items).float()
-    items, copies = chosen.items, chosen.copies.float()
+    items, counts = chosen.items, chosen.counts.float()
     if items.dim() == 2:
-        return used.index_add(0, items.flatten(), copies.flatten())
-    used = used.index_add(0, items, len(label) * copies)
+        return used.index_add(0, items.flatten(), counts.flatten())
+    used = used.index_add(0, items, len(label) * counts)
     row = torch.arange(len(label), device=label.device)
     m = len(items)
     place = torch.searchsorted(items, label).clamp(max=m - 1)
     inside = items[place] == label
     row, place = row[inside], place[inside]
-    gone = copies[place] if chosen.own is None else copies[place] - chosen.own[row]
+    gone = counts[place] if chosen.hits is None else counts[place] - chosen.hits[row]
     used = used.index_add(0, items[place], -gone)
-    if chosen.left_out is None:
+    if chosen.masked is None:
         return used
-    out = (chosen.left_out[0] * m + chosen.left_out[1]).unique()
+    out = (chosen.masked[0] * m + chosen.masked[1]).unique()
     own = row * m + place
-    if chosen.own is not None:  # copies of the label that stay, unless left out
-        stay = chosen.own[row] * torch.isin(own, out)
+    if chosen.hits is not None:  # hits, unless masked
+        stay = chosen.hits[row] * torch.isin(own, out)
         used = used.index_add(0, items[place], -stay)
     out = out[~torch.isin(out, own)] % m
-    return used.index_add(0, items[out], -copies[out])
+    return used.index_add(0, items[out], -counts[out])
 
 
 def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pairs (row, place in `items`) of what a row's user is known to have taken."""
+    """Return the pairs (row, place in `items`) of what a row's user interacted with."""
     rows = len(batch.label)
     sequence = torch.arange(rows, device=items.device) if batch.row is None else batch.row
     user = batch.user[sequence]
-    pieces = [_found(batch.history[sequence], items)]
+    found = [_found(batch.history[sequence], items)]
     order = user.argsort(stable=True)
     _, size = user[order].unique_consecutive(return_counts=True)
     first = torch.repeat_interleave(size.cumsum(0) - size, size)  # (P,) where its group begins
@@ -215,8 +242,8 @@ def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
     owner = torch.repeat_interleave(torch.arange(rows, device=items.device), sizes)
     within = torch.arange(len(owner), device=items.device) - (sizes.cumsum(0) - sizes)[owner]
     other = order[first[owner] + within]
-    pieces.append((order[owner], torch.searchsorted(items, batch.label[other])))
-    return torch.cat([row for row, _ in pieces]), torch.cat([place for _, place in pieces])
+    found.append((order[owner], torch.searchsorted(items, batch.label[other])))
+    return torch.cat([row for row, _ in found]), torch.cat([place for _, place in found])
 
 
 def _found(history: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
@@ -247,11 +274,6 @@ def log_uniform(counts: Tensor) -> Tensor:
     rank[order] = torch.arange(len(order), device=order.device)
     whole = torch.tensor(len(counts) + 1.0, dtype=torch.float64).log()
     return (((rank + 2).double() / (rank + 1)).log() / whole).float()
-
-
-def _check_number(number: int, n_items: int) -> None:
-    if not 1 <= number <= n_items:
-        raise ValueError(f"expected 1 to {n_items} candidates of {n_items} items, got {number}")
 
 
 # --- in a recipe ---
@@ -350,8 +372,8 @@ class SampledSettings(DrawnSettings, name="sampled"):
         number = self.number_of(n_items)
         probs = self._probs(training.item_counts)
         if self.per_row:
-            taken = _taken(training) if self.mask_positives else None
-            return RowDraws(n_items, number, probs, corrected, taken)
+            interacted = _interacted(training) if self.mask_positives else None
+            return RowDraws(n_items, number, probs, corrected, interacted)
         if probs is not None:
             return SharedDraws(probs, number, corrected)
         if number > n_items:
@@ -395,7 +417,7 @@ class InBatchSettings(DrawnSettings, name="in-batch"):
         return InBatch(frequency, self.mask_hits, self.mask_positives)
 
 
-def _taken(training: TrainingData) -> Taken:
+def _interacted(training: TrainingData) -> Interacted:
     train = training.split.train
     user, item = training.events
-    return Taken.of(user, item, train.n_users, train.n_items)
+    return Interacted(user, item, train.n_users, train.n_items)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softrec.candidates import Candidates, CandidateSource, times_used
-from softrec.losses.contest import Contest, Expectation, Soft, check_loss, soft_over
 from softrec.losses.gathers import pair_logits
-from softrec.losses.pairwise import PairwiseLoss
-from softrec.losses.softmax import ObjectiveValue, Parts, TargetAnswers, hard, mixed
+from softrec.losses.softmax import (
+    Loss,
+    ObjectiveValue,
+    SoftmaxProblem,
+    SoftTarget,
+    hard,
+    loss_of,
+    mixed,
+)
 from softrec.losses.streaming import streamed
-from softrec.losses.table import Scores, Shares, row_shares, table_loss
+from softrec.losses.table import hidden_among, row_answers, table_loss
 from softrec.scoring import Scoring
 from softrec.types import (
     Batch,
@@ -25,7 +30,6 @@ from softrec.types import (
     Target,
     TargetSource,
     Vectors,
-    without,
 )
 
 Pass = Callable[..., ObjectiveValue]
@@ -35,8 +39,10 @@ InterestPart = Callable[[Tensor, Tensor], Tensor]
 """(logits of the interests (P, K), their cosines with the label (P, K)) -> a value per example."""
 
 
-@dataclass(frozen=True)
-class Objective:
+PLAIN = Scoring()
+
+
+class Objective(nn.Module):
     """What a model is trained towards.
 
     Of several interests of a user, (P, K, D), the one that scores the label highest is trained.
@@ -47,69 +53,81 @@ class Objective:
         0.1
 
     Args:
-        loss: named softmax losses with their coefficients, or one loss on pairs of scores.
+        loss: named softmax losses with their coefficients, or one loss on pairs of scores; hard
+            cross-entropy by default.
         source: makes the soft target of a batch; None where only the label counts.
-        weight: the weight a of the soft target in q = (1 - a) e_y + a s, in [0, 1]: the
-            effective soft mass.
-        candidates: draws what a label is told from; None for the full catalogue.
+        weight: of the soft target in q = (1 - a) e_y + a s, in [0, 1]; a, the effective soft mass.
+        candidates: draws the negatives a positive is scored against; None for all items.
         scoring: how vectors become scores.
         exact: under sampling, take the mean logit of the soft target over the whole catalogue
             instead of over the candidates. For targets that all rows share.
         label_part: a loss on all labels of the batch, added with its coefficient.
         interest_part: a loss on how a model predicts the interest that the label calls for, added;
             for encoders that predict interests.
-        l2: adds l2 / 2 times the squared length of the vectors used, meant over the rows: of the
-            user, the label and the other candidates, a label being no candidate of its own row.
-            Of graph models it is the stored vectors that count, not what the graph makes of them.
+        l2: adds l2 / 2 times the squared length of the vectors used, averaged over the rows: of
+            the user, the label and the negatives, a label being no negative of its own row. Of
+            graph models it is the stored vectors that count, not what the graph makes of them.
         shared: the pass over candidates that rows share; the reference is
-            `softrec.losses.table.plain`.
-        sparse: give item vectors and biases gradients of the drawn rows only, as sparse tensors,
-            for `softrec.training.optimizers.LazyAdam`.
+            `softrec.losses.reference.plain`.
+
+    An encoder marked by `softrec.training.optimizers.mark_sparse` gets sparse gradients of the
+    drawn rows of its item vectors and biases.
 
     Raises:
-        ValueError: if the weight is outside [0, 1], the loss needs a source and there is none or
-            has no place for it, or every item has a gradient and `sparse` is asked for.
+        ValueError: if the weight is outside [0, 1], or the loss needs a source and there is none or
+            has no place for it.
     """
 
-    loss: Parts | PairwiseLoss = field(default_factory=hard)
-    source: TargetSource | None = None
-    weight: float = 0.0
-    candidates: CandidateSource | None = None
-    scoring: Scoring = Scoring()
-    exact: bool = False
-    label_part: tuple[LabelPart, float] | None = None
-    interest_part: InterestPart | None = None
-    l2: float = 0.0
-    shared: Pass = streamed
-    sparse: bool = False
+    def __init__(
+        self,
+        loss: Loss | None = None,
+        source: TargetSource | None = None,
+        weight: float = 0.0,
+        candidates: CandidateSource | None = None,
+        scoring: Scoring = PLAIN,
+        *,
+        exact: bool = False,
+        label_part: tuple[LabelPart, float] | None = None,
+        interest_part: InterestPart | None = None,
+        l2: float = 0.0,
+        shared: Pass = streamed,
+    ) -> None:
+        super().__init__()
+        self.loss = loss_of(hard() if loss is None else loss)
+        self.source, self.weight = source, weight
+        self.candidates, self.scoring, self.exact = candidates, scoring, exact
+        self._plain = scoring == PLAIN  # inner products as they are
+        self.label_part, self.interest_part, self.l2 = label_part, interest_part, l2
+        self.shared = shared
+        self.loss.check(weight, soft=source is not None)
+        if not 0 <= l2 < inf:
+            raise ValueError(f"l2 must be at least 0, got {l2}")
 
-    def __post_init__(self) -> None:
-        check_loss(self.loss, self.weight, soft=self.source is not None)
-        if not 0 <= self.l2 < inf:
-            raise ValueError(f"l2 must be at least 0, got {self.l2}")
-        if self.sparse and (self.candidates is None or self.exact or self.l2):
-            raise ValueError(
-                "sparse gradients need drawn or in-batch candidates, without exact and l2, under "
-                "which every item has a gradient"
-            )
+    @property
+    def every_item(self) -> bool:
+        """Return whether every item has a gradient, and not only those that are drawn."""
+        return self.candidates is None or self.exact or bool(self.l2)
 
     @classmethod
     def towards(cls, source: TargetSource, weight: float) -> Objective:
         """Return the mixed objective: cross-entropy with (1 - weight) label + weight target."""
         return cls(loss=mixed(), source=source, weight=weight)
 
-    def __call__(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
+    def forward(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""
         target = None if self.source is None else self.source(batch)
         vectors = encoder(batch)
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
-        if chosen is not None and chosen.items.dim() == 2:
-            value, label = self._by_row(users, items, batch.label, target, chosen)
+        scored, sparse = self._scored_users(users), encoder.sparse
+        if chosen is None:
+            value, positive = self._over_all(scored, items, batch.label, target)
+        elif chosen.items.dim() == 1:
+            value, positive = self._shared(scored, items, batch.label, target, chosen, sparse)
         else:
-            value, label = self._together(users, items, batch.label, target, chosen)
+            value, positive = self._by_row(scored, items, batch.label, target, chosen, sparse)
         if self.label_part is not None:
-            value = self._with_label_part(value, users, label, batch)
+            value = self._with_label_part(value, self._scored_users(users), positive, batch)
         if predicted is not None:
             parts = {**value.parts, "interest": predicted.detach()}
             value = ObjectiveValue(value.total + predicted.mean(), parts)
@@ -118,7 +136,7 @@ class Objective:
             value = value._replace(total=value.total + self._l2(*stored, batch.label, chosen))
         return value
 
-    # --- user vectors, one for each prediction ---
+    # --- user and item vectors, scored ---
 
     def _read(
         self, encoder: Encoder, vectors: Vectors, batch: Batch
@@ -126,67 +144,55 @@ class Objective:
         """Return users (P, D), items, and the value of the interest part (P,), if there is one."""
         users, items, interests, _ = vectors
         if self.interest_part is None:
-            return self.scoring.picked(users, items, batch.label), items, None
+            if users.dim() == 3:
+                users = self.scoring.picked(users, items, batch.label)
+            return users, items, None
         if interests is None:
             raise TypeError(
                 "an interest part needs an encoder that predicts interests, such as TiMiRec; "
                 f"{encoder.name} predicts none"
             )
-        label = self._rows(items, batch.label).vectors[:, None]
+        sparse = encoder.sparse and self.candidates is not None
+        label = _rows(items, batch.label, sparse=sparse).vectors[:, None]
         cosines = torch.cosine_similarity(interests.vectors, label, dim=-1)
         return users, items, self.interest_part(interests.logits, cosines)
 
-    # --- candidates that all rows share ---
+    def _scored_users(self, users: Tensor) -> Tensor:
+        return users if self._plain else self.scoring.users(users)
 
-    def _together(
+    def _scored_items(self, items: ItemVectors) -> ItemVectors:
+        return items if self._plain else self.scoring.items(items)
+
+    # --- negatives: all items, some that rows share, some of each row ---
+
+    def _over_all(
+        self, users: Tensor, items: ItemVectors, label: Tensor, target: Target | None
+    ) -> tuple[ObjectiveValue, ItemVectors]:
+        items = self._scored_items(items)
+        soft = None if target is None else SoftTarget(target, label)
+        value = self.shared(SoftmaxProblem(users, items, label), self.loss, soft, self.weight)
+        return value, items if self.label_part is None else _rows(items, label)
+
+    def _shared(
         self,
         users: Tensor,
         items: ItemVectors,
         label: Tensor,
         target: Target | None,
-        chosen: Candidates | None,
+        chosen: Candidates,
+        sparse: bool,
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        scored = self.scoring.users(users)
-        if chosen is None:
-            whole = self.scoring.items(items)
-            contest = Contest(scored, whole, label)
-            soft = self._soft(target, label, label, None, whole)
-            own = self._rows(whole, label) if self.label_part is not None else whole
-            return self.shared(contest, self.loss, soft, self.weight), own
         m = len(chosen.items)
-        some = self.scoring.items(self._rows(items, torch.cat([chosen.items, label])))
-        others, own = _parted(some, m)
+        some = self._scored_items(_rows(items, torch.cat([chosen.items, label]), sparse=sparse))
+        negatives, positive = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
-        column = place.masked_fill(chosen.items[place] != label, -1)
-        contest = Contest(
-            scored, others, column, own, chosen.copies, chosen.correction, chosen.own,
-            chosen.left_out,
+        place = place.masked_fill(chosen.items[place] != label, -1)
+        problem = SoftmaxProblem(
+            users, negatives, place, positive, chosen.counts, chosen.correction, chosen.hits,
+            chosen.masked,
         )  # fmt: skip
-        soft = self._soft(target, label, column, chosen.items, items)
-        return self.shared(contest, self.loss, soft, self.weight), own
-
-    def _soft(
-        self,
-        target: Target | None,
-        label: Tensor,
-        column: Tensor,
-        chosen: Tensor | None,
-        items: ItemVectors,
-    ) -> Soft | Expectation | None:
-        if target is None:
-            return None
-        if not self.exact or chosen is None:
-            return soft_over(target, label, column, chosen, len(items.vectors))
-        return self._expectation(target, label, items)
-
-    def _expectation(self, target: Target, label: Tensor, items: ItemVectors) -> Expectation:
-        vectors, bias, _ = self.scoring.items(items)
-        others, surplus, mass = without(target, label)
-        mean_bias = None if bias is None else others.mean_item(bias[:, None])
-        share = target.prob_of(label)
-        return Expectation(others.mean_item(vectors), mean_bias, share, surplus, mass)
-
-    # --- candidates of each row ---
+        soft = self._soft(target, label, items, chosen)
+        return self.shared(problem, self.loss, soft, self.weight), positive
 
     def _by_row(
         self,
@@ -195,36 +201,48 @@ class Objective:
         label: Tensor,
         target: Target | None,
         chosen: Candidates,
+        sparse: bool,
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        scored, places = self.scoring.users(users), chosen.items
-        if self.sparse:  # each drawn item once; the pairs know it by its place among them
+        places, own_place, whole = chosen.items, label, items
+        if sparse:  # each drawn item once; the pairs know it by its place among them
             used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
-            whole = self.scoring.items(self._rows(items, used))
+            whole = _rows(items, used, sparse=True)
             own_place, places = place[: len(label)], place[len(label) :].view_as(places)
-        else:
-            whole, own_place = self.scoring.items(items), label
-        own = _rows(whole, own_place)
-        others = pair_logits(scored, whole.vectors, places, whole.bias)
-        label_logit = _own_logit(scored, own)
-        soft: Shares | TargetAnswers | None = None
-        if target is not None and self.exact:
-            soft = self._expectation(target, label, items).answers(scored, label_logit)
-        elif target is not None:
-            soft = row_shares(target, label, chosen.items, chosen.copies)
-        scores = Scores(label_logit, others, chosen.copies, chosen.correction)
-        return table_loss(scores, self.loss, soft, self.weight), own
+        whole = self._scored_items(whole)
+        positive = _rows(whole, own_place)
+        logits = pair_logits(users, whole.vectors, places, whole.bias)
+        label_logit = _own_logit(users, positive)
+        soft, answers = self._soft(target, label, items, chosen), None
+        if soft is not None:
+            hidden = hidden_among(chosen.items, chosen.counts)
+            answers = row_answers(soft, users, label_logit, logits, chosen.items, hidden)
+        value = table_loss(
+            label_logit, logits, chosen.counts, self.loss,
+            correction=chosen.correction, answers=answers, weight=self.weight,
+        )  # fmt: skip
+        return value, positive
 
-    def _rows(self, items: ItemVectors, chosen: Tensor) -> ItemVectors:
-        return _rows(items, chosen, sparse=self.sparse)
+    def _soft(
+        self, target: Target | None, label: Tensor, items: ItemVectors, chosen: Candidates
+    ) -> SoftTarget | None:
+        """Return the soft target over label and negatives, or by its mean item over all items."""
+        if target is None:
+            return None
+        if not self.exact:
+            return SoftTarget(target, label, chosen.items, len(items.vectors))
+        vectors, bias, _ = self._scored_items(items)
+        rest = target.without(label).target
+        mean_bias = None if bias is None else rest.mean_item(bias[:, None])
+        return SoftTarget(target, label, mean=ItemVectors(rest.mean_item(vectors), mean_bias))
 
     # --- what is added ---
 
     def _with_label_part(
-        self, value: ObjectiveValue, users: Tensor, label: ItemVectors, batch: Batch
+        self, value: ObjectiveValue, users: Tensor, positive: ItemVectors, batch: Batch
     ) -> ObjectiveValue:
         assert self.label_part is not None
         loss, coefficient = self.label_part
-        part = loss(_own_logit(self.scoring.users(users), label), batch.prediction_user)
+        part = loss(_own_logit(users, positive), batch.prediction_user)
         return ObjectiveValue(
             value.total + coefficient * part.mean(), {**value.parts, "label": part.detach()}
         )
@@ -232,10 +250,10 @@ class Objective:
     def _l2(
         self, users: Tensor, vectors: Tensor, label: Tensor, chosen: Candidates | None
     ) -> Tensor:
-        """Return l2 / (2 P) times the squares of users, labels and every row's other candidates."""
+        """Return l2 / (2 P) times the squares of users, labels and every row's negatives."""
         rows = len(label)
         squares = vectors.square().sum(1)
-        if chosen is None:  # an item is every row's, as its label or as another
+        if chosen is None:  # an item is every row's, as its label or as a negative
             total = rows * squares.sum()
         else:
             total = (squares * times_used(label, chosen, len(vectors)).to(squares)).sum()

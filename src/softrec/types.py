@@ -5,7 +5,7 @@ Shape legend
 B   rows of a batch (histories)
 P   predictions asked of a batch; P == B unless every position is trained
 L   length of a padded history
-M   candidates that a label is told from; M == N for the full catalogue
+M   candidates (negatives) scored against the positive; M == N for the full catalogue
 N   items of the catalogue; items are numbered 0 .. N-1, and N itself is padding in a history
 D   width of user and item vectors
 K   interests of a user, where a model has several
@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,8 @@ class Encoder(nn.Module, ABC):
         reads: "history", or "user" for models that know users by number and read no history.
         needs_times: whether it reads the times of events.
         predicts_interests: whether it gives `Vectors.interests`.
+        sparse: whether its long tables take sparse gradients; see
+            `softrec.training.optimizers.mark_sparse`.
         initialised_from: other models whose weights `initialise_from` takes.
         PRESETS: settings of papers by name, arguments of the class.
 
@@ -125,6 +127,7 @@ class Encoder(nn.Module, ABC):
     reads: Literal["history", "user"] = "history"
     needs_times: bool = False
     predicts_interests: bool = False
+    sparse: bool = False
     initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
@@ -165,94 +168,120 @@ class Encoder(nn.Module, ABC):
         self.load_state_dict(other.state_dict())
 
 
-@runtime_checkable
-class Target(Protocol):
-    """A distribution s over the N items for each row, known by its answers, never by its table."""
+class Target(ABC):
+    """A distribution s over the N items for each row, known by its answers, never by its table.
 
+    Two answers make a target; all else has a default in terms of them. A default is right for any
+    target; one that knows better answers faster, or keeps digits where s_y is nearly 1.
+
+    Example:
+        >>> class Middle(Target):
+        ...     def prob_of(self, items):
+        ...         return (items == 1).float()
+        ...     def mean_item(self, vectors):
+        ...         return vectors[1:2]
+        >>> Middle().within(torch.tensor([1, 4]), n_items=6).prob_of(torch.tensor([0, 1]))
+        tensor([1., 0.])
+    """
+
+    @abstractmethod
     def prob_of(self, items: Tensor) -> Tensor:
         """Return s at one item a row, or at several: (P,) or (P, M) int64 -> the same shape."""
-        ...
 
+    @abstractmethod
     def mean_item(self, vectors: Tensor) -> Tensor:
         """Return sum_i s_i v_i: (N, D) -> (P, D), or (1, D) when all rows share one s."""
-        ...
+
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
+        """Add the gradient of sum(mean_item(W) * rows) in W to `out` (N, D), in place.
+
+        By autograd. Since `mean_item` is linear, the values it is asked at do not matter, and
+        `out` itself can stand in for W.
+        """
+        with torch.enable_grad():
+            stand_in = out.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.mean_item(stand_in), stand_in, rows)
+        out += gradient.to_dense() if gradient.is_sparse else gradient
+
+    def without(self, place: Tensor) -> Rest:
+        """Return s without the item `place` (P,) of each row; -1 stands for none.
+
+        By subtraction, with the rounding of s_y: what is below 8 units in its last place counts
+        as 0.
+        """
+        prob = self.prob_of(place.clamp(min=0)).detach().masked_fill(place < 0, 0)
+        return Rest(self, prob, _left(torch.ones_like(prob), prob))
+
+    def within(self, items: Tensor, n_items: int) -> Target:
+        """Return s over `items` (M,) alone, ascending, numbered 0 .. M-1, not renormalised.
+
+        Whoever overrides it overrides `without`, too: what is left no longer sums to 1.
+        """
+        return _Within(self, items, n_items)
+
+    def among(self, label: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what s gives to the label (P,) and to items (P, M) of each row, but the hidden.
+
+        Right up to one factor a row, by which losses divide.
+        """
+        return self.prob_of(label), self.prob_of(items).masked_fill(hidden, 0)
 
 
-@runtime_checkable
+class Rest(NamedTuple):
+    """A target without one item of each row, such as the label: s_i for all i but that one.
+
+    What is taken off is at most as large as `mass`, so that no difference cancels.
+    """
+
+    target: Target  # s, but for the item left out
+    surplus: Tensor  # (P,) what `target` still gives to that item: to be taken off
+    mass: Tensor  # (P,) what the other items have in all
+
+
+class ListedTarget(Target):
+    """A few items a row. Over all items, losses read and write them in the block of logits."""
+
+    @abstractmethod
+    def listed(self) -> tuple[Tensor, Tensor]:
+        """Return the items (P, k) and their probabilities (P, k), which add up to all of s."""
+
+
+class LogitTarget(Target):
+    """A softmax as large as the catalogue: a teacher's. Losses read it a block at a time."""
+
+    @abstractmethod
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the logits of some rows, divided by the temperature, to `out` (b, N)."""
+
+    @abstractmethod
+    def logits_of(self, items: Tensor) -> Tensor:
+        """Return the logits, divided by the temperature, at items (P,) or (P, M)."""
+
+    @abstractmethod
+    def within(self, items: Tensor, n_items: int) -> LogitTarget:
+        """Return the softmax over `items` (M,) alone, numbered 0 .. M-1."""
+
+    def among(self, label: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the softmax over label (P,) and items (P, M) of each row, but the hidden."""
+        logits = torch.cat([self.logits_of(label)[:, None], self.logits_of(items)], 1)
+        hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden], 1)
+        probs = logits.masked_fill(hidden, -torch.inf).softmax(1)
+        return probs[:, 0], probs[:, 1:]
+
+
 class TargetSource(Protocol):
-    """Fitted once, from data or from a trained model; makes the target of a batch."""
+    """Fitted once, from data or from a trained model; makes the target of a batch.
+
+    What it remembers as tensors are buffers of an `nn.Module`, so that it moves with the rest.
+    """
 
     def __call__(self, batch: Batch) -> Target:
         """Return the soft target for the P predictions of `batch`."""
         ...
 
 
-@runtime_checkable
-class SpreadingTarget(Target, Protocol):
-    """A target that also knows the way back of `mean_item`; optional, for speed only."""
-
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Add sum_b s_b rows_b^T to `out` in place: rows (P, D) or (1, D), out (N, D)."""
-        ...
-
-
-@runtime_checkable
-class RestrictableTarget(Target, Protocol):
-    """A target that can be cut down to some of the items; optional, for speed only."""
-
-    def within(self, items: Tensor) -> Target:
-        """Return s over `items` (M,) alone, numbered 0 .. M-1, not renormalised."""
-        ...
-
-
-class Others(NamedTuple):
-    """A target without one item of each row, such as the label: s_i for all i but that one.
-
-    Taken off is only a share that `mass` holds as much of, so that no difference cancels.
-    """
-
-    target: Target  # s, but for the item left out
-    surplus: Tensor  # (P,) what `target` still gives to that item: to be taken off
-    mass: Tensor  # (P,) what the others have in all
-
-
-@runtime_checkable
-class SeparableTarget(Target, Protocol):
-    """A target that can be asked without the label; optional, for precision where s_y is near 1."""
-
-    def without(self, place: Tensor) -> Others:
-        """Return s without the item `place` (P,) of each row; -1 stands for none."""
-        ...
-
-
-@runtime_checkable
-class StreamedTarget(Target, Protocol):
-    """A softmax as large as the catalogue: a teacher's. Losses read it a block at a time."""
-
-    def fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write the logits of some rows, divided by the temperature, to `out` (b, N)."""
-        ...
-
-    def logits_of(self, items: Tensor) -> Tensor:
-        """Return the logits, divided by the temperature, at items (P,) or (P, M)."""
-        ...
-
-    def within(self, items: Tensor) -> StreamedTarget:
-        """Return the softmax over `items` (M,) alone, numbered 0 .. M-1."""
-        ...
-
-
-@runtime_checkable
-class ListedTarget(Target, Protocol):
-    """A few items a row. Over all items, losses read and write them in the block of logits."""
-
-    def listed(self) -> tuple[Tensor, Tensor]:
-        """Return the items (P, k) and their shares (P, k), which add up to all of s."""
-        ...
-
-
 @dataclass(frozen=True)
-class ZeroExtended:
+class _Within(Target):
     """Any target over some of the items, from its two answers: the others have zero vectors."""
 
     target: Target
@@ -260,72 +289,24 @@ class ZeroExtended:
     n_items: int
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return s at places 0 .. M-1 of `self.items`."""
         return self.target.prob_of(self.items[items])
 
     def mean_item(self, vectors: Tensor) -> Tensor:
-        """Return the sum over `self.items` of s_i v_i, (P, D) or (1, D)."""
         whole = vectors.new_zeros(self.n_items, vectors.shape[1])
         return self.target.mean_item(whole.index_copy(0, self.items, vectors))
 
-    def without(self, place: Tensor) -> Others:
-        """Return the same without the item at one place a row."""
-        inside = place >= 0
-        item = torch.where(inside, self.items[place.clamp(min=0)], -1)
-        target, surplus, _ = without(self.target, item)
-        some = ZeroExtended(target, self.items, self.n_items)
-        return Others(some, surplus, _left(_total(some, len(self.items), surplus), surplus))
+    def without(self, place: Tensor) -> Rest:
+        item = torch.where(place >= 0, self.items[place.clamp(min=0)], -1)
+        target, surplus, _ = self.target.without(item)
+        some = _Within(target, self.items, self.n_items)
+        ones = torch.ones(len(self.items), 1, dtype=surplus.dtype, device=surplus.device)
+        return Rest(some, surplus, _left(some.mean_item(ones)[:, 0], surplus))
 
 
-def within(target: Target, items: Tensor, n_items: int) -> Target:
-    """Return `target` over `items` (M,) alone, numbered 0 .. M-1; its mass may be below 1."""
-    if isinstance(target, RestrictableTarget):
-        return target.within(items)
-    return ZeroExtended(target, items, n_items)
-
-
-def without(target: Target, place: Tensor, n_items: int | None = None) -> Others:
-    """Return `target` without the item `place` (P,) of each row; -1 stands for none.
-
-    A target that cannot say 1 - s_y itself has it by subtraction, with the rounding of s_y: what
-    is below 8 units in its last place counts as 0.
-
-    Args:
-        target: the soft target of the P rows.
-        place: (P,) int64.
-        n_items: of a target over some items, whose shares sum to less than 1; None: they sum to 1.
-    """
-    if isinstance(target, SeparableTarget):
-        return target.without(place)
-    share = target.prob_of(place.clamp(min=0)).detach().masked_fill(place < 0, 0)
-    whole = torch.ones_like(share) if n_items is None else _total(target, n_items, share)
-    return Others(target, share, _left(whole, share))
-
-
-def _total(target: Target, n_items: int, like: Tensor) -> Tensor:
-    """Return the sum of a target over its items, (P,) or (1,)."""
-    return target.mean_item(torch.ones(n_items, 1, dtype=like.dtype, device=like.device))[:, 0]
-
-
-def _left(total: Tensor, share: Tensor) -> Tensor:
-    """Return what is left of `total` beside `share`, and 0 where that is only rounding."""
-    left = total.detach() - share
+def _left(total: Tensor, prob: Tensor) -> Tensor:
+    """Return what is left of `total` beside `prob`, and 0 where that is only rounding."""
+    left = total.detach() - prob
     return torch.where(left > 8 * torch.finfo(left.dtype).eps * total.detach(), left, 0)
-
-
-def add_mean_gradient(target: Target, rows: Tensor, out: Tensor) -> None:
-    """Add the gradient of sum(mean_item(W) * rows) in W to `out` (N, D), in place.
-
-    A target without `spread` is differentiated by autograd. Since `mean_item` is linear, the
-    values it is asked at do not matter, and `out` itself can stand in for W.
-    """
-    if isinstance(target, SpreadingTarget):
-        target.spread(rows, out)
-        return
-    with torch.enable_grad():
-        stand_in = out.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(target.mean_item(stand_in), stand_in, rows)
-    out += gradient.to_dense() if gradient.is_sparse else gradient
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Candidates: what is drawn for the first batch."""
 
+from copy import copy
+
 import numpy as np
 import torch
 from fields import row
@@ -67,7 +69,8 @@ def seen(begun):
 
 def missing_mass(begun):
     """The difference to the loss of restricted candidates: the target's other items."""
-    restricted = begun.objective.__class__(**{**vars(begun.objective), "exact": False})
+    restricted = copy(begun.objective)
+    restricted.exact = False
     encoder, batch = begun.encoder.double().eval(), begun.batch
     values = []
     for objective in (begun.objective, restricted):
@@ -102,7 +105,7 @@ row(IN_BATCH, "name", ["in-batch"], lambda b: drawn(b).items.tolist(),
     lambda b: sorted(set(b.batch.label.tolist())), base=BATCH)  # fmt: skip
 row(IN_BATCH, "correction", [None, True, False], lambda b: drawn(b).correction is None,
     lambda b: b.recipe.candidates.correction is False, base=BATCH)  # fmt: skip
-row(IN_BATCH, "mask_hits", [True, False], lambda b: drawn(b).own is None,
+row(IN_BATCH, "mask_hits", [True, False], lambda b: drawn(b).hits is None,
     lambda b: b.recipe.candidates.mask_hits, base=BATCH)  # fmt: skip
-row(IN_BATCH, "mask_positives", [True, False], lambda b: drawn(b).left_out is None,
+row(IN_BATCH, "mask_positives", [True, False], lambda b: drawn(b).masked is None,
     lambda b: not b.recipe.candidates.mask_positives, base=BATCH)  # fmt: skip

@@ -1,5 +1,7 @@
 """Losses: each is worked out over all items, in float64."""
 
+from copy import copy
+
 import torch
 from fields import row
 from torch.nn import functional as F
@@ -85,7 +87,8 @@ def total(begun):
 
 def added(begun):
     """What the field adds to the loss."""
-    without = begun.objective.__class__(**{**vars(begun.objective), "l2": 0.0})
+    without = copy(begun.objective)
+    without.l2 = 0.0
     encoder, batch = begun.encoder.double().eval(), begun.batch
     return (begun.objective(encoder, batch).total - without(encoder, batch).total).item()
 
@@ -114,7 +117,7 @@ row(bilateral.BslSettings, "mode", ["reweight", "multi", "single", "bilateral"],
     expected_loss, base={"loss": {"name": "bsl", "exponent": 1.3}})  # fmt: skip
 FEW = {"candidates": {"name": "sampled", "number": 30}}
 row(pairwise.GbceSettings, "calibration", [0.0, 0.5, 1.0],
-    lambda begun: begun.objective.loss.keywords,
+    lambda begun: begun.objective.loss.loss.keywords,
     lambda begun: {"exponent": 1 - begun.recipe.loss.calibration * (1 - 10 / 29)},
     base={"loss": {"name": "gbce"}, "candidates": {"name": "sampled", "number": 10}})  # fmt: skip
 CCL = {"loss": {"name": "ccl"}}

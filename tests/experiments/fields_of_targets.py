@@ -98,7 +98,7 @@ def shared_labels(begun):
 
 
 def remembered(begun):
-    return [begun.source.items.tolist(), begun.source.shares.tolist()]
+    return [begun.source.items.tolist(), begun.source.probs.tolist()]
 
 
 SHARING = {"target": {"name": "interest-sharing", "teacher": "TEACHER A", "clusters": 6}}

@@ -70,7 +70,7 @@ row(TRAINING, "weight_decay", [0.0, 0.3], groups("weight_decay"),
 row(TRAINING, "betas", [(0.9, 0.999), (0.8, 0.9), (0.9, 0.8)], groups("betas"),
     lambda b: [b.recipe.training.betas] * 2)  # fmt: skip
 row(TRAINING, "optimizer", ["adam", "sparse-adam"],
-    lambda b: [type(b.module.configure_optimizers()).__name__, b.objective.sparse],
+    lambda b: [type(b.module.configure_optimizers()).__name__, b.encoder.sparse],
     lambda b: {"adam": ["Adam", False], "sparse-adam": ["LazyAdam", True]}[
         b.recipe.training.optimizer
     ], base={"candidates": {"name": "sampled", "number": 5}})  # fmt: skip

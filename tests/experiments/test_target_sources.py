@@ -248,10 +248,10 @@ def test_shared_labels_with_the_decoupled_loss(base, split, made, balance):
     source = stepped(split, changes)
     assert isinstance(source, RememberedSource)
     assert made == ["teacher-vectors", "interest-sharing"]
-    np.testing.assert_allclose(np.asarray(source.shares).sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(source.probs).sum(1), 1, atol=1e-5)
     data = source.contexts.data
     labels = data.sequences.items[data.histories()[1]]
-    own = ((source.items == labels[:, None]) * source.shares).sum(1)
+    own = ((source.items == labels[:, None]) * source.probs).sum(1)
     assert (own >= 0.5 - 1e-5).all()  # 1 - damping stays
 
 

@@ -11,16 +11,17 @@ from torch.nn import functional as F
 
 from softrec.candidates import RowDraws, SharedUniform
 from softrec.losses.bilateral import sl
-from softrec.losses.softmax import decoupled, full_softmax, mixed
-from softrec.losses.streaming import streamed, streamed_softmax
-from softrec.losses.table import plain
+from softrec.losses.reference import plain
+from softrec.losses.softmax import decoupled, mixed
+from softrec.losses.streaming import streamed
 from softrec.objective import Objective
 from softrec.targets.dense import DenseTarget
 from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget, TopTarget
-from softrec.types import Batch, ItemVectors, Vectors
+from softrec.testing.losses import over_all
+from softrec.types import Batch, ItemVectors, Target, Vectors
 
 N, P, D = 23, 6, 5
 LEFT = (5e-3, 7e-4, 1e-6)
@@ -71,9 +72,9 @@ def sparse_case(left):
 def top_case(left):
     target, table = sparse_case(left)
     floor = torch.full((P,), left / N)
-    whole = TopTarget(SparseTarget(target.items, target.shares * (1 - left)), floor, N)
+    whole = TopTarget(SparseTarget(target.items, target.probs * (1 - left)), floor, N)
     table = torch.zeros(P, N, dtype=torch.float64).scatter_add(
-        1, target.items, whole.best.shares.double()
+        1, target.items, whole.best.probs.double()
     )
     return whole, table + floor.double()[:, None]
 
@@ -160,7 +161,7 @@ def agree(value, leaves, expected, slopes):
 @MASS
 @TARGET
 @LOSS
-@pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+@pytest.mark.parametrize("softmax", [plain, streamed])
 def test_over_the_full_catalogue(softmax, loss, target, left):
     soft, table = CASES[target](left)
     ones = torch.ones(P, N, dtype=torch.float64)
@@ -169,7 +170,7 @@ def test_over_the_full_catalogue(softmax, loss, target, left):
     expected, slopes = truth(loss, table, ones, torch.zeros_like(ones))
     leaves = [t.clone().requires_grad_() for t in (USERS, VECTORS, BIAS)]
     items = ItemVectors(*leaves[1:])
-    value = softmax(LOSSES[loss], leaves[0], items, LABEL, soft, 0.4)
+    value = over_all(softmax)(LOSSES[loss], leaves[0], items, LABEL, soft, 0.4)
     agree(value, leaves, expected, slopes)
 
 
@@ -178,6 +179,7 @@ class Held:
     """An encoder that is only its vectors."""
 
     leaves: list
+    sparse: bool = False
 
     def __call__(self, batch):
         return Vectors(self.leaves[0], ItemVectors(*self.leaves[1:]))
@@ -194,7 +196,7 @@ def test_over_candidates(shared, draws, loss, target, left):
     torch.manual_seed(1)
     chosen = source(BATCH)
     copies = torch.zeros(P, N, dtype=torch.float64)
-    copies.scatter_add_(1, chosen.items.expand(P, -1), chosen.copies.double().expand(P, -1))
+    copies.scatter_add_(1, chosen.items.expand(P, -1), chosen.counts.double().expand(P, -1))
     shift = chosen.correction.double().max()  # all the same: both draw uniformly
     correction = torch.zeros_like(copies) + shift
     assert (chosen.correction == chosen.correction.max()).all()
@@ -219,7 +221,7 @@ def test_exact_expectations_beside_a_sample(shared, draws, left):
     z = leaves[0] @ leaves[1].T + leaves[2]
     column = LABEL[:, None]
     copies = torch.zeros(P, N, dtype=torch.float64)
-    copies.scatter_add_(1, chosen.items.expand(P, -1), chosen.copies.double().expand(P, -1))
+    copies.scatter_add_(1, chosen.items.expand(P, -1), chosen.counts.double().expand(P, -1))
     rest = (z + chosen.correction.double().max() + copies.scatter(1, column, 0).log()).logsumexp(1)
     share = table.scatter(1, column, 0)
     value = rest - (share * z).sum(1) / share.sum(1)
@@ -232,18 +234,18 @@ def test_exact_expectations_beside_a_sample(shared, draws, left):
     agree(objective(Held(single), BATCH), single, value.detach(), slopes)
 
 
-@pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+@pytest.mark.parametrize("softmax", [plain, streamed])
 def test_a_uniform_target_leaves_n_minus_1_of_n(softmax):
     table = torch.full((P, N), 1 / N, dtype=torch.float64)
     ones = torch.ones_like(table)
     expected, slopes = truth("decoupled", table, ones, torch.zeros_like(ones))
     leaves = [t.clone().requires_grad_() for t in (USERS, VECTORS, BIAS)]
     items = ItemVectors(*leaves[1:])
-    value = softmax(decoupled(0.7), leaves[0], items, LABEL, UniformTarget(N), 0.4)
+    value = over_all(softmax)(decoupled(0.7), leaves[0], items, LABEL, UniformTarget(N), 0.4)
     agree(value, leaves, expected, slopes)
 
 
-@pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+@pytest.mark.parametrize("softmax", [plain, streamed])
 @pytest.mark.parametrize("left", [1e-12, 1e-30])
 def test_however_sure_the_target_is(softmax, left):
     for case in (sparse_case, teacher_case):
@@ -252,7 +254,7 @@ def test_however_sure_the_target_is(softmax, left):
         expected, slopes = truth("rest", table, ones, torch.zeros_like(ones))
         leaves = [t.clone().requires_grad_() for t in (USERS, VECTORS, BIAS)]
         items = ItemVectors(*leaves[1:])
-        value = softmax(decoupled(0.0), leaves[0], items, LABEL, soft, 0.4)
+        value = over_all(softmax)(decoupled(0.0), leaves[0], items, LABEL, soft, 0.4)
         torch.testing.assert_close(value.total.double(), expected.mean(), rtol=1e-4, atol=1e-4)
         agree_roughly = {"rtol": 1e-4, "atol": 1e-4}
         for got, wanted in zip(torch.autograd.grad(value.total, leaves), slopes, strict=True):
@@ -260,7 +262,7 @@ def test_however_sure_the_target_is(softmax, left):
 
 
 @dataclass(frozen=True)
-class OnlyTwoAnswers:
+class OnlyTwoAnswers(Target):
     """A target of somebody's own, which has 1 - s_y by subtraction."""
 
     probs: torch.Tensor
@@ -272,23 +274,22 @@ class OnlyTwoAnswers:
         return self.probs.to(vectors) @ vectors
 
 
-@pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
-def test_a_target_with_two_answers_is_right_within_the_rounding_of_its_share(softmax):
+def test_a_target_with_two_answers_is_right_within_the_rounding_of_its_share():
     for left, tolerance in ((5e-3, 2e-4), (7e-4, 2e-3)):
         target, table = dense_case(left)
         ones = torch.ones_like(table)
         expected, _ = truth("rest", table, ones, torch.zeros_like(ones))
         own = OnlyTwoAnswers(target.probs)
-        value = softmax(decoupled(0.0), USERS, ITEMS, LABEL, own, 0.4)
+        value = over_all(streamed)(decoupled(0.0), USERS, ITEMS, LABEL, own, 0.4)
         torch.testing.assert_close(
             value.total.double(), expected.mean(), rtol=tolerance, atol=tolerance
         )
     own = OnlyTwoAnswers(dense_case(1e-7)[0].probs)
-    nothing = softmax(decoupled(0.0), USERS, ITEMS, LABEL, own, 0.4)
+    nothing = over_all(streamed)(decoupled(0.0), USERS, ITEMS, LABEL, own, 0.4)
     assert nothing.total == 0  # of 1 - s_y only rounding is left
 
 
-@pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+@pytest.mark.parametrize("softmax", [plain, streamed])
 @pytest.mark.parametrize("target", CASES)
 @pytest.mark.parametrize("odds", [5.0, 12.0, 40.0])
 def test_a_model_that_is_sure_still_learns_the_target(softmax, target, odds):
@@ -302,6 +303,6 @@ def test_a_model_that_is_sure_still_learns_the_target(softmax, target, odds):
     # users are unit vectors, so that the items' vectors are the logits
     vectors = z.T.contiguous().requires_grad_()
     users = torch.eye(P, dtype=torch.float64)
-    total = softmax(mixed(), users, ItemVectors(vectors), LABEL, soft, 0.4).total
+    total = over_all(softmax)(mixed(), users, ItemVectors(vectors), LABEL, soft, 0.4).total
     (found,) = torch.autograd.grad(total, vectors)
     torch.testing.assert_close(found.T, slope, rtol=1e-5, atol=2e-8)  # targets are float32

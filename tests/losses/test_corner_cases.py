@@ -7,26 +7,28 @@ from torch.nn import functional as F
 from softrec.candidates import Candidates
 from softrec.losses import pairwise
 from softrec.losses.gathers import pair_logits
-from softrec.losses.softmax import TargetAnswers, full_softmax, hard, mixed
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses.reference import plain
+from softrec.losses.softmax import TargetAnswers, hard, mixed
+from softrec.losses.streaming import streamed
 from softrec.objective import Objective
 from softrec.targets.smoothing import UniformTarget
 from softrec.testing import random_case
-from softrec.types import Batch, ItemVectors
+from softrec.testing.losses import over_all
+from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 CASE = random_case(0, rows=3, n_items=6)
 
 
-class Vectors:
+class Held(Encoder):
     """The vectors of a case, as those of a model."""
 
     n_items = 6
 
-    def users(self, batch):
-        return CASE.users
-
     def items(self):
         return ItemVectors(CASE.items.vectors)
+
+    def forward(self, batch, items=None):
+        return Vectors(CASE.users, items or self.items())
 
 
 def two_items(batch):
@@ -37,14 +39,14 @@ def test_one_negative_is_enough_for_pairs():
     """Candidates 1 and 4, labels 4, 1, 4: each row has the other one."""
     label = torch.tensor([4, 1, 4])
     batch = Batch(label[:, None], label, label, label)
-    value = Objective(pairwise.bpr, candidates=two_items)(Vectors(), batch)
+    value = Objective(pairwise.bpr, candidates=two_items)(Held(), batch)
     z = CASE.users @ CASE.items.vectors.T
     expected = [-F.logsigmoid(z[row, y] - z[row, 5 - y]) for row, y in enumerate((4, 1, 4))]
     torch.testing.assert_close(value.parts["loss"], torch.stack(expected), rtol=1e-6, atol=1e-6)
     assert (value.parts["loss"] > 0).all()
 
 
-@pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+@pytest.mark.parametrize("softmax", [over_all(plain), over_all(streamed)])
 @pytest.mark.parametrize(("label", "wrong"), [([2, -3, 5], -3), ([2, 7, 1], 7), ([0, 6, 1], 6)])
 def test_the_label_that_is_no_item_is_named(softmax, label, wrong):
     with pytest.raises(ValueError, match=rf"expected labels in 0 \.\. 5, got {wrong}$"):
@@ -55,7 +57,7 @@ def test_second_derivatives_are_refused_instead_of_lost():
     """Only the part of them that goes through the value itself would be left."""
     users = CASE.users.clone().requires_grad_()
     passes = (
-        lambda: streamed_softmax(mixed(), users, CASE.items, CASE.label, UniformTarget(6), 0.1)
+        lambda: over_all(streamed)(mixed(), users, CASE.items, CASE.label, UniformTarget(6), 0.1)
         .total.square(),
         lambda: pair_logits(users, CASE.items.vectors, CASE.label[:, None]).square().sum(),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softrec.losses.distillation import interest_distillation, jensen_shannon
+from softrec.losses.distillation import interest_distillation
 
 STUDENT = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
 TEACHER = torch.tensor([[0.9, 0.1]], dtype=torch.float64)
@@ -51,11 +51,6 @@ def test_golden_gradient(form):
     torch.testing.assert_close(student.grad[0], numbers(-0.0504799033, 0.0504799033), **DIGITS)
 
 
-def test_golden_jensen_shannon():
-    actual = jensen_shannon(TEACHER, numbers(-0.4, 0.8)[None])
-    torch.testing.assert_close(actual, numbers(0.1099720210), **DIGITS)
-
-
 # --- definitions ---
 
 
@@ -73,15 +68,6 @@ def test_definition(temperature):
     for form, expected in (("kl", divergence), ("ce", cross_entropy)):
         actual = interest_distillation(student, teacher, temperature, form=form)
         torch.testing.assert_close(actual, numbers(*expected))
-
-
-def test_definition_of_jensen_shannon():
-    a, b = random_logits(2)
-    expected = []
-    for p, q in zip(map(softmax, a.tolist()), map(softmax, b.tolist()), strict=True):
-        middle = [(x + y) / 2 for x, y in zip(p, q, strict=True)]
-        expected.append(kl(p, middle) / 2 + kl(q, middle) / 2)
-    torch.testing.assert_close(jensen_shannon(a, b), numbers(*expected))
 
 
 # --- gradients ---
@@ -133,7 +119,6 @@ def test_finite_differences(form):
         ),
         leaves,
     )
-    assert torch.autograd.gradcheck(jensen_shannon, leaves)
 
 
 # --- identities ---
@@ -156,7 +141,6 @@ def test_one_interest_has_nothing_to_learn(detach):
     value.sum().backward()
     assert (value == 0).all()
     assert (student.grad == 0).all()
-    assert (jensen_shannon(student, teacher) == 0).all()
 
 
 @settings(max_examples=60)
@@ -164,25 +148,14 @@ def test_one_interest_has_nothing_to_learn(detach):
 def test_bounds(seed, interests, scale):
     a, b = (scale * logits for logits in random_logits(seed, interests=interests))
     assert (interest_distillation(a, b, 0.5) >= -1e-12).all()
-    statistic = jensen_shannon(a, b)
-    assert (statistic >= -1e-15).all()
-    assert (statistic <= log(2) + 1e-15).all()
-    torch.testing.assert_close(statistic, jensen_shannon(b, a), rtol=0, atol=1e-15)
     assert (interest_distillation(a, a, 0.5) == 0).all()
-    assert (jensen_shannon(a, a).abs() < 1e-15).all()
-    for value in (interest_distillation(a + 37, b - 5, 0.5), jensen_shannon(a + 37, b - 5)):
-        assert torch.isfinite(value).all()
+    assert torch.isfinite(interest_distillation(a + 37, b - 5, 0.5)).all()
     torch.testing.assert_close(
         interest_distillation(a + 37, b - 5, 0.5),
         interest_distillation(a, b, 0.5),
         atol=1e-8,
         rtol=1e-8,
     )
-
-
-def test_opposite_certainties_are_farthest():
-    far = numbers(900.0, 0.0)[None]
-    torch.testing.assert_close(jensen_shannon(far, far.flip(1)), numbers(log(2)))
 
 
 def test_impossible_arguments():

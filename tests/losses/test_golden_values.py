@@ -3,22 +3,22 @@
 import pytest
 import torch
 
-from softrec.losses.contest import Contest, soft_over
+from softrec.losses.reference import plain
 from softrec.losses.softmax import (
+    SoftmaxProblem,
+    SoftTarget,
     binary_part,
     decoupled,
-    full_softmax,
     hard,
     mixed,
     rest_part,
-    softmax_stats,
 )
-from softrec.losses.streaming import streamed, streamed_softmax
-from softrec.losses.table import plain
+from softrec.losses.streaming import streamed
 from softrec.targets.dense import DenseTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.teacher import TeacherTarget
 from softrec.testing import oracles
+from softrec.testing.losses import over_all
 from softrec.types import ItemVectors
 
 Z = torch.tensor([[1.0, -0.5, 2.0, 0.3]], dtype=torch.float64)
@@ -29,7 +29,7 @@ SHARED = torch.tensor([[0.1, 0.2, 0.6, 0.1]], dtype=torch.float64)
 DIGITS = {"rtol": 0, "atol": 6e-11}  # ten decimals
 SINGLE = {"rtol": 0, "atol": 3e-8}  # `popularity` is stored in float32
 
-PASSES = pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+PASSES = pytest.mark.parametrize("softmax", [plain, streamed])
 
 
 def close(actual, *expected, **tolerance):
@@ -41,16 +41,9 @@ def run(softmax, parts, target, weight):
     """The value, and the gradient in the logits: the one user is (1,), the items are the logits."""
     users = torch.ones(1, 1, dtype=torch.float64)
     vectors = Z.T.clone().requires_grad_()
-    value = softmax(parts, users, ItemVectors(vectors, None), LABEL, target, weight)
+    value = over_all(softmax)(parts, users, ItemVectors(vectors, None), LABEL, target, weight)
     value.total.backward()
     return value.total, vectors.grad
-
-
-def test_statistics():
-    stats = softmax_stats(torch.ones(1, 1).double(), ItemVectors(Z.T.contiguous()), LABEL)
-    close(stats.rest_lse, 1.5421588492, **DIGITS)
-    close(stats.label_logit - stats.rest_lse, 0.4578411508, **DIGITS)
-    close(torch.logaddexp(*stats), 2.4902032144, **DIGITS)
 
 
 @PASSES
@@ -127,9 +120,9 @@ def test_traditional_from_the_two_parts(softmax):
 def test_a_teacher_read_in_blocks(shared):
     users = torch.ones(1, 1, dtype=torch.float64)
     teacher = TeacherTarget(users, ItemVectors(TEACHER.T.contiguous()), 2.0)
-    soft = soft_over(teacher, LABEL, LABEL, None, 4)
-    contest = Contest(users, ItemVectors(Z.T.contiguous()), LABEL)
-    close(shared(contest, mixed(), soft, 0.2).total, 0.6854686834, **DIGITS)
+    soft = SoftTarget(teacher, LABEL)
+    problem = SoftmaxProblem(users, ItemVectors(Z.T.contiguous()), LABEL)
+    close(shared(problem, mixed(), soft, 0.2).total, 0.6854686834, **DIGITS)
 
 
 @pytest.mark.parametrize("shared", [streamed, plain], ids=["streamed", "plain"])
@@ -137,12 +130,12 @@ def test_a_teacher_read_in_blocks(shared):
 def test_sampled(shared, expected, value):
     """Two draws from the three other items, with replacement: items 1 and 4."""
     chosen = torch.tensor([0, 3])
-    contest = Contest(
+    problem = SoftmaxProblem(
         torch.ones(1, 1, dtype=torch.float64),
         ItemVectors(Z.T[chosen].contiguous()),
         torch.tensor([-1]),
         ItemVectors(Z.T[LABEL].contiguous()),
-        copies=torch.ones(2, dtype=torch.float64),
+        counts=torch.ones(2, dtype=torch.float64),
         correction=-torch.full((2,), expected, dtype=torch.float64).log(),
     )
-    close(shared(contest, hard()).total, value, **DIGITS)
+    close(shared(problem, hard()).total, value, **DIGITS)

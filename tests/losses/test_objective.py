@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from softrec.losses.reference import plain as plain_pass
 from softrec.losses.softmax import decoupled, mixed
-from softrec.losses.table import plain as plain_pass
 from softrec.objective import Objective
 from softrec.targets.dense import DenseTarget
 from softrec.testing import oracles, random_case

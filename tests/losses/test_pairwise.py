@@ -13,7 +13,6 @@ from softrec.losses.pairwise import (
     bce_sum,
     bpr,
     ccl,
-    ccl_without_margin,
     gbce,
     hinge,
     mse,
@@ -52,10 +51,6 @@ LOSSES = {
     "mse": (mse, lambda p, others: 0.5 * (p - 1) ** 2 + 0.5 * sum(f**2 for f in others)),
     "gbce": (gbce(0.75, 0.2), gbce_of),
     "ccl": (ccl(0.3, 7.0), lambda p, o: 1 - p + 7 * mean([max(0, f - 0.3) for f in o])),
-    "ccl_without_margin": (
-        ccl_without_margin(1.5),
-        lambda p, others: 1.5 * max(0, 1 - p) + sum(max(0, f) for f in others),
-    ),
     "hinge": (hinge(0.5), lambda p, others: sum(max(0, 0.5 + f - p) for f in others)),
 }
 ALL = pytest.mark.parametrize("name", LOSSES)
@@ -263,7 +258,6 @@ def test_parameters_are_shown():
         (lambda: gbce(0.5, 1.5), "sampling_rate"),
         (lambda: ccl(1.5, 1.0), "margin"),
         (lambda: ccl(0.5, -1.0), "weight"),
-        (lambda: ccl_without_margin(-1.0), "weight"),
         (lambda: hinge(-0.1), "margin"),
     ],
 )

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from softrec.losses.reference import plain
 from softrec.losses.softmax import (
     binary_part,
     decoupled,
-    full_softmax,
     hard,
     hard_cross_entropy,
     mixed,
     rest_part,
     soft_cross_entropy,
 )
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses.streaming import streamed
 from softrec.targets.dense import DenseTarget
 from softrec.testing import check_loss, check_pass, oracles, random_case
-from softrec.testing.losses import outcome_of
+from softrec.testing.losses import outcome_of, over_all
 
 LOSSES = {
     "hard": (hard_cross_entropy, oracles.hard),
@@ -51,7 +51,7 @@ def test_contract_of_the_losses(name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
 def test_contract_of_the_streamed_objectives(name, rows):
-    check_pass(*OBJECTIVES[name], partial(streamed_softmax, rows=rows))
+    check_pass(*OBJECTIVES[name], partial(streamed, rows=rows))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -61,31 +61,31 @@ def test_streamed_is_the_reference(name, dtype, rows):
     parts, _ = OBJECTIVES[name]
     case = random_case(3, rows=17, n_items=29, dim=8, dtype=dtype)
     tolerance = 1e-10 if dtype == torch.float64 else 2e-6
-    streamed = outcome_of(case, parts, 0.4, partial(streamed_softmax, rows=rows)).all
-    for number, plain in outcome_of(case, parts, 0.4, full_softmax).all.items():
-        torch.testing.assert_close(streamed[number], plain, rtol=tolerance, atol=tolerance)
+    found = outcome_of(case, parts, 0.4, partial(streamed, rows=rows)).all
+    for name, expected in outcome_of(case, parts, 0.4, plain).all.items():
+        torch.testing.assert_close(found[name], expected, rtol=tolerance, atol=tolerance)
 
 
 # --- a contract that nothing can break proves nothing ---
 
 
-def mean_not_sum(model, target, weight):
-    return soft_cross_entropy(model, target, weight).mean().expand_as(model.label_logit)
+def mean_not_sum(stats, answers, weight):
+    return soft_cross_entropy(stats, answers, weight).mean().expand_as(stats.label_logit)
 
 
-def wrong_sign(model, target, weight):
-    expected = target.expected_logit(model.label_logit)
-    return F.softplus(model.rest_lse - model.label_logit) - weight * expected
+def wrong_sign(stats, answers, weight):
+    expected = answers.expected_logit(stats.label_logit)
+    return F.softplus(stats.rest_lse - stats.label_logit) - weight * expected
 
 
-def with_epsilon(model, target, weight):
-    return -(torch.sigmoid(model.label_logit - model.rest_lse) + 1e-12).log()
+def with_epsilon(stats, answers, weight):
+    return -(torch.sigmoid(stats.label_logit - stats.rest_lse) + 1e-12).log()
 
 
-def by_subtraction(model, target, weight):
+def by_subtraction(stats, answers, weight):
     """R won back from the lse: right on paper."""
-    lse = torch.logaddexp(model.label_logit, model.rest_lse)
-    return -(1 - (model.label_logit - lse).exp()).log()
+    lse = torch.logaddexp(stats.label_logit, stats.rest_lse)
+    return -(1 - (stats.label_logit - lse).exp()).log()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_broken_losses_are_found(broken, oracle):
 
 def test_parts_are_named_and_unweighted():
     case = random_case(1)
-    value = full_softmax(
+    value = over_all(plain)(
         decoupled(0.7), case.users, case.items, case.label, DenseTarget(case.probs), 0.3
     )
     assert list(value.parts) == ["binary", "rest"]

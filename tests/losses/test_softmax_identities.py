@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from softrec.losses.reference import plain
 from softrec.losses.softmax import (
     SoftmaxStats,
     TargetAnswers,
     binary_part,
     decoupled,
-    full_softmax,
     hard,
     hard_cross_entropy,
     mixed,
@@ -22,14 +22,14 @@ from softrec.losses.softmax import (
     rest_part,
     soft_cross_entropy,
 )
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses.streaming import streamed
 from softrec.targets.dense import DenseTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.testing import from_logits, oracles, random_case
-from softrec.testing.losses import outcome_of
+from softrec.testing.losses import outcome_of, over_all
 from softrec.types import ItemVectors
 
-PASSES = pytest.mark.parametrize("softmax", [full_softmax, streamed_softmax])
+PASSES = pytest.mark.parametrize("softmax", [plain, streamed])
 
 
 def stats_of(case):
@@ -70,7 +70,7 @@ many = settings(max_examples=60)
 @given(cases(), weights)
 def test_soft_is_binary_and_rest(case, weight):
     stats, answers = stats_of(case)
-    others = weight * answers.others_prob
+    others = weight * answers.rest_prob
     both = binary_part(stats, answers, weight) + others * rest_part(stats, answers, weight)
     soft = soft_cross_entropy(stats, answers, weight)
     tolerance = 1e-11 * (1 + case.table().abs().amax(1)) + CUT
@@ -82,7 +82,7 @@ def test_soft_is_binary_and_rest(case, weight):
 def test_gradient_in_the_logits_is_p_minus_q(case, weight):
     z = case.table()
     q = oracles.fitted(case.label, case.probs, weight)
-    actual = outcome_of(case, mixed(), weight, streamed_softmax).vectors.T * len(z)
+    actual = outcome_of(case, mixed(), weight, streamed).vectors.T * len(z)
     torch.testing.assert_close(actual, z.softmax(1) - q, rtol=0, atol=CUT)
 
 
@@ -98,7 +98,7 @@ def test_gradient_of_the_decoupled_loss(case, weight, balance):
     mass = oracles.others(case.probs, label).sum(1, keepdim=True)
     omega = torch.where(mass > 1e-300, 1 - balance, 0.0)
     expected = (balance * (q_y - p_y) + omega) * log_p_hat.exp() - omega * s_hat
-    actual = outcome_of(case, decoupled(balance), weight, streamed_softmax).vectors.T * len(z)
+    actual = outcome_of(case, decoupled(balance), weight, streamed).vectors.T * len(z)
     torch.testing.assert_close(oracles.others(actual, label), expected, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(
         actual.gather(1, column), balance * (p_y - q_y), rtol=1e-7, atol=1e-7
@@ -111,7 +111,7 @@ def test_gradient_of_the_decoupled_loss(case, weight, balance):
 @given(cases(), weights)
 def test_values_are_never_broken_in_single_precision(case, weight):
     for parts in (hard(), mixed(), decoupled(0.5)):
-        outcome = outcome_of(case.to(torch.float32), parts, weight, streamed_softmax)
+        outcome = outcome_of(case.to(torch.float32), parts, weight, streamed)
         for name, tensor in outcome.all.items():
             assert torch.isfinite(tensor).all(), name
 
@@ -139,7 +139,7 @@ def test_losses_are_linear_in_the_target(case, weight, share):
 @PASSES
 def test_hard_is_the_built_in_cross_entropy(softmax):
     case = random_case(5)
-    value = softmax(hard(), case.users, case.items, case.label, None, 0.0)
+    value = over_all(softmax)(hard(), case.users, case.items, case.label, None, 0.0)
     torch.testing.assert_close(value.total, F.cross_entropy(case.table(), case.label))
 
 
@@ -148,7 +148,7 @@ def test_hard_is_the_built_in_cross_entropy(softmax):
 def test_uniform_is_the_built_in_label_smoothing(softmax, weight):
     case = random_case(6)
     target = UniformTarget(13)
-    value = softmax(mixed(), case.users, case.items, case.label, target, weight)
+    value = over_all(softmax)(mixed(), case.users, case.items, case.label, target, weight)
     built_in = F.cross_entropy(case.table(), case.label, label_smoothing=weight)
     torch.testing.assert_close(value.total, built_in, rtol=1e-6, atol=1e-6)
 
@@ -158,7 +158,7 @@ def test_uniform_is_the_built_in_label_smoothing(softmax, weight):
 def test_mixed_is_the_built_in_cross_entropy_with_probabilities(softmax, weight):
     case = random_case(7)
     target = DenseTarget(case.probs)
-    value = softmax(mixed(), case.users, case.items, case.label, target, weight)
+    value = over_all(softmax)(mixed(), case.users, case.items, case.label, target, weight)
     q = oracles.fitted(case.label, case.probs, weight)
     torch.testing.assert_close(value.total, F.cross_entropy(case.table(), q))
 
@@ -172,9 +172,9 @@ def test_flat_popularity_is_label_smoothing_of_half_the_weight(softmax, alpha):
     """POP+ fits (1 - alpha) e_y + alpha (s + e_y) / 2, so its weight here is alpha / 2."""
     case = random_case(8)
     flat = PopularityTarget(torch.full((13,), 1 / 13))
-    pop = softmax(mixed(), case.users, case.items, case.label, flat, alpha / 2)
+    pop = over_all(softmax)(mixed(), case.users, case.items, case.label, flat, alpha / 2)
     uniform = UniformTarget(13)
-    smoothed = softmax(mixed(), case.users, case.items, case.label, uniform, alpha / 2)
+    smoothed = over_all(softmax)(mixed(), case.users, case.items, case.label, uniform, alpha / 2)
     torch.testing.assert_close(pop.parts["soft"], smoothed.parts["soft"], rtol=1e-6, atol=1e-6)
     one_hot = F.one_hot(case.label, 13).double()
     definition = (1 - alpha) * one_hot + alpha * (1 / 13 + one_hot) / 2
@@ -258,14 +258,14 @@ def test_divergences_are_positive_and_zero_where_equal():
 def test_finite_differences(parts):
     case = random_case(14, rows=4, n_items=6)
 
-    outcome = outcome_of(case, parts, 0.4, partial(streamed_softmax, rows=3))
+    outcome = outcome_of(case, parts, 0.4, partial(streamed, rows=3))
     gradient = [outcome.users, outcome.vectors, outcome.bias]
     leaves = [case.users, case.items.vectors, case.items.bias]
 
     def total(step, way):
         users, *items = (leaf + step * d for leaf, d in zip(leaves, way, strict=True))
         moved = replace(case, users=users, items=ItemVectors(*items))
-        return outcome_of(moved, parts, 0.4, streamed_softmax).values.mean()
+        return outcome_of(moved, parts, 0.4, streamed).values.mean()
 
     torch.manual_seed(0)
     for _ in range(10):
@@ -284,7 +284,7 @@ def test_odds_beyond_single_precision():
     z = torch.tensor([[30.0, 0.0, 0.0, 0.0]])
     case = from_logits(z, torch.tensor([0]), torch.full((1, 4), 0.25))
     log_not_label = -30.0 + torch.tensor(3.0).log()
-    for softmax in (full_softmax, streamed_softmax):
+    for softmax in (plain, streamed):
         value = outcome_of(case, decoupled(1.0), 0.0, softmax)
         expected_slope = -log_not_label.exp()  # p_y - 1 = -(1 - p_y)
         torch.testing.assert_close(value.vectors[0, 0], expected_slope, rtol=1e-5, atol=0)

@@ -6,11 +6,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from softrec.losses.softmax import decoupled, full_softmax, mixed
-from softrec.losses.streaming import _workspaces, block_rows, streamed_softmax
+from softrec.losses import streaming
+from softrec.losses.reference import plain
+from softrec.losses.softmax import decoupled, mixed
+from softrec.losses.streaming import block_rows, streamed
 from softrec.targets.smoothing import UniformTarget
 from softrec.testing import oracles, random_case
-from softrec.testing.losses import oracle_outcome, outcome_of
+from softrec.testing.losses import oracle_outcome, outcome_of, over_all
 from softrec.types import ItemVectors
 
 
@@ -42,7 +44,7 @@ def test_not_less_exact_than_plain_pytorch(dtype, weight, spread):
         case = random_case(seed, rows=24, n_items=200, dim=16, spread=spread, dtype=dtype)
         truth = oracle_outcome(case, oracles.soft, weight).all
         plain = plain_pytorch(case, weight)
-        for number, ours in outcome_of(case, mixed(), weight, streamed_softmax).all.items():
+        for number, ours in outcome_of(case, mixed(), weight, streamed).all.items():
             exact = truth[number]
             error, budget = error_of(ours), 2 * error_of(plain[number])
             floor = 0.1 * torch.finfo(dtype).eps * exact.abs().max()
@@ -52,7 +54,7 @@ def test_not_less_exact_than_plain_pytorch(dtype, weight, spread):
 @pytest.mark.parametrize("parts", [mixed(), decoupled(0.7)], ids=["mixed", "decoupled"])
 def test_half_precision_vectors_have_single_precision_statistics(parts):
     case = random_case(0, rows=8, n_items=50, dim=8, dtype=torch.bfloat16)
-    outcome = outcome_of(case, parts, 0.3, streamed_softmax)
+    outcome = outcome_of(case, parts, 0.3, streamed)
     assert outcome.values.dtype == torch.float32
     for name in ("users", "vectors", "bias"):
         assert getattr(outcome, name).dtype == torch.bfloat16
@@ -77,17 +79,18 @@ def largest_allocation(softmax, n_rows, n_items, **options):
     users = torch.randn(n_rows, 4, requires_grad=True)
     items = ItemVectors(torch.randn(n_items, 4, requires_grad=True), None)
     label = torch.arange(n_rows)
-    _workspaces.__dict__.clear()  # blocks kept by earlier tests are not this pass's
+    streaming._kept.__dict__.clear()  # blocks kept by earlier tests are not this pass's
     with Allocations() as allocations:
-        softmax(decoupled(0.7), users, items, label, UniformTarget(n_items), 0.3, **options)
+        loss = over_all(softmax)
+        loss(decoupled(0.7), users, items, label, UniformTarget(n_items), 0.3, **options)
     return allocations.largest
 
 
 def test_no_table_of_rows_times_items():
     rows, n_items, in_a_block = 256, 20_000, 16
     table, block = 4 * rows * n_items, 4 * in_a_block * n_items
-    assert largest_allocation(full_softmax, rows, n_items) >= table  # the spy sees tables
-    assert largest_allocation(streamed_softmax, rows, n_items, rows=in_a_block) == block
+    assert largest_allocation(plain, rows, n_items) >= table  # the spy sees tables
+    assert largest_allocation(streamed, rows, n_items, rows=in_a_block) == block
 
 
 @pytest.mark.parametrize("n_items", [2, 1000, 20_000, 200_000, 10_000_000, 10**9])
@@ -101,19 +104,19 @@ def test_blocks_stay_small_however_many_items(n_items):
 def test_gradient_is_given_once():
     case = random_case(0)
     users = case.users.clone().requires_grad_()
-    total = streamed_softmax(mixed(), users, case.items, case.label, UniformTarget(13), 0.1).total
+    total = over_all(streamed)(mixed(), users, case.items, case.label, UniformTarget(13), 0.1).total
     (total * 3).backward(retain_graph=True)
     tripled = users.grad.clone()
     users.grad = None
     with pytest.raises(RuntimeError, match="gives its gradient once"):
         total.backward()
-    plain = full_softmax(mixed(), users, case.items, case.label, UniformTarget(13), 0.1).total
-    plain.backward()
+    twice = over_all(plain)(mixed(), users, case.items, case.label, UniformTarget(13), 0.1).total
+    twice.backward()
     torch.testing.assert_close(tripled, 3 * users.grad)
 
 
 def test_one_item_is_no_choice():
     with pytest.raises(ValueError, match="at least 2, got 1"):
-        streamed_softmax(
+        over_all(streamed)(
             mixed(), torch.ones(1, 2), ItemVectors(torch.ones(1, 2)), torch.tensor([0]), None, 0.0
         )

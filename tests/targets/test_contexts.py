@@ -129,7 +129,7 @@ def test_each_prediction_gets_what_its_context_remembers(windows):
         for place in range(len(batch.label)):
             c = number_of(data, batch, place)
             assert target.items[place].tolist() == items[c].tolist()
-            assert target.shares[place].tolist() == shares[c].tolist()
+            assert target.probs[place].tolist() == shares[c].tolist()
 
 
 def test_what_is_remembered_is_a_target():

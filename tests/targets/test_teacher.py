@@ -6,7 +6,7 @@ import torch
 from softrec.targets import teacher as teachers
 from softrec.targets.teacher import TeacherTarget, TopTarget
 from softrec.testing import check_target, oracles
-from softrec.types import ItemVectors, SpreadingTarget, StreamedTarget, within
+from softrec.types import ItemVectors, LogitTarget
 
 N, P, D = 9, 6, 4
 
@@ -79,7 +79,7 @@ def test_within_some_items_a_teacher_is_normalised_again(temperature, bias):
     target = made(temperature, bias=bias)
     items = torch.tensor([0, 3, 4, 8])
     expected = table(target)[:, items]
-    part = within(target, items, N)
+    part = target.within(items, N)
     torch.testing.assert_close(oracles.dense(part, P, 4), expected / expected.sum(1, keepdim=True))
     check_target(part, 4, P)
 
@@ -106,10 +106,9 @@ def test_a_temperature_must_be_above_0(temperature):
         made(temperature)
 
 
-def test_who_is_streamed_and_who_spreads():
-    assert isinstance(made(), StreamedTarget)
-    assert isinstance(top(3)[0], SpreadingTarget)
-    assert not isinstance(top(3)[0], StreamedTarget)
+def test_who_is_read_by_its_logits():
+    assert isinstance(made(), LogitTarget)
+    assert not isinstance(top(3)[0], LogitTarget)
 
 
 # --- the best of a teacher ---
@@ -146,13 +145,13 @@ def test_all_of_the_best_are_the_teacher():
 def test_within_some_items_the_best_keep_their_shares():
     target, expected = top(3)
     items = torch.tensor([0, 3, 4, 8])
-    part = within(target, items, N)
+    part = target.within(items, N)
     torch.testing.assert_close(oracles.dense(part, P, 4), expected[:, items])
     vectors = numbers(4, 3, seed=6)
     torch.testing.assert_close(part.mean_item(vectors), expected[:, items] @ vectors)
     rows, out = numbers(P, 3, seed=7), numbers(4, 3, seed=8)
     spread = out.clone()
-    part.spread(rows, spread)
+    part.add_mean_gradient(rows, spread)
     torch.testing.assert_close(spread - out, expected[:, items].T @ rows)
 
 

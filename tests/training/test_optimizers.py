@@ -1,7 +1,6 @@
 """The lazy Adam, and sparse gradients from the objective to the tables."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,9 +11,9 @@ from torch import nn
 from softrec.candidates import Candidates, InBatch
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
+from softrec.losses import bpr, mixed
 from softrec.losses.bilateral import grouped_label
 from softrec.losses.distillation import interest_distillation
-from softrec.losses.pairwise import bpr
 from softrec.models.comirec import ComiRecSA
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.mf import MF
@@ -182,7 +181,8 @@ MODELS = {
 }
 OBJECTIVES = {
     "shared": Objective(candidates=shared),
-    "soft": Objective.towards(lambda batch: UniformTarget(N), 0.3),
+    "soft": Objective(mixed(), UniformTarget(N), 0.3, shared),
+    "soft by row": Objective(mixed(), UniformTarget(N), 0.3, by_row),
     "in batch": Objective(candidates=InBatch()),
     "by row": Objective(candidates=by_row),
     "pairs": Objective(loss=bpr, candidates=by_row),
@@ -190,8 +190,6 @@ OBJECTIVES = {
     "distances": Objective(candidates=shared, scoring=Scoring("euclidean")),
     "label part": Objective(candidates=by_row, label_part=(grouped_label, 0.5)),
 }
-OBJECTIVES["soft"] = replace(OBJECTIVES["soft"], candidates=shared)
-OBJECTIVES["soft by row"] = replace(OBJECTIVES["soft"], candidates=by_row)
 
 
 def questions():
@@ -204,8 +202,7 @@ def gradients(make, objective, *, sparse: bool):
     torch.manual_seed(0)
     model = make().double()
     if sparse:
-        mark_sparse(model, N)
-        objective = replace(objective, sparse=True)
+        mark_sparse(model)
     value = objective(model, questions())
     value.total.backward()
     return value.total.detach(), dict(model.named_parameters())
@@ -250,18 +247,10 @@ def test_a_tied_table_takes_a_dense_gradient_too():
         torch.manual_seed(0)
         model = MODELS["tied"]().double()
         if sparse:
-            mark_sparse(model, N)
+            mark_sparse(model)
         (model.items().vectors.sin().sum() + model(questions()).users.sum()).backward()
         sums.append(model.table.weight.grad)
     torch.testing.assert_close(*sums)
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"candidates": shared, "exact": True}, {"candidates": shared, "l2": 0.1}]
-)
-def test_objectives_of_all_items_are_refused(options):
-    with pytest.raises(ValueError, match="sparse gradients need drawn or in-batch candidates"):
-        Objective(**options, sparse=True)
 
 
 # --- training ---
@@ -279,6 +268,8 @@ class Killed(BaseException):
 def trained(folder, **options):
     torch.manual_seed(0)
     model = GRU4Rec(LOG.n_items, dim=4, tied=True)
+    if options.pop("marked", options.get("optimizer") != "adam"):
+        mark_sparse(model)
     data = TrainingBatches(examples(LOG.sequences, "prefixes", 4), 4, LOG.n_items, seed=0)
     options = {"epochs": 3, "lr": 0.01, "optimizer": "sparse-adam", "progress": False} | options
     objective = options.pop("objective", Objective(candidates=InBatch()))
@@ -288,7 +279,7 @@ def trained(folder, **options):
 
 
 @pytest.mark.parametrize("optimizer", ["sparse-adam", "adam"])
-def test_fit_marks_tables_and_objective(tmp_path, optimizer):
+def test_marked_tables_get_sparse_gradients(tmp_path, optimizer):
     last = []
 
     def validate(model):
@@ -331,7 +322,10 @@ def test_both_optimisers_are_two_methods(tmp_path):
     [
         ({"optimizer": "sgd"}, "adam or sparse-adam, got 'sgd'"),
         ({"weight_decay": 1e-6}, "weight_decay must be 0, got 1e-06"),
-        ({"objective": Objective()}, "need drawn or in-batch candidates"),
+        ({"marked": False}, "tables that give sparse gradients"),
+        ({"objective": Objective()}, "needs drawn or in-batch candidates"),
+        ({"objective": Objective(candidates=shared, exact=True)}, "without exact and l2"),
+        ({"objective": Objective(candidates=shared, l2=0.1)}, "without exact and l2"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, options, message):

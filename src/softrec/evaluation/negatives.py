@@ -13,7 +13,7 @@ from torch import Tensor
 
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
-from softrec.taken import Taken
+from softrec.interacted import Interacted
 from softrec.types import ItemVectors
 
 # Users with one stream of random numbers: another size would sample other negatives.
@@ -53,11 +53,12 @@ def sampled_negatives(
         raise ValueError(f"the number of negatives must be at least 1, got {number}")
     drawn = np.empty((len(users), number), dtype=np.int32)
     owner = np.repeat(np.arange(len(known)), known.lengths)
-    taken = Taken.of(torch.from_numpy(owner), torch.from_numpy(known.items), len(known), n_items)
-    free = taken.free(torch.arange(len(known))).numpy()
-    if not free[users].all():
+    pairs = torch.from_numpy(owner), torch.from_numpy(known.items)
+    seen = Interacted(*pairs, len(known), n_items)
+    there = seen.n_negatives(torch.arange(len(known))).numpy()
+    if not there[users].all():
         raise DataError(
-            f"user number {users[np.argmin(free[users])]} interacted with all {n_items} items, so "
+            f"user number {users[np.argmin(there[users])]} interacted with all {n_items} items, so "
             "there are no negatives to draw; leave such users out, or rank among all items"
         )
     order = np.argsort(users, kind="stable")
@@ -70,10 +71,10 @@ def sampled_negatives(
         first, last = block * USERS_AT_ONCE, min((block + 1) * USERS_AT_ONCE, len(known))
         stream = np.random.default_rng((seed, block))
         places = stream.integers(
-            0, np.maximum(free[first:last], 1)[:, None], (last - first, number)
+            0, np.maximum(there[first:last], 1)[:, None], (last - first, number)
         )
         own = users[cases]
-        drawn[cases] = taken.others(
+        drawn[cases] = seen.nth_negative(
             torch.from_numpy(own), torch.from_numpy(places[own - first])
         ).numpy()
     return drawn

@@ -57,6 +57,7 @@ from softrec.recipe.specs.training import TrainingSettings
 from softrec.training.checkpoints import forget, resumable
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
+from softrec.training.optimizers import mark_sparse
 from softrec.types import Encoder
 
 
@@ -125,6 +126,8 @@ def _train(
     validate: Validate,
     folder: Path,
 ) -> TrainingResult:
+    if spec.optimizer == "sparse-adam":
+        mark_sparse(encoder)
     return train(
         encoder,
         objective,

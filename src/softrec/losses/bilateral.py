@@ -50,15 +50,15 @@ from softrec.scoring import Kind
 from softrec.settings import Temperature, setting
 
 
-def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+def sl(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return R - z_y, the softmax loss without the positive in its denominator.
 
     Formula: R - z_y, (P,) in nats; no lower bound. The gradient is -1 at the positive and the
     softmax over the negatives, however well they are separated.
 
     Args:
-        model: z_y and R, both over cosines divided by the temperature.
-        target: its mean logit joins the label's: both are pulled up.
+        stats: z_y and R, both over cosines divided by the temperature.
+        answers: the mean logit of the target joins the label's: both are pulled up.
         weight: the weight a of the soft target; 0 for the label alone.
 
     Example:
@@ -69,8 +69,8 @@ def sl(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
 
     Source: see the head of this file.
     """
-    check_asked(model, target, weight)
-    return model.rest_lse - _attraction(model, target, weight)
+    check_asked(stats, answers, weight)
+    return stats.rest_lse - _attraction(stats, answers, weight)
 
 
 def bsl_reweight(exponent: float) -> SoftmaxLoss:
@@ -99,15 +99,15 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
 
 
 def _bsl_reweight(
-    model: SoftmaxStats, target: TargetAnswers, weight: float, *, exponent: float
+    stats: SoftmaxStats, answers: TargetAnswers, weight: float, *, exponent: float
 ) -> Tensor:
-    check_asked(model, target, weight)
-    return exponent * model.rest_lse - _attraction(model, target, weight)
+    check_asked(stats, answers, weight)
+    return exponent * stats.rest_lse - _attraction(stats, answers, weight)
 
 
-def _attraction(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+def _attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return E_q[z] = (1 - a) z_y + a E_s[z]: the label's logit, where there is no soft target."""
-    return model.label_logit - weight * target.gap(model.label_logit)
+    return stats.label_logit - weight * answers.gap(stats.label_logit)
 
 
 def negative_side(coefficient: float) -> SoftmaxLoss:
@@ -136,10 +136,10 @@ def negative_side(coefficient: float) -> SoftmaxLoss:
 
 
 def _negative_side(
-    model: SoftmaxStats, target: TargetAnswers, weight: float, *, coefficient: float
+    stats: SoftmaxStats, answers: TargetAnswers, weight: float, *, coefficient: float
 ) -> Tensor:
-    check_asked(model, target, weight)
-    return coefficient * model.rest_lse
+    check_asked(stats, answers, weight)
+    return coefficient * stats.rest_lse
 
 
 def grouped_label(label_logit: Tensor, group: Tensor, sharpness: float = 1.0) -> Tensor:

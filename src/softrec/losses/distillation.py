@@ -10,7 +10,6 @@ import math
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def interest_distillation(
@@ -60,34 +59,6 @@ def interest_distillation(
     log_q = (student_logits / temperature).log_softmax(-1)
     difference = log_p - log_q if form == "kl" else -log_q
     return temperature**2 * (log_p.exp() * difference).sum(-1)
-
-
-def jensen_shannon(logits_a: Tensor, logits_b: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence of two softmax distributions, at temperature 1.
-
-    Formula: KL(a||m) / 2 + KL(b||m) / 2 with m = (a + b) / 2, (P,) in nats, between 0 and log 2.
-    Since log a - log m = log 2 - softplus(log b - log a), equal distributions give exactly 0.
-    TiMiRec asks with it whether the interests that rank the target item first are those that rank
-    the best scored candidate first.
-
-    Args:
-        logits_a: (P, K).
-        logits_b: (P, K).
-
-    Example:
-        >>> import torch
-        >>> jensen_shannon(torch.tensor([[0.9, 0.1]]), torch.tensor([[-0.4, 0.8]]))
-        tensor([0.1100])
-
-    Source: Lin, "Divergence Measures Based on the Shannon Entropy", IEEE Transactions on
-    Information Theory 1991; in recommendation Wang et al., CIKM 2022, figure 2.
-    """
-    _check_shapes(logits_a, logits_b)
-    log_a, log_b = logits_a.log_softmax(-1), logits_b.log_softmax(-1)
-    odds = log_b - log_a
-    of_a = log_a.exp() * (math.log(2) - F.softplus(odds))
-    of_b = log_b.exp() * (math.log(2) - F.softplus(-odds))
-    return (of_a + of_b).sum(-1) / 2
 
 
 def _check_shapes(one: Tensor, other: Tensor) -> None:

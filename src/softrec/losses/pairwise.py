@@ -1,29 +1,30 @@
 r"""Losses on the score of the positive and the scores of its negatives.
 
-Every loss here has one shape, `loss(label, others, count)`:
+Every loss here has one shape, `loss(positive, negatives, counts)`:
 
-    label   f_p, (P,): the score of the positive
-    others  f_j, (P, M): the scores of the negatives
-    count   c_j, (P, M) or (1, M), a float: how often each negative counts
+    positive   f_p, (P,): the score of the positive
+    negatives  f_j, (P, M): the scores of the negatives
+    counts     c_j, (P, M) or (1, M), a float: how often each negative counts
 
-and returns one value per row, (P,). The count makes one code path of negatives drawn twice, of
-negatives shared by the batch, and of places that are only padding: a negative of count 0 is left
+and returns one value per row, (P,). The counts make one code path of negatives drawn twice, of
+negatives shared by the batch, and of places that are only padding: a negative that counts 0 is left
 out, and neither its score nor its gradient is ever seen. A mean over negatives is
 sum_j c_j x_j / sum_j c_j; a row without a counted negative has a negative side of 0.
 
 Whether the scores are inner products, cosines or negative distances is the caller's choice; the
 losses on cosines say so.
 
-`bpr`, `softmax_weighted_bpr`, `bce`, `bce_sum` and `mse` are such losses. `gbce`, `ccl`,
-`ccl_without_margin` and `hinge` have parameters and return one: a `functools.partial`, whose repr
+`bpr`, `softmax_weighted_bpr`, `bce`, `bce_sum` and `mse` are such losses. `gbce`, `ccl`
+and `hinge` have parameters and return one: a `functools.partial`, whose repr
 shows them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,15 +37,38 @@ from softrec.settings import Alpha, Positive, setting
 PairwiseLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+class Pairs(NamedTuple):
+    """A loss on pairs of scores, beside `softrec.losses.softmax.Parts`: it has no soft target."""
+
+    loss: PairwiseLoss
+
+    @property
+    def names(self) -> list[str]:
+        """Return the name of its one part."""
+        return ["loss"]
+
+    def check(self, weight: float, *, soft: bool) -> None:
+        """Refuse a soft target, or a weight of one."""
+        if soft or weight:
+            raise ValueError(
+                "a loss on pairs of scores knows the label alone; got "
+                + ("a soft target" if soft else f"a weight of {weight}")
+            )
+
+    def total(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the value of each example, (P,)."""
+        return values["loss"]
+
+
+def bpr(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return the mean of -log sigmoid(f_p - f_j): Bayesian personalised ranking.
 
     Formula: mean_j softplus(f_j - f_p), (P,) in nats.
 
     Args:
-        label: (P,) scores of the positives.
-        others: (P, M) scores of the negatives.
-        count: (P, M) or (1, M), how often each negative counts.
+        positive: (P,) scores of the positives.
+        negatives: (P, M) scores of the negatives.
+        counts: (P, M) or (1, M), how often each negative counts.
 
     Example:
         >>> bpr(torch.tensor([1.0]), torch.tensor([[0.0, 9.0]]), torch.tensor([[1.0, 0.0]]))
@@ -52,46 +76,46 @@ def bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
 
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
     """
-    return _mean(F.softplus(_counted(label, others, count) - label[:, None]), count)
+    return _mean(F.softplus(_counted(positive, negatives, counts) - positive[:, None]), counts)
 
 
-def softmax_weighted_bpr(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+def softmax_weighted_bpr(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return BPR with hard negatives weighted up: the log of a weighted mean of sigmoids.
 
     Formula: -log sum_j w_j sigmoid(f_p - f_j) with w = softmax(f + log c), (P,) in nats. With one
     negative it is `bpr`. The weights are part of the loss: gradients flow through them.
 
     Args:
-        label: (P,) scores of the positives.
-        others: (P, M) scores of the negatives.
-        count: (P, M) or (1, M), how often each negative counts.
+        positive: (P,) scores of the positives.
+        negatives: (P, M) scores of the negatives.
+        counts: (P, M) or (1, M), how often each negative counts.
 
     Example:
-        >>> score, others = torch.tensor([1.0]), torch.tensor([[0.0, 2.0]])
-        >>> softmax_weighted_bpr(score, others, torch.ones(1, 2))
+        >>> score, negatives = torch.tensor([1.0]), torch.tensor([[0.0, 2.0]])
+        >>> softmax_weighted_bpr(score, negatives, torch.ones(1, 2))
         tensor([1.1269])
 
     Source: the code of Wang et al., "Target Interest Distillation for Multi-Interest
     Recommendation", CIKM 2022; the weights go back to BPR-max of Hidasi and Karatzoglou, "Recurrent
     Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
     """
-    scores = _counted(label, others, count)
-    some = (count > 0).any(1, keepdim=True)
-    log_count = torch.where(some, count.log(), 0)  # a row of -inf has no softmax
+    scores = _counted(positive, negatives, counts)
+    some = (counts > 0).any(1, keepdim=True)
+    log_count = torch.where(some, counts.log(), 0)  # a row of -inf has no softmax
     log_weight = (scores + log_count).log_softmax(1)
-    log_sigmoid = F.logsigmoid(label[:, None] - scores)
+    log_sigmoid = F.logsigmoid(positive[:, None] - scores)
     return torch.where(some[:, 0], -(log_weight + log_sigmoid).logsumexp(1), 0)
 
 
-def bce(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+def bce(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return binary cross-entropy, positive and negatives of equal weight.
 
     Formula: softplus(-f_p) + mean_j softplus(f_j), (P,) in nats.
 
     Args:
-        label: (P,) scores of the positives.
-        others: (P, M) scores of the negatives.
-        count: (P, M) or (1, M), how often each negative counts.
+        positive: (P,) scores of the positives.
+        negatives: (P, M) scores of the negatives.
+        counts: (P, M) or (1, M), how often each negative counts.
 
     Example:
         >>> bce(torch.zeros(1), torch.zeros(1, 3), torch.ones(1, 3))
@@ -100,19 +124,19 @@ def bce(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
     Source: He et al., "Neural Collaborative Filtering", WWW 2017, eq. 7. Siblings: `bce_sum`,
     `gbce`.
     """
-    return F.softplus(-label) + _mean(F.softplus(_counted(label, others, count)), count)
+    return F.softplus(-positive) + _mean(F.softplus(_counted(positive, negatives, counts)), counts)
 
 
-def bce_sum(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+def bce_sum(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return binary cross-entropy with the sum over negatives, not their mean.
 
     Formula: softplus(-f_p) + sum_j c_j softplus(f_j), (P,) in nats. M negatives weigh M times as
     much as in `bce`; the public code of BSL compares with this form.
 
     Args:
-        label: (P,) scores of the positives.
-        others: (P, M) scores of the negatives.
-        count: (P, M) or (1, M), how often each negative counts.
+        positive: (P,) scores of the positives.
+        negatives: (P, M) scores of the negatives.
+        counts: (P, M) or (1, M), how often each negative counts.
 
     Example:
         >>> bce_sum(torch.zeros(1), torch.zeros(1, 3), torch.ones(1, 3))
@@ -121,18 +145,18 @@ def bce_sum(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
     Source: the code of Wu et al., "BSL: Understanding and Improving Softmax Loss for
     Recommendation", ICDE 2024.
     """
-    return F.softplus(-label) + _sum(F.softplus(_counted(label, others, count)), count)
+    return F.softplus(-positive) + _sum(F.softplus(_counted(positive, negatives, counts)), counts)
 
 
-def mse(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+def mse(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return half the squared distance to 1 for the positive and to 0 for the negatives.
 
     Formula: (f_p - 1)^2 / 2 + sum_j c_j f_j^2 / 2, (P,).
 
     Args:
-        label: (P,) scores of the positives.
-        others: (P, M) scores of the negatives.
-        count: (P, M) or (1, M), how often each negative counts.
+        positive: (P,) scores of the positives.
+        negatives: (P, M) scores of the negatives.
+        counts: (P, M) or (1, M), how often each negative counts.
 
     Example:
         >>> mse(torch.tensor([0.0]), torch.tensor([[1.0, 2.0]]), torch.ones(1, 2))
@@ -140,7 +164,9 @@ def mse(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
 
     Source: as `bce_sum`, where it is one of the losses compared.
     """
-    return (label - 1).square() / 2 + _sum(_counted(label, others, count).square() / 2, count)
+    return (positive - 1).square() / 2 + _sum(
+        _counted(positive, negatives, counts).square() / 2, counts
+    )
 
 
 def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
@@ -174,9 +200,9 @@ def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
     return partial(_gbce, exponent=1 - calibration * (1 - sampling_rate))
 
 
-def _gbce(label: Tensor, others: Tensor, count: Tensor, *, exponent: float) -> Tensor:
-    negatives = _sum(F.softplus(_counted(label, others, count)), count)
-    return (exponent * F.softplus(-label) + negatives) / (1 + count.sum(1))
+def _gbce(positive: Tensor, negatives: Tensor, counts: Tensor, *, exponent: float) -> Tensor:
+    negatives = _sum(F.softplus(_counted(positive, negatives, counts)), counts)
+    return (exponent * F.softplus(-positive) + negatives) / (1 + counts.sum(1))
 
 
 def ccl(margin: float, weight: float) -> PairwiseLoss:
@@ -198,7 +224,7 @@ def ccl(margin: float, weight: float) -> PairwiseLoss:
         tensor([2.7500])
 
     Source: Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM
-    2021. Sibling: `ccl_without_margin`.
+    2021.
     """
     if not -1 <= margin <= 1:
         raise ValueError(f"margin is compared with a cosine, in [-1, 1]; got {margin}")
@@ -206,35 +232,14 @@ def ccl(margin: float, weight: float) -> PairwiseLoss:
     return partial(_ccl, margin=margin, weight=weight)
 
 
-def _ccl(label: Tensor, others: Tensor, count: Tensor, *, margin: float, weight: float) -> Tensor:
-    return 1 - label + weight * _mean(F.relu(_counted(label, others, count) - margin), count)
-
-
-def ccl_without_margin(weight: float) -> PairwiseLoss:
-    """Return the altered cosine contrastive loss that the public code of BSL compares with.
-
-    Formula: w max(0, 1 - f_p) + sum_j c_j max(0, f_j), (P,). Against `ccl` the weight is on the
-    positive, the negatives are summed, and there is no margin.
-
-    Args:
-        weight: w, of the positive side; not negative.
-
-    Raises:
-        ValueError: if the weight is negative.
-
-    Example:
-        >>> loss = ccl_without_margin(weight=2.0)
-        >>> loss(torch.tensor([0.75]), torch.tensor([[1.0, 0.25]]), torch.ones(1, 2))
-        tensor([1.7500])
-
-    Source: as `bce_sum`.
-    """
-    _check_weight(weight)
-    return partial(_ccl_without_margin, weight=weight)
-
-
-def _ccl_without_margin(label: Tensor, others: Tensor, count: Tensor, *, weight: float) -> Tensor:
-    return weight * F.relu(1 - label) + _sum(F.relu(_counted(label, others, count)), count)
+def _ccl(
+    positive: Tensor, negatives: Tensor, counts: Tensor, *, margin: float, weight: float
+) -> Tensor:
+    return (
+        1
+        - positive
+        + weight * _mean(F.relu(_counted(positive, negatives, counts) - margin), counts)
+    )
 
 
 def hinge(margin: float) -> PairwiseLoss:
@@ -261,29 +266,29 @@ def hinge(margin: float) -> PairwiseLoss:
     return partial(_hinge, margin=margin)
 
 
-def _hinge(label: Tensor, others: Tensor, count: Tensor, *, margin: float) -> Tensor:
-    return _sum(F.relu(margin + _counted(label, others, count) - label[:, None]), count)
+def _hinge(positive: Tensor, negatives: Tensor, counts: Tensor, *, margin: float) -> Tensor:
+    return _sum(F.relu(margin + _counted(positive, negatives, counts) - positive[:, None]), counts)
 
 
-def _counted(label: Tensor, others: Tensor, count: Tensor) -> Tensor:
+def _counted(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return the scores with 0 for those left out: 0 times an infinite score would be NaN."""
-    rows, number = len(label), others.shape[-1]
-    fits = label.dim() == 1 and others.shape == (rows, number)
-    if not fits or count.shape not in (others.shape, (1, number)):
+    rows, number = len(positive), negatives.shape[-1]
+    fits = positive.dim() == 1 and negatives.shape == (rows, number)
+    if not fits or counts.shape not in (negatives.shape, (1, number)):
         raise ValueError(
-            "expected scores of labels (P,), of others (P, M) and counts (P, M) or (1, M); got "
-            f"{tuple(label.shape)}, {tuple(others.shape)} and {tuple(count.shape)}"
+            "expected scores of positives (P,), of negatives (P, M), and counts (P, M) or (1, M); "
+            f"got {tuple(positive.shape)}, {tuple(negatives.shape)} and {tuple(counts.shape)}"
         )
-    return torch.where(count > 0, others, 0)
+    return torch.where(counts > 0, negatives, 0)
 
 
-def _sum(values: Tensor, count: Tensor) -> Tensor:
-    return (count * values).sum(1)
+def _sum(values: Tensor, counts: Tensor) -> Tensor:
+    return (counts * values).sum(1)
 
 
-def _mean(values: Tensor, count: Tensor) -> Tensor:
-    total = count.sum(1)
-    return _sum(values, count) / torch.where(total > 0, total, 1)
+def _mean(values: Tensor, counts: Tensor) -> Tensor:
+    total = counts.sum(1)
+    return _sum(values, counts) / torch.where(total > 0, total, 1)
 
 
 def _check_weight(weight: float) -> None:

@@ -25,6 +25,9 @@ epsilon to hide that.
 
 A loss here is a function (stats, answers, weight) -> one value per example. The constants that
 turn a cross-entropy into a KL divergence have no gradient and are left out.
+
+Two paths compute from it the mean over a batch, with the same arguments: `streaming.streamed` and
+its reference `reference.plain`. Candidates of each row's own go by `table.table_loss`.
 """
 
 from __future__ import annotations
@@ -36,16 +39,67 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.losses.pairwise import Pairs, PairwiseLoss
 from softrec.losses.settings import LossInputs, LossSettings, Term
 from softrec.settings import Alpha, setting
-from softrec.types import ItemVectors, Target, without
+from softrec.types import ItemVectors, Rest, Target
+
+
+class SoftmaxProblem(NamedTuple):
+    """Users, the positive of each, and the negatives that all share it is scored against.
+
+    Over the full catalogue all items stand among the negatives, the positive at `place`, from
+    where it is taken out. Over a sample it has vectors of its own, and may be among them or not.
+    """
+
+    users: Tensor  # (P, D)
+    negatives: ItemVectors  # (M, D), (M,)
+    place: Tensor  # (P,) int64, where the positive stands among the negatives; -1: nowhere
+    positive: ItemVectors | None = None  # (P, D), (P,); None: the negatives' row `place`
+    counts: Tensor | None = None  # (M,) how often each negative counts; None: once
+    correction: Tensor | None = None  # (M,) added to the logits for the softmax; None: 0
+    hits: Tensor | None = None  # (P,) how often the positive stays a negative; None: never
+    masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place) of negatives left out
+
+    @property
+    def log_weight(self) -> Tensor | None:
+        """Return what is added to the negatives' logits for the softmax, (M,): log(c_j / E_j)."""
+        if self.counts is None:
+            return None
+        weight = self.counts.log()
+        return weight if self.correction is None else weight + self.correction
+
+    def masked_in(self, rows: slice) -> tuple[Tensor, Tensor] | None:
+        """Return the pairs masked in some rows, the first of which is 0."""
+        if self.masked is None:
+            return None
+        row, place = self.masked
+        here = (row >= rows.start) & (row < rows.stop)
+        return row[here] - rows.start, place[here]
+
+
+class SoftTarget(NamedTuple):
+    """A soft target beside a problem; nothing of it is renormalised yet."""
+
+    target: Target  # over all items
+    label: Tensor  # (P,) int64, which of them is each row's positive
+    items: Tensor | None = None  # (M,) ascending, which are the negatives; None: all, in order
+    n_items: int = 0  # N, needed with `items`
+    mean: ItemVectors | None = None  # (P or 1, D) and (P or 1, 1): its mean item, if it is given
+
+    def rest(self, place: Tensor) -> tuple[Tensor, Rest]:
+        """Return what the positive has, (P,), and the target over the negatives without it."""
+        own = self.target.prob_of(self.label).detach()
+        if self.items is None:
+            return own, self.target.without(self.label)
+        return own, self.target.within(self.items, self.n_items).without(place)
 
 
 class SoftmaxStats(NamedTuple):
     """What a softmax loss needs to know of the model."""
 
     label_logit: Tensor  # (P,) z_y
-    rest_lse: Tensor  # (P,) R, the logsumexp over all candidates but the label
+    rest_lse: Tensor  # (P,) R, the logsumexp over the negatives
 
 
 class TargetAnswers(NamedTuple):
@@ -58,12 +112,12 @@ class TargetAnswers(NamedTuple):
     """
 
     label_prob: Tensor  # (P,) s_y
-    others_prob: Tensor  # (P,) r = 1 - s_y, to full precision however small
-    others_logit: Tensor  # (P,) M, the mean logit of the others; any number where r = 0
+    rest_prob: Tensor  # (P,) r = 1 - s_y, to full precision however small
+    rest_logit: Tensor  # (P,) M, the mean logit of all but the label; any number where r = 0
 
     def gap(self, label_logit: Tensor) -> Tensor:
         """Return z_y - E_s[z] = r (z_y - M), (P,)."""
-        return self.others_prob * (label_logit - self.others_logit)
+        return self.rest_prob * (label_logit - self.rest_logit)
 
     def expected_logit(self, label_logit: Tensor) -> Tensor:
         """Return E_s[z], the mean logit under the target, (P,)."""
@@ -71,25 +125,87 @@ class TargetAnswers(NamedTuple):
 
 
 SoftmaxLoss = Callable[[SoftmaxStats, TargetAnswers, float], Tensor]
-Parts = Mapping[str, tuple[SoftmaxLoss, float]]
-"""Named losses and the coefficient of each: the objective is their weighted sum."""
+
+
+class Parts(dict[str, tuple[SoftmaxLoss, float]]):
+    """Named softmax losses and the coefficient of each: what is minimised is their weighted sum.
+
+    Example:
+        >>> stats = SoftmaxStats(torch.tensor([2.0]), torch.tensor([1.5421588]))
+        >>> parts = decoupled(0.5)
+        >>> values = parts.values_of(stats, no_answers(stats.label_logit), 0.0)
+        >>> values["binary"], parts.total(values)
+        (tensor([0.4902]), tensor([0.2451]))
+    """
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the parts."""
+        return list(self)
+
+    def check(self, weight: float, *, soft: bool) -> None:
+        """Refuse losses that would give a number for something else than what is asked.
+
+        Args:
+            weight: of the soft target.
+            soft: whether there is a soft target.
+
+        Raises:
+            ValueError: if there is no part, the weight is outside [0, 1], or it or a part needs a
+                soft target and there is none.
+        """
+        check_weight(weight)
+        if not self:
+            raise ValueError("expected at least one part of the loss, got none")
+        if soft:
+            return
+        if weight:
+            raise ValueError(f"a weight of {weight} is that of a soft target, and there is none")
+        for name, (part, _) in self.items():
+            if part is rest_part:
+                raise ValueError(
+                    f"the part {name!r} fits a soft target over the other items, and there is "
+                    "none; give a target, or take hard()"
+                )
+
+    def values_of(
+        self, stats: SoftmaxStats, answers: TargetAnswers, weight: float
+    ) -> dict[str, Tensor]:
+        """Return the value of each part, (P,), without its coefficient."""
+        return {name: loss(stats, answers, weight) for name, (loss, _) in self.items()}
+
+    def total(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the parts, (P,)."""
+        weighted = [coefficient * values[name] for name, (_, coefficient) in self.items()]
+        return torch.stack(weighted).sum(0)
+
+
+Loss = Mapping[str, tuple[SoftmaxLoss, float]] | PairwiseLoss | Pairs
+"""What a caller gives: named softmax losses with coefficients, or one loss on pairs of scores."""
+
+
+def loss_of(loss: Loss) -> Parts | Pairs:
+    """Return the kind of loss that was given; here alone the two are told apart."""
+    if isinstance(loss, Parts | Pairs):
+        return loss
+    return Parts(loss) if isinstance(loss, Mapping) else Pairs(loss)
 
 
 def check_weight(weight: float) -> None:
-    """Refuse a weight of the soft target that is no share."""
+    """Refuse a weight of the soft target outside [0, 1]."""
     if not 0 <= weight <= 1:
         raise ValueError(f"the weight of the soft target must be in [0, 1], got {weight}")
 
 
-def check_asked(model: SoftmaxStats, target: TargetAnswers, weight: float) -> None:
-    """Refuse a weight that is no share, and numbers that are not one per example.
+def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> None:
+    """Refuse a weight outside [0, 1], and numbers that are not one per example.
 
     Raises:
         ValueError: naming what was expected and what came.
     """
     check_weight(weight)
-    expected = model.label_logit.shape
-    for name, number in (*model._asdict().items(), *target._asdict().items()):
+    expected = stats.label_logit.shape
+    for name, number in (*stats._asdict().items(), *answers._asdict().items()):
         if number.shape != expected or number.dim() != 1:
             raise ValueError(
                 f"expected one number per example in {name}, ({expected.numel()},); "
@@ -97,34 +213,7 @@ def check_asked(model: SoftmaxStats, target: TargetAnswers, weight: float) -> No
             )
 
 
-def check_parts(parts: Parts, weight: float, *, soft: bool) -> None:
-    """Refuse named losses that would give a number for something else than what is asked.
-
-    Args:
-        parts: named losses and coefficients.
-        weight: the weight of the soft target.
-        soft: whether there is a soft target.
-
-    Raises:
-        ValueError: if there is no part, the weight is outside [0, 1], or it or a part needs a
-            soft target and there is none.
-    """
-    check_weight(weight)
-    if not parts:
-        raise ValueError("expected at least one part of the loss, got none")
-    if soft:
-        return
-    if weight:
-        raise ValueError(f"a weight of {weight} is that of a soft target, and there is none")
-    for name, (part, _) in parts.items():
-        if part is rest_part:
-            raise ValueError(
-                f"the part {name!r} fits a soft target over the other items, and there is none; "
-                "give a target, or take hard()"
-            )
-
-
-def hard_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+def hard_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return -log p_y, the cross-entropy with the label alone; the target is not asked.
 
     Example:
@@ -132,11 +221,11 @@ def hard_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
         >>> hard_cross_entropy(stats, no_answers(stats.label_logit), 0.0)
         tensor([0.4902])
     """
-    check_asked(model, target, weight)
-    return F.softplus(model.rest_lse - model.label_logit)
+    check_asked(stats, answers, weight)
+    return F.softplus(stats.rest_lse - stats.label_logit)
 
 
-def soft_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+def soft_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return the cross-entropy with (1 - weight) e_y + weight s: the mixed loss.
 
     Formula: softplus(-u) + a (z_y - E_s[z]), (P,) in nats; the gradient in the logits is p - q.
@@ -144,12 +233,12 @@ def soft_cross_entropy(model: SoftmaxStats, target: TargetAnswers, weight: float
     Source: Cheng et al., "Learning Recommender Systems with Implicit Feedback via Soft Target
     Enhancement", SIGIR 2021, eq. 3-5. Equal to `binary_part` + (1 - q_y) `rest_part`.
     """
-    check_asked(model, target, weight)
-    hard = F.softplus(model.rest_lse - model.label_logit)
-    return hard + weight * target.gap(model.label_logit)
+    check_asked(stats, answers, weight)
+    hard = F.softplus(stats.rest_lse - stats.label_logit)
+    return hard + weight * answers.gap(stats.label_logit)
 
 
-def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+def binary_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return the cross-entropy of "the label or not": Bernoulli(q_y) against Bernoulli(p_y).
 
     Formula: softplus(u) - q_y u with q_y = 1 - a + a s_y, (P,) in nats; computed as
@@ -159,14 +248,14 @@ def binary_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Te
     Source: Zhang et al., "Learning Recommender Systems with Soft Target: A Decoupled
     Perspective", DASFAA 2024; its lambda1 is the weight a, its lambda2 this part's coefficient.
     """
-    check_asked(model, target, weight)
-    odds = model.label_logit - model.rest_lse
-    others = weight * target.others_prob  # 1 - q_y, where 1 - q_y itself would cancel
-    label = 1 - weight + weight * target.label_prob
+    check_asked(stats, answers, weight)
+    odds = stats.label_logit - stats.rest_lse
+    others = weight * answers.rest_prob  # 1 - q_y, where 1 - q_y itself would cancel
+    label = 1 - weight + weight * answers.label_prob
     return label * F.softplus(-odds) + others * F.softplus(odds)
 
 
-def rest_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tensor:
+def rest_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return the cross-entropy over all items but the label, both sides renormalised.
 
     Formula: R - M with M = sum_{i != y} s_i z_i / (1 - s_y), (P,) in nats; it does not depend on
@@ -175,18 +264,18 @@ def rest_part(model: SoftmaxStats, target: TargetAnswers, weight: float) -> Tens
 
     Source: as `binary_part`.
     """
-    check_asked(model, target, weight)
-    return torch.where(target.others_prob > 0, model.rest_lse - target.others_logit, 0)
+    check_asked(stats, answers, weight)
+    return torch.where(answers.rest_prob > 0, stats.rest_lse - answers.rest_logit, 0)
 
 
 def mixed() -> Parts:
     """Return the objective of SoftRec: one soft cross-entropy."""
-    return {"soft": (soft_cross_entropy, 1.0)}
+    return Parts({"soft": (soft_cross_entropy, 1.0)})
 
 
 def hard() -> Parts:
     """Return the objective with one-hot labels."""
-    return {"hard": (hard_cross_entropy, 1.0)}
+    return Parts({"hard": (hard_cross_entropy, 1.0)})
 
 
 def decoupled(balance: float) -> Parts:
@@ -197,126 +286,44 @@ def decoupled(balance: float) -> Parts:
     """
     if not 0 <= balance <= 1:
         raise ValueError(f"the balance of the binary part must be in [0, 1], got {balance}")
-    return {"binary": (binary_part, balance), "rest": (rest_part, 1.0 - balance)}
+    return Parts({"binary": (binary_part, balance), "rest": (rest_part, 1.0 - balance)})
+
+
+class Slopes(NamedTuple):
+    """The gradient of the mean loss in the logits of a few rows."""
+
+    positive: Tensor  # (b,) dL/dz_y
+    negatives: Tensor  # (b, M), up to the factor of its row
+    factor: Tensor  # (b,)
+    users: Tensor | None  # (b, D) what is added to the users' gradient
 
 
 class ObjectiveValue(NamedTuple):
     """The value that is minimised, and what it is made of."""
 
-    total: Tensor  # () the weighted sum of all parts, meant over the examples
+    total: Tensor  # () the weighted sum of all parts, averaged over the examples
     parts: dict[str, Tensor]  # name -> (P,) detached value of each part, without its coefficient
 
 
-def check_whole(users: Tensor, items: ItemVectors, label: Tensor) -> None:
-    """Refuse a full catalogue of one item, shapes that do not fit, and labels that are no item.
-
-    Labels are looked at on a CPU only: elsewhere it would have to wait for the device.
-
-    Raises:
-        ValueError: naming what was expected and what came.
-    """
-    check_shapes(users, items, label)
-    n_items = len(items.vectors)
-    if n_items < 2:
-        raise ValueError(f"a label is told from other items: expected at least 2, got {n_items}")
-    if label.device.type == "cpu":
-        low, high = label.aminmax()
-        if low < 0 or high >= n_items:
-            wrong = int(low if low < 0 else high)
-            raise ValueError(f"expected labels in 0 .. {n_items - 1}, got {wrong}")
-
-
-def check_shapes(users: Tensor, items: ItemVectors, label: Tensor) -> None:
-    """Refuse users, items and labels whose shapes do not fit, and a batch of none."""
-    vectors, bias, _ = items
-    if users.dim() != 2 or not len(users):
-        raise ValueError(f"expected users (P, D) with P at least 1, got {tuple(users.shape)}")
-    n_rows, width = users.shape
-    expected = {"labels": (label, (n_rows,)), "item vectors": (vectors, (len(vectors), width))}
-    if bias is not None:
-        expected["the bias"] = bias, (len(vectors),)
-    for name, (tensor, shape) in expected.items():
-        if tensor.shape != shape:
-            raise ValueError(f"expected {name} of shape {shape}, got {tuple(tensor.shape)}")
-
-
-def softmax_stats(users: Tensor, items: ItemVectors, label: Tensor) -> SoftmaxStats:
-    """Return (z_y, R) from the whole P x N table of logits: the reference, for small sizes."""
-    logits = users @ items.vectors.T
-    if items.bias is not None:
-        logits = logits + items.bias
-    column = label[:, None]
-    rest = logits.scatter(1, column, -torch.inf)
-    return SoftmaxStats(logits.gather(1, column)[:, 0], rest.logsumexp(1))
-
-
-def target_answers(
-    target: Target, users: Tensor, items: ItemVectors, label: Tensor
-) -> TargetAnswers:
-    """Return what `target` answers; the mean item stands in for its table."""
-    others, surplus, mass = without(target, label)
-    moment = (users * others.mean_item(items.vectors)).sum(-1)
-    own = (users * items.vectors[label]).sum(-1)
-    if items.bias is not None:
-        moment = moment + others.mean_item(items.bias[:, None])[:, 0]
-        own = own + items.bias[label]
-    share = target.prob_of(label).detach().to(users)
-    return answers_of(moment - surplus * own, share, mass.to(users))
-
-
-def answers_of(moment: Tensor, share: Tensor, mass: Tensor) -> TargetAnswers:
-    """Return the answers from what the target gives to the label and to the others.
+def answers_of(moment: Tensor, label_prob: Tensor, mass: Tensor) -> TargetAnswers:
+    """Return the answers from what the target gives to the label and to the negatives.
 
     Together they are renormalised to 1. A row that gives nothing to either falls back on its label.
 
     Args:
         moment: (P,) sum_{i != y} s_i z_i.
-        share: (P,) s_y.
+        label_prob: (P,) s_y.
         mass: (P,) sum_{i != y} s_i.
     """
-    total = share + mass
+    total = label_prob + mass
     empty = total <= 0
     total = total.masked_fill(empty, 1)
     left = mass > torch.finfo(mass.dtype).tiny  # below it 1 / mass is no number
     return TargetAnswers(
-        (share / total).masked_fill(empty, 1),
+        (label_prob / total).masked_fill(empty, 1),
         torch.where(left, mass / total, 0),
         torch.where(left, moment, 0) / torch.where(left, mass, 1),
     )
-
-
-def full_softmax(
-    parts: Parts,
-    users: Tensor,
-    items: ItemVectors,
-    label: Tensor,
-    target: Target | None,
-    weight: float,
-) -> ObjectiveValue:
-    """Return the mean loss over the full catalogue, plainly: the reference of `streamed_softmax`.
-
-    Args:
-        parts: named losses and coefficients, such as `mixed()`.
-        users: (P, D).
-        items: vectors (N, D) and bias (N,) or None.
-        label: (P,) int64.
-        target: the soft target of the P rows; None where no part asks for it.
-        weight: the weight a of the soft target, in [0, 1].
-
-    Raises:
-        ValueError: if weight, shapes or labels are out of their range, there are fewer than 2
-            items, or a part needs a target and there is none.
-    """
-    check_parts(parts, weight, soft=target is not None)
-    check_whole(users, items, label)
-    model = softmax_stats(users, items, label)
-    if target is None:
-        answers = no_answers(model.label_logit)
-    else:
-        answers = target_answers(target, users, items, label)
-    values = {name: loss(model, answers, weight) for name, (loss, _) in parts.items()}
-    total = sum_of(parts, values).mean()
-    return ObjectiveValue(total, {name: value.detach() for name, value in values.items()})
 
 
 def no_answers(like: Tensor) -> TargetAnswers:
@@ -325,10 +332,51 @@ def no_answers(like: Tensor) -> TargetAnswers:
     return TargetAnswers(nothing + 1, nothing, nothing)
 
 
-def sum_of(parts: Parts, values: Mapping[str, Tensor]) -> Tensor:
-    """Return the weighted sum of the parts, (P,)."""
-    weighted = [coefficient * values[name] for name, (_, coefficient) in parts.items()]
-    return torch.stack(weighted).sum(0)
+def check_problem(problem: SoftmaxProblem, soft: SoftTarget | None) -> None:
+    """Refuse shapes that do not fit, labels that are no item, and targets nothing would answer.
+
+    Labels are looked at on a CPU only: elsewhere it would have to wait for the device.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    users, (vectors, bias, _), place, positive = problem[:4]
+    if users.dim() != 2 or not len(users):
+        raise ValueError(f"expected users (P, D) with P at least 1, got {tuple(users.shape)}")
+    rows, width = users.shape
+    m = len(vectors)
+    _check_shape("labels", place, rows)
+    _check_shape("item vectors", vectors, m, width)
+    _check_shape("the bias", bias, m)
+    if positive is not None:
+        _check_shape("vectors of the positives", positive.vectors, rows, width)
+        _check_shape("the bias of the positives", positive.bias, rows)
+        _check_shape("counts", problem.counts, m)
+        _check_shape("a correction", problem.correction, m)
+    else:
+        _check_labels(place, m)
+    if soft is not None and problem.masked is not None:
+        raise ValueError(
+            "a soft target may give mass to the items that mask_positives leaves out, and nothing "
+            "would hold their scores down; choose mask_positives=False"
+        )
+
+
+def _check_labels(label: Tensor, n_items: int) -> None:
+    if n_items < 2:
+        raise ValueError(
+            f"a positive is scored against other items: expected at least 2, got {n_items}"
+        )
+    if label.device.type == "cpu":
+        low, high = label.aminmax()
+        if low < 0 or high >= n_items:
+            wrong = int(low if low < 0 else high)
+            raise ValueError(f"expected labels in 0 .. {n_items - 1}, got {wrong}")
+
+
+def _check_shape(name: str, tensor: Tensor | None, *shape: int) -> None:
+    if tensor is not None and tensor.shape != shape:
+        raise ValueError(f"expected {name} of shape {shape}, got {tuple(tensor.shape)}")
 
 
 # --- in a recipe ---

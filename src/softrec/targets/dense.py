@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softrec.types import Others
+from softrec.types import Rest, Target
 
 
 @dataclass(frozen=True)
-class DenseTarget:
+class DenseTarget(Target):
     """Any distribution, as its P x N table. For tests and tiny catalogues only.
 
     Example:
@@ -30,13 +30,13 @@ class DenseTarget:
         """Return the product of the table with the vectors, (P, D)."""
         return self.probs.to(vectors) @ vectors
 
-    def within(self, items: Tensor) -> DenseTarget:
+    def within(self, items: Tensor, n_items: int) -> DenseTarget:
         """Return the columns of some items."""
         return DenseTarget(self.probs[:, items])
 
-    def without(self, place: Tensor) -> Others:
+    def without(self, place: Tensor) -> Rest:
         """Return the table with 0 at the item left out."""
         column = place.clamp(min=0)[:, None]
         own = self.probs.gather(1, column).masked_fill(place[:, None] >= 0, 0)
         kept = self.probs.scatter(1, column, own)
-        return Others(DenseTarget(kept), torch.zeros_like(kept[:, 0]), kept.sum(1))
+        return Rest(DenseTarget(kept), torch.zeros_like(kept[:, 0]), kept.sum(1))

@@ -8,19 +8,19 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from softrec.settings import Alpha, Settings, setting
 from softrec.targets.settings import TargetSettings
 from softrec.training_data import TrainingData
-from softrec.types import Batch, Others, Target, TargetSource, add_mean_gradient, without
+from softrec.types import Batch, Rest, Target, TargetSource
 
 
 @dataclass(frozen=True)
-class MixtureTarget:
-    """The sum of several targets, each with its share; the shares sum to 1.
+class MixtureTarget(Target):
+    """The sum of several targets, each with its weight; the weights sum to 1.
 
-    Formula: s = sum_r share_r s^(r).
+    Formula: s = sum_r weight_r s^(r).
 
     Example:
         >>> from softrec.targets.smoothing import PopularityTarget, UniformTarget
@@ -32,59 +32,66 @@ class MixtureTarget:
     """
 
     targets: tuple[Target, ...]
-    shares: tuple[float, ...]
+    weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        check_shares(self.shares, len(self.targets))
+        check_weights(self.weights, len(self.targets))
 
     def prob_of(self, items: Tensor) -> Tensor:
         """Return the weighted sum of the answers, (P,) or (P, M)."""
         answers = [t.prob_of(items) for t in self.targets]
-        return torch.stack([s * a for s, a in zip(self.shares, answers, strict=True)]).sum(0)
+        return torch.stack([w * a for w, a in zip(self.weights, answers, strict=True)]).sum(0)
 
     def mean_item(self, vectors: Tensor) -> Tensor:
         """Return the weighted sum of the mean items, (P, D), or (1, D) if all are shared."""
         means = [t.mean_item(vectors) for t in self.targets]
-        weighted = [s * m for s, m in zip(self.shares, means, strict=True)]
+        weighted = [w * m for w, m in zip(self.weights, means, strict=True)]
         return sum(weighted[1:], start=weighted[0])
 
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Add the ways back of all, each with its share."""
-        for share, target in zip(self.shares, self.targets, strict=True):
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
+        """Add the gradients of all, each with its weight."""
+        for weight, target in zip(self.weights, self.targets, strict=True):
             shared = len(target.mean_item(out[:, :1])) == 1
-            add_mean_gradient(target, share * (rows.sum(0, keepdim=True) if shared else rows), out)
+            given = rows.sum(0, keepdim=True) if shared else rows
+            target.add_mean_gradient(weight * given, out)
 
-    def without(self, place: Tensor) -> Others:
+    def without(self, place: Tensor) -> Rest:
         """Return the mixture of what each leaves."""
-        parts = [without(target, place) for target in self.targets]
+        parts = [target.without(place) for target in self.targets]
         surplus, mass = (
-            torch.stack([s * number for s, number in zip(self.shares, numbers, strict=True)]).sum(0)
+            torch.stack([w * n for w, n in zip(self.weights, numbers, strict=True)]).sum(0)
             for numbers in ([part.surplus for part in parts], [part.mass for part in parts])
         )
-        others = MixtureTarget(tuple(part.target for part in parts), self.shares)
-        return Others(others, surplus, mass)
+        rest = MixtureTarget(tuple(part.target for part in parts), self.weights)
+        return Rest(rest, surplus, mass)
 
 
-@dataclass(frozen=True)
-class MixtureSource:
-    """Makes the mixture of what several sources say of a batch."""
+class MixtureSource(nn.Module):
+    """Makes the mixture of what several sources say of a batch.
 
-    sources: tuple[TargetSource, ...]
-    shares: tuple[float, ...]
+    Args:
+        sources: of the members.
+        weights: of the members; they sum to 1.
+    """
 
-    def __post_init__(self) -> None:
-        check_shares(self.shares, len(self.sources))
+    def __init__(self, sources: Sequence[TargetSource], weights: Sequence[float]) -> None:
+        super().__init__()
+        check_weights(weights, len(sources))
+        self.sources = tuple(sources)
+        self.weights = tuple(weights)
+        # Those that are modules move with this one; a function has nothing to move.
+        self.moved = nn.ModuleList(source for source in sources if isinstance(source, nn.Module))
 
-    def __call__(self, batch: Batch) -> MixtureTarget:
+    def forward(self, batch: Batch) -> MixtureTarget:
         """Return the mixture for `batch`."""
-        return MixtureTarget(tuple(source(batch) for source in self.sources), self.shares)
+        return MixtureTarget(tuple(source(batch) for source in self.sources), self.weights)
 
 
-def check_shares(shares: Sequence[float], count: int) -> None:
-    """Refuse shares that are not a distribution over `count` targets."""
-    fits = len(shares) == count and all(share >= 0 for share in shares)
-    if not (fits and abs(sum(shares) - 1) <= 1e-6):
-        raise ValueError(f"expected {count} shares of at least 0 that sum to 1, got {shares}")
+def check_weights(weights: Sequence[float], count: int) -> None:
+    """Refuse weights that are not a distribution over `count` targets."""
+    fits = len(weights) == count and all(weight >= 0 for weight in weights)
+    if not (fits and abs(sum(weights) - 1) <= 1e-6):
+        raise ValueError(f"expected {count} weights of at least 0 that sum to 1, got {weights}")
 
 
 # --- in a recipe ---

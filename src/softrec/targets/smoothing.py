@@ -7,19 +7,19 @@ from math import inf
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from softrec.settings import Alpha, Temperature, setting
 from softrec.targets.settings import HalfSettings, TargetSettings
 from softrec.training_data import TrainingData
-from softrec.types import Batch, Others
+from softrec.types import Batch, Rest, Target
 
 
-@dataclass(frozen=True)
-class UniformTarget:
+class UniformTarget(Target, nn.Module):
     """The same probability for each of N items; label smoothing spreads its mass this way.
 
-    Formula: s_i = 1/N. With weight a the model is fitted to (1 - a) e_y + a/N.
+    Formula: s_i = 1/N. With weight a the model is fitted to (1 - a) e_y + a/N. It is the target of
+    every batch, and so its own source.
 
     Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
     CVPR 2016.
@@ -29,7 +29,13 @@ class UniformTarget:
         tensor([0.2500, 0.2500])
     """
 
-    n_items: int
+    def __init__(self, n_items: int) -> None:
+        super().__init__()
+        self.n_items = n_items
+
+    def forward(self, batch: Batch) -> UniformTarget:
+        """Return itself: the target of every batch."""
+        return self
 
     def prob_of(self, items: Tensor) -> Tensor:
         """Return 1/N for each item, (P,) or (P, M)."""
@@ -39,30 +45,63 @@ class UniformTarget:
         """Return the mean row, (1, D)."""
         return vectors.mean(0, keepdim=True)
 
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Add the same row to all items: the way back of `mean_item`."""
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
+        """Add the same row to all items."""
         out += rows.sum(0, keepdim=True) / self.n_items
 
-    def within(self, items: Tensor) -> PopularityTarget:
+    def within(self, items: Tensor, n_items: int) -> SharedTarget:
         """Return 1/N for each of some items."""
-        return PopularityTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
+        return SharedTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
 
-    def without(self, place: Tensor) -> Others:
+    def without(self, place: Tensor) -> Rest:
         """Return the same; 1/N is taken off, and (N - 1)/N are left."""
-        share = (place >= 0).float() / self.n_items
+        prob = (place >= 0).float() / self.n_items
         left = (self.n_items - (place >= 0).float()) / self.n_items
-        return Others(self, share, left)
-
-    def __call__(self, batch: Batch) -> UniformTarget:
-        """Return itself: the target of every batch."""
-        return self
+        return Rest(self, prob, left)
 
 
-@dataclass(frozen=True)
-class PopularityTarget:
+class SharedTarget(Target):
+    """One distribution that all rows share, or what some of the items have of it."""
+
+    def __init__(self, probs: Tensor) -> None:
+        self.probs = probs  # (N,)
+
+    def prob_of(self, items: Tensor) -> Tensor:
+        """Return the probability of each item, (P,) or (P, M)."""
+        return self.probs[items]
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        """Return the mean row weighted by the probabilities, (1, D)."""
+        return self.probs.to(vectors.dtype)[None] @ vectors
+
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
+        """Add a rank-one product."""
+        out.addr_(self.probs.to(out.dtype), rows.sum(0))
+
+    def within(self, items: Tensor, n_items: int) -> SharedTarget:
+        """Return the probabilities of some items; their sum may be below 1."""
+        return SharedTarget(self.probs[items])
+
+    def without(self, place: Tensor) -> Rest:
+        """Return the same for all rows but those of the most popular item.
+
+        Another item holds at most half of the whole and can be taken off; the most popular one may
+        be nearly all, and is kept apart.
+        """
+        probs = self.probs
+        top = probs.argmax(keepdim=True)
+        largest, rest = probs[top], probs.index_fill(0, top, 0)
+        prob = torch.where(place == top, 0, largest)
+        surplus = torch.where((place < 0) | (place == top), 0, probs[place.clamp(min=0)])
+        mass = rest.sum(dtype=torch.float64) + prob - surplus
+        return Rest(_TopApart(rest, top, prob), surplus, mass.to(probs.dtype))
+
+
+class PopularityTarget(SharedTarget, nn.Module):
     """One distribution over the items, shared by all examples; the soft part of POP+.
 
-    Formula: s given as an (N,) tensor that sums to 1; see `popularity` for how counts make it.
+    Formula: s given as an (N,) tensor that sums to 1; see `popularity` for how counts make it. It
+    is the target of every batch, and so its own source.
 
     Source: Cheng et al., SIGIR 2021, eq. 6-7. There the target is (s + e_y)/2, so its alpha is
     twice the weight a used here.
@@ -75,65 +114,39 @@ class PopularityTarget:
 
     probs: Tensor
 
-    def prob_of(self, items: Tensor) -> Tensor:
-        """Return the share of each item, (P,) or (P, M)."""
-        return self.probs.to(items.device)[items]
+    def __init__(self, probs: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.register_buffer("probs", probs, persistent=False)
 
-    def mean_item(self, vectors: Tensor) -> Tensor:
-        """Return the mean row weighted by popularity, (1, D)."""
-        return self.probs.to(vectors)[None] @ vectors
-
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Add a rank-one product: the way back of `mean_item`."""
-        out.addr_(self.probs.to(out), rows.sum(0))
-
-    def within(self, items: Tensor) -> PopularityTarget:
-        """Return the shares of some items; their sum may be below 1."""
-        return PopularityTarget(self.probs.to(items.device)[items])
-
-    def without(self, place: Tensor) -> Others:
-        """Return the same for all rows but those of the most popular item.
-
-        Another item holds at most half of the whole and can be taken off; the most popular one may
-        be nearly all, and is kept apart.
-        """
-        probs = self.probs.to(place.device)
-        top = probs.argmax(keepdim=True)
-        largest, rest = probs[top], probs.index_fill(0, top, 0)
-        share = torch.where(place == top, 0, largest)
-        surplus = torch.where((place < 0) | (place == top), 0, probs[place.clamp(min=0)])
-        mass = rest.sum(dtype=torch.float64) + share - surplus
-        return Others(_TopApart(rest, top, share), surplus, mass.to(probs))
-
-    def __call__(self, batch: Batch) -> PopularityTarget:
+    def forward(self, batch: Batch) -> PopularityTarget:
         """Return itself: the target of every batch."""
         return self
 
 
 @dataclass(frozen=True)
-class _TopApart:
-    """Shares that all rows have in common, but for one item."""
+class _TopApart(Target):
+    """Probabilities that all rows have in common, but for one item."""
 
     probs: Tensor  # (N,), 0 at the item
     item: Tensor  # (1,) int64
-    share: Tensor  # (P,) of the item
+    prob: Tensor  # (P,) of the item
 
     def prob_of(self, items: Tensor) -> Tensor:
-        share = self.share if items.dim() == 1 else self.share[:, None]
-        return self.probs[items] + torch.where(items == self.item, share, 0)
+        prob = self.prob if items.dim() == 1 else self.prob[:, None]
+        return self.probs[items] + torch.where(items == self.item, prob, 0)
 
     def mean_item(self, vectors: Tensor) -> Tensor:
         both, weights = self._parts(vectors)
         return weights @ (both @ vectors)
 
-    def spread(self, rows: Tensor, out: Tensor) -> None:
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
         both, weights = self._parts(out)
         out.addmm_(both.T, weights.T @ rows.to(out))
 
     def _parts(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the common shares and the item alone, (2, N), and a row's weights of them."""
+        """Return the common part and the item alone, (2, N), and a row's weights of them."""
         alone = torch.zeros_like(self.probs).index_fill(0, self.item, 1)
-        weights = torch.stack([torch.ones_like(self.share), self.share], 1)
+        weights = torch.stack([torch.ones_like(self.prob), self.prob], 1)
         return torch.stack([self.probs, alone]).to(like), weights.to(like)
 
 

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softrec.types import Others
+from softrec.types import ListedTarget, Rest
 
 COLUMNS = 64  # items a row that are scattered at once, so that a large k needs no large copy
 LISTED = 2  # from N / 2 listed items on a product is faster; measured on one core
 
 
 @dataclass(frozen=True)
-class SparseTarget:
-    """k items and their shares for each row; an item may be listed twice, its shares add.
+class SparseTarget(ListedTarget):
+    """k items and their probabilities for each row; those of an item listed twice add.
 
-    Formula: s_b = sum_k shares[b, k] e_{items[b, k]}; each row of shares sums to 1. Rows with
-    fewer items are filled up with any item at share 0.
+    Formula: s_b = sum_k probs[b, k] e_{items[b, k]}; each row of probs sums to 1. Rows with fewer
+    items are filled up with any item at probability 0.
 
     Example:
         >>> near = SparseTarget(torch.tensor([[2, 0]]), torch.tensor([[0.7, 0.3]]))
@@ -30,49 +30,49 @@ class SparseTarget:
     """
 
     items: Tensor  # (P, k) int64
-    shares: Tensor  # (P, k)
+    probs: Tensor  # (P, k)
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the shares of items (P,) or (P, M): k x M comparisons a row."""
+        """Return the probabilities of items (P,) or (P, M): k x M comparisons a row."""
         if items.dim() == 1:
-            return (self.shares * (self.items == items[:, None])).sum(1)
-        found = torch.zeros(items.shape, dtype=self.shares.dtype, device=items.device)
-        for item, share in zip(self.items.unbind(1), self.shares.unbind(1), strict=True):
-            found += share[:, None] * (items == item[:, None])
+            return (self.probs * (self.items == items[:, None])).sum(1)
+        found = torch.zeros(items.shape, dtype=self.probs.dtype, device=items.device)
+        for item, prob in zip(self.items.unbind(1), self.probs.unbind(1), strict=True):
+            found += prob[:, None] * (items == item[:, None])
         return found
 
     def mean_item(self, vectors: Tensor) -> Tensor:
         """Return the weighted mean of k rows, (P, D); the gradient touches only these rows."""
         return F.embedding_bag(
-            self.items, vectors, per_sample_weights=self.shares.to(vectors), mode="sum"
+            self.items, vectors, per_sample_weights=self.probs.to(vectors), mode="sum"
         )
 
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Scatter each row to its k items: the way back of `mean_item`."""
-        shares = self.shares.to(out)
-        if _by_product(out, shares.numel()):
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
+        """Scatter each row to its k items."""
+        probs = self.probs.to(out)
+        if _by_product(out, probs.numel()):
             _announce_sparse()
-            out.addmm_(_transposed(self.items, shares, len(out)), rows.to(out))
+            out.addmm_(_transposed(self.items, probs, len(out)), rows.to(out))
             return
-        for some in range(0, shares.shape[1], COLUMNS):
+        for some in range(0, probs.shape[1], COLUMNS):
             part = slice(some, some + COLUMNS)
-            scattered = shares[:, part, None] * rows[:, None]
+            scattered = probs[:, part, None] * rows[:, None]
             out.index_add_(0, self.items[:, part].flatten(), scattered.flatten(0, 1))
 
     def listed(self) -> tuple[Tensor, Tensor]:
-        """Return items and shares, (P, k) each."""
-        return self.items, self.shares
+        """Return items and probabilities, (P, k) each."""
+        return self.items, self.probs
 
-    def within(self, items: Tensor) -> SparseTarget:
-        """Return the places among `items` (M,), ascending; what is not among them has share 0."""
+    def within(self, items: Tensor, n_items: int) -> SparseTarget:
+        """Return the places among `items` (M,), ascending; others have 0."""
         places = torch.searchsorted(items, self.items).clamp(max=len(items) - 1)
         found = items[places] == self.items
-        return SparseTarget(places, self.shares * found)
+        return SparseTarget(places, self.probs * found)
 
-    def without(self, place: Tensor) -> Others:
-        """Return the same list with share 0 for the item left out."""
-        kept = self.shares.masked_fill(self.items == place[:, None], 0)
-        return Others(SparseTarget(self.items, kept), torch.zeros_like(kept[:, 0]), kept.sum(1))
+    def without(self, place: Tensor) -> Rest:
+        """Return the same list with 0 for the item left out."""
+        kept = self.probs.masked_fill(self.items == place[:, None], 0)
+        return Rest(SparseTarget(self.items, kept), torch.zeros_like(kept[:, 0]), kept.sum(1))
 
 
 def _by_product(out: Tensor, listed: int) -> bool:
@@ -87,8 +87,8 @@ def _by_product(out: Tensor, listed: int) -> bool:
     return native and torch.backends.mkl.is_available() and listed * LISTED >= len(out)
 
 
-def _transposed(items: Tensor, shares: Tensor, n_items: int) -> Tensor:
-    """Return S^T, (N, P): which rows list an item, and with which shares."""
+def _transposed(items: Tensor, probs: Tensor, n_items: int) -> Tensor:
+    """Return S^T, (N, P): which rows list an item, and with what."""
     size = items.flatten().bincount(minlength=n_items)
     if len(size) > n_items:  # the product would write elsewhere
         raise IndexError(f"items must be in 0 .. {n_items - 1}, got {len(size) - 1}")
@@ -98,7 +98,7 @@ def _transposed(items: Tensor, shares: Tensor, n_items: int) -> Tensor:
     return torch.sparse_csr_tensor(
         begin,
         order // items.shape[1],
-        shares.flatten()[order],
+        probs.flatten()[order],
         (n_items, len(items)),
         check_invariants=False,  # one row may list an item twice
     )

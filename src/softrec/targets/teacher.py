@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.targets.sparse import SparseTarget
-from softrec.types import ItemVectors, Others
+from softrec.types import ItemVectors, LogitTarget, Rest, Target
 
 BLOCK_BYTES = 48 * 2**20
 
 
 @dataclass(frozen=True)
-class TeacherTarget:
+class TeacherTarget(LogitTarget):
     """The prediction of a model with vectors of its own, at a temperature.
 
     Formula: s = softmax(z / T) with z = users @ vectors.T + bias. The width of the teacher need
@@ -68,7 +68,7 @@ class TeacherTarget:
             logits = logits + self.items.bias[wide]
         return (logits / self.temperature).view(items.shape)
 
-    def within(self, items: Tensor) -> TeacherTarget:
+    def within(self, items: Tensor, n_items: int) -> TeacherTarget:
         """Return the softmax over some items alone."""
         bias = None if self.items.bias is None else self.items.bias[items]
         chosen = ItemVectors(self.items.vectors[items], bias)
@@ -85,13 +85,13 @@ class TeacherTarget:
         means = [block.softmax(1).to(vectors.dtype) @ vectors for _, block in self._blocks()]
         return torch.cat(means)
 
-    def without(self, place: Tensor) -> Others:
+    def without(self, place: Tensor) -> Rest:
         """Return the softmax without one item a row, whose exponential is never summed."""
         lse = torch.cat([_hide(b, place[rows]).logsumexp(1) for rows, b in self._blocks()])
         own = self.logits_of(place.clamp(min=0)).masked_fill(place < 0, -torch.inf)
         whole = torch.logaddexp(lse, own)
-        others = _TeacherWithout(self, place, whole)
-        return Others(others, torch.zeros_like(lse), (lse - whole).exp())
+        rest = _TeacherWithout(self, place, whole)
+        return Rest(rest, torch.zeros_like(lse), (lse - whole).exp())
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         n_items = len(self.items.vectors)
@@ -108,8 +108,8 @@ class TeacherTarget:
 
 
 @dataclass(frozen=True)
-class _TeacherWithout:
-    """A teacher's shares of all items but one a row."""
+class _TeacherWithout(Target):
+    """A teacher's probabilities of all items but one a row."""
 
     teacher: TeacherTarget
     place: Tensor  # (P,)
@@ -137,11 +137,11 @@ def _hide(block: Tensor, place: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TopTarget:
+class TopTarget(Target):
     """The k best items of a teacher with their probabilities; what is left is spread evenly.
 
-    Formula: s = sum_k shares_k e_{items_k} + floor sum_i e_i, the floor being what the shares of
-    a row leave of 1, divided by N.
+    Formula: s = sum_k probs_k e_{items_k} + floor sum_i e_i, the floor being what the
+    probabilities of a row leave of 1, divided by N.
 
     Example:
         >>> best = TopTarget.of(torch.tensor([[2]]), torch.tensor([[0.6]]), n_items=4)
@@ -150,14 +150,14 @@ class TopTarget:
     """
 
     best: SparseTarget
-    floor: Tensor  # (P,) the share of every item beside
+    floor: Tensor  # (P,) what every item has beside
     n_items: int
 
     @classmethod
-    def of(cls, items: Tensor, shares: Tensor, n_items: int) -> TopTarget:
-        """Return the target of k items a row, (P, k), with shares that sum to at most 1."""
-        left = (1 - shares.sum(1, dtype=torch.float64)).clamp(min=0)
-        return cls(SparseTarget(items, shares), left.to(shares) / n_items, n_items)
+    def of(cls, items: Tensor, probs: Tensor, n_items: int) -> TopTarget:
+        """Return the target of k items a row, (P, k), whose probabilities sum to at most 1."""
+        left = (1 - probs.sum(1, dtype=torch.float64)).clamp(min=0)
+        return cls(SparseTarget(items, probs), left.to(probs) / n_items, n_items)
 
     def prob_of(self, items: Tensor) -> Tensor:
         """Return s at items (P,) or (P, M)."""
@@ -168,19 +168,19 @@ class TopTarget:
         """Return the mean row, (P, D)."""
         return self.best.mean_item(vectors) + self.floor.to(vectors)[:, None] * vectors.sum(0)
 
-    def spread(self, rows: Tensor, out: Tensor) -> None:
-        """Scatter to the best items, and to all: the way back of `mean_item`."""
-        self.best.spread(rows, out)
+    def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
+        """Scatter to the best items, and to all."""
+        self.best.add_mean_gradient(rows, out)
         out += self.floor.to(out) @ rows
 
-    def within(self, items: Tensor) -> TopTarget:
-        """Return the shares of some items, as they are."""
-        return TopTarget(self.best.within(items), self.floor, len(items))
+    def within(self, items: Tensor, n_items: int) -> TopTarget:
+        """Return the probabilities of some items, as they are."""
+        return TopTarget(self.best.within(items, n_items), self.floor, len(items))
 
-    def without(self, place: Tensor) -> Others:
+    def without(self, place: Tensor) -> Rest:
         """Return the others of the best, and the floor, which is taken off."""
         best, _, mass = self.best.without(place)
         inside = (place >= 0).to(self.floor)
         assert isinstance(best, SparseTarget)
-        others = TopTarget(best, self.floor, self.n_items)
-        return Others(others, self.floor * inside, mass + self.floor * (self.n_items - inside))
+        rest = TopTarget(best, self.floor, self.n_items)
+        return Rest(rest, self.floor * inside, mass + self.floor * (self.n_items - inside))

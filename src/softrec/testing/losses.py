@@ -4,22 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from softrec.losses.softmax import ObjectiveValue, Parts, SoftmaxLoss, full_softmax
-from softrec.losses.streaming import streamed_softmax
+from softrec.losses.reference import plain
+from softrec.losses.softmax import (
+    Loss,
+    ObjectiveValue,
+    SoftmaxLoss,
+    SoftmaxProblem,
+    SoftTarget,
+    loss_of,
+)
+from softrec.losses.streaming import streamed
 from softrec.targets.dense import DenseTarget
 from softrec.testing import oracles
 from softrec.testing.checking import require, require_close
 from softrec.testing.oracles import Oracle
-from softrec.types import ItemVectors
+from softrec.types import ItemVectors, Target
 
-SoftmaxPass = Callable[..., ObjectiveValue]
-"""A function like `full_softmax`: (parts, users, items, label, target, weight)."""
+Pass = Callable[..., ObjectiveValue]
+"""A function like `streamed`: (problem, loss, soft, weight)."""
 WEIGHTS = (0.0, 1e-6, 0.3, 1.0)
 ODDS = (-1e4, -80.0, -14.0, 0.0, 14.0, 80.0, 1e4)  # of the label
+
+
+def over_all(shared: Pass) -> Callable[..., ObjectiveValue]:
+    """Return a pass over the full catalogue: (parts, users, items, label, target, weight)."""
+
+    def loss(
+        parts: Loss,
+        users: Tensor,
+        items: ItemVectors,
+        label: Tensor,
+        target: Target | None,
+        weight: float,
+        **options: Any,
+    ) -> ObjectiveValue:
+        soft = None if target is None else SoftTarget(target, label)
+        return shared(SoftmaxProblem(users, items, label), parts, soft, weight, **options)
+
+    return loss
 
 
 @dataclass(frozen=True)
@@ -107,19 +134,18 @@ def extreme_case(odds: float, dtype: torch.dtype = torch.float32) -> SoftmaxCase
     return from_logits(torch.tensor(rows, dtype=dtype), labels, torch.tensor(probs, dtype=dtype))
 
 
-def outcome_of(case: SoftmaxCase, parts: Parts, weight: float, softmax: SoftmaxPass) -> Outcome:
+def outcome_of(case: SoftmaxCase, parts: Loss, weight: float, shared: Pass) -> Outcome:
     """Return the values of the weighted sum of `parts` and the gradient of its mean."""
     leaves = [case.users, case.items.vectors]
     if case.items.bias is not None:
         leaves.append(case.items.bias)
     users, vectors, *bias = (leaf.detach().clone().requires_grad_() for leaf in leaves)
     items = ItemVectors(vectors, bias[0] if bias else None)
-    value = softmax(parts, users, items, case.label, DenseTarget(case.probs), weight)
+    target = DenseTarget(case.probs)
+    value = over_all(shared)(parts, users, items, case.label, target, weight)
     _check_value(value, parts)
     gradients = torch.autograd.grad(value.total, [users, vectors, *bias])
-    values = sum(parts[name][1] * part for name, part in value.parts.items())
-    if not isinstance(values, Tensor):
-        raise AssertionError("an objective needs at least one part")
+    values = loss_of(parts).total(value.parts)
     return Outcome(values, gradients[0], gradients[1], gradients[2] if bias else None)
 
 
@@ -138,8 +164,9 @@ def oracle_outcome(
     return Outcome(values.detach(), gradients[0], gradients[1], gradients[2] if bias else None)
 
 
-def _check_value(value: ObjectiveValue, parts: Parts) -> None:
-    require(list(value.parts) == list(parts), f"expected parts {list(parts)}, got {value.parts}")
+def _check_value(value: ObjectiveValue, parts: Loss) -> None:
+    names = loss_of(parts).names
+    require(list(value.parts) == names, f"expected parts {names}, got {value.parts}")
     require(value.total.dim() == 0, f"the total must be one number, got {value.total.shape}")
     for name, part in value.parts.items():
         require(not part.requires_grad, f"part {name} must be detached")
@@ -159,11 +186,11 @@ def check_loss(loss: SoftmaxLoss, oracle: Oracle) -> None:
     Raises:
         AssertionError: if the loss breaks a rule, naming it.
     """
-    check_pass({"loss": (loss, 1.0)}, oracle, full_softmax)
-    check_pass({"loss": (loss, 1.0)}, oracle, streamed_softmax)
+    check_pass({"loss": (loss, 1.0)}, oracle, plain)
+    check_pass({"loss": (loss, 1.0)}, oracle, streamed)
 
 
-def check_pass(parts: Parts, oracle: Oracle, softmax: SoftmaxPass) -> None:
+def check_pass(parts: Loss, oracle: Oracle, shared: Pass) -> None:
     """Check an objective as one pass computes it; `oracle` is the weighted sum of its parts.
 
     Raises:
@@ -172,20 +199,20 @@ def check_pass(parts: Parts, oracle: Oracle, softmax: SoftmaxPass) -> None:
     for weight in WEIGHTS:
         for seed, (rows, n_items, bias) in enumerate([(9, 13, True), (1, 2, True), (4, 7, False)]):
             case = random_case(seed, rows, n_items, bias=bias)
-            _check_agrees(case, parts, oracle, weight, softmax, 1e-8)
-        _check_shift(random_case(7), parts, weight, softmax)
-        _check_extremes(parts, oracle, weight, softmax)
+            _check_agrees(case, parts, oracle, weight, shared, 1e-8)
+        _check_shift(random_case(7), parts, weight, shared)
+        _check_extremes(parts, oracle, weight, shared)
 
 
 def _check_agrees(
     case: SoftmaxCase,
-    parts: Parts,
+    parts: Loss,
     oracle: Oracle,
     weight: float,
-    softmax: SoftmaxPass,
+    shared: Pass,
     tolerance: float,
 ) -> None:
-    actual = outcome_of(case, parts, weight, softmax).all
+    actual = outcome_of(case, parts, weight, shared).all
     expected = oracle_outcome(case, oracle, weight).all
     require(actual.keys() == expected.keys(), f"expected {list(expected)}, got {list(actual)}")
     for name, tensor in actual.items():
@@ -198,14 +225,14 @@ def _check_agrees(
 
 
 def _check_shift(
-    case: SoftmaxCase, parts: Parts, weight: float, softmax: SoftmaxPass, constant: float = 37.0
+    case: SoftmaxCase, parts: Loss, weight: float, shared: Pass, constant: float = 37.0
 ) -> None:
     bias = case.items.bias
     if bias is None:
         raise AssertionError("the shift goes through the bias: the case needs one")
     shifted = replace(case, items=ItemVectors(case.items.vectors, bias + constant))
-    before = outcome_of(case, parts, weight, softmax)
-    after = outcome_of(shifted, parts, weight, softmax)
+    before = outcome_of(case, parts, weight, shared)
+    after = outcome_of(shifted, parts, weight, shared)
     for name, tensor in before.all.items():
         what = f"{name} after adding {constant} to all logits"
         require_close(after.all[name], tensor, what, rtol=1e-8, atol=1e-8)
@@ -213,9 +240,9 @@ def _check_shift(
     require_close(total, torch.zeros(()), "the sum of the gradient in the logits", atol=1e-10)
 
 
-def _check_extremes(parts: Parts, oracle: Oracle, weight: float, softmax: SoftmaxPass) -> None:
+def _check_extremes(parts: Loss, oracle: Oracle, weight: float, shared: Pass) -> None:
     """In single precision a number as large as the logits may be off by a few of its last bits."""
     for odds in ODDS:
         for dtype, tolerance in ((torch.float64, 1e-8), (torch.float32, 4e-6)):
             case = extreme_case(odds, dtype)
-            _check_agrees(case, parts, oracle, weight, softmax, tolerance)
+            _check_agrees(case, parts, oracle, weight, shared, tolerance)

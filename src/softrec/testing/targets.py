@@ -7,7 +7,7 @@ from torch import Tensor
 
 from softrec.testing import oracles
 from softrec.testing.checking import require, require_close
-from softrec.types import SeparableTarget, Target, add_mean_gradient
+from softrec.types import Target
 
 DIM = 5
 
@@ -15,16 +15,17 @@ DIM = 5
 def check_target(target: Target, n_items: int, rows: int, *, by_subtraction: bool = False) -> None:
     """Check that `target` is a distribution over the items and answers like its own table.
 
-    One with `without` is also asked for what is left beside any one item: exactly that, and its
-    sum to a relative precision, however small it is.
+    It is also asked for what is left beside any one item: exactly that, and, unless it has that by
+    subtraction, its sum to a relative precision, however small it is; for the same over some of
+    the items; and for what the losses read beside a label.
 
     Args:
         target: a target for `rows` predictions.
         n_items: size N of the catalogue; every item is asked for, so keep it small.
         rows: how many predictions P the target was made for; more than 1, to tell (P, D) from
             the (1, D) of a target that all rows share.
-        by_subtraction: whether `without` may take off more than it leaves, as a mixture must of
-            targets that have no `without`.
+        by_subtraction: whether `without` may take off more than it leaves, as its default must,
+            and a mixture of targets that have no other.
 
     Raises:
         AssertionError: if the target breaks a rule, naming it.
@@ -37,8 +38,9 @@ def check_target(target: Target, n_items: int, rows: int, *, by_subtraction: boo
     _check_prob_of(target, table, generator)
     _check_mean_item(target, table, vectors)
     _check_gradient(target, table, vectors, generator)
-    if isinstance(target, SeparableTarget):
-        _check_without(target, table, vectors, generator, by_subtraction)
+    _check_without(target, table, vectors, generator, by_subtraction)
+    _check_within(target, table, generator)
+    _check_among(target, table, generator)
 
 
 def _check_distribution(table: Tensor) -> None:
@@ -93,12 +95,12 @@ def _check_gradient(
     before = torch.randn(vectors.shape, generator=generator, dtype=torch.float64)
     out = before.clone()
     with torch.no_grad():
-        add_mean_gradient(target, rows, out)
-    require_close(out - before, gradient, "what add_mean_gradient (`spread`) adds to its buffer")
+        target.add_mean_gradient(rows, out)
+    require_close(out - before, gradient, "what add_mean_gradient adds to its buffer")
 
 
 def _check_without(
-    target: SeparableTarget,
+    target: Target,
     table: Tensor,
     vectors: Tensor,
     generator: torch.Generator,
@@ -113,21 +115,55 @@ def _check_without(
         column, inside = place.clamp(min=0)[:, None], place[:, None] >= 0
         kept = torch.where(inside, 0, table.gather(1, column))
         expected = table.scatter(1, column, kept)
-        others, surplus, mass = target.without(place)
+        rest, surplus, mass = target.without(place)
         name = f"without({place.tolist()})"
         for what, number in (("surplus", surplus), ("mass", mass)):
             require(number.shape == (rows,), f"{name}: expected a {what} of ({rows},)")
-        require_close(mass, expected.sum(1), f"the mass of {name}", rtol=1e-5, atol=1e-12)
+        lost = 1e-6 if by_subtraction else 1e-12
+        require_close(mass, expected.sum(1), f"the mass of {name}", rtol=1e-5, atol=lost)
         require(
             by_subtraction or bool((surplus <= 1.001 * mass + 1e-12).all()),
             f"{name} takes off more than it leaves: the difference cancels",
         )
         require(bool((surplus[place < 0] == 0).all()), f"{name} takes off something at -1")
-        left = oracles.dense(others, rows, n_items)
+        left = oracles.dense(rest, rows, n_items)
         off = torch.where(inside, surplus.double()[:, None], 0)
         left = left - torch.zeros_like(left).scatter(1, column, off)
         require_close(left, expected, name, rtol=1e-5, atol=1e-7)
-        _check_gradient(others, oracles.dense(others, rows, n_items), vectors, generator)
+        _check_gradient(rest, oracles.dense(rest, rows, n_items), vectors, generator)
+
+
+def _check_within(target: Target, table: Tensor, generator: torch.Generator) -> None:
+    """The same over every other item, up to a factor of each row, and what is left beside one.
+
+    That may be by subtraction: few keep their digits over some of the items.
+    """
+    rows, n_items = table.shape
+    items = torch.arange(n_items % 2, n_items, 2)
+    part = target.within(items, n_items)
+    some = oracles.dense(part, rows, len(items))
+    vectors = torch.randn(len(items), DIM, generator=generator, dtype=torch.float64)
+    mass = table[:, items].sum(1, keepdim=True)
+    factor = some.sum(1, keepdim=True) / torch.where(mass > 0, mass, 1)
+    require_close(some, table[:, items] * factor, "within some of the items", atol=1e-7)
+    _check_gradient(part, some, vectors, generator)
+    _check_without(part, some, vectors, generator, by_subtraction=True)
+
+
+def _check_among(target: Target, table: Tensor, generator: torch.Generator) -> None:
+    """Label and items of each row, up to a factor of the row; what is hidden has nothing."""
+    rows, n_items = table.shape
+    label = torch.randint(n_items, (rows,), generator=generator)
+    items = torch.randint(n_items, (rows, 3), generator=generator)
+    hidden = torch.rand(rows, 3, generator=generator) < 0.4
+    label_prob, probs = target.among(label, items, hidden)
+    found = torch.cat([label_prob[:, None], probs], 1).double()
+    expected = torch.cat([label[:, None], items], 1)
+    expected = table.gather(1, expected)
+    expected[:, 1:].masked_fill_(hidden, 0)
+    mass = expected.sum(1, keepdim=True)
+    factor = found.sum(1, keepdim=True) / torch.where(mass > 0, mass, 1)
+    require_close(found, expected * factor, "among label and items", atol=1e-7)
 
 
 def _leaves(tensor: Tensor) -> list[Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, get_args
 
 import lightning as L
@@ -14,7 +13,7 @@ from torch import Tensor
 from softrec.errors import TrainingError
 from softrec.objective import Objective
 from softrec.training.lines import Lines
-from softrec.training.optimizers import LazyAdam, OptimizerName, mark_sparse
+from softrec.training.optimizers import LazyAdam, OptimizerName
 from softrec.types import Batch, Encoder
 
 Validate = Callable[[Encoder], dict[str, float]]
@@ -61,8 +60,16 @@ class SoftTargetModule(L.LightningModule):
                     f"sparse-adam leaves rows without a gradient alone, and L2 gives every row "
                     f"one: weight_decay must be 0, got {weight_decay:g}"
                 )
-            objective = replace(objective, sparse=True)
-            mark_sparse(encoder, encoder.n_items)
+            if objective.every_item:
+                raise ValueError(
+                    "sparse-adam needs drawn or in-batch candidates, without exact and l2, under "
+                    "which every item has a gradient"
+                )
+            if not encoder.sparse:
+                raise ValueError(
+                    "sparse-adam needs tables that give sparse gradients: call "
+                    "softrec.training.optimizers.mark_sparse(encoder)"
+                )
         self.encoder = encoder
         self.objective = objective
         self.validate = validate

@@ -9,24 +9,31 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
+from softrec.types import Encoder
+
 OptimizerName = Literal["adam", "sparse-adam"]
 
 
-def mark_sparse(encoder: nn.Module, n_items: int) -> None:
+def mark_sparse(encoder: Encoder) -> None:
     """Let lookups in tables as long as the catalogue, or longer, give sparse gradients.
 
-    The objective's part is `softrec.objective.Objective.sparse`. A table that a model reads as a
-    whole, as graph convolutions do, keeps a dense gradient.
+    Here alone that is decided: tables and objective look at the mark. A table that a model reads
+    as a whole, as graph convolutions do, keeps a dense gradient.
+
+    Args:
+        encoder: the model.
 
     Example:
-        >>> model = nn.ModuleList([nn.Embedding(9, 2), nn.Embedding(4, 2)])  # items, positions
-        >>> mark_sparse(model, n_items=9)
-        >>> [table.sparse for table in model]
-        [True, False]
+        >>> from softrec.models.gru4rec import GRU4Rec
+        >>> model = GRU4Rec(9, dim=2)
+        >>> mark_sparse(model)
+        >>> model.table.sparse
+        True
     """
+    encoder.sparse = True
     for module in encoder.modules():
         # In shorter tables, as of positions, nearly every row is looked up by every batch.
-        if isinstance(module, nn.Embedding) and module.num_embeddings >= n_items:
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= encoder.n_items:
             module.sparse = True
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from softrec.data.batches import Examples, Padding, context_batch, padded_histories
 from softrec.scoring import Scoring
@@ -94,42 +94,44 @@ class Contexts:
             )
 
 
-@dataclass(frozen=True)
-class RememberedSource:
-    """A few items with their shares for each training context; labels shared by propagation.
+class RememberedSource(nn.Module):
+    """A few items with their probabilities for each training context; labels shared by propagation.
 
-    Formula: s = sum_k shares[c, k] e_{items[c, k]} for context c.
+    Formula: s = sum_k probs[c, k] e_{items[c, k]} for context c.
 
     Args:
         contexts: numbers the contexts.
         items: (C, k) integers, perhaps a memory map.
-        shares: (C, k); each row sums to 1, or to less where `n_items` is given.
+        probs: (C, k); each row sums to 1, or to less where `n_items` is given.
         n_items: N, where the rest of a row is spread evenly over the catalogue; else None.
         about: what is worth knowing of how they were made, as plain data.
     """
 
-    contexts: Contexts
-    items: np.ndarray
-    shares: np.ndarray
-    n_items: int | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        contexts: Contexts,
+        items: np.ndarray,
+        probs: np.ndarray,
+        n_items: int | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        contexts.check(items)
+        self.contexts, self.items, self.probs = contexts, items, probs
+        self.n_items, self.about = n_items, dict(about or {})
 
-    def __post_init__(self) -> None:
-        self.contexts.check(self.items)
-
-    def __call__(self, batch: Batch) -> SparseTarget | TopTarget:
+    def forward(self, batch: Batch) -> SparseTarget | TopTarget:
         """Return the remembered items of each context of `batch`."""
         rows = self.contexts.numbers(batch)
         device = batch.label.device
         items = torch.from_numpy(self.items[rows]).to(device, torch.int64)
-        shares = torch.from_numpy(self.shares[rows]).to(device, torch.float32)
+        probs = torch.from_numpy(self.probs[rows]).to(device, torch.float32)
         if self.n_items is not None:
-            return TopTarget.of(items, shares, self.n_items)
-        return SparseTarget(items, shares)
+            return TopTarget.of(items, probs, self.n_items)
+        return SparseTarget(items, probs)
 
 
-@dataclass(frozen=True)
-class TeacherSource:
+class TeacherSource(nn.Module):
     """The prediction of a trained model for each training context; its vectors are remembered.
 
     Formula: s = softmax(z_teacher / T), z_teacher the scores the teacher was trained with.
@@ -144,22 +146,29 @@ class TeacherSource:
     Source: SKD and CKD of Cheng et al., SIGIR 2021, eq. 10-11.
     """
 
-    contexts: Contexts
-    vectors: np.ndarray
-    items: ItemVectors
-    temperature: float = 1.0
-    scoring: Scoring = PLAIN
+    item_vectors: Tensor
+    item_bias: Tensor | None
 
-    def __post_init__(self) -> None:
-        self.contexts.check(self.vectors)
+    def __init__(
+        self,
+        contexts: Contexts,
+        vectors: np.ndarray,
+        items: ItemVectors,
+        temperature: float = 1.0,
+        scoring: Scoring = PLAIN,
+    ) -> None:
+        super().__init__()
+        contexts.check(vectors)
+        self.contexts, self.vectors = contexts, vectors
+        self.temperature, self.scoring = temperature, scoring
+        self.register_buffer("item_vectors", items.vectors, persistent=False)
+        self.register_buffer("item_bias", items.bias, persistent=False)
 
-    def __call__(self, batch: Batch) -> TeacherTarget:
+    def forward(self, batch: Batch) -> TeacherTarget:
         """Return the teacher's prediction for each context of `batch`."""
-        users = torch.from_numpy(self.vectors[self.contexts.numbers(batch)])
-        device = batch.label.device
-        bias = None if self.items.bias is None else self.items.bias.to(device)
-        items = ItemVectors(self.items.vectors.to(device), bias)
-        return scored_teacher(users.to(device), items, self.temperature, self.scoring)
+        users = torch.from_numpy(self.vectors[self.contexts.numbers(batch)]).to(batch.label.device)
+        items = ItemVectors(self.item_vectors, self.item_bias)
+        return scored_teacher(users, items, self.temperature, self.scoring)
 
 
 def scored_teacher(
@@ -181,7 +190,7 @@ def best_of_teacher(
     """Write the teacher's k best items and their probabilities, (C, k), to .npy files."""
     shape = (len(vectors), k)
     kept = np.lib.format.open_memmap(folder / "items.npy", mode="w+", dtype=np.int32, shape=shape)
-    shares = np.lib.format.open_memmap(
+    weights = np.lib.format.open_memmap(
         folder / "shares.npy", mode="w+", dtype=np.float32, shape=shape
     )
     size = 256
@@ -192,13 +201,12 @@ def best_of_teacher(
         teacher = scored_teacher(users, items, temperature, scoring)
         logits = teacher.fill(slice(None), block[: len(users)])
         probs, best = logits.softmax(1).topk(k, dim=1)
-        kept[some], shares[some] = best.numpy(), probs.numpy()
+        kept[some], weights[some] = best.numpy(), probs.numpy()
         if advance is not None:
             advance(len(users))
 
 
-@dataclass(frozen=True)
-class NeighbourSource:
+class NeighbourSource(nn.Module):
     """CSN: what the model itself now predicts for a similar context, one drawn in each step.
 
     Contexts of the same user should not be among the neighbours (`nearest(..., owner=)`): they
@@ -210,7 +218,7 @@ class NeighbourSource:
     Args:
         contexts: numbers the contexts.
         neighbours: (C, k) numbers of contexts, perhaps a memory map.
-        encoder: the model that is being trained.
+        encoder: the model that is being trained; no part of this module, which would save it twice.
         temperature: T > 0.
         padding: the side on which histories are padded.
         scoring: how the model scores in training.
@@ -218,17 +226,28 @@ class NeighbourSource:
     Source: Cheng et al., SIGIR 2021, eq. 8-9 and Algorithm 1.
     """
 
-    contexts: Contexts
-    neighbours: np.ndarray
-    encoder: Encoder
-    temperature: float = 1.0
-    padding: Padding = "right"
-    scoring: Scoring = PLAIN
+    def __init__(
+        self,
+        contexts: Contexts,
+        neighbours: np.ndarray,
+        encoder: Encoder,
+        temperature: float = 1.0,
+        padding: Padding = "right",
+        scoring: Scoring = PLAIN,
+    ) -> None:
+        super().__init__()
+        contexts.check(neighbours)
+        self.contexts, self.neighbours = contexts, neighbours
+        self._of = (encoder,)  # in a tuple, where a module does not look for its parts
+        self.padding: Padding = padding
+        self.temperature, self.scoring = temperature, scoring
 
-    def __post_init__(self) -> None:
-        self.contexts.check(self.neighbours)
+    @property
+    def encoder(self) -> Encoder:
+        """Return the model that is being trained."""
+        return self._of[0]
 
-    def __call__(self, batch: Batch) -> TeacherTarget:
+    def forward(self, batch: Batch) -> TeacherTarget:
         """Return the model's own prediction for one neighbour of each context of `batch`."""
         listed = self.neighbours[self.contexts.numbers(batch)]
         # Drawn by torch, whose random state a resumed run takes up again.

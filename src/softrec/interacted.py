@@ -1,0 +1,61 @@
+"""What users interacted with, kept as what is needed to reach all other items by number.
+
+Of a user's items k_0 < k_1 < ..., k_j - j others lie below k_j. The other number r, counted from 0,
+is therefore the item r + #{j : k_j - j <= r}: one binary search, and no table of users x items.
+Training draws negatives with it, and so does evaluation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Interacted(nn.Module):
+    """The items each user interacted with, and from them its negatives: all other items.
+
+    Args:
+        user: (E,) int64, of pairs (user, item) in any order; repeats count once.
+        item: (E,) int64.
+        n_users: U; users are 0 .. U-1.
+        n_items: N.
+
+    Example:
+        >>> user, item = torch.tensor([0, 0, 1]), torch.tensor([3, 0, 1])
+        >>> seen = Interacted(user, item, n_users=2, n_items=4)
+        >>> seen.n_negatives(torch.tensor([0, 1])).tolist()
+        [2, 3]
+        >>> seen.nth_negative(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 2]])).tolist()
+        [[1, 2], [0, 3]]
+    """
+
+    offsets: Tensor  # (U + 1,) int64
+    below: Tensor  # (total,) int64, user (N + 1) + k_j - j, ascending
+
+    def __init__(self, user: Tensor, item: Tensor, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self.n_items = n_items
+        pairs = (user * n_items + item).unique()
+        owner = pairs // n_items
+        counts = owner.bincount(minlength=n_users)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        rank = torch.arange(len(pairs), device=pairs.device) - offsets[owner]
+        below = owner * (n_items + 1) + pairs % n_items - rank
+        self.register_buffer("offsets", offsets, persistent=False)
+        self.register_buffer("below", below, persistent=False)
+
+    def n_negatives(self, user: Tensor) -> Tensor:
+        """Return how many items users (P,) did not interact with, (P,) int64."""
+        return self.n_items - self.offsets[user + 1] + self.offsets[user]
+
+    def nth_negative(self, user: Tensor, number: Tensor) -> Tensor:
+        """Return the negatives of users by their number, counted from 0, (P, M) int64.
+
+        Args:
+            user: (P,) int64.
+            number: (P, M) int64, below `n_negatives(user)`.
+        """
+        found = torch.searchsorted(
+            self.below, user[:, None] * (self.n_items + 1) + number, right=True
+        )
+        return number + found - self.offsets[user][:, None]

@@ -1,0 +1,75 @@
+"""The front door: a loss over the full catalogue in anyone's training loop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from softrec.losses.softmax import Loss, SoftmaxProblem, SoftTarget, hard, mixed
+from softrec.losses.streaming import streamed
+from softrec.types import ItemVectors, Target
+
+NAMED = {"mixed": mixed, "hard": hard}
+
+
+def softmax_loss(
+    users: Tensor,
+    items: Tensor,
+    label: Tensor,
+    *,
+    bias: Tensor | None = None,
+    target: Target | None = None,
+    weight: float = 0.0,
+    loss: Literal["mixed", "hard"] | Loss = "mixed",
+    rows: int | None = None,
+) -> Tensor:
+    """Return the mean loss of users against the items they chose, and all others, ().
+
+    Formula: for "mixed" the cross-entropy with (1 - a) e_y + a s, in nats, a the weight and s the
+    target; "hard" is that of the label alone. Logits are `users @ items.T + bias`; only a few rows
+    of them are in memory at a time. The gradient is computed with the value and can be asked for
+    once. For one value per example see `softrec.losses.streamed`.
+
+    Args:
+        users: (..., D), any leading shape: the output of a model for each label.
+        items: (N, D).
+        label: (...) int64, in 0 .. N-1. Leave padded places out: `users[real], label[real]`.
+        bias: (N,), or None.
+        target: a soft target for the labels, flattened to (P,); None: the label alone.
+        weight: of the soft target, in [0, 1].
+        loss: "mixed" or "hard"; named softmax losses such as `decoupled(0.5)`; or a loss on pairs
+            of scores such as `bpr`.
+        rows: how many rows of logits are in memory; chosen by N if None.
+
+    Raises:
+        ValueError: if shapes do not fit, a label is no item, the weight is outside [0, 1], or the
+            loss needs a target and there is none.
+
+    Example:
+        >>> users, items = torch.zeros(2, 3, 8, requires_grad=True), torch.ones(5, 8)
+        >>> value = softmax_loss(users, items, torch.tensor([[0, 1, 2], [3, 4, 0]]))
+        >>> value.backward()
+        >>> value.item(), users.grad.shape  # log 5  # doctest: +NUMBER
+        (1.6094379425048828, torch.Size([2, 3, 8]))
+    """
+    if isinstance(loss, str):
+        if loss not in NAMED:
+            raise ValueError(f"the loss must be {' or '.join(NAMED)}, or a loss; got {loss!r}")
+        loss = NAMED[loss]()
+    if users.dim() < 2 or users.shape[:-1] != label.shape:
+        raise ValueError(
+            f"expected a label for each user vector, {tuple(users.shape[:-1])}; "
+            f"got {tuple(label.shape)}"
+        )
+    if label.dtype != torch.int64:
+        raise ValueError(f"expected labels of int64, got {label.dtype}")
+    if items.dim() != 2 or items.shape[1] != users.shape[-1]:
+        raise ValueError(
+            f"expected items (N, {users.shape[-1]}), as wide as the users; got {tuple(items.shape)}"
+        )
+    flat = label.flatten()
+    soft = None if target is None else SoftTarget(target, flat)
+    problem = SoftmaxProblem(users.flatten(0, -2), ItemVectors(items, bias), flat)
+    return streamed(problem, loss, soft, weight, rows=rows).total
