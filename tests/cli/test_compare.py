@@ -286,6 +286,18 @@ def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
         assert set(results["variants"][0]["regret"]) == {"recall@8", "ndcg@8"}
 
 
+def test_a_report_is_written_again_from_its_results(table, capsys):
+    page = (table / "report.html").read_text()
+    (table / "report.html").unlink()
+    run("report", table)
+    assert (table / "report.html").read_text() == page
+    assert "pop+ (alpha 0.6)" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["report", str(table / "runs")])
+    assert refused.value.code == 2
+    assert "expected the results of a comparison" in capsys.readouterr().err
+
+
 def test_runs_of_a_comparison_share_the_files_of_their_data(table, tmp_path):
     """Of six runs; one that is removed or retrained leaves the others whole."""
     runs = sorted((table / "runs").iterdir())

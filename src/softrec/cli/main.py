@@ -466,6 +466,22 @@ def demo(
 
 
 @app.command(cls=Command)
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished comparison.")],
+) -> None:
+    """Write the report of a finished comparison again, from its results.json.
+
+    Example:
+      softrec report runs/compared
+    """
+    from softrec.experiments.comparison import open_comparison
+
+    comparison = open_comparison(folder)
+    comparison.write_report()
+    _print_comparison(comparison.results, folder)
+
+
+@app.command(cls=Command)
 def recipes() -> None:
     """List the recipes that come with softrec; `softrec fit NAME` trains one.
 
@@ -478,7 +494,7 @@ def recipes() -> None:
         typer.echo(f"{path.stem:<32}  {shipped.purpose(path)}")
 
 
-HEAVY = ("fit", "compare", "demo", "evaluate", "recommend", "interests")
+HEAVY = ("fit", "compare", "demo", "report", "evaluate", "recommend", "interests")
 
 
 def preload() -> None:
