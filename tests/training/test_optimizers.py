@@ -271,7 +271,7 @@ def trained(folder, **options):
     if options.pop("marked", options.get("optimizer") != "adam"):
         mark_sparse(model)
     data = TrainingBatches(examples(LOG.sequences, "prefixes", 4), 4, LOG.n_items, seed=0)
-    options = {"epochs": 3, "lr": 0.01, "optimizer": "sparse-adam", "progress": False} | options
+    options = {"epochs": 3, "lr": 0.01, "optimizer": "sparse-adam"} | options
     objective = options.pop("objective", Objective(candidates=InBatch()))
     validate = options.pop("validate", lambda _: VALUES)
     train(model, objective, data, validate, folder, accelerator="cpu", patience=9, **options)
