@@ -53,9 +53,9 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
         RecipeError: if the name is taken, or it cannot be told what the thing is.
 
     Example:
-        >>> @register("docs-only")
-        ... def docs_only(training, *, alpha: float = 0.2):
-        ...     return lambda batch: None
+        @softrec.register("even")
+        def even(training, *, alpha: float = 0.2):
+            return UniformTarget(training.n_items)
     """
     if thing is None:
         return partial(register, name, kind=kind)
