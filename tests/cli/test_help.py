@@ -86,3 +86,25 @@ def test_options_of_several_values_are_given_several_times(capsys, tmp_path, mon
         cli.main(["fit", "none.csv", "-o", "run", "--set", "model.dim=8", "--set", "seed=1",
                   "--clean", "k-core=2", "--clean", "min-user=3"])  # fmt: skip
     assert "there is no file, folder or data set" in capsys.readouterr().err
+
+
+def test_all_settings_are_listed_with_their_defaults(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["settings"])
+    out = capsys.readouterr().out
+    for place, fields in sections().items():
+        assert not place or f"{place.replace('.', ' ')}: " in out
+        assert all(
+            f"    {name} (" in out for name in fields.model_fields if place and name != "name"
+        )
+    assert "    scale ('log') on which popularity counts" in out
+    assert all(f"model {name}: " in out for name in MODELS)
+    with pytest.raises(SystemExit):
+        cli.main(["settings", "loss"])
+    some = capsys.readouterr().out
+    assert "loss decoupled: " in some
+    assert "target" not in {line.split()[0] for line in some.splitlines()}
+    with pytest.raises(SystemExit) as done:
+        cli.main(["settings", "targets"])
+    assert done.value.code == 2
+    assert "did you mean target?" in capsys.readouterr().err

@@ -60,6 +60,7 @@ from softrec.cli.options import (
     Weight,
     Windows,
 )
+from softrec.cli.settings import settings
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError, RecipeError, SoftrecError, of_the_system, one_line, shown
 from softrec.progress import telling
@@ -75,6 +76,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
+app.command(cls=Command)(settings)
 INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
 out_console = Console()
 err_console = Console(stderr=True)
