@@ -83,7 +83,11 @@ def _add(digest: Any, thing: Any, depth: int) -> None:
 
 def _parts(thing: Any) -> list[tuple[str, Any]]:
     if isinstance(thing, nn.Module):
-        return [(type(thing).__name__, None), *sorted(thing.state_dict().items())]
+        # Not its state_dict, which leaves out what is not saved.
+        held = {**dict(thing.named_parameters(recurse=False)), **dict(thing.named_children()),
+                **dict(thing.named_buffers(recurse=False))}  # fmt: skip
+        own = {name: part for name, part in vars(thing).items() if not name.startswith("_")}
+        return sorted((held | own | {"training": None}).items())
     if isinstance(thing, Mapping):
         return [(str(name), part) for name, part in thing.items()]
     if isinstance(thing, list | tuple):
