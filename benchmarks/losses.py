@@ -13,6 +13,7 @@ from benchmarks.timing import Bar, Row, Work, agree, paired
 from softrec.losses import plain as by_tables
 from softrec.losses import softmax_loss
 from softrec.losses.softmax import Parts, SoftmaxProblem, SoftTarget, decoupled, hard, mixed
+from softrec.targets.dense import DenseTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
 from softrec.types import ItemVectors, Target
@@ -66,6 +67,9 @@ class Inputs:
         )
 
     def reference(self, parts: Parts, target: Target) -> Tensor:
+        if isinstance(target, SparseTarget):  # asked for every item, a list is slow
+            whole = dense.table(target.items, target.probs, self.shapes.n_items)
+            target = DenseTarget(whole)
         problem = SoftmaxProblem(self.users, ItemVectors(self.vectors), self.label)
         return by_tables(problem, parts, SoftTarget(target, self.label), WEIGHT).total
 
