@@ -66,8 +66,8 @@ def fit(
         out: the folder of the run.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished run.
-        progress: tell each epoch in a line on the error stream, in a terminal or notebook with a
-            bar besides; True shows the bar anywhere, False nothing.
+        progress: print a line for each epoch on the error stream, in a terminal or notebook also a
+            bar; True shows the bar anywhere, False nothing.
         **options: fields of a recipe, flat (`alpha=0.4`), dotted (`**{"model.dim": 64}`) or by
             section (`model={"name": "gru4rec", "dim": 64}`); `softrec settings` lists them. The
             target may be a source of your own, or ("name", source, weight); the model a class;
@@ -148,7 +148,7 @@ def open_run(folder: str | Path, *, trust: bool = False) -> Run:
 
     Args:
         folder: of the run.
-        trust: take the files as they are, for who edited them on purpose.
+        trust: do not check the files, for runs that were edited on purpose.
 
     Raises:
         RunError: if there is none, or it was changed.

@@ -106,7 +106,7 @@ class SharedDraws(nn.Module):
 
 
 class RowDraws(nn.Module):
-    """`number` draws for each row, uniform over all items but the label, or as told.
+    """`number` draws for each row, uniform over all items but the label, or as the arguments say.
 
     Args:
         n_items: N.

@@ -60,14 +60,14 @@ class Objective(nn.Module):
         candidates: draws the negatives a positive is scored against; None for all items.
         scoring: how vectors become scores.
         exact: under sampling, take the mean logit of the soft target over the whole catalogue
-            instead of over the candidates. For targets that all rows share.
+            instead of over the candidates. For targets that are the same for all rows.
         label_part: a loss on all labels of the batch, added with its coefficient.
         interest_part: a loss on how a model predicts the interest that the label calls for, added;
             for encoders that predict interests.
         l2: adds l2 / 2 times the squared length of the vectors used, averaged over the rows: of
             the user, the label and the negatives, a label being no negative of its own row. Of
             graph models it is the stored vectors that count, not what the graph makes of them.
-        shared: the pass over candidates that rows share; the reference is
+        shared: the pass over candidates that are the same for all rows; the reference is
             `softrec.losses.reference.plain`.
 
     An encoder marked by `softrec.training.optimizers.mark_sparse` gets sparse gradients of the
@@ -163,7 +163,7 @@ class Objective(nn.Module):
     def _scored_items(self, items: ItemVectors) -> ItemVectors:
         return items if self._plain else self.scoring.items(items)
 
-    # --- negatives: all items, some that rows share, some of each row ---
+    # --- negatives: all items, some for the batch, some for each row ---
 
     def _over_all(
         self, users: Tensor, items: ItemVectors, label: Tensor, target: Target | None

@@ -1,4 +1,4 @@
-"""What who waits for a run is told: lines, by `logging`, and bars.
+"""Progress of a run: messages, by `logging`, and bars.
 
 Every line is a record of level INFO of a logger below "softrec", so that a program which uses the
 library hears it, or not, as it hears other libraries. `telling` is what the command line, `fit` and

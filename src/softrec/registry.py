@@ -157,7 +157,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
 @cache
 def load_installed() -> None:
-    """Import what installed packages bring, once; a broken one is told and left out."""
+    """Import what installed packages bring, once; a broken one is left out with a warning."""
     for entry in entry_points(group=GROUP):
         try:
             entry.load()

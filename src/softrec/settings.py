@@ -1,6 +1,6 @@
 """Settings: plain data that does not change, checked when it is read, each said in one place.
 
-They stand beside the thing they configure. What a recipe, the command line and the tables of
+They are next to the thing they configure. What a recipe, the command line and the tables of
 docs/recipes.md say of them is read from here: names, types, ranges, defaults, descriptions.
 """
 

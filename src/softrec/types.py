@@ -61,7 +61,7 @@ class ItemVectors(NamedTuple):
 
 
 class Interests(NamedTuple):
-    """What a user may want, and how much a model expects each: the score is that of the mean."""
+    """The interests of users and their predicted logits: the score is that of the mean."""
 
     vectors: Tensor  # (P, K, D)
     logits: Tensor  # (P, K)
@@ -190,7 +190,7 @@ class Target(ABC):
 
     @abstractmethod
     def mean_item(self, vectors: Tensor) -> Tensor:
-        """Return sum_i s_i v_i: (N, D) -> (P, D), or (1, D) when all rows share one s."""
+        """Return sum_i s_i v_i: (N, D) -> (P, D), or (1, D) when all rows have the same s."""
 
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
         """Add the gradient of sum(mean_item(W) * rows) in W to `out` (N, D), in place.
@@ -230,11 +230,11 @@ class Target(ABC):
 class Rest(NamedTuple):
     """A target without one item of each row, such as the label: s_i for all i but that one.
 
-    What is taken off is at most as large as `mass`, so that no difference cancels.
+    What is subtracted is at most as large as `mass`, so that no difference cancels.
     """
 
     target: Target  # s, but for the item left out
-    surplus: Tensor  # (P,) what `target` still gives to that item: to be taken off
+    surplus: Tensor  # (P,) what `target` still gives to that item: to be subtracted
     mass: Tensor  # (P,) what the other items have in all
 
 

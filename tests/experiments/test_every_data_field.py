@@ -13,7 +13,7 @@ from softrec.data.aside import LeakageWarning
 from softrec.errors import DataError
 from softrec.experiments.build.data import load_split
 from softrec.recipe.recipe import read_recipe
-from softrec.recipe.specs.data import DIALS, DataSettings
+from softrec.recipe.specs.data import PARAMETERS, DataSettings
 
 COLUMNS = ("who", "whom", "what", "that", "when", "then", "stars", "hearts")
 NAMED = {"user": "who", "item": "what", "time": "when", "weight": "stars"}
@@ -248,18 +248,18 @@ OTHER = {
     "noise": 0.5, "exposure_floor": 0.9, "seed": 3, "n_users": 11, "min_length": 5,
     "max_length": 30, "open_test": False, "times": True,
 }  # fmt: skip
-"""Another value of every dial of the shop."""
+"""Another value of every parameter of the shop."""
 
 
-@pytest.mark.parametrize("dial", DIALS)
-def test_a_dial_of_the_shop_makes_another_log(dial, read):
-    """A dial without another value in `OTHER` fails here."""
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_a_parameter_of_the_shop_makes_another_log(parameter, read):
+    """A parameter without another value in `OTHER` fails here."""
     small = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 9}
     nothing = dict.fromkeys(NAMED)
     fields = nothing | {"source": "shop", "cold_items": "keep"}
     before = read(fields | {"shop": small})
     assert read(fields | {"shop": small}) == before
-    assert read(fields | {"shop": small | {dial: OTHER[dial]}}) != before
+    assert read(fields | {"shop": small | {parameter: OTHER[parameter]}}) != before
 
 
 def test_no_field_is_forgotten():

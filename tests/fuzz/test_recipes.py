@@ -19,7 +19,7 @@ from softrec.recipe.options import FIELDS, parse_assignment, parse_target, recip
 from softrec.recipe.reading import parsed, read_yaml
 from softrec.recipe.recipe import choices, read_recipe, sections
 from softrec.recipe.specs.arguments import arguments
-from softrec.recipe.specs.data import DIALS
+from softrec.recipe.specs.data import PARAMETERS
 from softrec.recipe.specs.models import MODELS, OF_THE_DATA
 
 SECTIONS = sections()
@@ -77,7 +77,7 @@ RECIPES = st.one_of(
     st.fixed_dictionaries(
         {"data": st.one_of(
             some(list(SECTIONS["data"].model_fields), JUNK).map(lambda d: {"source": "x.csv", **d}),
-            some(list(DIALS), JUNK).map(lambda dials: {"source": "shop", "shop": dials}),
+            some(list(PARAMETERS), JUNK).map(lambda given: {"source": "shop", "shop": given}),
             st.just({"source": "shop"}),
             JUNK,
         )},

@@ -397,15 +397,15 @@ def _service(
     if unknown not in ("skip", "error"):
         raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
     listed = read_users(users_file) if users_file else []
-    strangers = {f"history {n}": [item.strip() for item in text.split(",")]
+    histories = {f"history {n}": [item.strip() for item in text.split(",")]
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
-    if not user and not listed and not strangers:
+    if not user and not listed and not histories:
         raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
     recommender = open_run(run, trust=trust).recommender()
     if users_file and unknown == "skip":
         listed = _known(recommender.log.users, listed, users_file)
     people = list(dict.fromkeys([*(user or []), *listed]))
-    return recommender, {"users": people, "histories": strangers}
+    return recommender, {"users": people, "histories": histories}
 
 
 def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> list[object]:

@@ -1,6 +1,6 @@
-"""The options of the command line that several commands share, each said once.
+"""The options that several commands have in common, each defined once.
 
-What there is to choose from is listed by the specs of a recipe, not typed here.
+The choices come from the specs of a recipe.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _listed(names: Iterable[str], default: str | None = None) -> str:
     return f"{', '.join(most)} or {last}"
 
 
-# The options that several commands share, said once.
+# The options that several commands have in common.
 Source = Annotated[
     str,
     typer.Argument(
@@ -132,9 +132,9 @@ Loss = Annotated[
 ]
 Candidates = Annotated[
     str | None,
-    option(TARGET, f"What a label is told from: {_listed(choices('candidates'), 'full')}."),
+    option(TARGET, f"Items the label is scored against: {_listed(choices('candidates'), 'full')}."),
 ]
-Ratio = Annotated[float | None, option(TARGET, "Of sampled candidates: the share drawn.")]
+Ratio = Annotated[float | None, option(TARGET, "Sampled candidates: fraction of the items.")]
 Number = Annotated[int | None, option(TARGET, "Of sampled candidates: how many are drawn.")]
 Score = Annotated[str | None, option(TARGET, "inner (default of most losses), cosine, euclidean.")]
 ScoreTemperature = Annotated[
@@ -142,7 +142,7 @@ ScoreTemperature = Annotated[
 ]
 Balance = Annotated[
     str | None,
-    option(TARGET, "Of the decoupled loss: the share of 'label or not', or red-line."),
+    option(TARGET, "Decoupled loss: the weight of 'label or not', or red-line."),
 ]
 Epochs = Annotated[int | None, option(TRAINING, "At most (100).")]
 BatchSize = Annotated[int | None, option(TRAINING, "Examples in a batch (128).")]

@@ -51,7 +51,7 @@ def compare_targets(
 ) -> Comparison:
     """Train `base` once per target and seed, and write a report, its numbers, and a table of users.
 
-    Finished runs are kept in `out`.part and taken again if the comparison is interrupted.
+    Finished runs are kept in `out`.part and reused if the comparison was interrupted.
 
     Args:
         base: data, model, budget; its own target is not used.
@@ -125,7 +125,7 @@ def _trained(
     name: str,
     sibling: Path | None,
 ) -> Run:
-    """Return the run of a recipe: the one that is there, else a new one beside its sibling."""
+    """Return the run of a recipe: the one that is there, else a new one next to its sibling."""
     run = kept_run(folder)
     if run is not None:
         if run.recipe == recipe:
@@ -146,7 +146,7 @@ def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -
 
 
 def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> list[str]:
-    """Return a name for each target, with the settings that tell it from others."""
+    """Return a name for each target, with the settings that distinguish it from others."""
     names = []
     for recipe in recipes:
         settings = {

@@ -26,7 +26,7 @@ def differences(
     Returns:
         {metric: difference} for each variant. What is not known is NaN: interval and p-values if a
         variant has one seed only. p_holm is corrected over the variants. A difference below
-        `detectable`, half the interval, cannot be told from 0.
+        `detectable`, half the interval, cannot be distinguished from 0.
 
     Raises:
         RunError: if the runs do not have the same users in the same order.

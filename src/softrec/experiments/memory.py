@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at its peak, where the system tells."""
+"""The peak memory of a piece of work, where the system reports it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PeakMemory:
         self.known = self._reset()
 
     def mib(self) -> float | None:
-        """Return the peak in MiB, or None where the system does not tell it."""
+        """Return the peak in MiB, or None where the system does not report it."""
         if self.gpu:
             return torch.cuda.max_memory_allocated() / 2**20
         return _status("VmHWM") if self.known else None

@@ -209,7 +209,7 @@ def open_run(folder: str | Path, *, trust: bool = False) -> Run:
 
     Args:
         folder: of the run.
-        trust: take the files as they are, for who edited them on purpose.
+        trust: do not check the files, for runs that were edited on purpose.
 
     Raises:
         RunError: if there is none, or it is unfinished, changed or of another format.
@@ -302,7 +302,7 @@ def describe(split: Split) -> dict[str, Any]:
 
 
 def _events_fingerprint(split: Split) -> str:
-    """Return a short hash of who took what, in which part and order, and when if that is known."""
+    """Return a short hash of all interactions with their part, order and, if known, time."""
     digest = hashlib.sha256()
     for part in (split.train, split.valid, split.test):
         for kind in ("user", "item"):

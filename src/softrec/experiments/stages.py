@@ -53,7 +53,7 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
 def kept_run(folder: Path) -> Run | None:
     """Return the finished run of a folder that softrec keeps for itself, if there is one.
 
-    One that was damaged is removed, and that is told: it is trained again.
+    A damaged one is removed with a message and trained again.
     """
     if (folder / RUN.result).exists():
         try:

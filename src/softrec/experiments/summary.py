@@ -42,7 +42,7 @@ def results_of(
     """Return the results of a comparison.
 
     Args:
-        base: the recipe that all runs share, but for their target and seed.
+        base: the recipe of all runs, except for target and seed.
         split: the data.
         asked: what was asked on them.
         names: of the targets, the baseline's first.

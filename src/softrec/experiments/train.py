@@ -82,7 +82,7 @@ def fit_recipe(
         data_dir: a folder with public data sets.
         log: the log, where it lies in memory.
         split: the data, if already loaded, cleaned and split.
-        sibling: a finished run on the same data, to share the files that hold them.
+        sibling: a finished run on the same data; its data files become hard links.
         overwrite: replace a finished run, and drop an unfinished one of another recipe.
 
     Raises:
@@ -200,7 +200,7 @@ def _write(
     made: dict[str, Any],
     sibling: Path | None,
 ) -> None:
-    """Put the results of a run beside its checkpoints, run.json last."""
+    """Put the results of a run next to its checkpoints, run.json last."""
     state = {n: t.contiguous().cpu() for n, t in encoder.state_dict().items()}
     with replacing(folder / "model.safetensors") as fresh:
         save_file(state, fresh)
@@ -230,7 +230,7 @@ def _write(
 
 
 def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
-    """Write log and vocabularies, or share those of another run on the same data."""
+    """Write log and vocabularies, or link those of another run on the same data."""
     tables = {
         "users": pl.DataFrame({"raw": split.train.users.raw}),
         "items": pl.DataFrame({"raw": split.train.items.raw}),

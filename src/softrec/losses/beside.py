@@ -1,4 +1,4 @@
-"""What is read beside a block of logits where a target is no mean item: a list, or a teacher."""
+"""Targets that need more than a mean item, computed with a block of logits: lists, teachers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = 1e-20  # a factor below this is no gradient any more
 class Beside(Protocol):
     """How the streamed pass reads a soft target, block by block."""
 
-    blocks: int  # how many blocks of logits share the cache
+    blocks: int  # how many blocks of logits are in the cache at once
 
     def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
         """Return the expected logit of some rows, (b,); `block` still has all logits."""

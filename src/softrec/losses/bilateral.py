@@ -27,7 +27,7 @@ All are put together from two pieces:
 
 The literature writes R sometimes with a sum and sometimes with a mean over the M negatives. The
 difference, t2 log M, has no gradient; here R is what it is given as. To have the positive in the
-denominator too (SSM, InfoNCE) take `hard_cross_entropy`.
+denominator too (SSM, InfoNCE) use `hard_cross_entropy`.
 
 With a soft target s of weight a, z_y gives way to (1 - a) z_y + a E_s[z] in `sl` and `reweight`.
 Without any negative R is -inf, and so is the loss: give every row at least one.
@@ -111,7 +111,7 @@ def _attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> T
 
 
 def negative_side(coefficient: float) -> SoftmaxLoss:
-    """Return the negative side alone, to stand beside `grouped_label`.
+    """Return the negative side alone, to be added to `grouped_label`.
 
     Formula: coefficient R, (P,) in nats. The gradient in the negatives is the coefficient times
     their softmax.

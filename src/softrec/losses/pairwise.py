@@ -38,7 +38,7 @@ PairwiseLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Pairs(NamedTuple):
-    """A loss on pairs of scores, beside `softrec.losses.softmax.Parts`: it has no soft target."""
+    """A pairwise loss, the alternative to `softrec.losses.softmax.Parts`: without a soft target."""
 
     loss: PairwiseLoss
 
@@ -179,7 +179,7 @@ def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
 
     Args:
         calibration: t, in [0, 1].
-        sampling_rate: alpha = M / (N - 1), the share of an example's negatives that are sampled;
+        sampling_rate: alpha = M / (N - 1), the fraction of an example's negatives that are sampled;
             in (0, 1].
 
     Raises:
@@ -324,7 +324,7 @@ class BceSumSettings(PairwiseSettings, name="bce-sum"):
 
 
 class MseSettings(PairwiseSettings, name="mse"):
-    """Squared errors of the label's score, wanted 1, and the negatives', wanted 0, in sum."""
+    """The sum of squared errors: of the label's score to 1, of the negatives' scores to 0."""
 
     pairs = staticmethod(mse)
 

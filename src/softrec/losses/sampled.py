@@ -1,4 +1,4 @@
-"""Positives with vectors of their own beside a sample of negatives, in the streamed pass."""
+"""Positives with vectors of their own and a sample of negatives, in the streamed pass."""
 
 from __future__ import annotations
 

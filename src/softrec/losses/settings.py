@@ -1,4 +1,4 @@
-"""What every loss says of itself in a recipe: its settings, what it takes, and how it is built."""
+"""The settings of a loss in a recipe: its fields, what it accepts, and how it is built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSES: Registry[type[LossSettings]] = Registry("loss", "softrec.losses")
 
 
 class LossInputs(NamedTuple):
-    """What a loss may depend on beside its own settings."""
+    """What a loss may depend on, other than its own settings."""
 
     source: TargetSource | None
     """Makes the soft target of a batch; None where there is none."""
@@ -77,7 +77,7 @@ class LossSettings(Chosen):
 
 
 class PairwiseSettings(LossSettings):
-    """A loss on pairs of scores: the label's and another item's. It takes no soft target.
+    """A loss on pairs of scores: the label's and another item's. It accepts no soft target.
 
     A subclass without settings of its own names its function: `pairs = staticmethod(my_loss)`.
     """

@@ -46,10 +46,10 @@ from softrec.types import ItemVectors, Rest, Target
 
 
 class SoftmaxProblem(NamedTuple):
-    """Users, the positive of each, and the negatives that all share it is scored against.
+    """Users, the positive of each, and the negatives it is scored against, common to all.
 
     Over the full catalogue all items stand among the negatives, the positive at `place`, from
-    where it is taken out. Over a sample it has vectors of its own, and may be among them or not.
+    where it is left out. Over a sample it has vectors of its own, and may be among them or not.
     """
 
     users: Tensor  # (P, D)
@@ -79,7 +79,7 @@ class SoftmaxProblem(NamedTuple):
 
 
 class SoftTarget(NamedTuple):
-    """A soft target beside a problem; nothing of it is renormalised yet."""
+    """The soft target of a problem; nothing of it is renormalised yet."""
 
     target: Target  # over all items
     label: Tensor  # (P,) int64, which of them is each row's positive
@@ -185,7 +185,7 @@ Loss = Mapping[str, tuple[SoftmaxLoss, float]] | PairwiseLoss | Pairs
 
 
 def loss_of(loss: Loss) -> Parts | Pairs:
-    """Return the kind of loss that was given; here alone the two are told apart."""
+    """Return the kind of loss that was given; only here are the two distinguished."""
     if isinstance(loss, Parts | Pairs):
         return loss
     return Parts(loss) if isinstance(loss, Mapping) else Pairs(loss)
@@ -279,7 +279,7 @@ def hard() -> Parts:
 
 
 def decoupled(balance: float) -> Parts:
-    """Return the objective of DesoRec: `balance` (its lambda2) binary, the remainder rest.
+    """Return DesoRec's loss: `balance` (its lambda2) is the weight of binary.
 
     Raises:
         ValueError: if the balance is outside [0, 1].

@@ -276,7 +276,7 @@ class Among:
         return NOT_GIVEN
 
 
-# --- what is read beside the block: nothing, or the mean item ---
+# --- what is computed with the block: nothing, or the mean item ---
 
 
 class LabelAlone:

@@ -122,14 +122,14 @@ def _name(section: object) -> object:
 def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]:
     """Make paths of files and runs absolute, and put recipes in the place of their files.
 
-    A run must find its files from any folder, and a recipe must say all that it rests on.
+    A run must find its files from any folder, and a recipe must contain all that it depends on.
 
     Args:
         fields: of a recipe.
         files: the recipe files that led here, the last beside which others are looked for first.
 
     Raises:
-        RecipeError: if a recipe rests on itself.
+        RecipeError: if a recipe depends on itself.
     """
     fields = dict(fields)
     if fields.get("plugins"):  # first, for what follows may be theirs

@@ -36,7 +36,7 @@ RUNS = ("teacher", "start")
 class Recipe(Settings):
     """Data x model x target x loss x candidates, a training budget and a seed.
 
-    A recipe may rest on others: `target.teacher` and `training.start` name a finished run or hold
+    A recipe may depend on others: `target.teacher` and `training.start` name a finished run or hold
     the recipe of one, whose data and seed are then those of the whole.
     """
 
@@ -66,7 +66,7 @@ class Recipe(Settings):
         return self.loss.score if own == "trained" else own
 
     def stages(self) -> dict[str, Recipe]:
-        """Return the recipes this one rests on itself, by their place."""
+        """Return the recipes that this one depends on directly, by their place."""
         found: dict[str, Recipe] = {}
 
         def noted(place: str, run: Recipe | str) -> str:
@@ -78,13 +78,13 @@ class Recipe(Settings):
         return found
 
     def with_stages(self, run_of: Callable[[str, Recipe], str]) -> Recipe:
-        """Return the recipe with `run_of(place, stage)` instead of each recipe it rests on."""
+        """Return the recipe with `run_of(place, stage)` instead of each recipe it depends on."""
         return Recipe.model_validate(
             self._replaced(lambda place, run: run if isinstance(run, str) else run_of(place, run))
         )
 
     def runs(self) -> list[str]:
-        """Return the folders of finished runs that this recipe, or one it rests on, names."""
+        """Return the folders of finished runs that this recipe, or one it depends on, names."""
         found: list[str] = []
 
         def noted(place: str, run: Recipe | str) -> str:

@@ -62,7 +62,7 @@ class MetricDifference(_Part):
     relative: Number  # mean / the baseline's mean
     p: Number
     p_holm: Number  # corrected over the variants
-    detectable: Number  # a difference below this cannot be told from 0
+    detectable: Number  # a smaller difference cannot be distinguished from 0
     low_users: Number  # ends of the interval over the users alone
     high_users: Number
     p_wilcoxon: Number

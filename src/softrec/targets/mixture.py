@@ -100,7 +100,7 @@ def check_weights(weights: Sequence[float], count: int) -> None:
 class PartSettings(Settings):
     """One part of a mixture."""
 
-    share: float = setting(text="of the mass of the whole", gt=0, le=1)
+    share: float = setting(text="its weight in the mixture", gt=0, le=1)
     target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
         setting(text="any target but one-hot and mixture; its alpha has no meaning")
     )
@@ -120,9 +120,10 @@ class MixtureSettings(TargetSettings, name="mixture"):
 
     alpha: Alpha = setting(0.2, "weight of the soft target", common=True)
     of: tuple[PartSettings, ...] = setting(
-        text="parts, each with a share and a target; the shares sum to 1", min_length=1,
+        text="components, each with a share (its weight) and a target; the shares sum to 1",
+        min_length=1,
         max_length=100,
-    )  # fmt: skip
+    )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> MixtureSettings:

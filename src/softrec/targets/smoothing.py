@@ -54,14 +54,14 @@ class UniformTarget(Target, nn.Module):
         return SharedTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
 
     def without(self, place: Tensor) -> Rest:
-        """Return the same; 1/N is taken off, and (N - 1)/N are left."""
+        """Return the same; 1/N is subtracted, and (N - 1)/N is left."""
         prob = (place >= 0).float() / self.n_items
         left = (self.n_items - (place >= 0).float()) / self.n_items
         return Rest(self, prob, left)
 
 
 class SharedTarget(Target):
-    """One distribution that all rows share, or what some of the items have of it."""
+    """One distribution for all rows, or its values at some of the items."""
 
     def __init__(self, probs: Tensor) -> None:
         self.probs = probs  # (N,)

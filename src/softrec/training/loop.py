@@ -104,7 +104,7 @@ def train(
         patience: stop after this many epochs without improvement.
         checkpoint_minutes: how much work a kill may cost.
         checkpoint_steps: checkpoint every so many steps instead.
-        precision: as Lightning takes it.
+        precision: of Lightning.
         accelerator: likewise.
 
     Raises:

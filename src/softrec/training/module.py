@@ -1,4 +1,4 @@
-"""The training step, as Lightning wants it."""
+"""The training step for Lightning."""
 
 from __future__ import annotations
 

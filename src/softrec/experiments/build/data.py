@@ -119,14 +119,14 @@ def _given_files(train: str, valid: str, test: str, spec: DataSettings) -> Split
 def _public(spec: DataSettings, data_dir: Path | None) -> Split:
     source = sources.get(spec.source)
     parts = sources.load(spec.source, data_dir)
-    habit: dict[str, Any] = dict(source.split)
-    if habit.get("every_position") and spec.split in (None, "given"):
+    protocol: dict[str, Any] = dict(source.split)
+    if protocol.get("every_position") and spec.split in (None, "given"):
         raise DataError(
             f"the published test part of {spec.source} asks at every position of new sessions, "
             "which is not supported; use --split leave-last-out --short-users drop"
         )
     if parts.published is None or spec.split not in (None, "given"):
-        return _split(cleaned(parts.whole, spec), spec, habit)
+        return _split(cleaned(parts.whole, spec), spec, protocol)
     if spec.clean or spec.short_users:
         name = "clean" if spec.clean else "short_users"
         raise RecipeError(
@@ -134,7 +134,7 @@ def _public(spec: DataSettings, data_dir: Path | None) -> Split:
             "split the whole log otherwise, for instance by --split user-ratio"
         )
     train, test = parts.published
-    cold = spec.cold_items or habit.get("cold", "keep")
+    cold = spec.cold_items or protocol.get("cold", "keep")
     return splits.carved(train, test, valid=spec.valid_share, seed=spec.split_seed, cold=cold)
 
 
@@ -145,11 +145,11 @@ def cleaned(log: Interactions, spec: DataSettings) -> Interactions:
     return log
 
 
-def _split(log: Interactions, spec: DataSettings, habit: dict[str, Any]) -> Split:
-    """Split by what the recipe says, else by the habit of the data set, else leave-last-out."""
-    kind = spec.split or habit.get("split") or "leave-last-out"
-    cold = spec.cold_items or habit.get("cold", "drop")
-    short = spec.short_users or habit.get("short", "keep")
+def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> Split:
+    """Split by what the recipe says, else by the data set's protocol, else leave-last-out."""
+    kind = spec.split or protocol.get("split") or "leave-last-out"
+    cold = spec.cold_items or protocol.get("cold", "drop")
+    short = spec.short_users or protocol.get("short", "keep")
     if kind == "time":
         if spec.short_users:
             raise RecipeError(

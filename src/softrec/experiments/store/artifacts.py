@@ -1,4 +1,4 @@
-"""What takes long to make and depends on its inputs alone: made once, found again by them."""
+"""Results that take long and depend only on their inputs: computed once, found again by them."""
 
 from __future__ import annotations
 

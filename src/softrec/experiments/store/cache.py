@@ -1,4 +1,4 @@
-"""What lies in the cache, told from what somebody else put there."""
+"""The content of the cache, without files that others put there."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N
 """The cleaning steps, and the number that stands behind their `=`."""
 SIMULATION = tuple(name for name in arguments(simulate, ("shop",)) if name != "seed")
 """The parameters of the shop that belong to its users."""
-DIALS = arguments(make_shop) | arguments(simulate, ("shop",))
+PARAMETERS = arguments(make_shop) | arguments(simulate, ("shop",))
 
 
 def parse_step(step: str) -> tuple[str, float]:
@@ -91,10 +91,11 @@ class DataSettings(Settings):
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     test_share: float = Field(default=0.1, gt=0, lt=1)
     split_seed: Seed = Field(
-        default=0, description="of a random split; all training seeds share one split"
+        default=0, description="of a random split; all training seeds use the same split"
     )
     shop: dict[str, Any] = Field(
-        default_factory=dict, description="dials of the simulated shop (source: shop)")  # fmt: skip
+        default_factory=dict, description="parameters of the simulated shop (source: shop)"
+    )
 
     @property
     def title(self) -> str:
@@ -115,8 +116,8 @@ class DataSettings(Settings):
 
     @field_validator("shop", mode="before")
     @classmethod
-    def _known_dials(cls, dials: Any) -> Any:
-        return checked("the shop", dials, DIALS) if isinstance(dials, dict) else dials
+    def _known_parameters(cls, given: Any) -> Any:
+        return checked("the shop", given, PARAMETERS) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _given_files(self) -> DataSettings:

@@ -62,7 +62,7 @@ class EvaluationSettings(Settings):
     )
     negatives: Count | None = Field(
         default=None,
-        description="rank against so many drawn items a user never took, not against all",
+        description="rank among this many sampled items that are new to the user, not among all",
     )
     negatives_seed: Seed = 0
     score: Literal["trained", "inner", "cosine", "euclidean"] = Field(

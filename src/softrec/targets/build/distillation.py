@@ -26,7 +26,9 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
     alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
     temperature: Temperature = setting(1.0, "larger is flatter", common=True)
     teacher: Trained = setting(text="a trained run or its recipe", common=True)
-    top: Count | None = setting(None, "only the best so many, the rest spread evenly")
+    top: Count | None = setting(
+        None, "only this many best items, the remaining probability evenly on the others"
+    )
 
     def check_teacher(self, teacher: str, model: str) -> None:
         """Refuse a teacher whose model is not what the name of the target says."""

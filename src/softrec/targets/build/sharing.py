@@ -24,7 +24,8 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
 
     alpha: Alpha = setting(0.3, "weight of the soft target (lambda1)", common=True)
     teacher: Trained = setting(
-        text="a trained run or its recipe, whose vectors tell who is similar", common=True
+        text="a trained run or its recipe, whose vectors decide which contexts are similar",
+        common=True,
     )
     clusters: Rounds = setting(16, "labels are shared within these")
     tau: Positive = setting(2.0, "distance at which similarity fades")
@@ -34,7 +35,7 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
     )
     keep: Count = setting(300, "items kept of each shared label")
     neighbours: Count | None = setting(
-        None, "share with so many nearest only; by default all, or 64 in large clusters"
+        None, "propagate among this many nearest only; by default all, or 64 in large clusters"
     )
     seed: Seed = setting(0, "of the clusters")
 
