@@ -27,7 +27,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 def test_the_wheel_has_all_recipes_and_is_typed(wheel):
     inside = set(wheel.namelist())
     assert {f"softrec/recipes/{name}" for name in NAMES} <= inside
-    assert {"softrec/py.typed", "softrec/experiments/report.html.j2"} <= inside
+    assert {"softrec/py.typed", "softrec/report/report.html.j2"} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 
 

@@ -48,7 +48,7 @@ class Member(NamedTuple):
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
-    """The members of one kind by their names, in the order in which they are found.
+    """The members of one kind by their names, in alphabetical order.
 
     Args:
         kind: what a member is called in messages: "target".
@@ -112,8 +112,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """
         self._walk()
         if name not in self._members:
-            raise RecipeError(no_such(self.kind, name, self._members))
+            raise RecipeError(no_such(self.kind, name, self.choices()))
         return self._members[name]
+
+    def choices(self) -> list[str]:
+        """Return the names that a user may write, in alphabetical order."""
+        return [name for name in self if getattr(self._members[name].thing, "listed", True)]
 
     def __getitem__(self, name: str) -> T:
         return self.member(name).thing
@@ -128,7 +132,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         self._walk()
-        return iter(self._members)
+        return iter(sorted(self._members))
 
     def __len__(self) -> int:
         self._walk()
@@ -185,6 +189,7 @@ class Chosen(Settings):
 
     registry: ClassVar[Registry[Any]]
     names: ClassVar[tuple[str, ...]] = ()
+    listed: ClassVar[bool] = True  # False: users are not offered it, for only the code can make it
 
     name: Text = setting("", "which one", validate_default=False)
 
@@ -234,7 +239,7 @@ class Chosen(Settings):
         if name is None:
             raise PydanticCustomError("union_tag_not_found", "needs a name")
         if not isinstance(name, str) or name not in cls.registry:
-            known = {"tag": name, "known": list(cls.registry)}
+            known = {"tag": name, "known": cls.registry.choices()}
             raise PydanticCustomError("union_tag_invalid", "is not known", known)
         try:
             return cls.registry[name].model_validate(dict(value))

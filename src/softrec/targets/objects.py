@@ -25,6 +25,7 @@ DEEPEST = 8  # levels of attributes that a fingerprint looks at
 class ObjectSettings(TargetSettings, name="object"):
     """A Python object, given in Python to fit or compare; YAML cannot make it again."""
 
+    listed = False
     objects: ClassVar[dict[str, Any]] = {}
 
     alpha: Alpha = setting(text="weight of the soft target", common=True)
