@@ -32,8 +32,8 @@ def target_fields(value: Any) -> Any:
     if callable(value) and not isinstance(value, type):
         return ObjectSettings.of(value)
     raise RecipeError(
-        f"a target cannot be of type {type(value).__name__}; expected a name, settings, a source that is "
-        "called with a batch, or (name, source, weight)"
+        f"a target cannot be of type {type(value).__name__}; expected a name, settings, a source "
+        "that is called with a batch, or (name, source, weight)"
     )
 
 
