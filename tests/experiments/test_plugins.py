@@ -239,5 +239,5 @@ def test_classes_and_functions_are_given_themselves():
 
 @pytest.mark.parametrize("target", [3, 0.5, object(), UniformTarget])
 def test_what_is_no_target(target):
-    with pytest.raises(RecipeError, match="is no target"):
+    with pytest.raises(RecipeError, match="a target cannot be of type"):
         recipe_of({"data": {"source": "shop"}}, {"target": target})

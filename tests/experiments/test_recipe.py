@@ -148,7 +148,7 @@ UNFIT = [
         (
             {"target": POP, "loss": {"name": name}},
             rf"loss: {name} compares the label with single items and has no place for a soft",
-            r"choose target: one-hot, or a softmax loss \(.*mixed, decoupled.*\)",
+            r"choose target: one-hot, or a softmax loss \(.*bsl, decoupled.*\)",
         )
         for name in ("bpr", "weighted-bpr", "bce", "bce-sum", "mse", "gbce", "ccl", "cml")
     ),

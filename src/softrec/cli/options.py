@@ -99,9 +99,10 @@ Target = Annotated[
     str | None,
     option(
         TARGET,
-        f"{_listed(choices('target'), 'one-hot')}: the label alone, label smoothing, popularity, "
-        "shared labels (DesoRec), neighbours, a teacher (kd any, skd of the same model, ckd of "
-        "another), or several of them (in a recipe).",
+        f"{_listed(choices('target'), 'one-hot')}. That is the label alone (one-hot), label "
+        "smoothing (uniform), popularity (pop+), labels shared among similar contexts "
+        "(interest-sharing), neighbours (csn), a teacher (kd any, skd of the same model, ckd of "
+        "another), or several of them (mixture, in a recipe).",
         "--target",
         "-t",
     ),

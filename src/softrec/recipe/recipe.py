@@ -250,12 +250,16 @@ def choices(place: str) -> list[str]:
 
     Example:
         >>> choices("candidates"), choices("training.padding")
-        (['full', 'sampled', 'in-batch'], ['left', 'right'])
+        (['full', 'in-batch', 'sampled'], ['left', 'right'])
     """
     section, _, field = place.partition(".")
     if field:
         return list(get_args(sections()[section].model_fields[field].annotation))
-    return [name.partition(".")[2] for name in sections() if name.startswith(f"{section}.")]
+    return [
+        name.partition(".")[2]
+        for name, settings in sections().items()
+        if name.startswith(f"{section}.") and getattr(settings, "listed", True)
+    ]
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
