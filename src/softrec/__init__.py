@@ -32,7 +32,7 @@ __all__ = [
     "register",
 ]
 
-# Loaded when they are asked for: torch takes a second, and `softrec --help` needs none of it.
+# Loaded when they are asked for: torch takes a second, and `import softrec` needs none of it.
 HOME = {"Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins"}  # fmt: skip

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -221,6 +223,49 @@ def test_equal_objects_have_one_fingerprint_and_others_another():
 
     assert mark(0.5, 0.5) == mark(0.5, 0.5)
     assert len({mark(0.5, 0.5), mark(0.4, 0.6), mark(1.0)}) == 3
+
+
+def constant(value, *, scale=1.0):
+    return lambda batch: value * scale
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    value: float
+
+    def __call__(self, batch):
+        return self.value
+
+
+class Private(torch.nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self._value = value
+
+    def forward(self, batch):
+        return self._value
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (Private(1), Private(2)),
+        (constant(1), constant(2)),
+        (constant(1), constant(1, scale=2.0)),
+        (lambda batch: 1, lambda batch: 2),
+        (partial(max, 1), partial(max, 2)),
+        (UniformTarget(3).prob_of, UniformTarget(4).prob_of),
+        (Slotted(1.0), Slotted(2.0)),
+    ],
+)
+def test_functions_of_other_values_are_not_taken_for_one_another(pair):
+    one, other = (ObjectSettings.of(source)["fingerprint"] for source in pair)
+    assert one != other
+
+
+def test_a_function_is_known_again():
+    marks = {ObjectSettings.of(constant(3))["fingerprint"] for _ in range(2)}
+    assert len(marks) == 1
 
 
 def test_classes_and_functions_are_given_themselves():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from softrec.training_data import TrainingData
 from softrec.types import TargetSource
 
 DEEPEST = 8  # levels of attributes that a fingerprint looks at
+OF_ANY_MODULE = frozenset(vars(nn.Module()))
 
 
 class ObjectSettings(TargetSettings, name="object"):
@@ -65,32 +68,52 @@ def _fingerprint(thing: Any) -> str:
 
 
 def _add(digest: Any, thing: Any, depth: int) -> None:
-    """Add what an object holds: numbers, texts, tensors; of anything else the type."""
+    """Add what an object holds: numbers, texts, tensors, code, and that of its parts.
+
+    What cannot be looked into counts as itself alone. Two objects never pass for one another then,
+    but an interrupted comparison does not know such an object again in another process.
+    """
     digest.update(f"{type(thing).__module__}.{type(thing).__qualname__}\0".encode())
     if isinstance(thing, Tensor):
         thing = thing.detach().cpu().numpy()
-    if isinstance(thing, np.ndarray):
+    if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
         digest.update(f"{thing.dtype}{thing.shape}\0".encode())
         digest.update(np.ascontiguousarray(thing).tobytes())
     elif thing is None or isinstance(thing, bool | int | float | str | bytes):
         digest.update(f"{thing!r}\0".encode())
-    elif hasattr(thing, "__code__"):
-        digest.update(f"{thing.__qualname__}\0".encode() + thing.__code__.co_code)
-    elif depth > 0:
-        for name, part in _parts(thing):
+    elif isinstance(thing, type | ModuleType | BuiltinFunctionType):
+        digest.update(f"{getattr(thing, '__qualname__', thing.__name__)}\0".encode())
+    else:
+        parts = _parts(thing) if depth > 0 else None
+        if parts is None:
+            digest.update(f"{id(thing)}\0".encode())
+        for name, part in parts or ():
             digest.update(f"{name}\0".encode())
             _add(digest, part, depth - 1)
 
 
-def _parts(thing: Any) -> list[tuple[str, Any]]:
+def _parts(thing: Any) -> list[tuple[str, Any]] | None:
+    """Return the named parts of an object; None if it does not tell them."""
     if isinstance(thing, nn.Module):
         # Not its state_dict, which leaves out what is not saved.
         held = {**dict(thing.named_parameters(recurse=False)), **dict(thing.named_children()),
                 **dict(thing.named_buffers(recurse=False))}  # fmt: skip
-        own = {name: part for name, part in vars(thing).items() if not name.startswith("_")}
-        return sorted((held | own | {"training": None}).items())
+        own = {name: part for name, part in vars(thing).items() if name not in OF_ANY_MODULE}
+        return sorted((held | own).items())
     if isinstance(thing, Mapping):
         return [(str(name), part) for name, part in thing.items()]
     if isinstance(thing, list | tuple):
         return [(str(place), part) for place, part in enumerate(thing)]
-    return sorted(getattr(thing, "__dict__", {}).items())
+    if isinstance(thing, partial):
+        return [("function", thing.func), ("given", thing.args), ("named", thing.keywords)]
+    if isinstance(thing, MethodType):
+        return [("function", thing.__func__), ("of", thing.__self__)]
+    if isinstance(thing, FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+        return [("name", thing.__qualname__), ("code", thing.__code__), ("around", cells),
+                ("defaults", thing.__defaults__), ("named", thing.__kwdefaults__)]  # fmt: skip
+    if isinstance(thing, CodeType):
+        return [("code", thing.co_code), ("constants", thing.co_consts), ("names", thing.co_names)]
+    if hasattr(thing, "__dict__"):
+        return sorted(vars(thing).items())
+    return None
