@@ -13,7 +13,7 @@ TESTS := $(BIN)/python -m pytest -q -n auto --dist loadscope
 demo: $(USER_READY) ## compare three targets on the simulated shop; leaves demo/report.html
 	$(BIN)/softrec demo --out demo --overwrite
 
-quick: $(READY) ## the tests that are done in a minute
+quick: $(READY) ## the fast tests, about a minute
 	$(TESTS) -m "not slow and not exhaustive"
 
 test: $(READY) ## all tests; of products of axes those that try each pair of values
