@@ -53,6 +53,7 @@ class Book:
         key = self.key()
         folder = rf"{re.escape(str(self.folder))}(/popen-gw\d+)?/[^/\s'\"]+"
         said = re.sub(r"(127\.0\.0\.1):\d+", r"\1:PORT", re.sub(folder, "FOLDER", str(error)))
+        said = re.sub(r"-[0-9a-f]{8}\b", "-HASH", said)  # of weights, which a new torch may change
         text = f"{type(error).__name__}: {said}"
         self.found[key] = text
         if not self.write:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from softrec.recipe.plugins import load_plugins
     from softrec.recipe.register import register
     from softrec.serving.recommender import Recommender
+    from softrec.types import Encoder
 
 __version__ = version("softrec")
 __all__ = [
@@ -70,8 +71,8 @@ def fit(
             bar; True shows the bar anywhere, False nothing.
         **options: fields of a recipe, flat (`alpha=0.4`), dotted (`**{"model.dim": 64}`) or by
             section (`model={"name": "gru4rec", "dim": 64}`); `softrec settings` lists them. The
-            target may be a source of your own, or ("name", source, weight); the model a class;
-            the loss a function.
+            target may be a source of your own, or ("name", source, weight); the model a class or
+            an instance of it, of which a copy is trained; the loss a function.
 
     Raises:
         SoftrecError: if source, options or `out` cannot be used; the text says what would do.
@@ -113,7 +114,8 @@ def compare(
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.
-        **options: fields of a recipe, as for `fit`.
+        **options: fields of a recipe, as for `fit`. With an instance as the model, every training
+            begins with its weights, so that the seeds differ in order and dropout alone.
 
     Raises:
         SoftrecError: if source, targets, options or `out` cannot be used.
@@ -143,19 +145,20 @@ def compare(
         )
 
 
-def open_run(folder: str | Path, *, trust: bool = False) -> Run:
+def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:
     """Read a finished run, after a check that its files are those that were written.
 
     Args:
         folder: of the run.
         trust: do not check the files, for runs that were edited on purpose.
+        model: for a run whose model was given as an instance: one built with the same settings.
 
     Raises:
-        RunError: if there is none, or it was changed.
+        RunError: if there is none, it was changed, or the model is another.
     """
     from softrec.experiments import runs
 
-    return runs.open_run(folder, trust=trust)
+    return runs.open_run(folder, trust=trust, model=model)
 
 
 def _path(folder: str | Path | None) -> Path | None:

@@ -11,13 +11,16 @@ import pytest
 import torch
 
 import softrec
+from messages import refused
 from softrec import registry as registries
 from softrec.cli import main as cli
-from softrec.errors import RecipeError, RunError
+from softrec.errors import RecipeError, RunError, SoftrecError
 from softrec.evaluation.metrics import METRICS
 from softrec.losses.settings import LOSSES
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.registry import MODELS
+from softrec.models.sasrec import SASRec
+from softrec.models.tisasrec import TiSASRec
 from softrec.recipe.options import recipe_of
 from softrec.registry import PluginWarning, Registry
 from softrec.targets.objects import ObjectSettings
@@ -26,7 +29,7 @@ from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 24, "max_length": 10}
-SMALL = {"data.shop": SHOP, "cold_items": "keep", "model": "gru4rec", "model.dim": 4, "epochs": 1,
+SMALL = {"data.shop": SHOP, "cold_items": "keep", "model": "gru4rec", "epochs": 1,
          "length": 5, "accelerator": "cpu"}  # fmt: skip
 OWN = """
 import softrec
@@ -62,7 +65,8 @@ def plugin(tmp_path):
 
 
 def train(out="run", **options):
-    return softrec.fit("shop", out=out, progress=False, **SMALL | options)
+    own = {} if isinstance(options.get("model"), str | torch.nn.Module) else {"model.dim": 4}
+    return softrec.fit("shop", out=out, progress=False, **SMALL | own | options)
 
 
 def test_a_function_is_a_target_with_settings(tmp_path):
@@ -280,6 +284,82 @@ def test_classes_and_functions_are_given_themselves():
     assert train("again", model=Small, loss=soft).recipe.loss.name == "soft"
     assert MODELS["Small"] is Small
     assert LOSSES["soft"].function is soft
+
+
+def same(one, other):
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def small(seed=0, dim=4):
+    torch.manual_seed(seed)
+    return GRU4Rec(30, dim=dim)
+
+
+def test_an_instance_is_trained_as_a_copy():
+    model = small()
+    run = train(model=model)
+    assert same(model, small()), "the instance itself was trained"
+    assert not same(run.encoder(), model)
+    again = train("again", model=model)
+    assert run.recipe == again.recipe
+    assert same(run.encoder(), again.encoder())
+    other = train("other", model=small(seed=1))
+    assert other.recipe.model.name != run.recipe.model.name
+    assert not same(other.encoder(), run.encoder())
+    assert run.recipe.model.name not in MODELS.choices()
+
+
+def test_an_instance_begins_with_its_weights_for_every_seed():
+    frozen = {"lr": 1e-12, "progress": False, **SMALL, "model": small()}
+    found = softrec.compare("shop", out="compared", targets="one-hot,uniform", seeds=2, **frozen)
+    folders = sorted((found.folder / "runs").iterdir())
+    assert len(folders) == 4
+    for folder in folders:
+        pairs = zip(softrec.open_run(folder).encoder().parameters(), small().parameters(),
+                    strict=True)  # fmt: skip
+        assert all(torch.allclose(one, other, atol=1e-6) for one, other in pairs)
+    assert "model=GRU4Rec(...)" in found.results.command
+
+
+def test_a_run_of_an_instance_is_opened_with_another():
+    run = train(model=small())
+    name = run.recipe.model.name
+    del MODELS[name]
+    with refused(RunError):
+        softrec.open_run("run")
+    with refused(RunError):
+        softrec.open_run("run", model=Lonely(30))
+    with refused(RunError):
+        softrec.open_run("run", model=small(dim=8))
+    assert name not in MODELS
+    fresh = small(seed=7)
+    opened = softrec.open_run("run", model=fresh)
+    assert same(fresh, small(seed=7))
+    assert opened.test == run.test
+    assert opened.evaluate() == pytest.approx(run.test)
+    train("named", model="gru4rec")
+    with refused(RunError):
+        softrec.open_run("named", model=small())
+
+
+class Lonely(GRU4Rec):
+    pass
+
+
+@pytest.mark.parametrize(
+    "model",
+    [GRU4Rec(20, dim=4), SASRec(30, dim=4, length=3), torch.nn.Linear(2, 3),
+     TiSASRec(30, dim=4, length=5)],
+    ids=["items", "length", "module", "times"],
+)  # fmt: skip
+def test_an_instance_that_does_not_fit(model, tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\n" + "".join(
+        f"{user},{(user + step) % 30}\n" for user in range(30) for step in range(5)))  # fmt: skip
+    options = {name: value for name, value in SMALL.items() if "." not in name} | {"model": model}
+    with refused(SoftrecError):
+        softrec.fit("log.csv", out="run", progress=False, **options)
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("target", [3, 0.5, object(), UniformTarget])

@@ -124,5 +124,12 @@ def python_call(
     first = repr(str(source)) if isinstance(source, str | Path) else "log"
     plain = {n: v for n, v in options.items() if n.isidentifier()}
     dotted = {n: v for n, v in options.items() if not n.isidentifier()}
-    listed = [first, *(f"{n}={v!r}" for n, v in (dict(arguments) | plain).items())]
+    listed = [first, *(f"{n}={_shown(v)}" for n, v in (dict(arguments) | plain).items())]
     return f"softrec.{name}({', '.join(listed + [f'**{dotted!r}'] * bool(dotted))})"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as Python has it; of a class or function its name, of a module its class."""
+    if callable(value):
+        return getattr(value, "__name__", f"{type(value).__name__}(...)")
+    return repr(value)

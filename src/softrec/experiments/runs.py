@@ -13,19 +13,21 @@ from typing import Any
 
 import polars as pl
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from softrec.data.interactions import Interactions
 from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
-from softrec.errors import RunError
+from softrec.errors import RunError, one_line
 from softrec.experiments import views
 from softrec.experiments.build.model import build_model
 from softrec.experiments.store.folders import RUN, difference, unfinished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.files import OWN, read_facts
+from softrec.models.given import GivenModel
+from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import reads_graph
@@ -204,15 +206,18 @@ def ranked(encoder: Encoder, recipe: Recipe) -> Encoder:
     return encoder if kind == "inner" else Scored(encoder, Scoring(kind))
 
 
-def open_run(folder: str | Path, *, trust: bool = False) -> Run:
+def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:
     """Read a finished run, after a check that its files are those that were written.
 
     Args:
         folder: of the run.
         trust: do not check the files, for runs that were edited on purpose.
+        model: for a run whose model was given as an instance: one built with the same settings;
+            its weights do not matter, and it is left as it is.
 
     Raises:
-        RunError: if there is none, or it is unfinished, changed or of another format.
+        RunError: if there is none, it is unfinished, changed or of another format, or the model is
+            another than it was trained with.
     """
     folder = Path(folder)
     path = folder / RUN.result
@@ -233,10 +238,45 @@ def open_run(folder: str | Path, *, trust: bool = False) -> Run:
         raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train it again")
     if not trust:
         _check_files(folder, facts)
+    if model is not None:
+        _give_model(folder, facts, model)
     lacking = missing_plugins(facts.get("plugins", ()))
     if lacking is not None:
         raise RunError(f"{folder} needs {lacking}")
     return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
+
+
+def _give_model(folder: Path, facts: dict[str, Any], model: Encoder) -> None:
+    """Build the model of a run from an instance, unless that it was trained with is here."""
+    given = next((one for one in facts.get("plugins", ()) if "instance" in one), None)
+    if given is None:
+        raise RunError(f"the model of {folder} was not given as an instance; leave out model=")
+    if type(model).__qualname__ != given["instance"]:
+        raise RunError(
+            f"the model of {folder} was an instance of {given['instance']}, got a "
+            f"{type(model).__qualname__}; build the one that it was trained with"
+        )
+    _check_weights(folder, model)
+    if given["name"] not in MODELS:
+        MODELS[given["name"]] = GivenModel(model)  # pyright: ignore[reportArgumentType]
+
+
+def _check_weights(folder: Path, model: Encoder) -> None:
+    """Refuse an instance whose weights have other names or shapes than those of the run."""
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as weights:
+            names = list(weights.keys())
+            kept = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} is broken ({one_line(str(error), 200)}); train it again") from error
+    own = {name: tuple(part.shape) for name, part in model.state_dict().items()}
+    for name in sorted(kept.keys() | own.keys()):
+        if kept.get(name) != own.get(name):
+            raise RunError(
+                f"{name} has the shape {kept.get(name)} in {folder} and {own.get(name)} in the "
+                "instance; build it with the settings that it was trained with"
+            )
 
 
 REMEDY = "train it again, or take it as it is with --trust (in Python open_run(..., trust=True))"

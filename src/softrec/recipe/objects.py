@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import nn
+
 from softrec.errors import RecipeError
+from softrec.models.given import GivenModel
+from softrec.models.registry import MODELS
 from softrec.recipe.register import register
 from softrec.registry import Registry
-from softrec.targets.objects import ObjectSettings
+from softrec.targets.objects import ObjectSettings, fingerprint_of
 from softrec.targets.settings import TargetSettings
+from softrec.types import Encoder
 
 
 def target_fields(value: Any) -> Any:
@@ -45,12 +50,17 @@ def is_object(value: Any) -> bool:
 
 
 def member_name(section: str, value: Any) -> Any:
-    """Return the name of a class or function of one's own, registered unless it was before.
+    """Return the name of a class, instance or function of one's own, registered unless it was.
 
     Args:
         section: "model" or "loss".
-        value: a model's class, a loss, or what is no object.
+        value: a model's class or instance, a loss, or what is no object.
+
+    Raises:
+        RecipeError: if it is a module, but no encoder.
     """
+    if section == "model" and isinstance(value, nn.Module):
+        return given_model(value)
     if not callable(value):
         return value
     registry = next(one for one in Registry.all if one.kind == section)
@@ -61,4 +71,20 @@ def member_name(section: str, value: Any) -> Any:
     if name is None:
         name = getattr(value, "__name__", type(value).__name__)
         register(name, value)
+    return name
+
+
+def given_model(model: nn.Module) -> str:
+    """Return the name of a model that is given as an instance: of its class and its weights.
+
+    Raises:
+        RecipeError: if it is no encoder.
+    """
+    if not isinstance(model, Encoder):
+        raise RecipeError(
+            f"a model is an Encoder of softrec.types, got a {type(model).__name__}; give it the "
+            "methods items() and forward(batch, items), and see softrec.testing.check_encoder"
+        )
+    name = f"{model.name}-{fingerprint_of(model)[:8]}"
+    MODELS[name] = GivenModel(model)  # pyright: ignore[reportArgumentType]
     return name

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from softrec.data.sources import SOURCES
 from softrec.errors import RecipeError, one_line
 from softrec.evaluation.metrics import METRICS
+from softrec.models.given import GivenModel
 from softrec.models.registry import MODELS
 from softrec.recipe.recipe import Recipe
 from softrec.registry import Chosen, PluginWarning, Registry
@@ -105,11 +106,18 @@ def _chosen(value: Any) -> Iterator[tuple[Registry[Any], str]]:
 
 
 def plugins_of(recipe: Recipe) -> list[dict[str, str]]:
-    """Return kind, name, module, file and hash of each member that does not come with softrec."""
+    """Return kind, name, module, file and hash of each member that does not come with softrec.
+
+    Of a model that was given as an instance, the class instead of file and hash.
+    """
     found = []
     for registry, name in members_of(recipe):
         member = registry.member(name)
-        if not member.in_tree:
+        if isinstance(member.thing, GivenModel):
+            kind = member.thing.kind
+            own = {"module": kind.__module__, "instance": kind.__qualname__}
+            found.append({"kind": registry.kind, "name": name, **own})
+        elif not member.in_tree:
             found.append({"kind": registry.kind, "name": name, **_origin(member.module)})
     return found
 
@@ -136,6 +144,13 @@ def missing_plugins(needed: Iterable[Mapping[str, str]]) -> str | None:
         registry = registries[one["kind"]]
         place = one.get("file") or one["module"]
         what = f"the {one['kind']} {one['name']!r} of {place}"
+        if "instance" in one:
+            if one["name"] in registry:
+                continue
+            return (
+                f"the model {one['name']!r}, given as an instance of {one['instance']}; build one "
+                "with the same settings, and call softrec.open_run(folder, model=instance)"
+            )
         if one["name"] not in registry:
             mark = f" (sha256 {one['sha256'][:12]})" if "sha256" in one else ""
             return (

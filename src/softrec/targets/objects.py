@@ -40,7 +40,7 @@ class ObjectSettings(TargetSettings, name="object"):
     def of(cls, source: Any, label: str | None = None) -> dict[str, Any]:
         """Return the fields for a source, but for alpha, and keep it for `build`."""
         kind = type(source)
-        key = _fingerprint(source)
+        key = fingerprint_of(source)
         cls.objects[key] = source
         name = f"{kind.__module__}.{kind.__qualname__}"
         return {"name": cls.names[0], "label": label or kind.__name__, "kind": name,
@@ -61,7 +61,8 @@ class ObjectSettings(TargetSettings, name="object"):
         return source
 
 
-def _fingerprint(thing: Any) -> str:
+def fingerprint_of(thing: Any) -> str:
+    """Return a short hash of what an object holds."""
     digest = hashlib.sha256()
     _add(digest, thing, DEEPEST)
     return digest.hexdigest()[:16]

@@ -16,6 +16,7 @@ from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
+from softrec.models.given import takes
 from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.types import Encoder
@@ -30,7 +31,7 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
     """
     lines = [split.aside.sentence()]
     untrained = split.untrained_users()
-    if untrained and "n_users" in inspect.signature(MODELS[spec.name]).parameters:
+    if untrained and takes(MODELS[spec.name], "n_users"):
         lines.append(
             f"{untrained:,} users of the test part have no training event, only validation: "
             f"{spec.name} has a vector for each user, and theirs are never trained"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from softrec.errors import no_such, one_line
+from softrec.models.given import takes
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.arguments import arguments, checked, safe_repr
 from softrec.settings import Text
@@ -42,7 +42,7 @@ class ModelSettings(BaseModel):
         if not all(isinstance(field, str) for field in fields):
             return fields
         if name not in MODELS:
-            raise ValueError(no_such("model", name, MODELS))
+            raise ValueError(no_such("model", name, MODELS.choices()))
         own = {field: value for field, value in fields.items() if field not in cls.model_fields}
         return fields | checked(name, own, arguments(MODELS[name], OF_THE_DATA))
 
@@ -62,7 +62,7 @@ def starts_of(name: str) -> tuple[str, ...]:
 
 def reads_graph(name: str) -> bool:
     """Tell whether a model reads the events of the training part."""
-    return "edges" in inspect.signature(MODELS[name]).parameters
+    return takes(MODELS[name], "edges")
 
 
 def predicts_interests(name: object) -> bool:

@@ -1,0 +1,60 @@
+"""A model that is given as an instance, where a recipe has a name."""
+
+from __future__ import annotations
+
+import inspect
+from copy import deepcopy
+from typing import Any
+
+from softrec.errors import RecipeError
+from softrec.types import Encoder
+
+
+class GivenModel:
+    """Builds copies of an encoder that was built elsewhere; asked like the class of a model.
+
+    Each run trains a copy of its own, so that all begin with the weights of the instance, which
+    itself is never trained.
+    """
+
+    listed = False  # no name that a user could write
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.kind = type(encoder)
+
+    def __call__(self, n_items: int, *, length: int) -> Encoder:
+        """Return a copy.
+
+        Args:
+            n_items: of the data.
+            length: of the longest history that it will read.
+
+        Raises:
+            RecipeError: if it was built for another catalogue, or for shorter histories.
+        """
+        own = self.encoder.n_items
+        if own != n_items:
+            raise RecipeError(
+                f"the {self.encoder.name} given as a model was built for {own:,} items, and the "
+                f"data have {n_items:,}; build it with n_items={n_items}, or give the class"
+            )
+        longest = getattr(self.encoder, "length", None)
+        if isinstance(longest, int) and longest < length:
+            raise RecipeError(
+                f"the {self.encoder.name} given as a model reads {longest} items, training.length "
+                f"is {length}; make them equal"
+            )
+        return deepcopy(self.encoder)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a capability that the instance declares: reads, needs_times, PRESETS, ..."""
+        if name in ("encoder", "kind") or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.encoder, name)
+
+
+def takes(model: Any, argument: str) -> bool:
+    """Tell whether a model of the registry is built of something of the data, such as "edges"."""
+    kind = model.kind if isinstance(model, GivenModel) else model
+    return argument in inspect.signature(kind).parameters
