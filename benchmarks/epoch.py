@@ -203,7 +203,7 @@ def _our_ranks(model: GRU4Rec, cases: Cases, length: int, clock: Clock) -> np.nd
 def _plain_ranks(model: GRU4Rec, cases: Cases, length: int, clock: Clock) -> np.ndarray:
     items = model.items()
     pieces = []
-    for rows, batch in batches_of(cases, length, items):
+    for rows, batch in batches_of(cases, length, model):
         with clock.part("encoder"):
             users = model(batch, items).users
         with clock.part("ranking"):

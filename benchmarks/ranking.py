@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks import dense
 from benchmarks.timing import Bar, Row, agree, paired
 from softrec.retrieval import BLOCK_BYTES, Seen, rank_of, top_k
-from softrec.types import ItemVectors
+from softrec.types import ItemVectors, Products
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def ranking(shapes: Shapes) -> list[Row]:
     work = f"{s.users:,} users, N {s.n_items:,}, D {s.dim}, {s.seen} seen"
     bar = Bar(2.0, "at most", "cost")
     sides = {
-        "rank_of": lambda: rank_of(users, items, label, seen),
-        f"top_k({s.k})": lambda: top_k(users, items, s.k, seen),
+        "rank_of": lambda: rank_of(Products(users, items), label, seen),
+        f"top_k({s.k})": lambda: top_k(Products(users, items), s.k, seen),
     }
     return [
         paired(ours, products, s.repeats, warm=False).row(work, name, "bare products", bar)
@@ -67,6 +67,6 @@ def _check(users: Tensor, items: ItemVectors, label: Tensor, seen: Seen, s: Shap
     lists = some.items.view(few, s.seen).tolist()
     scores = users[:few] @ items.vectors.T
     plain = dense.ranks(scores.clone(), label[:few], lists)
-    agree(rank_of(users[:few], items, label[:few], some).float(), plain.float())
+    agree(rank_of(Products(users[:few], items), label[:few], some).float(), plain.float())
     masked = scores.scatter(1, some.items.view(few, s.seen), -torch.inf)
-    agree(top_k(users[:few], items, s.k, some).scores, masked.topk(s.k).values)
+    agree(top_k(Products(users[:few], items), s.k, some).scores, masked.topk(s.k).values)

@@ -22,7 +22,7 @@ from softrec.retrieval import rank_of
 from softrec.scoring import Scored, Scoring
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.testing.encoders import padded
-from softrec.types import Batch, Encoder, ItemVectors, Vectors
+from softrec.types import Batch, Encoder, ItemVectors, Products, Vectors
 
 N, D, K, P = 11, 6, 3, 5
 POPULAR = torch.arange(1.0, N + 1, dtype=torch.float64)
@@ -108,7 +108,7 @@ def test_an_item_is_ranked_by_its_best_interest():
     scores = (encoder.interests_of @ encoder.vectors.T).amax(1) + encoder.bias
     mark = scores.gather(1, BATCH.label[:, None])
     expected = (scores >= mark).sum(1)
-    assert rank_of(encoder.interests_of, encoder.items(), BATCH.label).equal(expected)
+    assert rank_of(Products(encoder.interests_of, encoder.items()), BATCH.label).equal(expected)
 
 
 def test_distances_of_several_interests_compare():

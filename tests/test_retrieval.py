@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from softrec import retrieval
 from softrec.retrieval import GROUP, NOT_RANKED, Seen, rank_of, ranks_within, score_blocks, top_k
-from softrec.types import ItemVectors
+from softrec.types import ItemVectors, Products
 
 # Vectors of small whole numbers score exactly, so that ties are ties whatever the block size.
 INF = math.inf
@@ -92,24 +92,27 @@ def test_rank_of_equals_the_definition(problem, mask):
     seen = lists if mask else None
     scores = slow_scores(users, items, seen)
     expected = [slow_rank(row, item) for row, item in zip(scores, label.tolist(), strict=True)]
-    got = rank_of(users, items, label, None if seen is None else seen_lists(seen))
+    got = rank_of(Products(users, items), label, None if seen is None else seen_lists(seen))
     assert got.tolist() == expected
     assert got.dtype == torch.int64
 
 
 def test_ties_count_against_the_label():
     items = ItemVectors(torch.zeros(5, 2))
-    assert rank_of(torch.ones(2, 2), items, torch.tensor([0, 3])).tolist() == [5, 5]
+    assert rank_of(Products(torch.ones(2, 2), items), torch.tensor([0, 3])).tolist() == [5, 5]
 
 
 def test_seen_items_leave_and_a_seen_label_ranks_last():
     """Kept in alone, it would have lost its rivals of the history, and rank 2 here, not 4."""
     items = ItemVectors(torch.tensor([[3.0], [2.0], [1.0], [0.0]]))
     seen = seen_lists([[0, 2], [0, 2]])
-    ranks = rank_of(torch.ones(2, 1), items, torch.tensor([2, 1]), seen)
+    ranks = rank_of(Products(torch.ones(2, 1), items), torch.tensor([2, 1]), seen)
     assert ranks.tolist() == [4, 1]
     pairs = torch.tensor([0, 1]), torch.tensor([2, 1])
-    assert ranks_within(torch.ones(2, 1), items, *pairs, 3, seen).tolist() == [NOT_RANKED, 1]
+    assert ranks_within(Products(torch.ones(2, 1), items), *pairs, 3, seen).tolist() == [
+        NOT_RANKED,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("n_users", [1, 2, 5])
@@ -123,7 +126,7 @@ def test_equal_vectors_score_alike_whatever_the_numbers(n_users, interests):
             one = torch.randn(1, dim, generator=draw)
             label = torch.randint(0, n_items, (n_users,), generator=draw)
             items = ItemVectors(one.repeat(n_items, 1))
-            ranks = rank_of(torch.randn(shape, generator=draw), items, label)
+            ranks = rank_of(Products(torch.randn(shape, generator=draw), items), label)
             assert ranks.tolist() == [n_items] * n_users, (n_items, dim)
 
 
@@ -132,23 +135,26 @@ def test_ties_are_counted_exactly_in_every_precision(precision):
     """bfloat16 itself counts to 256."""
     items = ItemVectors(torch.cat([torch.zeros(1000, 1), torch.ones(3000, 1)]).to(precision))
     label = torch.tensor([0, 3999])
-    assert rank_of(torch.ones(2, 1, dtype=precision), items, label).tolist() == [4000, 3000]
+    assert rank_of(Products(torch.ones(2, 1, dtype=precision), items), label).tolist() == [
+        4000,
+        3000,
+    ]
 
 
 def test_a_catalogue_of_one_item():
     users, items = torch.ones(3, 2), ItemVectors(torch.ones(1, 2), torch.ones(1))
     only = torch.zeros(3, dtype=torch.int64)
-    assert rank_of(users, items, only).tolist() == [1, 1, 1]
-    assert ranks_within(users, items, torch.arange(3), only, 10).tolist() == [1, 1, 1]
-    assert top_k(users, items, 1).items.tolist() == [[0]] * 3
+    assert rank_of(Products(users, items), only).tolist() == [1, 1, 1]
+    assert ranks_within(Products(users, items), torch.arange(3), only, 10).tolist() == [1, 1, 1]
+    assert top_k(Products(users, items), 1).items.tolist() == [[0]] * 3
 
 
 def test_scores_that_are_no_numbers_rank_last():
     items = ItemVectors(torch.tensor([[1.0], [math.nan], [0.5], [-2.0]]))
     users = torch.ones(4, 1)
-    assert rank_of(users, items, torch.arange(4)).tolist() == [1, 4, 2, 3]
+    assert rank_of(Products(users, items), torch.arange(4)).tolist() == [1, 4, 2, 3]
     hopeless = torch.full((4, 1), math.nan)
-    assert rank_of(hopeless, items, torch.arange(4)).tolist() == [4] * 4
+    assert rank_of(Products(hopeless, items), torch.arange(4)).tolist() == [4] * 4
 
 
 # --- the best items ---
@@ -156,7 +162,7 @@ def test_scores_that_are_no_numbers_rank_last():
 
 def check_top(users, items, k, seen) -> None:
     scores = slow_scores(users, items, seen)
-    best = top_k(users, items, k, None if seen is None else seen_lists(seen))
+    best = top_k(Products(users, items), k, None if seen is None else seen_lists(seen))
     assert best.scores.shape == best.items.shape == (len(users), k)
     for row, table in enumerate(scores):
         assert best.scores[row].tolist() == sorted(table, reverse=True)[:k]
@@ -193,7 +199,7 @@ def test_top_k_by_groups_equals_the_definition(n_items, k, interests, mask):
 def test_top_k_finds_the_items_behind_the_last_whole_group():
     n_items = 8 * GROUP + 3
     vectors = torch.arange(n_items, dtype=torch.float32)[:, None]
-    best = top_k(torch.ones(1, 1), ItemVectors(vectors), 2)
+    best = top_k(Products(torch.ones(1, 1), ItemVectors(vectors)), 2)
     assert best.items.tolist() == [[n_items - 1, n_items - 2]]
 
 
@@ -201,7 +207,7 @@ def test_top_k_of_one_group_that_holds_all_the_best():
     n_items = 40 * GROUP
     vectors = torch.zeros(n_items, 1)
     vectors[GROUP : GROUP + 10, 0] = torch.arange(10, 0, -1, dtype=torch.float32)
-    best = top_k(torch.ones(1, 1), ItemVectors(vectors), 10)
+    best = top_k(Products(torch.ones(1, 1), ItemVectors(vectors)), 10)
     assert best.items.tolist() == [list(range(GROUP, GROUP + 10))]
 
 
@@ -209,7 +215,7 @@ def test_top_k_of_one_group_that_holds_all_the_best():
 def test_top_k_with_fewer_items_left_than_asked_for(n_items):
     vectors = torch.arange(n_items, dtype=torch.float32)[:, None]
     seen = seen_lists([list(range(1, n_items)), []])
-    best = top_k(torch.ones(2, 1), ItemVectors(vectors), 2, seen)
+    best = top_k(Products(torch.ones(2, 1), ItemVectors(vectors)), 2, seen)
     assert best.scores.tolist() == [[0, -INF], [n_items - 1, n_items - 2]]
     assert best.items[0, 0] == 0
     assert best.items[0, 1] != 0
@@ -219,33 +225,33 @@ def test_top_k_with_fewer_items_left_than_asked_for(n_items):
 def test_top_k_puts_scores_that_are_no_numbers_last(n_items):
     vectors = torch.arange(n_items, dtype=torch.float32)[:, None]
     vectors[[n_items - 1, 2]] = math.nan
-    best = top_k(torch.ones(2, 1), ItemVectors(vectors), 2)
+    best = top_k(Products(torch.ones(2, 1), ItemVectors(vectors)), 2)
     assert best.items.tolist() == [[n_items - 2, n_items - 3]] * 2
-    best = top_k(torch.full((1, 1), math.nan), ItemVectors(vectors), 2)
+    best = top_k(Products(torch.full((1, 1), math.nan), ItemVectors(vectors)), 2)
     assert best.scores.tolist() == [[-INF, -INF]]
 
 
 @pytest.mark.parametrize("k", [0, 4, -1])
 def test_top_k_of_none_or_of_more_than_there_are(k):
     with pytest.raises(ValueError, match=f"between 1 and the 3 items .*, got {k}"):
-        top_k(torch.ones(1, 2), ItemVectors(torch.ones(3, 2)), k)
+        top_k(Products(torch.ones(1, 2), ItemVectors(torch.ones(3, 2))), k)
 
 
 def test_no_users_have_no_ranking():
     users, items = torch.empty(0, 2), ItemVectors(torch.ones(3, 2))
     nothing = torch.empty(0, dtype=torch.int64)
-    assert rank_of(users, items, nothing).shape == (0,)
-    assert top_k(users, items, 2).items.shape == (0, 2)
-    assert ranks_within(users, items, nothing, nothing, 2).shape == (0,)
+    assert rank_of(Products(users, items), nothing).shape == (0,)
+    assert top_k(Products(users, items), 2).items.shape == (0, 2)
+    assert ranks_within(Products(users, items), nothing, nothing, 2).shape == (0,)
 
 
 def test_parameters_are_ranked_without_gradients():
     vectors = torch.nn.Parameter(torch.eye(3))
     users = torch.nn.Parameter(torch.eye(3))
-    best = top_k(users, ItemVectors(vectors), 1)
+    best = top_k(Products(users, ItemVectors(vectors)), 1)
     assert best.items.flatten().tolist() == [0, 1, 2]
     assert not best.scores.requires_grad
-    assert rank_of(users, ItemVectors(vectors), torch.arange(3)).tolist() == [1, 1, 1]
+    assert rank_of(Products(users, ItemVectors(vectors)), torch.arange(3)).tolist() == [1, 1, 1]
 
 
 # --- several relevant items ---
@@ -266,7 +272,11 @@ def test_ranks_within_equals_the_definition(problem, k, mask):
     scores = slow_scores(users, items, lists if mask else None)
     expected = [slow_rank(scores[user], number) for user, number in zip(row, item, strict=True)]
     got = ranks_within(
-        users, items, torch.tensor(row), torch.tensor(item), k, seen_lists(lists) if mask else None
+        Products(users, items),
+        torch.tensor(row),
+        torch.tensor(item),
+        k,
+        seen_lists(lists) if mask else None,
     )
     assert got.tolist() == [rank if rank <= k else NOT_RANKED for rank in expected]
 
@@ -278,16 +288,18 @@ def test_ranks_within_equals_rank_of_for_one_relevant_item(problem, k):
         [number for number in mine if number != wanted]
         for mine, wanted in zip(lists, label.tolist(), strict=True)
     ]
-    alone = rank_of(users, items, label, seen_lists(lists))
-    within = ranks_within(users, items, torch.arange(len(users)), label, k, seen_lists(lists))
+    alone = rank_of(Products(users, items), label, seen_lists(lists))
+    within = ranks_within(
+        Products(users, items), torch.arange(len(users)), label, k, seen_lists(lists)
+    )
     assert torch.equal(within, alone.masked_fill(alone > k, NOT_RANKED))
 
 
 def test_a_relevant_item_whose_score_is_no_number_is_not_ranked():
     items = ItemVectors(torch.tensor([[1.0], [math.nan], [0.5]]))
     pairs = torch.zeros(3, dtype=torch.int64), torch.arange(3)
-    assert ranks_within(torch.ones(1, 1), items, *pairs, 2).tolist() == [1, NOT_RANKED, 2]
-    assert ranks_within(torch.ones(1, 1), items, *pairs, 3).tolist() == [1, 3, 2]
+    assert ranks_within(Products(torch.ones(1, 1), items), *pairs, 2).tolist() == [1, NOT_RANKED, 2]
+    assert ranks_within(Products(torch.ones(1, 1), items), *pairs, 3).tolist() == [1, 3, 2]
 
 
 # --- both ways agree, whatever the blocks ---
@@ -301,8 +313,8 @@ def test_a_label_is_among_the_k_best_iff_its_rank_is_at_most_k(seed, n_items, da
     users = torch.tensor([[1.0], [-2.0], [0.5]])
     label = torch.from_numpy(generator.integers(0, n_items, 3))
     k = data.draw(st.integers(1, n_items))
-    ranks = rank_of(users, ItemVectors(vectors), label)
-    best = top_k(users, ItemVectors(vectors), k)
+    ranks = rank_of(Products(users, ItemVectors(vectors)), label)
+    best = top_k(Products(users, ItemVectors(vectors)), k)
     assert ((best.items == label[:, None]).any(1) == (ranks <= k)).all()
 
 
@@ -315,7 +327,7 @@ def test_the_size_of_a_block_changes_nothing(n_items, interests):
     check_top(users, items, 2, lists)
     scores = slow_scores(users, items, lists)
     expected = [slow_rank(row, item) for row, item in zip(scores, label.tolist(), strict=True)]
-    assert rank_of(users, items, label, seen).tolist() == expected
+    assert rank_of(Products(users, items), label, seen).tolist() == expected
 
 
 @pytest.mark.usefixtures("block_bytes")
@@ -323,7 +335,7 @@ def test_blocks_cover_each_user_once():
     users, items, lists, _ = problem(3, 23, 30, None, False)
     expected = torch.tensor(slow_scores(users, items, lists))
     end = 0
-    for rows, scores in score_blocks(users, items, seen_lists(lists)):
+    for rows, scores in score_blocks(Products(users, items), seen_lists(lists)):
         assert rows.start == end
         end = rows.stop
         assert torch.equal(scores, expected[rows])

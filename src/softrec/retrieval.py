@@ -1,8 +1,9 @@
-"""From vectors to rankings over the full catalogue, a block of users at a time.
+"""From scores to rankings over the full catalogue, a block of rows at a time.
 
 One pass scores a block, masks seen items, and either counts how many items stand above a label
 (`rank_of`) or keeps the k best (`top_k`). Evaluation and serving both come here, so that what is
-measured is what is recommended.
+measured is what is recommended. Whether the scores are products of vectors or counted is not
+known here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softrec.types import ItemVectors
+from softrec.types import Scores
 
 BLOCK_BYTES = 48 * 2**20
 GROUP = 64  # columns whose maximum stands for them in the first round of top_k
@@ -42,43 +43,29 @@ class TopK(NamedTuple):
     items: Tensor  # (B, k) int64
 
 
-@torch.no_grad()  # the products are written to a buffer, through which no gradient flows
-def score_blocks(
-    users: Tensor,
-    items: ItemVectors,
-    seen: Seen | None = None,
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, scores (b, N)) over blocks of users, seen items at -inf.
+@torch.no_grad()  # scores are written to a buffer, through which no gradient flows
+def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, scores (b, N)) over blocks of rows, seen items at -inf.
 
     Args:
-        users: (B, D), or (B, K, D) for several interests, of which the best counts.
-        items: vectors (N, D) and bias (N,) or None.
+        scores: of P rows.
         seen: what to leave out.
 
     The block a caller gets is overwritten by the next.
     """
-    interests = users.shape[1] if users.dim() == 3 else 1
-    n_items = len(items.vectors)
-    size = max(1, min(len(users), BLOCK_BYTES // (n_items * interests * users.element_size())))
-    buffer = users.new_empty(max(2, size * interests), n_items)
-    transposed = items.vectors.T
-    for begin in range(0, len(users), size):
-        rows = slice(begin, min(begin + size, len(users)))
-        flat = users[rows].reshape(-1, users.shape[-1])
-        # One row alone is multiplied in another way, by which equal vectors need not score alike.
-        factor = flat if len(flat) > 1 else flat.repeat(2, 1)
-        scores = torch.mm(factor, transposed, out=buffer[: len(factor)])[: len(flat)]
-        if interests > 1:
-            scores = scores.view(-1, interests, n_items).amax(1)
-        if items.bias is not None:
-            scores += items.bias
+    row_bytes = scores.n_items * scores.tables * scores.like.element_size()
+    size = max(1, min(len(scores), BLOCK_BYTES // row_bytes))
+    buffer = scores.like.new_empty(size, scores.n_items)
+    for begin in range(0, len(scores), size):
+        rows = slice(begin, min(begin + size, len(scores)))
+        block = scores.fill(rows, buffer[: rows.stop - begin])
         if seen is not None:
-            scores[seen.of(rows)] = -torch.inf
-        yield rows, scores
+            block[seen.of(rows)] = -torch.inf
+        yield rows, block
 
 
-def rank_of(users: Tensor, items: ItemVectors, label: Tensor, seen: Seen | None = None) -> Tensor:
-    """Return the rank of one item a user among all items, 1 is best, (B,) int64.
+def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
+    """Return the rank of one item a row among all items, 1 is best, (B,) int64.
 
     Formula: 1 + number of other items with a score at least as high: ties count against the
     label, so that a model that scores everything alike is not rewarded. A score that is no number
@@ -86,39 +73,38 @@ def rank_of(users: Tensor, items: ItemVectors, label: Tensor, seen: Seen | None 
     alone, it would compete with new items only, without its rivals of the history.
     """
     ranks = torch.empty_like(label)
-    exact = torch.float64 if len(items.vectors) >= 2**24 else torch.float32
-    for rows, scores in score_blocks(users, items, seen):
-        mark = scores.gather(1, label[rows, None])
+    exact = torch.float64 if scores.n_items >= 2**24 else torch.float32
+    for rows, block in score_blocks(scores, seen):
+        mark = block.gather(1, label[rows, None])
         # The label itself is at least as good, unless it is no number, which equals nothing.
         # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
-        at_least = scores.ge_(mark).sum(1, dtype=exact).long()
-        ranks[rows] = at_least.masked_fill_(mark.isnan().squeeze(1), scores.shape[1])
+        at_least = block.ge_(mark).sum(1, dtype=exact).long()
+        ranks[rows] = at_least.masked_fill_(mark.isnan().squeeze(1), block.shape[1])
     return ranks
 
 
-def top_k(users: Tensor, items: ItemVectors, k: int, seen: Seen | None = None) -> TopK:
-    """Return the k best items of each user; unseen ones, if `seen` is given.
+def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
+    """Return the k best items of each row; unseen ones, if `seen` is given.
 
     Where fewer than k items are left, the places at the end have score -inf; scores that are no
     numbers count as -inf, too.
 
     Args:
-        users: (B, D) or (B, K, D).
-        items: vectors (N, D) and bias (N,) or None.
+        scores: of P rows.
         k: how many, at most N.
         seen: what to leave out.
     """
-    n_items = len(items.vectors)
+    n_items = scores.n_items
     if not 1 <= k <= n_items:
         raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
     best = TopK(
-        users.new_empty(len(users), k),
-        torch.empty(len(users), k, dtype=torch.int64, device=users.device),
+        scores.like.new_empty(len(scores), k),
+        torch.empty(len(scores), k, dtype=torch.int64, device=scores.like.device),
     )
-    for rows, scores in score_blocks(users, items, seen):
-        values, columns = _best(scores, k)
+    for rows, block in score_blocks(scores, seen):
+        values, columns = _best(block, k)
         if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
-            values, columns = _best(scores.nan_to_num_(-torch.inf, torch.inf, -torch.inf), k)
+            values, columns = _best(block.nan_to_num_(-torch.inf, torch.inf, -torch.inf), k)
         best.scores[rows], best.items[rows] = values, columns
     return best
 
@@ -144,8 +130,7 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def ranks_within(
-    users: Tensor,
-    items: ItemVectors,
+    scores: Scores,
     row: Tensor,
     item: Tensor,
     k: int,
@@ -157,19 +142,17 @@ def ranks_within(
     count against the item: of the k + 1 best scores, all that are not below its own.
 
     Args:
-        users: (B, D) or (B, K, D).
-        items: vectors (N, D) and bias (N,) or None.
-        row: (R,) int64 the user of each pair.
+        scores: of P rows.
+        row: (R,) int64 the row of each pair.
         item: (R,) int64 the relevant item.
         k: the largest rank of interest.
         seen: what to leave out; a relevant item among it is a miss.
     """
-    n_items = len(items.vectors)
-    best = top_k(users, items, min(k + 1, n_items), seen)
-    scores = best.scores[row]
+    best = top_k(scores, min(k + 1, scores.n_items), seen)
+    scored = best.scores[row]
     place = best.items[row] == item[:, None]
-    own = scores.masked_fill(~place, -torch.inf).amax(1, keepdim=True)
-    rank = torch.count_nonzero(scores >= own, dim=1)
+    own = scored.masked_fill(~place, -torch.inf).amax(1, keepdim=True)
+    rank = torch.count_nonzero(scored >= own, dim=1)
     # An item that ties with the last score looked at may tie with more that were not.
     unsure = (rank > k) | ~place.any(1)
     return rank.masked_fill(unsure, NOT_RANKED)

@@ -17,7 +17,7 @@ vectors, a candidate and a column of the scores are the same number everywhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -87,7 +87,138 @@ class Vectors(NamedTuple):
     stored: StoredVectors | None = None  # where the vectors are made of others
 
 
-class Encoder(nn.Module, ABC):
+class Scores(ABC):
+    """The scores of a batch over all items, computed a block of rows at a time.
+
+    Ranking, evaluation and serving know models by these alone. An encoder's are `Products` of its
+    vectors; a model that scores directly has a subclass of its own.
+
+    Attributes:
+        n_items: size N of the catalogue.
+        like: a tensor of the type and on the device of the scores.
+        tables: how many tables (b, N) `fill` uses at a time, that of the scores included.
+    """
+
+    n_items: int
+    like: Tensor
+    tables: int = 1
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number P of rows."""
+
+    @abstractmethod
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the scores of some rows to `out` (b, N), whatever it held, and return it."""
+
+    def at(self, rows: slice, items: Tensor) -> Tensor:
+        """Return the scores (b, m) of items (b, m) of some rows; equal items have equal scores."""
+        whole = self.fill(rows, self.like.new_empty(len(items), self.n_items))
+        return whole.gather(1, items.long())
+
+    def held(self, m: int) -> int:
+        """Return how many numbers `at` holds for a row that is asked for m items."""
+        return self.n_items * self.tables
+
+
+class Products(Scores):
+    """Scores that are inner products: users @ vectors.T + bias.
+
+    Args:
+        users: (P, D), or (P, K, D) for several interests, of which the best counts.
+        items: vectors (N, D) and bias (N,) or None.
+        interests: of models that predict them.
+
+    Example:
+        >>> scores = Products(torch.tensor([[1.0, 2.0]]), ItemVectors(torch.eye(2)))
+        >>> scores.fill(slice(0, 1), torch.empty(1, 2))
+        tensor([[1., 2.]])
+    """
+
+    def __init__(
+        self, users: Tensor, items: ItemVectors, interests: Interests | None = None
+    ) -> None:
+        self.users, self.items, self.interests = users, items, interests
+        self.n_items = len(items.vectors)
+        self.like = users
+        self.tables = users.shape[1] if users.dim() == 3 else 1
+        self._transposed = items.vectors.T
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the products of some rows to `out` (b, N)."""
+        flat = self.users[rows].reshape(-1, self.users.shape[-1])
+        if self.tables > 1:
+            scores = self._multiplied(flat, out.new_empty(max(2, len(flat)), self.n_items))
+            torch.amax(scores.view(-1, self.tables, self.n_items), 1, out=out)
+        elif len(flat) > 1:
+            torch.mm(flat, self._transposed, out=out)
+        else:
+            out.copy_(self._multiplied(flat, out.new_empty(2, self.n_items)))
+        if self.items.bias is not None:
+            out += self.items.bias
+        return out
+
+    def _multiplied(self, flat: Tensor, out: Tensor) -> Tensor:
+        """Return the products of rows (F, D), of which one alone is doubled.
+
+        One row alone is multiplied in another way, by which equal vectors need not score alike.
+        """
+        factor = flat if len(flat) > 1 else flat.repeat(2, 1)
+        return torch.mm(factor, self._transposed, out=out[: len(factor)])[: len(flat)]
+
+    def at(self, rows: slice, items: Tensor) -> Tensor:
+        """Return the scores (b, m) of items (b, m), each a sum of its own.
+
+        A batched matrix product rounds by the place of an item in the block, so that equal items
+        would not tie.
+        """
+        users = self.users[rows]
+        interests = users if users.dim() == 3 else users[:, None]
+        vectors = self.items.vectors.index_select(0, items.flatten()).unflatten(0, items.shape)
+        scores = (vectors * interests[:, :1]).sum(-1)
+        for interest in interests[:, 1:].unbind(1):
+            scores = torch.maximum(scores, (vectors * interest[:, None]).sum(-1))
+        bias = self.items.bias
+        return scores if bias is None else scores + bias[items.long()]
+
+    def held(self, m: int) -> int:
+        """Return the numbers of the gathered vectors and of their products."""
+        return 2 * m * self.users.shape[-1]
+
+
+class Model(nn.Module, ABC):
+    """What scores items for users: an `Encoder`, trained, or a `Scorer`, counted.
+
+    Attributes:
+        n_items: size N of the catalogue; padding has the number N. Set by each model.
+        reads: "history", or "user" for models that know users by number and read no history.
+        needs_times: whether it reads the times of the events of a history.
+        PRESETS: settings of papers by name, arguments of the class.
+    """
+
+    n_items: int
+    reads: Literal["history", "user"] = "history"
+    needs_times: bool = False
+    predicts_interests: bool = False
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model for messages."""
+        return type(self).__name__
+
+    @abstractmethod
+    def scores(self) -> Callable[[Batch], Scores]:
+        """Return the function from a batch to its scores, while the model does not change.
+
+        What does not depend on the batch is computed once, now.
+        """
+
+
+class Encoder(Model):
     """A backbone: vectors for users and for items. It knows nothing of targets or losses.
 
     A model of your own has two methods: `items`, for what does not depend on the batch, and
@@ -95,15 +226,13 @@ class Encoder(nn.Module, ABC):
     `encoder(batch, items)` for each batch. `softrec.testing.check_encoder` tells what is missing.
 
     Attributes:
-        n_items: size N of the catalogue; padding has the number N. Set by each model.
         n_interests: K, where user vectors are (P, K, D); 1 for (P, D).
-        reads: "history", or "user" for models that know users by number and read no history.
-        needs_times: whether it reads the times of events.
         predicts_interests: whether it gives `Vectors.interests`.
         sparse: whether its long tables take sparse gradients; see
             `softrec.training.optimizers.mark_sparse`.
         initialised_from: other models whose weights `initialise_from` takes.
-        PRESETS: settings of papers by name, arguments of the class.
+
+    `Model` has the others: `n_items`, `reads`, `needs_times`, `PRESETS`.
 
     Example:
         >>> class Popular(Encoder):
@@ -122,14 +251,9 @@ class Encoder(nn.Module, ABC):
         (torch.Size([1, 1]), torch.Size([5, 1]))
     """
 
-    n_items: int
     n_interests: int = 1
-    reads: Literal["history", "user"] = "history"
-    needs_times: bool = False
-    predicts_interests: bool = False
     sparse: bool = False
     initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def items(self) -> ItemVectors:
@@ -150,10 +274,15 @@ class Encoder(nn.Module, ABC):
             """Return `forward(batch, items)`."""
             ...
 
-    @property
-    def name(self) -> str:
-        """Return the name of the model for messages."""
-        return type(self).__name__
+    def scores(self) -> Callable[[Batch], Scores]:
+        """Return the function from a batch to the products of its vectors."""
+        items = self.items()
+
+        def products(batch: Batch) -> Products:
+            found = self(batch, items)
+            return Products(found.users, items, found.interests)
+
+        return products
 
     def initialise_from(self, other: Encoder) -> None:
         """Take over the weights of a trained model.
@@ -166,6 +295,81 @@ class Encoder(nn.Module, ABC):
             kinds = " or ".join(kind.__name__ for kind in (type(self), *self.initialised_from))
             raise ValueError(f"{self.name} is initialised from {kinds}, got {other.name}")
         self.load_state_dict(other.state_dict())
+
+
+class Events(NamedTuple):
+    """The training part of a log: the events user by user, oldest first."""
+
+    offsets: Tensor  # (U + 1,) int64: user u has items[offsets[u]:offsets[u + 1]]
+    items: Tensor  # (E,) int64
+    times: Tensor | None = None  # (E,) int64, where the log has them
+
+    @property
+    def users(self) -> Tensor:
+        """Return the user of each event, (E,) int64."""
+        lengths = self.offsets.diff()
+        return torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+
+
+class Scorer(Model):
+    """A model that is counted, not trained: it sees the training part once and scores directly.
+
+    A model of your own has two methods: `fit`, which keeps what it counts as buffers, of any size,
+    and `forward`. `softrec.testing.check_scorer` tells what is missing.
+
+    Attributes:
+        fits_times: whether `fit` reads the times of events.
+        GRID: the values of settings that are tried on validation, where a recipe gives none; a
+            dozen combinations at most.
+        SCORING: the settings that only `forward` reads, so that a change of them needs no `fit`.
+
+    Example:
+        >>> class Last(Scorer):
+        ...     def __init__(self, n_items):
+        ...         super().__init__()
+        ...         self.n_items = n_items
+        ...         self.register_buffer("counts", torch.empty(0))
+        ...     def fit(self, events):
+        ...         self.counts = events.items.bincount(minlength=self.n_items).float()
+        ...     def forward(self, batch):
+        ...         rows = torch.ones(len(batch.label), 1)
+        ...         return Products(rows, ItemVectors(self.counts[:, None]))
+        >>> model, one = Last(3), torch.tensor([1])
+        >>> model.fit(Events(torch.tensor([0, 2]), torch.tensor([2, 2])))
+        >>> model(Batch(one[None], one, one, one)).fill(slice(0, 1), torch.empty(1, 3))
+        tensor([[0., 0., 2.]])
+    """
+
+    fits_times: bool = False
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    SCORING: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def fit(self, events: Events) -> None:
+        """Count the events of the training part, and keep what scoring needs as buffers."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Scores:
+        """Return the scores of a batch: at the places it asks for, of all items."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, batch: Batch) -> Scores:
+            """Return `forward(batch)`."""
+            ...
+
+    def scores(self) -> Callable[[Batch], Scores]:
+        """Return the model itself."""
+        return self
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load buffers, which take the sizes that they have in the state."""
+        for name in self._buffers:
+            if name in state_dict:
+                self._buffers[name] = torch.empty_like(state_dict[name])
+        return super().load_state_dict(state_dict, strict, assign)
 
 
 class Target(ABC):
@@ -309,17 +513,24 @@ def _left(total: Tensor, prob: Tensor) -> Tensor:
     return torch.where(left > 8 * torch.finfo(left.dtype).eps * total.detach(), left, 0)
 
 
+def device_of(model: Model) -> torch.device:
+    """Return where the parameters and buffers of a model are; the CPU if it has none."""
+    for part in (*model.parameters(), *model.buffers()):
+        return part.device
+    return torch.device("cpu")
+
+
 @contextmanager
-def evaluating(encoder: Encoder) -> Iterator[None]:
+def evaluating(model: Model) -> Iterator[None]:
     """Put a model in evaluation mode, and back as it was afterwards.
 
     Example:
-        >>> with evaluating(encoder), torch.no_grad():  # doctest: +SKIP
-        ...     items = encoder.items()
+        >>> with evaluating(model), torch.no_grad():  # doctest: +SKIP
+        ...     score = model.scores()
     """
-    was_training = encoder.training
-    encoder.eval()
+    was_training = model.training
+    model.eval()
     try:
         yield
     finally:
-        encoder.train(was_training)
+        model.train(was_training)

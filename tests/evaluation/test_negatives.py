@@ -20,7 +20,7 @@ from softrec.evaluation import negatives as module
 from softrec.evaluation import protocol
 from softrec.evaluation.negatives import rank_among, sampled_negatives
 from softrec.evaluation.protocol import rank_cases, score_cases
-from softrec.types import Batch, Encoder, ItemVectors, Vectors
+from softrec.types import Batch, Encoder, ItemVectors, Products, Vectors
 
 some_known = st.lists(st.lists(st.integers(0, 8), max_size=12), min_size=1, max_size=9)
 
@@ -156,7 +156,9 @@ def test_ranks_equal_the_definition(monkeypatch, interests, with_bias, block):
         None if bias is None else torch.from_numpy(bias).float(),
     )
     ranks = rank_among(
-        torch.from_numpy(users).float(), items, torch.from_numpy(label), torch.from_numpy(others)
+        Products(torch.from_numpy(users).float(), items),
+        torch.from_numpy(label),
+        torch.from_numpy(others),
     )
     assert ranks.dtype == torch.int64
     assert ranks.tolist() == slow_ranks(users, vectors, bias, label, others)
@@ -165,7 +167,10 @@ def test_ranks_equal_the_definition(monkeypatch, interests, with_bias, block):
 def test_a_negative_counts_as_often_as_it_was_drawn():
     items = ItemVectors(torch.tensor([[1.0], [2.0], [3.0]]))
     others = torch.tensor([[2, 2, 0, 2], [0, 0, 0, 0]], dtype=torch.int32)
-    assert rank_among(torch.ones(2, 1), items, torch.tensor([1, 1]), others).tolist() == [4, 1]
+    assert rank_among(Products(torch.ones(2, 1), items), torch.tensor([1, 1]), others).tolist() == [
+        4,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("interests", [1, 4])
@@ -176,7 +181,10 @@ def test_a_constant_model_ranks_last(dim, number, interests):
     torch.manual_seed(dim)
     items = ItemVectors(torch.randn(1, dim).repeat(20, 1), torch.full((20,), 0.3))
     users, others = torch.randn(3, interests, dim), torch.randint(1, 20, (3, number))
-    assert rank_among(users, items, torch.zeros(3).long(), others).tolist() == [number + 1] * 3
+    assert (
+        rank_among(Products(users, items), torch.zeros(3).long(), others).tolist()
+        == [number + 1] * 3
+    )
 
 
 @pytest.mark.parametrize("interests", [1, 2])
@@ -184,7 +192,7 @@ def test_scores_that_are_no_numbers_rank_last(interests):
     vectors = torch.tensor([[1.0], [torch.nan], [0.5], [torch.inf], [-torch.inf]])
     others = torch.tensor([[1, 1, 2], [0, 1, 2], [0, 3, 2], [1, 2, 0]])
     label = torch.tensor([0, 1, 3, 4])
-    ranks = rank_among(torch.ones(4, interests, 1), ItemVectors(vectors), label, others)
+    ranks = rank_among(Products(torch.ones(4, interests, 1), ItemVectors(vectors)), label, others)
     assert ranks.tolist() == [1, 4, 2, 3]  # an infinite negative ties with an infinite label
 
 
@@ -206,7 +214,7 @@ def test_no_table_of_users_and_items_or_of_all_gathered_vectors_is_made(interest
     users, vectors = torch.randn(300, interests, 16), torch.randn(20_000, 16)
     label, others = torch.randint(0, 20_000, (300,)), torch.randint(0, 20_000, (300, 500)).int()
     with Largest() as largest:
-        rank_among(users, ItemVectors(vectors), label, others)
+        rank_among(Products(users, ItemVectors(vectors)), label, others)
     assert largest.bytes <= module.GATHERED_BYTES < others.numel() * 4 * 16
     assert largest.bytes < 300 * 20_000 * 4
 

@@ -217,7 +217,7 @@ def test_a_model_is_as_it_was_after_an_error():
 
 
 def test_batches_pad_with_the_number_of_items():
-    batches = list(batches_of(SINGLE, 2, Fixed(TABLE).items()))
+    batches = list(batches_of(SINGLE, 2, Fixed(TABLE)))
     assert [rows for rows, _ in batches] == [slice(0, 4)]
     batch = batches[0][1]
     assert batch.history.tolist() == [[0, 1], [3, 5], [0, 5], [4, 4]]

@@ -94,7 +94,7 @@ class HighNumbers(Encoder):
 @pytest.mark.parametrize("mask_seen", [True, False])
 def test_lists_leave_the_history_out_as_the_evaluation_of_the_run_does(mask_seen):
     recipe, cases, _, _ = asked()
-    run = SimpleNamespace(encoder=HighNumbers, recipe=recipe, mask_seen=mask_seen)
+    run = SimpleNamespace(model=HighNumbers, recipe=recipe, mask_seen=mask_seen)
     for row, listed in enumerate(lists(run, cases, 10)):
         left = [n for n in range(39, -1, -1) if not mask_seen or n not in cases.history[row]]
         assert listed.tolist() == left[:10]

@@ -70,7 +70,7 @@ def by_hand(service: Recommender, history: list[int]):
     """Return interests (K, D) and weights of one history, item vectors and bias, in float64."""
     batch = padded([history[-LENGTH:]], N_ITEMS)
     scoring = Scoring()
-    model = service.encoder
+    model = service.model
     if isinstance(model, Scored):
         model, scoring = model.encoder, model.scoring
     with torch.no_grad():
@@ -194,7 +194,7 @@ def test_histories_count_as_users_with_them():
 
 def test_numbers_stay_numbers_and_warnings_name_the_caller():
     sequences = Sequences.of([*LISTS, range(N_ITEMS)])
-    service = Recommender(recommender("mind").encoder, Interactions.from_sequences(sequences),
+    service = Recommender(recommender("mind").model, Interactions.from_sequences(sequences),
                           length=LENGTH)  # fmt: skip
     for ask in (service.interests, service.recommend):
         with pytest.warns(UnknownItemWarning, match="skipped: 99") as caught:

@@ -46,8 +46,8 @@ def by_hand(service: Recommender, history: np.ndarray, user: int, k: int, mask_s
     read = torch.from_numpy(np.array(history[-LENGTH:], dtype=np.int64))[None]
     one = torch.zeros(1, dtype=torch.int64)
     with torch.no_grad():
-        vector = service.encoder(Batch(read, one, one, torch.tensor([user]))).users[0]
-        items = service.encoder.items()
+        vector = service.model(Batch(read, one, one, torch.tensor([user]))).users[0]
+        items = service.model.items()
         scores = {n: float(items.vectors[n] @ vector) for n in range(N_ITEMS)}
         if items.bias is not None:
             scores = {n: score + float(items.bias[n]) for n, score in scores.items()}

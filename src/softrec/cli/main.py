@@ -153,12 +153,12 @@ def fit(
       softrec fit recipes/diginetica-gru4rec-base.yaml --data-dir data --out runs/base
     """
     from softrec.experiments.train import fit_recipe
+    from softrec.experiments.views import asked, best_of
 
     recipe = _recipe(source, locals())
     run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
     _print_metrics(
-        f"{recipe.model.name} towards {recipe.target.name}, best epoch "
-        f"{run.facts['best_epoch']} of {run.facts['epochs']}",
+        f"{asked(recipe)}: {best_of(run)}",
         {"validation": run.valid, "test": run.test},
     )
     _tell(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softrec.blocks import blocks
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
 from softrec.interacted import Interacted
-from softrec.types import ItemVectors
+from softrec.types import Scores
 
 # Users with one stream of random numbers: another size would sample other negatives.
 USERS_AT_ONCE = 64
-# Vectors gathered at a time: few enough to stay in the cache of a CPU between gather and product.
+# Numbers held at a time: few enough that vectors stay in the cache between gather and product.
 GATHERED_BYTES = 2 * 2**20
 
 
@@ -81,48 +82,32 @@ def sampled_negatives(
 
 
 @torch.no_grad()
-def rank_among(users: Tensor, items: ItemVectors, label: Tensor, negatives: Tensor) -> Tensor:
-    """Return the rank of one item a user among its negatives, 1 is best, (B,) int64.
+def rank_among(scores: Scores, label: Tensor, negatives: Tensor) -> Tensor:
+    """Return the rank of one item a row among its negatives, 1 is best, (P,) int64.
 
     Formula: 1 + number of negatives with a score at least as high, each as often as it was drawn:
     ties count against the label. A score that is no number ranks last, and a label with one
     behind all n negatives. The same rule as `softrec.retrieval.rank_of`.
 
     Args:
-        users: (B, D), or (B, K, D) for several interests, of which the best counts.
-        items: vectors (N, D) and bias (N,) or None.
-        label: (B,) int64.
-        negatives: (B, n) integers.
+        scores: of P rows.
+        label: (P,) int64.
+        negatives: (P, n) integers.
 
     Example:
         >>> items = ItemVectors(torch.tensor([[1.0], [2.0], [2.0], [3.0]]))
-        >>> rank_among(torch.ones(1, 1), items, torch.tensor([1]), torch.tensor([[0, 2, 3, 3]]))
+        >>> scores = Products(torch.ones(1, 1), items)
+        >>> rank_among(scores, torch.tensor([1]), torch.tensor([[0, 2, 3, 3]]))
         tensor([4])
     """
     ranks = torch.empty_like(label)
-    interests = users if users.dim() == 3 else users[:, None]
     width = negatives.shape[1] + 1
-    # Two such tables at a time: the gathered vectors and their products.
-    size = max(1, GATHERED_BYTES // (2 * width * users.shape[-1] * users.element_size()))
-    for begin in range(0, len(users), size):
-        rows = slice(begin, begin + size)
+    row_bytes = scores.held(width) * scores.like.element_size()
+    for rows in blocks(len(scores), GATHERED_BYTES // row_bytes):
         # The label is scored among its rivals: equal vectors must get equal scores.
         asked = torch.cat([label[rows, None].to(negatives.dtype), negatives[rows]], 1)
-        scores = _scores(interests[rows], items, asked)
-        mark = scores[:, :1]
-        at_least = (scores >= mark).sum(1)  # the label too, unless its score is no number
+        found = scores.at(rows, asked)
+        mark = found[:, :1]
+        at_least = (found >= mark).sum(1)  # the label too, unless its score is no number
         ranks[rows] = at_least.masked_fill(mark.isnan().squeeze(1), width)
     return ranks
-
-
-def _scores(interests: Tensor, items: ItemVectors, asked: Tensor) -> Tensor:
-    """Return the scores (b, m) of the items `asked` (b, m) for interests (b, K, D).
-
-    Each score is a sum of its own. A batched matrix product rounds by the place of an item in the
-    block, so that equal items would not tie.
-    """
-    vectors = items.vectors.index_select(0, asked.flatten()).unflatten(0, asked.shape)
-    scores = (vectors * interests[:, :1]).sum(-1)
-    for interest in interests[:, 1:].unbind(1):
-        scores = torch.maximum(scores, (vectors * interest[:, None]).sum(-1))
-    return scores if items.bias is None else scores + items.bias[asked.long()]

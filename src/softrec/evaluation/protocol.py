@@ -16,14 +16,14 @@ from softrec.errors import DataError
 from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
 from softrec.evaluation.negatives import rank_among
 from softrec.retrieval import Seen, rank_of, ranks_within
-from softrec.types import Batch, Encoder, ItemVectors, evaluating
+from softrec.types import Batch, Model, device_of, evaluating
 
-# Vectors are computed for this many histories at a time, whatever batches training uses.
+# Scores are asked of this many histories at a time, whatever batches training uses.
 ENCODED_AT_ONCE = 1024
 
 
 def rank_cases(
-    encoder: Encoder,
+    model: Model,
     cases: Cases,
     *,
     length: int,
@@ -34,7 +34,7 @@ def rank_cases(
     """Rank the relevant items of each case among all items, or among negatives drawn for it.
 
     Args:
-        encoder: the model; asked in evaluation mode, without gradients.
+        model: an encoder or a scorer; asked in evaluation mode, without gradients.
         cases: histories and relevant items.
         length: how many of the last items of a history the model reads.
         k: the largest cut-off of interest; with several relevant items a case, ranks beyond it
@@ -54,24 +54,23 @@ def rank_cases(
         _check_new(cases)
     pieces: list[np.ndarray] = []
     owner = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
-    with evaluating(encoder), torch.inference_mode():
-        items = encoder.items()
-        for rows, batch in batches_of(cases, length, items):
-            users = encoder(batch, items).users
+    with evaluating(model), torch.inference_mode():
+        score, device = model.scores(), device_of(model)
+        for rows, batch in batches_of(cases, length, model):
+            scores, label = score(batch), batch.label
             if negatives is not None:
-                rivals = torch.from_numpy(negatives[rows]).to(users.device)
-                pieces.append(rank_among(users, items, batch.label, rivals).cpu().numpy())
+                rivals = torch.from_numpy(negatives[rows]).to(device)
+                pieces.append(rank_among(scores, label, rivals).cpu().numpy())
                 continue
-            seen = seen_of(cases, rows, users.device) if mask_seen else None
+            seen = seen_of(cases, rows, device) if mask_seen else None
             if cases.single:
-                ranks = rank_of(users, items, batch.label, seen)
+                ranks = rank_of(scores, label, seen)
             else:
                 inside = slice(*cases.relevant.offsets[[rows.start, rows.stop]])
                 ranks = ranks_within(
-                    users,
-                    items,
-                    torch.from_numpy(owner[inside] - rows.start).to(users.device),
-                    torch.from_numpy(cases.relevant.items[inside]).to(users.device),
+                    scores,
+                    torch.from_numpy(owner[inside] - rows.start).to(device),
+                    torch.from_numpy(cases.relevant.items[inside]).to(device),
                     k,
                     seen,
                 )
@@ -81,7 +80,7 @@ def rank_cases(
 
 
 def score_cases(
-    encoder: Encoder,
+    model: Model,
     cases: Cases,
     metrics: Sequence[str],
     *,
@@ -96,7 +95,7 @@ def score_cases(
     """
     largest = max(parse_metric(metric)[1] for metric in metrics)
     ranks = rank_cases(
-        encoder, cases, length=length, k=largest, mask_seen=mask_seen, negatives=negatives
+        model, cases, length=length, k=largest, mask_seen=mask_seen, negatives=negatives
     )
     table = evaluate(ranks, metrics)
     return table.insert_column(0, pl.Series("rank", ranks.rank)) if cases.single else table
@@ -128,10 +127,10 @@ def _check_new(cases: Cases) -> None:
         )
 
 
-def batches_of(cases: Cases, length: int, items: ItemVectors) -> Iterator[tuple[slice, Batch]]:
-    """Yield the batches of `cases` on the device of the item vectors, with the rows they have."""
-    n_items, device = len(items.vectors), items.vectors.device
-    for rows, batch in case_batches(cases, length, n_items, ENCODED_AT_ONCE):
+def batches_of(cases: Cases, length: int, model: Model) -> Iterator[tuple[slice, Batch]]:
+    """Yield the batches of `cases` on the device of the model, with the rows they have."""
+    device = device_of(model)
+    for rows, batch in case_batches(cases, length, model.n_items, ENCODED_AT_ONCE):
         yield rows, batch.to(device)
 
 

@@ -43,4 +43,4 @@ def evaluated(
         split = load_data(data, run.recipe.data, data_dir)
         run.check_data(split)
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
-    return Evaluator(run.recipe, split, part).per_user(run.encoder(), wanted)
+    return Evaluator(run.recipe, split, part).per_user(run.model(), wanted)

@@ -1,4 +1,4 @@
-"""The evaluator: encoders judged on one part of the data, as their recipe says."""
+"""The evaluator: models judged on one part of the data, as their recipe says."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.runs import ranked
 from softrec.recipe.recipe import Recipe
-from softrec.types import Encoder
+from softrec.types import Model
 
 
 class Evaluator:
-    """Judges encoders on one part of a split by the protocol of a recipe.
+    """Judges models on one part of a split by the protocol of a recipe.
 
-    Cases, and the negatives drawn for them, are made once and are the same for every encoder.
+    Cases, and the negatives drawn for them, are made once and are the same for every model.
 
     Args:
         recipe: how to judge.
@@ -43,10 +43,10 @@ class Evaluator:
                 spec.negatives, spec.negatives_seed,
             )  # fmt: skip
 
-    def per_user(self, encoder: Encoder, metrics: Sequence[str] | None = None) -> pl.DataFrame:
+    def per_user(self, model: Model, metrics: Sequence[str] | None = None) -> pl.DataFrame:
         """Return one row per case: the raw user id, and the metrics."""
         table = score_cases(
-            ranked(encoder, self.recipe),
+            ranked(model, self.recipe),
             self.cases,
             metrics or self.recipe.evaluation.metrics,
             length=self.recipe.training.length,
@@ -55,9 +55,9 @@ class Evaluator:
         )
         return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
 
-    def means(self, encoder: Encoder) -> dict[str, float]:
+    def means(self, model: Model) -> dict[str, float]:
         """Return the mean of each metric."""
-        return means(self.per_user(encoder))
+        return means(self.per_user(model))
 
 
 def means(table: pl.DataFrame) -> dict[str, float]:

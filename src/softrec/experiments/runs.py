@@ -33,7 +33,7 @@ from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import reads_graph
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
-from softrec.types import Encoder
+from softrec.types import Encoder, Model
 
 FORMAT = 2
 UNSEALED = 1  # the format before run.json kept hashes
@@ -119,15 +119,29 @@ class Run:
             raise RunError(f"{path} is missing or broken ({text}); train it again") from error
 
     def encoder(self) -> Encoder:
-        """Return the trained model, in evaluation mode."""
-        spec = self.recipe.model
+        """Return the trained encoder, in evaluation mode.
+
+        Raises:
+            RunError: if the model has no vectors: it is counted, not trained.
+        """
+        model = self.model()
+        if not isinstance(model, Encoder):
+            raise RunError(
+                f"{self.folder} is of {self.recipe.model.name}, which is counted, not trained, and "
+                "has no vectors; name the run of a trained model, such as sasrec"
+            )
+        return model
+
+    def model(self) -> Model:
+        """Return the model, an encoder or a scorer, in evaluation mode."""
+        spec = self.recipe.model.with_settings(self.facts.get("settings", {}))
         log = self.trained_on if reads_graph(spec.name) else self.log
-        encoder = build_model(spec, log, self.recipe.training.length, seed=None)
+        model = build_model(spec, log, self.recipe.training.length, seed=None)
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)
-            encoder.to(next(part.dtype for part in state.values() if part.is_floating_point()))
-            encoder.load_state_dict(state)  # a copy: what is read is only a view of the file
+            model.to(next(part.dtype for part in state.values() if part.is_floating_point()))
+            model.load_state_dict(state)  # a copy: what is read is only a view of the file
         except PermissionError as error:
             raise _unreadable(path) from error
         except (RuntimeError, OSError, SafetensorError) as error:
@@ -140,13 +154,13 @@ class Run:
             raise RunError(
                 f"{path} holds weights that are no numbers ({broken[0]}); train it again"
             )
-        return encoder.eval()
+        return model.eval()
 
     def recommender(self) -> Recommender:
         """Return the service: raw ids in, raw ids out; it ranks what the run was judged by."""
-        encoder = ranked(self.encoder(), self.recipe)
+        model = ranked(self.model(), self.recipe)
         length = self.recipe.training.length
-        return Recommender(encoder, self.log, length=length, mask_seen=self.mask_seen)
+        return Recommender(model, self.log, length=length, mask_seen=self.mask_seen)
 
     def evaluate(
         self,
@@ -200,10 +214,12 @@ def _finite(part: torch.Tensor) -> bool:
     return not part.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(part))).all())
 
 
-def ranked(encoder: Encoder, recipe: Recipe) -> Encoder:
-    """Return `encoder` as its recipe ranks with it: by products, angles or distances."""
+def ranked(model: Model, recipe: Recipe) -> Model:
+    """Return `model` as its recipe ranks with it: by products, angles or distances of vectors."""
     kind = recipe.ranking_score
-    return encoder if kind == "inner" else Scored(encoder, Scoring(kind))
+    if kind == "inner" or not isinstance(model, Encoder):
+        return model
+    return Scored(model, Scoring(kind))
 
 
 def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:

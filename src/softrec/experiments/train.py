@@ -7,7 +7,7 @@
       log.parquet        user, item (numbers), time and part in the order of events, to serve
                      known users, and for models that read the training part as a graph
       per_user.parquet   the test metrics of each user
-      curve.csv          one row per epoch
+      curve.csv          one row per epoch, or for each setting that was tried of a counted model
       recipe.yaml        the recipe
       softrec.json       the mark of a folder of softrec, with the data it was begun on
 
@@ -18,12 +18,12 @@ and gets its name when it is complete: see `folders`.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import yaml
@@ -36,6 +36,7 @@ from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.targets import about
+from softrec.experiments.counting import CountingResult, check_counted, counted
 from softrec.experiments.evaluator import Evaluator, means
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.runs import (
@@ -53,12 +54,13 @@ from softrec.files import replacing, share, write_facts
 from softrec.objective import Objective
 from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import is_counted
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.training.checkpoints import forget, resumable
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.training.optimizers import mark_sparse
-from softrec.types import Encoder
+from softrec.types import Encoder, Model
 
 
 def fit_recipe(
@@ -95,27 +97,57 @@ def fit_recipe(
         if split is None:
             split = load_logged(recipe, data_dir, log)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
-        complete = resolved(recipe, split)
-        encoder, objective, batches = build(complete, split)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
+        # What cannot be built is refused before anything is written.
+        fit = (_counting if is_counted(recipe.model.name) else _training)(recipe, split, valid)
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):
             with _dropped_if_worthless(place):
                 memory = PeakMemory()
-                trained = _train(
-                    recipe.training, encoder, objective, batches, valid.means, folder
-                )  # fmt: skip
+                model, fitted, about_it = fit(folder)
                 made = {
                     "evaluation": asked.facts(),
-                    "target": about(objective.source),
+                    **about_it,
                     "peak_memory_mib": memory.mib(),
                 }
-                _write(
-                    folder, recipe, split, encoder, trained, test.per_user(encoder), made, sibling
-                )
+                _write(folder, recipe, split, model, fitted, test.per_user(model), made, sibling)
         forget(folder)
         place.finish()
         return open_run(place.out)
+
+
+class Fitted(NamedTuple):
+    """A model that is ready, how it became so, and what else run.json says of that."""
+
+    model: Model
+    how: TrainingResult | CountingResult
+    about: dict[str, Any]
+
+
+Fit = Callable[[Path], Fitted]
+"""Makes a model; the folder is for checkpoints."""
+
+
+def _training(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
+    """Return how an encoder is trained, all of it built."""
+    encoder, objective, batches = build(resolved(recipe, split), split)
+
+    def fit(folder: Path) -> Fitted:
+        trained = _train(recipe.training, encoder, objective, batches, valid.means, folder)
+        return Fitted(encoder, trained, {"target": about(objective.source)})
+
+    return fit
+
+
+def _counting(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
+    """Return how a scorer is counted: there is nothing to go on from, for it takes seconds."""
+    check_counted(recipe, split)
+
+    def fit(_: Path) -> Fitted:
+        scorer, tried = counted(recipe, split, valid)
+        return Fitted(scorer, tried, {"settings": tried.chosen})
+
+    return fit
 
 
 def _train(
@@ -194,19 +226,19 @@ def _write(
     folder: Path,
     recipe: Recipe,
     split: Split,
-    encoder: Encoder,
-    trained: TrainingResult,
+    model: Model,
+    fitted: TrainingResult | CountingResult,
     tested: pl.DataFrame,
     made: dict[str, Any],
     sibling: Path | None,
 ) -> None:
     """Put the results of a run next to its checkpoints, run.json last."""
-    state = {n: t.contiguous().cpu() for n, t in encoder.state_dict().items()}
+    state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
     with replacing(folder / "model.safetensors") as fresh:
         save_file(state, fresh)
     _write_data(folder, split, sibling)
     tested.write_parquet(folder / "per_user.parquet")
-    pl.DataFrame(trained.curve).write_csv(folder / "curve.csv")
+    pl.DataFrame(fitted.curve).write_csv(folder / "curve.csv")
     facts = {
         "format": FORMAT,
         "recipe": recipe.model_dump(mode="json"),
@@ -215,14 +247,14 @@ def _write(
         "data": describe(split),
         "stages": {place: str(folder_of(stage, split)) for place, stage in recipe.stages().items()},
         "soft_mass": recipe.target.soft_mass,
-        "best_epoch": trained.best_epoch,
-        "epochs": len(trained.curve),
-        "stopped_early": trained.stopped_early,
-        "seconds": trained.seconds,
-        "seconds_per_epoch": trained.seconds_per_epoch,
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.curve),
+        "stopped_early": fitted.stopped_early,
+        "seconds": fitted.seconds,
+        "seconds_per_epoch": fitted.seconds_per_epoch,
         **made,
-        "curve": trained.curve,
-        "valid": trained.best,
+        "curve": fitted.curve,
+        "valid": fitted.best,
         "test": means(tested),
         "files": sealed(folder, FILES),
     }

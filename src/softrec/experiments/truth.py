@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from softrec.data.splits import Cases, Split
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
@@ -19,7 +20,7 @@ from softrec.experiments.train import Run
 from softrec.recipe.recipe import Recipe
 from softrec.retrieval import top_k
 from softrec.simulation import Shop, best_items, best_ranks, expected_metrics
-from softrec.types import evaluating
+from softrec.types import device_of, evaluating
 
 LONGEST = 10
 """Lists are judged down to this place at most."""
@@ -92,12 +93,11 @@ def _without(why: str) -> str:
 
 def lists(run: Run, cases: Cases, k: int) -> np.ndarray:
     """Return the top k of a run for each case, (C, k); history left out as in its evaluation."""
-    encoder = ranked(run.encoder(), run.recipe)
+    model = ranked(run.model(), run.recipe)
     found = []
-    with evaluating(encoder):
-        items = encoder.items()
-        for rows, batch in batches_of(cases, run.recipe.training.length, items):
-            users = encoder(batch, items).users
-            seen = seen_of(cases, rows, users.device) if run.mask_seen else None
-            found.append(top_k(users.detach(), items, k, seen).items.cpu().numpy())
+    with evaluating(model), torch.no_grad():
+        score, device = model.scores(), device_of(model)
+        for rows, batch in batches_of(cases, run.recipe.training.length, model):
+            seen = seen_of(cases, rows, device) if run.mask_seen else None
+            found.append(top_k(score(batch), k, seen).items.cpu().numpy())
     return np.concatenate(found)

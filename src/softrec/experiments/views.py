@@ -13,6 +13,7 @@ import numpy as np
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import is_counted
 from softrec.report.verdict import verdicts
 
 if TYPE_CHECKING:
@@ -25,12 +26,21 @@ DAWN, DUSK = 631_152_000, 4_102_444_800
 
 def run_text(run: Run) -> str:
     """Return what a run is and how good it is, in two lines."""
-    metric, facts = run.recipe.training.monitor, run.facts
+    metric = run.recipe.training.monitor
     return (
         f"Run {run.folder}: {asked(run.recipe)}\n"
-        f"epoch {facts['best_epoch']} of {facts['epochs']} is the best; {metric} "
+        f"{best_of(run)}; {metric} "
         f"{_number(run.valid.get(metric))} on validation, {_number(run.test.get(metric))} on test"
     )
+
+
+def best_of(run: Run) -> str:
+    """Return which epoch, or which settings of a counted model, were kept."""
+    facts = run.facts
+    if not is_counted(run.recipe.model.name):
+        return f"epoch {facts['best_epoch']} of {facts['epochs']} is the best"
+    chosen = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
+    return f"the best of {facts['epochs']} settings: {chosen}" if chosen else "no settings to try"
 
 
 def run_html(run: Run) -> str:
@@ -76,6 +86,8 @@ def _calls(comparison: Comparison) -> dict[str, str]:
 
 def asked(recipe: Recipe) -> str:
     """Return a recipe in a few words."""
+    if is_counted(recipe.model.name):
+        return f"{recipe.model.name} on {recipe.data.title}"
     alpha = getattr(recipe.target, "alpha", None)
     setting = "" if alpha is None else f" (alpha {alpha:g})"
     return f"{recipe.model.name} towards {recipe.target.name}{setting} on {recipe.data.title}"

@@ -13,7 +13,8 @@ from softrec.errors import RecipeError, no_such, one_line
 from softrec.recipe.objects import is_object, member_name, target_fields
 from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import exists, parsed, read_yaml
-from softrec.recipe.recipe import RUNS, Recipe, merged, read_recipe
+from softrec.recipe.recipe import FOR_COUNTED, RUNS, Recipe, merged, read_recipe
+from softrec.recipe.specs.models import is_counted
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (
@@ -48,6 +49,7 @@ NAMED = (
     "loss",
     "candidates",
 )  # sections whose other fields belong to their name
+NOT_TRAINING = ("data", "model", "evaluation", "seed", "plugins")
 FILES = ("source", "valid", "test", *RUNS)
 RECIPES = (".yaml", ".yml")
 
@@ -73,10 +75,7 @@ def recipe_of(
             there = no_such("option", name, FIELDS)
             raise RecipeError(f"{there}, and dotted fields of a recipe such as model.dim")
         changes[FIELDS.get(name, name)] = value
-    for section in NAMED:
-        wanted = changes.get(f"{section}.name")
-        if wanted is not None and wanted != _name(fields.get(section)):
-            fields[section] = {}
+    fields = _begun(fields, changes)
     if isinstance(changes.get("target.name"), str):
         changes |= {f"target.{k}": v for k, v in parse_target(changes["target.name"]).items()}
     if "target.name" not in changes and _name(fields.get("target")) is None:
@@ -90,6 +89,25 @@ def recipe_of(
         changes["plugins"] = [*_texts(fields.get("plugins")), *_texts(changes["plugins"])]
     files = (Path(place),) if place.endswith(RECIPES) else ()
     return read_recipe(_anchored(merged(fields, changes), files), place)
+
+
+def _begun(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is left of a base: what belongs to a name that is changed goes with it."""
+    begun = dict(fields)
+    for section in NAMED:
+        wanted = changes.get(f"{section}.name")
+        if wanted is not None and wanted != _name(begun.get(section)):
+            begun[section] = {}
+    return _for_counted(begun) if is_counted(changes.get("model.name")) else begun
+
+
+def _for_counted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a recipe that are of use to a model that is counted, not trained."""
+    training = fields.get("training")
+    if not isinstance(training, Mapping):
+        return {name: value for name, value in fields.items() if name in NOT_TRAINING}
+    kept = {name: value for name, value in training.items() if name in FOR_COUNTED}
+    return {**_for_counted({**fields, "training": None}), "training": kept}
 
 
 def _spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

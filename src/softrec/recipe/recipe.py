@@ -19,6 +19,7 @@ from softrec.recipe.complaints import complaint
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import (
     ModelSettings,
+    is_counted,
     predicts_interests,
     reads_graph,
     starts_of,
@@ -31,6 +32,10 @@ from softrec.targets.settings import TargetSettings
 
 RUNS = ("teacher", "start")
 """The fields that name another run: its folder, or its recipe."""
+
+
+FOR_COUNTED = ("length", "monitor", "padding")
+"""What counts of `training` where a model is counted, not trained."""
 
 
 class Recipe(Settings):
@@ -148,8 +153,29 @@ class Recipe(Settings):
     def _check_model(self) -> None:
         """Refuse what the model cannot do."""
         name = self.model.name
+        if is_counted(name):
+            self._check_counted()
         if self.interest is not None and not predicts_interests(name):
             raise ValueError(f"interest belongs to timirec; {name} predicts no interests")
+
+    def _check_counted(self) -> None:
+        """Refuse what belongs to training alone, unless it is at its default."""
+        given = {
+            "target": self.target != OneHotSettings(),
+            "loss": self.loss != MixedSettings(),
+            "candidates": self.candidates != FullSettings(),
+            "evaluation.score": self.evaluation.score != "trained",
+        } | {
+            f"training.{name}": getattr(self.training, name) != field.default
+            for name, field in TrainingSettings.model_fields.items()
+            if name not in FOR_COUNTED
+        }
+        wrong = next((place for place, other in given.items() if other), None)
+        if wrong is not None:
+            raise ValueError(
+                f"{self.model.name} is counted, not trained, so that {wrong} says nothing of it; "
+                "leave it out, or choose a model that is trained, such as sasrec"
+            )
 
     def _check_optimizer(self) -> None:
         """Refuse to leave rows alone where every row has a gradient."""

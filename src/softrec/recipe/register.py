@@ -18,7 +18,7 @@ from softrec.models.registry import MODELS
 from softrec.registry import Chosen
 from softrec.settings import setting
 from softrec.targets.settings import TargetSettings
-from softrec.types import Encoder
+from softrec.types import Encoder, Scorer
 
 KINDS = {
     "target": ("training",),
@@ -39,10 +39,11 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
 
     Args:
         name: by which it is chosen.
-        thing: a model's class (an `Encoder`); a target, (training, **settings) -> what makes the
-            target of a batch; a softmax loss, (stats, answers, weight, **settings) -> a value per
-            example; a loss on pairs, (label, others, count, **settings) -> a value per row; a
-            metric, (ranks, k) -> a value per case; a `Source` of data; or a class of settings.
+        thing: a model's class (an `Encoder` or a `Scorer`); a target, (training, **settings) ->
+            what makes the target of a batch; a softmax loss, (stats, answers, weight, **settings)
+            -> a value per example; a loss on pairs, (label, others, count, **settings) -> a value
+            per row; a metric, (ranks, k) -> a value per case; a `Source` of data; or a class of
+            settings.
         kind: of a function whose arguments have other names: "target", "loss", "pairwise loss",
             "candidates" or "metric".
 
@@ -64,7 +65,7 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
     elif isinstance(thing, type) and issubclass(thing, Chosen):
         thing.names = (*thing.names, name)
         thing.registry.add(name, thing)
-    elif isinstance(thing, type) and issubclass(thing, Encoder) and kind is None:
+    elif isinstance(thing, type) and issubclass(thing, Encoder | Scorer) and kind is None:
         MODELS.add(name, thing)
     elif callable(thing):
         _enter_function(name, thing, kind or _kind_of(thing))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from softrec.errors import DataError
-from softrec.types import ItemVectors, Vectors
+from softrec.types import ItemVectors, Products, Scores
 
 BLOCK = 2**21  # numbers of a block of chosen item vectors: 8 MiB in single precision
 
@@ -27,23 +27,24 @@ class Attribution(NamedTuple):
     share: Tensor | None  # (B, k); None where a score is no sum
 
 
-def weighted_interests(vectors: Vectors, name: str) -> Weighted:
-    """Return the interests behind the vectors of B users, each asked once.
+def weighted_interests(scores: Scores, name: str) -> tuple[Weighted, ItemVectors]:
+    """Return the interests behind the scores of B users, each asked once, and the item vectors.
 
     Args:
-        vectors: of a batch.
+        scores: of a batch.
         name: of the model, for the error.
 
     Raises:
-        DataError: if the model has one vector for a user.
+        DataError: if the model has one vector for a user, or none.
     """
-    if vectors.interests is not None:
-        interests, logits = vectors.interests
-        return Weighted(interests, logits.softmax(-1))
-    if vectors.users.dim() == 3:
-        return Weighted(vectors.users, None)
+    if isinstance(scores, Products) and scores.interests is not None:
+        interests, logits = scores.interests
+        return Weighted(interests, logits.softmax(-1)), scores.items
+    if isinstance(scores, Products) and scores.users.dim() == 3:
+        return Weighted(scores.users, None), scores.items
+    has = "one vector for a user" if isinstance(scores, Products) else "no user vectors"
     raise DataError(
-        f"{name} has one vector for a user, no interests to tell apart; train a model that has "
+        f"{name} has {has}, no interests to tell apart; train a model that has "
         "them: comirec-sa, comirec-dr, mind or timirec"
     )
 

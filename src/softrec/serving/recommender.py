@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from softrec.errors import DataError, shown
 from softrec.retrieval import Seen, top_k
 from softrec.serving.interests import attribution, weighted_interests
 from softrec.serving.people import histories_of, users_of
-from softrec.types import Batch, Encoder, ItemVectors
+from softrec.types import Batch, Model, Products, Scores, device_of
 
 USERS_AT_ONCE = 1024
 
@@ -60,20 +60,21 @@ class Recommender:
     """A trained model with its log: the best items for known users and for any history.
 
     Args:
-        encoder: the model; its item vectors are computed once, when they are first needed.
+        model: an encoder or a scorer; what does not depend on users is computed once, when it is
+            first needed.
         log: all known interactions, for the histories of known users and the catalogue.
         length: how many of the last items of a history the model reads.
         mask_seen: leave out items of the history unless a call says otherwise.
     """
 
     def __init__(
-        self, encoder: Encoder, log: Interactions, *, length: int, mask_seen: bool = True
+        self, model: Model, log: Interactions, *, length: int, mask_seen: bool = True
     ) -> None:
-        self.encoder = encoder
+        self.model = model
         self.log = log
         self.length = length
         self.mask_seen = mask_seen
-        encoder.eval()
+        model.eval()
 
     def recommend(
         self,
@@ -193,14 +194,14 @@ class Recommender:
 
     def _refusal(self) -> str | None:
         """Return why only users of its log can be served, and the remedy; None if all can."""
-        name = self.encoder.name
-        if self.encoder.reads == "user":
+        name = self.model.name
+        if self.model.reads == "user":
             return (
                 f"{name} knows users by their number in its training log and reads no history; "
                 "ask for users of that log, or train a model that reads histories, such as "
                 "gru4rec or sasrec"
             )
-        if self.encoder.needs_times:
+        if self.model.needs_times:
             return (
                 f"{name} needs the times of events, which a given history has not; ask for users "
                 "of the log, or train a model that reads histories without times, such as gru4rec "
@@ -244,22 +245,22 @@ class Recommender:
         """Return the batch that asks each of some people once."""
         stop = some.rows.offsets[1:]
         start = np.maximum(some.rows.offsets[:-1], stop - self.length)
-        history, time = padded_histories(some.rows, start, stop, self.encoder.n_items)
+        history, time = padded_histories(some.rows, start, stop, self.model.n_items)
         unasked = torch.zeros(len(some.rows), dtype=torch.int64)
         user = torch.from_numpy(some.numbers)
         return Batch(history, unasked, unasked, user, time=time).to(device)
 
     def __repr__(self) -> str:
         return (
-            f"Recommender({self.encoder.name}, {self.log.n_users:,} users, "
+            f"Recommender({self.model.name}, {self.log.n_users:,} users, "
             f"{self.log.n_items:,} items)"
         )
 
     @cached_property
-    def _items(self) -> ItemVectors:
-        """The item vectors, and what users are looked up in, of a model that no longer changes."""
+    def _score(self) -> Callable[[Batch], Scores]:
+        """The scores of a batch, by a model that no longer changes."""
         with torch.inference_mode():
-            return self.encoder.items()
+            return self.model.scores()
 
     def _masks(self, mask_seen: bool | None) -> bool:
         return self.mask_seen if mask_seen is None else mask_seen
@@ -269,14 +270,13 @@ class Recommender:
         self, some: _People, k: int, mask_seen: bool | None, why: bool
     ) -> dict[str, np.ndarray]:
         """Return item, score, and interest and share where asked for and known, (b, k) each."""
-        items = self._items
-        device = items.vectors.device
-        vectors = self.encoder(self._asked(some, device), items)
+        device = device_of(self.model)
+        scores = self._score(self._asked(some, device))
         seen = some.seen(device) if self._masks(mask_seen) else None
-        best = top_k(vectors.users, items, k, seen)
+        best = top_k(scores, k, seen)
         found = {"item": best.items, "score": best.scores.float()}
         if why:
-            interests = weighted_interests(vectors, self.encoder.name)
+            interests, items = weighted_interests(scores, self.model.name)
             interest, share = attribution(interests, items, best.items)
             found["interest"] = interest
             if share is not None:
@@ -286,13 +286,12 @@ class Recommender:
     @torch.inference_mode()
     def _behind(self, some: _People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         """Return item and score (b, K, k), the best of each interest, and weight (b, K) if any."""
-        items = self._items
-        device = items.vectors.device
-        found = self.encoder(self._asked(some, device), items)
-        vectors, weights = weighted_interests(found, self.encoder.name)
+        device = device_of(self.model)
+        scores = self._score(self._asked(some, device))
+        (vectors, weights), items = weighted_interests(scores, self.model.name)
         shape = (*vectors.shape[:2], k)
         seen = some.seen(device, times=vectors.shape[1]) if self._masks(mask_seen) else None
-        best = top_k(vectors.flatten(0, 1), items, k, seen)
+        best = top_k(Products(vectors.flatten(0, 1), items), k, seen)
         found = {"item": best.items.view(shape), "score": best.scores.float().view(shape)}
         if weights is not None:
             found["weight"] = weights.float()

@@ -1,4 +1,4 @@
-"""Contracts that every target, loss and encoder keeps, for ours and for yours.
+"""Contracts that every target, loss, encoder and scorer keeps, for ours and for yours.
 
 Each `check_*` is a plain function that raises `AssertionError` with what is wrong; put it in a
 test and parametrise as you like. `oracles` are the definitions, written out over whole tables in
@@ -21,6 +21,7 @@ from softrec.testing.known import (
 )
 from softrec.testing.learning import check_learns, check_learns_nothing_from_noise, ranks, trained
 from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
+from softrec.testing.scorers import check_scorer
 from softrec.testing.targets import check_target
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "check_learns_nothing_from_noise",
     "check_loss",
     "check_pass",
+    "check_scorer",
     "check_target",
     "checkerboard",
     "from_logits",

@@ -73,8 +73,7 @@ def ranks(model: Encoder, batch: Batch) -> Tensor:
         torch.Size([4])
     """
     with torch.no_grad(), evaluating(model):
-        vectors = model(batch)
-        return rank_of(vectors.users, vectors.items, batch.label)
+        return rank_of(model.scores()(batch), batch.label)
 
 
 def check_learns(

@@ -19,7 +19,7 @@ from softrec.errors import DataError, RecipeError
 from softrec.models.given import takes
 from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.recipe.specs.training import TrainingSettings
-from softrec.types import Encoder
+from softrec.types import Events, Model
 
 
 def notices(spec: ModelSettings, split: Split) -> list[str]:
@@ -39,10 +39,8 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
     return [line for line in lines if line]
 
 
-def build_model(
-    spec: ModelSettings, log: Interactions, length: int, *, seed: int | None
-) -> Encoder:
-    """Return a freshly initialised backbone; the same seed gives the same weights.
+def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int | None) -> Model:
+    """Return a freshly initialised model; the same seed gives the same weights.
 
     Args:
         spec: which model, and its settings.
@@ -51,7 +49,8 @@ def build_model(
         seed: of the weights; None leaves them at anything, where others are about to be loaded.
     """
     model, n_items = MODELS[spec.name], log.n_items
-    if model.needs_times and not log.has_time:
+    reads_times = model.needs_times or getattr(model, "fits_times", False)
+    if reads_times and not log.has_time:
         raise DataError(
             f"{spec.name} reads the times of events, and the log has none; name their column with "
             "--time, or use sasrec"
@@ -103,6 +102,15 @@ def events(log: Interactions) -> torch.Tensor:
     """Return the events as (user, item), (2, E) int64."""
     pairs = (log.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))
     return torch.from_numpy(np.stack(list(pairs)))
+
+
+def training_events(log: Interactions) -> Events:
+    """Return the events of the training part user by user, oldest first."""
+    sequences = log.sequences
+    times = None
+    if sequences.times is not None:
+        times = torch.from_numpy(sequences.times.astype(np.int64))
+    return Events(torch.from_numpy(sequences.offsets), torch.from_numpy(sequences.items), times)
 
 
 def build_batches(spec: TrainingSettings, split: Split, *, seed: int) -> TrainingBatches:

@@ -30,6 +30,7 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     """Return encoder, objective and batches of a recipe on its split."""
     spec = recipe.training
     encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
+    assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others
     if spec.start is not None:
         begin(encoder, spec.start, split, seed=recipe.seed)
     batches = build_batches(spec, split, seed=recipe.seed)

@@ -96,6 +96,7 @@ def _moved(run: Run, split: Split, seed: int) -> Encoder:
             "from a run of the same shop, with ids as they are in this log"
         )
     trained, moved = run.encoder(), build_model(spec, split.train, length, seed=seed)
+    assert isinstance(moved, Encoder)
     state, weights = moved.state_dict(), trained.state_dict()
     tables = tables_of(spec, split.train, length)
     for name, weight in weights.items():

@@ -28,6 +28,8 @@ RANGES: dict[str, Any] = {
     "horizontal": _Filters, "vertical": _Filters, "heights": Length, "map_std": Weight,
     "dropout": Decay, "embedding_dropout": Decay, "edge_dropout": Decay, "mlp_dropout": Decay,
     "message_dropout": Decay, "node_dropout": Decay, "predictor_dropout": Decay,
+    # of models that are counted
+    "half_life": Annotated[float, Field(ge=1e-6, le=1e6)],
     # of the simulated shop
     "n_items": Annotated[int, Field(ge=2, le=10**6)], "n_categories": Length,
     "n_archetypes": Length, "n_complements": _Some, "skew": Annotated[float, Field(ge=0, le=10)],

@@ -1,7 +1,8 @@
-"""Which backbone, with which settings."""
+"""Which model, with which settings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -11,13 +12,20 @@ from softrec.models.given import takes
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.arguments import arguments, checked, safe_repr
 from softrec.settings import Text
+from softrec.types import Scorer
 
 OF_THE_DATA = ("n_items", "n_users", "edges")
-"""Arguments of backbones that no recipe sets."""
+"""Arguments of models that no recipe sets."""
+TUNE = "tune"
+"""The setting of all models that are counted."""
 
 
 class ModelSettings(BaseModel):
-    """A backbone by name, a preset of its settings, and settings of one's own."""
+    """A model by name, a preset of its settings, and settings of one's own.
+
+    Of a model that is counted, settings that are not given are chosen on validation, unless
+    `tune: false` leaves them at their defaults.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -28,7 +36,17 @@ class ModelSettings(BaseModel):
     def settings(self) -> dict[str, Any]:
         """Return the arguments of the backbone: the preset's, overridden by one's own."""
         preset = MODELS[self.name].PRESETS[self.preset] if self.preset else {}
-        return {**preset, **(self.__pydantic_extra__ or {})}
+        own = self.__pydantic_extra__ or {}
+        return {**preset, **{name: value for name, value in own.items() if name != TUNE}}
+
+    @property
+    def tune(self) -> bool:
+        """Return whether settings that are not given are chosen on validation."""
+        return is_counted(self.name) and (self.__pydantic_extra__ or {}).get(TUNE, True)
+
+    def with_settings(self, chosen: Mapping[str, Any]) -> ModelSettings:
+        """Return these settings with others beside them."""
+        return ModelSettings.model_validate({**self.model_dump(), **chosen})
 
     @model_validator(mode="before")
     @classmethod
@@ -44,7 +62,8 @@ class ModelSettings(BaseModel):
         if name not in MODELS:
             raise ValueError(no_such("model", name, MODELS.choices()))
         own = {field: value for field, value in fields.items() if field not in cls.model_fields}
-        return fields | checked(name, own, arguments(MODELS[name], OF_THE_DATA))
+        known = arguments(MODELS[name], OF_THE_DATA) | ({TUNE: bool} if is_counted(name) else {})
+        return fields | checked(name, own, known)
 
     @model_validator(mode="after")
     def _known_preset(self) -> ModelSettings:
@@ -56,8 +75,14 @@ class ModelSettings(BaseModel):
 
 def starts_of(name: str) -> tuple[str, ...]:
     """Return the models whose trained weights a model is initialised from: its own, and others."""
-    kinds = MODELS[name].initialised_from
+    kinds = getattr(MODELS[name], "initialised_from", ())
     return (name, *(other for other, model in MODELS.items() if model in kinds))
+
+
+def is_counted(name: object) -> bool:
+    """Tell whether a model is counted, not trained: a `Scorer`."""
+    kind = MODELS[name] if isinstance(name, str) and name in MODELS else None
+    return isinstance(kind, type) and issubclass(kind, Scorer)
 
 
 def reads_graph(name: str) -> bool:

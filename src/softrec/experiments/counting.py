@@ -1,0 +1,124 @@
+"""Models that are counted: their few settings are tried on validation, the best is kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from softrec.data.splits import Split
+from softrec.errors import RecipeError
+from softrec.experiments.build.model import build_model, training_events
+from softrec.experiments.evaluator import Evaluator
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.types import Events, Scorer
+
+LOGGER = logging.getLogger(__name__)
+LARGEST_GRID = 12
+
+
+@dataclass(frozen=True)
+class CountingResult:
+    """What was tried, a row for each combination of settings; it reads like `TrainingResult`."""
+
+    curve: list[dict[str, Any]]
+    best_epoch: int  # which combination is the best, counted from 1
+    chosen: dict[str, Any]  # its settings, of those that were searched
+    stopped_early: bool = True
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Return the validation metrics of the best combination."""
+        row = self.curve[self.best_epoch - 1]
+        return {n.removeprefix("valid/"): v for n, v in row.items() if n.startswith("valid/")}
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Return the time of counting the best combination."""
+        return self.curve[self.best_epoch - 1]["seconds/fit"]
+
+    @property
+    def seconds(self) -> float:
+        """Return the time of all combinations, with validation."""
+        return sum(row["seconds/fit"] + row["seconds/validate"] for row in self.curve)
+
+
+def grid(spec: ModelSettings) -> list[dict[str, Any]]:
+    """Return the combinations to try: of the model's grid, what the recipe does not set.
+
+    Settings that only scoring reads change fastest, so that a fit serves several combinations.
+
+    Raises:
+        RecipeError: if there are more than a dozen.
+    """
+    kind = MODELS[spec.name]
+    assert issubclass(kind, Scorer)
+    free = {n: v for n, v in kind.GRID.items() if spec.tune and n not in spec.settings}
+    names = sorted(free, key=lambda name: name in kind.SCORING)
+    found = [dict(zip(names, values, strict=True)) for values in product(*(free[n] for n in names))]
+    if len(found) > LARGEST_GRID:
+        raise RecipeError(
+            f"the grid of {spec.name} has {len(found)} combinations, and {LARGEST_GRID} are the "
+            "most; give some settings in the recipe, or shorten GRID"
+        )
+    return found
+
+
+def check_counted(recipe: Recipe, split: Split) -> None:
+    """Refuse a model whose settings or size do not fit, before anything is counted."""
+    for chosen in grid(recipe.model):
+        spec = recipe.model.with_settings(chosen)
+        build_model(spec, split.train, recipe.training.length, seed=None)
+
+
+def counted(recipe: Recipe, split: Split, valid: Evaluator) -> tuple[Scorer, CountingResult]:
+    """Return the scorer that is best on validation, and all that was tried.
+
+    Of equal ones the first is kept. Nothing depends on the seed.
+    """
+    spec, monitor = recipe.model, recipe.training.monitor
+    events = training_events(split.train)
+    rows: list[dict[str, Any]] = []
+    best, place, fitted = None, 0, _Fitted(recipe, split, events)
+    tried = grid(spec)
+    for number, chosen in enumerate(tried, 1):
+        begin = time.perf_counter()
+        scorer = fitted.scorer(chosen)
+        counting = time.perf_counter() - begin
+        metrics = valid.means(scorer)
+        validating = time.perf_counter() - begin - counting
+        rows.append(
+            {"epoch": number, **chosen, **{f"valid/{n}": v for n, v in metrics.items()},
+             "seconds/fit": counting, "seconds/validate": validating}
+        )  # fmt: skip
+        told = ", ".join(f"{name} {value}" for name, value in chosen.items()) or "its settings"
+        LOGGER.info("%s %d of %d: %s; %s %.4f on validation", spec.name, number, len(tried), told,
+                    monitor, metrics[monitor])  # fmt: skip
+        if best is None or metrics[monitor] > rows[place - 1][f"valid/{monitor}"]:
+            best, place = scorer, number
+    assert best is not None
+    return best, CountingResult(rows, place, tried[place - 1])
+
+
+class _Fitted:
+    """The last fit, which serves all settings that only scoring reads."""
+
+    def __init__(self, recipe: Recipe, split: Split, events: Events) -> None:
+        self.recipe, self.split, self.events = recipe, split, events
+        self.last: tuple[dict[str, Any], Scorer] | None = None
+
+    def scorer(self, chosen: dict[str, Any]) -> Scorer:
+        """Return a scorer with these settings, fitted."""
+        spec = self.recipe.model.with_settings(chosen)
+        made = build_model(spec, self.split.train, self.recipe.training.length, seed=0)
+        assert isinstance(made, Scorer)
+        counting = {name: v for name, v in chosen.items() if name not in made.SCORING}
+        if self.last is not None and self.last[0] == counting:
+            made.load_state_dict(self.last[1].state_dict(), assign=True)
+        else:
+            made.fit(self.events)
+            self.last = counting, made
+        return made.eval()

@@ -1,0 +1,1 @@
+"""Simple baselines, one per file: models that are counted, not trained."""
