@@ -143,6 +143,7 @@ class Products(Scores):
         self.like = users
         self.tables = users.shape[1] if users.dim() == 3 else 1
         self._transposed = items.vectors.T
+        self._products = users.new_empty(0, self.n_items)  # of interests, kept for the next block
 
     def __len__(self) -> int:
         return len(self.users)
@@ -151,7 +152,9 @@ class Products(Scores):
         """Write the products of some rows to `out` (b, N)."""
         flat = self.users[rows].reshape(-1, self.users.shape[-1])
         if self.tables > 1:
-            scores = self._multiplied(flat, out.new_empty(max(2, len(flat)), self.n_items))
+            if len(self._products) < len(flat):
+                self._products = out.new_empty(len(flat), self.n_items)
+            scores = self._multiplied(flat, self._products)
             torch.amax(scores.view(-1, self.tables, self.n_items), 1, out=out)
         elif len(flat) > 1:
             torch.mm(flat, self._transposed, out=out)

@@ -2,14 +2,26 @@
 
 from functools import partial
 from itertools import pairwise
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
 
 from softrec.errors import DataError
+from softrec.models.counted import sparse as sparse_tables
+from softrec.models.counted.ease import EASE
+from softrec.models.counted.item_knn import ItemKNN
+from softrec.models.counted.markov import Markov
 from softrec.models.counted.popularity import Popularity, RecentPopularity
+from softrec.models.counted.rp3beta import RP3Beta
+from softrec.models.counted.session_knn import SessionKNN
 from softrec.models.registry import MODELS
-from softrec.testing import check_scorer
+from softrec.recipe.specs.arguments import arguments
+from softrec.testing import check_scorer, counted
 from softrec.testing.encoders import padded
 from softrec.testing.scorers import sample_events, table
 from softrec.types import Events, ItemVectors, Products, Scorer
@@ -111,3 +123,187 @@ class _Named(Popularity):
 def test_the_contract_finds(broken, match):
     with pytest.raises(AssertionError, match=match):
         check_scorer(partial(broken, N), N)
+
+
+# --- each against its definition ---
+
+
+@st.composite
+def logs(draw):
+    """Training sequences of a few users, repeats and empty ones among them, and histories."""
+    item = st.integers(0, N - 1)
+    lists = draw(st.lists(st.lists(item, max_size=8), min_size=1, max_size=12))
+    histories = draw(st.lists(st.lists(item, min_size=1, max_size=7), min_size=1, max_size=4))
+    return lists, histories
+
+
+def events_of(lists, times=None):
+    offsets = torch.tensor([0, *(len(items) for items in lists)]).cumsum(0)
+    items = torch.tensor([item for row in lists for item in row], dtype=torch.int64)
+    return Events(offsets, items, times)
+
+
+def scored(model, lists, histories, users=None):
+    model.fit(events_of(lists))
+    unknown = [-1] * len(histories)
+    found = table(model.eval(), padded(histories, N, users=unknown if users is None else users))
+    return found.double().numpy()
+
+
+def agree(model, similar, lists, histories):
+    expected = [counted.summed(similar, history, model.recency) for history in histories]
+    np.testing.assert_allclose(scored(model, lists, histories), expected, rtol=2e-5, atol=1e-6)
+
+
+RECENCY = st.sampled_from([0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("budget", [1, 7, 2**22])
+@given(logs(), st.sampled_from(["cosine", "conditional"]), st.sampled_from([0.0, 0.5, 0.9]),
+       st.sampled_from([0.0, 3.0]), RECENCY)  # fmt: skip
+def test_item_knn(budget, log, kind, power, shrinkage, recency):
+    similar = counted.item_similarity(log[0], N, kind=kind, power=power, shrinkage=shrinkage)
+    model = ItemKNN(N, k=N, similarity=kind, power=power, shrinkage=shrinkage, recency=recency)
+    with patch.object(sparse_tables, "PRODUCTS", budget):
+        agree(model, counted.cut(similar, N), *log)
+
+
+@given(logs(), st.sampled_from([0.5, 1.0]), st.sampled_from([0.0, 0.7]), RECENCY)
+def test_rp3beta(log, alpha, beta, recency):
+    similar = counted.walks(log[0], N, alpha=alpha, beta=beta)
+    model = RP3Beta(N, k=N, alpha=alpha, beta=beta, recency=recency)
+    agree(model, counted.cut(similar, N), *log)
+
+
+@given(logs(), st.integers(1, 4), RECENCY, st.sampled_from([0.0, 0.3]))
+def test_markov(log, steps, recency, smoothing):
+    lists, histories = log
+    model = Markov(N, steps=steps, recency=recency, smoothing=smoothing)
+    similar = counted.transitions(lists, N, steps)
+    total = max(1, sum(map(len, lists)))
+    popular = np.array([sum(items.count(i) for items in lists) for i in range(N)]) / total
+    expected = [counted.summed(similar, h, recency) + smoothing * popular for h in histories]
+    np.testing.assert_allclose(scored(model, lists, histories), expected, rtol=2e-5, atol=1e-6)
+
+
+@given(logs(), st.sampled_from([0.5, 20.0]), RECENCY)
+def test_ease(log, l2, recency):
+    agree(EASE(N, l2=l2, recency=recency), counted.autoencoder(log[0], N, l2), *log)
+
+
+@pytest.mark.parametrize("budget", [1, 7, 2**22])
+@given(logs(), st.integers(1, 8), st.sampled_from([0.5, 1.0]))
+def test_session_knn(budget, log, last, recency):
+    lists, histories = log
+    users = [row % len(lists) for row in range(len(histories))]
+    model = SessionKNN(N, k=len(lists), last=last, recency=recency)
+    expected = [
+        counted.votes(lists, N, history, user, k=len(lists), last=last, recency=recency)
+        for history, user in zip(histories, users, strict=True)
+    ]
+    with patch.object(sparse_tables, "PRODUCTS", budget):
+        found = scored(model, lists, histories, users)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
+
+
+def test_session_knn_lets_the_most_similar_vote():
+    """Two sequences share more with the history than the others: with k = 2 they alone vote."""
+    lists = [[0, 1, 5], [0, 1, 2, 6], [0, 7], [1, 8]]
+    model = SessionKNN(N, k=2, recency=1.0)
+    found = scored(model, lists, [[0, 1]])[0]
+    assert set(np.flatnonzero(found)) == {0, 1, 2, 5, 6}
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_session_knn_looks_at_the_most_recent(timed):
+    """Without times, the last users of the log; with them, those of the latest last event."""
+    lists = [[0, 3], [0, 4], [0, 5]]
+    times = torch.tensor([9, 9, 1, 2, 5, 6]) if timed else None
+    model = SessionKNN(N, sample=2)
+    model.fit(events_of(lists, times))
+    found = table(model, padded([[0]], N, users=[-1]))[0]
+    assert set(found.nonzero().flatten().tolist()) == ({0, 3, 5} if timed else {0, 4, 5})
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=9), min_size=1, max_size=6),
+       st.integers(1, 5), st.sampled_from([1, 6, 2**22]))  # fmt: skip
+def test_the_largest_of_each_row_are_kept(rows, k, budget):
+    dense = np.zeros((len(rows), 9))
+    for row, values in enumerate(rows):
+        dense[row, : len(values)] = values
+    with patch.object(sparse_tables, "PRODUCTS", budget):
+        found = sparse_tables.largest(sparse.csr_matrix(dense), k).toarray()
+    for values, kept in zip(dense, found, strict=True):
+        assert sorted(kept[kept > 0], reverse=True) == sorted(values[values > 0], reverse=True)[:k]
+        assert all(kept[j] in (0, values[j]) for j in range(9))
+
+
+@given(logs(), st.integers(1, 4))
+def test_neighbours_are_the_k_most_similar(log, k):
+    whole, few = ItemKNN(N, k=N), ItemKNN(N, k=k)
+    for model in (whole, few):
+        model.fit(events_of(log[0]))
+    full, cut = (one_row_each(model) for model in (whole, few))
+    for row, kept in zip(full, cut, strict=True):
+        assert sorted(kept[kept > 0], reverse=True) == sorted(row[row > 0], reverse=True)[:k]
+
+
+def one_row_each(model):
+    return table(model, padded([[item] for item in range(N)], N)).numpy()
+
+
+def test_a_product_is_never_held_whole(monkeypatch):
+    """With a budget of 1,000 products no block has more, but for a row that has more alone."""
+    monkeypatch.setattr(sparse_tables, "PRODUCTS", 1000)
+    n_items, draw = 300, np.random.default_rng(0)
+    lists = [draw.choice(n_items, 6, replace=False).tolist() for _ in range(400)]
+    held = []
+    weigh = ItemKNN.fit
+
+    def watched(left, right):
+        for rows in blocks_of(left, right):
+            held.append((left[rows] @ right).nnz)
+            yield rows
+
+    blocks_of = sparse_tables.product_blocks
+    monkeypatch.setattr(sparse_tables, "product_blocks", watched)
+    model = ItemKNN(n_items, k=5)
+    weigh(model, events_of(lists))
+    assert max(held) <= 1000
+    assert len(held) > 10
+    assert len(model.values) <= 5 * n_items
+
+
+def test_ease_names_the_memory_of_a_large_catalogue():
+    with pytest.raises(DataError, match=r"ease needs 18\.6 GiB for 31,623 items"):
+        EASE(31_623)
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_every_setting_changes_scores(name):
+    """Two values of each setting, the others as they are, score otherwise."""
+    tried = {
+        "k": (1, 5), "similarity": ("cosine", "conditional"), "power": (0.2, 0.8),
+        "shrinkage": (0.0, 5.0), "recency": (0.3, 0.9), "alpha": (0.5, 1.0), "beta": (0.1, 0.9),
+        "l2": (1.0, 50.0), "steps": (1, 3), "smoothing": (0.0, 0.5), "sample": (1, 9),
+        "last": (1, 5), "half_life": (0.1, 0.5),
+    }  # fmt: skip
+    batch = padded([[1, 2, 3, 4], [5, 1, 7]], N, users=[-1, -1])
+    for setting in arguments(MODELS[name], ("n_items",)):
+        found = []
+        for value in tried[setting]:
+            model = MODELS[name](N, **{setting: value})
+            model.fit(sample_events(N))
+            found.append(table(model, batch))
+        assert not torch.equal(*found), setting
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_setting_of_scoring_changes_nothing_that_is_kept(name):
+    for setting in MODELS[name].SCORING:
+        kept = []
+        for value in {"k": (1, 9), "last": (1, 9)}.get(setting, (0.2, 0.7)):
+            model = MODELS[name](N, **{setting: value})
+            model.fit(sample_events(N))
+            kept.append(model.state_dict())
+        assert all(part.equal(kept[1][entry]) for entry, part in kept[0].items()), setting

@@ -40,7 +40,7 @@ def best_of(run: Run) -> str:
     if not is_counted(run.recipe.model.name):
         return f"epoch {facts['best_epoch']} of {facts['epochs']} is the best"
     chosen = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
-    return f"the best of {facts['epochs']} settings: {chosen}" if chosen else "no settings to try"
+    return f"the best of {facts['epochs']} settings: {chosen}" if chosen else "settings as given"
 
 
 def run_html(run: Run) -> str:

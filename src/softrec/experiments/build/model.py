@@ -53,7 +53,7 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
     if reads_times and not log.has_time:
         raise DataError(
             f"{spec.name} reads the times of events, and the log has none; name their column with "
-            "--time, or use sasrec"
+            f"--time, or use {'sasrec' if model.needs_times else 'popularity'}"
         )
     facts: dict[str, Callable[[], Any]] = {
         "length": lambda: length,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from softrec.errors import no_such, one_line
-from softrec.settings import Decay, Rounds, Seed, Text, Weight, Width, check_number
+from softrec.settings import Count, Decay, Positive, Rounds, Seed, Text, Weight, Width, check_number
 
 Length = Annotated[int, Field(ge=1, le=10_000)]
 _Depth = Annotated[int, Field(ge=0, le=100)]
@@ -29,7 +29,10 @@ RANGES: dict[str, Any] = {
     "dropout": Decay, "embedding_dropout": Decay, "edge_dropout": Decay, "mlp_dropout": Decay,
     "message_dropout": Decay, "node_dropout": Decay, "predictor_dropout": Decay,
     # of models that are counted
-    "half_life": Annotated[float, Field(ge=1e-6, le=1e6)],
+    "half_life": Annotated[float, Field(ge=1e-6, le=1e6)], "k": Length, "sample": Count,
+    "last": Length, "steps": _Some, "recency": _Share, "smoothing": _Share, "shrinkage": Weight,
+    "power": _Share, "alpha": Annotated[float, Field(ge=0, le=10)],
+    "beta": Annotated[float, Field(ge=0, le=10)], "l2": Positive,
     # of the simulated shop
     "n_items": Annotated[int, Field(ge=2, le=10**6)], "n_categories": Length,
     "n_archetypes": Length, "n_complements": _Some, "skew": Annotated[float, Field(ge=0, le=10)],

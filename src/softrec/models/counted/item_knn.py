@@ -1,0 +1,75 @@
+"""Item-kNN: items that go with the items of the history."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from scipy import sparse
+
+from softrec.models.counted.sparse import TableScorer, interactions, owners, strongest
+from softrec.models.registry import MODELS
+from softrec.types import Events
+
+
+@MODELS.named("item-knn")
+class ItemKNN(TableScorer):
+    r"""The similarity of items by the users that they have in common, summed over the history.
+
+    $$S_{ij} = \frac{n_{ij}}{n_i^a \, n_j^p + s}, \qquad score_j = \sum_t r^{n - t} S_{h_t j}$$
+
+    n_i users have i and n_ij both, each counted once. a = 1 - p is the cosine (p = 1/2) and its
+    relatives, a = 1 a conditional probability, P(j | i) where p = 0. The k largest of a row are
+    kept, without the item itself.
+
+    Args:
+        n_items: size N of the catalogue.
+        k: neighbours of an item.
+        similarity: "cosine" (a = 1 - p) or "conditional" (a = 1).
+        power: p, how far popular items are held back.
+        shrinkage: s, how far pairs of few users are held back.
+        recency: r, the weight of an item of the history against the next one.
+
+    Example:
+        >>> import torch
+        >>> model = ItemKNN(3)
+        >>> model.fit(Events(torch.tensor([0, 2, 4]), torch.tensor([0, 1, 1, 2])))
+        >>> model.columns.tolist(), model.values.tolist()
+        ([1, 0, 2, 1], [0.7071..., 0.7071..., 0.7071..., 0.7071...])
+
+    Source: Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001;
+    Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004.
+    """
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "similarity": ("cosine", "conditional"),
+        "shrinkage": (0.0, 10.0),
+        "recency": (0.5, 0.8, 1.0),
+    }
+    SCORING: ClassVar[tuple[str, ...]] = ("recency",)
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        k: int = 200,
+        similarity: Literal["cosine", "conditional"] = "cosine",
+        power: float = 0.5,
+        shrinkage: float = 0.0,
+        recency: float = 0.8,
+    ) -> None:
+        super().__init__(n_items, recency)
+        self.k, self.similarity, self.power, self.shrinkage = k, similarity, power, shrinkage
+
+    def fit(self, events: Events) -> None:
+        """Count pairs of items, and keep the most similar ones."""
+        users = interactions(events, self.n_items)
+        counts = np.maximum(np.asarray(users.sum(0)).ravel(), 1)
+        own = counts ** (1 - self.power if self.similarity == "cosine" else 1)
+        other = counts**self.power
+
+        def similar(rows: slice, block: sparse.csr_matrix) -> np.ndarray:
+            scale = own[rows][owners(block)] * other[block.indices]
+            return block.data / (scale + self.shrinkage)
+
+        self.keep(strongest(users.T.tocsr(), users, self.k, similar))

@@ -1,0 +1,88 @@
+"""Markov: what came after the last item."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from softrec.models.counted.sparse import TableScorer, TableScores
+from softrec.models.registry import MODELS
+from softrec.types import Batch, Events
+
+
+@MODELS.named("markov")
+class Markov(TableScorer):
+    r"""The share of each item among those that followed.
+
+    $$S_{ij} = \frac{c_{ij}}{\sum_k c_{ik}}, \qquad
+    score_j = \sum_t r^{n - t} S_{h_t j} + \lambda n_j / \sum_k n_k$$
+
+    A pair that is d steps apart in a sequence adds 1/d to c_ij, for d up to `steps`. With r = 0 the
+    last item alone counts.
+
+    Args:
+        n_items: size N of the catalogue.
+        steps: how far apart two items of a pair may be.
+        recency: r, weight of an item of the history against the next one.
+        smoothing: lambda, of the popularity n_j that is added; 0 leaves items that never followed
+            at 0.
+
+    Example:
+        >>> model = Markov(3)
+        >>> model.fit(Events(torch.tensor([0, 3, 5]), torch.tensor([0, 1, 2, 1, 0])))
+        >>> model.columns.tolist(), model.values.tolist()
+        ([1, 0, 2], [1.0, 0.5, 0.5])
+
+    Source: with several steps, the sequential rules of Ludewig and Jannach, "Evaluation of
+    Session-Based Recommendation Algorithms", UMUAI 2018.
+    """
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "steps": (1, 3, 10),
+        "recency": (0.0, 0.3, 0.6, 0.9),
+    }
+    SCORING: ClassVar[tuple[str, ...]] = ("recency", "smoothing")
+
+    shares: Tensor  # (N,) float32
+
+    def __init__(
+        self, n_items: int, *, steps: int = 1, recency: float = 0.0, smoothing: float = 0.0
+    ) -> None:
+        super().__init__(n_items, recency)
+        self.steps, self.smoothing = steps, smoothing
+        self.register_buffer("shares", torch.empty(0))
+
+    def fit(self, events: Events) -> None:
+        """Count pairs of items that follow each other."""
+        users, items = events.users.numpy(), events.items.numpy()
+        shape = (self.n_items, self.n_items)
+        counts = sparse.csr_matrix(shape)
+        for apart in range(1, self.steps + 1):
+            same = users[apart:] == users[:-apart]
+            pairs = items[:-apart][same], items[apart:][same]
+            counts = counts + sparse.csr_matrix((np.full(len(pairs[0]), 1 / apart), pairs), shape)
+        totals = np.asarray(counts.sum(1)).ravel()
+        self.keep(sparse.csr_matrix(sparse.diags(1 / np.where(totals > 0, totals, 1)) @ counts))
+        popular = events.items.bincount(minlength=self.n_items).double()
+        self.shares = (popular / popular.sum().clamp(min=1)).float()
+
+    def forward(self, batch: Batch) -> TableScores:
+        """Return the sums of rows of the table, and the popularity beside."""
+        scores = super().forward(batch)
+        return _Smoothed(self, scores) if self.smoothing else scores
+
+
+class _Smoothed(TableScores):
+    def __init__(self, scorer: Markov, scores: TableScores) -> None:
+        super().__init__(scorer, scores.items, scores.weights)
+        self.added = scorer.smoothing * scorer.shares
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the sums of some rows, popularity added, to `out` (b, N)."""
+        out = super().fill(rows, out)
+        out += self.added
+        return out

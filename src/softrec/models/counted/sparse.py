@@ -1,0 +1,171 @@
+"""Sparse tables of items: made in bounded memory, and summed over histories.
+
+SciPy multiplies. A product is made a block of rows at a time, and only the k largest numbers of
+each row are kept, so that a million items need no table of items x items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from softrec.models.histories import Histories, prefixes
+from softrec.types import Batch, Events, Scorer, Scores
+
+PRODUCTS = 2**22
+"""How many products of a block are held at a time: with their places some 150 MB."""
+
+Weigh = Callable[[slice, sparse.csr_matrix], np.ndarray]
+
+
+def interactions(events: Events, n_items: int) -> sparse.csr_matrix:
+    """Return which user has which item, (U, N) of zeros and ones."""
+    users, items = events.users.numpy(), events.items.numpy()
+    found = sparse.csr_matrix(
+        (np.ones(len(items)), (users, items)), (len(events.offsets) - 1, n_items)
+    )
+    found.sum_duplicates()
+    found.data[:] = 1
+    return found
+
+
+def strongest(
+    left: sparse.csr_matrix, right: sparse.csr_matrix, k: int, weigh: Weigh
+) -> sparse.csr_matrix:
+    """Return the k largest of each row of a weighted product (R, N), without its diagonal.
+
+    Args:
+        left: (R, S).
+        right: (S, N).
+        k: how many of a row are kept; those of 0 never are.
+        weigh: the new numbers of a block, from its rows and its product.
+    """
+    parts = []
+    for rows in product_blocks(left, right):
+        block = sparse.csr_matrix(left[rows] @ right)
+        block.data = weigh(rows, block)
+        owner = owners(block) + rows.start
+        block.data[block.indices == owner] = 0
+        block.eliminate_zeros()
+        parts.append(largest(block, k))
+    return sparse.csr_matrix(sparse.vstack(parts, format="csr"))
+
+
+def product_blocks(left: sparse.csr_matrix, right: sparse.csr_matrix) -> Iterator[slice]:
+    """Yield blocks of rows whose product has at most `PRODUCTS` terms, or one row."""
+    terms = np.diff(right.indptr).astype(np.int64)[left.indices]
+    ends = np.concatenate([[0], np.cumsum(terms)])[left.indptr]  # terms of all rows before
+    n_rows, begin = len(left.indptr) - 1, 0
+    while begin < n_rows:
+        fitting = int(np.searchsorted(ends, ends[begin] + PRODUCTS, side="right")) - 1
+        stop = min(max(fitting, begin + 1), n_rows)
+        yield slice(begin, stop)
+        begin = stop
+
+
+def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
+    """Return the k largest numbers of each row, float32; of equal ones any."""
+    lengths = np.diff(matrix.indptr)
+    kept = np.repeat(lengths <= k, lengths)
+    crowded = np.flatnonzero(lengths > k)
+    crowded = crowded[np.argsort(lengths[crowded])]
+    while len(crowded):  # the longest rows first, padded to their length
+        width = int(lengths[crowded[-1]])
+        some, crowded = np.split(crowded, [max(0, len(crowded) - max(1, PRODUCTS // width))])[::-1]
+        places = matrix.indptr[some][:, None] + np.arange(width)
+        real = np.arange(width) < lengths[some][:, None]
+        values = matrix.data.take(places, mode="clip").astype(np.float32)
+        values[~real] = -np.inf
+        best = torch.from_numpy(values).topk(k, dim=1, sorted=False).indices.numpy()
+        kept[np.take_along_axis(places, best, 1).ravel()] = True
+    ends = np.concatenate([[0], np.cumsum(kept)])
+    parts = matrix.data[kept].astype(np.float32), matrix.indices[kept], ends[matrix.indptr]
+    return sparse.csr_matrix(parts, matrix.shape)
+
+
+def owners(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Return the row of each number of a matrix."""
+    return np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
+
+
+class TableScorer(Scorer):
+    r"""A table of items x items: the score is a sum of rows over the history, recent ones first.
+
+    $$score_j = \sum_t r^{n - t} S_{h_t j} + b_j$$
+
+    of a history h_1 .. h_n, with the recency r per step. A subclass makes S in `fit` and gives it
+    to `keep`.
+    """
+
+    offsets: Tensor  # (N + 1,) int64
+    columns: Tensor  # (nnz,) int32
+    values: Tensor  # (nnz,) float32
+
+    def __init__(self, n_items: int, recency: float) -> None:
+        super().__init__()
+        self.n_items, self.recency = n_items, recency
+        self.register_buffer("offsets", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("columns", torch.empty(0, dtype=torch.int32))
+        self.register_buffer("values", torch.empty(0))
+
+    def keep(self, table: sparse.csr_matrix) -> None:
+        """Keep the table (N, N)."""
+        self.offsets = torch.from_numpy(table.indptr.astype(np.int64))
+        self.columns = torch.from_numpy(table.indices.astype(np.int32))
+        self.values = torch.from_numpy(table.data.astype(np.float32))
+
+    def forward(self, batch: Batch) -> TableScores:
+        """Return the weighted sums of rows of the table."""
+        histories = prefixes(batch, self.n_items, batch.history.shape[1])
+        weights = recency_weights(histories, self.n_items, self.recency)
+        return TableScores(self, histories.items, weights)
+
+
+def recency_weights(histories: Histories, n_items: int, recency: float) -> Tensor:
+    """Return recency ** (steps before the last item) at items and 0 at padding, (P, L) float32.
+
+    Example:
+        >>> histories = Histories(torch.tensor([[4, 2, 9]]), torch.tensor([2]))
+        >>> recency_weights(histories, 9, 0.5)
+        tensor([[0.5000, 1.0000, 0.0000]])
+    """
+    columns = torch.arange(histories.items.shape[1], device=histories.items.device)
+    steps = (histories.lengths[:, None] - 1 - columns).clamp(min=0)
+    weights = torch.full((), recency, device=steps.device) ** steps
+    return weights.masked_fill(histories.items == n_items, 0)
+
+
+class TableScores(Scores):
+    """Weighted sums of the rows of a sparse table.
+
+    Args:
+        scorer: with the table.
+        items: (P, L) int64 histories.
+        weights: (P, L), 0 where an item does not count.
+    """
+
+    def __init__(self, scorer: TableScorer, items: Tensor, weights: Tensor) -> None:
+        self.scorer, self.items, self.weights = scorer, items, weights
+        self.n_items, self.like = scorer.n_items, scorer.values
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the sums of some rows to `out` (b, N)."""
+        table, weights = self.scorer, self.weights[rows]
+        row, column = weights.nonzero(as_tuple=True)
+        item = self.items[rows][row, column]
+        starts = table.offsets[item]
+        lengths = table.offsets[item + 1] - starts
+        which = torch.repeat_interleave(torch.arange(len(item), device=item.device), lengths)
+        inside = torch.arange(len(which), device=item.device) - (lengths.cumsum(0) - lengths)[which]
+        places = starts[which] + inside
+        cells = row[which] * self.n_items + table.columns[places]
+        out.zero_()
+        out.view(-1).index_add_(0, cells, weights[row, column][which] * table.values[places])
+        return out
