@@ -39,8 +39,17 @@ class Teacher(Protocol):
         ...
 
     @property
+    def counted(self) -> bool:
+        """Return whether it is counted, not trained, and has no vectors."""
+        ...
+
+    @property
     def scoring(self) -> Scoring:
         """Return the scores it was trained with."""
+        ...
+
+    def best(self, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return, of a counted one, the k best items of all contexts and their probabilities."""
         ...
 
     def items(self) -> ItemVectors:

@@ -164,7 +164,7 @@ RECENCY = st.sampled_from([0.0, 0.5, 1.0])
 def test_item_knn(budget, log, kind, power, shrinkage, recency):
     similar = counted.item_similarity(log[0], N, kind=kind, power=power, shrinkage=shrinkage)
     model = ItemKNN(N, k=N, similarity=kind, power=power, shrinkage=shrinkage, recency=recency)
-    with patch.object(sparse_tables, "PRODUCTS", budget):
+    with patch.multiple(sparse_tables, PRODUCTS=budget, TERMS=budget):
         agree(model, counted.cut(similar, N), *log)
 
 
@@ -272,6 +272,14 @@ def test_a_product_is_never_held_whole(monkeypatch):
     assert max(held) <= 1000
     assert len(held) > 10
     assert len(model.values) <= 5 * n_items
+
+
+@given(st.lists(st.integers(0, 9), max_size=9), st.integers(1, 20))
+def test_scores_are_summed_in_portions(lengths, budget):
+    with patch.object(sparse_tables, "TERMS", budget):
+        portions = list(sparse_tables._portions(torch.tensor(lengths, dtype=torch.int64)))
+    assert [n for some in portions for n in lengths[some]] == lengths
+    assert all(sum(lengths[s]) <= budget or s.stop - s.start == 1 for s in portions)
 
 
 def test_ease_names_the_memory_of_a_large_catalogue():

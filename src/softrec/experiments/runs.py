@@ -78,8 +78,13 @@ class Run:
 
     @property
     def weights_fingerprint(self) -> str:
-        """Return a short hash of the weights."""
-        return hash_of(self.folder / "model.safetensors")[:24]
+        """Return a short hash of the weights; of a counted model, of all that its scores are of."""
+        weights = hash_of(self.folder / "model.safetensors")
+        if "settings" in self.facts:
+            spec = self.recipe.model.with_settings(self.facts["settings"])
+            told = json.dumps([weights, spec.name, spec.settings, self.recipe.training.length])
+            weights = hashlib.sha256(told.encode()).hexdigest()
+        return weights[:24]
 
     @property
     def per_user(self) -> pl.DataFrame:

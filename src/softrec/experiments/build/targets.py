@@ -27,12 +27,14 @@ from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.artifacts import artifact
 from softrec.losses.settings import LossSettings
 from softrec.progress import shows_bars
+from softrec.recipe.specs.models import is_counted
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.scoring import Scoring
 from softrec.settings import Trained
 from softrec.targets.build.contexts import RememberedSource, context_vectors
+from softrec.targets.build.scorers import best_of_scorer
 from softrec.targets.mixture import MixtureSource
-from softrec.types import Encoder, ItemVectors, TargetSource
+from softrec.types import Encoder, ItemVectors, Scorer, TargetSource
 
 VECTORS = "vectors.npy"
 
@@ -146,6 +148,28 @@ class TrainedTeacher:
     def fingerprint(self) -> str:
         """Return a short hash of its weights."""
         return self.run.weights_fingerprint
+
+    @property
+    def counted(self) -> bool:
+        """Return whether it is counted, not trained, and has no vectors."""
+        return is_counted(self.model)
+
+    def best(self, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best items of all contexts and their probabilities, memory maps (C, k)."""
+        scorer, training = self.run.model(), self.training
+        length = self.run.recipe.training.length
+        assert isinstance(scorer, Scorer)
+
+        def make(folder: Path) -> None:
+            with training.bar("best items of the teacher") as advance:
+                best_of_scorer(
+                    scorer, training.data, temperature, k, folder, length=length, advance=advance
+                )
+
+        facts = {**training.facts, "teacher": self.fingerprint, "k": k, "temperature": temperature}
+        folder = training.artifact("scorer-top", facts, make)
+        items, shares = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("items", "shares"))
+        return items, shares
 
     @property
     def scoring(self) -> Scoring:

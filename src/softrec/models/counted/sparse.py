@@ -19,6 +19,9 @@ from softrec.types import Batch, Events, Scorer, Scores
 PRODUCTS = 2**22
 """How many products of a block are held at a time: with their places some 150 MB."""
 
+TERMS = 2**20
+"""How many numbers of a table are added to scores at a time."""
+
 Weigh = Callable[[slice, sparse.csr_matrix], np.ndarray]
 
 
@@ -162,10 +165,29 @@ class TableScores(Scores):
         item = self.items[rows][row, column]
         starts = table.offsets[item]
         lengths = table.offsets[item + 1] - starts
-        which = torch.repeat_interleave(torch.arange(len(item), device=item.device), lengths)
-        inside = torch.arange(len(which), device=item.device) - (lengths.cumsum(0) - lengths)[which]
-        places = starts[which] + inside
-        cells = row[which] * self.n_items + table.columns[places]
         out.zero_()
-        out.view(-1).index_add_(0, cells, weights[row, column][which] * table.values[places])
+        for some in _portions(lengths):
+            which, places = _spread(starts[some], lengths[some])
+            cells = row[some][which] * self.n_items + table.columns[places]
+            terms = weights[row[some], column[some]][which] * table.values[places]
+            out.view(-1).index_add_(0, cells, terms)
         return out
+
+
+def _portions(lengths: Tensor) -> Iterator[slice]:
+    """Yield slices whose lengths sum to at most `TERMS`, or of one."""
+    ends = lengths.cumsum(0).cpu().numpy()
+    begin = 0
+    while begin < len(ends):
+        before = ends[begin - 1] if begin else 0
+        stop = max(int(np.searchsorted(ends, before + TERMS, side="right")), begin + 1)
+        yield slice(begin, stop)
+        begin = stop
+
+
+def _spread(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return of stretches which one, and the place, of each of their numbers: (total,) each."""
+    numbers = torch.arange(len(lengths), device=lengths.device)
+    which = torch.repeat_interleave(numbers, lengths)
+    first = starts - (lengths.cumsum(0) - lengths)
+    return which, torch.arange(len(which), device=which.device) + first[which]

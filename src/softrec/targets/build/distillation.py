@@ -18,6 +18,8 @@ from softrec.targets.settings import HalfSettings
 from softrec.training_data import TrainingData
 
 ANY, SAME, OTHER = "kd", "skd", "ckd"
+TOP_OF_COUNTED = 100
+"""How many items are kept of a teacher that has no vectors to keep instead."""
 
 
 class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
@@ -27,7 +29,9 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
     temperature: Temperature = setting(1.0, "larger is flatter", common=True)
     teacher: Trained = setting(text="a trained run or its recipe", common=True)
     top: Count | None = setting(
-        None, "only this many best items, the remaining probability evenly on the others"
+        None,
+        "only this many best items, the remaining probability evenly on the others; by default "
+        f"all, and {TOP_OF_COUNTED} of a teacher that is counted, such as item-knn",
     )
 
     def check_teacher(self, teacher: str, model: str) -> None:
@@ -50,8 +54,12 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
             self.check_teacher(teacher.model, training.model)
         except ValueError as error:
             raise RunError(f"{teacher.folder}: {error}") from error
-        contexts, scoring = Contexts(training.data), teacher.scoring
-        vectors, items = teacher.vectors(), teacher.items()
+        contexts = Contexts(training.data)
+        if teacher.counted:
+            k = min(self.top or TOP_OF_COUNTED, training.n_items)
+            best = teacher.best(k, self.temperature)
+            return RememberedSource(contexts, *best, n_items=training.n_items)
+        vectors, items, scoring = teacher.vectors(), teacher.items(), teacher.scoring
         if self.top is None:
             return TeacherSource(contexts, vectors, items, self.temperature, scoring)
         k = min(self.top, len(items.vectors))

@@ -1,0 +1,66 @@
+"""A counted model as a teacher: its best items for every training context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from softrec.blocks import blocks
+from softrec.data.batches import Examples, padded_histories
+from softrec.targets.build.contexts import CONTEXTS_AT_ONCE, Advance
+from softrec.types import Batch, Scorer, evaluating
+
+NUMBERS = 2**23
+"""How many scores are held at a time."""
+
+
+def best_of_scorer(
+    scorer: Scorer,
+    data: Examples,
+    temperature: float,
+    k: int,
+    folder: Path,
+    *,
+    length: int,
+    advance: Advance,
+) -> None:
+    """Write a scorer's k best items and their probabilities, (C, k), to .npy files.
+
+    Formula: the k largest of softmax(scores / T) over all items. Where all items beyond the k best
+    have the same score, as those that no neighbour has, they and an even rest are the whole
+    softmax.
+
+    Args:
+        scorer: fitted.
+        data: the training examples; their contexts are numbered by `Examples.contexts`.
+        temperature: T > 0.
+        k: how many.
+        folder: for the files items.npy and shares.npy.
+        length: how many of the last items of a history the scorer reads.
+        advance: told after each block how many contexts it had.
+    """
+    example, start, stop = data.stretches(np.arange(data.n_contexts))
+    start, shape = np.maximum(start, stop - length), (data.n_contexts, k)
+    kept, shares = (
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        for name, dtype in (("items", np.int32), ("shares", np.float32))
+    )
+    with evaluating(scorer), torch.no_grad():
+        for begin in range(0, len(start), CONTEXTS_AT_ONCE):
+            some = slice(begin, min(begin + CONTEXTS_AT_ONCE, len(start)))
+            history, time = padded_histories(
+                data.sequences, start[some], stop[some], scorer.n_items
+            )
+            numbers = torch.from_numpy(example[some])
+            user = torch.from_numpy(data.user[example[some]])
+            batch = Batch(history, torch.zeros_like(numbers), numbers, user, time=time)
+            scores = scorer(batch)
+            for rows in blocks(len(scores), NUMBERS // scorer.n_items):
+                block = scores.like.new_empty(rows.stop - rows.start, scorer.n_items)
+                logits = scores.fill(rows, block).div_(temperature)
+                probs, best = logits.softmax(1).topk(k, dim=1)
+                inside = slice(begin + rows.start, begin + rows.stop)
+                kept[inside], shares[inside] = best.numpy(), probs.numpy()
+            advance(len(history))
