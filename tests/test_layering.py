@@ -10,7 +10,7 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "blocks", "progress"}
+BASE = {"types", "errors", "blocks", "progress", "renamed"}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "blocks": set(),
     "progress": set(),
     "errors": set(),
+    "renamed": {"errors"},
     "types": set(),
     "files": set(),
     "settings": set(),

@@ -322,7 +322,7 @@ def test_a_run_is_evaluated_in_python(kept):
 def test_the_copy_of_the_log_gives_the_same_cases(split):
     """Also with times that tie, and where the split allows them the same drawn negatives."""
     table = log_frame().with_columns(time=pl.int_range(pl.len()).over("user") // 2)
-    options = TINY | {"data.valid_share": 0.3, "data.test_share": 0.3, "split": split}
+    options = TINY | {"data.valid_fraction": 0.3, "data.test_fraction": 0.3, "split": split}
     if split == "leave-last-out":
         options["evaluation.negatives"] = 3
     run = softrec.fit(table, out="run", cold_items="keep", progress=False, **options)

@@ -113,7 +113,7 @@ class TrainingData(Protocol):
         ...
 
     @property
-    def padding(self) -> Padding:
+    def padding_side(self) -> Padding:
         """Return the side on which histories are padded."""
         ...
 

@@ -195,7 +195,7 @@ def test_why_is_printed(explained, told):
     code, out, err = told("recommend", "timirec", "--user", 12, "-k", 3, "--why")
     assert (code, err) == (0, "")
     names, *rows = lines_of(out)
-    assert names == ["user", "rank", "item", "score", "interest", "share"]
+    assert names == ["user", "rank", "item", "score", "interest", "contribution"]
     wanted = service_of(explained, "timirec").recommend([12], 3, why=True)
     assert rows == [
         [str(u), str(r), i, f"{score:.4f}", str(interest), f"{share:.4f}"]
@@ -216,7 +216,7 @@ def test_why_is_written(explained, told):
         histories={"history 1": ["i1", "i2"]}, why=True
     )
     assert_frame_equal(pl.read_parquet("why.parquet"), wanted, rel_tol=1e-6)
-    assert wanted["share"].null_count() == len(wanted)
+    assert wanted["contribution"].null_count() == len(wanted)
 
 
 def test_interests_are_printed(explained, told):

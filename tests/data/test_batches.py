@@ -21,7 +21,7 @@ from softrec.errors import DataError
 
 PADDING = 99
 SIDES: tuple[Padding, ...] = ("left", "right")
-WINDOWS: tuple[Windows, ...] = ("last", "positions", "prefixes", "pieces", "interactions")
+WINDOWS: tuple[Windows, ...] = ("last", "positions", "prefixes", "sliding", "interactions")
 
 lists_of_items = st.lists(st.lists(st.integers(0, 20), max_size=12), min_size=1, max_size=6)
 some_events = lists_of_items.filter(any)
@@ -114,7 +114,7 @@ def test_batches_equal_the_definition(windows, side, lists, length, stride, rand
 
 @given(some_example, st.integers(1, 6))
 def test_pieces_predict_every_item_but_the_first_once_by_default(lists, length):
-    data = examples(Sequences.of(lists), "pieces", length)
+    data = examples(Sequences.of(lists), "sliding", length)
     labels = training_batch(data, np.arange(len(data)), PADDING).label
     assert labels.tolist() == [item for items in lists for item in items[1:]]
     assert int((data.stop - data.start).max()) <= length + 1
@@ -176,7 +176,7 @@ def test_a_length_must_be_at_least_one(length):
 @pytest.mark.parametrize("stride", [0, -2])
 def test_a_stride_must_be_at_least_one(stride):
     with refused(DataError):
-        examples(Sequences.of([[1, 2]]), "pieces", 3, stride=stride)
+        examples(Sequences.of([[1, 2]]), "sliding", 3, stride=stride)
 
 
 def test_unknown_windows_are_refused_with_the_known_ones():

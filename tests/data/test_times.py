@@ -23,7 +23,7 @@ from softrec.data.splits import Cases, Split, leave_last_out, rows_of
 
 PADDING = 99
 SIDES: tuple[Padding, ...] = ("left", "right")
-WINDOWS: tuple[Windows, ...] = ("last", "positions", "prefixes", "pieces", "interactions")
+WINDOWS: tuple[Windows, ...] = ("last", "positions", "prefixes", "sliding", "interactions")
 
 lists_of_items = st.lists(st.lists(st.integers(0, 20), max_size=9), min_size=1, max_size=6)
 some_example = lists_of_items.filter(lambda lists: any(len(items) >= 2 for items in lists))

@@ -246,7 +246,7 @@ class Told(Encoder):
 @pytest.mark.parametrize(
     ("name", "spec"),
     [
-        ("lastfm-1k-sample", {"split": "user-ratio", "test_share": 0.5, "cold_items": "keep"}),
+        ("lastfm-1k-sample", {"split": "user-ratio", "test_fraction": 0.5, "cold_items": "keep"}),
         ("epinions", {}),
     ],
 )

@@ -48,7 +48,7 @@ for spec, name, factor in (
     if name in ("interest-sharing", "kd", "csn"):
         fields["teacher"] = "TEACHER A"
     if name == "mixture":
-        fields["of"] = [{"share": 1.0, "target": {"name": "uniform"}}]
+        fields["of"] = [{"weight": 1.0, "target": {"name": "uniform"}}]
     row(spec, "alpha", [0.2, 0.9], weight, lambda b, f=factor: f * b.recipe.target.alpha,
         base={"target": fields})  # fmt: skip
 row(OneHotSettings, "name", ["one-hot"], lambda b: (b.source, b.objective.weight),
@@ -62,14 +62,14 @@ def popular(begun):
     spec, data = begun.recipe.target, begun.split.train.sequences
     counts = np.bincount(data.items, minlength=30).astype(float)
     with np.errstate(divide="ignore"):
-        d = {"log": np.log(np.maximum(counts, 1)), "share": np.log(counts), "count": counts,
+        d = {"log": np.log(np.maximum(counts, 1)), "frequency": np.log(counts), "count": counts,
              "relative": counts / counts.sum()}[spec.scale] / spec.temperature  # fmt: skip
     e = np.exp(d - d.max())
     return np.tile(e / e.sum(), (len(begun.batch.label), 1))
 
 
 for field, values in {
-    "name": ["pop+"], "temperature": [0.5, 3.0], "scale": ["log", "share", "count", "relative"],
+    "name": ["pop+"], "temperature": [0.5, 3.0], "scale": ["log", "frequency", "count", "relative"],
 }.items():  # fmt: skip
     row(PopularitySettings, field, values, lambda b: dense(b), popular,
         base={"target": {"name": "pop+"}})  # fmt: skip
@@ -170,19 +170,19 @@ def mixed(begun):
     of = begun.recipe.target.of
     pop = begun.recipe.model_copy(update={"target": of[1].target})
     parts = uniform, popular(begun._replace(recipe=pop))
-    return sum(part.share * made for part, made in zip(of, parts, strict=True))
+    return sum(part.weight * made for part, made in zip(of, parts, strict=True))
 
 
 def shares(one):
-    return [{"share": one, "target": {"name": "uniform"}}, {"share": 1 - one, "target": POPULAR}]
+    return [{"weight": one, "target": {"name": "uniform"}}, {"weight": 1 - one, "target": POPULAR}]
 
 
-for spec, field in ((MixtureSettings, "of"), (PartSettings, "share")):
+for spec, field in ((MixtureSettings, "of"), (PartSettings, "weight")):
     row(spec, field, [shares(0.25), shares(0.5)], lambda b: dense(b), mixed,
         place="target.of", base={"target": {"name": "mixture"}})  # fmt: skip
 row(MixtureSettings, "name", ["mixture"], lambda b: dense(b), mixed,
     base={"target": {"name": "mixture", "of": shares(0.5)}})  # fmt: skip
-ALONE = [[{"share": 1.0, "target": target}] for target in (POPULAR, {"name": "uniform"})]
+ALONE = [[{"weight": 1.0, "target": target}] for target in (POPULAR, {"name": "uniform"})]
 row(PartSettings, "target", ALONE, lambda b: type(b.source.sources[0]).__name__,
     lambda b: {"pop+": "PopularityTarget", "uniform": "UniformTarget"}[
         b.recipe.target.of[0].target.name

@@ -51,15 +51,15 @@ def said(name):
     return lambda b: getattr(b.recipe.training, name)
 
 
-kinds = ["last", "positions", "prefixes", "pieces", "interactions"]
+kinds = ["last", "positions", "prefixes", "sliding", "interactions"]
 row(TRAINING, "windows", kinds, windows, expected_windows, base={"training": {"length": 4}})
 row(TRAINING, "length", [2, 5], windows, expected_windows)
 row(TRAINING, "stride", [None, 1, 2], windows, expected_windows,
-    base={"training.windows": "pieces"})  # fmt: skip
+    base={"training.windows": "sliding"})  # fmt: skip
 row(TRAINING, "length", [2, 5], lambda b: max(b.batch.history.shape[1], b.encoder.length),
     said("length"), base={"model": {"name": "sasrec", "dim": 4}})  # fmt: skip
-row(TRAINING, "padding", ["left", "right"],
-    lambda b: ["left", "right"][bool((b.batch.history[:, -1] == 30).any())], said("padding"),
+row(TRAINING, "padding_side", ["left", "right"],
+    lambda b: ["left", "right"][bool((b.batch.history[:, -1] == 30).any())], said("padding_side"),
     base={"training": {"windows": "prefixes"}})  # fmt: skip
 row(TRAINING, "start", [None, "TEACHER A", "TEACHER B"], weights, first_weights)
 row(TRAINING, "epochs", [1, 7], lambda b: b.settings["max_epochs"], said("epochs"))

@@ -42,15 +42,15 @@ def split_by(source: str, **data) -> Split:
 @pytest.mark.filterwarnings("ignore::softrec.data.splits.LeakageWarning")
 def test_shares_and_seed_of_a_ratio_split(log):
     fields = {"split": "user-ratio", "cold_items": "keep"}
-    split = split_by(log, valid_share=0.3, test_share=0.2, split_seed=5, **fields)
+    split = split_by(log, valid_fraction=0.3, test_fraction=0.2, split_seed=5, **fields)
     assert [[len(row) for row in part] for part in taken(split)] == [[5] * 6, [3] * 6, [2] * 6]
-    again = split_by(log, valid_share=0.3, test_share=0.2, split_seed=5, **fields)
-    other = split_by(log, valid_share=0.3, test_share=0.2, split_seed=6, **fields)
+    again = split_by(log, valid_fraction=0.3, test_fraction=0.2, split_seed=5, **fields)
+    other = split_by(log, valid_fraction=0.3, test_fraction=0.2, split_seed=6, **fields)
     assert taken(split) == taken(again) != taken(other)
 
 
 def test_shares_of_a_split_by_time(log):
-    split = split_by(log, split="time", valid_share=0.3, test_share=0.2, cold_items="keep")
+    split = split_by(log, split="time", valid_fraction=0.3, test_fraction=0.2, cold_items="keep")
     assert [[len(row) for row in part] for part in taken(split)] == [[5] * 6, [3] * 6, [2] * 6]
     assert taken(split)[2][1] == [108, 109]
 
@@ -68,7 +68,7 @@ def test_share_and_seed_of_validation_carved_from_published_parts(monkeypatch):
     )  # fmt: skip
     monkeypatch.setitem(sources.SOURCES, "toy", source)
     first, again, other = (
-        taken(split_by("toy", valid_share=0.25, split_seed=seed)) for seed in (3, 3, 4)
+        taken(split_by("toy", valid_fraction=0.25, split_seed=seed)) for seed in (3, 3, 4)
     )
     assert first == again != other
     assert [len(row) for row in first[1]] == [5, 5]
@@ -102,7 +102,7 @@ def raw(split: Split, items: torch.Tensor) -> list[int]:
         ("last", [7]),
         ("positions", [3, 4, 5, 6, 7]),  # of the last six
         ("prefixes", [1, 2, 3, 4, 5, 6, 7]),
-        ("pieces", [1, 2, 3, 4, 5, 6, 7]),
+        ("sliding", [1, 2, 3, 4, 5, 6, 7]),
         ("interactions", [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
 )
@@ -127,14 +127,14 @@ def test_length_stride_padding_and_batch_size_are_those_of_the_recipe(log):
             expected = [last - k for k in (3, 2, 1) if last % 100 >= k]
             assert raw(split, history) == expected
     for side, place in (("right", 0), ("left", -1)):
-        _, batches = trained_on(log, length=3, padding=side, **fields)
+        _, batches = trained_on(log, length=3, padding_side=side, **fields)
         rows = torch.cat([batch.history for batch in batches])
         short = rows[(rows == split.train.n_items).any(1)]
         assert len(short)
         assert (short[:, place] < split.train.n_items).all()
         assert (short[:, -1 - place] == split.train.n_items).all()
     for stride, count in ((1, 7), (3, 3), (None, 2)):
-        _, batches = trained_on(log, windows="pieces", length=4, stride=stride, batch_size=1000)
+        _, batches = trained_on(log, windows="sliding", length=4, stride=stride, batch_size=1000)
         (batch,) = batches
         assert len(batch.history) == count * N_USERS, stride
 

@@ -170,9 +170,11 @@ SEEN: dict[str, list] = {
                    for name in ("keep", "drop")],
     "split": [({"split": "leave-last-out"}, reading()),
               ({"split": "time"}, counted(by_time(ALL, 0.1, 0.1)))],
-    "valid_share": [({"split": "time", "valid_share": share}, counted(by_time(ALL, share, 0.1)))
+    "valid_fraction": [({"split": "time", "valid_fraction": share},
+                        counted(by_time(ALL, share, 0.1)))
                     for share in (0.2, 0.4)],
-    "test_share": [({"split": "time", "test_share": share}, counted(by_time(ALL, 0.1, share)))
+    "test_fraction": [({"split": "time", "test_fraction": share},
+                       counted(by_time(ALL, 0.1, share)))
                    for share in (0.2, 0.4)],
 }  # fmt: skip
 
@@ -192,14 +194,14 @@ def test_what_is_strict_is_refused(field, read):
         read({field: "error"})
 
 
-@pytest.mark.parametrize("name", ["valid_share", "test_share"])
+@pytest.mark.parametrize("name", ["valid_fraction", "test_fraction"])
 def test_shares_of_random_splits(name, read):
     """Each user gives about this share of their events."""
     sizes = []
     for share in (0.15, 0.5):
         parts = read({"split": "user-ratio", "cold_items": "keep", name: share, **(
-            {"valid_share": 0.1} if name == "test_share" else {})})  # fmt: skip
-        sizes.append(parts[name.removesuffix("_share")].total())
+            {"valid_fraction": 0.1} if name == "test_fraction" else {})})  # fmt: skip
+        sizes.append(parts[name.removesuffix("_fraction")].total())
     assert sizes[0] < sizes[1]
 
 

@@ -31,7 +31,7 @@ BASE = {
 RARE = (11, 12, 13)
 GRAPH = {"training": {"windows": "interactions", "length": 1}}
 TARGETS = {
-    "pop+": {"target": {"name": "pop+", "scale": "share"}},
+    "pop+": {"target": {"name": "pop+", "scale": "frequency"}},
     "csn by item2vec": {"target": {"name": "csn", "dim": 4, "epochs": 2, "k": 3}},
     "csn by a teacher": {"target": {"name": "csn", "teacher": "TEACHER", "k": 3}},
     "kd": {"target": {"name": "kd", "teacher": "TEACHER"}},
@@ -125,7 +125,7 @@ def test_the_splits_are_unlike():
     assert abs(whole[0] - whole[1]).sum() > 0.5
 
 
-@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces", "interactions"])
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "sliding", "interactions"])
 def test_training_examples(both, windows):
     assert_same(
         both({"training": {"windows": windows}}, lambda encoder, objective, batches: batches)
@@ -173,7 +173,7 @@ def test_an_opened_run_reads_the_graph_it_was_trained_on(name, tmp_path):
 # --- what is remembered of a context does not know its label ---
 
 
-@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces"])
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "sliding"])
 def test_the_mean_of_item2vec_leaves_the_label_out(windows, tmp_path, monkeypatch):
     """With a vector of its own for each item, the mean says which items were read."""
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path))

@@ -56,8 +56,8 @@ def test_a_number_of_a_recipe_has_a_range(place, field):
 
 def test_the_share_of_a_mixture_has_a_range():
     for wrong in NO_NUMBERS:
-        part = {"share": wrong, "target": {"name": "uniform"}}
-        with pytest.raises(RecipeError, match="share"):
+        part = {"weight": wrong, "target": {"name": "uniform"}}
+        with pytest.raises(RecipeError, match="weight"):
             read_recipe(LOG | {"target": {"name": "mixture", "of": [part]}})
 
 
@@ -99,7 +99,7 @@ def test_a_default_is_within_the_range(place, field):
     if place == "loss.decoupled":
         fields["target"] = {"name": "pop+"}
     if place == "target.mixture":
-        fields["target"]["of"] = [{"share": 1, "target": {"name": "uniform"}}]
+        fields["target"]["of"] = [{"weight": 1, "target": {"name": "uniform"}}]
     assert read_recipe(fields)
 
 

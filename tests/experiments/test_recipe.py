@@ -98,8 +98,8 @@ MIXTURE = {
     "name": "mixture",
     "alpha": 0.3,
     "of": [
-        {"share": 0.25, "target": {"name": "uniform"}},
-        {"share": 0.75, "target": {"name": "pop+"}},
+        {"weight": 0.25, "target": {"name": "uniform"}},
+        {"weight": 0.75, "target": {"name": "pop+"}},
     ],
 }
 
@@ -108,7 +108,7 @@ def test_a_mixture():
     recipe = read_recipe(LOG | {"target": MIXTURE})
     assert recipe.target.soft_mass == 0.3
     unequal = MIXTURE | {"of": MIXTURE["of"][:1]}
-    with pytest.raises(RecipeError, match=r"shares of a mixture sum to 1, these to 0\.25"):
+    with pytest.raises(RecipeError, match=r"must sum to 1, these sum to 0\.25"):
         read_recipe(LOG | {"target": unequal})
 
 
@@ -186,7 +186,7 @@ UNFIT = [
             {"name": "interest-sharing", "teacher": "runs/base"},
             {
                 "name": "mixture",
-                "of": [{"share": 0.5, "target": POP}, {"share": 0.5, "target": KD}],
+                "of": [{"weight": 0.5, "target": POP}, {"weight": 0.5, "target": KD}],
             },
         )
     ),

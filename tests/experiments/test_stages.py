@@ -122,8 +122,8 @@ def test_a_chain_of_three(split, tmp_path):
         {"data": TIMIREC["data"]}
         | GRU
         | {"target": {"name": "mixture", "of": [
-            {"share": 0.5, "target": {"name": "uniform"}},
-            {"share": 0.5, "target": {"name": "kd", "teacher": student}},
+            {"weight": 0.5, "target": {"name": "uniform"}},
+            {"weight": 0.5, "target": {"name": "kd", "teacher": student}},
         ]}}
     )  # fmt: skip
     assert [stages.named(stage) for stage in stages.chain_of(recipe)] == [

@@ -199,11 +199,11 @@ def test_neighbours_are_predicted_as_the_model_is_trained(base, split, monkeypat
     monkeypatch.setattr(csn, "nearest", noted)
     changes = towards(base, "csn", k=3, seed=5)
     changes |= {"loss": {"name": "mixed", "score": "cosine", "score_temperature": 0.2},
-                "training": {"padding": "left"}}  # fmt: skip
+                "training": {"padding_side": "left"}}  # fmt: skip
     _, objective, _ = built(split, changes)
     source = objective.source
     assert source.scoring == objective.scoring == Scoring("cosine", 0.2)
-    assert source.padding == "left"
+    assert source.side == "left"
     assert asked == [5]
 
 
@@ -215,7 +215,7 @@ def users_of(source):
     return torch.from_numpy(user)
 
 
-@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces"])
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "sliding"])
 @pytest.mark.parametrize("teacher", [False, True])
 def test_nobody_is_their_own_neighbour(base, split, windows, teacher):
     """Another stretch of one's own sequence may hold the label in its history."""
@@ -269,8 +269,8 @@ def test_the_red_line_by_definition(base, split):
 
 def test_a_mixture_of_both(base, split):
     parts = [
-        {"share": 0.5, "target": towards(base, "kd")["target"]},
-        {"share": 0.5, "target": {"name": "pop+"}},
+        {"weight": 0.5, "target": towards(base, "kd")["target"]},
+        {"weight": 0.5, "target": {"name": "pop+"}},
     ]
     source = stepped(split, {"target": {"name": "mixture", "of": parts}})
     assert isinstance(source, MixtureSource)
@@ -301,7 +301,7 @@ def test_other_contexts_are_remembered_apart(base, split, made, other):
 
 def test_what_contexts_do_not_depend_on_makes_nothing_anew(base, split, made):
     built(split, towards(base, "kd"))
-    other = {"training": {"batch_size": 7, "lr": 1.0, "padding": "left", "epochs": 9}}
+    other = {"training": {"batch_size": 7, "lr": 1.0, "padding_side": "left", "epochs": 9}}
     built(split, towards(base, "kd", temperature=3.0, alpha=0.9) | other | SASREC)
     assert made == ["teacher-vectors"]
 
@@ -366,7 +366,7 @@ def test_a_run_says_how_much_of_the_shared_labels_is_kept(base, split, tmp_path,
 
 def test_a_mixture_says_it_of_its_parts(base, split):
     shared = towards(base, "interest-sharing", clusters=2, rounds=3)["target"]
-    parts = [{"share": 0.5, "target": {"name": "pop+"}}, {"share": 0.5, "target": shared}]
+    parts = [{"weight": 0.5, "target": {"name": "pop+"}}, {"weight": 0.5, "target": shared}]
     _, objective, _ = built(split, {"target": {"name": "mixture", "of": parts}})
     assert list(sources.about(objective.source)) == ["part 2"]
     assert sources.about(objective.source)["part 2"]["mass_kept"] == pytest.approx(1)

@@ -82,7 +82,7 @@ def test_a_split_that_nothing_makes():
         load_split(RECIPE.data.model_copy(update={"split": "halves"}))
 
 
-@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces", "interactions"])
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "sliding", "interactions"])
 def test_in_batch_frequencies_are_those_of_the_labels_of_an_epoch(split, windows):
     """Of what the batches hold, not of events: with windows `last` most events are no label."""
     training = RECIPE.training.model_copy(update={"windows": windows})

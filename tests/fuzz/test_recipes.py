@@ -178,7 +178,7 @@ BUILDABLE = st.fixed_dictionaries({
         st.just({"name": "one-hot"}),
         st.builds(lambda t, s: {"name": "pop+", "temperature": t, "scale": s},
                   st.sampled_from([1e-4, 1, 1e4]),
-                  st.sampled_from(["log", "share", "count", "relative"])),
+                  st.sampled_from(["log", "frequency", "count", "relative"])),
         st.builds(lambda k, d: {"name": "csn", "k": k, "dim": d, "epochs": 1}, SIZES,
                   st.sampled_from([1, 4])),
     ),

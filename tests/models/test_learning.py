@@ -21,7 +21,7 @@ from softrec.testing import (
     checkerboard,
     halves,
     noise,
-    popular_shares,
+    popular_probabilities,
 )
 from softrec.types import Encoder, ItemVectors, Vectors
 
@@ -163,4 +163,4 @@ def test_arguments_that_do_not_fit(call, text):
 
 
 def test_shares_of_noise():
-    assert popular_shares(4).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert popular_probabilities(4).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])

@@ -98,8 +98,8 @@ def by_hand(service: Recommender, history: list[int]):
 def test_why_an_item_came(name):
     service = recommender(name)
     found = service.recommend(USERS, 5, why=True)
-    assert found.columns == ["user", "rank", "item", "score", "interest", "share"]
-    assert found.schema["share"] == pl.Float32
+    assert found.columns == ["user", "rank", "item", "score", "interest", "contribution"]
+    assert found.schema["contribution"] == pl.Float32
     for user, history in zip(USERS, LISTS, strict=True):
         interests, weights, vectors, bias = by_hand(service, history)
         for _, _, item, score, interest, share in found.filter(user=user).iter_rows():
@@ -120,7 +120,9 @@ def test_why_an_item_came(name):
 def test_asking_why_changes_no_ranking(name):
     service = recommender(name)
     plain = service.recommend(USERS, 6)
-    assert_frame_equal(service.recommend(USERS, 6, why=True).drop("interest", "share"), plain)
+    assert_frame_equal(
+        service.recommend(USERS, 6, why=True).drop("interest", "contribution"), plain
+    )
 
 
 @pytest.mark.parametrize("mask_seen", [True, False])

@@ -22,11 +22,11 @@ from softrec.types import Batch, ItemVectors, evaluating
 
 N = 9
 LOG = [[3, 1, 4, 1, 5], [8, 2], [6], [5, 3, 5, 8, 0, 7], [2, 7, 1]]
-WINDOWS = ("last", "positions", "prefixes", "pieces", "interactions")
+WINDOWS = ("last", "positions", "prefixes", "sliding", "interactions")
 
 
 def data_of(windows, length=3):
-    return examples(Sequences.of(LOG), windows, length, stride=2 if windows == "pieces" else None)
+    return examples(Sequences.of(LOG), windows, length, stride=2 if windows == "sliding" else None)
 
 
 def gru(dropout=0.5):
@@ -180,7 +180,7 @@ def test_the_best_of_a_teacher(tmp_path):
     best_of_teacher(vectors, items, 0.5, 4, tmp_path, done.append)
     shares, best = prediction(vectors, items, 0.5).topk(4, dim=1)
     assert np.load(tmp_path / "items.npy").tolist() == best.tolist()
-    np.testing.assert_allclose(np.load(tmp_path / "shares.npy"), shares.numpy(), atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), shares.numpy(), atol=1e-6)
     assert sum(done) == data.n_contexts
 
 
@@ -191,7 +191,7 @@ def test_the_best_of_many_contexts_go_in_blocks(tmp_path):
     best_of_teacher(vectors, items, 1.0, 2, tmp_path, done.append)
     assert (sum(done), len(done)) == (600, 3)
     expected = prediction(vectors, items, 1.0).topk(2, dim=1).values
-    np.testing.assert_allclose(np.load(tmp_path / "shares.npy"), expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), expected.numpy(), atol=1e-6)
 
 
 # --- the model itself on a neighbour ---

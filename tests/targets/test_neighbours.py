@@ -314,7 +314,7 @@ def test_long_logs_keep_single_precision():
     np.testing.assert_allclose(means, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "pieces"])
+@pytest.mark.parametrize("windows", ["last", "positions", "prefixes", "sliding"])
 def test_label_is_left_out(windows):
     """With unit vectors the mean is the share of each item in the history."""
     data = examples(Sequences.of([[0, 1, 2, 3], [4, 5]]), windows, 2, stride=1)
@@ -323,7 +323,7 @@ def test_label_is_left_out(windows):
         "last": [[1, 2], [4]],
         "positions": [[1], [1, 2], [4]],
         "prefixes": [[0], [0, 1], [1, 2], [4]],
-        "pieces": [[0], [0, 1], [1], [1, 2], [2], [4]],
+        "sliding": [[0], [0, 1], [1], [1, 2], [2], [4]],
     }[windows]
     shares = [np.bincount(items, minlength=6) / len(items) for items in histories]
     np.testing.assert_array_equal(means, shares)

@@ -35,7 +35,7 @@ def test_zero_temperature_is_the_most_popular(scale):
 def test_shares_of_the_clicks_leave_nothing_to_the_unseen():
     counts = torch.tensor([6, 0, 3, 1])
     torch.testing.assert_close(
-        popularity(counts, scale="share"), torch.tensor([0.6, 0.0, 0.3, 0.1])
+        popularity(counts, scale="frequency"), torch.tensor([0.6, 0.0, 0.3, 0.1])
     )
     assert popularity(counts)[1] > 0
 
@@ -58,7 +58,7 @@ def test_items_never_seen_count_as_seen_once():
 def test_options_that_do_not_exist():
     with pytest.raises(ValueError, match="must be above 0, got 0"):
         popularity(COUNTS, temperature=0)
-    with pytest.raises(ValueError, match="log, share, count or relative"):
+    with pytest.raises(ValueError, match="log, frequency, count or relative"):
         popularity(COUNTS, scale="linear")  # pyright: ignore[reportArgumentType]
 
 

@@ -440,7 +440,7 @@ def _show_table(table: Any, out: Path | None) -> None:
 
 def _cell(column: str, value: object) -> str:
     """Return a value of a table as it is printed: ids as they are."""
-    if column in ("score", "share", "weight"):
+    if column in ("score", "contribution", "weight"):
         return f"{value:.4f}"
     return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
@@ -512,6 +512,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with warnings.catch_warnings(), telling(write=_tell):
             warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("default", FutureWarning)  # each once
             warnings.showwarning = _show_warning
             app([argument for argument in arguments if argument != "--debug"])
     except Exception as error:

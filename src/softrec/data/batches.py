@@ -14,9 +14,10 @@ from torch import Tensor
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
+from softrec.renamed import current_value
 from softrec.types import Batch
 
-Windows = Literal["last", "positions", "prefixes", "pieces", "interactions"]
+Windows = Literal["last", "positions", "prefixes", "sliding", "interactions"]
 Padding = Literal["left", "right"]
 
 
@@ -111,16 +112,17 @@ def examples(
         windows: "last": each user's last item from those before it; "positions": the last
             `length` + 1 items of each user, every one predicted from those before it (one pass of
             a causal model serves them all); "prefixes": every item of every user from the `length`
-            items before it, an example each; "pieces": stretches of `length` + 1 items every
+            items before it, an example each; "sliding": windows of `length` + 1 items every
             `stride` items, every position predicted; "interactions": every item of every user,
             the first one too, from the up to `length` items before it, an example each. Models
             that know users by number learn from these; others see an empty history as padding.
         length: L, the longest history.
-        stride: for pieces, how many items further the next piece starts; `length` if None, so
-            that every item is predicted once.
+        stride: for sliding windows, how many items further the next one starts; `length` if
+            None, so that every item is predicted once.
     """
     if length < 1:
         raise DataError(f"the length of histories must be at least 1, got {length}")
+    windows = current_value("training.windows", windows)
     if windows == "interactions":
         return _interactions(sequences, length)
     users = np.flatnonzero(sequences.lengths >= 2)
@@ -138,16 +140,16 @@ def examples(
         stop = begin[owner] + step + 2
         start = np.maximum(begin[owner], stop - length - 1)
         return Examples(sequences, start, stop, users[owner], length)
-    if windows == "pieces":
+    if windows == "sliding":
         stride = length if stride is None else stride
         if stride < 1:
-            raise DataError(f"the stride between pieces must be at least 1, got {stride}")
+            raise DataError(f"the stride of sliding windows must be at least 1, got {stride}")
         owner, step = _enumerated((end - begin - 2) // stride + 1)
         start = begin[owner] + step * stride
         stop = np.minimum(start + length + 1, end[owner])
         return Examples(sequences, start, stop, users[owner], length, every=True)
     raise DataError(
-        f"windows must be last, positions, prefixes, pieces or interactions, got {windows!r}"
+        f"windows must be last, positions, prefixes, sliding or interactions, got {windows!r}"
     )
 
 

@@ -204,7 +204,7 @@ def by_time(
             "a split by time needs times; name their column with --time, or use "
             "--split leave-last-out"
         )
-    _check_shares(valid, test)
+    _check_fractions(valid, test)
     time = log.frame["time"].to_numpy()
     moments = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
     role = np.where(time >= moments[1], "test", np.where(time >= moments[0], "valid", "train"))
@@ -233,7 +233,7 @@ def by_user_ratio(
         short: what to do with users of fewer than 3 events: see `leave_last_out`.
         cold: what to do with items that occur in no training part: see `check_cold`.
     """
-    _check_shares(valid, test)
+    _check_fractions(valid, test)
     lengths, place = _shuffled_places(log, seed)
     user = log.frame["user"].to_numpy()
     n_test = np.clip(np.floor(lengths * test), 1, np.maximum(1, lengths - 2))
@@ -259,7 +259,7 @@ def carved(
     cold items are misses, as in the papers that published the parts.
     """
     if not 0 < valid < 1:
-        raise DataError(f"the share of validation must lie between 0 and 1, got {valid}")
+        raise DataError(f"the fraction for validation must lie between 0 and 1, got {valid}")
     lengths, place = _shuffled_places(train, seed)
     count = np.where(lengths > 1, np.maximum(1, np.floor(lengths * valid)), 0)
     held = place < count[train.frame["user"].to_numpy()]
@@ -288,10 +288,10 @@ def given(
     return check_cold(Split(train, valid, test, "given"), cold)
 
 
-def _check_shares(valid: float, test: float) -> None:
+def _check_fractions(valid: float, test: float) -> None:
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise DataError(
-            f"the shares of validation ({valid}) and test ({test}) must lie between "
+            f"the fractions for validation ({valid}) and test ({test}) must lie between "
             "0 and 1 and leave something to train on"
         )
 

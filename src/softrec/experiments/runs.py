@@ -31,6 +31,7 @@ from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import reads_graph
+from softrec.renamed import current
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder, Model
@@ -264,7 +265,7 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     lacking = missing_plugins(facts.get("plugins", ()))
     if lacking is not None:
         raise RunError(f"{folder} needs {lacking}")
-    return Run(folder, read_recipe(facts["recipe"], str(path)), facts)
+    return Run(folder, read_recipe(current(facts["recipe"], warn=False), str(path)), facts)
 
 
 def _give_model(folder: Path, facts: dict[str, Any], model: Encoder) -> None:

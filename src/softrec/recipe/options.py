@@ -15,6 +15,7 @@ from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import exists, parsed, read_yaml
 from softrec.recipe.recipe import FOR_COUNTED, RUNS, Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
+from softrec.renamed import current, current_option
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (
@@ -27,7 +28,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "loss": ("balance", "score", "score_temperature", "exponent", "mode"),
     "candidates": ("ratio", "number", "sampler"),
     "training": (
-        "windows", "length", "stride", "padding", "epochs", "batch_size", "lr", "weight_decay",
+        "windows", "length", "stride", "padding_side", "epochs", "batch_size", "lr", "weight_decay",
         "patience", "monitor", "start", "precision", "accelerator", "checkpoint_minutes",
         "checkpoint_steps",
     ),
@@ -66,11 +67,12 @@ def recipe_of(
     Raises:
         RecipeError: if an option is unknown or does not fit.
     """
-    fields = dict(base)
+    fields = dict(current(base))
     changes: dict[str, Any] = {}
     for name, value in _spread(options):
         if value is None:
             continue
+        name = current_option(name)
         if "." not in name and name not in FIELDS:
             there = no_such("option", name, FIELDS)
             raise RecipeError(f"{there}, and dotted fields of a recipe such as model.dim")

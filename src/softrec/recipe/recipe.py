@@ -26,6 +26,7 @@ from softrec.recipe.specs.models import (
 )
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.registry import Chosen
+from softrec.renamed import current
 from softrec.settings import Seed, Settings, Text, setting
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TargetSettings
@@ -34,7 +35,7 @@ RUNS = ("teacher", "start")
 """The fields that name another run: its folder, or its recipe."""
 
 
-FOR_COUNTED = ("length", "monitor", "padding")
+FOR_COUNTED = ("length", "monitor", "padding_side")
 """What counts of `training` where a model is counted, not trained."""
 
 
@@ -238,7 +239,7 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
     """
     place = one_line(place, 150)
     try:
-        return Recipe.model_validate(fields)
+        return Recipe.model_validate(current(fields))
     except ValidationError as error:
         raise RecipeError(f"{place}: {complaint(error, sections())}") from error
     except RecursionError as error:
@@ -275,7 +276,7 @@ def choices(place: str) -> list[str]:
     """Return the names to choose from at a place of a recipe.
 
     Example:
-        >>> choices("candidates"), choices("training.padding")
+        >>> choices("candidates"), choices("training.padding_side")
         (['full', 'in-batch', 'sampled'], ['left', 'right'])
     """
     section, _, field = place.partition(".")

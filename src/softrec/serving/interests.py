@@ -24,7 +24,7 @@ class Attribution(NamedTuple):
     """For each chosen item the interest that contributed most, and its part of the score."""
 
     interest: Tensor  # (B, k) int64
-    share: Tensor | None  # (B, k); None where a score is no sum
+    contribution: Tensor | None  # (B, k); None where a score is no sum
 
 
 def weighted_interests(scores: Scores, name: str) -> tuple[Weighted, ItemVectors]:
@@ -52,10 +52,12 @@ def weighted_interests(scores: Scores, name: str) -> tuple[Weighted, ItemVectors
 def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attribution:
     r"""Return which interest contributed most to the score of each chosen item.
 
-    $$k^* = \mathrm{argmax}_k \; a_k \, v_k \cdot w_i \qquad share = a_{k^*} v_{k^*} \cdot w_i$$
+    $$k^* = \mathrm{argmax}_k \; a_k \, v_k \cdot w_i \qquad
+    contribution = a_{k^*} v_{k^*} \cdot w_i$$
 
-    with the weights a, all 1 and no share where the best interest alone gives the score. The parts
-    of all interests and the item's bias add up to the score. Of equal parts the first counts.
+    with the weights a, all 1 and no contribution where the best interest alone gives the
+    score. The parts of all interests and the item's bias add up to the score. Of equal parts the
+    first counts.
 
     Args:
         interests: of B users.
@@ -67,16 +69,16 @@ def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attr
         >>> items = ItemVectors(torch.tensor([[2.0, 3.0], [4.0, 1.0]]))
         >>> interests = Weighted(vectors, torch.tensor([[0.5, 0.5]]))
         >>> attribution(interests, items, torch.tensor([[0, 1]]))
-        Attribution(interest=tensor([[1, 0]]), share=tensor([[1.5000, 2.0000]]))
+        Attribution(interest=tensor([[1, 0]]), contribution=tensor([[1.5000, 2.0000]]))
     """
     vectors, weights = interests
     if weights is not None:
         vectors = weights[..., None] * vectors
     interest = torch.empty_like(chosen)
-    share = vectors.new_empty(chosen.shape)
+    contribution = vectors.new_empty(chosen.shape)
     size = max(1, BLOCK // (chosen.shape[1] * vectors.shape[-1]))
     for begin in range(0, len(chosen), size):
         rows = slice(begin, begin + size)
         parts = vectors[rows] @ items.vectors[chosen[rows]].transpose(1, 2)  # (b, K, k)
-        share[rows], interest[rows] = parts.max(1)
-    return Attribution(interest, None if weights is None else share)
+        contribution[rows], interest[rows] = parts.max(1)
+    return Attribution(interest, None if weights is None else contribution)

@@ -97,8 +97,8 @@ class Recommender:
                 for that of a run is how the run was judged. If fewer than `k` others are left,
                 the table has fewer rows for that user.
             why: for a model with interests, add the columns interest, the user's interest that
-                contributed most to the item (see `interests`), and share, its part of the
-                score. Where a score is that of the best interest alone, the share is null.
+                contributed most to the item (see `interests`), and contribution, its part
+                of the score. Where a score is that of the best interest alone, it is null.
 
         Raises:
             DataError: if a user is unknown, a history has no known item, the model cannot use
@@ -119,8 +119,8 @@ class Recommender:
                 **columns,
             }
         )
-        if why and "share" not in columns:
-            table = table.with_columns(share=pl.lit(None, pl.Float32))
+        if why and "contribution" not in columns:
+            table = table.with_columns(contribution=pl.lit(None, pl.Float32))
         return table.filter(pl.col("score") > -np.inf)
 
     def interests(
@@ -269,7 +269,7 @@ class Recommender:
     def _best(
         self, some: _People, k: int, mask_seen: bool | None, why: bool
     ) -> dict[str, np.ndarray]:
-        """Return item, score, and interest and share where asked for and known, (b, k) each."""
+        """Return item, score, and, where asked for and known, interest and contribution, (b, k)."""
         device = device_of(self.model)
         scores = self._score(self._asked(some, device))
         seen = some.seen(device) if self._masks(mask_seen) else None
@@ -277,10 +277,10 @@ class Recommender:
         found = {"item": best.items, "score": best.scores.float()}
         if why:
             interests, items = weighted_interests(scores, self.model.name)
-            interest, share = attribution(interests, items, best.items)
+            interest, contribution = attribution(interests, items, best.items)
             found["interest"] = interest
-            if share is not None:
-                found["share"] = share.float()
+            if contribution is not None:
+                found["contribution"] = contribution.float()
         return _arrays(found)
 
     @torch.inference_mode()

@@ -100,7 +100,7 @@ def check_weights(weights: Sequence[float], count: int) -> None:
 class PartSettings(Settings):
     """One part of a mixture."""
 
-    share: float = setting(text="its weight in the mixture", gt=0, le=1)
+    weight: float = setting(text="of the target in the mixture", gt=0, le=1)
     target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
         setting(text="any target but one-hot and mixture; its alpha has no meaning")
     )
@@ -120,16 +120,16 @@ class MixtureSettings(TargetSettings, name="mixture"):
 
     alpha: Alpha = setting(0.2, "weight of the soft target", common=True)
     of: tuple[PartSettings, ...] = setting(
-        text="components, each with a share (its weight) and a target; the shares sum to 1",
+        text="components, each with a weight and a target; the weights sum to 1",
         min_length=1,
         max_length=100,
     )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> MixtureSettings:
-        total = sum(part.share for part in self.of)
+        total = sum(part.weight for part in self.of)
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares of a mixture sum to 1, these to {total:g}")
+            raise ValueError(f"the weights of a mixture must sum to 1, these sum to {total:g}")
         return self
 
     @property
@@ -141,5 +141,5 @@ class MixtureSettings(TargetSettings, name="mixture"):
         """Return the mixture of the sources of its parts."""
         return MixtureSource(
             tuple(part.target.build(training) for part in self.of),
-            tuple(part.share for part in self.of),
+            tuple(part.weight for part in self.of),
         )

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from softrec.renamed import current_value
 from softrec.settings import Alpha, Temperature, setting
 from softrec.targets.settings import HalfSettings, TargetSettings
 from softrec.training_data import TrainingData
@@ -150,7 +151,7 @@ class _TopApart(Target):
         return torch.stack([self.probs, alone]).to(like), weights.to(like)
 
 
-Scale = Literal["log", "share", "count", "relative"]
+Scale = Literal["log", "frequency", "count", "relative"]
 
 
 def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log") -> Tensor:
@@ -165,7 +166,7 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
         temperature: T > 0; larger is flatter.
         scale: "log" gives s_i proportional to max(count, 1)^(1/T), at T = 1 the popularity
             itself (an item never seen counts as seen once, so that every item has some mass);
-            "share" is the same, but an item never seen gets nothing: the POP+ that DesoRec
+            "frequency" is the same, but an item never seen gets nothing: the POP+ that DesoRec
             compares with; "count" and "relative" are the literal readings.
 
     Example:
@@ -174,17 +175,18 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
     """
     if not 0 < temperature < inf:
         raise ValueError(f"the temperature must be above 0, got {temperature}")
+    scale = current_value("target.pop+.scale", scale)
     exact = counts.double()
     if scale == "log":
         logits = exact.clamp(min=1).log()
-    elif scale == "share":
+    elif scale == "frequency":
         logits = exact.log()
     elif scale == "count":
         logits = exact
     elif scale == "relative":
         logits = exact / exact.sum()
     else:
-        raise ValueError(f"scale must be log, share, count or relative, got {scale!r}")
+        raise ValueError(f"scale must be log, frequency, count or relative, got {scale!r}")
     return (logits / temperature).softmax(0).float()
 
 

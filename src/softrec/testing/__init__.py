@@ -9,6 +9,7 @@ Example:
     >>> check_target(UniformTarget(7), n_items=7, rows=3)
 """
 
+from softrec.renamed import former_names
 from softrec.testing.encoders import check_encoder
 from softrec.testing.known import (
     batch_of,
@@ -17,7 +18,7 @@ from softrec.testing.known import (
     checkerboard,
     halves,
     noise,
-    popular_shares,
+    popular_probabilities,
 )
 from softrec.testing.learning import check_learns, check_learns_nothing_from_noise, ranks, trained
 from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
@@ -40,8 +41,10 @@ __all__ = [
     "from_logits",
     "halves",
     "noise",
-    "popular_shares",
+    "popular_probabilities",
     "random_case",
     "ranks",
     "trained",
 ]
+
+__getattr__ = former_names(__name__, {"popular_shares": popular_probabilities})

@@ -126,8 +126,8 @@ def noise(
 ) -> Batch:
     """Return labels by popularity, whatever the history, the user and the times.
 
-    The shares of the items are those of `popular_shares`; the best ranking is by them. Histories
-    are uniform.
+    The probabilities of the items are those of `popular_probabilities`; the best ranking is by
+    them. Histories are uniform.
 
     Args:
         n_items: size N of the catalogue.
@@ -140,26 +140,28 @@ def noise(
 
     Example:
         >>> batch = noise(3, rows=6000, length=2, seed=0)
-        >>> (batch.label.bincount() / 6000 - popular_shares(3)).abs().max() < 0.02
+        >>> (batch.label.bincount() / 6000 - popular_probabilities(3)).abs().max() < 0.02
         tensor(True)
     """
     generator = torch.Generator().manual_seed(seed)
     history = torch.randint(n_items, (rows, length), generator=generator)
-    label = torch.multinomial(popular_shares(n_items), rows, replacement=True, generator=generator)
+    label = torch.multinomial(
+        popular_probabilities(n_items), rows, replacement=True, generator=generator
+    )
     user = None if users is None else torch.arange(rows) % users
     time = _waits(history, generator) if times else None
     return batch_of(history, label, user=user, time=time)
 
 
-def popular_shares(n_items: int) -> Tensor:
-    """Return the shares of the items in `noise`, (N,) float64: that of item i is as i + 1.
+def popular_probabilities(n_items: int) -> Tensor:
+    """Return the probabilities of the items in `noise`, (N,) float64: in proportion to i + 1.
 
     Example:
-        >>> popular_shares(3)
+        >>> popular_probabilities(3)
         tensor([0.1667, 0.3333, 0.5000], dtype=torch.float64)
     """
-    shares = torch.arange(1, n_items + 1).double()
-    return shares / shares.sum()
+    weights = torch.arange(1, n_items + 1).double()
+    return weights / weights.sum()
 
 
 def _rounds(rows: int, users: int, n: int, generator: torch.Generator) -> Tensor:

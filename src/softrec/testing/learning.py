@@ -17,7 +17,7 @@ from softrec.losses.softmax import ObjectiveValue
 from softrec.objective import Objective
 from softrec.retrieval import rank_of
 from softrec.testing.checking import require
-from softrec.testing.known import chain, halves, noise, popular_shares
+from softrec.testing.known import chain, halves, noise, popular_probabilities
 from softrec.types import Batch, Encoder, evaluating
 
 Loss = Callable[[Encoder, Batch], ObjectiveValue]
@@ -147,7 +147,7 @@ def check_learns_nothing_from_noise(
     """Check that no ranking of an encoder beats popularity where there is nothing else to know.
 
     By reciprocal rank, top 1 and top 3, on rows it was not trained on, each gain over the ranking
-    by `popular_shares` must be within 3 standard errors of 0, or below.
+    by `popular_probabilities` must be within 3 standard errors of 0, or below.
 
     Args:
         make_encoder: makes a fresh encoder, its weights drawn from the global random state.
@@ -169,8 +169,8 @@ def check_learns_nothing_from_noise(
     data = noise(n_items, 5000, 4, seed=4) if data is None else data
     seen, unseen = halves(data, train)
     found = ranks(trained(make_encoder, seen, objective, steps, lr), unseen)
-    shares = popular_shares(n_items)
-    popular = 1 + (shares > shares[unseen.label][:, None]).sum(1)
+    probs = popular_probabilities(n_items)
+    popular = 1 + (probs > probs[unseen.label][:, None]).sum(1)
     for name, metric in _METRICS.items():
         gain = metric(found) - metric(popular)
         luck = LUCK * gain.std().item() / len(gain) ** 0.5 + 1e-12

@@ -135,7 +135,7 @@ def _public(spec: DataSettings, data_dir: Path | None) -> Split:
         )
     train, test = parts.published
     cold = spec.cold_items or protocol.get("cold", "keep")
-    return splits.carved(train, test, valid=spec.valid_share, seed=spec.split_seed, cold=cold)
+    return splits.carved(train, test, valid=spec.valid_fraction, seed=spec.split_seed, cold=cold)
 
 
 def cleaned(log: Interactions, spec: DataSettings) -> Interactions:
@@ -156,11 +156,11 @@ def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> S
                 "data.short_users is of splits of each user, and a split by time cuts the whole "
                 "log; leave it out, or take leave-last-out or user-ratio"
             )
-        return splits.by_time(log, valid=spec.valid_share, test=spec.test_share, cold=cold)
+        return splits.by_time(log, valid=spec.valid_fraction, test=spec.test_fraction, cold=cold)
     if kind == "user-ratio":
         return splits.by_user_ratio(
-            log, valid=spec.valid_share, test=spec.test_share, seed=spec.split_seed, short=short,
-            cold=cold,
+            log, valid=spec.valid_fraction, test=spec.test_fraction, seed=spec.split_seed,
+            short=short, cold=cold,
         )  # fmt: skip
     if kind == "leave-last-out":
         return splits.leave_last_out(log, short=short, cold=cold)

@@ -116,4 +116,6 @@ def training_events(log: Interactions) -> Events:
 def build_batches(spec: TrainingSettings, split: Split, *, seed: int) -> TrainingBatches:
     """Return the shuffled training batches of a recipe."""
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
-    return TrainingBatches(data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding)
+    return TrainingBatches(
+        data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding_side
+    )

@@ -73,9 +73,9 @@ class Training:
         return events(self.split.train)
 
     @property
-    def padding(self) -> Padding:
+    def padding_side(self) -> Padding:
         """Return the side on which histories are padded."""
-        return self.spec.padding
+        return self.spec.padding_side
 
     @property
     def shown(self) -> bool:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
-from softrec.errors import RunError
+from softrec.errors import RecipeError, RunError
 from softrec.files import read_facts, write_facts, write_text
+from softrec.renamed import current
 from softrec.training.alone import alone
 
 UNFINISHED = ".part"
@@ -37,6 +39,7 @@ class Kind:
         result: the file that a finished one has.
         fields: of the result, by which it is told from a file of somebody else.
         other: how an unfinished one of something else is called.
+        current: what was asked, in the present names of its fields.
     """
 
     name: str
@@ -44,13 +47,22 @@ class Kind:
     result: str
     fields: frozenset[str]
     other: str
+    current: Callable[[str], str]
+
+
+def _current_recipe(text: str) -> str:
+    return yaml.safe_dump(current(yaml.safe_load(text), warn=False), sort_keys=False)
+
+
+def _current_recipes(text: str) -> str:
+    return json.dumps(current(json.loads(text), warn=False), indent=1)
 
 
 RUN = Kind("run", "recipe.yaml", "run.json", frozenset({"format", "recipe"}),
-           "the unfinished run of another recipe")  # fmt: skip
+           "the unfinished run of another recipe", _current_recipe)  # fmt: skip
 COMPARISON = Kind("comparison", "comparison.json", "results.json",
                   frozenset({"variants", "baseline"}),
-                  "an unfinished comparison of other recipes")  # fmt: skip
+                  "an unfinished comparison of other recipes", _current_recipes)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,13 @@ class Place:
     def _begun(self) -> str | None:
         """Return what the work in progress was begun for, if there is any."""
         asked = self.part / self.kind.asked
-        return asked.read_text(encoding="utf-8") if asked.exists() else None
+        if not asked.exists():
+            return None
+        text = asked.read_text(encoding="utf-8")
+        try:
+            return self.kind.current(text)
+        except (ValueError, yaml.YAMLError, RecipeError):  # not what we wrote
+            return text
 
     def _make(self, asked: str, data: Mapping[str, Any]) -> None:
         try:

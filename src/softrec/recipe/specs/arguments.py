@@ -18,7 +18,7 @@ Length = Annotated[int, Field(ge=1, le=10_000)]
 _Depth = Annotated[int, Field(ge=0, le=100)]
 _Filters = Annotated[int, Field(ge=0, le=4096)]
 _Some = Annotated[int, Field(ge=1, le=1000)]
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
 
 RANGES: dict[str, Any] = {
     # of backbones
@@ -30,13 +30,13 @@ RANGES: dict[str, Any] = {
     "message_dropout": Decay, "node_dropout": Decay, "predictor_dropout": Decay,
     # of models that are counted
     "half_life": Annotated[float, Field(ge=1e-6, le=1e6)], "k": Length, "sample": Count,
-    "last": Length, "steps": _Some, "recency": _Share, "smoothing": _Share, "shrinkage": Weight,
-    "power": _Share, "alpha": Annotated[float, Field(ge=0, le=10)],
+    "last": Length, "steps": _Some, "recency": _Fraction, "smoothing": _Fraction,
+    "shrinkage": Weight, "power": _Fraction, "alpha": Annotated[float, Field(ge=0, le=10)],
     "beta": Annotated[float, Field(ge=0, le=10)], "l2": Positive,
     # of the simulated shop
     "n_items": Annotated[int, Field(ge=2, le=10**6)], "n_categories": Length,
     "n_archetypes": Length, "n_complements": _Some, "skew": Annotated[float, Field(ge=0, le=10)],
-    "stickiness": _Share, "complementarity": _Share, "memory": Decay, "drift": _Share,
+    "stickiness": _Fraction, "complementarity": _Fraction, "memory": Decay, "drift": _Fraction,
     "noise": Annotated[float, Field(gt=0, le=1)],
     "exposure_floor": Annotated[float, Field(gt=0, le=1)], "seed": Seed,
     "n_users": Annotated[int, Field(ge=1, le=10**7)], "min_length": Length, "max_length": Length,

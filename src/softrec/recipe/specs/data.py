@@ -88,8 +88,8 @@ class DataSettings(Settings):
         default=None,
         description="items never trained on: drop their events, keep as misses, or error",
     )
-    valid_share: float = Field(default=0.1, gt=0, lt=1)
-    test_share: float = Field(default=0.1, gt=0, lt=1)
+    valid_fraction: float = Field(default=0.1, gt=0, lt=1)
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)
     split_seed: Seed = Field(
         default=0, description="of a random split; all training seeds use the same split"
     )

@@ -26,10 +26,10 @@ LONGEST_LIST = 100_000  # the largest cut-off of a metric
 class TrainingSettings(Settings):
     """What is trained on, and how long."""
 
-    windows: Literal["last", "positions", "prefixes", "pieces", "interactions"] = "positions"
+    windows: Literal["last", "positions", "prefixes", "sliding", "interactions"] = "positions"
     length: int = Field(default=50, ge=1, le=10_000, description="longest history a model reads")
     stride: Count | None = None
-    padding: Literal["left", "right"] = "right"
+    padding_side: Literal["left", "right"] = "right"
     start: Trained | None = Field(
         default=None, description="a trained run or its recipe, whose weights come first"
     )

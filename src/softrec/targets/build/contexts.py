@@ -19,6 +19,8 @@ from softrec.types import Batch, Encoder, ItemVectors, evaluating
 
 CONTEXTS_AT_ONCE = 1024
 PLAIN = Scoring()
+PROBABILITIES = "probabilities.npy"
+FORMER = "shares.npy"  # what the file was called
 Advance = Callable[[int], None]
 """Told how many more contexts are done; a progress bar's."""
 
@@ -178,6 +180,12 @@ def scored_teacher(
     return TeacherTarget(scoring.users(users), scoring.items(items), temperature)
 
 
+def probabilities_in(folder: Path) -> Path:
+    """Return the file with the probabilities of kept items, under its present or former name."""
+    former = folder / FORMER
+    return former if former.exists() else folder / PROBABILITIES
+
+
 def best_of_teacher(
     vectors: np.ndarray,
     items: ItemVectors,
@@ -191,7 +199,7 @@ def best_of_teacher(
     shape = (len(vectors), k)
     kept = np.lib.format.open_memmap(folder / "items.npy", mode="w+", dtype=np.int32, shape=shape)
     weights = np.lib.format.open_memmap(
-        folder / "shares.npy", mode="w+", dtype=np.float32, shape=shape
+        folder / PROBABILITIES, mode="w+", dtype=np.float32, shape=shape
     )
     size = 256
     block = torch.empty(size, len(items.vectors))
@@ -220,7 +228,7 @@ class NeighbourSource(nn.Module):
         neighbours: (C, k) numbers of contexts, perhaps a memory map.
         encoder: the model that is being trained; no part of this module, which would save it twice.
         temperature: T > 0.
-        padding: the side on which histories are padded.
+        side: the side on which histories are padded.
         scoring: how the model scores in training.
 
     Source: Cheng et al., SIGIR 2021, eq. 8-9 and Algorithm 1.
@@ -232,14 +240,14 @@ class NeighbourSource(nn.Module):
         neighbours: np.ndarray,
         encoder: Encoder,
         temperature: float = 1.0,
-        padding: Padding = "right",
+        side: Padding = "right",
         scoring: Scoring = PLAIN,
     ) -> None:
         super().__init__()
         contexts.check(neighbours)
         self.contexts, self.neighbours = contexts, neighbours
         self._of = (encoder,)  # in a tuple, where a module does not look for its parts
-        self.padding: Padding = padding
+        self.side: Padding = side
         self.temperature, self.scoring = temperature, scoring
 
     @property
@@ -253,7 +261,7 @@ class NeighbourSource(nn.Module):
         # Drawn by torch, whose random state a resumed run takes up again.
         drawn = torch.randint(listed.shape[1], (len(listed),)).numpy()
         chosen = listed[np.arange(len(listed)), drawn].astype(np.int64)
-        others = context_batch(self.contexts.data, chosen, self.encoder.n_items, self.padding)
+        others = context_batch(self.contexts.data, chosen, self.encoder.n_items, self.side)
         others = others.to(batch.label.device)
         with evaluating(self.encoder), torch.no_grad():
             items = self.encoder.items()

@@ -48,7 +48,7 @@ class CsnSettings(HalfSettings, name="csn"):
         facts |= {"of": "other users", **of}
         neighbours = load(training.artifact("neighbours", facts, make) / NEIGHBOURS)
         return NeighbourSource(
-            contexts, neighbours, training.encoder, self.temperature, training.padding,
+            contexts, neighbours, training.encoder, self.temperature, training.padding_side,
             training.scoring,
         )  # fmt: skip
 

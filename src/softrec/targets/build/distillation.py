@@ -13,6 +13,7 @@ from softrec.targets.build.contexts import (
     RememberedSource,
     TeacherSource,
     best_of_teacher,
+    probabilities_in,
 )
 from softrec.targets.settings import HalfSettings
 from softrec.training_data import TrainingData
@@ -72,5 +73,6 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
                  "temperature": self.temperature,
                  "scoring": [scoring.kind, scoring.temperature]}  # fmt: skip
         folder = training.artifact("teacher-top", facts, make)
-        best = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "shares"))
-        return RememberedSource(contexts, *best, n_items=len(items.vectors))
+        best = np.load(folder / "items.npy", mmap_mode="r")
+        probs = np.load(probabilities_in(folder), mmap_mode="r")
+        return RememberedSource(contexts, best, probs, n_items=len(items.vectors))

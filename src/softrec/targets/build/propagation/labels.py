@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from softrec.errors import DataError
+from softrec.targets.build.contexts import PROBABILITIES, probabilities_in
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class PropagatedLabels:
         """Write the files that `load` reads into the folder `path`, which is made if need be."""
         path.mkdir(parents=True, exist_ok=True)
         np.save(path / _ITEMS, self.items)
-        np.save(path / _PROBS, self.probs)
+        np.save(path / PROBABILITIES, self.probs)
         (path / _FACTS).write_text(json.dumps(self.about, indent=1), encoding="utf-8")
 
     @classmethod
@@ -55,7 +56,7 @@ class PropagatedLabels:
         try:
             facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
             items = np.load(path / _ITEMS, mmap_mode="r")
-            probs = np.load(path / _PROBS, mmap_mode="r")
+            probs = np.load(probabilities_in(path), mmap_mode="r")
             plain: dict[str, Any] = {name: facts[name] for name in _PLAIN}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
@@ -69,5 +70,5 @@ class PropagatedLabels:
         return cls(items, probs, **plain)
 
 
-_ITEMS, _PROBS, _FACTS = "items.npy", "shares.npy", "propagation.json"
+_ITEMS, _FACTS = "items.npy", "propagation.json"
 _PLAIN = ("mean_label_prob", "mass_kept", "clusters", "sparse_clusters")
