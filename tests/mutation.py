@@ -37,7 +37,7 @@ PARTS: dict[str, list[str]] = {
         "tests/experiments/test_target_sources.py",
         "tests/test_axes.py",
     ],
-    "candidates.py": [
+    "candidates": [
         "tests/test_candidates.py",
         "tests/experiments/test_leaks.py",
         "tests/test_axes.py",

@@ -6,7 +6,7 @@ import torch
 from fields import row
 from torch.nn import functional as F
 
-from softrec.losses import bilateral, pairwise, softmax
+from softrec.losses import bilateral, pairwise, softmax_settings
 from softrec.losses.settings import LOSSES
 
 
@@ -95,7 +95,7 @@ def added(begun):
 
 UNIFORM = {"target": {"name": "uniform", "alpha": 0.3}}
 for name, spec in LOSSES.items():
-    soft = spec is softmax.DecoupledSettings
+    soft = spec is softmax_settings.DecoupledSettings
     expect, target = (expected_soft_loss, UNIFORM) if soft else (expected_loss, {})
     base = target | {"loss": {"name": name}}
     kinds = ["inner", "cosine", "euclidean"]
@@ -103,8 +103,8 @@ for name, spec in LOSSES.items():
     row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
     row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
     row(spec, "name", [name], total, expect, base=target)
-row(softmax.MixedSettings, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
-row(softmax.DecoupledSettings, "balance", [0.2, 0.7, "red-line"], total, expected_soft_loss,
+row(softmax_settings.MixedSettings, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
+row(softmax_settings.DecoupledSettings, "balance", [0.2, 0.7, "red-line"], total, expected_soft_loss,
     base=UNIFORM | {"loss": {"name": "decoupled"}})  # fmt: skip
 for mode, values in {
     "exponent": ("reweight", "multi"), "positive_temperature": ("bilateral",),

@@ -9,7 +9,7 @@ from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
 from softrec.losses.bilateral import BslSettings
 from softrec.losses.settings import LossSettings, PairwiseSettings
-from softrec.losses.softmax import DecoupledSettings, MixedSettings
+from softrec.losses.softmax_settings import DecoupledSettings, MixedSettings
 from softrec.recipe.recipe import read_recipe
 from softrec.scoring import Scoring
 from softrec.targets.one_hot import OneHotSettings

@@ -33,15 +33,13 @@ its reference `reference.plain`. Candidates of each row's own go by `table.table
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.losses.pairwise import Pairs, PairwiseLoss
-from softrec.losses.settings import LossInputs, LossSettings, Term
-from softrec.settings import Alpha, setting
 from softrec.types import ItemVectors, Rest, Target
 
 
@@ -377,54 +375,3 @@ def _check_labels(label: Tensor, n_items: int) -> None:
 def _check_shape(name: str, tensor: Tensor | None, *shape: int) -> None:
     if tensor is not None and tensor.shape != shape:
         raise ValueError(f"expected {name} of shape {shape}, got {tuple(tensor.shape)}")
-
-
-# --- in a recipe ---
-
-
-class MixedSettings(LossSettings, name="mixed"):
-    """Cross-entropy with label and soft target mixed, the label in the denominator (SoftRec)."""
-
-    def build(self, given: LossInputs) -> Term:
-        """Return the mixed loss; with the label alone it is cross-entropy (SSM)."""
-        return Term(hard() if given.source is None else mixed())
-
-
-class DecoupledSettings(LossSettings, name="decoupled"):
-    """DesoRec: label or not, and which other, with weights of their own."""
-
-    balance: Alpha | Literal["red-line"] = setting(
-        0.5,
-        "weight of label or not (lambda2); red-line: what makes it the mixed loss in the mean",
-        common=True,
-    )
-
-    def check(self, *, soft: bool) -> None:
-        """Refuse the label alone."""
-        if not soft:
-            raise ValueError(
-                "loss: decoupled separates label and rest of a soft target, but there is none "
-                "(target: one-hot, or alpha 0); choose one with alpha above 0, or loss: mixed"
-            )
-
-    def for_label_alone(self) -> MixedSettings:
-        """Return the mixed loss, which has nothing to decouple."""
-        return MixedSettings(**self.model_dump(exclude={"name", "balance"}))
-
-    def build(self, given: LossInputs) -> Term:
-        """Return the decoupled loss."""
-        self.check(soft=given.source is not None)
-        balance = _red_line(given) if isinstance(self.balance, str) else self.balance
-        return Term(decoupled(balance))
-
-
-def _red_line(given: LossInputs) -> float:
-    """Return lambda2* = 1 / (1 + lambda1 (1 - q_y)) at the mean q_y of the first batches.
-
-    There the decoupled loss is, in the mean, the mixed one.
-    """
-    assert given.source is not None
-    probs = [
-        given.source(batch).prob_of(batch.label).double().mean() for batch in given.first_batches()
-    ]
-    return 1 / (1 + given.weight * (1 - float(torch.stack(probs).mean())))

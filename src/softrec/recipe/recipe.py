@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError
 from softrec.candidates import CandidatesSettings, DrawnSettings, FullSettings
 from softrec.errors import RecipeError, one_line
 from softrec.losses.settings import LossSettings
-from softrec.losses.softmax import MixedSettings
+from softrec.losses.softmax_settings import MixedSettings
 from softrec.recipe.complaints import complaint
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import (

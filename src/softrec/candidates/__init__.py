@@ -1,0 +1,55 @@
+"""Candidates: the negatives a positive is scored against. All items, a sample, or in-batch.
+
+Let C be the candidates of a row without its label, c_j how often candidate j was drawn and E_j how
+often it was expected to be. The losses see the logits z_j + log(c_j / E_j): their exponentials
+sum, in the mean over draws, to the sum over the whole catalogue without the label, so that R and
+with it every softmax loss estimates the full one (Bengio and Senecal, 2008). The label's own
+logit stays as it is. Without correction E_j = 1.
+
+| drawn | E_j |
+|---|---|
+| n of N, uniform, shared, each at most once | n / N |
+| n with replacement from Q, shared, hits on the label left out | n Q_j |
+| n with replacement from the items but the label, for each row | n / (N - 1), n Q_j |
+| n with replacement from the F items the user did not interact with | n / F |
+| the other labels of the batch, of which j is f_j | (P - 1) f_j |
+
+A draw that hits the label is left out of C. In-batch negatives may mask the user's other
+positives, too. Sources are modules: what they remember of the data are buffers, which move along
+and are not saved.
+"""
+
+from softrec.candidates.base import (
+    CANDIDATES,
+    Candidates,
+    CandidateSource,
+    CandidatesSettings,
+    DrawnSettings,
+    FullSettings,
+)
+from softrec.candidates.in_batch import InBatch, InBatchSettings
+from softrec.candidates.sampled import (
+    RowDraws,
+    SampledSettings,
+    SharedDraws,
+    SharedUniform,
+    log_uniform,
+)
+from softrec.candidates.usage import times_used
+
+__all__ = [
+    "CANDIDATES",
+    "CandidateSource",
+    "Candidates",
+    "CandidatesSettings",
+    "DrawnSettings",
+    "FullSettings",
+    "InBatch",
+    "InBatchSettings",
+    "RowDraws",
+    "SampledSettings",
+    "SharedDraws",
+    "SharedUniform",
+    "log_uniform",
+    "times_used",
+]

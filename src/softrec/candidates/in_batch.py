@@ -1,0 +1,94 @@
+"""The other labels of the batch as candidates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from softrec.candidates.base import Candidates, CandidateSource, DrawnSettings
+from softrec.settings import setting
+from softrec.training_data import TrainingData
+from softrec.types import Batch
+
+
+class InBatch(nn.Module):
+    """The labels of the other rows.
+
+    Args:
+        frequency: (N,) fraction of the training labels that each item is, for the sampling-bias
+            correction (Yi et al., RecSys 2019); None without correction.
+        mask_hits: leave out a row's own label where other rows have it, too.
+        mask_positives: leave out the items of a row's history, and other labels of its user.
+    """
+
+    frequency: Tensor | None
+
+    def __init__(
+        self,
+        frequency: Tensor | None = None,
+        mask_hits: bool = True,
+        mask_positives: bool = False,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("frequency", frequency, persistent=False)
+        self.mask_hits, self.mask_positives = mask_hits, mask_positives
+
+    def forward(self, batch: Batch) -> Candidates:
+        """Return the distinct labels of `batch`."""
+        label = batch.label
+        items, place, counts = label.unique(return_inverse=True, return_counts=True)
+        correction = None
+        if self.frequency is not None:
+            expected = max(len(label) - 1, 1) * self.frequency[items].double()
+            correction = -expected.log().float()
+        hits = None if self.mask_hits else (counts[place] - 1).float()
+        masked = _positives(batch, items) if self.mask_positives else None
+        return Candidates(items, counts.float(), correction, hits, masked)
+
+
+def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs (row, place in `items`) of what a row's user interacted with."""
+    rows = len(batch.label)
+    sequence = torch.arange(rows, device=items.device) if batch.row is None else batch.row
+    user = batch.user[sequence]
+    found = [_found(batch.history[sequence], items)]
+    order = user.argsort(stable=True)
+    _, size = user[order].unique_consecutive(return_counts=True)
+    first = torch.repeat_interleave(size.cumsum(0) - size, size)  # (P,) where its group begins
+    sizes = torch.repeat_interleave(size, size)
+    owner = torch.repeat_interleave(torch.arange(rows, device=items.device), sizes)
+    within = torch.arange(len(owner), device=items.device) - (sizes.cumsum(0) - sizes)[owner]
+    other = order[first[owner] + within]
+    found.append((order[owner], torch.searchsorted(items, batch.label[other])))
+    return torch.cat([row for row, _ in found]), torch.cat([place for _, place in found])
+
+
+def _found(history: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (row, place) of the history's items that are among `items`."""
+    places = torch.searchsorted(items, history).clamp(max=len(items) - 1)
+    row, column = (items[places] == history).nonzero(as_tuple=True)
+    return row, places[row, column]
+
+
+# --- in a recipe ---
+
+
+class InBatchSettings(DrawnSettings, name="in-batch"):
+    """The other labels of the batch."""
+
+    mask_hits: bool = setting(True, "leave out copies of the label")
+    mask_positives: bool = setting(False, "leave out the user's other items")
+
+    def check_soft(self) -> None:
+        """Refuse a soft target where a user's other items are left out."""
+        if self.mask_positives:
+            raise ValueError(
+                "a soft target may give mass to the items that mask_positives leaves out, and "
+                "nothing would hold their scores down; choose mask_positives: false"
+            )
+
+    def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
+        """Return the labels of the batch."""
+        counts = training.label_counts
+        frequency = counts / counts.sum() if self.corrects(softmax=softmax) else None
+        return InBatch(frequency, self.mask_hits, self.mask_positives)

@@ -1,0 +1,59 @@
+"""The softmax losses as a recipe names them: mixed and decoupled."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from softrec.losses.settings import LossInputs, LossSettings, Term
+from softrec.losses.softmax import decoupled, hard, mixed
+from softrec.settings import Alpha, setting
+
+
+class MixedSettings(LossSettings, name="mixed"):
+    """Cross-entropy with label and soft target mixed, the label in the denominator (SoftRec)."""
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the mixed loss; with the label alone it is cross-entropy (SSM)."""
+        return Term(hard() if given.source is None else mixed())
+
+
+class DecoupledSettings(LossSettings, name="decoupled"):
+    """DesoRec: label or not, and which other, with weights of their own."""
+
+    balance: Alpha | Literal["red-line"] = setting(
+        0.5,
+        "weight of label or not (lambda2); red-line: what makes it the mixed loss in the mean",
+        common=True,
+    )
+
+    def check(self, *, soft: bool) -> None:
+        """Refuse the label alone."""
+        if not soft:
+            raise ValueError(
+                "loss: decoupled separates label and rest of a soft target, but there is none "
+                "(target: one-hot, or alpha 0); choose one with alpha above 0, or loss: mixed"
+            )
+
+    def for_label_alone(self) -> MixedSettings:
+        """Return the mixed loss, which has nothing to decouple."""
+        return MixedSettings(**self.model_dump(exclude={"name", "balance"}))
+
+    def build(self, given: LossInputs) -> Term:
+        """Return the decoupled loss."""
+        self.check(soft=given.source is not None)
+        balance = _red_line(given) if isinstance(self.balance, str) else self.balance
+        return Term(decoupled(balance))
+
+
+def _red_line(given: LossInputs) -> float:
+    """Return lambda2* = 1 / (1 + lambda1 (1 - q_y)) at the mean q_y of the first batches.
+
+    There the decoupled loss is, in the mean, the mixed one.
+    """
+    assert given.source is not None
+    probs = [
+        given.source(batch).prob_of(batch.label).double().mean() for batch in given.first_batches()
+    ]
+    return 1 / (1 + given.weight * (1 - float(torch.stack(probs).mean())))
