@@ -104,8 +104,8 @@ for name, spec in LOSSES.items():
     row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
     row(spec, "name", [name], total, expect, base=target)
 row(softmax_settings.MixedSettings, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
-row(softmax_settings.DecoupledSettings, "balance", [0.2, 0.7, "red-line"], total, expected_soft_loss,
-    base=UNIFORM | {"loss": {"name": "decoupled"}})  # fmt: skip
+row(softmax_settings.DecoupledSettings, "balance", [0.2, 0.7, "red-line"], total,
+    expected_soft_loss, base=UNIFORM | {"loss": {"name": "decoupled"}})  # fmt: skip
 for mode, values in {
     "exponent": ("reweight", "multi"), "positive_temperature": ("bilateral",),
     "score_temperature": ("bilateral", "multi", "single"),
