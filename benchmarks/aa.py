@@ -1,4 +1,4 @@
-"""Does "helped" happen by luck alone? False alarms of four procedures, on made and on real runs.
+"""Does "helped" happen by luck alone? False alarms of five procedures, on made and on real runs.
 
     python -m benchmarks.aa made               # made metrics whose true difference is 0
     python -m benchmarks.aa train --out AA     # trains equal recipes with many seeds; resumable
@@ -20,6 +20,7 @@ from rich.table import Table
 from scipy import stats
 from scipy.special import ndtr
 
+from softrec.evaluation.bootstrap import bootstrap
 from softrec.evaluation.significance import crossed, paired
 
 Interval = tuple[float, float]
@@ -51,7 +52,7 @@ def both(a: np.ndarray, b: np.ndarray) -> Interval:
     return found.low, found.high
 
 
-def bootstrap(a: np.ndarray, b: np.ndarray, draws: int = 400) -> Interval:
+def percentiles(a: np.ndarray, b: np.ndarray, draws: int = 400) -> Interval:
     """Users and seeds drawn anew with replacement; the percentiles of the differences."""
     rng = np.random.default_rng(0)
     n = a.shape[1]
@@ -66,7 +67,7 @@ def bootstrap(a: np.ndarray, b: np.ndarray, draws: int = 400) -> Interval:
 
 PROCEDURES: dict[str, Procedure] = {
     "users alone": users_alone, "seeds alone": seeds_alone,
-    "two-way bootstrap": bootstrap, "users and seeds": both,
+    "percentiles": percentiles, "two-way bootstrap": bootstrap, "users and seeds": both,
 }  # fmt: skip
 
 

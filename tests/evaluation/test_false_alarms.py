@@ -48,3 +48,18 @@ def test_real_runs_are_drawn_in_groups_without_a_run_in_common(tmp_path):
     assert 0 <= found["users and seeds"] <= 0.1
     one = aa.false_alarms_of_real(values, 1, 5, ["users alone"])
     assert json.dumps(one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1, 4])
+def test_the_bootstrap_is_too_careful_rather_than_too_bold(number):
+    """6 % of 200 are 12; a binomial at 6 % has more than 24 once in 1,000 times."""
+    found = aa.false_alarms_of_made(aa.CASES[number], 3, 200, 200, ["two-way bootstrap"])
+    assert 200 * found["two-way bootstrap"] <= 24
+
+
+@pytest.mark.slow
+def test_percentiles_alone_are_wrong_too_often():
+    names = ["percentiles", "two-way bootstrap"]
+    found = aa.false_alarms_of_made(aa.CASES[4], 3, 200, 300, names)
+    assert found["percentiles"] > 0.1 > 0.07 > found["two-way bootstrap"]

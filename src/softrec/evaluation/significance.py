@@ -148,14 +148,7 @@ def crossed(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Crossed:
         1946. Cochran, Approximate significance levels of the Behrens-Fisher test, Biometrics 1964.
         Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 2007, on users crossed with another factor.
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.ndim != 2 or b.ndim != 2 or not len(a) or not len(b):
-        raise DataError(
-            "a comparison of trainings needs two arrays of shape (seeds, users), but "
-            f"{a.shape} and {b.shape} came"
-        )
-    for row in (*a, *b):
-        _check(a[0], row)
+    a, b = trainings(a, b)
     users = paired(a.mean(axis=0), b.mean(axis=0), level=level)
     low, high, p = _crossed_interval(a, b, users, level)
     return Crossed(users.mean, low, high, users.relative, p, users)
@@ -206,6 +199,23 @@ def seed_spread(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
+def trainings(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two variants as float64 (S_a, n) and (S_b, n), checked.
+
+    Raises:
+        DataError: if the two are not finite values of the same, at least one, users.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.ndim != 2 or b.ndim != 2 or not len(a) or not len(b):
+        raise DataError(
+            "a comparison of trainings needs two arrays of shape (seeds, users), but "
+            f"{a.shape} and {b.shape} came"
+        )
+    for row in (*a, *b):
+        _check(a[0], row)
+    return a, b
+
+
 def _check(a: np.ndarray, b: np.ndarray) -> None:
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise DataError(
@@ -241,30 +251,49 @@ def _crossed_interval(
     unknown = float("nan")
     if min(len(a), len(b)) < 2:
         return unknown, unknown, unknown
-    n = a.shape[1]
-    if n == 1:
+    if a.shape[1] == 1:
         return unknown, unknown, 1.0
-    training = [each.mean(axis=1).var(ddof=1) / len(each) for each in (a, b)]
-    residual = [_residual_variance(each) / each.size for each in (a, b)]
-    of_users = float((b.mean(axis=0) - a.mean(axis=0)).var(ddof=1)) / n
-    of_users = max(0.0, of_users - sum(residual))
-    of_training = sum(training)
-    error = float(np.sqrt(of_users + of_training))
+    noise = Noise.of(a, b)
+    error = noise.error
     if error <= TIE * max(1.0, abs(users.mean)):
         return users.mean, users.mean, users.p_wilcoxon
-    parts = [part**2 / (len(each) - 1) for part, each in zip(training, (a, b), strict=True)]
-    freedom = of_training**2 / sum(parts) if sum(parts) > 0 else n - 1
-    share = of_users / error**2
+    half = noise.quantile(1 - level) * error
+    return users.mean - half, users.mean + half, _where(noise.quantile, abs(users.mean) / error)
 
-    def quantile(outside: float) -> float:
-        ends = stats.t.isf(outside / 2, np.array([n - 1, freedom]))
+
+class Noise(NamedTuple):
+    """The variance V = U + T of the difference of two means over users and trainings."""
+
+    users: float  # U
+    training: float  # T
+    freedom: float  # f, of T
+    n: int  # users
+
+    @classmethod
+    def of(cls, a: np.ndarray, b: np.ndarray) -> Noise:
+        """Estimate it from (S_a, n) and (S_b, n) values, at least 2 trainings and 2 users each."""
+        n = a.shape[1]
+        training = [each.mean(axis=1).var(ddof=1) / len(each) for each in (a, b)]
+        residual = [residual_variance(each) / each.size for each in (a, b)]
+        of_users = float((b.mean(axis=0) - a.mean(axis=0)).var(ddof=1)) / n
+        of_training = sum(training)
+        parts = [part**2 / (len(each) - 1) for part, each in zip(training, (a, b), strict=True)]
+        freedom = of_training**2 / sum(parts) if sum(parts) > 0 else n - 1
+        return cls(max(0.0, of_users - sum(residual)), of_training, freedom, n)
+
+    @property
+    def error(self) -> float:
+        """Return the standard error, sqrt(V)."""
+        return float(np.sqrt(self.users + self.training))
+
+    def quantile(self, outside: float) -> float:
+        """Return q, beyond which on either side of 0 a share `outside` lies in all."""
+        share = self.users / self.error**2
+        ends = stats.t.isf(outside / 2, np.array([self.n - 1, self.freedom]))
         return float(share * ends[0] + (1 - share) * ends[1])
 
-    half = quantile(1 - level) * error
-    return users.mean - half, users.mean + half, _where(quantile, abs(users.mean) / error)
 
-
-def _residual_variance(values: np.ndarray) -> float:
+def residual_variance(values: np.ndarray) -> float:
     """Return the mean square of (S, n) values less the means of their rows and columns."""
     rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     return float((rest**2).sum()) / ((values.shape[0] - 1) * (values.shape[1] - 1))

@@ -1,0 +1,88 @@
+"""An interval by drawing users and trainings anew: a second opinion that assumes no distribution.
+
+The users are the same for all trainings, so one draw of users serves them all (pigeonhole). The
+trainings of each variant are drawn on their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from softrec.evaluation.significance import TIE, Noise, trainings
+
+DRAWS = 2000
+DRAWN_AT_ONCE = 2**20  # users: few enough for memory, enough to be fast where users are few
+
+
+def bootstrap(
+    a: np.ndarray, b: np.ndarray, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """Return the ends of an interval of mean(b - a), from draws of users and trainings.
+
+    Each draw takes n users with replacement and, of each variant, S_v - 1 trainings with
+    replacement: with S_v of them the variance of a mean of trainings would be too small by
+    (S_v - 1) / S_v, a third with three seeds (Rao and Wu). The percentiles of the drawn differences
+    are stretched about mean(b - a) by q / z, of the quantiles of `crossed` and of the normal
+    distribution, since the spread of a few trainings is itself uncertain.
+
+    False alarms at 95 % where nothing differs, with 3 to 5 seeds: 0.1 to 1.2 % where users dominate
+    the noise, and 2.5 to 6.1 % where training does; `crossed` has 2.9 to 6.3 %. So where users
+    dominate, it is too careful: the residual is drawn along with users and with trainings, and is
+    counted more than once. Percentiles that are not stretched have up to 17 % with 3 seeds.
+
+    Args:
+        a: (S_a, n) a row for each training, a column for each user: the variant to compare with.
+        b: (S_b, n) the other variant, the same users in the same order.
+        level: coverage of the interval.
+        draws: how many.
+        seed: of the draws.
+
+    Returns:
+        The ends; NaN with one seed or one user.
+
+    Raises:
+        DataError: if the two are not finite values of the same, at least one, users.
+
+    Reference:
+        Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 2007. Rao and Wu, Resampling inference with
+        complex survey data, JASA 1988.
+    """
+    a, b = trainings(a, b)
+    if min(len(a), len(b), a.shape[1]) < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = np.concatenate(list(_means(np.concatenate([a, b]), draws, rng)))  # (draws, S_a + S_b)
+    drawn = _some(means[:, len(a) :], rng) - _some(means[:, : len(a)], rng)
+    outside = (1 - level) / 2
+    mean, noise = float(b.mean() - a.mean()), Noise.of(a, b)
+    if noise.error <= TIE * max(1.0, abs(mean)):
+        return mean, mean
+    stretch = noise.quantile(1 - level) / float(stats.norm.isf(outside))
+    low, high = mean + stretch * (np.quantile(drawn, [outside, 1 - outside]) - mean)
+    return float(low), float(high)
+
+
+def _means(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the means of values (S, n) over drawn users, (b, S), for `draws` draws in all.
+
+    Users whose values are all 0 add nothing: only how many of the others are drawn matters.
+    """
+    n = values.shape[1]
+    other = np.ascontiguousarray(values[:, values.any(axis=0)].T)  # (m, S)
+    size = max(1, DRAWN_AT_ONCE // n)
+    for begin in range(0, draws, size):
+        number = rng.binomial(n, len(other) / n, size=min(size, draws - begin))
+        row = np.repeat(np.arange(len(number)), number)
+        place = row * len(other) + rng.integers(max(1, len(other)), size=len(row))
+        times = np.bincount(place, minlength=len(number) * len(other))
+        yield times.reshape(len(number), len(other)) @ other / n
+
+
+def _some(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the mean over S - 1 drawn trainings of each row of (draws, S)."""
+    seeds = means.shape[1]
+    times = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=len(means))
+    return (means * times).sum(axis=1) / (seeds - 1)
