@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from softrec.blocks import blocks
+
 BLOCK = 2**21  # numbers of a block: 8 MiB in single precision
 DENSE_UP_TO = 8  # items per pair of a row; measured on one core: a draw at about 15
 
@@ -184,6 +186,5 @@ def _blocks(users: Tensor, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield a few rows at a time and room for their logits, the same memory each time."""
     rows = max(1, BLOCK // len(vectors))
     room = users.new_empty(min(rows, len(users)), len(vectors))
-    for first in range(0, len(users), rows):
-        part = slice(first, first + rows)
+    for part in blocks(len(users), rows):
         yield part, room[: len(users[part])]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from softrec.blocks import blocks
 from softrec.errors import DataError
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting
 from softrec.models.registry import MODELS
@@ -319,8 +320,8 @@ def _buckets(shares: Tensor, index: Tensor, size: int) -> Tensor:
 
 def _blocks(queries: int, width: int, device: torch.device) -> Iterator[slice]:
     """Yield slices of queries, so that `width` numbers for each make no large tensor."""
-    step = max(1, NUMBERS.get(device.type, MANY_NUMBERS) // width)
-    return (slice(start, start + step) for start in range(0, queries, step))
+    step = NUMBERS.get(device.type, MANY_NUMBERS) // width
+    return blocks(queries, step)
 
 
 def _parts(vectors: Tensor, heads: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.blocks import blocks
 from softrec.types import ListedTarget, Rest
 
 COLUMNS = 64  # items a row that are scattered at once, so that a large k needs no large copy
@@ -54,8 +55,7 @@ class SparseTarget(ListedTarget):
             _announce_sparse()
             out.addmm_(_transposed(self.items, probs, len(out)), rows.to(out))
             return
-        for some in range(0, probs.shape[1], COLUMNS):
-            part = slice(some, some + COLUMNS)
+        for part in blocks(probs.shape[1], COLUMNS):
             scattered = probs[:, part, None] * rows[:, None]
             out.index_add_(0, self.items[:, part].flatten(), scattered.flatten(0, 1))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.blocks import blocks
 from softrec.targets.sparse import SparseTarget
 from softrec.types import ItemVectors, LogitTarget, Rest, Target
 
@@ -95,9 +96,8 @@ class TeacherTarget(LogitTarget):
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         n_items = len(self.items.vectors)
-        size = max(1, BLOCK_BYTES // (n_items * self.users.element_size()))
-        for begin in range(0, len(self.users), size):
-            rows = slice(begin, begin + size)
+        size = BLOCK_BYTES // (n_items * self.users.element_size())
+        for rows in blocks(len(self.users), size):
             yield (
                 rows,
                 self.users.new_empty(len(self.users[rows]), n_items).copy_(

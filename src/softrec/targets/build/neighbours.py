@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 from rich.progress import track
 
+from softrec.blocks import blocks
 from softrec.errors import DataError
 
 BLOCK = 16_384  # contexts, or items of histories, that are worked on at once
@@ -120,15 +121,8 @@ def nearest(
     Source: Johnson, Douze & Jegou, "Billion-scale similarity search with GPUs", IEEE Transactions
     on Big Data 2021 (FAISS), as in Cheng et al., SIGIR 2021, section 3.2.2.
     """
-    for name, number in (("k", k), ("probes", probes)):
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
-    if vectors.ndim != 2:
-        raise ValueError(f"vectors must have the shape (E, D), got {vectors.shape}")
-    if owner is None:
-        owner = np.arange(len(vectors))
-    if owner.shape != vectors.shape[:1]:
-        raise ValueError(f"owner must have the shape ({len(vectors)},), got {owner.shape}")
+    _check_search(vectors, k, probes, owner)
+    owner = np.arange(len(vectors)) if owner is None else owner
     lists = np.repeat(np.arange(len(vectors), dtype=np.int32)[:, None], k, axis=1)
     known = _with_direction(vectors)
     if len(known) < 2:
@@ -189,6 +183,16 @@ def _check_histories(items: np.ndarray, start: np.ndarray, stop: np.ndarray, n_i
         )
 
 
+def _check_search(vectors: np.ndarray, k: int, probes: int, owner: np.ndarray | None) -> None:
+    for name, number in (("k", k), ("probes", probes)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    if vectors.ndim != 2:
+        raise ValueError(f"vectors must have the shape (E, D), got {vectors.shape}")
+    if owner is not None and owner.shape != vectors.shape[:1]:
+        raise ValueError(f"owner must have the shape ({len(vectors)},), got {owner.shape}")
+
+
 def _near_each_other(start: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the numbers of all histories, in blocks that begin within `BLOCK` items."""
     order = np.argsort(start, kind="stable")
@@ -202,8 +206,7 @@ def _near_each_other(start: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    for begin in range(0, len(rows), BLOCK):
-        yield rows[begin : begin + BLOCK]
+    return (rows[some] for some in blocks(len(rows), BLOCK))
 
 
 def _with_direction(vectors: np.ndarray) -> np.ndarray:
