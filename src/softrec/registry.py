@@ -191,7 +191,7 @@ class Chosen(Settings):
     names: ClassVar[tuple[str, ...]] = ()
     listed: ClassVar[bool] = True  # False: users are not offered it, for only the code can make it
 
-    name: Text = setting("", "which one", validate_default=False)
+    name: Text = setting("", "which one it is", validate_default=False)
 
     def __init_subclass__(cls, name: str | tuple[str, ...] = (), **kwargs: Any) -> None:
         """Take the name, or several, that a subclass bears."""

@@ -6,6 +6,7 @@ docs/recipes.md say of them is read from here: names, types, ranges, defaults, d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -46,14 +47,24 @@ class Settings(BaseModel):
 
 
 def setting(
-    default: Any = PydanticUndefined, text: str = "", *, common: bool = False, **limits: Any
+    default: Any = PydanticUndefined,
+    text: str = "",
+    *,
+    common: bool = False,
+    flags: tuple[str, ...] = (),
+    choices: Callable[[], list[str]] | None = None,
+    **limits: Any,
 ) -> Any:
     """Return a field of `Settings`.
 
     Args:
         default: its value where none is given; without one, it must be given.
-        text: what it means, in a line, for help and documents.
-        common: shown by `softrec fit --help`; others are listed by `softrec settings`.
+        text: what it means, in a line, for help and documents; with the default in words where
+            that depends on other things.
+        common: an option of `softrec fit` and a keyword of `fit()` are its name alone; others are
+            set by `--set` and dotted keywords.
+        flags: the option on the command line, where it is not --its-name.
+        choices: the values it may have, where its type does not list them.
         **limits: the range, as pydantic has it: ge, gt, le, lt, min_length, max_length.
 
     Example:
@@ -62,7 +73,8 @@ def setting(
         >>> Few(number=4).number
         4
     """
-    return Field(default, description=text or None, json_schema_extra={"common": common}, **limits)
+    extra: Any = {"common": common, "flags": flags, "choices": choices}
+    return Field(default, description=text or None, json_schema_extra=extra, **limits)
 
 
 def _writable(text: str) -> str:

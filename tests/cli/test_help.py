@@ -99,7 +99,7 @@ def test_all_settings_are_listed_with_their_defaults(capsys):
         assert all(
             f"    {name} (" in out for name in fields.model_fields if place and name != "name"
         )
-    assert "    scale ('log') on which popularity counts" in out
+    assert "    scale ('log') the scale of popularity" in out
     assert all(f"model {name}: " in out for name in MODELS)
     with pytest.raises(SystemExit):
         cli.main(["settings", "loss"])

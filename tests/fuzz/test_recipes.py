@@ -15,7 +15,8 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import leave_last_out
 from softrec.errors import LONGEST, SoftrecError
 from softrec.experiments.build.objective import build
-from softrec.recipe.options import FIELDS, parse_assignment, parse_target, recipe_of
+from softrec.recipe.fields import options as common
+from softrec.recipe.options import parse_assignment, parse_target, recipe_of
 from softrec.recipe.reading import parsed, read_yaml
 from softrec.recipe.recipe import choices, read_recipe, sections
 from softrec.recipe.specs.arguments import arguments
@@ -118,7 +119,7 @@ def test_fields_are_a_recipe_or_one_line(fields):
 
 @pytest.mark.slow
 @many
-@given(st.dictionaries(st.sampled_from(list(FIELDS)), JUNK, max_size=3))
+@given(st.dictionaries(st.sampled_from(list(common())), JUNK, max_size=3))
 def test_options_are_a_recipe_or_one_line(options):
     try:
         recipe_of({"data": {"source": "x.csv"}}, options)

@@ -65,7 +65,9 @@ class DrawnSettings(CandidatesSettings):
     """Candidates that are drawn, of which losses may be corrected for how likely each was."""
 
     correction: bool | None = setting(
-        None, "for how often a candidate is drawn (logQ); by default for softmax losses only"
+        None,
+        "log Q correction: scores are corrected for the expected count of a candidate; by default "
+        "for softmax losses only",
     )
     soft: Literal["restricted", "exact"] = setting(
         "restricted",

@@ -76,8 +76,8 @@ def _found(history: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
 class InBatchSettings(DrawnSettings, name="in-batch"):
     """The other labels of the batch."""
 
-    mask_hits: bool = setting(True, "leave out copies of the label")
-    mask_positives: bool = setting(False, "leave out the user's other items")
+    mask_hits: bool = setting(True, "mask candidates that are the label itself")
+    mask_positives: bool = setting(False, "mask items that the user has interacted with")
 
     def check_soft(self) -> None:
         """Refuse a soft target where a user's other items are left out."""

@@ -154,13 +154,15 @@ class SampledSettings(DrawnSettings, name="sampled"):
     """A sample of the items."""
 
     ratio: float | None = setting(
-        None, "fraction of the items that is drawn", common=True, gt=0, le=1
+        None, "fraction of the items that is sampled", common=True, gt=0, le=1
     )
-    number: Rounds | None = setting(None, "or how many are drawn", common=True)
-    sampler: Sampler = setting("uniform", "how likely each item is")
-    per_row: bool = setting(False, "draw for each row, not once for the batch")
+    number: Rounds | None = setting(
+        None, "number of items that is sampled, instead of ratio", common=True
+    )
+    sampler: Sampler = setting("uniform", "the distribution that is sampled from", common=True)
+    per_row: bool = setting(False, "sample for each row instead of once for the batch")
     mask_positives: bool = setting(
-        False, "draw only items the user did not interact with in training"
+        False, "mask items that the user has interacted with; needs per_row and the uniform sampler"
     )
 
     @model_validator(mode="after")

@@ -555,9 +555,11 @@ def _tell(text: str, label: str = "") -> None:
 def _recipe(source: str, options: dict[str, Any], target: dict[str, Any] | None = None) -> Any:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
     from softrec.experiments.inputs import read_input
-    from softrec.recipe.options import FIELDS, parse_assignment
+    from softrec.recipe.fields import options as common
+    from softrec.recipe.options import parse_assignment
 
-    given = {name: value for name, value in options.items() if name in FIELDS and name != "source"}
+    known = common()
+    given = {name: value for name, value in options.items() if name in known and name != "source"}
     given |= dict(parse_assignment(text) for text in options.get("set_") or [])
     given |= target or {}
     return read_input(source, given).recipe

@@ -44,7 +44,7 @@ from typing import Literal, assert_never
 
 from torch import Tensor
 
-from softrec.losses.settings import LossInputs, LossSettings, Term
+from softrec.losses.settings import SCORE, SCORE_TEMPERATURE, LossInputs, LossSettings, Term
 from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, TargetAnswers, check_asked
 from softrec.scoring import Kind
 from softrec.settings import Temperature, setting
@@ -189,10 +189,8 @@ def _check_positive(value: float, name: str) -> None:
 class SlSettings(LossSettings, name="sl"):
     """SL: the softmax loss on cosines, the label not in the denominator."""
 
-    score: Kind = setting("cosine", "how a user and an item vector make a score", common=True)
-    score_temperature: Temperature = setting(
-        0.1, "scores are divided by it in training", common=True
-    )
+    score: Kind = setting("cosine", SCORE, common=True)
+    score_temperature: Temperature = setting(0.1, SCORE_TEMPERATURE, common=True)
 
     def build(self, given: LossInputs) -> Term:
         """Return the loss."""
@@ -202,18 +200,20 @@ class SlSettings(LossSettings, name="sl"):
 class BslSettings(LossSettings, name="bsl"):
     """BSL: SL with another weight on the negatives, or another shape of the positives."""
 
-    score: Kind = setting("cosine", "how a user and an item vector make a score", common=True)
-    score_temperature: Temperature = setting(
-        0.1, "scores are divided by it in training", common=True
-    )
+    score: Kind = setting("cosine", SCORE, common=True)
+    score_temperature: Temperature = setting(0.1, SCORE_TEMPERATURE, common=True)
     mode: Literal["reweight", "multi", "single", "bilateral"] = setting(
-        "reweight", "which of the losses of that name; single is SL"
+        "reweight", "which variant of BSL; single is SL", common=True
     )
     exponent: float = setting(
-        1.1, "weight of the negatives (t2), of modes reweight and multi", gt=0, le=1000
+        1.1,
+        "exponent of the negatives (t2), in modes reweight and multi",
+        common=True,
+        gt=0,
+        le=1000,
     )
     positive_temperature: Temperature = setting(
-        0.1, "of mode bilateral (tau1); score_temperature is its tau2"
+        0.1, "temperature of the positives (tau1), in mode bilateral; score_temperature is its tau2"
     )
 
     def check(self, *, soft: bool) -> None:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softrec.losses.settings import LossInputs, PairwiseSettings, Term
+from softrec.losses.settings import SCORE, LossInputs, PairwiseSettings, Term
 from softrec.scoring import Kind
 from softrec.settings import Alpha, Positive, setting
 
@@ -334,7 +334,7 @@ class GbceSettings(PairwiseSettings, name="gbce"):
 
     needs_fraction = True
 
-    calibration: Alpha = setting(0.75, "t: 0 is binary cross-entropy, 1 calibrates fully")
+    calibration: Alpha = setting(0.75, "t, 0 to 1: 0 is binary cross-entropy, 1 calibrates fully")
 
     def build(self, given: LossInputs) -> Term:
         """Return the loss for the fraction of the items that is drawn."""
@@ -344,9 +344,9 @@ class GbceSettings(PairwiseSettings, name="gbce"):
 class CclSettings(PairwiseSettings, name="ccl"):
     """CCL of SimpleX: negatives count above a margin only."""
 
-    score: Kind = setting("cosine", "how a user and an item vector make a score", common=True)
+    score: Kind = setting("cosine", SCORE, common=True)
     margin: float = setting(0.9, "cosine above which a negative counts", ge=-1, le=1)
-    negative_weight: Positive = setting(150.0, "weight of the mean negative")
+    negative_weight: Positive = setting(150.0, "weight of the negatives' average")
 
     def build(self, given: LossInputs) -> Term:
         """Return the loss."""
@@ -356,8 +356,10 @@ class CclSettings(PairwiseSettings, name="ccl"):
 class CmlSettings(PairwiseSettings, name="cml"):
     """CML: a hinge on squared distances within the unit ball."""
 
-    score: Kind = setting("euclidean", "how a user and an item vector make a score", common=True)
-    margin: Positive = setting(0.5, "by which the label is to be nearer than each negative")
+    score: Kind = setting("euclidean", SCORE, common=True)
+    margin: Positive = setting(
+        0.5, "squared distance by which the label is to be nearer than each negative"
+    )
 
     def build(self, given: LossInputs) -> Term:
         """Return the loss."""

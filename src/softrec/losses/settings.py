@@ -15,6 +15,8 @@ from softrec.types import Batch, TargetSource
 Pairs = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(label (P,), others (P, M), count) -> one value per row."""
 
+SCORE = "how the score is computed from a user and an item vector"
+SCORE_TEMPERATURE = "scores are divided by it in training"
 LOSSES: Registry[type[LossSettings]] = Registry("loss", "softrec.losses")
 
 
@@ -54,11 +56,13 @@ class LossSettings(Chosen):
     needs_fraction: ClassVar[bool] = False
     """Whether it must know which fraction of the items is drawn."""
 
-    score: Kind = setting("inner", "how a user and an item vector make a score", common=True)
-    score_temperature: Temperature = setting(
-        1.0, "scores are divided by it in training", common=True
+    score: Kind = setting("inner", SCORE, common=True)
+    score_temperature: Temperature = setting(1.0, SCORE_TEMPERATURE, common=True)
+    l2: Weight = setting(
+        0.0,
+        "L2 penalty on the vectors that a batch uses (in graph models, before propagation); "
+        "training.weight_decay is on all parameters",
     )
-    l2: Weight = setting(0.0, "on the vectors a batch uses; weight_decay is on all")
 
     def check(self, *, soft: bool) -> None:
         """Refuse a soft target that the loss has no place for, or none where it needs one.

@@ -24,7 +24,8 @@ class DecoupledSettings(LossSettings, name="decoupled"):
 
     balance: Alpha | Literal["red-line"] = setting(
         0.5,
-        "weight of label or not (lambda2); red-line: what makes it the mixed loss in the mean",
+        "weight of 'label or not' (lambda2), 0 to 1, or red-line: with it, the gradient has on "
+        "average the direction of the mixed loss",
         common=True,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from softrec.errors import RecipeError, no_such, one_line
+from softrec.recipe.fields import options as common
 from softrec.recipe.objects import is_object, member_name, target_fields
 from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import exists, parsed, read_yaml
@@ -17,33 +18,6 @@ from softrec.recipe.recipe import FOR_COUNTED, RUNS, Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.renamed import current, current_option
 
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "data": (
-        "source", "valid", "test", "user", "item", "time", "weight", "header", "text_ids", "clean",
-        "split", "short_users", "cold_items",
-    ),
-    "target": (
-        "alpha", "temperature", "scale", "teacher", "k", "top", "clusters", "tau", "keep",
-    ),
-    "loss": ("balance", "score", "score_temperature", "exponent", "mode"),
-    "candidates": ("ratio", "number", "sampler"),
-    "training": (
-        "windows", "length", "stride", "padding_side", "epochs", "batch_size", "lr", "weight_decay",
-        "patience", "monitor", "start", "precision", "accelerator", "checkpoint_minutes",
-        "checkpoint_steps",
-    ),
-    "evaluation": ("metrics", "mask_seen"),
-}  # fmt: skip
-FIELDS = {
-    **{name: f"{section}.{name}" for section, names in SECTIONS.items() for name in names},
-    "model": "model.name",
-    "preset": "model.preset",
-    "target": "target.name",
-    "loss": "loss.name",
-    "candidates": "candidates.name",
-    "seed": "seed",
-    "plugins": "plugins",
-}
 NAMED = (
     "model",
     "target",
@@ -67,16 +41,12 @@ def recipe_of(
     Raises:
         RecipeError: if an option is unknown or does not fit.
     """
+    files = (Path(place),) if place.endswith(RECIPES) else ()
     fields = dict(current(base))
-    changes: dict[str, Any] = {}
-    for name, value in _spread(options):
-        if value is None:
-            continue
-        name = current_option(name)
-        if "." not in name and name not in FIELDS:
-            there = no_such("option", name, FIELDS)
-            raise RecipeError(f"{there}, and dotted fields of a recipe such as model.dim")
-        changes[FIELDS.get(name, name)] = value
+    plugins = [*_texts(fields.get("plugins")), *_texts(options.get("plugins"))]
+    if plugins:  # first, for what follows may be theirs
+        fields["plugins"] = _loaded(plugins, files)
+    changes = _dotted(options)
     fields = _begun(fields, changes)
     if isinstance(changes.get("target.name"), str):
         changes |= {f"target.{k}": v for k, v in parse_target(changes["target.name"]).items()}
@@ -87,9 +57,6 @@ def recipe_of(
                 f"{lonely[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
-    if "plugins" in changes:
-        changes["plugins"] = [*_texts(fields.get("plugins")), *_texts(changes["plugins"])]
-    files = (Path(place),) if place.endswith(RECIPES) else ()
     return read_recipe(_anchored(merged(fields, changes), files), place)
 
 
@@ -110,6 +77,21 @@ def _for_counted(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in fields.items() if name in NOT_TRAINING}
     kept = {name: value for name, value in training.items() if name in FOR_COUNTED}
     return {**_for_counted({**fields, "training": None}), "training": kept}
+
+
+def _dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given by their places in a recipe: {"target.alpha": 0.4}."""
+    places = {name: option.path for name, option in common().items()}
+    changes: dict[str, Any] = {}
+    for name, value in _spread(options):
+        if value is None or name == "plugins":
+            continue
+        name = current_option(name)
+        if "." not in name and name not in places:
+            there = no_such("option", name, places)
+            raise RecipeError(f"{there}, and dotted fields of a recipe such as model.dim")
+        changes[places.get(name, name)] = value
+    return changes
 
 
 def _spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -153,8 +135,7 @@ def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]
     """
     fields = dict(fields)
     if fields.get("plugins"):  # first, for what follows may be theirs
-        fields["plugins"] = [_plugin(name, files) for name in _texts(fields["plugins"])]
-        load_plugins(fields["plugins"])
+        fields["plugins"] = _loaded(_texts(fields["plugins"]), files)
     return {
         name: _absolute(section, files) if name in ("data", "target", "training") else section
         for name, section in fields.items()
@@ -163,6 +144,13 @@ def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]
 
 def _texts(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [given] if given else []
+
+
+def _loaded(plugins: list[Any], files: tuple[Path, ...]) -> list[Any]:
+    """Load plugins, and return them as they are found from any folder."""
+    found = [_plugin(name, files) for name in plugins]
+    load_plugins(found)
+    return found
 
 
 def _plugin(name: Any, files: tuple[Path, ...]) -> Any:

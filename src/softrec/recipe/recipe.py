@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError, model_validator
 
-from softrec.candidates import CandidatesSettings, DrawnSettings, FullSettings
+from softrec.candidates import CANDIDATES, CandidatesSettings, DrawnSettings, FullSettings
 from softrec.errors import RecipeError, one_line
-from softrec.losses.settings import LossSettings
+from softrec.losses.settings import LOSSES, LossSettings
 from softrec.losses.softmax_settings import MixedSettings
+from softrec.models.registry import MODELS
 from softrec.recipe.complaints import complaint
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import (
@@ -29,7 +30,7 @@ from softrec.registry import Chosen
 from softrec.renamed import current
 from softrec.settings import Seed, Settings, Text, setting
 from softrec.targets.one_hot import OneHotSettings
-from softrec.targets.settings import TargetSettings
+from softrec.targets.settings import TARGETS, TargetSettings
 
 RUNS = ("teacher", "start")
 """The fields that name another run: its folder, or its recipe."""
@@ -46,23 +47,59 @@ class Recipe(Settings):
     the recipe of one, whose data and seed are then those of the whole.
     """
 
-    data: DataSettings
-    model: ModelSettings = ModelSettings()
-    target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
-        OneHotSettings()
+    data: DataSettings = setting(text="the log, and how it is read, cleaned and split")
+    model: ModelSettings = setting(
+        ModelSettings(),
+        "the model that gives the vectors of users and items",
+        common=True,
+        flags=("--model", "-m"),
+        choices=MODELS.choices,
     )
-    loss: Annotated[SerializeAsAny[LossSettings], BeforeValidator(LossSettings.read)] = (
-        MixedSettings()
+    target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
+        setting(
+            OneHotSettings(),
+            "the distribution over items that the model is trained towards; one-hot is the label "
+            "alone",
+            common=True,
+            flags=("--target", "-t"),
+            choices=TARGETS.choices,
+        )
+    )
+    loss: Annotated[SerializeAsAny[LossSettings], BeforeValidator(LossSettings.read)] = setting(
+        MixedSettings(),
+        "the loss; only softmax losses (mixed, decoupled, sl, bsl) accept a soft target",
+        common=True,
+        choices=LOSSES.choices,
     )
     candidates: Annotated[
         SerializeAsAny[CandidatesSettings], BeforeValidator(CandidatesSettings.read)
-    ] = FullSettings()
-    training: TrainingSettings = TrainingSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    interest: InterestSettings | None = None
-    seed: Seed = setting(0, "of weights, order and dropout", common=True)
+    ] = setting(
+        FullSettings(),
+        "the items that the label is scored against in training",
+        common=True,
+        choices=CANDIDATES.choices,
+    )
+    training: TrainingSettings = setting(
+        TrainingSettings(), "what is trained on, how, and how long"
+    )
+    evaluation: EvaluationSettings = setting(
+        EvaluationSettings(), "the ranking of validation and test, and its metrics"
+    )
+    interest: InterestSettings | None = setting(
+        None, "how timirec learns to predict interests; other models have no such section"
+    )
+    seed: Seed = setting(
+        0,
+        "seed of the initial weights, the order of the batches and dropout; of a comparison the "
+        "first seed",
+        common=True,
+    )
     plugins: tuple[Text, ...] = setting(
-        (), "modules and files (.py) that register what the recipe names", max_length=100
+        (),
+        "modules and files (.py) that register targets, losses or models of your own",
+        common=True,
+        flags=("--plugin",),
+        max_length=100,
     )
 
     @property

@@ -10,6 +10,12 @@ from softrec.types import TargetSource
 
 TARGETS: Registry[type[TargetSettings]] = Registry("target", "softrec.targets")
 
+# What settings mean that several targets have.
+WEIGHT = "weight of the soft target, 0 to 1"
+HALF = "weight of the soft target, 0 to 1; half of it goes to the label"
+FLATTER = "temperature of the distribution; larger is flatter"
+TEACHER = "a trained run or its recipe (.yaml), whose run is found or trained first"
+
 
 class TargetSettings(Chosen):
     """A target as a recipe names it.

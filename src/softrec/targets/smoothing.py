@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from softrec.renamed import current_value
 from softrec.settings import Alpha, Temperature, setting
-from softrec.targets.settings import HalfSettings, TargetSettings
+from softrec.targets.settings import FLATTER, HALF, WEIGHT, HalfSettings, TargetSettings
 from softrec.training_data import TrainingData
 from softrec.types import Batch, Rest, Target
 
@@ -196,7 +196,7 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
 class UniformSettings(TargetSettings, name="uniform"):
     """Label smoothing: alpha of the mass, spread evenly."""
 
-    alpha: Alpha = setting(0.1, "weight of the soft target", common=True)
+    alpha: Alpha = setting(0.1, WEIGHT, common=True)
 
     @property
     def shared(self) -> bool:
@@ -211,9 +211,9 @@ class UniformSettings(TargetSettings, name="uniform"):
 class PopularitySettings(HalfSettings, name="pop+"):
     """Popularity (SoftRec): the target is (popularity + label) / 2 with weight alpha."""
 
-    alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
-    temperature: Temperature = setting(1.0, "larger is flatter", common=True)
-    scale: Scale = setting("log", "on which popularity counts; see docs/math.md")
+    alpha: Alpha = setting(0.4, HALF, common=True)
+    temperature: Temperature = setting(1.0, FLATTER, common=True)
+    scale: Scale = setting("log", "the scale of popularity, see docs/math.md", common=True)
 
     @property
     def shared(self) -> bool:

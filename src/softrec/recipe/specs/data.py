@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked
-from softrec.settings import Seed, Settings, Text
+from softrec.settings import Seed, Settings, Text, setting
 from softrec.simulation import make_shop, simulate
 
 SHOP = "shop"
@@ -56,46 +56,64 @@ MEMORY = "memory:"
 class DataSettings(Settings):
     """Where the log is and how it is cleaned and split."""
 
-    source: Text = Field(description="a file, a folder of Parquet files, or a data set's name")
-    valid: Text | None = Field(
-        default=None, description="a file with the validation part (split: given)"
+    source: Text = setting(
+        text="a file, a folder of Parquet files, the name of a data set, or shop", common=True
     )
-    test: Text | None = Field(default=None, description="a file with the test part (split: given)")
-    user: Text | None = Field(default=None, description="column of the user")
-    item: Text | None = Field(default=None, description="column of the item")
-    time: Text | None = Field(default=None, description="column of the time")
-    weight: Text | None = Field(default=None, description="column of the rating or weight")
-    header: bool = Field(
-        default=True, description="whether CSV and TSV files start with column names"
+    valid: Text | None = setting(
+        None, "a file with the validation part (split: given)", common=True
     )
-    text_ids: bool = Field(
-        default=False, description="read ids as text even where they are numbers"
+    test: Text | None = setting(None, "a file with the test part (split: given)", common=True)
+    user: Text | None = setting(None, "column of the user; by default found", common=True)
+    item: Text | None = setting(None, "column of the item; by default found", common=True)
+    time: Text | None = setting(
+        None, "column of the time; by default found, else the order of the rows counts", common=True
     )
-    clean: tuple[Text, ...] = Field(
-        default=(),
+    weight: Text | None = setting(
+        None, "column of the rating or weight; by default found", common=True
+    )
+    header: bool = setting(
+        True,
+        "whether CSV and TSV files start with names; without, columns are column_1, ...",
+        common=True,
+    )
+    text_ids: bool = setting(
+        False, "read ids as text even where they look like numbers", common=True
+    )
+    clean: tuple[Text, ...] = setting(
+        (),
+        "cleaning steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5",
+        common=True,
         max_length=100,
-        description="in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5",
     )
-    split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = Field(
-        default=None,
-        description="by default what the data set is known by, else leave-last-out",
+    split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = setting(
+        None,
+        "how the log is split; given with files for valid and test; by default the data set's "
+        "protocol, else leave-last-out",
+        common=True,
     )
-    short_users: Literal["error", "keep", "drop"] | None = Field(
-        default=None,
-        description="users of fewer than 3 events: keep to train on (default), drop, or error",
+    short_users: Literal["error", "keep", "drop"] | None = setting(
+        None,
+        "users with fewer than 3 events: keep (to train on), drop, or error; by default keep",
+        common=True,
     )
-    cold_items: Literal["error", "keep", "drop"] | None = Field(
-        default=None,
-        description="items never trained on: drop their events, keep as misses, or error",
+    cold_items: Literal["error", "keep", "drop"] | None = setting(
+        None,
+        "items without a training event: drop their events, keep (as misses), or error; by default "
+        "the data set's protocol, else drop",
+        common=True,
     )
-    valid_fraction: float = Field(default=0.1, gt=0, lt=1)
-    test_fraction: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: Seed = Field(
-        default=0, description="of a random split; all training seeds use the same split"
+    valid_fraction: float = setting(
+        0.1,
+        "fraction of the events for validation, in the splits time and user-ratio; of published "
+        "parts, a fraction of the training part",
+        gt=0,
+        lt=1,
     )
-    shop: dict[str, Any] = Field(
-        default_factory=dict, description="parameters of the simulated shop (source: shop)"
+    test_fraction: float = setting(
+        0.1, "fraction of the events for the test, in the splits time and user-ratio", gt=0, lt=1
     )
+    split_seed: Seed = setting(0, "seed of a random split; all training seeds use the same split")
+    shop: dict[str, Any] = setting({}, "parameters of the simulated shop (source: shop)")
 
     @property
     def title(self) -> str:

@@ -11,13 +11,19 @@ from softrec.errors import no_such, one_line
 from softrec.models.given import takes
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.arguments import arguments, checked, safe_repr
-from softrec.settings import Text
+from softrec.settings import Text, setting
 from softrec.types import Scorer
 
 OF_THE_DATA = ("n_items", "n_users", "edges")
 """Arguments of models that no recipe sets."""
 TUNE = "tune"
 """The setting of all models that are counted."""
+
+
+def _presets() -> list[str]:
+    """Return the presets of each model that has some: "mf: bsl"."""
+    known = {name: getattr(MODELS[name], "PRESETS", {}) for name in MODELS.choices()}
+    return [f"{name}: {', '.join(presets)}" for name, presets in known.items() if presets]
 
 
 class ModelSettings(BaseModel):
@@ -29,8 +35,13 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: Text = "sasrec"
-    preset: Text | None = None
+    name: Text = setting("sasrec", "the model", choices=MODELS.choices)
+    preset: Text | None = setting(
+        None,
+        "settings of a paper; others given beside it override them",
+        common=True,
+        choices=_presets,
+    )
 
     @property
     def settings(self) -> dict[str, Any]:

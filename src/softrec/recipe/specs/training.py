@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from softrec.evaluation.metrics import parse_metric
 from softrec.settings import (
@@ -18,6 +18,7 @@ from softrec.settings import (
     Text,
     Trained,
     Weight,
+    setting,
 )
 
 LONGEST_LIST = 100_000  # the largest cut-off of a metric
@@ -26,47 +27,75 @@ LONGEST_LIST = 100_000  # the largest cut-off of a metric
 class TrainingSettings(Settings):
     """What is trained on, and how long."""
 
-    windows: Literal["last", "positions", "prefixes", "sliding", "interactions"] = "positions"
-    length: int = Field(default=50, ge=1, le=10_000, description="longest history a model reads")
-    stride: Count | None = None
-    padding_side: Literal["left", "right"] = "right"
-    start: Trained | None = Field(
-        default=None, description="a trained run or its recipe, whose weights come first"
+    windows: Literal["last", "positions", "prefixes", "sliding", "interactions"] = setting(
+        "positions",
+        "which items of a sequence are predicted, see docs/data.md; interactions for models that "
+        "read no history",
+        common=True,
     )
-    epochs: Rounds = 100
-    batch_size: int = Field(default=128, ge=1, le=10**7)
-    lr: Positive = 1e-3
-    weight_decay: Weight = 0.0
-    optimizer: Literal["adam", "sparse-adam"] = Field(
-        default="adam", description="sparse-adam moves only the rows of tables a batch touches"
+    length: int = setting(
+        50, "the longest history that a model reads, in items", common=True, ge=1, le=10_000
     )
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    patience: Rounds = 5
-    monitor: Text = "ndcg@10"
-    precision: Literal["32-true", "bf16-true", "64-true"] = "32-true"
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    checkpoint_minutes: Positive = 5.0
-    checkpoint_steps: Count | None = None
+    stride: Count | None = setting(
+        None,
+        "for sliding windows: how many items apart two windows start; by default length",
+        common=True,
+    )
+    padding_side: Literal["left", "right"] = setting(
+        "right",
+        "the padded side of a batch; it does not change the results of the models here",
+        common=True,
+    )
+    start: Trained | None = setting(
+        None, "a trained run or its recipe, whose weights are the initial ones", common=True
+    )
+    epochs: Rounds = setting(100, "the most epochs to train", common=True)
+    batch_size: int = setting(128, "examples (rows) in a batch", common=True, ge=1, le=10**7)
+    lr: Positive = setting(1e-3, "learning rate of Adam", common=True)
+    weight_decay: Weight = setting(0.0, "L2 penalty of Adam, except on biases", common=True)
+    optimizer: Literal["adam", "sparse-adam"] = setting(
+        "adam", "sparse-adam updates only the table rows that occur in a batch"
+    )
+    betas: tuple[Decay, Decay] = setting((0.9, 0.999), "decay of Adam's two averages")
+    patience: Rounds = setting(5, "epochs without improvement before it stops", common=True)
+    monitor: Text = setting(
+        "ndcg@10", "the validation metric that chooses the best epoch", common=True
+    )
+    precision: Literal["32-true", "bf16-true", "64-true"] = setting(
+        "32-true", "of the numbers in training: 32, 16 or 64 bits", common=True
+    )
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting(
+        "auto", "the device, in Lightning's terms", common=True
+    )
+    checkpoint_minutes: Positive = setting(
+        5.0, "minutes between checkpoints, the most work that a kill can cost", common=True
+    )
+    checkpoint_steps: Count | None = setting(
+        None, "steps between checkpoints, instead of minutes", common=True
+    )
 
 
 class EvaluationSettings(Settings):
     """How a ranking is judged."""
 
-    metrics: tuple[Text, ...] = Field(
-        max_length=100, default=("recall@10", "ndcg@10", "mrr@10", "recall@20", "ndcg@20")
+    metrics: tuple[Text, ...] = setting(
+        ("recall@10", "ndcg@10", "mrr@10", "recall@20", "ndcg@20"),
+        "what is computed of each user's ranking; must contain training.monitor",
+        common=True,
+        max_length=100,
     )
-    mask_seen: bool | None = Field(
-        default=None,
-        description="leave out items of the history, and cases that ask for them; by default "
-        "unless the log has repeats",
+    mask_seen: bool | None = setting(
+        None,
+        "true: items of the history are masked, and the task is to predict new ones; false: all "
+        "items are ranked; by default true unless the log has repeats",
+        common=True,
     )
-    negatives: Count | None = Field(
-        default=None,
-        description="rank among this many sampled items that are new to the user, not among all",
+    negatives: Count | None = setting(
+        None, "rank among this many sampled items that are new to the user; by default among all"
     )
-    negatives_seed: Seed = 0
-    score: Literal["trained", "inner", "cosine", "euclidean"] = Field(
-        default="trained", description="how items are ranked; by default as the model was trained"
+    negatives_seed: Seed = setting(0, "seed of that sample, the same in validation and test")
+    score: Literal["trained", "inner", "cosine", "euclidean"] = setting(
+        "trained", "the score of the ranking; trained: the one of the loss"
     )
 
     @field_validator("metrics")
@@ -82,9 +111,11 @@ class EvaluationSettings(Settings):
 class InterestSettings(Settings):
     """TiMiRec: the interest that the label calls for is predicted from the history alone."""
 
-    weight: Weight = Field(default=1.0, description="0: without distillation")
-    temperature: Temperature = 0.5
-    form: Literal["kl", "ce"] = "kl"
-    stop_gradient: bool = Field(
-        default=True, description="false: the interests and items learn from it, too"
+    weight: Weight = setting(1.0, "weight of the distillation loss; 0 leaves it out")
+    temperature: Temperature = setting(
+        0.5, "temperature of both distributions; the loss is multiplied by its square"
+    )
+    form: Literal["kl", "ce"] = setting("kl", "Kullback-Leibler divergence or cross-entropy")
+    stop_gradient: bool = setting(
+        True, "false: the distillation loss has a gradient for interests and items, too"
     )

@@ -13,7 +13,7 @@ from softrec.settings import Alpha, Count, Rounds, Seed, Temperature, Trained, W
 from softrec.targets.build.contexts import Contexts, NeighbourSource
 from softrec.targets.build.item2vec import item_vectors
 from softrec.targets.build.neighbours import context_means, load, nearest, save
-from softrec.targets.settings import HalfSettings
+from softrec.targets.settings import FLATTER, HALF, TEACHER, HalfSettings
 from softrec.training_data import TrainingData
 
 NEIGHBOURS = "neighbours.npy"
@@ -22,16 +22,14 @@ NEIGHBOURS = "neighbours.npy"
 class CsnSettings(HalfSettings, name="csn"):
     """What the model predicts for a similar context (SoftRec): half of the target is the label."""
 
-    alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
-    temperature: Temperature = setting(1.0, "larger is flatter", common=True)
-    k: int = setting(10, "neighbours of each context", ge=1, le=10_000)
-    teacher: Trained | None = setting(
-        None, "a trained run or its recipe, instead of item2vec", common=True
-    )
-    dim: Width = setting(128, "of item2vec")
-    epochs: Rounds = setting(10, "of item2vec")
-    window: Count | None = setting(None, "of item2vec; null: the sequence")
-    seed: Seed = setting(0, "of item2vec and of the search for neighbours")
+    alpha: Alpha = setting(0.4, HALF, common=True)
+    temperature: Temperature = setting(1.0, FLATTER, common=True)
+    k: int = setting(10, "neighbours of each context", common=True, ge=1, le=10_000)
+    teacher: Trained | None = setting(None, TEACHER, common=True)
+    dim: Width = setting(128, "width of the vectors of item2vec, used without a teacher")
+    epochs: Rounds = setting(10, "epochs of item2vec")
+    window: Count | None = setting(None, "window of item2vec; by default the whole sequence")
+    seed: Seed = setting(0, "seed of item2vec and of the search for neighbours")
 
     def build(self, training: TrainingData) -> NeighbourSource:
         """Return a source that asks the model in training about neighbours, made or found again."""

@@ -15,7 +15,7 @@ from softrec.targets.build.contexts import (
     best_of_teacher,
     probabilities_in,
 )
-from softrec.targets.settings import HalfSettings
+from softrec.targets.settings import FLATTER, HALF, TEACHER, HalfSettings
 from softrec.training_data import TrainingData
 
 ANY, SAME, OTHER = "kd", "skd", "ckd"
@@ -26,13 +26,14 @@ TOP_OF_COUNTED = 100
 class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
     """What a trained model predicts; skd: of the same architecture, ckd: of another, kd: of any."""
 
-    alpha: Alpha = setting(0.4, "weight of the soft target; half of it is the label", common=True)
-    temperature: Temperature = setting(1.0, "larger is flatter", common=True)
-    teacher: Trained = setting(text="a trained run or its recipe", common=True)
+    alpha: Alpha = setting(0.4, HALF, common=True)
+    temperature: Temperature = setting(1.0, FLATTER, common=True)
+    teacher: Trained = setting(text=TEACHER, common=True)
     top: Count | None = setting(
         None,
-        "only this many best items, the remaining probability evenly on the others; by default "
+        "keep this many best items, the remaining probability evenly on the others; by default "
         f"all, and {TOP_OF_COUNTED} of a teacher that is counted, such as item-knn",
+        common=True,
     )
 
     def check_teacher(self, teacher: str, model: str) -> None:

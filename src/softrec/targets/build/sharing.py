@@ -8,7 +8,7 @@ from pathlib import Path
 from softrec.settings import Alpha, Count, Decay, Positive, Rounds, Seed, Trained, setting
 from softrec.targets.build.contexts import Contexts, RememberedSource
 from softrec.targets.build.propagation import PropagatedLabels, propagate
-from softrec.targets.settings import TargetSettings
+from softrec.targets.settings import TEACHER, WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
 
 LABELS = "labels"
@@ -22,22 +22,21 @@ class CutWarning(UserWarning):
 class InterestSharingSettings(TargetSettings, name="interest-sharing"):
     """Labels shared among training contexts that a base model finds similar (DesoRec)."""
 
-    alpha: Alpha = setting(0.3, "weight of the soft target (lambda1)", common=True)
-    teacher: Trained = setting(
-        text="a trained run or its recipe, whose vectors decide which contexts are similar",
-        common=True,
-    )
-    clusters: Rounds = setting(16, "labels are shared within these")
-    tau: Positive = setting(2.0, "distance at which similarity fades")
-    damping: Decay = setting(0.5, "fraction passed on in each round")
+    alpha: Alpha = setting(0.3, WEIGHT, common=True)
+    teacher: Trained = setting(text=TEACHER, common=True)
+    clusters: Rounds = setting(16, "clusters of contexts; labels stay within one", common=True)
+    tau: Positive = setting(2.0, "scale of the distance, larger is more similar", common=True)
+    damping: Decay = setting(0.5, "fraction of the labels that a round passes on")
     rounds: int | None = setting(
-        20, "how often labels are passed on; null: until nothing changes", ge=0, le=10**6
+        20, "rounds of propagation; null: until it converges", ge=0, le=10**6
     )
-    keep: Count = setting(300, "items kept of each shared label")
+    keep: Count = setting(300, "largest entries kept of each propagated label", common=True)
     neighbours: Count | None = setting(
-        None, "propagate among this many nearest only; by default all, or 64 in large clusters"
+        None,
+        "propagate among this many nearest contexts only; by default among all, or 64 where a "
+        "cluster is too large",
     )
-    seed: Seed = setting(0, "of the clusters")
+    seed: Seed = setting(0, "seed of the clusters")
 
     def build(self, training: TrainingData) -> RememberedSource:
         """Return the shared labels, made of the teacher's vectors or found again."""
