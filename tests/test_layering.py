@@ -42,9 +42,8 @@ MAY_IMPORT = {
     | NAMED
     | {"data", "evaluation", "models", "simulation", "targets", "losses", "candidates"},
     "report": BASE | {"files", "evaluation"},
-    "testing": BASE | {"losses", "targets", "objective", "retrieval"},
 }
-EVERYTHING = {"", "__main__", "cli", "experiments"}
+EVERYTHING = {"", "__main__", "cli", "experiments", "testing"}
 FROM_DATA = "targets/build"  # makes sources of targets out of logs
 
 

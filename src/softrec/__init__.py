@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 __version__ = version("softrec")
 __all__ = [
+    "Comparison",
     "Interactions",
     "Objective",
     "Recommender",
+    "Run",
     "compare",
     "fit",
     "load_plugins",
@@ -34,7 +36,8 @@ __all__ = [
 ]
 
 # Loaded when they are asked for: torch takes a second, and `import softrec` needs none of it.
-HOME = {"Interactions": "data.interactions", "Objective": "objective",
+HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
+        "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins"}  # fmt: skip
 PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "losses", "models",

@@ -82,8 +82,9 @@ def given_model(model: nn.Module) -> str:
     """
     if not isinstance(model, Encoder):
         raise RecipeError(
-            f"a model is an Encoder of softrec.types, got a {type(model).__name__}; give it the "
-            "methods items() and forward(batch, items), and see softrec.testing.check_encoder"
+            f"a model given as an instance is a softrec.types.Encoder, got a {type(model).__name__}"
+            "; give a Scorer as its class, and other modules the methods items() and "
+            "forward(batch, items), as softrec.testing.check_encoder checks"
         )
     name = f"{model.name}-{fingerprint_of(model)[:8]}"
     MODELS[name] = GivenModel(model)  # pyright: ignore[reportArgumentType]

@@ -9,6 +9,8 @@ Example:
     >>> check_target(UniformTarget(7), n_items=7, rows=3)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from softrec.renamed import former_names
 from softrec.testing.encoders import check_encoder
 from softrec.testing.known import (
@@ -22,20 +24,30 @@ from softrec.testing.known import (
 )
 from softrec.testing.learning import check_learns, check_learns_nothing_from_noise, ranks, trained
 from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
+from softrec.testing.members import check_candidates, check_metric, check_pairs, check_softmax
 from softrec.testing.scorers import check_scorer
 from softrec.testing.targets import check_target
 
+if TYPE_CHECKING:
+    from softrec.testing.registered import Checked, check_registered
+
 __all__ = [
+    "Checked",
     "SoftmaxCase",
     "batch_of",
     "best_top1",
     "chain",
+    "check_candidates",
     "check_encoder",
     "check_learns",
     "check_learns_nothing_from_noise",
     "check_loss",
+    "check_metric",
+    "check_pairs",
     "check_pass",
+    "check_registered",
     "check_scorer",
+    "check_softmax",
     "check_target",
     "checkerboard",
     "from_logits",
@@ -47,4 +59,13 @@ __all__ = [
     "trained",
 ]
 
-__getattr__ = former_names(__name__, {"popular_shares": popular_probabilities})
+_former = former_names(__name__, {"popular_shares": popular_probabilities})
+
+
+def __getattr__(name: str) -> Any:
+    """Return what builds members as recipes do, and so loads all of softrec, when asked for."""
+    if name in ("Checked", "check_registered"):
+        from softrec.testing import registered
+
+        return getattr(registered, name)
+    return _former(name)

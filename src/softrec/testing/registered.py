@@ -1,0 +1,235 @@
+"""The contracts of what is registered, in one call: for authors of plugins, and for ours."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import torch
+from pydantic import ValidationError
+
+from softrec.candidates import CANDIDATES
+from softrec.data.batches import TrainingBatches, examples
+from softrec.data.sources import SOURCES
+from softrec.data.splits import Split, leave_last_out
+from softrec.errors import no_such, one_line
+from softrec.evaluation.metrics import METRICS
+from softrec.experiments.build.model import build_model
+from softrec.experiments.build.targets import Training
+from softrec.losses.settings import LOSSES, LossInputs
+from softrec.models.registry import MODELS
+from softrec.recipe.specs.models import ModelSettings
+from softrec.recipe.specs.training import TrainingSettings
+from softrec.registry import Registry
+from softrec.scoring import Scoring
+from softrec.simulation import make_shop, simulate
+from softrec.targets.mixture import MixtureTarget
+from softrec.targets.settings import TARGETS
+from softrec.targets.smoothing import UniformTarget
+from softrec.testing.checking import require
+from softrec.testing.encoders import check_encoder
+from softrec.testing.members import (
+    check_candidates,
+    check_metric,
+    check_pairs,
+    check_softmax,
+    check_source,
+)
+from softrec.testing.scorers import check_scorer
+from softrec.testing.targets import check_target
+from softrec.types import Scorer, Target
+
+N_ITEMS, LENGTH, ROWS = 24, 6, 8
+UNMOVED = ("attention.in_proj_bias", "attention.weights.bias")
+
+
+class Checked(NamedTuple):
+    """A registered member whose contract was checked, or why it was not."""
+
+    kind: str
+    name: str
+    left_out: str = ""
+
+
+def check_registered(
+    kind: str | None = None,
+    name: str | None = None,
+    *,
+    unmoved: Collection[str] = (),
+    **settings: Any,
+) -> list[Checked]:
+    """Check the contract of everything that is registered, of a kind, or of one member.
+
+    A member is built as a recipe builds it, on the log of a small simulated shop, with its default
+    settings or with those that are given. Of all members, those that cannot be built without
+    settings are left out, and the result says so.
+
+    Args:
+        kind: "target", "loss", "candidates", "model", "metric" or "data set"; None for all.
+        name: of one member; None for all of the kind.
+        unmoved: of models, endings of the names of parameters that no gradient can reach, as for
+            `check_encoder`.
+        **settings: of the one member.
+
+    Returns:
+        What was looked at, in the order of kinds and names.
+
+    Raises:
+        AssertionError: naming the first member that breaks a rule, and the rule.
+
+    Example:
+        >>> check_registered("metric", "ndcg")
+        [Checked(kind='metric', name='ndcg', left_out='')]
+    """
+    registries = {registry.kind: registry for registry in Registry.all}
+    require(kind is None or kind in registries, no_such("kind", kind, registries))
+    if name is not None:
+        require(kind is not None, "say of which kind the one member is")
+    checked: list[Checked] = []
+    with tempfile.TemporaryDirectory() as folder:
+        small = SmallShop(Path(folder), tuple(unmoved))
+        for own, registry in registries.items():
+            names = registry.choices() if kind in (None, own) and name is None else ()
+            checked += [small.checked(own, one, {}) for one in names]
+        if kind is not None and name is not None:
+            known = registries[kind]
+            require(name in known, no_such(kind, name, known.choices()))
+            found = small.checked(kind, name, settings)
+            require(not found.left_out, f"{kind} {name!r}: {found.left_out}; give settings")
+            checked.append(found)
+    return checked
+
+
+@dataclass(frozen=True)
+class SmallShop:
+    """What members are built on."""
+
+    folder: Path
+    unmoved: tuple[str, ...] = ()
+
+    def checked(self, kind: str, name: str, settings: Mapping[str, Any]) -> Checked:
+        """Check one member.
+
+        Raises:
+            AssertionError: if it breaks a rule.
+        """
+        contracts: dict[str, Callable[[str, Mapping[str, Any]], str | None]] = {
+            TARGETS.kind: self._target,
+            LOSSES.kind: self._loss,
+            CANDIDATES.kind: self._candidates,
+            MODELS.kind: self._model,
+            METRICS.kind: lambda one, _: check_metric(METRICS[one]),
+            SOURCES.kind: lambda one, _: check_source(SOURCES[one], one),
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                return Checked(kind, name, contracts[kind](name, settings) or "")
+            except ValidationError as error:
+                if not settings:
+                    fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+                    return Checked(
+                        kind,
+                        name,
+                        f"cannot be built without settings ({fields})".replace(" ()", ""),
+                    )
+                wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+                raise AssertionError(f"{kind} {name!r}: {'; '.join(wrong)}") from error
+            except AssertionError as error:
+                raise AssertionError(f"{kind} {name!r}: {error}") from error
+            except Exception as error:
+                what = one_line(f"{type(error).__name__}: {error}", 300)
+                raise AssertionError(f"{kind} {name!r} fails: {what}") from error
+
+    @cached_property
+    def split(self) -> Split:
+        """Return the parts of a small log."""
+        log = simulate(make_shop(n_items=N_ITEMS), n_users=2 * N_ITEMS, max_length=12)
+        split = leave_last_out(log, cold="keep")
+        timed = split.train.frame.with_columns(time=60 * pl.int_range(pl.len()))
+        return replace(split, train=replace(split.train, frame=timed))
+
+    @cached_property
+    def batches(self) -> TrainingBatches:
+        """Return batches of a few rows, each asked once, at its end."""
+        data = examples(self.split.train.sequences, "prefixes", LENGTH)
+        return TrainingBatches(data, ROWS, self.split.train.n_items)
+
+    @cached_property
+    def training(self) -> Training:
+        """Return what sources are fitted on."""
+        spec = TrainingSettings(length=LENGTH, windows="prefixes")
+        data, encoder = self.batches.data, self._built("gru4rec", {"dim": 4})
+        return _Uncached(self.split, data, spec, "gru4rec", encoder, Scoring(), self.folder)
+
+    def _built(self, name: str, settings: Mapping[str, Any]) -> Any:
+        seed = int(torch.randint(2**31, ()))
+        spec = ModelSettings(name=name, **settings)
+        return build_model(spec, self.split.train, LENGTH, seed=seed)
+
+    def _model(self, name: str, settings: Mapping[str, Any]) -> None:
+        make, n_items = partial(self._built, name, settings), self.split.train.n_items
+        if isinstance(make(), Scorer):
+            check_scorer(make, n_items)
+        else:
+            check_encoder(make, n_items, prefixes=False, unmoved=(*UNMOVED, *self.unmoved))
+
+    def _target(self, name: str, settings: Mapping[str, Any]) -> str | None:
+        spec = TARGETS[name](**settings)
+        mass = spec.soft_mass
+        require(0 <= mass <= 1, f"the weight of the soft target must be in [0, 1], got {mass}")
+        if not mass:
+            return "has no soft target"
+        source = spec.build(self.training)
+        for batch in list(self.batches)[:2]:
+            target = source(batch)
+            require(
+                isinstance(target, Target),
+                f"called with a batch it gives a {type(target).__name__}, expected a subclass of "
+                "softrec.types.Target",
+            )
+            subtracts = isinstance(target, MixtureTarget) or (
+                type(target).without is Target.without
+            )
+            rows, n_items = len(batch.label), self.split.train.n_items
+            check_target(target, n_items, rows, by_subtraction=subtracts)
+        return None
+
+    def _loss(self, name: str, settings: Mapping[str, Any]) -> None:
+        spec = LOSSES[name](**settings)
+        uniform = UniformTarget(self.split.train.n_items)
+        for weight in (0.0, 0.3) if spec.softmax else (0.0,):
+            own = spec if weight else spec.for_label_alone()
+            source = uniform if weight else None
+            term = own.build(LossInputs(source, weight, 1.0, lambda: list(self.batches)[:2]))
+            if callable(term.loss):
+                check_pairs(term.loss)
+            else:
+                check_softmax(term.loss, weight)
+
+    def _candidates(self, name: str, settings: Mapping[str, Any]) -> None:
+        spec = CANDIDATES[name](**settings)
+        for softmax in (True, False):
+            source = spec.build(self.training, softmax=softmax)
+            if source is None:  # all items
+                continue
+            for batch in list(self.batches)[:2]:
+                check_candidates(source, batch, self.split.train.n_items)
+
+
+@dataclass(frozen=True)
+class _Uncached(Training):
+    """Training data whose artifacts are made in a folder that is deleted afterwards."""
+
+    place: Path = Path()
+
+    def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
+        """Return the folder that `make` writes."""
+        folder = Path(tempfile.mkdtemp(dir=self.place))
+        make(folder)
+        return folder
