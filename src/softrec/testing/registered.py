@@ -86,7 +86,7 @@ def check_registered(
         >>> check_registered("metric", "ndcg")
         [Checked(kind='metric', name='ndcg', left_out='')]
     """
-    registries = {registry.kind: registry for registry in Registry.all}
+    registries = {one.kind: one for one in sorted(Registry.all, key=lambda one: one.kind)}
     require(kind is None or kind in registries, no_such("kind", kind, registries))
     if name is not None:
         require(kind is not None, "say of which kind the one member is")
