@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from softrec.files import read_facts, replacing, share, write_facts, write_text
+from softrec.files import link, read_facts, replacing, write_facts, write_text
 
 
 def test_written_whole_or_not_at_all(tmp_path):
@@ -68,9 +68,9 @@ def test_equal_files_are_shared_and_stay_apart_when_written_anew(tmp_path):
     twin, path = tmp_path / "twin", tmp_path / "path"
     for file in (twin, path):
         file.write_text("the same")
-    assert share(path, twin)
+    assert link(path, twin)
     assert path.samefile(twin)
-    assert share(path, twin)
+    assert link(path, twin)
     assert sorted(tmp_path.iterdir()) == [path, twin]
     write_text(path, "another")
     assert twin.read_text() == "the same"
@@ -84,7 +84,7 @@ def test_files_that_differ_are_not_shared(tmp_path, other):
     path.write_text("mine")
     if other is not None:
         twin.write_text(other)
-    assert not share(path, twin)
+    assert not link(path, twin)
     assert path.read_text() == "mine"
     assert path.stat().st_nlink == 1
 
@@ -97,6 +97,6 @@ def test_where_links_cannot_be_made_a_file_stays_its_own(tmp_path, monkeypatch):
         raise PermissionError("no links here")
 
     monkeypatch.setattr("pathlib.Path.hardlink_to", refuses)
-    assert not share(tmp_path / "path", tmp_path / "twin")
+    assert not link(tmp_path / "path", tmp_path / "twin")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["path", "twin"]
     assert (tmp_path / "path").stat().st_nlink == 1

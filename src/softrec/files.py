@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         fresh.unlink(missing_ok=True)
 
 
-def share(path: Path, twin: Path) -> bool:
+def link(path: Path, twin: Path) -> bool:
     """Make `path` a hard link to `twin` if both hold the same; return whether it is one.
 
     Two names of one file need the space of one. Nothing is lost where links cannot be made, or

@@ -70,7 +70,7 @@ def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
     Formula: 1 + number of other items with a score at least as high: ties count against the
     label, so that a model that scores everything alike is not rewarded. A score that is no number
     ranks last, and a label with one behind them all. So does a label that was seen itself: left in
-    alone, it would compete with new items only, without its rivals of the history.
+    alone, it would compete with new items only, not with the other items of the history.
     """
     ranks = torch.empty_like(label)
     exact = torch.float64 if scores.n_items >= 2**24 else torch.float32

@@ -17,7 +17,7 @@ from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases, LeakageWarning, Split
 from softrec.errors import DataError
-from softrec.evaluation.asked import REPEATS, Asked, told
+from softrec.evaluation.asked import REPEATS, Asked, sentence_of
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.build.data import load_split
 from softrec.recipe.specs.data import DataSettings
@@ -185,17 +185,17 @@ def test_what_is_left_out_is_counted_and_said():
     facts = Asked.of(split, True).facts()
     assert facts["valid"] == {"cases": 3, "cases_left_out": 0, "relevant": 4, "repeated": 1}
     assert facts["test"] == {"cases": 2, "cases_left_out": 1, "relevant": 4, "repeated": 2}
-    assert told(facts) == (
+    assert sentence_of(facts) == (
         "new items are ranked, those of the history left out: so are 1 of 4 validation items and "
         "2 of 4 test items, with 0 and 1 users who have no other"
     )
     facts = Asked.of(split).facts()
     assert facts["test"] == {"cases": 3, "cases_left_out": 0, "relevant": 4, "repeated": 2}
-    assert told(facts) == (
+    assert sentence_of(facts) == (
         "all items are ranked, those of the history too, for 1 of 4 validation items and 2 of 4 "
         "test items are in it (evaluation.mask_seen=true asks for new items alone)"
     )
-    new = told(Asked.of(repeating(0)).facts())
+    new = sentence_of(Asked.of(repeating(0)).facts())
     assert new == "new items are ranked, those of the history left out"
 
 

@@ -176,7 +176,7 @@ UNFIT = [
     *(
         (
             {"target": target, "candidates": candidates | {"soft": "exact"}},
-            r"exact needs a soft target that all rows share \(uniform, pop\+\)",
+            r"exact needs a soft target that is the same for all rows \(uniform, pop\+\)",
             f"for {target['name']} choose restricted",
         )
         for candidates in (SAMPLED, IN_BATCH)

@@ -215,7 +215,7 @@ def test_the_table_of_a_metric_has_every_number(page, metric):
         assert row["validation"].startswith(f"{variant['valid'][metric]['mean']:.4f}")
         assert row["below the best"] == f"{ceiling - test['mean']:.4f}"
         share = (test["mean"] - base) / (ceiling - base)
-        assert row["share of gap closed"] == f"{100 * share:+.1f} %"
+        assert row["fraction of gap closed"] == f"{100 * share:+.1f} %"
     for variant in results["variants"][1:]:
         row, difference = table[variant["name"]], variant["difference"][metric]
         assert row["difference"] == f"{difference['mean']:+.4f}"
@@ -288,7 +288,7 @@ def test_the_verdict_is_on_the_selection_metric_alone():
 
 def test_without_evidence_the_report_says_what_could_have_been_seen():
     found = verdicts(synthetic())
-    assert "a difference below 0.0042 cannot be told from none" in found[1].text
+    assert "a difference below 0.0042 cannot be distinguished from no difference" in found[1].text
     assert "cannot be told" not in found[0].text + found[2].text
 
 
@@ -380,7 +380,7 @@ def test_a_baseline_that_is_no_variant_is_refused(tmp_path):
 def test_without_a_ceiling():
     results = {**synthetic(), "ceiling": None}
     page = Page(render_report(results))
-    assert "share of gap closed" not in page.table("ndcg@10")["one-hot"]
+    assert "fraction of gap closed" not in page.table("ndcg@10")["one-hot"]
     assert "Dashed line" not in page.text
 
 

@@ -173,7 +173,7 @@ def test_a_recipe_file_that_rests_on_itself_is_refused(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(whole))
     for name, way in [("one", r"one\.yaml -> .*two\.yaml -> .*one\.yaml"), ("own", "own.yaml -> ")]:
         path = tmp_path / f"{name}.yaml"
-        with pytest.raises(RecipeError, match=f"cannot rest on itself: .*{way}"):
+        with pytest.raises(RecipeError, match=f"cannot depend on itself: .*{way}"):
             recipe_of(read_yaml(path), {}, str(path))
 
 

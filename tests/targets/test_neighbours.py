@@ -388,5 +388,5 @@ def test_other_files_are_told(tmp_path):
     np.save(tmp_path / "floats.npy", np.zeros((3, 2)))
     np.savez(tmp_path / "several.npz", np.zeros((3, 2)))
     for name in ("text.npy", "empty.npy", "flat.npy", "floats.npy", "several.npz"):
-        with pytest.raises(DataError, match=f"{name} .*make the neighbour lists anew"):
+        with pytest.raises(DataError, match=f"{name} .*compute the neighbour lists again"):
             load(tmp_path / name)

@@ -161,7 +161,7 @@ def fit(
         f"{asked(recipe)}: {best_of(run)}",
         {"validation": run.valid, "test": run.test},
     )
-    _tell(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
+    _print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
 
 
 @app.command(cls=Command)
@@ -256,7 +256,7 @@ def evaluate(
     plugins: Plugins = None,
 ) -> None:
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
-    from softrec.evaluation.asked import told
+    from softrec.evaluation.asked import sentence_of
     from softrec.experiments.evaluate import evaluated
     from softrec.experiments.evaluator import means
     from softrec.experiments.runs import open_run
@@ -270,7 +270,7 @@ def evaluate(
     opened = open_run(run, trust=trust)
     table = evaluated(opened, part, metrics or None, data=data, data_dir=data_dir)
     if "evaluation" in opened.facts:
-        _tell(told(opened.facts["evaluation"]))
+        _print_line(sentence_of(opened.facts["evaluation"]))
     _print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
     if per_user is not None:
         write_table(table, per_user)
@@ -414,7 +414,7 @@ def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> li
     if not known:
         raise DataError(f"no user of {users_file} is in the log of the run: {shown(unknown)}")
     if unknown:
-        _tell(
+        _print_line(
             f"{len(unknown):,} of {len(known) + len(unknown):,} users of {users_file} are not in "
             f"the log and left out: {shown(unknown)}",
             "[yellow]note:[/] ",
@@ -510,24 +510,24 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
-        with warnings.catch_warnings(), telling(write=_tell):
+        with warnings.catch_warnings(), telling(write=_print_line):
             warnings.simplefilter("always", UserWarning)
             warnings.simplefilter("default", FutureWarning)  # each once
             warnings.showwarning = _show_warning
             app([argument for argument in arguments if argument != "--debug"])
     except Exception as error:
-        line = _mendable(error)
+        line = _fixable(error)
         if debug or line is None:
             raise
-        _tell(line, "[bold red]error:[/] ")
+        _print_line(line, "[bold red]error:[/] ")
         raise SystemExit(2) from None
     except SystemExit as done:
         if done.code == INTERRUPTED:
-            _tell("interrupted; the same command goes on where it stood")
+            _print_line("interrupted; the same command goes on where it stood")
         raise
 
 
-def _mendable(error: Exception) -> str | None:
+def _fixable(error: Exception) -> str | None:
     """Return the line for an error that a user can fix; None for a bug."""
     if isinstance(error, SoftrecError):
         return str(error)
@@ -543,10 +543,10 @@ def _mendable(error: Exception) -> str | None:
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
     """Print softrec's own warnings in one line, and no others."""
     if category.__module__.startswith("softrec"):
-        _tell(str(message), "[yellow]note:[/] ")
+        _print_line(str(message), "[yellow]note:[/] ")
 
 
-def _tell(text: str, label: str = "") -> None:
+def _print_line(text: str, label: str = "") -> None:
     """Print one line to the error stream, whatever its width and whatever is in it."""
     line = " ".join(text.split())
     err_console.print(label + escape(line), highlight=False, soft_wrap=True)
@@ -576,7 +576,7 @@ def _print_comparison(results: Any, folder: Path) -> None:
     from softrec.report.write import console_table
 
     out_console.print(console_table(results))
-    _tell(f"The report is {folder / 'report.html'}")
+    _print_line(f"The report is {folder / 'report.html'}")
 
 
 if __name__ == "__main__":

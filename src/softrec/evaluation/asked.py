@@ -72,12 +72,12 @@ class Asked(NamedTuple):
         return {"mask_seen": self.mask_seen, "by_log": self.by_log, **self.counts}
 
 
-def told(facts: dict[str, Any]) -> str:
+def sentence_of(facts: dict[str, Any]) -> str:
     """Return the sentence for `Asked.facts`.
 
     Example:
         >>> part = {"cases": 9, "cases_left_out": 1, "relevant": 10, "repeated": 2}
-        >>> told({"mask_seen": False, "by_log": True, "valid": part, "test": part})
+        >>> sentence_of({"mask_seen": False, "by_log": True, "valid": part, "test": part})
         'all items are ranked, those of the history too, for 2 of 10 validation items and 2 of 10 \
 test items are in it (evaluation.mask_seen=true asks for new items alone)'
     """

@@ -104,7 +104,7 @@ def rank_among(scores: Scores, label: Tensor, negatives: Tensor) -> Tensor:
     width = negatives.shape[1] + 1
     row_bytes = scores.held(width) * scores.like.element_size()
     for rows in blocks(len(scores), GATHERED_BYTES // row_bytes):
-        # The label is scored among its rivals: equal vectors must get equal scores.
+        # The label is scored together with its negatives: equal vectors must get equal scores.
         asked = torch.cat([label[rows, None].to(negatives.dtype), negatives[rows]], 1)
         found = scores.at(rows, asked)
         mark = found[:, :1]

@@ -59,8 +59,8 @@ def rank_cases(
         for rows, batch in batches_of(cases, length, model):
             scores, label = score(batch), batch.label
             if negatives is not None:
-                rivals = torch.from_numpy(negatives[rows]).to(device)
-                pieces.append(rank_among(scores, label, rivals).cpu().numpy())
+                sampled = torch.from_numpy(negatives[rows]).to(device)
+                pieces.append(rank_among(scores, label, sampled).cpu().numpy())
                 continue
             seen = seen_of(cases, rows, device) if mask_seen else None
             if cases.single:

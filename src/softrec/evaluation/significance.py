@@ -287,10 +287,10 @@ class Noise(NamedTuple):
         return float(np.sqrt(self.users + self.training))
 
     def quantile(self, outside: float) -> float:
-        """Return q, beyond which on either side of 0 a share `outside` lies in all."""
-        share = self.users / self.error**2
+        """Return q, beyond which on either side of 0 a fraction `outside` lies in all."""
+        fraction = self.users / self.error**2
         ends = stats.t.isf(outside / 2, np.array([self.n - 1, self.freedom]))
-        return float(share * ends[0] + (1 - share) * ends[1])
+        return float(fraction * ends[0] + (1 - fraction) * ends[1])
 
 
 def residual_variance(values: np.ndarray) -> float:

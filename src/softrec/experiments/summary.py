@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from softrec.data.splits import Split
-from softrec.evaluation.asked import Asked, told
+from softrec.evaluation.asked import Asked, sentence_of
 from softrec.experiments.differences import differences
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.train import versions
@@ -140,7 +140,7 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
 
 
 def _notes(base: Recipe, asked: Asked) -> list[str]:
-    sentence = told(asked.facts())
+    sentence = sentence_of(asked.facts())
     notes = [f"{sentence[0].upper()}{sentence[1:]}."]
     number = base.evaluation.negatives
     if number is None:

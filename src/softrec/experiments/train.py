@@ -50,7 +50,7 @@ from softrec.experiments.runs import (
 from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
-from softrec.files import replacing, share, write_facts
+from softrec.files import link, replacing, write_facts
 from softrec.objective import Objective
 from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
@@ -270,11 +270,11 @@ def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
     }
     for name, table in tables.items():
         path = folder / f"{name}.parquet"
-        # Beside the file and not into it: an interrupted run may have shared it already.
+        # Beside the file and not into it: an interrupted run may have linked it already.
         with replacing(path) as fresh:
             table.write_parquet(fresh)
         if sibling is not None:
-            share(path, sibling / path.name)
+            link(path, sibling / path.name)
 
 
 def _log_of(split: Split) -> pl.DataFrame:

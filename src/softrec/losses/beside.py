@@ -97,7 +97,7 @@ class Teacher(_InBlock):
     Args:
         soft: the target over the whole catalogue, and which of it the negatives are.
         target: its target.
-        problem: what it stands beside.
+        problem: the softmax problem of the same batch.
         room: gives memory for (b, M) numbers.
     """
 

@@ -77,7 +77,7 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
     """Return BSL as its code has it: SL with another weight on the negative side.
 
     Formula: t2 R - z_y, (P,) in nats. t2 = 1 is `sl`. In the code's other mode, multi, users with
-    several positives in the batch share one term: `grouped_label` + `negative_side`.
+    several positives in the batch have one term in common: `grouped_label` + `negative_side`.
 
     Args:
         exponent: t2, positive; 1.06 to 1.32 for matrix factorisation in the authors' logs.

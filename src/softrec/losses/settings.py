@@ -72,7 +72,7 @@ class LossSettings(Chosen):
         """
 
     def for_label_alone(self) -> LossSettings:
-        """Return the loss that stands beside this one where there is no soft target."""
+        """Return the loss to use instead of this one where there is no soft target."""
         return self
 
     def build(self, given: LossInputs) -> Term:

@@ -75,9 +75,9 @@ def route(
     hidden = ~real[:, None]
     fixed = messages.detach() if detach else messages
     for _ in range(iterations - 1):
-        capsules = squash(_weighted_sum(_shares(logits, hidden), fixed))
+        capsules = squash(_weighted_sum(_coupling(logits, hidden), fixed))
         logits = logits + _agreement(capsules, fixed)
-    return squash(_weighted_sum(_shares(logits, hidden), messages))
+    return squash(_weighted_sum(_coupling(logits, hidden), messages))
 
 
 def read_items(batch: Batch, padding: int, length: int) -> Tensor:
@@ -98,7 +98,7 @@ def read_items(batch: Batch, padding: int, length: int) -> Tensor:
     return items[:, length - max(longest, 1) :]
 
 
-def _shares(logits: Tensor, hidden: Tensor) -> Tensor:
+def _coupling(logits: Tensor, hidden: Tensor) -> Tensor:
     """Return how much of each item each capsule gets, (P, K, L); padding gives nothing."""
     return logits.softmax(1).masked_fill(hidden, 0)
 

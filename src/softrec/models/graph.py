@@ -60,13 +60,13 @@ class Graph(nn.Module):
         """Return how many neighbours each node has, (V,)."""
         return self.offsets.diff()
 
-    def drawn(self, share: float) -> Tensor:
-        """Return weights (2 E,): 1 / share for a random fraction `share` of the edges, else 0.
+    def drawn(self, kept: float) -> Tensor:
+        """Return weights (2 E,): 1 / kept for a random fraction `kept` of the edges, else 0.
 
         An edge is kept or dropped in both directions, so that products stay symmetric. Degrees
         are those of the whole graph.
         """
-        once = torch.empty(len(self.order), device=self.order.device).bernoulli_(share) / share
+        once = torch.empty(len(self.order), device=self.order.device).bernoulli_(kept) / kept
         return torch.cat([once, once[self.order]])
 
 
@@ -213,11 +213,11 @@ class GraphEncoder(UserEncoder):
         return Vectors(F.embedding(user, items.carried), items, stored=stored)
 
 
-def check_dropout(name: str, share: float) -> None:
+def check_dropout(name: str, rate: float) -> None:
     """Check a fraction of edges to drop.
 
     Raises:
         ValueError: if it is not in [0, 1).
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {share}")
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {rate}")

@@ -148,9 +148,9 @@ class NGCF(GraphEncoder):
         """Return the weights of edges (2 E,) and of the nodes' own entries (V, 1)."""
         if not self.training or self.node_dropout == 0:
             return None, None
-        share = 1 - self.node_dropout
-        own = torch.empty_like(nodes[:, :1]).bernoulli_(share) / share
-        return self.graph.drawn(share), own
+        kept = 1 - self.node_dropout
+        own = torch.empty_like(nodes[:, :1]).bernoulli_(kept) / kept
+        return self.graph.drawn(kept), own
 
     def _near(self, vectors: Tensor, weights: Tensor | None, own: Tensor | None) -> Tensor:
         if self.adjacency == "symmetric":

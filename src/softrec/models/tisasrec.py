@@ -235,8 +235,8 @@ class TimedAttention:
         if visible is not None:
             scores = scores.masked_fill(~visible, -torch.inf)
         weights = F.dropout(scores.softmax(-1), rate)
-        shares = _heads_first(weights.to(queries.dtype))
-        of_gaps: Any = SumOfRows.apply(shares, gap_values, gaps)
+        weights = _heads_first(weights.to(queries.dtype))
+        of_gaps: Any = SumOfRows.apply(weights, gap_values, gaps)
         return weights @ values + _rows_first(of_gaps, queries.shape[2])
 
     def _seen_from(self, step: Tensor | None, length: int) -> tuple[Tensor, Tensor | None]:
@@ -267,20 +267,20 @@ class ScoresOfRows(torch.autograd.Function):
 
 
 class SumOfRows(torch.autograd.Function):
-    """sum_j shares_qj table[index[q, j]]: shares (heads, Q, L) -> (heads, Q, d)."""
+    """sum_j weights_qj table[index[q, j]]: weights (heads, Q, L) -> (heads, Q, d)."""
 
     @staticmethod
-    def forward(ctx: Any, shares: Tensor, table: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, table: Tensor, index: Tensor) -> Tensor:
         """Return the sums; keep what they are made of, not the Q x K buckets."""
-        ctx.save_for_backward(shares, table, index)
-        return _sums(shares, table, index)
+        ctx.save_for_backward(weights, table, index)
+        return _sums(weights, table, index)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
-        """Return the gradients in the shares and in the table."""
-        shares, table, index = ctx.saved_tensors
-        in_table = _collected(shares, gradient, index, len(table[0]))
+        """Return the gradients in the weights and in the table."""
+        weights, table, index = ctx.saved_tensors
+        in_table = _collected(weights, gradient, index, len(table[0]))
         return _scores(gradient, table, index), in_table, None
 
 
@@ -294,28 +294,28 @@ def _scores(x: Tensor, table: Tensor, index: Tensor) -> Tensor:
     return scores
 
 
-def _sums(shares: Tensor, table: Tensor, index: Tensor) -> Tensor:
-    """Add up the shares that name the same row of the table, then multiply once."""
+def _sums(weights: Tensor, table: Tensor, index: Tensor) -> Tensor:
+    """Add up the weights that name the same row of the table, then multiply once."""
     heads, size, width = table.shape
     sums = table.new_empty(heads, len(index), width)
     for some in _blocks(len(index), heads * size, table.device):
-        sums[:, some] = _buckets(shares[:, some], index[some], size) @ table
+        sums[:, some] = _buckets(weights[:, some], index[some], size) @ table
     return sums
 
 
-def _collected(shares: Tensor, x: Tensor, index: Tensor, size: int) -> Tensor:
-    """Return sum_qj shares_qj x_q at row index[q, j] of a table, (heads, size, d)."""
+def _collected(weights: Tensor, x: Tensor, index: Tensor, size: int) -> Tensor:
+    """Return sum_qj weights_qj x_q at row index[q, j] of a table, (heads, size, d)."""
     heads = len(x)
     table = x.new_zeros(heads, size, x.shape[-1])
     for some in _blocks(len(index), heads * size, x.device):
-        table += _buckets(shares[:, some], index[some], size).transpose(1, 2) @ x[:, some]
+        table += _buckets(weights[:, some], index[some], size).transpose(1, 2) @ x[:, some]
     return table
 
 
-def _buckets(shares: Tensor, index: Tensor, size: int) -> Tensor:
-    heads, queries, _ = shares.shape
-    empty = shares.new_zeros(heads, queries, size)
-    return empty.scatter_add_(2, index.expand(heads, -1, -1), shares)
+def _buckets(weights: Tensor, index: Tensor, size: int) -> Tensor:
+    heads, queries, _ = weights.shape
+    empty = weights.new_zeros(heads, queries, size)
+    return empty.scatter_add_(2, index.expand(heads, -1, -1), weights)
 
 
 def _blocks(queries: int, width: int, device: torch.device) -> Iterator[slice]:

@@ -51,10 +51,10 @@ def recipe_of(
     if isinstance(changes.get("target.name"), str):
         changes |= {f"target.{k}": v for k, v in parse_target(changes["target.name"]).items()}
     if "target.name" not in changes and _name(fields.get("target")) is None:
-        lonely = [name for name in changes if name.startswith("target.")]
-        if lonely:
+        unused = [name for name in changes if name.startswith("target.")]
+        if unused:
             raise RecipeError(
-                f"{lonely[0].removeprefix('target.')} is a setting of a soft target, "
+                f"{unused[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
     return read_recipe(_anchored(merged(fields, changes), files), place)
@@ -181,7 +181,7 @@ def _found(path: str, files: tuple[Path, ...]) -> Any:
         file = beside if exists(beside) else Path(path)
         if file.resolve() in [other.resolve() for other in files]:
             way = " -> ".join(str(other) for other in (*files, file))
-            raise RecipeError(f"a recipe cannot rest on itself: {way}; name another run")
+            raise RecipeError(f"a recipe cannot depend on itself: {way}; name another run")
         return _anchored(read_yaml(file), (*files, file))
     return str(Path(path).absolute()) if exists(Path(path)) else path
 

@@ -172,8 +172,8 @@ class Recipe(Settings):
             )
         if soft and candidates.soft == "exact" and not self.target.shared:
             raise ValueError(
-                "candidates.soft: exact needs a soft target that all rows share (uniform, pop+); "
-                f"for {self.target.name} choose restricted"
+                "candidates.soft: exact needs a soft target that is the same for all rows "
+                f"(uniform, pop+); for {self.target.name} choose restricted"
             )
         if soft:
             candidates.check_soft()

@@ -39,7 +39,7 @@ def of_metric(results: Results, metric: str) -> Table:
     head += ["p (Holm)", "users only: 95 % interval", "users only: p of ranks"]
     head += ["wins / ties / losses", "users"]
     has_ceiling = results.ceiling is not None and metric in results.ceiling.test
-    head += ["below the best", "share of gap closed"] if has_ceiling else []
+    head += ["below the best", "fraction of gap closed"] if has_ceiling else []
     rows = []
     for variant in results.variants:
         row = _metric_row(variant, metric)

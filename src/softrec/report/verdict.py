@@ -136,5 +136,5 @@ def _cautions(difference: MetricDifference) -> Iterator[str]:
     elif math.isfinite(difference.detectable):
         yield (
             f"With these users and seeds a difference below {text.decimals(difference.detectable)} "
-            "cannot be told from none."
+            "cannot be distinguished from no difference."
         )

@@ -66,7 +66,7 @@ def walks(lists: Lists, n_items: int, *, alpha: float, beta: float) -> np.ndarra
 
 
 def transitions(lists: Lists, n_items: int, steps: int) -> np.ndarray:
-    """Return which share of what followed an item each item has, pairs d apart counting 1/d."""
+    """Return the fractions of the items that followed an item; a pair d apart counts 1/d."""
     found = np.zeros((n_items, n_items))
     for items in lists:
         for place, item in enumerate(items):

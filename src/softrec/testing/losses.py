@@ -125,11 +125,11 @@ def from_logits(logits: Tensor, label: Tensor, probs: Tensor) -> SoftmaxCase:
 
 def extreme_case(odds: float, dtype: torch.dtype = torch.float32) -> SoftmaxCase:
     """Return a case with the label `odds` above or below, and s_y = 0, s_y = 1 and in between."""
-    n_items, label, shares = 5, 2, (0.0, 0.3, 1.0)
-    rows = [[0.5, -0.5, odds, 0.0, 1.0]] * len(shares)
-    probs = [[(1 - share) / (n_items - 1)] * n_items for share in shares]
-    for row, share in zip(probs, shares, strict=True):
-        row[label] = share
+    n_items, label, probabilities = 5, 2, (0.0, 0.3, 1.0)
+    rows = [[0.5, -0.5, odds, 0.0, 1.0]] * len(probabilities)
+    probs = [[(1 - probability) / (n_items - 1)] * n_items for probability in probabilities]
+    for row, probability in zip(probs, probabilities, strict=True):
+        row[label] = probability
     labels = torch.full((len(rows),), label)
     return from_logits(torch.tensor(rows, dtype=dtype), labels, torch.tensor(probs, dtype=dtype))
 

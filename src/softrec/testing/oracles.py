@@ -87,8 +87,8 @@ def renormalised(s: Tensor, z: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """
     rest = others(s, label)
     mass = rest.sum(1, keepdim=True)
-    shares = torch.where(mass > 0, rest / mass.clamp(min=torch.finfo(s.dtype).tiny), rest)
-    return shares, others(z, label).log_softmax(1)
+    renormalised = torch.where(mass > 0, rest / mass.clamp(min=torch.finfo(s.dtype).tiny), rest)
+    return renormalised, others(z, label).log_softmax(1)
 
 
 def binary(z: Tensor, label: Tensor, s: Tensor, weight: float) -> Tensor:

@@ -13,7 +13,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.reading import read_tables
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
-from softrec.evaluation.asked import Asked, told
+from softrec.evaluation.asked import Asked, sentence_of
 from softrec.experiments.build.model import notices
 from softrec.experiments.views import data_text
 from softrec.recipe.recipe import Recipe
@@ -45,7 +45,7 @@ def load_logged(
     """
     split = load_split(recipe.data, data_dir) if log is None else split_of(log, recipe.data)
     asked = Asked.of(split, recipe.evaluation.mask_seen)
-    for line in (data_text(split), *notices(recipe.model, split), told(asked.facts())):
+    for line in (data_text(split), *notices(recipe.model, split), sentence_of(asked.facts())):
         LOGGER.info(line)
     return split
 

@@ -31,7 +31,7 @@ from softrec.recipe.specs.models import is_counted
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.scoring import Scoring
 from softrec.settings import Trained
-from softrec.targets.build.contexts import RememberedSource, context_vectors
+from softrec.targets.build.contexts import RememberedSource, context_vectors, probabilities_in
 from softrec.targets.build.scorers import best_of_scorer
 from softrec.targets.mixture import MixtureSource
 from softrec.types import Encoder, ItemVectors, Scorer, TargetSource
@@ -168,8 +168,9 @@ class TrainedTeacher:
 
         facts = {**training.facts, "teacher": self.fingerprint, "k": k, "temperature": temperature}
         folder = training.artifact("scorer-top", facts, make)
-        items, shares = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("items", "shares"))
-        return items, shares
+        files = (folder / "items.npy", probabilities_in(folder))
+        items, probs = (np.load(file, mmap_mode="r") for file in files)
+        return items, probs
 
     @property
     def scoring(self) -> Scoring:

@@ -37,7 +37,7 @@ class Kind:
         name: what it is called.
         asked: the file with what is to be made.
         result: the file that a finished one has.
-        fields: of the result, by which it is told from a file of somebody else.
+        fields: of the result, that distinguish it from a file of somebody else.
         other: how an unfinished one of something else is called.
         current: what was asked, in the present names of its fields.
     """

@@ -16,7 +16,7 @@ from softrec.types import Batch, Events
 
 @MODELS.named("markov")
 class Markov(TableScorer):
-    r"""The share of each item among those that followed.
+    r"""The fraction of each item among those that followed.
 
     $$S_{ij} = \frac{c_{ij}}{\sum_k c_{ik}}, \qquad
     score_j = \sum_t r^{n - t} S_{h_t j} + \lambda n_j / \sum_k n_k$$

@@ -53,7 +53,7 @@ class RecentPopularity(_Popular):
 
     $$score_i = \sum_{e: item_e = i} 2^{-(t_{last} - t_e) / (h (t_{last} - t_{first}))}$$
 
-    with the times of the training part and the half-life h as a share of all its time.
+    with the times of the training part and the half-life h as a fraction of the whole period.
 
     Args:
         n_items: size N of the catalogue.

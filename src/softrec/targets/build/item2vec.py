@@ -33,7 +33,7 @@ def item_vectors(
     log sigmoid(v_i . v'_j) + sum_n log sigmoid(-v_i . v'_n), where `negatives` items n are drawn
     in proportion to count^exponent. The rows of the result are v.
 
-    An item that never stands beside another one (or fewer than `min_count` times) has learned
+    An item that never occurs near another one (or fewer than `min_count` times) has learned
     nothing and gets the zero vector.
 
     One thread trains, so that the same sequences and seed give the same vectors on the same

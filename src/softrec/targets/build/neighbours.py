@@ -35,8 +35,8 @@ def context_means(
     """Return the mean vector of each history, (E, D) float32: zero where a history is empty.
 
     Formula: row e is the mean of vectors[i] over i in items[start[e]:stop[e]], as the difference
-    of two running sums in float64. Histories may overlap; what many of them share is added once.
-    The work is done on (block + longest history) x D numbers at a time.
+    of two running sums in float64. Histories may overlap; a part that many of them have in
+    common is added once. The work is done on (block + longest history) x D numbers at a time.
 
     Args:
         items: the sequences one after the other, (total,) item numbers.
@@ -157,7 +157,7 @@ def load(path: Path | str) -> np.ndarray:
     Raises:
         DataError: if there is no such file, or it holds something else.
     """
-    remedy = "make the neighbour lists anew"
+    remedy = "compute the neighbour lists again"
     try:
         neighbours = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -9,7 +9,7 @@ import torch
 
 from softrec.blocks import blocks
 from softrec.data.batches import Examples, padded_histories
-from softrec.targets.build.contexts import CONTEXTS_AT_ONCE, Advance
+from softrec.targets.build.contexts import CONTEXTS_AT_ONCE, PROBABILITIES, Advance
 from softrec.types import Batch, Scorer, evaluating
 
 NUMBERS = 2**23
@@ -37,15 +37,15 @@ def best_of_scorer(
         data: the training examples; their contexts are numbered by `Examples.contexts`.
         temperature: T > 0.
         k: how many.
-        folder: for the files items.npy and shares.npy.
+        folder: for the files items.npy and probabilities.npy.
         length: how many of the last items of a history the scorer reads.
-        advance: told after each block how many contexts it had.
+        advance: called after each block with its number of contexts.
     """
     example, start, stop = data.stretches(np.arange(data.n_contexts))
     start, shape = np.maximum(start, stop - length), (data.n_contexts, k)
-    kept, shares = (
-        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
-        for name, dtype in (("items", np.int32), ("shares", np.float32))
+    kept, weights = (
+        np.lib.format.open_memmap(folder / name, mode="w+", dtype=dtype, shape=shape)
+        for name, dtype in (("items.npy", np.int32), (PROBABILITIES, np.float32))
     )
     with evaluating(scorer), torch.no_grad():
         for begin in range(0, len(start), CONTEXTS_AT_ONCE):
@@ -62,5 +62,5 @@ def best_of_scorer(
                 logits = scores.fill(rows, block).div_(temperature)
                 probs, best = logits.softmax(1).topk(k, dim=1)
                 inside = slice(begin + rows.start, begin + rows.stop)
-                kept[inside], shares[inside] = best.numpy(), probs.numpy()
+                kept[inside], weights[inside] = best.numpy(), probs.numpy()
             advance(len(history))
