@@ -95,6 +95,7 @@ def rank_among(scores: Scores, label: Tensor, negatives: Tensor) -> Tensor:
         negatives: (P, n) integers.
 
     Example:
+        >>> from softrec.types import ItemVectors, Products
         >>> items = ItemVectors(torch.tensor([[1.0], [2.0], [2.0], [3.0]]))
         >>> scores = Products(torch.ones(1, 1), items)
         >>> rank_among(scores, torch.tensor([1]), torch.tensor([[0, 2, 3, 3]]))
