@@ -1,12 +1,15 @@
 """What an installed softrec has without a checkout: recipes, types, a page without dead links."""
 
 import re
+import subprocess
+import sys
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 
+import softrec
 from softrec import __version__
 from softrec.cli import main as cli
 from softrec.experiments.inputs import read_input
@@ -119,3 +122,24 @@ def test_help_is_short_everywhere(capsys, command):
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1]
     assert "Usage: " in shown[0]
+
+
+# --- namespaces ---
+
+PARTS = ("", "candidates", "data", "evaluation", "losses", "models", "report", "serving",
+         "simulation", "targets", "testing")  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_public_names_resolve_and_say_what_they_are(part):
+    namespace = getattr(softrec, part) if part else softrec
+    assert len(set(namespace.__all__)) == len(namespace.__all__)
+    for name in namespace.__all__:
+        thing = getattr(namespace, name)
+        assert (thing.__doc__ or "").strip(), f"{part}.{name} has no docstring"
+
+
+def test_the_library_alone_imports_neither_torch_nor_polars():
+    code = "import sys, softrec; print({'torch', 'polars', 'lightning'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
