@@ -208,7 +208,8 @@ def compared(tmp_path_factory):
     found = {
         name: softrec.compare(
             log_frame() if name == "both" else folder / "log.csv", targets=targets, seeds=1,
-            out=folder / name, progress=False, metrics=["ndcg@10", "recall@10"], **TINY,
+            out=folder / name, progress=False, baselines=False, metrics=["ndcg@10", "recall@10"],
+            **TINY,
         )
         for name, targets in TARGETS.items()
     }  # fmt: skip
@@ -397,7 +398,7 @@ def test_a_script_is_told_each_epoch(progress, capsys):
 
 @pytest.mark.slow
 def test_a_comparison_is_told_in_a_script(capsys):
-    softrec.compare("log.csv", targets="one-hot,uniform", seeds=1, out="c", **TINY)
+    softrec.compare("log.csv", targets="one-hot,uniform", seeds=1, out="c", baselines=False, **TINY)
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith("epoch 1 of 1")]) == 2
     assert any("uniform (alpha 0.1), seed 0" in line for line in lines)

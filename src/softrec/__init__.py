@@ -100,6 +100,7 @@ def compare(
     out: str | Path,
     targets: Any = "one-hot,uniform,pop+",
     seeds: int = 3,
+    baselines: bool = True,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -114,6 +115,7 @@ def compare(
             brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}; a
             source of your own as ("name", source, weight).
         seeds: train each target so often; of one training no verdict is given.
+        baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.
@@ -145,6 +147,7 @@ def compare(
             log=given.log,
             command=python_call("compare", source, arguments, options),
             overwrite=overwrite,
+            baselines=baselines,
         )
 
 

@@ -23,7 +23,8 @@ from softrec.training.module import SoftTargetModule
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5",
         "--set", "model.dim=8", "--set", "evaluation.metrics=[ndcg@10,recall@3]"]  # fmt: skip
 COMMAND = ["compare", "log.csv", "--targets", "one-hot,uniform,pop+(alpha=0.6)", "--seeds", "2",
-           "--lr", "0.03", "--out", "table", *TINY]  # fmt: skip
+           "--lr", "0.03", "--out", "table", "--no-baselines", *TINY]  # fmt: skip
+PLAIN = ["compare", "--no-baselines"]  # simple baselines have tests of their own
 OTHER = ["0.1" if word == "0.03" else word for word in COMMAND]
 NAMES = ["one-hot", "uniform (alpha 0.1)", "pop+ (alpha 0.6)"]
 
@@ -135,7 +136,7 @@ def test_runs_that_were_still_rising_are_not_judged(results):
 )
 def test_levelled_off_is_where_patience_ran_out(folder, capsys, epochs, patience, levelled_off):
     """Also in the last epoch of the budget; the first of the epochs is the best."""
-    run("compare", "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table",
+    run(*PLAIN, "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table",
         "--set", f"training.patience={patience}", "--lr", 1e-9, "--epochs", epochs,
         *TINY[2:])  # fmt: skip
     text = (folder / "table" / "results.json").read_text()
@@ -156,7 +157,9 @@ def test_levelled_off_is_where_patience_ran_out(folder, capsys, epochs, patience
 
 @pytest.mark.slow
 def test_three_seeds_unless_told_otherwise(folder):
-    run("compare", "log.csv", "--targets", "one-hot,pop+", "--out", "table", *TINY)
+    run(
+        "compare", "--no-baselines", "log.csv", "--targets", "one-hot,pop+", "--out", "table", *TINY
+    )
     results = json.loads((folder / "table" / "results.json").read_text())
     assert [[one["seed"] for one in variant["runs"]] for variant in results["variants"]] == [
         [0, 1, 2], [0, 1, 2]
@@ -243,7 +246,17 @@ def test_does_not_mix_two_comparisons(folder, monkeypatch, capsys):
 def test_the_best_possible_ranking_of_the_shop(folder, capsys):
     """What no model can beat in expectation is reported beside the models."""
     sizes = ["--set", "data.shop={n_items: 60, n_users: 60}"]
-    run("compare", "shop", "--targets", "one-hot,pop+", "--out", "table", *TINY, *sizes)
+    run(
+        "compare",
+        "--no-baselines",
+        "shop",
+        "--targets",
+        "one-hot,pop+",
+        "--out",
+        "table",
+        *TINY,
+        *sizes,
+    )
     results = json.loads((folder / "table" / "results.json").read_text())
     assert 0 < results["ceiling"]["test"]["ndcg@10"] <= 1
     for variant in results["variants"]:
@@ -270,7 +283,7 @@ def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
     folder, capsys, dials, told
 ):
     """A split with several items to find; a catalogue shorter than the lists."""
-    run("compare", "shop", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table", *TINY,
+    run(*PLAIN, "shop", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table", *TINY,
         *dials)  # fmt: skip
     results = json.loads((folder / "table" / "results.json").read_text())
     lines = capsys.readouterr().err.splitlines()
@@ -318,7 +331,7 @@ def test_runs_of_a_comparison_share_the_files_of_their_data(table, tmp_path):
 @pytest.mark.slow
 def test_decoupled_is_for_soft_targets_only(folder):
     """Beside a one-hot baseline, which has nothing to decouple."""
-    run("compare", "log.csv", "--targets", "one-hot,pop+", "--loss", "decoupled", "--out", "table",
+    run(*PLAIN, "log.csv", "--targets", "one-hot,pop+", "--loss", "decoupled", "--out", "table",
         *TINY)  # fmt: skip
     losses = {open_run(path).recipe.target.name: open_run(path).recipe.loss.name
               for path in (folder / "table" / "runs").iterdir()}  # fmt: skip
@@ -335,7 +348,7 @@ def test_teachers_are_called_by_the_names_of_their_folders_or_models(folder, res
         {"name": "kd", "teacher": teacher},
     ]
     found = softrec.compare("log.csv", targets=targets, seeds=1, out="table", epochs=1, length=5,
-                            progress=False, **{"model.dim": 8})  # fmt: skip
+                            progress=False, baselines=False, **{"model.dim": 8})  # fmt: skip
     names = [variant.name for variant in found.results.variants]
     assert names == ["one-hot", "kd (alpha 0.4, teacher base)", "kd (alpha 0.4, teacher mf)"]
 

@@ -316,3 +316,41 @@ def test_any_trainings_give_a_probability_that_agrees_with_the_interval(a, b):
     assert got.low <= got.mean <= got.high
     if got.low < got.high:
         assert (got.p < 0.05) == (not got.low <= 0 <= got.high)
+
+
+def test_a_deterministic_variant_is_one_of_many_equal_trainings():
+    draw = np.random.default_rng(5)
+    a, b = draw.random((3, 40)), draw.random((1, 40))
+    found = crossed(a, b, deterministic=True)
+    for copies in (2, 50):
+        many = crossed(a, np.repeat(b, copies, axis=0))
+        assert found[:5] == pytest.approx(many[:5])
+    # By hand: U = s2(user differences)/n - s2(residual of a)/(n S_a), T = s2(means of a)/S_a.
+    n = a.shape[1]
+    gain = b[0] - a.mean(0)
+    rest = a - a.mean(0) - a.mean(1, keepdims=True) + a.mean()
+    residual = (rest**2).sum() / (2 * (n - 1))
+    of_users = gain.var(ddof=1) / n - residual / (3 * n)
+    of_training = a.mean(1).var(ddof=1) / 3
+    total = of_users + of_training
+    quantiles = stats.t.ppf(0.975, [n - 1, 2])
+    half = (of_users * quantiles[0] + of_training * quantiles[1]) / total * np.sqrt(total)
+    assert (found.low, found.high) == pytest.approx((gain.mean() - half, gain.mean() + half))
+
+
+def test_against_a_deterministic_variant_a_five_percent_test_is_rarely_wrong():
+    """Trainings of one side alone vary; both have the same mean."""
+    draw = np.random.default_rng(1)
+    wrong, rounds, n = 0, 1500, 200
+    for _ in range(rounds):
+        users = draw.normal(0, 1, n)
+        training = draw.normal(0, 0.1, (3, 1))
+        a = users + draw.normal(0, 0.3, n) + training + draw.normal(0, 0.3, (3, n))
+        b = (users + draw.normal(0, 0.3, n))[None]
+        wrong += crossed(a, b, deterministic=True).p < 0.05
+    assert wrong / rounds < 0.065  # 0.05 and 2.6 standard errors
+
+
+def test_one_training_against_a_deterministic_variant_says_nothing():
+    found = crossed(np.zeros((1, 9)), np.arange(9.0)[None], deterministic=True)
+    assert np.isnan([found.low, found.high, found.p]).all()

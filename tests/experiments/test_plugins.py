@@ -199,7 +199,7 @@ def test_installed_packages_bring_members(monkeypatch, plugin):
 def test_targets_that_are_objects_are_compared(tmp_path):
     source = PopularityTarget(torch.linspace(0.1, 1, 30) / torch.linspace(0.1, 1, 30).sum())
     targets = ["one-hot", ("own", source, 0.3), ("even", UniformTarget(30), 0.3)]
-    twice = {"seeds": 2, "progress": False, **SMALL}
+    twice = {"seeds": 2, "progress": False, "baselines": False, **SMALL}
     found = softrec.compare("shop", out="compared", targets=targets, **twice)
     assert [v.name for v in found.results.variants] == ["one-hot", "own (alpha 0.3)",
                                                         "even (alpha 0.3)"]  # fmt: skip
@@ -311,7 +311,7 @@ def test_an_instance_is_trained_as_a_copy():
 
 
 def test_an_instance_begins_with_its_weights_for_every_seed():
-    frozen = {"lr": 1e-12, "progress": False, **SMALL, "model": small()}
+    frozen = {"lr": 1e-12, "progress": False, "baselines": False, **SMALL, "model": small()}
     found = softrec.compare("shop", out="compared", targets="one-hot,uniform", seeds=2, **frozen)
     folders = sorted((found.folder / "runs").iterdir())
     assert len(folders) == 4

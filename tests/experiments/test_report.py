@@ -93,6 +93,7 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
     }
     return {
         "name": name,
+        "kind": "trained",
         "target": {"kind": name, "alpha": 0.4} if gain is not None else {"kind": "one-hot"},
         "soft_mass": 0.2 if gain is not None else 0.0,
         "test": values,
@@ -127,6 +128,7 @@ def synthetic(seeds: int = 3) -> dict:
             "name": "best possible ranking (the simulator knows the truth)",
             "test": {"recall@10": 0.21, "ndcg@10": 0.31},
         },
+        "simple": None,
         "notes": ["Users with fewer than 5 events were left out."],
     }
 

@@ -19,6 +19,7 @@ from softrec.cli.data import data_app
 from softrec.cli.options import (
     Alpha,
     Balance,
+    Baselines,
     BatchSize,
     Candidates,
     Clean,
@@ -176,6 +177,7 @@ def compare(
         ),
     ] = "one-hot,uniform,pop+",
     seeds: Seeds = 3,
+    baselines: Baselines = True,
     model: Model = None,
     preset: Preset = None,
     loss: Loss = None,
@@ -231,6 +233,7 @@ def compare(
         data_dir=data_dir,
         command=" ".join(["softrec", *sys.argv[1:]]),
         overwrite=overwrite,
+        baselines=baselines,
     )
     _print_comparison(comparison.results, comparison.folder)
 

@@ -77,6 +77,13 @@ Trust = Annotated[
     typer.Option("--trust", help="Take the run's files as they are; for edits made on purpose."),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often; 1 gives no verdict.")]
+Baselines = Annotated[
+    bool,
+    typer.Option(
+        "--baselines/--no-baselines",
+        help="Add rows of simple baselines, such as popularity and item-knn, each counted once.",
+    ),
+]
 Model = Annotated[
     str | None,
     option(

@@ -80,7 +80,12 @@ class Cases:
             return self
         relevant = _chosen(self.relevant, new)
         left = np.flatnonzero(relevant.lengths)
-        return Cases(self.user[left], rows_of(self.history, left), rows_of(relevant, left))
+        return replace(self, relevant=relevant).rows(left)
+
+    def rows(self, chosen: np.ndarray) -> Cases:
+        """Return some cases by their places."""
+        parts = rows_of(self.history, chosen), rows_of(self.relevant, chosen)
+        return Cases(self.user[chosen], *parts)
 
     @property
     def single(self) -> bool:

@@ -104,7 +104,9 @@ class Crossed(NamedTuple):
     users: Difference  # the same difference if the trained models were the only ones possible
 
 
-def crossed(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Crossed:
+def crossed(
+    a: np.ndarray, b: np.ndarray, *, level: float = 0.95, deterministic: bool = False
+) -> Crossed:
     """Compare two variants, each trained with several seeds, over users and trainings at once.
 
     The metric of a user in a training of variant v is taken as
@@ -122,6 +124,9 @@ def crossed(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Crossed:
 
         q = (U t_{n-1} + T t_f) / V,   f = T^2 / sum_v (T_v^2 / (S_v - 1))       (Satterthwaite)
 
+    A variant that is the same in every training has no variance of training and no residual: it is
+    known as if from many equal trainings.
+
     p is the level at which the interval ends at 0. With few seeds q is large (2.8 to 4.3 at three a
     variant where training noise dominates), so small gains cannot be distinguished from chance.
 
@@ -129,6 +134,7 @@ def crossed(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Crossed:
         a: (S_a, n) a row for each training, a column for each user: the variant to compare with.
         b: (S_b, n) the other variant, the same users in the same order.
         level: coverage of the interval.
+        deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
 
     Returns:
         The difference. Without any spread (equal gains of all users in equal trainings) the
@@ -149,6 +155,8 @@ def crossed(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Crossed:
         Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 2007, on users crossed with another factor.
     """
     a, b = trainings(a, b)
+    if deterministic:
+        b = np.repeat(b, 2, axis=0)  # two equal trainings: no variance between them, nor beside
     users = paired(a.mean(axis=0), b.mean(axis=0), level=level)
     low, high, p = _crossed_interval(a, b, users, level)
     return Crossed(users.mean, low, high, users.relative, p, users)

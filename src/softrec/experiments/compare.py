@@ -20,17 +20,18 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.asked import Asked
+from softrec.experiments.baselines import check_buildable, simple_recipes, those_that_fit
 from softrec.experiments.build.data import load_logged
-from softrec.experiments.build.objective import build
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import name_of, results_of
-from softrec.experiments.train import fit_recipe, inputs_of, resolved
+from softrec.experiments.train import fit_recipe, inputs_of
 from softrec.experiments.truth import truth_of
 from softrec.losses.settings import LossSettings
 from softrec.recipe.recipe import Recipe, read_recipe
+from softrec.recipe.specs.models import is_counted
 from softrec.report.results import Results, write_results
 from softrec.report.write import write_report
 from softrec.targets.one_hot import OneHotSettings
@@ -48,6 +49,7 @@ def compare_targets(
     log: Interactions | None = None,
     command: str = "",
     overwrite: bool = False,
+    baselines: bool = False,
 ) -> Comparison:
     """Train `base` once per target and seed, and write a report, its numbers, and a table of users.
 
@@ -62,6 +64,7 @@ def compare_targets(
         log: the log, where it lies in memory.
         command: what was typed, for the report.
         overwrite: replace a finished comparison.
+        baselines: add rows of the simple baselines, each counted once.
 
     Raises:
         RecipeError: if a target does not fit, before anything is trained.
@@ -71,8 +74,8 @@ def compare_targets(
     inputs = [path for row in recipes for recipe in row for path in inputs_of(recipe)]
     with reserved(out, COMPARISON, inputs) as place:
         results = _compared(
-            base, targets, recipes, place, data_dir=data_dir, log=log, command=command,
-            overwrite=overwrite,
+            base, targets, recipes, simple_recipes(base) if baselines else {}, place,
+            data_dir=data_dir, log=log, command=command, overwrite=overwrite,
         )  # fmt: skip
         place.finish()
     return Comparison(place.out, results)
@@ -82,6 +85,7 @@ def _compared(
     base: Recipe,
     targets: Sequence[Mapping[str, Any]],
     recipes: Sequence[Sequence[Recipe]],
+    simple: Mapping[str, Recipe],
     place: Place,
     *,
     data_dir: Path | None,
@@ -90,7 +94,8 @@ def _compared(
     overwrite: bool,
 ) -> Results:
     """Train and judge, leave all files in the folder of the work in progress."""
-    text = json.dumps([[r.model_dump(mode="json") for r in row] for row in recipes], indent=1)
+    asked_for = [*recipes, *([recipe] for recipe in simple.values())]
+    text = json.dumps([[r.model_dump(mode="json") for r in row] for row in asked_for], indent=1)
     place.check_free(text, overwrite=overwrite)
     names = _names(targets, [row[0] for row in recipes])
     split = load_logged(base, data_dir, log)
@@ -100,17 +105,24 @@ def _compared(
         LOGGER.info(gap)
     for row in recipes:
         # What cannot be built is refused before anything but what it depends on is trained.
-        build(resolved(row[0], split), split)
+        check_buildable(row[0], split)
+    fitting, notes = those_that_fit(simple, split)
+    names, rows = [*names, *fitting], [*recipes, *([recipe] for recipe in fitting.values())]
+    _check_distinct(names)
     folder = place.begin(text, describe(split), overwrite=overwrite)
     runs: list[list[Run]] = []
-    for number, (name, row) in enumerate(zip(names, recipes, strict=True)):
+    number, total = 0, sum(map(len, rows))
+    for name, row in zip(names, rows, strict=True):
         runs.append([])
         for recipe in row:
+            number += 1
             own = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
-            count = f"run {number * len(row) + len(runs[-1]) + 1} of {len(names) * len(row)}"
+            count = f"run {number} of {total}"
             first = runs[0][0].folder if runs[0] else None
             runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
-    results = results_of(base, split, asked, names, runs, command=command, truth=truth, gap=gap)
+    results = results_of(
+        base, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes
+    )
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     write_report(results, folder / REPORT)
     write_results(results, folder / COMPARISON.result)
@@ -131,7 +143,10 @@ def _trained(
         if run.recipe == recipe:
             return run
         raise RunError(f"{folder} holds a run of another recipe; delete it")
-    LOGGER.info("training %s, seed %d", name, recipe.seed)
+    if is_counted(recipe.model.name):
+        LOGGER.info("counting %s", name)
+    else:
+        LOGGER.info("training %s, seed %d", name, recipe.seed)
     return fit_recipe(recipe, folder, split=split, sibling=sibling)
 
 
@@ -160,10 +175,14 @@ def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> l
         inside = ", ".join(f"{key} {value}" for key, value in settings.items())
         own = getattr(recipe.target, "label", recipe.target.name)
         names.append(f"{own} ({inside})" if inside else own)
+    _check_distinct(names)
+    return names
+
+
+def _check_distinct(names: Sequence[str]) -> None:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise RunError(f"the target {twice.pop()} is given twice; compare different ones")
-    return names
 
 
 def _slug(name: str) -> str:

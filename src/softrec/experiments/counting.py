@@ -18,6 +18,7 @@ from softrec.types import Events, Scorer
 
 LOGGER = logging.getLogger(__name__)
 LARGEST_GRID = 12
+TRIED_ON = 10_000  # validation cases, at most: the grid takes seconds on large logs, too
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,8 @@ class CountingResult:
     curve: list[dict[str, Any]]
     best_epoch: int  # which combination is the best, counted from 1
     chosen: dict[str, Any]  # its settings, of those that were searched
+    best: dict[str, float]  # its metrics on the whole validation part
     stopped_early: bool = True
-
-    @property
-    def best(self) -> dict[str, float]:
-        """Return the validation metrics of the best combination."""
-        row = self.curve[self.best_epoch - 1]
-        return {n.removeprefix("valid/"): v for n, v in row.items() if n.startswith("valid/")}
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -77,30 +73,45 @@ def check_counted(recipe: Recipe, split: Split) -> None:
 def counted(recipe: Recipe, split: Split, valid: Evaluator) -> tuple[Scorer, CountingResult]:
     """Return the scorer that is best on validation, and all that was tried.
 
-    Of equal ones the first is kept. Nothing depends on the seed.
+    Of equal ones the first is kept. The grid is judged on at most `TRIED_ON` validation cases.
+    Nothing depends on the seed.
     """
     spec, monitor = recipe.model, recipe.training.monitor
     events = training_events(split.train)
     rows: list[dict[str, Any]] = []
     best, place, fitted = None, 0, _Fitted(recipe, split, events)
     tried = grid(spec)
+    trial = valid.some(TRIED_ON)
     for number, chosen in enumerate(tried, 1):
         begin = time.perf_counter()
         scorer = fitted.scorer(chosen)
         counting = time.perf_counter() - begin
-        metrics = valid.means(scorer)
+        metrics = trial.means(scorer)
         validating = time.perf_counter() - begin - counting
         rows.append(
             {"epoch": number, **chosen, **{f"valid/{n}": v for n, v in metrics.items()},
              "seconds/fit": counting, "seconds/validate": validating}
         )  # fmt: skip
-        told = ", ".join(f"{name} {value}" for name, value in chosen.items()) or "its settings"
-        LOGGER.info("%s %d of %d: %s; %s %.4f on validation", spec.name, number, len(tried), told,
-                    monitor, metrics[monitor])  # fmt: skip
+        LOGGER.debug("%s %d of %d: %s; %s %.4f on validation", spec.name, number, len(tried),
+                     _told(chosen), monitor, metrics[monitor])  # fmt: skip
         if best is None or metrics[monitor] > rows[place - 1][f"valid/{monitor}"]:
             best, place = scorer, number
     assert best is not None
-    return best, CountingResult(rows, place, tried[place - 1])
+    whole = valid.means(best) if trial is not valid else _metrics(rows[place - 1])
+    found = CountingResult(rows, place, tried[place - 1], whole)
+    LOGGER.info(
+        "%s, best of %d settings: %s; %s %.4f on validation; %.1f s",
+        spec.name, len(tried), _told(found.chosen), monitor, whole[monitor], found.seconds,
+    )  # fmt: skip
+    return best, found
+
+
+def _told(chosen: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "as given"
+
+
+def _metrics(row: dict[str, Any]) -> dict[str, float]:
+    return {n.removeprefix("valid/"): v for n, v in row.items() if n.startswith("valid/")}
 
 
 class _Fitted:

@@ -31,6 +31,7 @@ def run_demo(
     seeds: Sequence[int] = (0, 1, 2),
     command: str = "softrec demo",
     overwrite: bool = False,
+    baselines: bool = True,
 ) -> Comparison:
     """Run the demo and leave its report in `out`."""
     return compare_targets(
@@ -40,4 +41,5 @@ def run_demo(
         seeds=seeds,
         command=command,
         overwrite=overwrite,
+        baselines=baselines,
     )

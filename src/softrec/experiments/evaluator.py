@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import polars as pl
@@ -54,6 +55,16 @@ class Evaluator:
             negatives=self.negatives,
         )
         return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
+
+    def some(self, number: int) -> Evaluator:
+        """Return an evaluator of at most so many cases, the same ones each time."""
+        if len(self.cases) <= number:
+            return self
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self.cases))[:number])
+        few = copy(self)
+        few.cases = self.cases.rows(chosen)
+        few.negatives = None if self.negatives is None else self.negatives[chosen]
+        return few
 
     def means(self, model: Model) -> dict[str, float]:
         """Return the mean of each metric."""

@@ -11,11 +11,12 @@ import numpy as np
 
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, sentence_of
-from softrec.experiments.differences import differences
+from softrec.experiments.differences import against_trained, differences
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.train import versions
 from softrec.experiments.truth import Truth
 from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import is_counted
 from softrec.report.results import (
     Ceiling,
     Epoch,
@@ -23,6 +24,7 @@ from softrec.report.results import (
     Results,
     SeedMean,
     Selection,
+    Simple,
     Training,
     Variant,
 )
@@ -38,6 +40,7 @@ def results_of(
     command: str,
     truth: Truth | None,
     gap: str,
+    notes: Sequence[str] = (),
 ) -> Results:
     """Return the results of a comparison.
 
@@ -45,14 +48,16 @@ def results_of(
         base: the recipe of all runs, except for target and seed.
         split: the data.
         asked: what was asked on them.
-        names: of the targets, the baseline's first.
-        runs: a row for each target, a run for each seed.
+        names: of the targets, the baseline's first, then of the simple baselines.
+        runs: a row for each of them, a run for each seed; of a simple baseline one run.
         command: what was typed.
         truth: what the simulator knows.
         gap: why it knows nothing where one would expect it to; else empty.
+        notes: what else a reader has to know.
     """
     metrics = list(base.evaluation.metrics)
-    found = [None, *differences(runs, metrics)]
+    counted = sum(is_counted(row[0].recipe.model.name) for row in runs[1:])
+    found = [None, *differences(runs, metrics, counted=counted)]
     training = base.training.model_dump(mode="json")
     if training["start"] is not None:
         training["start"] = name_of(training["start"])
@@ -75,7 +80,8 @@ def results_of(
         ),
         ceiling=_ceiling(truth),
         evaluation=asked.facts(),
-        notes=(*_notes(base, asked), *([gap] if gap else [])),
+        simple=_simple(names, runs, base.training.monitor),
+        notes=(*_notes(base, asked), *([gap] if gap else []), *notes),
     )
 
 
@@ -97,10 +103,13 @@ def _variant(
         values = {metric: [run.facts[part][metric] for run in runs] for metric in metrics}
         return {m: SeedMean(mean=float(np.mean(v)), per_seed=tuple(v)) for m, v in values.items()}
 
-    target = runs[0].recipe.target
+    first, target = runs[0], runs[0].recipe.target
+    counted = is_counted(first.recipe.model.name)
+    settings = {**first.recipe.model.settings, **first.facts.get("settings", {})}
     return Variant(
         name=name,
-        target=target.model_dump(mode="json"),
+        kind="counted" if counted else "trained",
+        target={"name": name, **settings} if counted else target.model_dump(mode="json"),
         soft_mass=target.soft_mass,
         test=over_seeds("test"),
         valid=over_seeds("valid"),
@@ -110,15 +119,37 @@ def _variant(
     )
 
 
+def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) -> Simple | None:
+    """Return how the best simple baseline does against the best trained variant."""
+    counted = [is_counted(row[0].recipe.model.name) for row in runs]
+    if not any(counted) or all(counted):
+        return None
+    trained_rows, counted_rows = (
+        [number for number, own in enumerate(counted) if own is kind] for kind in (False, True)
+    )
+    best, simple, difference = against_trained(
+        [runs[n] for n in trained_rows], [runs[n] for n in counted_rows], metric
+    )
+    return Simple(
+        counted=names[counted_rows[simple]], trained=names[trained_rows[best]],
+        difference=difference,
+    )  # fmt: skip
+
+
 def _training(run: Run) -> Training:
     facts = run.facts
-    curve = tuple(
-        Epoch(
-            epoch=int(row["epoch"]),
-            train_loss=row["train/loss"],
-            valid={k.removeprefix("valid/"): v for k, v in row.items() if k[:6] == "valid/"},
+    counted = is_counted(run.recipe.model.name)  # has no epochs, and nothing that could level off
+    curve = (
+        ()
+        if counted
+        else tuple(
+            Epoch(
+                epoch=int(row["epoch"]),
+                train_loss=row["train/loss"],
+                valid={k.removeprefix("valid/"): v for k, v in row.items() if k[:6] == "valid/"},
+            )
+            for row in facts["curve"]
         )
-        for row in facts["curve"]
     )
     return Training(
         seed=run.recipe.seed,
@@ -127,7 +158,8 @@ def _training(run: Run) -> Training:
         seconds=facts["seconds"],
         seconds_per_epoch=facts["seconds_per_epoch"],
         peak_memory_mib=facts["peak_memory_mib"],
-        levelled_off=facts["epochs"] - facts["best_epoch"] >= run.recipe.training.patience,
+        levelled_off=counted
+        or facts["epochs"] - facts["best_epoch"] >= run.recipe.training.patience,
         curve=curve,
     )
 

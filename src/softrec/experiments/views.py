@@ -14,7 +14,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
-from softrec.report.verdict import verdicts
+from softrec.report.verdict import counted_call, verdicts
 
 if TYPE_CHECKING:
     from softrec.experiments.comparison import Comparison
@@ -55,8 +55,11 @@ def comparison_text(comparison: Comparison) -> str:
     metric = results.selection.metric
     listed = ", ".join(
         f"{row.name} {_number(row.test[metric].mean)} ({calls[row.name]})"
-        for row in results.variants
+        for row in results.trained
     )
+    if results.simple is not None:
+        (best,) = (row for row in results.counted if row.name == results.simple.counted)
+        listed += f"; best simple baseline: {best.name} {_number(best.test[metric].mean)}"
     return (
         f"Comparison {comparison.folder}: {results.title}\n"
         f"{metric} on test, {results.seed_note}: {listed}\n"
@@ -80,8 +83,10 @@ def comparison_html(comparison: Comparison) -> str:
 
 def _calls(comparison: Comparison) -> dict[str, str]:
     """Return whether each target helped, in a word or two."""
-    called = {verdict.name: verdict.call for verdict in verdicts(comparison.results)}
-    return {row.name: called.get(row.name, "baseline") for row in comparison.results.variants}
+    results = comparison.results
+    called: dict[str, str] = {verdict.name: verdict.call for verdict in verdicts(results)}
+    called |= {row.name: counted_call(row, results.selection.metric) for row in results.counted}
+    return {row.name: called.get(row.name, "baseline") for row in results.variants}
 
 
 def asked(recipe: Recipe) -> str:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from softrec.report import plots, tables, text
 from softrec.report.results import Epoch, Results, SeedMean
-from softrec.report.verdict import verdicts
+from softrec.report.verdict import counted_call, verdicts
 
+CALLS = {"better": "helped", "worse": "hurt"}  # simple baselines, in the colours of the others
 ValueOf = Callable[[Epoch], float]
 
 
@@ -42,7 +43,7 @@ def figures(results: Results) -> list[Plot]:
 
 def legend(results: Results) -> list[tuple[str, str, str]]:
     """Return name, CSS colour and SVG dashes of each variant; a legend in HTML can wrap."""
-    return [(v.name, *plots.css_look(n)) for n, v in enumerate(results.variants)]
+    return [(v.name, *plots.css_look(n)) for n, v in enumerate(results.trained)]
 
 
 def forest_figure(results: Results) -> Figure:
@@ -58,7 +59,7 @@ def curve_figure(results: Results, value: ValueOf, label: str, *, best: bool) ->
             {point.epoch: value(point) for point in run.curve},
             run.best_epoch if best else None,
         )
-        for number, variant in enumerate(results.variants)
+        for number, variant in enumerate(results.trained)
         for run in variant.runs
     ]
     return plots.curves(curves, label)
@@ -69,24 +70,29 @@ def bar_figure(results: Results) -> Figure:
     panels = [
         plots.Panel(
             metric,
-            [_bar(variant.test.get(metric)) for variant in results.variants],
+            [_bar(variant.test.get(metric)) for variant in (*results.trained, *results.counted)],
             results.ceiling_of(metric),
         )
         for metric in results.metrics
     ]
-    return plots.bars([variant.name for variant in results.variants], panels)
+    names = [variant.name for variant in (*results.trained, *results.counted)]
+    return plots.bars(names, panels, apart=len(results.counted))
 
 
 def _forest(results: Results) -> Plot:
     found = [verdict for verdict in verdicts(results) if verdict.call != "not compared"]
     alone = any(verdict.reason == "one seed" for verdict in found)
     line = f"Line: 95 % interval over the users {'only' if alone else 'and the trainings'}."
+    below = " Below the rule: simple baselines." if results.counted else ""
+    simple = [
+        f"{each.name}: {counted_call(each, results.selection.metric)}." for each in results.counted
+    ]
     return Plot(
         f"Difference in {results.selection.metric} to the baseline",
         plots.svg("forest", partial(forest_figure, results)),
-        " ".join(f"{verdict.name}: {verdict.call}. {verdict.text}" for verdict in found),
+        " ".join([*(f"{each.name}: {each.call}. {each.text}" for each in found), *simple]),
         f"Dot: mean difference over the test users, to the right of 0 is better. {line} A filled "
-        "dot stands for evidence (Holm-adjusted p < 0.05), a hollow one for none.",
+        f"dot stands for evidence (Holm-adjusted p < 0.05), a hollow one for none.{below}",
     )
 
 
@@ -119,20 +125,25 @@ def _bars(results: Results) -> Plot:
         f"{row[0]}: "
         + ", ".join(f"{m} {cell}" for m, cell in zip(overview.head[1:], row[1:], strict=True))
         for row in overview.rows
+        if len(row) > 1
     )
     line = f" Dashed line: {results.ceiling.name}." if results.ceiling else ""
-    note = f"Means over the test users, from 0. Small dots: the single seeds.{line}"
+    below = " Below the line: simple baselines." if results.counted else ""
+    note = f"Means over the test users, from 0. Small dots: the single seeds.{line}{below}"
     return Plot("Metrics on test", plots.svg("bars", partial(bar_figure, results)), told, note)
 
 
 def _intervals(results: Results) -> list[plots.Interval]:
     """Return the known differences to the baseline on the selection metric."""
     metric = results.selection.metric
-    calls = {verdict.name: verdict.call for verdict in verdicts(results)}
-    rows = [(variant.name, variant.difference_in(metric)) for variant in results.variants]
+    calls: dict[str, str] = {verdict.name: verdict.call for verdict in verdicts(results)}
+    calls |= {each.name: CALLS.get(counted_call(each, metric), "") for each in results.counted}
+    rows = [(each, each.difference_in(metric)) for each in (*results.trained, *results.counted)]
     return [
-        plots.Interval(name, found.mean, *found.interval, calls[name])
-        for name, found in rows
+        plots.Interval(
+            row.name, found.mean, *found.interval, calls[row.name], row.kind == "counted"
+        )
+        for row, found in rows
         if found is not None and math.isfinite(found.mean)
     ]
 
@@ -161,7 +172,7 @@ def _ends_of_curves(results: Results, value: ValueOf) -> str:
     return "; ".join(
         f"{variant.name}, seed {run.seed}: from {text.decimals(value(run.curve[0]))} to "
         f"{text.decimals(value(run.curve[-1]))} in {len(run.curve)} epochs"
-        for variant in results.variants
+        for variant in results.trained
         for run in variant.runs
         if run.curve
     )

@@ -45,6 +45,7 @@ class Interval(NamedTuple):
     low: float
     high: float
     call: str  # one of CALLS; any other is drawn muted, with a hollow dot
+    apart: bool = False  # of the group below the others
 
 
 class Curve(NamedTuple):
@@ -76,6 +77,9 @@ def forest(intervals: Sequence[Interval], label: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.8 + 0.55 * len(intervals)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(0, color=INK, linewidth=0.8)
+    apart = sum(row.apart for row in intervals)
+    if 0 < apart < len(intervals):
+        axes.axhline(apart - 0.5, color=RULE, linewidth=1.2)
     for y, row in enumerate(reversed(intervals)):
         color = CALLS.get(row.call, MUTED)
         face = color if row.call in CALLS else PAGE
@@ -122,21 +126,28 @@ def curves(runs: Sequence[Curve], label: str) -> Figure:
     return figure
 
 
-def bars(names: Sequence[str], panels: Sequence[Panel]) -> Figure:
-    """Draw bars from 0 for the variants `names`, one panel per metric as their scales differ."""
+def bars(names: Sequence[str], panels: Sequence[Panel], *, apart: int = 0) -> Figure:
+    """Draw bars from 0 for the variants `names`, one panel per metric as their scales differ.
+
+    The last `apart` ones are a group of their own: muted, below a line.
+    """
     height = len(panels) * (0.55 + 0.22 * len(names))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     rows = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     short = [textwrap.shorten(name, 24, placeholder="…") for name in names]
     for axes, panel in zip(rows, panels, strict=True):
-        _draw_bars(axes, short, panel)
+        _draw_bars(axes, short, panel, apart)
     return figure
 
 
-def _draw_bars(axes: Axes, names: Sequence[str], panel: Panel) -> None:
+def _draw_bars(axes: Axes, names: Sequence[str], panel: Panel, apart: int) -> None:
+    first = len(panel.bars) - apart
+    if 0 < apart < len(panel.bars):
+        axes.axhline(first - 0.5, color=RULE, linewidth=1.2)
     for number, bar in enumerate(panel.bars):
         length = 0 if math.isnan(bar.mean) else bar.mean
-        axes.barh(number, length, height=0.6, color=_look(number)[0])
+        color = _look(number)[0] if number < first else MUTED
+        axes.barh(number, length, height=0.6, color=color)
         if len(bar.per_seed) > 1:
             axes.plot(bar.per_seed, [number] * len(bar.per_seed), ".", color=INK, markersize=3)
         axes.annotate(

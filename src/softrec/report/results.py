@@ -105,10 +105,11 @@ class Training(_Part):
 
 
 class Variant(_Part):
-    """A target, trained with each seed."""
+    """A target, trained with each seed, or a simple baseline, which is counted once."""
 
     name: str
-    target: dict[str, Any]  # its settings, shown as they are
+    kind: Literal["trained", "counted"] = "trained"
+    target: dict[str, Any]  # its settings, or those of the baseline, shown as they are
     soft_mass: Number
     test: dict[str, SeedMean]  # by metric
     valid: dict[str, SeedMean]
@@ -134,6 +135,14 @@ class Variant(_Part):
     def difference_in(self, metric: str) -> MetricDifference | None:
         """Return the difference to the baseline in a metric, if there is one."""
         return (self.difference or {}).get(metric)
+
+
+class Simple(_Part):
+    """The best simple baseline against the best trained variant, both chosen on validation."""
+
+    counted: str  # their names
+    trained: str
+    difference: MetricDifference  # counted minus trained, in the selection metric at test
 
 
 class Ceiling(_Part):
@@ -167,6 +176,7 @@ class Results(_Part):
     metrics: tuple[str, ...]
     variants: tuple[Variant, ...]
     ceiling: Ceiling | None
+    simple: Simple | None = None  # where there are simple baselines
     evaluation: dict[str, Any] = {}  # what was ranked and asked
     notes: tuple[str, ...]
 
@@ -187,6 +197,16 @@ class Results(_Part):
         )
 
     @property
+    def trained(self) -> list[Variant]:
+        """Return the variants that are trained, the baseline among them."""
+        return [variant for variant in self.variants if variant.kind == "trained"]
+
+    @property
+    def counted(self) -> list[Variant]:
+        """Return the simple baselines."""
+        return [variant for variant in self.variants if variant.kind == "counted"]
+
+    @property
     def metrics_by_weight(self) -> list[str]:
         """Return the names of the metrics, first the one that the verdict is about."""
         return list(dict.fromkeys([self.selection.metric, *self.metrics]))
@@ -194,7 +214,7 @@ class Results(_Part):
     @property
     def seeds(self) -> list[int]:
         """Return the seeds that any variant was trained with."""
-        return list(dict.fromkeys(run.seed for each in self.variants for run in each.runs))
+        return list(dict.fromkeys(run.seed for each in self.trained for run in each.runs))
 
     def ceiling_of(self, metric: str) -> float:
         """Return the best that any model could reach in a metric; NaN if it is not known."""

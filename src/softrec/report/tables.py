@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from softrec.report import text
@@ -11,20 +12,32 @@ from softrec.report.results import MetricDifference, Results, Variant
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells; the first of each row names the row."""
+    """Text cells; the first of each row names the row. A row of one cell heads those below it."""
 
     caption: str
     head: list[str]
     rows: list[list[str]]
 
 
+SIMPLE = "simple baselines, counted and not trained"
+
+
+def grouped(results: Results, row_of: Callable[[Variant], list[str]]) -> list[list[str]]:
+    """Return a row for each variant, the simple baselines below the others under a heading."""
+    rows = [row_of(variant) for variant in results.trained]
+    simple = [row_of(variant) for variant in results.counted]
+    return [*rows, [SIMPLE], *simple] if simple else rows
+
+
 def overview(results: Results) -> Table:
     """Return the mean of every metric, a row per variant."""
     metrics = results.metrics
-    rows = [
-        [variant.name, *(text.mean_and_spread(variant.test.get(metric)) for metric in metrics)]
-        for variant in results.variants
-    ]
+
+    def row_of(variant: Variant) -> list[str]:
+        means = (text.mean_and_spread(variant.test.get(metric)) for metric in metrics)
+        return [variant.name, *means]
+
+    rows = grouped(results, row_of)
     if results.ceiling:
         best = (text.decimals(results.ceiling_of(metric)) for metric in metrics)
         rows.append([results.ceiling.name, *best])
@@ -40,11 +53,12 @@ def of_metric(results: Results, metric: str) -> Table:
     head += ["wins / ties / losses", "users"]
     has_ceiling = results.ceiling is not None and metric in results.ceiling.test
     head += ["below the best", "fraction of gap closed"] if has_ceiling else []
-    rows = []
-    for variant in results.variants:
+
+    def row_of(variant: Variant) -> list[str]:
         row = _metric_row(variant, metric)
-        rows.append(row + _gap_cells(results, variant, metric) if has_ceiling else row)
-    return Table(metric, head, rows)
+        return row + _gap_cells(results, variant, metric) if has_ceiling else row
+
+    return Table(metric, head, grouped(results, row_of))
 
 
 def _metric_row(variant: Variant, metric: str) -> list[str]:
@@ -103,37 +117,50 @@ def regret(results: Results) -> Table | None:
 def cost(results: Results) -> Table:
     """Return time and memory of the trainings, a row per variant."""
     base = results.baseline_variant.seconds_per_epoch
+
+    def row_of(variant: Variant) -> list[str]:
+        trained = variant.kind == "trained"
+        share = f"{text.decimals(_ratio(variant.seconds_per_epoch, base), 2)} ×"
+        return [
+            variant.name,
+            str(len(variant.runs)),
+            text.decimals(variant.seconds_per_epoch, 2),
+            share if trained else "",
+            *(", ".join(cells) if trained else "" for cells in _epochs(variant)),
+            text.decimals(sum(run.seconds for run in variant.runs), 1),
+            text.decimals(variant.peak_memory_mib, 0),
+        ]
+
     head = ["", "runs", "seconds per epoch", "of the baseline's", "best epoch", "epochs run"]
     head += ["levelled off", "seconds in all", "peak memory (MiB)"]
     return Table(
-        "Cost of training (times and memory are means over the runs)",
+        "Cost of training (times and memory are means over the runs; of a simple baseline, one "
+        "count and all that was tried)",
         head,
-        [
-            [
-                variant.name,
-                str(len(variant.runs)),
-                text.decimals(variant.seconds_per_epoch, 2),
-                f"{text.decimals(_ratio(variant.seconds_per_epoch, base), 2)} ×",
-                ", ".join(text.count(run.best_epoch) for run in variant.runs),
-                ", ".join(text.count(run.epochs) for run in variant.runs),
-                ", ".join("yes" if run.levelled_off else "no" for run in variant.runs),
-                text.decimals(sum(run.seconds for run in variant.runs), 1),
-                text.decimals(variant.peak_memory_mib, 0),
-            ]
-            for variant in results.variants
-        ],
+        grouped(results, row_of),
     )
+
+
+def _epochs(variant: Variant) -> list[list[str]]:
+    """Return the best epoch, all epochs, and whether it had levelled off, of each run."""
+    return [
+        [text.count(run.best_epoch) for run in variant.runs],
+        [text.count(run.epochs) for run in variant.runs],
+        ["yes" if run.levelled_off else "no" for run in variant.runs],
+    ]
 
 
 def targets(results: Results) -> Table:
     """Return the settings of each variant's target."""
+
+    def row_of(variant: Variant) -> list[str]:
+        mass = text.percent(variant.soft_mass) if variant.kind == "trained" else ""
+        return [variant.name, text.setting(variant.target), mass]
+
     return Table(
         "What each variant is trained towards",
         ["", "target", "soft mass"],
-        [
-            [variant.name, text.setting(variant.target), text.percent(variant.soft_mass)]
-            for variant in results.variants
-        ],
+        grouped(results, row_of),
     )
 
 

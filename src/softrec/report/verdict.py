@@ -49,9 +49,40 @@ def verdicts(results: Results) -> list[Verdict]:
     metric, baseline = results.selection.metric, results.baseline_variant
     return [
         _verdict(metric, variant, baseline)
-        for variant in results.variants
+        for variant in results.trained
         if variant is not baseline
     ]
+
+
+def simple_sentence(results: Results) -> str:
+    """Return whether the best trained variant beats the best simple baseline; "" without any."""
+    simple, metric = results.simple, results.selection.metric
+    if simple is None:
+        return ""
+    values = {variant.name: variant.test.get(metric) for variant in results.variants}
+    own, trained = (text.mean_and_spread(values[n]) for n in (simple.counted, simple.trained))
+    difference = simple.difference
+    numbers = (
+        f"{metric} {own} against {trained} of {simple.trained}, the best trained row on validation "
+        f"(difference {text.signed(difference.mean)}, 95 % interval "
+        f"{text.span(difference.interval)})"
+    )
+    if math.isnan(difference.p):
+        call = "higher" if difference.mean > 0 else "not higher"
+        told = f"The best simple baseline, {simple.counted}, is {call} than the best trained row"
+        return f"{told}: {numbers}. {ONE_SEED}"
+    if difference.p < LEVEL and difference.mean < 0:
+        return f"The best simple baseline, {simple.counted}, is beaten: {numbers}."
+    call = "better" if difference.p < LEVEL and difference.mean > 0 else "as good, for all one sees"
+    return f"A simple baseline, {simple.counted}, is {call}: {numbers}."
+
+
+def counted_call(variant: Variant, metric: str) -> str:
+    """Return how a simple baseline compares with the one-hot row, in a word or two."""
+    difference = variant.difference_in(metric)
+    if difference is None or math.isnan(difference.p_holm):
+        return "no verdict"
+    return {"helped": "better", "hurt": "worse"}.get(_call(difference), "no evidence")
 
 
 def headline(found: Sequence[Verdict]) -> str:
@@ -69,13 +100,13 @@ def certainty(results: Results) -> str:
     told = (
         "The intervals and p-values cover the choice of users and the randomness of training "
         "together."
-        if min(len(variant.runs) for variant in results.variants) > 1
+        if min(len(variant.runs) for variant in results.trained) > 1
         else f"{ONE_SEED} The intervals cover the choice of users only; for a verdict give each "
         "variant three seeds or more."
     )
     waiting = "; ".join(
         f"{variant.name} ({text.seeds(variant.rising)})"
-        for variant in results.variants
+        for variant in results.trained
         if variant.rising
     )
     if waiting:

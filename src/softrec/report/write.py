@@ -16,7 +16,14 @@ from rich.text import Text
 from softrec.files import write_text
 from softrec.report import figures, tables, text
 from softrec.report.results import MetricDifference, Results
-from softrec.report.verdict import Verdict, certainty, headline, verdicts
+from softrec.report.verdict import (
+    Verdict,
+    certainty,
+    counted_call,
+    headline,
+    simple_sentence,
+    verdicts,
+)
 
 CONSOLE_METRICS = 2
 
@@ -54,6 +61,7 @@ def render_report(results: Results) -> str:
     return environment.get_template("report.html.j2").render(
         results=results,
         headline=headline(found),
+        simple=simple_sentence(results),
         verdicts=found,
         certainty=certainty(results),
         overview=tables.overview(results),
@@ -79,9 +87,10 @@ def console_table(results: Results) -> Table:
     # The page has all metrics; a terminal has room for the one that decides and one more.
     metrics = sorted(results.metrics, key=lambda name: name != chosen)[:CONSOLE_METRICS]
     found = verdicts(results)
+    simple = [sentence] if (sentence := simple_sentence(results)) else []
     by_name = {verdict.name: verdict for verdict in found}
     table = Table(
-        title=Text(f"{results.title}: {headline(found)}"),
+        title=Text(" ".join([f"{results.title}: {headline(found)}", *simple])),
         caption=Text(
             f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)}"
         ),
@@ -93,7 +102,7 @@ def console_table(results: Results) -> Table:
     for title in (*metrics, "difference\n95 % interval", "s/epoch"):
         table.add_column(title, justify="right", no_wrap=True)  # names wrap before numbers do
     table.add_column("verdict\np (Holm)", no_wrap=True)
-    for variant in results.variants:
+    for variant in (*results.trained, *results.counted):
         difference = variant.difference_in(chosen)
         means = (text.mean_and_spread(variant.test.get(metric)) for metric in metrics)
         cells = [
@@ -101,9 +110,12 @@ def console_table(results: Results) -> Table:
             *(mean.replace(" ± ", "\n± ") for mean in means),
             text.difference(difference) if difference else "",
             text.decimals(variant.seconds_per_epoch, 1),
-            _shown_call(by_name.get(variant.name), difference),
+            _shown_call(by_name.get(variant.name), difference)
+            if variant.kind == "trained"
+            else _shown(counted_call(variant, chosen), difference),
         ]
-        table.add_row(*(Text(cell) for cell in cells))
+        last = variant is results.trained[-1] and bool(results.counted)
+        table.add_row(*(Text(cell) for cell in cells), end_section=last)
     if results.ceiling:
         means = [text.decimals(results.ceiling_of(metric)) for metric in metrics]
         table.add_row(*(Text(cell) for cell in (results.ceiling.name, *means)))
@@ -113,5 +125,9 @@ def console_table(results: Results) -> Table:
 def _shown_call(verdict: Verdict | None, difference: MetricDifference | None) -> str:
     if verdict is None:
         return "baseline"
+    return _shown(verdict.call, difference, verdict.reason)
+
+
+def _shown(call: str, difference: MetricDifference | None, reason: str = "") -> str:
     p = text.p_value(difference.p_holm) if difference else text.UNKNOWN
-    return f"{verdict.call}\n{verdict.reason or p}"
+    return f"{call}\n{reason or p}"

@@ -1,0 +1,62 @@
+"""The simple baselines beside every comparison: without them no row says whether it is any good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from softrec.data.splits import Split
+from softrec.errors import SoftrecError
+from softrec.experiments.build.objective import build
+from softrec.experiments.counting import check_counted
+from softrec.experiments.train import resolved
+from softrec.recipe.recipe import Recipe, read_recipe
+from softrec.recipe.specs.models import is_counted
+
+NAMES = (
+    "popularity", "recent-popularity", "markov", "item-knn", "rp3beta", "session-knn", "ease",
+)  # fmt: skip
+LENGTH = 50  # items of a history that they read at least; some models are trained on one alone
+
+LOGGER = logging.getLogger(__name__)
+
+
+def simple_recipes(base: Recipe) -> dict[str, Recipe]:
+    """Return the recipes of the simple baselines, for the data and the evaluation of `base`.
+
+    Their settings are chosen on validation. Their histories are as long as those of `base`, and 50
+    items at least.
+    """
+    fields = base.model_dump(mode="json")
+    training = {"length": max(base.training.length, LENGTH), "monitor": base.training.monitor}
+    common = {
+        "data": fields["data"],
+        "evaluation": {**fields["evaluation"], "score": "trained"},
+        "training": training,
+        "seed": base.seed,
+    }
+    return {name: read_recipe({**common, "model": {"name": name}}) for name in NAMES}
+
+
+def those_that_fit(
+    recipes: Mapping[str, Recipe], split: Split
+) -> tuple[dict[str, Recipe], list[str]]:
+    """Return the recipes that can be counted on `split`, and a note for each of the others."""
+    fitting: dict[str, Recipe] = {}
+    notes: list[str] = []
+    for name, recipe in recipes.items():
+        try:
+            check_counted(recipe, split)
+            fitting[name] = recipe
+        except SoftrecError as error:
+            notes.append(f"The simple baseline {name} is left out: {error}.")
+            LOGGER.info(notes[-1])
+    return fitting, notes
+
+
+def check_buildable(recipe: Recipe, split: Split) -> None:
+    """Refuse a recipe that cannot be built, before anything but what it depends on is trained."""
+    if is_counted(recipe.model.name):
+        check_counted(recipe, split)
+    else:
+        build(resolved(recipe, split), split)
