@@ -1,0 +1,41 @@
+"""The shapes and protocols that every part of softrec agrees on.
+
+Shape legend
+------------
+B   rows of a batch (histories)
+P   predictions asked of a batch; P == B unless every position is trained
+L   length of a padded history
+M   candidates (negatives) scored against the positive; M == N for the full catalogue
+N   items of the catalogue; items are numbered 0 .. N-1, and N itself is padding in a history
+D   width of user and item vectors
+K   interests of a user, where a model has several
+
+Padding is one past the last item so that no number is ever shifted: a label, a row of the item
+vectors, a candidate and a column of the scores are the same number everywhere.
+"""
+
+from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors
+from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating
+from softrec.types.scores import Products, Scores
+from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
+
+__all__ = [
+    "Batch",
+    "Encoder",
+    "Events",
+    "Interests",
+    "ItemVectors",
+    "ListedTarget",
+    "LogitTarget",
+    "Model",
+    "Products",
+    "Rest",
+    "Scorer",
+    "Scores",
+    "StoredVectors",
+    "Target",
+    "TargetSource",
+    "Vectors",
+    "device_of",
+    "evaluating",
+]

@@ -1,0 +1,220 @@
+"""What scores items for users: encoders, which are trained, and scorers, which are counted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from softrec.types.batch import Batch, ItemVectors, Vectors
+from softrec.types.scores import Products, Scores
+
+
+class Model(nn.Module, ABC):
+    """What scores items for users: an `Encoder`, trained, or a `Scorer`, counted.
+
+    Attributes:
+        n_items: size N of the catalogue; padding has the number N. Set by each model.
+        reads: "history", or "user" for models that know users by number and read no history.
+        needs_times: whether it reads the times of the events of a history.
+        PRESETS: settings of papers by name, arguments of the class.
+    """
+
+    n_items: int
+    reads: Literal["history", "user"] = "history"
+    needs_times: bool = False
+    predicts_interests: bool = False
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model for messages."""
+        return type(self).__name__
+
+    @abstractmethod
+    def scores(self) -> Callable[[Batch], Scores]:
+        """Return the function from a batch to its scores, while the model does not change.
+
+        What does not depend on the batch is computed once, now.
+        """
+
+
+class Encoder(Model):
+    """A backbone: vectors for users and for items. It knows nothing of targets or losses.
+
+    A model of your own has two methods: `items`, for what does not depend on the batch, and
+    `forward`. Training calls `encoder(batch)`. Ranking and serving call `encoder.items()` once and
+    `encoder(batch, items)` for each batch. `softrec.testing.check_encoder` tells what is missing.
+
+    Attributes:
+        n_interests: K, where user vectors are (P, K, D); 1 for (P, D).
+        predicts_interests: whether it gives `Vectors.interests`.
+        sparse: whether its long tables take sparse gradients; see
+            `softrec.training.optimizers.mark_sparse`.
+        initialised_from: other models whose weights `initialise_from` takes.
+
+    `Model` has the others: `n_items`, `reads`, `needs_times`, `PRESETS`.
+
+    Example:
+        >>> class Popular(Encoder):
+        ...     def __init__(self, n_items):
+        ...         super().__init__()
+        ...         self.n_items = n_items
+        ...         self.weight = nn.Parameter(torch.zeros(n_items, 1))
+        ...     def items(self):
+        ...         return ItemVectors(self.weight)
+        ...     def forward(self, batch, items=None):
+        ...         users = self.weight.new_ones(len(batch.label), 1)
+        ...         return Vectors(users, items or self.items())
+        >>> model, one = Popular(5), torch.tensor([3])
+        >>> vectors = model(Batch(one[None], one, one, one))
+        >>> vectors.users.shape, vectors.items.vectors.shape
+        (torch.Size([1, 1]), torch.Size([5, 1]))
+    """
+
+    n_interests: int = 1
+    sparse: bool = False
+    initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
+
+    @abstractmethod
+    def items(self) -> ItemVectors:
+        """Return the item vectors (N, D) and their bias (N,), if there is one."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+        """Return the vectors of a batch: of the users at the places it asks for, and of all items.
+
+        Args:
+            batch: histories, users and places.
+            items: what `items()` returned, for models to compute it once for many batches.
+        """
+
+    if TYPE_CHECKING:  # the `__call__` of a module could return anything
+
+        def __call__(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
+            """Return `forward(batch, items)`."""
+            ...
+
+    def scores(self) -> Callable[[Batch], Scores]:
+        """Return the function from a batch to the products of its vectors."""
+        items = self.items()
+
+        def products(batch: Batch) -> Products:
+            found = self(batch, items)
+            return Products(found.users, items, found.interests)
+
+        return products
+
+    def initialise_from(self, other: Encoder) -> None:
+        """Take over the weights of a trained model.
+
+        Raises:
+            ValueError: if `other` is a model of another kind.
+            RuntimeError: if it is one of another size.
+        """
+        if type(other) is not type(self):
+            kinds = " or ".join(kind.__name__ for kind in (type(self), *self.initialised_from))
+            raise ValueError(f"{self.name} is initialised from {kinds}, got {other.name}")
+        self.load_state_dict(other.state_dict())
+
+
+class Events(NamedTuple):
+    """The training part of a log: the events user by user, oldest first."""
+
+    offsets: Tensor  # (U + 1,) int64: user u has items[offsets[u]:offsets[u + 1]]
+    items: Tensor  # (E,) int64
+    times: Tensor | None = None  # (E,) int64, where the log has them
+
+    @property
+    def users(self) -> Tensor:
+        """Return the user of each event, (E,) int64."""
+        lengths = self.offsets.diff()
+        return torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+
+
+class Scorer(Model):
+    """A model that is counted, not trained: it sees the training part once and scores directly.
+
+    A model of your own has two methods: `fit`, which keeps what it counts as buffers, of any size,
+    and `forward`. `softrec.testing.check_scorer` tells what is missing.
+
+    Attributes:
+        fits_times: whether `fit` reads the times of events.
+        GRID: the values of settings that are tried on validation, where a recipe gives none; a
+            dozen combinations at most.
+        SCORING: the settings that only `forward` reads, so that a change of them needs no `fit`.
+
+    Example:
+        >>> class Last(Scorer):
+        ...     def __init__(self, n_items):
+        ...         super().__init__()
+        ...         self.n_items = n_items
+        ...         self.register_buffer("counts", torch.empty(0))
+        ...     def fit(self, events):
+        ...         self.counts = events.items.bincount(minlength=self.n_items).float()
+        ...     def forward(self, batch):
+        ...         rows = torch.ones(len(batch.label), 1)
+        ...         return Products(rows, ItemVectors(self.counts[:, None]))
+        >>> model, one = Last(3), torch.tensor([1])
+        >>> model.fit(Events(torch.tensor([0, 2]), torch.tensor([2, 2])))
+        >>> model(Batch(one[None], one, one, one)).fill(slice(0, 1), torch.empty(1, 3))
+        tensor([[0., 0., 2.]])
+    """
+
+    fits_times: bool = False
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    SCORING: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def fit(self, events: Events) -> None:
+        """Count the events of the training part, and keep what scoring needs as buffers."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Scores:
+        """Return the scores of a batch: at the places it asks for, of all items."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, batch: Batch) -> Scores:
+            """Return `forward(batch)`."""
+            ...
+
+    def scores(self) -> Callable[[Batch], Scores]:
+        """Return the model itself."""
+        return self
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load buffers, which take the sizes that they have in the state."""
+        for name in self._buffers:
+            if name in state_dict:
+                self._buffers[name] = torch.empty_like(state_dict[name])
+        return super().load_state_dict(state_dict, strict, assign)
+
+
+def device_of(model: Model) -> torch.device:
+    """Return where the parameters and buffers of a model are; the CPU if it has none."""
+    for part in (*model.parameters(), *model.buffers()):
+        return part.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def evaluating(model: Model) -> Iterator[None]:
+    """Put a model in evaluation mode, and back as it was afterwards.
+
+    Example:
+        >>> with evaluating(model), torch.no_grad():  # doctest: +SKIP
+        ...     score = model.scores()
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -1,0 +1,115 @@
+"""The scores of a batch, by which ranking, evaluation and serving know any model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from softrec.types.batch import Interests, ItemVectors
+
+
+class Scores(ABC):
+    """The scores of a batch over all items, computed a block of rows at a time.
+
+    Ranking, evaluation and serving know models by these alone. An encoder's are `Products` of its
+    vectors; a model that scores directly has a subclass of its own.
+
+    Attributes:
+        n_items: size N of the catalogue.
+        like: a tensor of the type and on the device of the scores.
+        tables: how many tables (b, N) `fill` uses at a time, that of the scores included.
+    """
+
+    n_items: int
+    like: Tensor
+    tables: int = 1
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number P of rows."""
+
+    @abstractmethod
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the scores of some rows to `out` (b, N), whatever it held, and return it."""
+
+    def at(self, rows: slice, items: Tensor) -> Tensor:
+        """Return the scores (b, m) of items (b, m) of some rows; equal items have equal scores."""
+        whole = self.fill(rows, self.like.new_empty(len(items), self.n_items))
+        return whole.gather(1, items.long())
+
+    def held(self, m: int) -> int:
+        """Return how many numbers `at` holds for a row that is asked for m items."""
+        return self.n_items * self.tables
+
+
+class Products(Scores):
+    """Scores that are inner products: users @ vectors.T + bias.
+
+    Args:
+        users: (P, D), or (P, K, D) for several interests, of which the best counts.
+        items: vectors (N, D) and bias (N,) or None.
+        interests: of models that predict them.
+
+    Example:
+        >>> scores = Products(torch.tensor([[1.0, 2.0]]), ItemVectors(torch.eye(2)))
+        >>> scores.fill(slice(0, 1), torch.empty(1, 2))
+        tensor([[1., 2.]])
+    """
+
+    def __init__(
+        self, users: Tensor, items: ItemVectors, interests: Interests | None = None
+    ) -> None:
+        self.users, self.items, self.interests = users, items, interests
+        self.n_items = len(items.vectors)
+        self.like = users
+        self.tables = users.shape[1] if users.dim() == 3 else 1
+        self._transposed = items.vectors.T
+        self._products = users.new_empty(0, self.n_items)  # of interests, kept for the next block
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the products of some rows to `out` (b, N)."""
+        flat = self.users[rows].reshape(-1, self.users.shape[-1])
+        if self.tables > 1:
+            if len(self._products) < len(flat):
+                self._products = out.new_empty(len(flat), self.n_items)
+            scores = self._multiplied(flat, self._products)
+            torch.amax(scores.view(-1, self.tables, self.n_items), 1, out=out)
+        elif len(flat) > 1:
+            torch.mm(flat, self._transposed, out=out)
+        else:
+            out.copy_(self._multiplied(flat, out.new_empty(2, self.n_items)))
+        if self.items.bias is not None:
+            out += self.items.bias
+        return out
+
+    def _multiplied(self, flat: Tensor, out: Tensor) -> Tensor:
+        """Return the products of rows (F, D), of which one alone is doubled.
+
+        One row alone is multiplied in another way, by which equal vectors need not score alike.
+        """
+        factor = flat if len(flat) > 1 else flat.repeat(2, 1)
+        return torch.mm(factor, self._transposed, out=out[: len(factor)])[: len(flat)]
+
+    def at(self, rows: slice, items: Tensor) -> Tensor:
+        """Return the scores (b, m) of items (b, m), each a sum of its own.
+
+        A batched matrix product rounds by the place of an item in the block, so that equal items
+        would not tie.
+        """
+        users = self.users[rows]
+        interests = users if users.dim() == 3 else users[:, None]
+        vectors = self.items.vectors.index_select(0, items.flatten()).unflatten(0, items.shape)
+        scores = (vectors * interests[:, :1]).sum(-1)
+        for interest in interests[:, 1:].unbind(1):
+            scores = torch.maximum(scores, (vectors * interest[:, None]).sum(-1))
+        bias = self.items.bias
+        return scores if bias is None else scores + bias[items.long()]
+
+    def held(self, m: int) -> int:
+        """Return the numbers of the gathered vectors and of their products."""
+        return 2 * m * self.users.shape[-1]
