@@ -367,6 +367,66 @@ def test_epinions_keeps_repeated_rows_in_both_layouts(folder):
     assert raw(sources.load("epinions", folder).log, "weight") == rows
 
 
+TIMED = [
+    "movielens-1m-timed", "amazon-beauty-2014-timed", "amazon-games-2018-timed", "yoochoose-buys"
+]  # fmt: skip
+IR = ["ir-electronic", "ir-electronic-temporal", "ir-electronic-popularity", "ir-health"]
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_logs_with_times_keep_repeats_and_the_order_of_ties(folder, name):
+    events = "user\titem\ttime\n0\t9\t50\n0\t2\t50\n0\t9\t70\n3\t1\t1412042969362\n"
+    put(folder, f"{name}/events.tsv.xz", events)
+    log = sources.load(name, folder).whole
+    assert raw(log, "time") == [(0, 9, 50), (0, 2, 50), (0, 9, 70), (3, 1, 1412042969362)]
+    assert log.items.ids(log.sequences[0]).to_list() == [9, 2, 9]
+
+
+@pytest.mark.parametrize("name", TIMED[:3])
+def test_titles_are_read_letter_by_letter(folder, name):
+    titles = 'item\ttitle\n2\tTom &amp;amp; Viv\n1\tIvan "Ironman" Stewart, 1" Pad\n3\t"Tea"\n'
+    put(folder, f"{name}/titles.tsv", titles)
+    assert sources.item_table(name, folder).rows() == [
+        (2, "Tom & Viv"), (1, 'Ivan "Ironman" Stewart, 1" Pad'), (3, '"Tea"')
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["item\ttitle\n1\tTea\n1\tMilk\n", "item\ttitle\n1\t\n", "id\tname\n1\tTea\n", ""]
+)
+def test_titles_of_another_layout_are_named(folder, text):
+    put(folder, "movielens-1m-timed/titles.tsv", text)
+    with refused(DataError):
+        sources.item_table("movielens-1m-timed", folder)
+
+
+def test_a_log_does_not_need_the_titles_but_who_asks_is_told(folder):
+    put(folder, "movielens-1m-timed/events.tsv", "user\titem\ttime\n0\t9\t50\n")
+    assert len(sources.load("movielens-1m-timed", folder).whole) == 1
+    for name in ("movielens-1m-timed", "yoochoose-buys"):
+        with refused(DataError):
+            sources.item_table(name, folder)
+
+
+@pytest.mark.parametrize("name", IR)
+def test_parts_of_ir_benchmark(folder, name):
+    put(folder, f"{name}/train.tsv.xz", "user_procid\titem_procid\n0\t7\n0\t3\n4\t3\n")
+    put(folder, f"{name}/test.tsv.xz", "user_procid\titem_procid\n4\t7\n0\t1\n")
+    parts = sources.load(name, folder)
+    assert raw(parts.train) == [(0, 7), (0, 3), (4, 3)]
+    assert raw(parts.test) == [(4, 7), (0, 1)]
+    train, test = published(parts)
+    assert train.items is test.items
+    assert Counts.of(parts.whole) == Counts(2, 3, 5)  # numbers without an event are no items
+
+
+def test_parts_of_ir_benchmark_with_other_columns_are_refused(folder):
+    for part in ("train", "test"):
+        put(folder, f"ir-health/{part}.tsv", "user_orgid\titem_orgid\n0\t7\n")
+    with refused(DataError):
+        sources.load("ir-health", folder)
+
+
 def test_parts_are_one_log_or_two():
     log = Interactions.read(pl.DataFrame({"user": [1], "item": [1]}))
     assert Parts(log).published is None
@@ -394,6 +454,8 @@ def test_parts_are_one_log_or_two():
     ("lastfm-hetrec", "lastfm-hetrec/LastFM.txt", "1 2 tea\n"),
     ("lastfm-hetrec", "lastfm-hetrec/LastFM.txt", ""),
     ("lastfm-1k", f"lastfm-1k/{PLAYS_FILE}", "user\tyesterday\ta\tb\tc\td\n"),
+    ("yoochoose-buys", "yoochoose-buys/events.tsv", "user\titem\n1\t2\n"),
+    ("yoochoose-buys", "yoochoose-buys/events.tsv", "user\titem\ttime\n1\t2\ttea\n"),
     ("epinions", "epinions/rating.mat", "not MATLAB, though long enough to be looked at " * 9),
 ])  # fmt: skip
 def test_a_file_of_another_layout_is_named(folder, name, place, text):
@@ -486,6 +548,16 @@ def test_describe_measures(folder, monkeypatch):
         assert text in result.output
 
 
+def test_items_prints_or_writes_titles(folder, tmp_path):
+    put(folder, "movielens-1m-timed/titles.tsv", "item\ttitle\n2\tTea\n1\tMilk &amp; Co\n")
+    asked = ["items", "movielens-1m-timed", "--data-dir", str(folder)]
+    result = CliRunner().invoke(data_app, asked)
+    assert (result.exit_code, result.output) == (0, "item\ttitle\n2\tTea\n1\tMilk & Co\n")
+    out = tmp_path / "items.parquet"
+    assert CliRunner().invoke(data_app, [*asked, "--out", str(out)]).exit_code == 0
+    assert pl.read_parquet(out).rows() == [(2, "Tea"), (1, "Milk & Co")]
+
+
 def test_an_unknown_name_is_an_error_of_the_user():
     result = CliRunner().invoke(data_app, ["describe", "netflix"])
     assert isinstance(result.exception, SoftrecError)
@@ -504,7 +576,7 @@ def real_data() -> Path:
 LOCAL = [
     "movielens-1m", "movielens-1m-sasrec", "movielens-100k", "amazon-beauty", "amazon-sports",
     "diginetica", "diginetica-sessions", "yelp2018", "lastfm-hetrec", "lastfm-hetrec-lightgcn",
-    "lastfm-1k-sample", "epinions",
+    "lastfm-1k-sample", "epinions", *TIMED, *IR,
 ]  # fmt: skip
 
 
@@ -526,11 +598,16 @@ def test_real_counts_and_the_recommended_split(real_data, name):
         train, test = published(parts)
         made = splits.given(train, test, test, **options)
     else:
-        make = {"leave-last-out": splits.leave_last_out, "user-ratio": splits.by_user_ratio}
+        make = {
+            "leave-last-out": splits.leave_last_out,
+            "user-ratio": splits.by_user_ratio,
+            "time": splits.by_time,
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", splits.LeakageWarning)
             made = make[str(source.split["split"])](parts.whole, **options)
-        assert len(made.train) + len(made.valid) + len(made.test) == len(parts.whole)
+        left_out = made.aside.cold_events if made.aside.cold == "drop" else 0
+        assert len(made.train) + len(made.valid) + len(made.test) + left_out == len(parts.whole)
     assert made.train.n_items == source.counts.items  # the catalogue is kept
 
 
@@ -603,6 +680,55 @@ def test_real_yelp2018(real_data):
     assert test.frame.join(train.frame, on=["user", "item"], how="semi").is_empty()
     lengths = train.sequences.lengths
     assert (lengths.min(), np.median(lengths), lengths.max()) == (16, 25, 1848)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "first", "last", "repeats", "unit"), [
+    ("movielens-1m-timed", 956703932, 1046454590, 0, 1),
+    ("amazon-beauty-2014-timed", 1023840000, 1406073600, 0, 86_400),
+    ("amazon-games-2018-timed", 939859200, 1538438400, 390, 86_400),
+    ("yoochoose-buys", 1396322949230, 1412042969362, 47_112, 1),
+])  # fmt: skip
+def test_real_logs_with_times(real_data, name, first, last, repeats, unit):
+    log = load_real(name, real_data).whole
+    times = log.frame["time"]
+    assert (times.min(), times.max()) == (first, last)
+    assert (times % unit == 0).all()
+    assert log.ordered.equals(log.frame)
+    assert len(log) - log.frame.select("user", "item").n_unique() == repeats
+    if name != "yoochoose-buys":
+        table = sources.item_table(name, real_data)
+        assert set(table["item"]) == set(log.items.raw)
+        assert not table["title"].str.contains("&amp;|&quot;|&#").any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "train_events", "test_events", "test_users", "test_items"), [
+    ("ir-electronic", 182_398, 52_123, 13_455, 8_131),
+    ("ir-electronic-temporal", 140_712, 24_668, 7_210, 4_607),
+    ("ir-electronic-popularity", 187_616, 46_905, 12_610, 8_335),
+    ("ir-health", 37_784, 10_405, 1_974, 1_187),
+])  # fmt: skip
+def test_real_parts_of_ir_benchmark(
+    real_data, name, train_events, test_events, test_users, test_items
+):
+    train, test = published(load_real(name, real_data))
+    assert len(train) == train_events
+    assert Counts.of(test) == Counts(test_users, test_items, test_events)
+    whole = pl.concat([train.frame, test.frame])
+    assert not whole.is_duplicated().any()  # no pair twice, and none in both parts
+    for kind in ("user", "item"):  # all that is asked about can be learned
+        assert set(test.frame[kind]) <= set(train.frame[kind])
+
+
+@pytest.mark.slow
+def test_real_parts_of_ir_electronic_are_of_the_same_events(real_data):
+    def pairs(name):
+        return set(raw(load_real(name, real_data).whole))
+
+    every = pairs("ir-electronic")
+    assert pairs("ir-electronic-popularity") == every
+    assert pairs("ir-electronic-temporal") < every
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,8 @@ from softrec.cli.options import Command
 from softrec.data import sources
 from softrec.data.interactions import Interactions
 from softrec.data.sources import RemoteFile, Source
+from softrec.experiments.views import moments
+from softrec.serving.files import write_table
 
 data_app = typer.Typer(help="Public data sets: list, get and describe them.", no_args_is_help=True)
 
@@ -73,6 +74,27 @@ def describe_source(name: Name, data_dir: DataDir = None) -> None:
     typer.echo("split: " + ", ".join(f"{key}={value}" for key, value in source.split.items()))
 
 
+@data_app.command("items", cls=Command)
+def list_items(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file for the table (.csv, .parquet or .json); by default it is printed.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print or write the titles of the items of a data set: the columns item and title."""
+    table = sources.item_table(name, data_dir)
+    if out is None:
+        typer.echo(table.write_csv(separator="\t"), nl=False)
+        return
+    write_table(table, out)
+    typer.echo(f"{len(table):,} items: {out}")
+
+
 def _here(source: Source, data_dir: Path | None) -> str:
     found = [sources.find(source, file, data_dir) for file in source.files]
     if not all(found):
@@ -115,7 +137,8 @@ def measured(log: Interactions) -> list[str]:
     ]
     if log.has_time:
         times = log.frame["time"].to_numpy()
-        lines.append(f"times: {_day(int(times.min()))} to {_day(int(times.max()))}")
+        first, last = moments(int(times.min()), int(times.max()))
+        lines.append(f"times: {first} to {last}")
     else:
         lines.append("times: none")
     if "weight" in log.frame.columns:
@@ -129,11 +152,3 @@ def _quantiles(lengths: np.ndarray) -> str:
     names = ("min", "25%", "median", "75%", "99%", "max")
     listed = ", ".join(f"{name} {point:g}" for name, point in zip(names, points, strict=True))
     return f"{listed}, mean {lengths.mean():.2f}"
-
-
-def _day(seconds: int) -> str:
-    """Return the UTC day of a time in seconds since 1970, as all sources here have them."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:,} seconds since 1970, which is no day of the calendar"

@@ -120,10 +120,10 @@ def _span(parts: Sequence[Interactions]) -> str:
     times = [part.frame["time"] for part in parts if len(part)]
     first, last = (pick(int(getattr(time, end)()) for time in times)
                    for pick, end in ((min, "min"), (max, "max")))  # fmt: skip
-    return f", {' to '.join(_moments(first, last))}"
+    return f", {' to '.join(moments(first, last))}"
 
 
-def _moments(first: int, last: int) -> list[str]:
+def moments(first: int, last: int) -> list[str]:
     """Return two times as days, if both are since 1970 in a usual unit, else as they are."""
     for unit in (1, 10**3, 10**6, 10**9):
         if first / unit >= DAWN and last / unit < DUSK:

@@ -18,19 +18,31 @@ import difflib
 import os
 from pathlib import Path
 
-from softrec.data.sources.base import SOURCES, Counts, Parts, RemoteFile, Source, cache_dir
+import polars as pl
+
+from softrec.data.sources.base import (
+    SOURCES,
+    Counts,
+    ItemTable,
+    Parts,
+    RemoteFile,
+    Source,
+    cache_dir,
+)
 from softrec.data.sources.download import DownloadError, fetch, verify
 from softrec.errors import DataError, one_line
 
 __all__ = [
     "SOURCES",
     "Counts",
+    "ItemTable",
     "Parts",
     "RemoteFile",
     "Source",
     "cache_dir",
     "find",
     "get",
+    "item_table",
     "load",
     "locate",
     "names",
@@ -177,3 +189,18 @@ def load(name: str, data_dir: Path | None = None, progress: bool | None = None) 
             f"{one_line(str(error), 300)}; {', '.join(fresh)}, just downloaded, was removed: run "
             "the command again"
         ) from error
+
+
+def item_table(
+    name: str, data_dir: Path | None = None, progress: bool | None = None
+) -> pl.DataFrame:
+    """Return the columns item (raw ids, as in the log) and title of the data set called `name`.
+
+    Raises:
+        DataError: if there is no such data set, it has no titles, or they cannot be had.
+    """
+    source = get(name)
+    if source.item_table is None:
+        having = ", ".join(one for one, each in SOURCES.items() if each.item_table)
+        raise DataError(f"{name} comes without titles of its items; these have them: {having}")
+    return source.item_table.read(_path_of(source, source.item_table.file, data_dir, progress))

@@ -1,7 +1,14 @@
-"""Amazon Beauty 2014, 5-core: as sequences (S3-Rec) and as the owner's reviews."""
+"""Amazon Beauty 2014, 5-core: as sequences (S3-Rec), as the owner's reviews, and with titles."""
 
-from softrec.data.sources.amazon_reviews import reviews_source, sequences_source
+from softrec.data.sources.amazon_reviews import (
+    CITATION,
+    HOMEPAGE,
+    LICENCE,
+    reviews_source,
+    sequences_source,
+)
 from softrec.data.sources.base import Counts
+from softrec.data.sources.genrec import timed_source
 
 COUNTS = Counts(22_363, 12_101, 198_502)
 
@@ -14,4 +21,16 @@ SOURCE = sequences_source(
 )
 REVIEWS = reviews_source(
     "amazon-beauty-reviews", "Amazon Beauty 2014, 5-core, original reviews", "Beauty", COUNTS
+)
+TIMED = timed_source(
+    "amazon-beauty-2014-timed",
+    "Amazon Beauty 2014, 5-core, with times and titles",
+    "Amazon-2014-Beauty",
+    events="sha256:bfbd72719923d78c1e81bb435c354c5a3ce7173f3b7260011810379caaca418e",
+    titles="sha256:b06369aad7c2e7846fb37e0419a14c428b6af2db48a46574028efcdc6759b936",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    counts=Counts(22_332, 12_086, 198_215),
+    notes="Times are whole days, so ties are the rule. Items without a title were removed.",
 )

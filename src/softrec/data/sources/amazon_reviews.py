@@ -17,6 +17,7 @@ LICENCE = (
     "J. McAuley, UC San Diego, Amazon review data 2014: no formal licence known; for academic "
     "research"
 )
+LICENCE_2018 = LICENCE.replace("2014", "2018")
 CITATION = (
     "J. McAuley, C. Targett, Q. Shi and A. van den Hengel. Image-based Recommendations on Styles "
     "and Substitutes. SIGIR 2015. https://arxiv.org/abs/1506.04757\n"

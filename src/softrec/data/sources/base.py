@@ -85,6 +85,19 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class ItemTable:
+    """What is known of the items of a data set besides the log: their titles.
+
+    Attributes:
+        file: where it is.
+        read: returns the table, with the columns item (raw ids, as in the log) and title.
+    """
+
+    file: RemoteFile
+    read: Callable[[Path], pl.DataFrame]
+
+
+@dataclass(frozen=True)
 class Source:
     """A public data set: where it is, on which terms, and how it is read.
 
@@ -102,6 +115,7 @@ class Source:
             `every_position` says that each test event but a session's first is predicted.
         counts: the size of what `read` returns; None where it was never measured.
         notes: what a user has to know before using it.
+        item_table: the titles of its items; None if it has none.
     """
 
     name: str
@@ -116,6 +130,7 @@ class Source:
     )
     counts: Counts | None = None
     notes: str = ""
+    item_table: ItemTable | None = None
 
 
 def sources_of(module: ModuleType) -> dict[str, Source]:

@@ -1,4 +1,4 @@
-"""MovieLens 1M: ratings with times, and the sequences that SASRec made of it."""
+"""MovieLens 1M: ratings with times, the sequences that SASRec made of it, and with all times."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import polars as pl
 from softrec.data.interactions import Interactions
 from softrec.data.reading import BROKEN
 from softrec.data.sources.base import Counts, Parts, RemoteFile, Source
+from softrec.data.sources.genrec import timed_source
 from softrec.data.sources.grouplens import CITATION, LICENCE
 from softrec.data.sources.parsing import KINDS, checked, columns, content
 from softrec.errors import DataError, one_line
@@ -51,6 +52,8 @@ def read_sasrec(sequences: Path) -> Parts:
     return Parts(Interactions.together([table])[0])
 
 
+HOMEPAGE = "https://grouplens.org/datasets/movielens/1m/"
+
 SOURCE = Source(
     name="movielens-1m",
     title="MovieLens 1M: film ratings, 2000 to 2003",
@@ -65,7 +68,7 @@ SOURCE = Source(
     read=read,
     licence=LICENCE,
     citation=CITATION,
-    homepage="https://grouplens.org/datasets/movielens/1m/",
+    homepage=HOMEPAGE,
     counts=Counts(6_040, 3_706, 1_000_209),
     notes=(
         "More than half of neighbouring ratings share a second, so who breaks the ties decides "
@@ -95,4 +98,17 @@ SASREC = Source(
     homepage="https://github.com/kang205/SASRec",
     counts=Counts(6_040, 3_416, 999_611),
     notes="Ids are those of SASRec, not of MovieLens. No times; the order of rows is the order.",
+)
+
+TIMED = timed_source(
+    "movielens-1m-timed",
+    "MovieLens 1M, items with 5 ratings or more, with all times and titles",
+    "MovieLens-1M",
+    events="sha256:0e7c20a87fcecfb100a2165eab8832aaf3eb210fe38d61798399ac2c749d0aac",
+    titles="sha256:84c05ff5b34d6f25f6734aed3e9c6335d0378747b4ff4562b5b82443826ece8e",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    counts=Counts(6_040, 3_416, 999_611),
+    notes="No ratings. More than half of neighbouring events share a second.",
 )
