@@ -140,7 +140,7 @@ def test_a_file_given_for_two_parts(refusal, folder, copy):
 # --- options and recipes ---
 
 OPTIONS = {
-    "--model foo": "no model 'foo'; there are caser, comirec-dr, comirec-sa, deepfm, gru4rec",
+    "--model foo": "no model 'foo'; there are caser, comirec-dr, comirec-sa, deepfm",
     "--target foo": "target: no target 'foo'; there are ckd, csn, interest-sharing, kd",
     "--preset foo": "sasrec has no preset 'foo'; there are original",
     "--split foo": "data.split: no choice 'foo'; there are leave-last-out, time",

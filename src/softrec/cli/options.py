@@ -1,25 +1,20 @@
-"""The options that several commands have in common, each defined once.
-
-The choices come from the specs of a recipe.
-"""
+"""The options of commands: those of `fit` and `compare` are made of the settings of a recipe."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
 from softrec.errors import RecipeError
-from softrec.losses.settings import LOSSES
-from softrec.recipe.recipe import choices
-from softrec.recipe.specs.models import MODELS
 
-SOFTMAX = [name for name, loss in LOSSES.items() if loss.softmax]
-DATA, MODEL, TARGET, TRAINING = "Data", "Model", "Target and loss", "Training"
+if TYPE_CHECKING:
+    from softrec.recipe.fields import Option
 
 
 def option(panel: str | None, text: str, *names: str) -> Any:
@@ -48,10 +43,97 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def _listed(names: Iterable[str], default: str | None = None) -> str:
-    """Return `a, b (default) or c`."""
-    *most, last = (f"{name} (default)" if name == default else name for name in names)
-    return f"{', '.join(most)} or {last}"
+class SettingsCommand(Command):
+    """A command with an option for each common setting of a recipe.
+
+    They are made when they are asked for, because the settings need torch. The values that were
+    given are the user object of the context, `ctx.obj`, by keyword.
+    """
+
+    left_out: tuple[str, ...] = ()
+    """The sections of a recipe whose settings are no options."""
+
+    @property
+    def params(self) -> list[Any]:
+        """Return the command's own parameters, and those made of settings."""
+        if not self._made:
+            from softrec.recipe.fields import options
+
+            own = {parameter.name for parameter in self._params}
+            wanted = [
+                one
+                for one in options().values()
+                if one.name not in own and one.section not in self.left_out
+            ]
+            self._made = {one.name for one in wanted}
+            self._params += parameters(wanted)
+        return self._params
+
+    @params.setter
+    def params(self, own: list[Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._params, self._made = list(own), set[str]()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return what is left of the arguments, and put the settings aside."""
+        rest = super().parse_args(ctx, args)
+        given = {name: ctx.params.pop(name, None) for name in self._made}
+        ctx.obj = {name: value for name, value in given.items() if value not in (None, (), [])}
+        return rest
+
+
+class TargetsCommand(SettingsCommand):
+    """One whose targets are given in another way."""
+
+    left_out = ("target",)
+
+
+def parameters(options: Iterable[Option]) -> list[Any]:
+    """Return the parameters of a command for options made of settings."""
+
+    def command() -> None: ...
+
+    made = [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[_kind(one) | None, _option(one)],
+        )
+        for one in options
+    ]
+    command.__signature__ = inspect.Signature(made)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {one.name: one.annotation for one in made}
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    return list(typer.main.get_command(app).params)
+
+
+def _option(one: Option) -> Any:
+    text = one.meaning
+    if all(member == "" for member in one.fields) or not text.startswith(tuple(one.fields)):
+        text = text[:1].upper() + text[1:]
+    if _kind(one) == list[str]:
+        text += ". May be given several times"
+    panel = one.section.title() or None
+    flags = one.flags
+    if _kind(one) is bool:
+        flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}", *flags[1:])
+    return option(panel, f"{text}.", *flags)
+
+
+def _kind(one: Option) -> Any:
+    """Return the type of what is typed: a number, true or false, several texts, or a text."""
+    from softrec.recipe.fields import several, simple
+
+    info = next(iter(one.fields.values()))
+    return list[str] if several(info) else simple(info)
+
+
+def load(plugins: list[str] | None) -> None:
+    """Load the modules that `--plugin` names."""
+    from softrec.recipe.plugins import load_plugins
+
+    load_plugins(plugins or [])
 
 
 # The options that several commands have in common.
@@ -83,127 +165,6 @@ Baselines = Annotated[
         "--baselines/--no-baselines",
         help="Add rows of simple baselines, such as popularity and item-knn, each counted once.",
     ),
-]
-Model = Annotated[
-    str | None,
-    option(
-        MODEL,
-        f"{_listed(MODELS, 'sasrec')}.",
-        "--model",
-        "-m",
-    ),
-]
-Preset = Annotated[
-    str | None,
-    option(
-        MODEL,
-        "The model's settings in a paper: "
-        + "; ".join(f"{name}: {', '.join(m.PRESETS)}" for name, m in MODELS.items() if m.PRESETS)
-        + ".",
-    ),
-]
-Target = Annotated[
-    str | None,
-    option(
-        TARGET,
-        f"{_listed(choices('target'), 'one-hot')}. That is the label alone (one-hot), label "
-        "smoothing (uniform), popularity (pop+), labels shared among similar contexts "
-        "(interest-sharing), neighbours (csn), a teacher (kd any, skd of the same model, ckd of "
-        "another), or several of them (mixture, in a recipe).",
-        "--target",
-        "-t",
-    ),
-]
-Alpha = Annotated[
-    float | None,
-    option(
-        TARGET,
-        "Weight of the soft target, 0 to 1. pop+, csn and kd spread alpha/2, others alpha.",
-    ),
-]
-Temperature = Annotated[float | None, option(TARGET, "Of pop+, csn and kd: more is flatter.")]
-Teacher = Annotated[
-    str | None,
-    option(
-        TARGET,
-        "For kd, skd, ckd, interest-sharing and csn: the folder of a trained run, or a recipe "
-        "(.yaml), whose run is found or trained first.",
-    ),
-]
-Loss = Annotated[
-    str | None,
-    option(
-        TARGET,
-        f"{_listed(SOFTMAX, 'mixed')}; with --target one-hot also "
-        f"{_listed(name for name in choices('loss') if name not in SOFTMAX)}.",
-    ),
-]
-Candidates = Annotated[
-    str | None,
-    option(TARGET, f"Items the label is scored against: {_listed(choices('candidates'), 'full')}."),
-]
-Ratio = Annotated[float | None, option(TARGET, "Sampled candidates: fraction of the items.")]
-Number = Annotated[int | None, option(TARGET, "Of sampled candidates: how many are drawn.")]
-Score = Annotated[str | None, option(TARGET, "inner (default of most losses), cosine, euclidean.")]
-ScoreTemperature = Annotated[
-    float | None, option(TARGET, "Scores are divided by it in training (1; sl and bsl: 0.1).")
-]
-Balance = Annotated[
-    str | None,
-    option(TARGET, "Decoupled loss: the weight of 'label or not', or red-line."),
-]
-Epochs = Annotated[int | None, option(TRAINING, "At most (100).")]
-BatchSize = Annotated[int | None, option(TRAINING, "Examples in a batch (128).")]
-LearningRate = Annotated[float | None, option(TRAINING, "Learning rate of Adam (0.001).")]
-Length = Annotated[int | None, option(TRAINING, "Longest history the model reads (50).")]
-Windows = Annotated[
-    str | None,
-    option(
-        TRAINING,
-        f"What is predicted of a sequence: {_listed(choices('training.windows'), 'positions')}; "
-        "interactions for mf, lightgcn and ngcf.",
-    ),
-]
-Patience = Annotated[
-    int | None, option(TRAINING, "Stop after so many epochs without improvement (5).")
-]
-Monitor = Annotated[
-    str | None, option(TRAINING, "Validation metric that chooses the best epoch (ndcg@10).")
-]
-User = Annotated[str | None, option(DATA, "Column of the user.")]
-Item = Annotated[str | None, option(DATA, "Column of the item.")]
-Time = Annotated[
-    str | None, option(DATA, "Column of the time; without one, the order of the rows counts.")
-]
-Weight = Annotated[str | None, option(DATA, "Column of the rating or weight.")]
-TextIds = Annotated[
-    bool | None, option(DATA, "Read ids as text even where they look like numbers.", "--text-ids")
-]
-Header = Annotated[
-    bool | None,
-    option(DATA, "Whether CSV and TSV files start with names; without, columns are column_1, ..."),
-]
-Clean = Annotated[
-    list[str] | None,
-    option(
-        DATA,
-        "A cleaning step: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5. May be "
-        "given several times.",
-    ),
-]
-SplitKind = Annotated[
-    str | None,
-    option(DATA, "leave-last-out (default), time, user-ratio, or given with --valid and --test."),
-]
-ValidFile = Annotated[str | None, option(DATA, "The validation part, as a file.")]
-TestFile = Annotated[str | None, option(DATA, "The test part, as a file.")]
-ShortUsers = Annotated[
-    str | None,
-    option(DATA, "Users with fewer than 3 events: keep to train on (default), drop, error."),
-]
-ColdItems = Annotated[
-    str | None,
-    option(DATA, "Items in no training event: drop their events (default), keep as misses, error."),
 ]
 Set = Annotated[
     list[str] | None,

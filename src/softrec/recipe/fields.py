@@ -6,9 +6,10 @@ a field is added in one place: its settings class, with `common=True`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -39,6 +40,100 @@ class Option:
         """Return the names on the command line: ("--model", "-m")."""
         own = extra(next(iter(self.fields.values())), "flags")
         return own or (f"--{self.name.replace('_', '-')}",)
+
+    @property
+    def meaning(self) -> str:
+        """Return what it means, with choices and defaults, for help and documents."""
+        return meaning(self.fields, everywhere=len(self.fields) == len(_listed(self.section)))
+
+
+def meaning(fields: Mapping[str, FieldInfo], *, everywhere: bool = True) -> str:
+    """Return what one name means to the members that have it, with choices and defaults.
+
+    Args:
+        fields: the field of each member.
+        everywhere: all members have it, so that it need not be said which do.
+    """
+    texts: dict[str, list[str]] = {}
+    for member, info in fields.items():
+        texts.setdefault(_text(info), []).append(member)
+    parts: list[str] = []
+    for text, members in texts.items():
+        defaults = _defaults({member: fields[member] for member in members})
+        own = "" if everywhere and len(texts) == 1 else f"{', '.join(members)}: "
+        parts.append(f"{own if any(members) else ''}{text}{f' ({defaults})' if defaults else ''}")
+    return "; ".join(parts)
+
+
+def kind(info: FieldInfo) -> Any:
+    """Return the type of a field, of the choices None is none of.
+
+    Example:
+        >>> kind(FieldInfo(annotation=int | None))
+        <class 'int'>
+    """
+    parts = [part for part in get_args(info.annotation) if part is not type(None)]
+    optional = type(None) in get_args(info.annotation)
+    return parts[0] if optional and len(parts) == 1 else info.annotation
+
+
+def several(info: FieldInfo) -> bool:
+    """Tell whether a field has several texts."""
+    return get_origin(kind(info)) is tuple
+
+
+def simple(info: FieldInfo) -> type[int] | type[float] | type[bool] | type[str]:
+    """Return the type in which a value is typed: int, float or bool, else str."""
+    plain = get_args(kind(info))[0] if get_origin(kind(info)) is Annotated else kind(info)
+    return next((one for one in (bool, int, float) if plain is one), str)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return `a, b or c`."""
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def _text(info: FieldInfo) -> str:
+    known = extra(info, "choices")
+    names = known() if known else get_args(kind(info)) if get_origin(kind(info)) is Literal else ()
+    told = info.description or ""
+    if not names or all(name in told for name in names):
+        return told
+    return f"{told}: {'; '.join(names) if any(':' in name for name in names) else listed(names)}"
+
+
+def _defaults(fields: Mapping[str, FieldInfo]) -> str:
+    """Return the default; where members differ, that of most first."""
+    shown = {member: shown_default(info) for member, info in fields.items()}
+    (most, often), *_ = Counter(shown.values()).most_common()
+    if often == len(shown):
+        return most
+    by_default: dict[str, list[str]] = {}
+    for member, value in shown.items():
+        by_default.setdefault(value, []).append(member)
+    first = [most] if often > len(shown) / 2 else []
+    rest = [f"{', '.join(m)}: {v}" for v, m in by_default.items() if not (first and v == most)]
+    return "; ".join([*first, *rest])
+
+
+def shown_default(info: FieldInfo) -> str:
+    """Return a default as a recipe has it; "" where there is none, or the text tells it."""
+    value = None if info.is_required() else info.get_default(call_default_factory=True)
+    if value is None or value in ((), {}):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, BaseModel):
+        return str(getattr(value, "name", ""))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _listed(section: str) -> list[str]:
+    """Return the members of a section that a user may choose."""
+    below = _below(section) if section else {}
+    return [member for member, kind in below.items() if getattr(kind, "listed", True)]
 
 
 def extra(info: FieldInfo, name: str) -> Any:
@@ -79,6 +174,8 @@ def _common(section: str) -> Iterator[tuple[str, str, str, FieldInfo]]:
     if extra(own, "common"):
         yield "", section, f"{section}.name" if below else section, own
     for member, settings in below.items():
+        if not getattr(settings, "listed", True):
+            continue  # only the code makes it
         for name, info in settings.model_fields.items():
             if extra(info, "common"):
                 yield member, name, f"{section}.{name}", info

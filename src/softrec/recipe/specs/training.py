@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import field_validator
 
@@ -97,6 +97,17 @@ class EvaluationSettings(Settings):
     score: Literal["trained", "inner", "cosine", "euclidean"] = setting(
         "trained", "the score of the ranking; trained: the one of the loss"
     )
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        """Take "ndcg@5,recall@10", alone or in a list."""
+        parts = (value,) if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return value
+        return tuple(
+            one for part in parts for one in (part.split(",") if isinstance(part, str) else [part])
+        )
 
     @field_validator("metrics")
     @classmethod

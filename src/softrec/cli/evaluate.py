@@ -1,0 +1,51 @@
+"""`softrec evaluate`: the metrics of a finished run, again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from softrec.cli.options import DataDir, Plugins, RunFolder, Trust, load
+from softrec.cli.show import print_line, print_metrics
+
+
+def evaluate(
+    run: RunFolder,
+    part: Annotated[str, typer.Option(help="test or valid.")] = "test",
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Such as ndcg@5,recall@50; by default the run's."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The log, to check it; by default the copy of it that the run keeps."),
+    ] = None,
+    per_user: Annotated[
+        Path | None,
+        typer.Option(help="Write the metrics of each user to .csv, .parquet or .json."),
+    ] = None,
+    trust: Trust = False,
+    data_dir: DataDir = None,
+    plugins: Plugins = None,
+) -> None:
+    """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
+    from softrec.evaluation.asked import sentence_of
+    from softrec.experiments.evaluate import evaluated
+    from softrec.experiments.evaluator import means
+    from softrec.experiments.runs import open_run
+    from softrec.experiments.store.folders import check_apart
+    from softrec.serving.files import write_table, writer_of
+
+    load(plugins)
+    if per_user is not None:
+        writer_of(per_user)
+        check_apart(per_user, run)
+    opened = open_run(run, trust=trust)
+    table = evaluated(opened, part, metrics or None, data=data, data_dir=data_dir)
+    if "evaluation" in opened.facts:
+        print_line(sentence_of(opened.facts["evaluation"]))
+    print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
+    if per_user is not None:
+        write_table(table, per_user)

@@ -1,0 +1,152 @@
+"""`softrec recommend` and `interests`: what a finished run answers for users and histories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from softrec.cli.options import Plugins, RunFolder, Trust, load
+from softrec.cli.show import print_line, show_table
+from softrec.errors import DataError, RecipeError, shown
+
+if TYPE_CHECKING:
+    from softrec.data.vocabulary import Vocabulary
+
+KnownUsers = Annotated[
+    list[str] | None,
+    typer.Option("--user", "-u", help="A user of the log; may be given several times."),
+]
+UsersFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file with a column 'user', or one id a line (.txt). Users named twice count once."
+    ),
+]
+Unknown = Annotated[
+    str,
+    typer.Option(help="Users of the file that are not in the log: skip and say so, or error."),
+]
+HistoryItems = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Items of somebody who is not in the log, oldest first, separated by commas."
+    ),
+]
+KeepSeen = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-seen/--mask-seen",
+        help="Whether items of the history may come again; by default as the run was judged.",
+    ),
+]
+TableFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write to .csv, .parquet or .json instead of the screen."),
+]
+
+
+def recommend(
+    run: RunFolder,
+    user: KnownUsers = None,
+    users_file: UsersFile = None,
+    unknown: Unknown = "skip",
+    history: HistoryItems = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    keep_seen: KeepSeen = None,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why",
+            help="For models with several interests: add the interest that contributed most to the "
+            "item, and its part of the score.",
+        ),
+    ] = False,
+    out: TableFile = None,
+    trust: Trust = False,
+    plugins: Plugins = None,
+) -> None:
+    """Recommend items to known users, or to anybody with a history.
+
+    Examples:
+      softrec recommend runs/first --user ann -k 10
+
+      softrec recommend runs/first --history tea,jam --out best.csv
+    """
+    load(plugins)
+    recommender, people = _service(run, user, users_file, unknown, history, out, trust)
+    mask_seen = None if keep_seen is None else not keep_seen
+    show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
+
+
+def interests(
+    run: RunFolder,
+    user: KnownUsers = None,
+    users_file: UsersFile = None,
+    unknown: Unknown = "skip",
+    history: HistoryItems = None,
+    items: Annotated[int, typer.Option(min=1, help="How many items of each interest.")] = 5,
+    keep_seen: KeepSeen = None,
+    out: TableFile = None,
+    trust: Trust = False,
+    plugins: Plugins = None,
+) -> None:
+    """Show the interests a model sees in a user, each by the items it would rank first.
+
+    For comirec-sa, comirec-dr, mind and timirec. Of timirec also the weight: how much the model
+    expects each interest.
+
+    Example:
+      softrec interests runs/first --user ann --items 3
+    """
+    load(plugins)
+    recommender, people = _service(run, user, users_file, unknown, history, out, trust)
+    mask_seen = None if keep_seen is None else not keep_seen
+    show_table(recommender.interests(**people, items=items, mask_seen=mask_seen), out)
+
+
+def _service(
+    run: Path,
+    user: list[str] | None,
+    users_file: Path | None,
+    unknown: str,
+    history: list[str] | None,
+    out: Path | None,
+    trust: bool,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the recommender of a run, and the users and histories a command names."""
+    from softrec.experiments.store.folders import check_apart
+    from softrec.experiments.train import open_run
+    from softrec.serving.files import read_users, writer_of
+
+    if out is not None:
+        writer_of(out)
+        for given in [run, *([users_file] if users_file else [])]:
+            check_apart(out, given)
+    if unknown not in ("skip", "error"):
+        raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
+    listed = read_users(users_file) if users_file else []
+    histories = {f"history {n}": [item.strip() for item in text.split(",")]
+                 for n, text in enumerate(history or [], 1)}  # fmt: skip
+    if not user and not listed and not histories:
+        raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
+    recommender = open_run(run, trust=trust).recommender()
+    if users_file and unknown == "skip":
+        listed = _known(recommender.log.users, listed, users_file)
+    people = list(dict.fromkeys([*(user or []), *listed]))
+    return recommender, {"users": people, "histories": histories}
+
+
+def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> list[object]:
+    """Return the listed users that are in the log, and say which are left out."""
+    known, unknown = vocabulary.sorted_out(listed)
+    if not known:
+        raise DataError(f"no user of {users_file} is in the log of the run: {shown(unknown)}")
+    if unknown:
+        print_line(
+            f"{len(unknown):,} of {len(known) + len(unknown):,} users of {users_file} are not in "
+            f"the log and left out: {shown(unknown)}",
+            "[yellow]note:[/] ",
+        )
+    return known

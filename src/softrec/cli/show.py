@@ -1,0 +1,58 @@
+"""What commands print: tables to the screen, lines to the error stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+out_console = Console()
+err_console = Console(stderr=True)
+
+
+def print_line(text: str, label: str = "") -> None:
+    """Print one line to the error stream, whatever its width and whatever is in it."""
+    line = " ".join(text.split())
+    err_console.print(label + escape(line), highlight=False, soft_wrap=True)
+
+
+def print_metrics(title: str, columns: dict[str, dict[str, float]]) -> None:
+    """Print a row for each metric."""
+    table = Table("metric", *columns, title=title, title_justify="left", box=None)
+    for name in next(iter(columns.values())):
+        table.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
+    out_console.print(table)
+
+
+def print_comparison(results: Any, folder: Path) -> None:
+    """Print the table of a comparison, and say where its report is."""
+    from softrec.report.write import console_table
+
+    out_console.print(console_table(results))
+    print_line(f"The report is {folder / 'report.html'}")
+
+
+def show_table(table: Any, out: Path | None) -> None:
+    """Write a table to a file, or print it; columns without any value are not printed."""
+    from softrec.serving.files import write_table
+
+    if out is not None:
+        write_table(table, out)
+        return
+    table = table[[part.name for part in table if part.null_count() < len(part) or not len(part)]]
+    shown = Table(*table.columns, box=None)
+    for column in shown.columns:
+        column.overflow = "fold"  # an id that is cut is of no use
+    for row in table.iter_rows():
+        shown.add_row(*map(_cell, table.columns, row))
+    out_console.print(shown)
+
+
+def _cell(column: str, value: object) -> str:
+    """Return a value of a table as it is printed: ids as they are."""
+    if column in ("score", "contribution", "weight"):
+        return f"{value:.4f}"
+    return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))

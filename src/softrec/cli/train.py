@@ -1,0 +1,122 @@
+"""`softrec fit`, `compare` and `demo`: what trains."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from softrec.cli.options import Baselines, DataDir, Out, Overwrite, Seeds, Set, Source
+from softrec.cli.show import print_comparison, print_line, print_metrics
+
+if TYPE_CHECKING:
+    from softrec.recipe.recipe import Recipe
+
+
+def fit(
+    ctx: typer.Context,
+    source: Source,
+    out: Out,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model towards a target, choose its best epoch on validation, and test it.
+
+    An interrupted run goes on where it stood when the same command is given again.
+
+    Examples:
+      softrec fit clicks.csv --model sasrec --target pop+ --alpha 0.4 --out runs/first
+
+      softrec fit recipes/diginetica-gru4rec-base.yaml --data-dir data --out runs/base
+    """
+    from softrec.experiments.train import fit_recipe
+    from softrec.experiments.views import asked, best_of
+
+    recipe = recipe_of(source, ctx.obj, set_)
+    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
+    print_metrics(
+        f"{asked(recipe)}: {best_of(run)}",
+        {"validation": run.valid, "test": run.test},
+    )
+    print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
+
+
+def compare(
+    ctx: typer.Context,
+    source: Source,
+    out: Out,
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="Separated by commas; the first is the baseline. Settings in brackets: "
+            "'pop+(alpha=0.4,temperature=2)'."
+        ),
+    ] = "one-hot,uniform,pop+",
+    seeds: Seeds = 3,
+    baselines: Baselines = True,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train one model towards several targets, same data and budget: did the target help?
+
+    Writes report.html, results.json and per_user.parquet. Finished runs are kept if the
+    comparison is interrupted; the same command goes on.
+
+    Example:
+      softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR
+    """
+    from softrec.experiments.compare import compare_targets
+    from softrec.recipe.options import parse_targets, shared_target
+
+    wanted = parse_targets(targets)
+    recipe = recipe_of(source, ctx.obj, set_, shared_target(wanted))
+    comparison = compare_targets(
+        recipe,
+        wanted,
+        out,
+        seeds=range(recipe.seed, recipe.seed + seeds),
+        baselines=baselines,
+        data_dir=data_dir,
+        command=" ".join(["softrec", *sys.argv[1:]]),
+        overwrite=overwrite,
+    )
+    print_comparison(comparison.results, comparison.folder)
+
+
+def demo(
+    out: Out = Path("demo"),
+    seeds: Seeds = 3,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare one-hot labels, label smoothing and POP+ on a simulated shop, in a few minutes.
+
+    The simulator knows the best ranking any model could reach, so the report shows how much of
+    the way each target goes.
+    """
+    from softrec.experiments.demo import run_demo
+
+    comparison = run_demo(
+        out,
+        seeds=range(seeds),
+        command=" ".join(["softrec", *sys.argv[1:]]),
+        overwrite=overwrite,
+    )
+    print_comparison(comparison.results, comparison.folder)
+
+
+def recipe_of(
+    source: str,
+    options: dict[str, Any],
+    assignments: list[str] | None,
+    target: dict[str, Any] | None = None,
+) -> Recipe:
+    """Return the recipe of a file or a log, with the options of a command laid over it."""
+    from softrec.experiments.inputs import read_input
+    from softrec.recipe.options import parse_assignment
+
+    set_ = dict(parse_assignment(text) for text in assignments or [])
+    return read_input(source, options | set_ | (target or {})).recipe
