@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from softrec.data.sources.base import cache_dir
 from softrec.errors import RecipeError
 
 cache_app = typer.Typer(
@@ -29,6 +28,7 @@ KINDS = {
 @cache_app.command("list")
 def list_cache() -> None:
     """List what the cache holds: kind, number of entries, size; and where it lies."""
+    from softrec.data.sources.base import cache_dir
     from softrec.experiments.store.cache import entries
 
     total = 0
@@ -49,6 +49,7 @@ def clear_cache(
 
     What softrec did not make, and runs in training, stay.
     """
+    from softrec.data.sources.base import cache_dir
     from softrec.experiments.store.cache import clear, entries
 
     if kind is not None and kind not in KINDS:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from softrec.cli.options import Command
-from softrec.data import sources
-from softrec.data.interactions import Interactions
-from softrec.data.sources import RemoteFile, Source
-from softrec.experiments.views import moments
-from softrec.serving.files import write_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from softrec.data.interactions import Interactions
+    from softrec.data.sources import RemoteFile, Source
 
 data_app = typer.Typer(help="Public data sets: list, get and describe them.", no_args_is_help=True)
 
@@ -38,6 +38,8 @@ DataDir = Annotated[
 @data_app.command("list", cls=Command)
 def list_sources(data_dir: DataDir = None) -> None:
     """List the data sets, their sizes, and where they are."""
+    from softrec.data import sources
+
     table = Table("Name", "Users", "Items", "Events", "Here", "Title", box=None)
     table.columns[0].no_wrap = True  # names are copied from here
     for column in table.columns[1:4]:
@@ -54,6 +56,8 @@ def list_sources(data_dir: DataDir = None) -> None:
 @data_app.command("get", cls=Command)
 def get_source(name: Name, data_dir: DataDir = None) -> None:
     """Find a data set or download it, verify it, and print its terms."""
+    from softrec.data import sources
+
     source = sources.get(name)
     typer.echo(_terms(source))
     paths = sources.locate(source, data_dir)
@@ -64,6 +68,8 @@ def get_source(name: Name, data_dir: DataDir = None) -> None:
 @data_app.command("describe", cls=Command)
 def describe_source(name: Name, data_dir: DataDir = None) -> None:
     """Print the terms of a data set, its counts, lengths and times; downloads it if need be."""
+    from softrec.data import sources
+
     source = sources.get(name)
     typer.echo(_terms(source))
     parts = sources.load(name, data_dir)
@@ -87,6 +93,9 @@ def list_items(
     data_dir: DataDir = None,
 ) -> None:
     """Print or write the titles of the items of a data set: the columns item and title."""
+    from softrec.data import sources
+    from softrec.serving.files import write_table
+
     table = sources.item_table(name, data_dir)
     if out is None:
         typer.echo(table.write_csv(separator="\t"), nl=False)
@@ -96,6 +105,8 @@ def list_items(
 
 
 def _here(source: Source, data_dir: Path | None) -> str:
+    from softrec.data import sources
+
     found = [sources.find(source, file, data_dir) for file in source.files]
     if not all(found):
         return "no"
@@ -106,6 +117,8 @@ def _here(source: Source, data_dir: Path | None) -> str:
 
 
 def _trust(file: RemoteFile, path: Path) -> str:
+    from softrec.data import sources
+
     if not path.is_relative_to(sources.cache_dir()):
         return "of your data folder, taken as it is"
     if file.checksum is None:
@@ -125,6 +138,9 @@ def _terms(source: Source) -> str:
 
 def measured(log: Interactions) -> list[str]:
     """Return lines on what occurs in the log: counts, length quantiles, times, weights."""
+    from softrec.data import sources
+    from softrec.experiments.views import moments
+
     counts = sources.Counts.of(log)
     per_user = log.sequences.lengths[log.sequences.lengths > 0]
     per_item = log.item_counts[log.item_counts > 0]
@@ -148,6 +164,8 @@ def measured(log: Interactions) -> list[str]:
 
 
 def _quantiles(lengths: np.ndarray) -> str:
+    import numpy as np
+
     points = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 0.99, 1])
     names = ("min", "25%", "median", "75%", "99%", "max")
     listed = ", ".join(f"{name} {point:g}" for name, point in zip(names, points, strict=True))
