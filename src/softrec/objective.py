@@ -18,6 +18,7 @@ from softrec.losses.softmax import (
     SoftTarget,
     hard,
     loss_of,
+    mean_of,
     mixed,
 )
 from softrec.losses.streaming import streamed
@@ -230,10 +231,8 @@ class Objective(nn.Module):
             return None
         if not self.exact:
             return SoftTarget(target, label, chosen.items, len(items.vectors))
-        vectors, bias, _ = self._scored_items(items)
-        rest = target.without(label).target
-        mean_bias = None if bias is None else rest.mean_item(bias[:, None])
-        return SoftTarget(target, label, mean=ItemVectors(rest.mean_item(vectors), mean_bias))
+        mean = mean_of(target.without(label).target, self._scored_items(items))
+        return SoftTarget(target, label, mean=mean)
 
     # --- what is added ---
 

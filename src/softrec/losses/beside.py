@@ -1,4 +1,4 @@
-"""Targets that need more than a mean item, computed with a block of logits: lists, teachers."""
+"""What is computed with a block of logits where no mean item is: nothing, lists, teachers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from softrec.losses.softmax import SoftmaxProblem, SoftTarget, TargetAnswers, answers_of
+from softrec.losses.softmax import SoftmaxProblem, SoftTarget, TargetAnswers, answers_of, no_answers
 from softrec.types import ListedTarget, LogitTarget
 
 TINY = 1e-20  # a factor below this is no gradient any more
@@ -41,6 +41,32 @@ class Beside(Protocol):
     def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Add to dL/dW (M, D) and dL/db (M,) what is left; return dL/dm for a mean m given."""
         ...
+
+
+class LabelAlone:
+    """No soft target."""
+
+    blocks = 1
+
+    def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
+        """Return what no loss asks for."""
+        return block.new_zeros(len(block))
+
+    def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+        """Return the answers of the label alone."""
+        return no_answers(label_logit)
+
+    def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
+        """Return the factor c of the block."""
+        return by_rest
+
+    def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
+        """Return nothing to add."""
+        return None
+
+    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Add nothing."""
+        return None, None
 
 
 class _InBlock:

@@ -67,6 +67,14 @@ class SoftmaxProblem(NamedTuple):
         weight = self.counts.log()
         return weight if self.correction is None else weight + self.correction
 
+    @property
+    def shift(self) -> Tensor | None:
+        """Return what is added to every row of inner products for the softmax, (M,)."""
+        bias, log_weight = self.negatives.bias, self.log_weight
+        if bias is None or log_weight is None:
+            return bias if log_weight is None else log_weight
+        return log_weight + bias
+
     def masked_in(self, rows: slice) -> tuple[Tensor, Tensor] | None:
         """Return the pairs masked in some rows, the first of which is 0."""
         if self.masked is None:
@@ -301,6 +309,12 @@ class ObjectiveValue(NamedTuple):
 
     total: Tensor  # () the weighted sum of all parts, averaged over the examples
     parts: dict[str, Tensor]  # name -> (P,) detached value of each part, without its coefficient
+
+
+def mean_of(target: Target, items: ItemVectors) -> ItemVectors:
+    """Return the mean item of a target, (P or 1, D), and its bias, (P or 1, 1)."""
+    bias = None if items.bias is None else target.mean_item(items.bias[:, None])
+    return ItemVectors(target.mean_item(items.vectors), bias)
 
 
 def answers_of(moment: Tensor, label_prob: Tensor, mass: Tensor) -> TargetAnswers:

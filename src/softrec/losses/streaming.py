@@ -26,9 +26,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from softrec.losses.beside import Beside, Listed, Teacher
+from softrec.losses.beside import Beside, LabelAlone, Listed, Teacher
+from softrec.losses.once import GivenOnce
 from softrec.losses.pairs import PairBlocks
 from softrec.losses.pairwise import Pairs
 from softrec.losses.sampled import Apart
@@ -44,9 +44,9 @@ from softrec.losses.softmax import (
     answers_of,
     check_problem,
     loss_of,
-    no_answers,
+    mean_of,
 )
-from softrec.types import ItemVectors, ListedTarget, LogitTarget, Target
+from softrec.types import ItemVectors, ListedTarget, LogitTarget
 
 MIB = 2**20
 CACHED = 48 * MIB  # about a last-level cache: larger blocks gain nothing more
@@ -95,8 +95,8 @@ def streamed(
     return ObjectiveValue(total, dict(zip(kind.names, values, strict=True)))
 
 
-class _Streamed(torch.autograd.Function):
-    """Value and gradient in one sweep; backward only hands the gradient out."""
+class _Streamed(GivenOnce):
+    """Value and gradient in one sweep."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
@@ -106,24 +106,6 @@ class _Streamed(torch.autograd.Function):
         ctx.gradients = sweep.gradients() if sweep.wanted else None
         ctx.mark_non_differentiable(*values.values())
         return (sweep.loss.total(values).mean(), *values.values())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        gradients: list[Tensor | None] | None = ctx.gradients
-        if gradients is None:
-            raise RuntimeError(
-                "the streamed pass gives its gradient once; call it again, or use "
-                "softrec.losses.reference.plain to differentiate twice"
-            )
-        ctx.gradients = None
-        scale = grad_outputs[0]
-        # Usually the loss is the root and the scale is 1; on a CPU that is free to find out.
-        if scale.device.type != "cpu" or float(scale) != 1.0:
-            for gradient in gradients:
-                if gradient is not None:
-                    gradient.mul_(scale)
-        return (*gradients, None)
 
 
 class Sweep:
@@ -149,7 +131,7 @@ class Sweep:
         else:
             beside = _read_beside(problem, soft, self.precise)
             self.inside = SoftmaxBlocks(loss, weight, beside, self.positive, len(users))
-            self.shift = _shift(negatives.bias, problem.log_weight, self.precise)
+            self.shift = problem.shift
         m = len(negatives.vectors)
         most = rows or max(1, block_rows(m, self.precise.itemsize) // self.inside.blocks)
         self.rows = _even(len(users), most)
@@ -276,43 +258,19 @@ class Among:
         return NOT_GIVEN
 
 
-# --- what is computed with the block: nothing, or the mean item ---
+# --- what is computed with the block: the mean item ---
 
 
-class LabelAlone:
-    """No soft target."""
+class MeanItem:
+    """The mean item m(W) of a target; at the end, its gradient goes back to W."""
 
     blocks = 1
-
-    def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return what no loss asks for."""
-        return block.new_zeros(len(block))
-
-    def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return the answers of the label alone."""
-        return no_answers(label_logit)
-
-    def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        """Return the factor c of the block."""
-        return by_rest
-
-    def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
-        """Return nothing to add."""
-        return None
-
-    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Add nothing."""
-        return NOT_GIVEN
-
-
-class MeanItem(LabelAlone):
-    """The mean item m(W) of a target; at the end, its gradient goes back to W."""
 
     def __init__(self, soft: SoftTarget, problem: SoftmaxProblem, precise: torch.dtype) -> None:
         label, (self.target, surplus, mass) = soft.rest(problem.place)
         self.label, self.surplus, self.mass = (t.to(precise) for t in (label, surplus, mass))
         self.given = soft.mean is not None
-        mean = soft.mean or _mean_of(self.target, problem.negatives)
+        mean = soft.mean or mean_of(self.target, problem.negatives)
         self.mean = mean.vectors.detach().to(precise)
         self.mean_bias = None if mean.bias is None else mean.bias.detach().to(precise)
         self.d_mean = torch.zeros_like(self.mean)
@@ -327,6 +285,10 @@ class MeanItem(LabelAlone):
         """Return what the losses ask, without what the target still gives to the positive."""
         moment = expected - self.surplus[rows] * label_logit
         return answers_of(moment, self.label[rows], self.mass[rows])
+
+    def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
+        """Return the factor c of the block, to which nothing is added."""
+        return by_rest
 
     def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
         """Keep dL/dm of some rows, and return dL/dh."""
@@ -344,11 +306,6 @@ class MeanItem(LabelAlone):
         if self.d_bias is not None and bias is not None:
             self.target.add_mean_gradient(self.d_bias, bias[:, None])
         return NOT_GIVEN
-
-
-def _mean_of(target: Target, items: ItemVectors) -> ItemVectors:
-    bias = None if items.bias is None else target.mean_item(items.bias[:, None])
-    return ItemVectors(target.mean_item(items.vectors), bias)
 
 
 def _of(tensor: Tensor, rows: slice) -> Tensor:
@@ -417,13 +374,6 @@ def block_rows(n_items: int, bytes_per_number: int = 4) -> int:
 def _even(n_rows: int, most: int) -> int:
     """Return the size of equal blocks of at most `most` rows: a short last one runs slower."""
     return math.ceil(n_rows / max(1, math.ceil(n_rows / most)))
-
-
-def _shift(bias: Tensor | None, log_weight: Tensor | None, precise: torch.dtype) -> Tensor | None:
-    """Return what is added to every row of logits, (M,)."""
-    if log_weight is None:
-        return bias
-    return log_weight.to(precise) if bias is None else log_weight + bias
 
 
 _kept = threading.local()

@@ -1,0 +1,36 @@
+"""Gradients that are computed together with their value: backward only hands them out, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class GivenOnce(torch.autograd.Function):
+    """A function whose forward keeps, in `ctx.gradients`, those of its first value.
+
+    One for each argument but the last, which is no tensor; None instead of the list if no gradient
+    is asked for.
+    """
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients times that of the first value, and let go of them."""
+        gradients: list[Tensor | None] | None = ctx.gradients
+        if gradients is None:
+            raise RuntimeError(
+                "the streamed pass gives its gradient once; call it again, or use "
+                "softrec.losses.reference.plain to differentiate twice"
+            )
+        ctx.gradients = None
+        scale = grad_outputs[0]
+        # Usually the loss is the root and the scale is 1; on a CPU that is free to find out.
+        if scale.device.type != "cpu" or float(scale) != 1.0:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient.mul_(scale)
+        return (*gradients, None)
