@@ -66,7 +66,7 @@ def no_such(what: str, came: object, there: Iterable[str]) -> str:
     """
     known = list(there)
     near = get_close_matches(str(came)[:LONGEST], known, n=1)
-    listed = f"There are {', '.join(known)}" if known else "There is none"
+    listed = f"There are {', '.join(known)}" if known else "There are none"
     meant = f", did you mean {near[0]}? {listed}" if near else f"; {listed[0].lower()}{listed[1:]}"
     return f"no {what} {one_line(repr(came), 80)}{meant}"
 
@@ -86,13 +86,15 @@ def of_the_system(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     number = error.errno if isinstance(error, OSError) else None
     if number in FULL or any(words in text for words in FULL_WORDS):
-        return f"{text}; make room, and give the same command again: it goes on where it stood"
+        return (
+            f"{text}; free some space and run the same command again: it continues where it stopped"
+        )
     if not isinstance(error, OSError):
         return None
     name = one_line(str(error.filename), 200)
     where = f"{name}: {error.strerror}" if error.filename else text
     if number in FORBIDDEN:
-        return f"{where}; ask for the permission, or choose another place"
+        return f"{where}; get the permission, or choose another place"
     if number == errno.ENAMETOOLONG:
         return f"{where}; choose a shorter name"
-    return f"{where}; --debug shows where it came up"
+    return f"{where}; --debug shows where the error occurred"

@@ -63,18 +63,18 @@ LOGS = {
     "no item column": ("x.csv", "user,thing\n1,2\n", "no column for the item: .*--item.*thing"),
     "0 bytes": ("x.csv", "", "is empty"),
     "only names": ("x.csv", "user,item\n", "has no rows"),
-    "a time that is none": ("x.csv", ROWS + "1,2,soon\n", "'soon' of column 'time' in row 37"),
-    "no user id": ("x.csv", ROWS + ",2,9\n", "column 'user' has no id in row 37.*drop or fill"),
-    "no item id": ("x.csv", ROWS + "1,,9\n", "column 'item' has no id in row 37.*drop or fill"),
+    "a time that is none": ("x.csv", ROWS + "1,2,soon\n", "'soon' in column 'time', row 37"),
+    "no user id": ("x.csv", ROWS + ",2,9\n", "column 'user' has no id in row 37.*drop these"),
+    "no item id": ("x.csv", ROWS + "1,,9\n", "column 'item' has no id in row 37.*drop these"),
     "mixed ids": ("x.csv", ROWS + "ann,2,9\n", "'user' mixes numbers and text .*--text-ids"),
     "a user of one item, an item only in the test part": (
         "x.csv", ROWS.replace(",time", ",t") + "99,1,9\n1,77,9\n",
         "fewer than 3 interactions, such as 99; .*--short-users.*"
         "only in the validation or test part.* 77; .*--cold-items"),
-    "a truncated Parquet file": ("x.parquet", b"PAR1\x15\x04\x15\x10", "is the file whole"),
-    "text that is no Parquet": ("x.parquet", "user,item\n1,2\n", "is the file whole"),
+    "a truncated Parquet file": ("x.parquet", b"PAR1\x15\x04\x15\x10", "the file is complete"),
+    "text that is no Parquet": ("x.parquet", "user,item\n1,2\n", "the file is complete"),
     "another ending": ("x.xlsx", "user,item\n1,2\n", "unknown ending; softrec reads .csv"),
-    "an empty folder": ("x", None, "holds no .parquet file"),
+    "an empty folder": ("x", None, "contains no .parquet file"),
 }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_a_parquet_file_cut_short(refusal, folder):
     whole = (folder / "whole.parquet").read_bytes()
     for size in (1, 100, len(whole) // 2, len(whole) - 1):
         (folder / "cut.parquet").write_bytes(whole[:size])
-        assert "is the file whole" in refusal("fit", "cut.parquet", "--out", "run", *TINY)
+        assert "the file is complete" in refusal("fit", "cut.parquet", "--out", "run", *TINY)
 
 
 def test_no_such_log(refusal):
@@ -148,13 +148,13 @@ OPTIONS = {
     "--clean drop-duplicates=2": "no cleaning step 'drop-duplicates=2'",
     "--clean min-weight=nan": "'min-weight=nan' needs a number",
     "--clean k-core=many": "'k-core=many' needs a whole number",
-    "--clean k-core=99": "no interaction is left after cleaning; loosen",
+    "--clean k-core=99": "no interaction is left after cleaning; use weaker",
     "--loss foo": "loss: no loss 'foo'; there are bce, bce-sum, bpr, bsl, ccl, cml, decoupled",
     "--windows foo": "training.windows: no choice 'foo'; there are last, positions",
     "--candidates foo": "no candidates 'foo'; there are full, in-batch, sampled",
-    "--candidates sampled": "need a ratio .* or a number .*, one of them",
+    "--candidates sampled": "need either a ratio .* or a number",
     "--candidates sampled --ratio 2": "ratio: .*less than or equal to 1, got 2",
-    "--candidates sampled --number 99": "number is 99, more than the 10 items; take fewer",
+    "--candidates sampled --number 99": "number is 99, more than the 10 items; choose a smaller",
     "--target kd": "target.kd.teacher: needs a teacher: .* add --teacher RUN",
     "--target kd --teacher none": "there is no finished run in none",
     "--loss bpr --target pop+": "bpr compares the label .*choose target: one-hot, or a softmax",
@@ -165,7 +165,7 @@ OPTIONS = {
     "--alpha 0.4": "alpha is a setting of a soft target.*add --target",
     "--lr -1": "training.lr: .*greater than 0, got -1",
     "--epochs 0": "training.epochs: .*greater than or equal to 1, got 0",
-    "--loss decoupled": "decoupled .*choose one with alpha above 0, or loss: mixed",
+    "--loss decoupled": "decoupled .*choose a target with alpha above 0, or loss: mixed",
     "--loss decoupled --target pop+ --alpha 0": "decoupled .*alpha 0",
     "--monitor recall@7": "training.monitor is recall@7, which is not among evaluation.metrics",
     "--set evaluation.metrics=[fun@3]": "'ndcg@10', of hit_rate, .*'fun@3'",
@@ -542,9 +542,9 @@ def test_an_evaluation_that_does_not_fit(refusal, run, options):
 RECOMMENDATIONS = {
     "": "nobody to recommend to; give --user, --users-file or --history",
     "--user 99": "unknown users: '99'; give the items .*--history",
-    "--user ann": "'ann' came",
+    "--user ann": "'ann' has the type",
     "--history 77,78": "no item of the history .* is in the catalogue",
-    "--history tea": "'tea' came",
+    "--history tea": "'tea' has the type",
     "--users-file none.txt": "none.txt does not exist",
     "--users-file empty.txt": "empty.txt names no user",
     "--users-file log.parquet": "log.parquet (cannot be read|does not exist)",

@@ -107,13 +107,13 @@ def test_a_table_never_replaces_what_is_read(ended, out):
 
 
 ERRORS = {
-    "full": (OSError(errno.ENOSPC, "No space left on device", "a/b"), r"a/b.*; make room"),
+    "full": (OSError(errno.ENOSPC, "No space left on device", "a/b"), r"a/b.*; free some space"),
     "full, says Polars": (pl.exceptions.ComputeError("No space left on device (os error 28)"),
-                          "make room"),
+                          "free some space"),
     "full, says safetensors": (Exception("IoError(Os { code: 28, kind: StorageFull })"),
-                               "make room"),
+                               "free some space"),
     "forbidden": (PermissionError(errno.EACCES, "Permission denied", "a/b"),
-                  "a/b: Permission denied; ask for the permission, or choose another place"),
+                  "a/b: Permission denied; get the permission, or choose another place"),
     "a long name": (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000),
                     "a shorter name"),
     "another": (OSError(errno.EIO, "Input/output error", "a/b"),

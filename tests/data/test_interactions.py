@@ -172,7 +172,7 @@ def test_k_core_equals_the_slow_reference(rows, k):
     expected = slow_k_core(rows, k)
     log = log_of(rows, "user", "item")
     if not expected:
-        with pytest.raises(DataError, match="no interaction is left after cleaning; loosen"):
+        with pytest.raises(DataError, match="no interaction is left after cleaning; use weaker"):
             log.k_core(k)
         return
     core = log.k_core(k)

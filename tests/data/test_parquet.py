@@ -46,7 +46,7 @@ def test_a_page_that_claims_more_rows_than_memory_holds(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     log, folder, users = done.stdout.splitlines()
     assert log.startswith("log.parquet cannot be read: ")
-    assert "is the file whole" in log
+    assert "the file is complete" in log
     assert folder.startswith(". cannot be read: ")
     assert users.startswith("log.parquet cannot be read: ")
 
@@ -106,7 +106,7 @@ def test_parts_of_different_columns_or_types(tmp_path, other):
 def test_two_columns_of_one_name(tmp_path):
     twice = pa.table([pa.array([1]), pa.array([2]), pa.array([3])], names=["user", "item", "item"])
     arrow.write_table(twice, tmp_path / "log.parquet")
-    with pytest.raises(DataError, match="two columns of one name"):
+    with pytest.raises(DataError, match="two columns with the same name"):
         read_table(tmp_path / "log.parquet", NOTHING_NAMED)
-    with pytest.raises(BROKEN, match="two columns of one name"):
+    with pytest.raises(BROKEN, match="two columns with the same name"):
         read_file(tmp_path / "log.parquet")

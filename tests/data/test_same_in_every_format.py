@@ -277,7 +277,7 @@ def test_all_that_is_wrong_with_the_values_is_told_at_once(tmp_path):
     path.write_text("user,item,time,rating\n1,,soon,x\nann,2,3,4\n")
     with pytest.raises(DataError) as caught:
         items(path)
-    for text in ("'user' mixes", "'item' has no id", "'soon' of column 'time'", "'x' of column"):
+    for text in ("'user' mixes", "'item' has no id", "'soon' in column 'time'", "'x' in column"):
         assert text in str(caught.value), text
     path.write_text("a,b\n1,2\n")
     with refused(DataError):

@@ -72,7 +72,7 @@ def check_leaks(split, warned: str) -> None:
         assert warned == ""
         return
     assert f"the {split.name} split leaks time: {early:,} of {len(test):,} test events" in warned
-    assert (f"{len(own):,} users go on in their own histories" in warned) == bool(own)
+    assert (f"{len(own):,} users have events of their own after" in warned) == bool(own)
 
 
 # --- leave the last one out ---
@@ -332,9 +332,9 @@ def test_by_default_little_known_users_and_items_are_set_aside_and_said():
     assert split.cases("valid").user.tolist() == [0, 1, 4]  # nor is 8
     assert split.aside == SetAside(2, "keep", 3, 3, "drop")
     assert split.aside.sentence() == (
-        "2 users and 3 items set aside, because the users have fewer than 3 events (trained on, "
-        "not asked about), and no training event has the items (their 3 events leave validation "
-        "and test)"
+        "2 users and 3 items set aside, because the users have fewer than 3 events (used for "
+        "training, not evaluated), and no training event has the items (their 3 events are removed "
+        "from validation and test)"
     )
     assert split.aside.facts() == {
         "short_users": 2, "short": "keep", "cold_items": 3, "cold_events": 3, "cold": "drop",
@@ -346,7 +346,7 @@ def test_what_is_kept_or_dropped_otherwise_is_said_so():
     log = Interactions.from_sequences(Sequences.of(lists))
     assert leave_last_out(log, short="drop", cold="keep").aside.sentence() == (
         "2 users set aside, because the users have fewer than 3 events (dropped); 2 items without "
-        "a training event stay as certain misses (2 events)"
+        "a training event are kept as certain misses (2 events)"
     )
     few = by_user_ratio(log, short="drop", cold="keep")
     assert few.aside.short_users == 2

@@ -112,7 +112,7 @@ def test_losses_models_and_metrics_of_ones_own(tmp_path):
     assert {f"{one['kind']} {one['name']}" for one in run.facts["plugins"]} == {
         "loss gentle", "model mine", "metric first"}  # fmt: skip
     assert train("pairs", loss="hinged").recipe.loss.name == "hinged"
-    with pytest.raises(RecipeError, match="no place for a soft target"):
+    with pytest.raises(RecipeError, match="cannot use a soft target"):
         recipe_of({"data": {"source": "shop"}}, {"loss": "hinged", "target": "uniform"})
 
 

@@ -147,7 +147,7 @@ UNFIT = [
     *(
         (
             {"target": POP, "loss": {"name": name}},
-            rf"loss: {name} compares the label with single items and has no place for a soft",
+            rf"loss: {name} compares the label with single items and cannot use a soft",
             r"choose target: one-hot, or a softmax loss \(.*bsl, decoupled.*\)",
         )
         for name in ("bpr", "weighted-bpr", "bce", "bce-sum", "mse", "gbce", "ccl", "cml")
@@ -192,14 +192,14 @@ UNFIT = [
     ),
     (
         {"target": POP, "candidates": IN_BATCH | {"mask_positives": True}},
-        "a soft target may give mass to the items that mask_positives leaves out",
+        "a soft target may give probability to items that mask_positives masks",
         "choose mask_positives: false",
     ),
     *(
         (
             {"target": target, "loss": {"name": "decoupled"}},
-            r"decoupled separates label and rest of a soft target, but there is none",
-            "choose one with alpha above 0, or loss: mixed",
+            r"decoupled separates the label from the rest of a soft target, but there is no soft",
+            "choose a target with alpha above 0, or loss: mixed",
         )
         for target in ({"name": "one-hot"}, POP | {"alpha": 0})
     ),
@@ -207,7 +207,7 @@ UNFIT = [
         (
             {"candidates": {"name": "sampled"} | sizes},
             "sampled candidates need",
-            r"ratio \(0\.2\) or a number \(800\), one of them",
+            r"either a ratio \(such as 0\.2\) or a number \(such as 800\)",
         )
         for sizes in ({}, {"ratio": 0.2, "number": 8})
     ),

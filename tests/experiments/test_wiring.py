@@ -65,7 +65,7 @@ def test_one_hot_has_nothing_to_build():
 
 
 def test_the_decoupled_loss_without_a_soft_target(split):
-    with pytest.raises(ValueError, match=r"loss: decoupled .* but there is none"):
+    with pytest.raises(ValueError, match=r"loss: decoupled .* but there is no soft target"):
         built(split, loss=DecoupledSettings())
 
 

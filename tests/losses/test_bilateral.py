@@ -293,5 +293,5 @@ def test_parameters():
         negative_side(-1.0)
     with pytest.raises(ValueError, match="sharpness"):
         grouped_label(torch.zeros(2), torch.zeros(2).long(), 0.0)
-    with pytest.raises(ValueError, match="one group per row"):
+    with pytest.raises(ValueError, match="one group for each row"):
         grouped_label(torch.zeros(2), torch.zeros(3).long())

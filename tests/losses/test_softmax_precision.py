@@ -108,7 +108,7 @@ def test_gradient_is_given_once():
     (total * 3).backward(retain_graph=True)
     tripled = users.grad.clone()
     users.grad = None
-    with pytest.raises(RuntimeError, match="gives its gradient once"):
+    with pytest.raises(RuntimeError, match="computes its gradient only once"):
         total.backward()
     twice = over_all(plain)(mixed(), users, case.items, case.label, UniformTarget(13), 0.1).total
     twice.backward()
@@ -116,7 +116,7 @@ def test_gradient_is_given_once():
 
 
 def test_one_item_is_no_choice():
-    with pytest.raises(ValueError, match="at least 2, got 1"):
+    with pytest.raises(ValueError, match="at least 2 items are needed; got 1"):
         over_all(streamed)(
             mixed(), torch.ones(1, 2), ItemVectors(torch.ones(1, 2)), torch.tensor([0]), None, 0.0
         )

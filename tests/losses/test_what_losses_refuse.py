@@ -84,9 +84,9 @@ def test_balances_that_are_no_share(balance):
 @FULL
 def test_a_target_that_is_missing(softmax):
     for parts in (decoupled(0.5), {"alone": (rest_part, 1.0)}):
-        with refused("fits a soft target over the other items, and there is none"):
+        with refused("fits a soft target over the other items, but there is no soft target"):
             over_all(softmax)(parts, CASE.users, CASE.items, CASE.label, None, 0.0)
-    with refused("a weight of 0.3 is that of a soft target, and there is none"):
+    with refused("the weight of the soft target is 0.3, but there is no soft target"):
         over_all(softmax)(mixed(), CASE.users, CASE.items, CASE.label, None, 0.3)
     with refused("at least one part"):
         over_all(softmax)({}, CASE.users, CASE.items, CASE.label, None, 0.0)
@@ -94,11 +94,17 @@ def test_a_target_that_is_missing(softmax):
 
 def test_objectives_of_nothing():
     for options, text in (
-        ({"loss": decoupled(0.5)}, "there is none"),
-        ({"loss": mixed(), "weight": 0.5}, "there is none"),
+        ({"loss": decoupled(0.5)}, "there is no soft target"),
+        ({"loss": mixed(), "weight": 0.5}, "there is no soft target"),
         ({"loss": mixed(), "weight": 2.0, "source": UniformTarget(6)}, "got 2.0"),
-        ({"loss": pairwise.bpr, "source": UniformTarget(6)}, "the label alone; got a soft target"),
-        ({"loss": pairwise.bpr, "weight": 0.5}, "the label alone; got a weight of 0.5"),
+        (
+            {"loss": pairwise.bpr, "source": UniformTarget(6)},
+            "cannot use a soft target, but got a soft target",
+        ),
+        (
+            {"loss": pairwise.bpr, "weight": 0.5},
+            "cannot use a soft target, but got a weight of 0.5",
+        ),
         ({"l2": -1.0}, "l2 must be at least 0, got -1.0"),
         ({"l2": math.nan}, "l2 must be at least 0, got nan"),
     ):
@@ -120,7 +126,7 @@ def test_shapes_and_labels(softmax):
         ((users, ItemVectors(items.vectors, items.bias[:1]), label), r"the bias of shape \(6,\)"),
         ((users, items, label + 6), r"labels in 0 \.\. 5, got \d"),
         ((users, items, label - 6), r"labels in 0 \.\. 5, got -\d"),
-        ((users, ItemVectors(items.vectors[:1]), 0 * label), "at least 2, got 1"),
+        ((users, ItemVectors(items.vectors[:1]), 0 * label), "at least 2 items are needed; got 1"),
     ):
         with refused(text):
             over_all(softmax)(hard(), *given, None, 0.0)
@@ -143,14 +149,14 @@ def test_problems_that_do_not_fit(shared):
             shared(SoftmaxProblem(**fits | change), hard())
     one = SoftmaxProblem(users, ItemVectors(items.vectors[:1]), torch.zeros(4, dtype=torch.int64))
     for loss in (hard(), pairwise.bpr):
-        with refused("at least 2, got 1"):
+        with refused("at least 2 items are needed; got 1"):
             shared(one, loss)
 
 
 def test_tables_that_do_not_fit():
     two, counts = torch.zeros(2), torch.ones(2, 3)
     answers = TargetAnswers(two, two, two)
-    with refused("there is none"):
+    with refused("there is no soft target"):
         table_loss(two, 0 * counts, counts, decoupled(0.5))
     with refused("got 7"):
         table_loss(two, 0 * counts, counts, mixed(), answers=answers, weight=7)
@@ -221,7 +227,7 @@ def test_soft_targets_over_candidates_that_a_row_leaves_out(shared, exact):
     batch = _batch(torch.tensor([0, 1, 2, 0]))
     assert Objective(**options)(_Encoder(), batch).total.isfinite()
     soft = Objective(mixed(), UniformTarget(6), 0.5, exact=exact, **options)
-    with refused("mask_positives leaves out, .* choose mask_positives=False"):
+    with refused("mask_positives masks, .* choose mask_positives=False"):
         soft(_Encoder(), batch)
 
 

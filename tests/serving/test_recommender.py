@@ -134,7 +134,7 @@ def test_an_unknown_user_is_named(user):
 
 
 def test_text_for_numbers_is_refused():
-    with pytest.raises(DataError, match=r"'ann' came"):
+    with pytest.raises(DataError, match=r"'ann' has the type"):
         recommender().recommend(["ann"], 5)
 
 

@@ -306,5 +306,5 @@ def test_batches_of_other_windows_are_refused():
     data = data_of("positions")
     rows = np.zeros((data.n_contexts, 1), np.int32)
     source = RememberedSource(Contexts(data), rows, np.ones(rows.shape, np.float32))
-    with pytest.raises(ValueError, match=r"are asked with steps; pass batch.step as it is"):
+    with pytest.raises(ValueError, match=r"are evaluated with steps; pass batch.step as it is"):
         source(context_batch(data, np.arange(2), N))

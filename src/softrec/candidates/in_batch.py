@@ -83,8 +83,8 @@ class InBatchSettings(DrawnSettings, name="in-batch"):
         """Refuse a soft target where a user's other items are left out."""
         if self.mask_positives:
             raise ValueError(
-                "a soft target may give mass to the items that mask_positives leaves out, and "
-                "nothing would hold their scores down; choose mask_positives: false"
+                "a soft target may give probability to items that mask_positives masks, and "
+                "nothing would limit their scores; choose mask_positives: false"
             )
 
     def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:

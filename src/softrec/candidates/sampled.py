@@ -23,7 +23,10 @@ class SharedUniform(nn.Module):
     def __init__(self, n_items: int, number: int, corrected: bool = True) -> None:
         super().__init__()
         if not 1 <= number <= n_items:
-            raise ValueError(f"expected 1 to {n_items} candidates of {n_items} items, got {number}")
+            raise ValueError(
+                f"the number of sampled candidates must be from 1 to {n_items}, the number of "
+                f"items; got {number}"
+            )
         self.n_items, self.number, self.corrected = n_items, number, corrected
 
     def forward(self, batch: Batch) -> Candidates:
@@ -87,7 +90,9 @@ class RowDraws(nn.Module):
     ) -> None:
         super().__init__()
         if probs is not None and interacted is not None:
-            raise ValueError("items a user did not interact with are drawn uniformly; drop probs")
+            raise ValueError(
+                "items that a user has not interacted with are sampled uniformly; leave out probs"
+            )
         self.n_items, self.number, self.corrected = n_items, number, corrected
         self.register_buffer("probs", probs, persistent=False)
         self.interacted = interacted
@@ -168,15 +173,17 @@ class SampledSettings(DrawnSettings, name="sampled"):
     @model_validator(mode="after")
     def _one_size(self) -> SampledSettings:
         if (self.ratio is None) == (self.number is None):
-            raise ValueError("sampled candidates need a ratio (0.2) or a number (800), one of them")
+            raise ValueError(
+                "sampled candidates need either a ratio (such as 0.2) or a number (such as 800)"
+            )
         return self
 
     @model_validator(mode="after")
     def _of_each_user(self) -> SampledSettings:
         if self.mask_positives and not (self.per_row and self.sampler == "uniform"):
             raise ValueError(
-                "mask_positives draws for each user from the items they did not interact with, "
-                "evenly; it needs per_row: true and sampler: uniform"
+                "mask_positives samples for each user uniformly from the items that the user has "
+                "not interacted with; it needs per_row: true and sampler: uniform"
             )
         return self
 
@@ -197,8 +204,8 @@ class SampledSettings(DrawnSettings, name="sampled"):
             return SharedDraws(probs, number, corrected)
         if number > n_items:
             raise RecipeError(
-                f"candidates.number is {number:,}, more than the {n_items:,} items; take fewer, "
-                "or candidates: full"
+                f"candidates.number is {number:,}, more than the {n_items:,} items; choose a "
+                "smaller number, or candidates: full"
             )
         return SharedUniform(n_items, number, corrected)
 

@@ -48,21 +48,21 @@ class SetAside:
         aside: list[str] = []
         reasons: list[str] = []
         if self.short_users:
-            fate = "trained on, not asked about" if self.short == "keep" else "dropped"
+            fate = "used for training, not evaluated" if self.short == "keep" else "dropped"
             aside.append(f"{self.short_users:,} users")
             reasons.append(f"the users have fewer than 3 events ({fate})")
         if self.cold_items and self.cold == "drop":
             aside.append(f"{self.cold_items:,} items")
             reasons.append(
-                f"no training event has the items (their {self.cold_events:,} events leave "
-                "validation and test)"
+                f"no training event has the items (their {self.cold_events:,} events are removed "
+                "from validation and test)"
             )
         said = []
         if aside:
             said.append(f"{' and '.join(aside)} set aside, because {', and '.join(reasons)}")
         if self.cold_items and self.cold == "keep":
             said.append(
-                f"{self.cold_items:,} items without a training event stay as certain misses "
+                f"{self.cold_items:,} items without a training event are kept as certain misses "
                 f"({self.cold_events:,} events)"
             )
         return "; ".join(said)
@@ -87,7 +87,7 @@ def warn_of_leaks(
     if not early:
         return
     own = int((_last(train, valid) > _first(test)).sum())
-    later = f", and {own:,} users go on in their own histories after a test event" if own else ""
+    later = f", and {own:,} users have events of their own after a test event" if own else ""
     warnings.warn(
         f"the {name} split leaks time: {early:,} of {len(asked):,} test events "
         f"({early / len(asked):.0%}) come before the last training event, so the model has seen "

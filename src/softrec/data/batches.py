@@ -74,7 +74,9 @@ class Examples:
         """
         if self.every != (step is not None):
             expected = "steps" if self.every else "no steps"
-            raise ValueError(f"these examples are asked with {expected}; pass batch.step as it is")
+            raise ValueError(
+                f"these examples are evaluated with {expected}; pass batch.step as it is"
+            )
         return example if step is None else self._first[example] + step
 
     def stretches(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,8 +130,8 @@ def examples(
     users = np.flatnonzero(sequences.lengths >= 2)
     if not len(users):
         raise DataError(
-            "no user has two training events, so there is nothing to predict from "
-            "anything; a longer log or another split is needed"
+            "no user has two training events, so there is no history to predict an item from; "
+            "use a longer log or another split"
         )
     begin, end = sequences.offsets[users], sequences.offsets[users + 1]
     if windows in ("last", "positions"):
@@ -149,13 +151,16 @@ def examples(
         stop = np.minimum(start + length + 1, end[owner])
         return Examples(sequences, start, stop, users[owner], length, every=True)
     raise DataError(
-        f"windows must be last, positions, prefixes, sliding or interactions, got {windows!r}"
+        f"windows must be last, positions, prefixes, sliding or interactions; got {windows!r}"
     )
 
 
 def _interactions(sequences: Sequences, length: int) -> Examples:
     if not len(sequences.items):
-        raise DataError("the training part has no event, so there is nothing to learn")
+        raise DataError(
+            "the training part has no events, so there is nothing to train on; use a longer log "
+            "or another split"
+        )
     user, step = _enumerated(sequences.lengths)
     stop = sequences.offsets[user] + step + 1
     start = np.maximum(sequences.offsets[user], stop - length - 1)

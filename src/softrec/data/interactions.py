@@ -34,7 +34,10 @@ class Sequences:
 
     def __post_init__(self) -> None:
         if self.times is not None and len(self.times) != len(self.items):
-            raise ValueError(f"each item needs a time: {len(self.items)} and {len(self.times)}")
+            raise ValueError(
+                f"each item needs a time, but there are {len(self.items)} items and "
+                f"{len(self.times)} times"
+            )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -114,7 +117,7 @@ class Interactions:
             listed = "; ".join(", ".join(table.columns) for table in tables)
             raise DataError(
                 f"the given files have different columns ({listed}); give a time and a weight in "
-                "all of them or in none"
+                "all of the files or in none"
             )
         users = Vocabulary.of(mixed_with([table["user"] for table in tables], "user"))
         items = Vocabulary.of(mixed_with([table["item"] for table in tables], "item"))
@@ -188,7 +191,7 @@ class Interactions:
     def compact(self) -> Interactions:
         """Return the log with vocabularies of only the users and items that occur."""
         if self.frame.is_empty():
-            raise DataError("no interaction is left after cleaning; loosen the steps")
+            raise DataError("no interaction is left after cleaning; use weaker cleaning steps")
         parts = {}
         vocabularies = {}
         for kind, vocabulary in (("user", self.users), ("item", self.items)):
@@ -216,7 +219,7 @@ class Interactions:
         """Keep interactions with a weight (a rating, say) of at least `least`."""
         if "weight" not in self.frame.columns:
             raise DataError(
-                "the log has no weight or rating column to filter by; name it with "
+                "the log has no weight or rating column to filter by; name the column with "
                 "--weight (in Python: weight=)"
             )
         return self.where(pl.col("weight") >= least).compact()

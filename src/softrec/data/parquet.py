@@ -24,9 +24,12 @@ def column_names(files: Sequence[Path]) -> list[str]:
     names = [_names(file) for file in files]
     for file, own in zip(files, names, strict=True):
         if own != names[0]:
-            raise OSError(f"{file.name} has other columns than {files[0].name}")
+            raise OSError(
+                f"{file.name} has other columns than {files[0].name}; give all files of the "
+                "folder the same columns"
+            )
     if len(set(names[0])) < len(names[0]):
-        raise OSError(f"{files[0].name} has two columns of one name")
+        raise OSError(f"{files[0].name} has two columns with the same name")
     return names[0]
 
 

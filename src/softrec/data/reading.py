@@ -191,10 +191,10 @@ def _line_ends(source: Any, lazy: pl.LazyFrame) -> list[pl.Expr]:
 def _remedy(source: Any) -> str:
     if _is_text(source):
         return (
-            "is the file whole and in UTF-8, has each line as many fields as the first, and "
-            "are fields with a separator in them in quotes?"
+            "check that the file is complete and in UTF-8, that each line has as many fields as "
+            "the first, and that fields that contain a separator are in quotes"
         )
-    return "is the file whole, and of the kind its name says?"
+    return "check that the file is complete, and of the kind that its name says"
 
 
 def _scan(source: Any, header: bool) -> pl.LazyFrame:
@@ -210,7 +210,8 @@ def _scan(source: Any, header: bool) -> pl.LazyFrame:
     if module == "pyarrow":
         return pl.DataFrame(source).lazy()
     raise DataError(
-        f"a log is a path or a Polars, pandas or Arrow table, not of type {type(source).__name__}"
+        "a log must be a path or a Polars, pandas or Arrow table, got an object of type "
+        f"{type(source).__name__}"
     )
 
 
@@ -219,7 +220,7 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
         return pl.from_pandas(frame)
     except Exception as error:  # Arrow raises its own kinds for columns of mixed Python objects
         raise DataError(
-            f"the pandas frame cannot be taken over ({one_line(str(error), 150)}); give each "
+            f"the pandas frame cannot be converted ({one_line(str(error), 150)}); give each "
             "column one name and one type, for instance by frame['item'].astype(str)"
         ) from error
 
@@ -243,7 +244,7 @@ def _parquet_files(path: Path) -> list[Path]:
         key=lambda file: _natural(file.relative_to(path)),
     )
     if not files:
-        raise DataError(f"the folder {path} holds no .parquet file")
+        raise DataError(f"the folder {path} contains no .parquet file")
     return files
 
 
@@ -253,8 +254,8 @@ def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
     scanner = SCANNERS.get(suffixes[-1] if suffixes else "")
     if scanner is None:
         raise DataError(
-            f"{path} has an unknown ending; softrec reads {', '.join([*SCANNERS, PARQUET])} "
-            f"(CSV and TSV also packed: {', '.join(PACKED)})"
+            f"{path} has an unknown ending; softrec reads {', '.join([*SCANNERS, PARQUET])} (CSV "
+            f"and TSV also compressed: {', '.join(PACKED)})"
         )
     if _is_text(path) and not packed:
         _check_encoding(path)
@@ -281,7 +282,7 @@ def _check_encoding(path: Path) -> None:
         head = file.read(256)
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in head:
         raise DataError(
-            f"{path} is in UTF-16, softrec reads UTF-8; save it as UTF-8, for instance by "
+            f"{path} is in UTF-16, but softrec reads UTF-8; save it as UTF-8, for instance by "
             "`iconv -f UTF-16 -t UTF-8`"
         )
 
@@ -294,9 +295,9 @@ def _check_separator(lazy: pl.LazyFrame, present: list[str], place: str) -> None
     other = next((sign for sign in (";", "\t", "|", ",") if sign in line), None)
     if other is not None:
         raise DataError(
-            f"{place} has one column, and {other!r} in it: softrec reads commas in .csv and tabs "
-            "in .tsv; save it with these, or in Python give "
-            f"polars.read_csv(..., separator={other!r}, infer_schema=False)"
+            f"{place} has one column, and {other!r} occurs in it: softrec reads commas in .csv "
+            "and tabs in .tsv; save it with these, or in Python pass polars.read_csv(..., "
+            f"separator={other!r}, infer_schema=False)"
         )
 
 
@@ -314,15 +315,17 @@ def _find_columns(present: list[str], wanted: dict[str, str | None], place: str)
         found += [name for name in present if name in (f"{n}_duplicated_0" for n in found)]
         if len(found) > 1:
             problems.append(
-                f"{len(found)} columns for the {kind}, {shown(found)}; name one with --{kind} "
-                f"(in Python: {kind}=), or take the others out"
+                f"{len(found)} columns for the {kind}, {shown(found)}; name one with --{kind} (in "
+                f"Python: {kind}=), or remove the others"
             )
         elif found:
             names[kind] = found[0]
         elif given is not None:
             problems.append(f"no column {values.named(given)} for the {kind}")
         elif kind in REQUIRED:
-            problems.append(f"no column for the {kind}: name it with --{kind} (in Python: {kind}=)")
+            problems.append(
+                f"no column for the {kind}: name the column with --{kind} (in Python: {kind}=)"
+            )
     if problems:
         listed = one_line(", ".join(present), 150)
         raise DataError(f"{place} has {'; '.join(problems)}; its columns are {listed}")

@@ -132,8 +132,8 @@ class Split:
         user = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
         if not len(user):
             raise DataError(
-                f"no user has both a history and an event in the {part} part of the "
-                f"{self.name} split, so there is nothing to evaluate; split otherwise"
+                f"no user has both a history and an event in the {part} part of the {self.name} "
+                "split, so there is nothing to evaluate; choose another split"
             )
         return Cases(user, rows_of(before, user), _distinct(rows_of(after, user)))
 
@@ -206,8 +206,8 @@ def by_time(
     """
     if not log.has_time:
         raise DataError(
-            "a split by time needs times; name their column with --time, or use "
-            "--split leave-last-out"
+            "a split by time needs times; name their column with --time, or use --split "
+            "leave-last-out"
         )
     _check_fractions(valid, test)
     time = log.frame["time"].to_numpy()
@@ -320,8 +320,9 @@ def _split(
     if len(few) and short == "error":
         problems.append(
             f"{len(few):,} users have fewer than {SHORT} interactions, such as "
-            f"{shown(log.users.ids(few[:3]))}; {name} needs one each to train, validate "
-            "and test: drop them (--short-users drop) or train on them only (--short-users keep)"
+            f"{shown(log.users.ids(few[:3]))}; {name} needs one interaction each for training, "
+            "validation and test: drop these users (--short-users drop) or only train on them "
+            "(--short-users keep)"
         )
     train, valid, test = (
         replace(log, frame=frame.filter(role == part)) for part in ("train", "valid", "test")
@@ -360,7 +361,7 @@ def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Spli
         problems = [
             *problems,
             f"{len(lost):,} items occur only in the validation or test part, such as "
-            f"{shown(split.train.items.ids(lost[:3]))}; no model can learn them: keep them as "
+            f"{shown(split.train.items.ids(lost[:3]))}; no model can learn these: keep them as "
             "certain misses (--cold-items keep) or drop their events (--cold-items drop)",
         ]
     if problems:
@@ -377,7 +378,7 @@ def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Spli
     for before, after, kind in ((split.valid, valid, "validation"), (split.test, test, "test")):
         if len(before) and not len(after):
             raise DataError(
-                f"no training event has any of the items of the {kind} part; split otherwise, or "
-                "keep them as certain misses (--cold-items keep)"
+                f"no training event has any of the items of the {kind} part; choose another "
+                "split, or keep these items as certain misses (--cold-items keep)"
             )
     return replace(split, valid=valid, test=test, aside=aside)

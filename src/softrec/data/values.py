@@ -45,14 +45,14 @@ def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:
     kind = column.dtype
     if not (kind.is_numeric() or kind in (pl.String, pl.Date, pl.Datetime, pl.Null)):
         raise DataError(
-            f"column {named(name)} is of type {one_line(str(kind), 60)}; an id is a number, a "
-            "text or a date"
+            f"column {named(name)} has the type {one_line(str(kind), 60)}, but an id is a number, "
+            "a text or a date"
         )
     missing = _missing(column)
     if bool(missing.any()):
         raise DataError(
-            f"column {named(name)} has no id in row {_first(missing):,} "
-            f"(rows without one: {int(missing.sum()):,}); drop or fill them"
+            f"column {named(name)} has no id in row {_first(missing):,} (rows without an id: "
+            f"{int(missing.sum()):,}); drop these rows or fill in the ids"
         )
     if kind.is_temporal():
         _check_years(column, name)
@@ -77,7 +77,7 @@ def _check_years(column: pl.Series, name: str) -> None:
     strange = _out_of_calendar(column)
     if bool(strange.any()):
         raise DataError(
-            f"column {named(name)} has a date out of the years 1 to 9999 in row "
+            f"column {named(name)} has a date outside the years 1 to 9999 in row "
             f"{_first(strange):,}; an id is a number, a text or a date"
         )
 
@@ -95,16 +95,16 @@ def _whole_ids(column: pl.Series, name: str) -> pl.Series:
     if bool(broken.any()):
         row = _first(broken)
         raise DataError(
-            f"column {named(name)} holds {value_at(column, row)} in row {row:,}, which "
-            "is no id; an id is a whole number, a text or a date"
+            f"column {named(name)} has {value_at(column, row)} in row {row:,}, which cannot be an "
+            "id; an id is a whole number, a text or a date"
         )
     limit = EXACT.get(type(column.dtype))  # pyright: ignore[reportArgumentType]
     rounded = whole.abs() > limit if limit else whole.is_null()
     if bool(rounded.any()):
         row = _first(rounded)
         raise DataError(
-            f"column {named(name)} holds {value_at(column, row)} in row {row:,}, too large for "
-            f"{column.dtype}, which rounds it; store ids as whole numbers or text"
+            f"column {named(name)} has {value_at(column, row)} in row {row:,}, which is too large "
+            f"for {column.dtype} to be exact; store ids as whole numbers or text"
         )
     return whole
 
@@ -123,8 +123,8 @@ def _digits_if_all_are(column: pl.Series, name: str) -> pl.Series:
     row = _first(~digits)
     raise DataError(
         f"column {named(name)} mixes numbers and text (row {row:,} has {value_at(column, row)}, "
-        f"others look like {one_line(column.filter(plain)[0], 40)}); if both are meant, "
-        "read all ids as text with --text-ids (in Python: text_ids=True)"
+        f"others look like {one_line(column.filter(plain)[0], 40)}); if both are intended, read "
+        "all ids as text with --text-ids (in Python: text_ids=True)"
     )
 
 
@@ -150,8 +150,8 @@ def mixed_with(columns: Sequence[pl.Series], kind: str) -> pl.Series:
         return pl.concat([column.cast(pl.UInt64) for column in columns])
     if len(types) > 1:
         raise DataError(
-            f"the {kind} ids of the given files are of different types "
-            f"({shown(sorted(map(str, types)))}); read all as text with --text-ids"
+            f"the {kind} ids of the given files have different types "
+            f"({shown(sorted(map(str, types)))}); read all of them as text with --text-ids"
         )
     return pl.concat(columns)
 
@@ -178,9 +178,9 @@ def times(column: pl.Series, name: str) -> Times:
     if bool(missing.any()):
         row = _first(missing)
         raise DataError(
-            f"{value_at(column, row)} of column {named(name)} in row {row:,} is no time (rows "
-            f"without one: {int(missing.sum()):,}); expected a number or a date such as "
-            "2024-05-31 18:00:00, all with a zone or all without"
+            f"{value_at(column, row)} in column {named(name)}, row {row:,}, is not a time (rows "
+            f"without a time: {int(missing.sum()):,}); expected a number or a date such as "
+            "2024-05-31 18:00:00, with a time zone in all rows or in none"
         )
     return found
 
@@ -278,8 +278,8 @@ def _finer(seconds: pl.Series, place: str) -> pl.Series:
     finer = _scaled(seconds, MICROSECONDS)
     if finer.null_count():
         raise DataError(
-            f"{place} has whole times that are no seconds, and another file has fractions of "
-            "seconds; give all files times of one unit"
+            f"{place} has whole numbers as times that cannot be seconds, and another file has "
+            "fractions of seconds; give the times of all files in the same unit"
         )
     return finer
 
@@ -294,7 +294,10 @@ def _refuse_units(units: Sequence[str], places: Sequence[str]) -> None:
     listed = "; ".join(
         f"{one_line(place, 60)}: {unit}" for place, unit in zip(places, units, strict=True)
     )
-    raise DataError(f"the times of the files are of different units ({listed}); give all one unit")
+    raise DataError(
+        f"the times of the files have different units ({listed}); give the times of all files in "
+        "the same unit"
+    )
 
 
 # --- weights ---
@@ -309,8 +312,8 @@ def weights(column: pl.Series, name: str) -> pl.Series:
     kind = column.dtype
     if not (kind.is_numeric() or kind in TEXT_OR_TRUTH):
         raise DataError(
-            f"column {named(name)} is of type {one_line(str(kind), 60)}; a weight is a number: "
-            "name another column with --weight (in Python: weight=)"
+            f"column {named(name)} has the type {one_line(str(kind), 60)}, but a weight is a "
+            "number; name another column with --weight (in Python: weight=)"
         )
     if kind in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -319,9 +322,9 @@ def weights(column: pl.Series, name: str) -> pl.Series:
     if bool(missing.any()):
         row = _first(missing)
         raise DataError(
-            f"value {value_at(column, row)} of column {named(name)} in row {row:,} is no finite "
-            f"number (rows without one: {int(missing.sum()):,}); drop or fill them, or name "
-            "another column with --weight (in Python: weight=)"
+            f"{value_at(column, row)} in column {named(name)}, row {row:,}, is not a finite "
+            f"number (rows without one: {int(missing.sum()):,}); drop these rows or fill in the "
+            "numbers, or name another column with --weight (in Python: weight=)"
         )
     return found
 

@@ -104,8 +104,8 @@ class Vocabulary:
         places = np.atleast_1d(np.asarray(numbers)).astype(np.int64)
         if len(places) and not 0 <= places.min() <= places.max() < len(self):
             raise IndexError(
-                f"numbers of this vocabulary go from 0 to {len(self) - 1}, but "
-                f"{places.min()} to {places.max()} came"
+                f"the numbers of this vocabulary go from 0 to {len(self) - 1}, got {places.min()} "
+                f"to {places.max()}"
             )
         return self.raw.gather(places)
 
@@ -115,9 +115,9 @@ class Vocabulary:
         lost = wanted.filter(cast.is_null() & wanted.is_not_null())
         if len(lost):
             raise DataError(
-                f"ids here are of type {self.raw.dtype} (such as {self.raw[0]!r}), but "
-                f"{shown(lost.to_list())} came, of type {wanted.dtype}; "
-                "give ids as they are in the log"
+                f"the ids have the type {self.raw.dtype} (such as {self.raw[0]!r}), but "
+                f"{shown(lost.to_list())} has the type {wanted.dtype}; give ids as they are in "
+                "the log"
             )
         return cast
 

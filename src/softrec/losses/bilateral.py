@@ -168,7 +168,8 @@ def grouped_label(label_logit: Tensor, group: Tensor, sharpness: float = 1.0) ->
     _check_positive(sharpness, "sharpness")
     if group.shape != label_logit.shape:
         raise ValueError(
-            f"expected one group per row, {tuple(label_logit.shape)}; got {tuple(group.shape)}"
+            f"expected one group for each row, of shape {tuple(label_logit.shape)}; got "
+            f"{tuple(group.shape)}"
         )
     names, member, size = group.unique(return_inverse=True, return_counts=True)
     scores = sharpness * label_logit
@@ -220,8 +221,8 @@ class BslSettings(LossSettings, name="bsl"):
         """Refuse a soft target in the modes that group labels."""
         if soft and self.mode in ("multi", "bilateral"):
             raise ValueError(
-                f"{self.name} in mode {self.mode} groups the labels of a user and has no place "
-                "for a soft target; choose mode: reweight, or target: one-hot"
+                f"{self.name} in mode {self.mode} groups the labels of a user and cannot use a "
+                "soft target; choose mode: reweight, or target: one-hot"
             )
 
     def build(self, given: LossInputs) -> Term:

@@ -60,14 +60,15 @@ def softmax_loss(
         loss = NAMED[loss]()
     if users.dim() < 2 or users.shape[:-1] != label.shape:
         raise ValueError(
-            f"expected a label for each user vector, {tuple(users.shape[:-1])}; "
-            f"got {tuple(label.shape)}"
+            f"expected one label for each user vector, of shape {tuple(users.shape[:-1])}; got "
+            f"{tuple(label.shape)}"
         )
     if label.dtype != torch.int64:
         raise ValueError(f"expected labels of int64, got {label.dtype}")
     if items.dim() != 2 or items.shape[1] != users.shape[-1]:
         raise ValueError(
-            f"expected items (N, {users.shape[-1]}), as wide as the users; got {tuple(items.shape)}"
+            f"expected items of shape (N, {users.shape[-1]}), as wide as the user vectors; got "
+            f"{tuple(items.shape)}"
         )
     flat = label.flatten()
     soft = None if target is None else SoftTarget(target, flat)

@@ -51,7 +51,7 @@ class Pairs(NamedTuple):
         """Refuse a soft target, or a weight of one."""
         if soft or weight:
             raise ValueError(
-                "a loss on pairs of scores knows the label alone; got "
+                "a pairwise loss cannot use a soft target, but got "
                 + ("a soft target" if soft else f"a weight of {weight}")
             )
 
@@ -196,7 +196,7 @@ def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
     if not 0 <= calibration <= 1:
         raise ValueError(f"calibration must be in [0, 1], got {calibration}")
     if not 0 < sampling_rate <= 1:
-        raise ValueError(f"sampling_rate is M / (N - 1), in (0, 1]; got {sampling_rate}")
+        raise ValueError(f"sampling_rate is M / (N - 1) and must be in (0, 1], got {sampling_rate}")
     return partial(_gbce, exponent=1 - calibration * (1 - sampling_rate))
 
 
@@ -227,7 +227,7 @@ def ccl(margin: float, weight: float) -> PairwiseLoss:
     2021.
     """
     if not -1 <= margin <= 1:
-        raise ValueError(f"margin is compared with a cosine, in [-1, 1]; got {margin}")
+        raise ValueError(f"margin is compared with a cosine and must be in [-1, 1], got {margin}")
     _check_weight(weight)
     return partial(_ccl, margin=margin, weight=weight)
 

@@ -94,8 +94,8 @@ class PairwiseSettings(LossSettings):
         if soft:
             softmax = ", ".join(name for name, loss in LOSSES.items() if loss.softmax)
             raise ValueError(
-                f"loss: {self.name} compares the label with single items and has no place for a "
-                f"soft target; choose target: one-hot, or a softmax loss ({softmax})"
+                f"loss: {self.name} compares the label with single items and cannot use a soft "
+                f"target; choose target: one-hot, or a softmax loss ({softmax})"
             )
 
     def build(self, given: LossInputs) -> Term:

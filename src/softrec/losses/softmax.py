@@ -166,12 +166,15 @@ class Parts(dict[str, tuple[SoftmaxLoss, float]]):
         if soft:
             return
         if weight:
-            raise ValueError(f"a weight of {weight} is that of a soft target, and there is none")
+            raise ValueError(
+                f"the weight of the soft target is {weight}, but there is no soft target; give a "
+                "target, or leave out the weight"
+            )
         for name, (part, _) in self.items():
             if part is rest_part:
                 raise ValueError(
-                    f"the part {name!r} fits a soft target over the other items, and there is "
-                    "none; give a target, or take hard()"
+                    f"the part {name!r} fits a soft target over the other items, but there is no "
+                    "soft target; give a target, or use hard()"
                 )
 
     def values_of(
@@ -369,15 +372,16 @@ def check_problem(problem: SoftmaxProblem, soft: SoftTarget | None) -> None:
         _check_labels(place, m)
     if soft is not None and problem.masked is not None:
         raise ValueError(
-            "a soft target may give mass to the items that mask_positives leaves out, and nothing "
-            "would hold their scores down; choose mask_positives=False"
+            "a soft target may give probability to items that mask_positives masks, and nothing "
+            "would limit their scores; choose mask_positives=False"
         )
 
 
 def _check_labels(label: Tensor, n_items: int) -> None:
     if n_items < 2:
         raise ValueError(
-            f"a positive is scored against other items: expected at least 2, got {n_items}"
+            "a positive is scored against other items, so at least 2 items are needed; got "
+            f"{n_items}"
         )
     if label.device.type == "cpu":
         low, high = label.aminmax()

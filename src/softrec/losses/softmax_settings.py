@@ -33,8 +33,9 @@ class DecoupledSettings(LossSettings, name="decoupled"):
         """Refuse the label alone."""
         if not soft:
             raise ValueError(
-                "loss: decoupled separates label and rest of a soft target, but there is none "
-                "(target: one-hot, or alpha 0); choose one with alpha above 0, or loss: mixed"
+                "loss: decoupled separates the label from the rest of a soft target, but there "
+                "is no soft target (target: one-hot, or alpha 0); choose a target with alpha "
+                "above 0, or loss: mixed"
             )
 
     def for_label_alone(self) -> MixedSettings:

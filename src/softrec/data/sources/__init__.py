@@ -84,8 +84,8 @@ def data_folder(data_dir: Path | None = None) -> Path | None:
     folder = Path(data_dir).expanduser()
     if not folder.is_dir():
         raise DataError(
-            f"the data folder {folder} (from {named}) does not exist; name a folder "
-            "with data sets, or none to use the cache and the network"
+            f"the data folder {folder} (from {named}) does not exist; name a folder with data "
+            "sets, or no folder, to use the cache and downloads"
         )
     return folder
 
@@ -132,7 +132,8 @@ def _path_of(
         return found
     if file.url is None:
         raise DataError(
-            f"{source.name}: there is no address to get {file.name} from. {by_hand(source, file)}"
+            f"{source.name}: there is no address from which {file.name} can be downloaded. "
+            f"{by_hand(source, file)}"
         )
     try:
         return fetch(file.url, kept, file.checksum, progress=progress)
@@ -147,19 +148,19 @@ def _verify_kept(path: Path, checksum: str) -> None:
         verify(path, checksum)
     except DataError as error:
         raise DataError(
-            f"{path}: {error}; delete it to get it again, or put it into a data folder "
+            f"{path}: {error}; delete it to download it again, or put it into a data folder "
             "(--data-dir) to use it as it is"
         ) from error
 
 
 def by_hand(source: Source, file: RemoteFile) -> str:
     """Return which file to put where, for one who has no network."""
-    where = file.how or f"Get {file.url} on a machine with a network"
+    where = file.how or f"Download {file.url} on a machine with a network connection"
     kept = cache_dir() / source.name / file.name
     places = " or ".join((f"{source.name}/{file.name}", *file.local))
     return (
-        f"{where} and save it as {kept}, or give a folder that holds it as {places} with "
-        "--data-dir or the environment variable SOFTREC_DATA"
+        f"{where} and save it as {kept}, or use --data-dir or the environment variable "
+        f"SOFTREC_DATA to name a folder that contains it as {places}"
     )
 
 
@@ -186,8 +187,8 @@ def load(name: str, data_dir: Path | None = None, progress: bool | None = None) 
         for name in fresh:
             paths[name].unlink(missing_ok=True)
         raise DataError(
-            f"{one_line(str(error), 300)}; {', '.join(fresh)}, just downloaded, was removed: run "
-            "the command again"
+            f"{one_line(str(error), 300)}; {', '.join(fresh)} has just been downloaded and was "
+            "removed: run the command again"
         ) from error
 
 

@@ -46,8 +46,8 @@ def read_sequences(sequences: Path, times: Path) -> Parts:
     table, moments = user_lists(sequences), user_lists(times)
     if not table["user"].equals(moments["user"]):
         raise DataError(
-            f"{times} does not hold one time for each item of {sequences}; the two must be of the "
-            "same data set and whole"
+            f"{times} does not have one time for each item of {sequences}; both files must be "
+            "complete and of the same data set"
         )
     return Parts(Interactions.together([table.with_columns(time=moments["item"])])[0])
 
@@ -64,11 +64,11 @@ def read_reviews(reviews: Path) -> Parts:
         raw = pl.read_ndjson(BytesIO(content(reviews)), schema=schema)
     except BROKEN as error:
         reason = one_line(str(error), 150)
-        raise DataError(f"{reviews} is not one JSON object a line: {reason}") from error
+        raise DataError(f"{reviews} must have one JSON object on each line: {reason}") from error
     names = dict(zip(schema, ("user", "item", "weight", "time"), strict=True))
     table = raw.select(*schema).rename(names)
     if any(column.null_count() for column in table):
-        raise DataError(f"{reviews} has reviews without one of {', '.join(schema)}")
+        raise DataError(f"{reviews} has reviews without one of the fields {', '.join(schema)}")
     return Parts(Interactions.together([checked(table, reviews)])[0])
 
 

@@ -23,13 +23,13 @@ def read(table: Path) -> Parts:
         rows = frame.cast(pl.Int64).to_numpy()
     except BROKEN as error:
         reason = one_line(str(error), 150)
-        raise DataError(f"{table} is not lines of comma-separated integers: {reason}") from error
+        raise DataError(f"{table} must have lines of comma-separated integers: {reason}") from error
     real = rows != PADDING
     broken = (real[:, :-1] & ~real[:, 1:]).any(axis=1)
     if broken.any():
         raise DataError(
-            f"{table}: line {int(broken.argmax()) + 1:,} has a 0 behind an item; 0 is padding and "
-            "may stand only at the left"
+            f"{table}: line {int(broken.argmax()) + 1:,} has a 0 after an item; 0 is padding and "
+            "may stand only at the start of a line"
         )
     events = pl.DataFrame(
         {"user": np.repeat(np.arange(1, len(rows) + 1), real.sum(axis=1)), "item": rows[real]}

@@ -59,7 +59,7 @@ def _test_lists(path: Path) -> pl.Series:
         return item_lists(path)
     pair = _unpickled(path)
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise DataError(f"{path} is not a pair of prefixes and targets")
+        raise DataError(f"{path} must be a pair of prefixes and targets")
     prefixes, targets = _series(pair[0], LISTS, path), _series(pair[1], pl.Int64(), path)
     if len(prefixes) != len(targets):
         raise DataError(f"{path} has {len(prefixes):,} prefixes and {len(targets):,} targets")
@@ -80,8 +80,8 @@ def _longest(examples: pl.Series, path: Path) -> pl.Series:
     starts = table["starts"]
     if not len(examples) or not bool((starts | table["is_rest"]).all()) or len(examples[-1]) != 2:
         raise DataError(
-            f"{path}: the examples of a session should follow each other from the longest to the "
-            "one of two items, each being the one before without its last item"
+            f"{path}: the examples of a session must follow each other from the longest to the "
+            "one with two items, and each must be the one before it without its last item"
         )
     return examples.filter(starts)
 
@@ -95,7 +95,7 @@ def _unpickled(path: Path) -> Any:
         return _NoClasses(io.BytesIO(content(path))).load()
     except BAD_PICKLE as error:
         reason = one_line(str(error), 150)
-        raise DataError(f"{path} is no pickle of plain lists: {reason}") from error
+        raise DataError(f"{path} must be a pickle of plain lists, but {reason}") from error
 
 
 def _series(values: Any, kind: pl.DataType, path: Path) -> pl.Series:
@@ -106,7 +106,7 @@ def _series(values: Any, kind: pl.DataType, path: Path) -> pl.Series:
         return made
     except (TypeError, ValueError, OverflowError, AttributeError, *BROKEN) as error:
         reason = one_line(str(error), 150)
-        raise DataError(f"{path} holds something else than numbers: {reason}") from error
+        raise DataError(f"{path} must contain numbers only: {reason}") from error
 
 
 SOURCE = Source(

@@ -104,8 +104,9 @@ def fetch(
         except DataError as error:
             part.unlink()
             raise DataError(
-                f"{url} came with another content than expected ({error}) and was removed; run "
-                "the command again, and if it happens again, the file has changed at its source"
+                f"{url} was downloaded with another content than expected ({error}) and was "
+                "removed; run the command again; if this happens again, the file has changed at "
+                "its source"
             ) from error
     else:
         _check_kind(url, part, target.suffix)
@@ -128,7 +129,7 @@ def _within(limit: float, url: str, action: Callable[[], None]) -> None:
     thread.start()
     thread.join(limit)
     if not outcome:
-        raise DownloadError(f"{url}: not whole after {limit:,.0f} seconds")
+        raise DownloadError(f"{url}: the download was not complete after {limit:,.0f} seconds")
     if outcome[0] is not None:
         raise outcome[0]
 
@@ -143,8 +144,8 @@ def _check_kind(url: str, part: Path, ending: str) -> None:
         part.unlink()
         came = "an empty file" if not head else "a web page" if page else repr(head[:16])
         raise DataError(
-            f"{url} came with another content than its name says ({came}) and was removed; is "
-            "there a login or a proxy between?"
+            f"{url} was downloaded, but its content is not what its name says ({came}), so it was "
+            "removed; check whether there is a login or a proxy in between"
         )
 
 
@@ -162,7 +163,7 @@ def verify(path: Path, checksum: str) -> None:
     with path.open("rb") as file:
         received = hashlib.file_digest(file, kind).hexdigest()
     if received != expected:
-        raise DataError(f"the {kind} of {path.name} is {received}, expected was {expected}")
+        raise DataError(f"the {kind} of {path.name} is {received}, expected {expected}")
 
 
 def _bar(shown: bool) -> Progress:
@@ -226,14 +227,14 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
             f"bytes {have}-"
         ):
             part.unlink()
-            raise _CutError("the server sent another range than was asked for")
+            raise _CutError("the server sent another range than the one that was requested")
         done = have if resumed else 0  # 200: the server knows no ranges and begins at the start
         length = response.headers.get("Content-Length")
         total = done + int(length) if length is not None and length.isdecimal() else None
         whole = (response.headers.get("Content-Range") or "").rpartition("/")[2]
         if resumed and total is not None and whole.isdecimal() and int(whole) != total:
             part.unlink()
-            raise _CutError(f"the server sends {total:,} bytes of a file of {int(whole):,}")
+            raise _CutError(f"the server has {total:,} bytes of a file of {int(whole):,}")
         with part.open("ab" if resumed else "wb") as file:
             report(done, total)
             since, lately = time.monotonic(), 0
@@ -244,7 +245,7 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
                 lately += len(chunk)
                 if time.monotonic() - since > timeout:
                     if lately < SLOWEST * timeout:
-                        raise _SlowError(f"fewer than {SLOWEST:,} bytes a second came")
+                        raise _SlowError(f"the server sent fewer than {SLOWEST:,} bytes a second")
                     since, lately = time.monotonic(), 0
     if total is not None and done < total:
         raise _CutError(f"the connection was cut after {done:,} of {total:,} bytes")

@@ -47,14 +47,14 @@ def _matrix(path: Path) -> pl.DataFrame:
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise DataError(
-            f"{path} is no MATLAB file, or damaged: {one_line(reason, 150) or 'SciPy crashed'}; "
-            "get it again"
+            f"{path} is no MATLAB file, or is damaged: "
+            f"{one_line(reason, 150) or 'SciPy crashed'}; download it again"
         )
     matrices = list(np.load(BytesIO(done.stdout)).values())
     if len(matrices) != 1 or matrices[0].ndim != 2 or matrices[0].shape[1] < 4:
         raise DataError(
-            f"{path} should hold one matrix of the columns user, item, category, "
-            f"rating; it holds {shown([matrix.shape for matrix in matrices])}"
+            f"{path} must contain one matrix with the columns user, item, category, rating; it "
+            f"contains {shown([matrix.shape for matrix in matrices])}"
         )
     user, item, _, rating, *_ = matrices[0].T
     return checked(pl.DataFrame({"user": user, "item": item, "weight": rating}), path)

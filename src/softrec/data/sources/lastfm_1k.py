@@ -48,7 +48,7 @@ def read(plays: Path) -> Parts:
         )
     except BROKEN as error:
         reason = one_line(str(error), 150)
-        raise DataError(f"{plays} is not of the layout of {PLAYS}: {reason}") from error
+        raise DataError(f"{plays} does not have the layout of {PLAYS}: {reason}") from error
     # Reversed, so that ties are oldest first.
     return Parts(Interactions.together([checked(table, plays).reverse()])[0])
 
@@ -67,11 +67,11 @@ def _unpacked(archive: Path) -> Path:
                 raise KeyError(PLAYS)
             shutil.copyfileobj(member, file)
     except KeyError as error:
-        raise DataError(f"{archive} holds no lastfm-dataset-1K/{PLAYS}") from error
+        raise DataError(f"{archive} contains no lastfm-dataset-1K/{PLAYS}") from error
     except (tarfile.TarError, *UNPACKING) as error:
         part.unlink(missing_ok=True)
         raise DataError(
-            f"{archive} cannot be unpacked ({one_line(str(error), 150)}): get it again"
+            f"{archive} cannot be unpacked ({one_line(str(error), 150)}): download it again"
         ) from error
     os.replace(part, target)
     return target
@@ -83,7 +83,7 @@ def read_sample(table: Path) -> Parts:
         raw = pl.read_csv(content(table), has_header=False, infer_schema=False)
     except BROKEN as error:
         reason = one_line(str(error), 150)
-        raise DataError(f"{table} is not lines of comma-separated ids: {reason}") from error
+        raise DataError(f"{table} must have lines of comma-separated ids: {reason}") from error
     events = (
         raw.select(item=pl.concat_list(pl.all()))
         .with_row_index("user", offset=1)

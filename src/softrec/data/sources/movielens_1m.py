@@ -40,7 +40,7 @@ def _with_order(path: Path) -> pl.DataFrame:
         table = raw.sort("user_id", "order").select(*wanted).rename(wanted)
     except BROKEN as error:
         raise DataError(
-            f"{path} is not of the layout expected here, tab-separated with the header "
+            f"{path} does not have the expected layout, tab-separated with the header "
             f"{', '.join([*wanted, 'order'])}: {one_line(str(error), 150)}"
         ) from error
     return checked(table.drop("time") if table["time"].null_count() else table, path)

@@ -41,11 +41,13 @@ def content(path: Path, member: str | None = None) -> bytes:
             return gzip.decompress(path.read_bytes())
         return path.read_bytes()
     except KeyError as error:
-        raise DataError(f"{path} holds no {member}; is it the right archive?") from error
+        raise DataError(
+            f"{path} contains no {member}; check that it is the right archive"
+        ) from error
     except UNPACKING as error:
         raise DataError(
-            f"{path} cannot be unpacked ({one_line(str(error), 150)}); it is damaged or not whole: "
-            "get it again"
+            f"{path} cannot be unpacked ({one_line(str(error), 150)}); it is damaged or not "
+            "complete: download it again"
         ) from error
 
 
@@ -91,8 +93,8 @@ def columns(
         ).select(pl.col(name).alias(kind) for kind, name in names.items())
     except (*BROKEN, IndexError) as error:
         raise DataError(
-            f"{path} is not of the layout expected here, numbers between {separator!r} with the "
-            f"columns {dict(places)}: {one_line(str(error), 150)}"
+            f"{path} does not have the expected layout, numbers separated by {separator!r} with "
+            f"the columns {dict(places)}: {one_line(str(error), 150)}"
         ) from error
     return checked(table, path)
 
@@ -130,7 +132,7 @@ def item_lists(path: Path) -> pl.Series:
         )
     except BROKEN as error:
         raise DataError(
-            f"{path} is not text of one list a line: {one_line(str(error), 150)}"
+            f"{path} must be text with one list on each line: {one_line(str(error), 150)}"
         ) from error
     # Some published files have a space too many at the end of a line, or nothing behind a user.
     words = lines.str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ")
@@ -150,7 +152,7 @@ def checked(table: pl.DataFrame, path: Path) -> pl.DataFrame:
         DataError: if it has no events, or a value is missing, no whole id, or infinite.
     """
     if table.is_empty():
-        raise DataError(f"{path} has no events; is it the right file, and whole?")
+        raise DataError(f"{path} has no events; check that it is the right file, and complete")
     for column in table:
         _refuse_nulls(column, column, path)
     try:
@@ -169,6 +171,6 @@ def _refuse_nulls(numbers: pl.Series, read: pl.Series, path: Path) -> None:
     if numbers.null_count():
         row = int(numbers.is_null().arg_max() or 0)
         raise DataError(
-            f"{path}: {values.value_at(read, row + 1)} is no number, where the {read.name} of "
-            f"event {row + 1:,} should be; {numbers.null_count():,} values are like it"
+            f"{path}: {values.value_at(read, row + 1)} is not a number, but the {read.name} of "
+            f"event {row + 1:,} must be one; {numbers.null_count():,} values are like it"
         )
