@@ -23,7 +23,7 @@ class GivenOnce(torch.autograd.Function):
         gradients: list[Tensor | None] | None = ctx.gradients
         if gradients is None:
             raise RuntimeError(
-                "the streamed pass gives its gradient once; call it again, or use "
+                "the streamed pass computes its gradient only once; call it again, or use "
                 "softrec.losses.reference.plain to differentiate twice"
             )
         ctx.gradients = None
