@@ -191,3 +191,28 @@ def test_times_are_needed_before_anything_is_written(tmp_path):
 def test_curves_hold_no_number_that_is_none(run):
     for row in run.facts["curve"]:
         assert all(math.isfinite(v) for v in row.values() if isinstance(v, float))
+
+
+def test_a_grid_is_judged_on_some_cases_and_the_best_on_all(monkeypatch):
+    """The same cases for every setting, and what is told of validation is of all of them."""
+    made = recipe("recent-popularity")
+    valid = Evaluator(made, SPLIT, "valid")
+    monkeypatch.setattr("softrec.experiments.counting.TRIED_ON", 10)
+    scorer, found = counted(made, SPLIT, valid)
+    few = valid.some(10)
+    assert len(few.cases) == 10 < len(valid.cases)
+    assert found.best == valid.means(scorer)
+    assert found.curve[found.best_epoch - 1]["valid/ndcg@10"] == few.means(scorer)["ndcg@10"]
+    assert valid.some(10).cases.user.tolist() == few.cases.user.tolist()
+    assert valid.some(10**6) is valid
+
+
+def test_some_cases_keep_their_own_negatives():
+    made = recipe("popularity", evaluation={"metrics": ["ndcg@10"], "negatives": 3})
+    whole = Evaluator(made, SPLIT, "valid")
+    few = whole.some(7)
+    places = np.searchsorted(whole.cases.user, few.cases.user)
+    assert (few.negatives == whole.negatives[places]).all()
+    for row, place in enumerate(places):
+        assert few.cases.history[row].tolist() == whole.cases.history[place].tolist()
+        assert few.cases.relevant[row].tolist() == whole.cases.relevant[place].tolist()

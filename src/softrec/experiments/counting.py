@@ -18,7 +18,7 @@ from softrec.types import Events, Scorer
 
 LOGGER = logging.getLogger(__name__)
 LARGEST_GRID = 12
-TRIED_ON = 10_000  # validation cases, at most: the grid takes seconds on large logs, too
+TRIED_ON = 5_000  # validation cases, at most: the grid takes seconds on large logs, too
 
 
 @dataclass(frozen=True)

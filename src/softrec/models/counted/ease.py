@@ -39,8 +39,8 @@ class EASE(Scorer):
     """
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "l2": (50.0, 200.0, 1000.0),
-        "recency": (0.5, 0.8, 1.0),
+        "l2": (50.0, 300.0),
+        "recency": (0.5, 0.8),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("recency",)
 

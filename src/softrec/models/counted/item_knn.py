@@ -44,7 +44,7 @@ class ItemKNN(TableScorer):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
         "similarity": ("cosine", "conditional"),
         "shrinkage": (0.0, 10.0),
-        "recency": (0.5, 0.8, 1.0),
+        "recency": (0.5, 0.8),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("recency",)
 

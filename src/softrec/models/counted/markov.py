@@ -42,8 +42,8 @@ class Markov(TableScorer):
     """
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "steps": (1, 3),
-        "recency": (0.0, 0.3, 0.6),
+        "steps": (1, 3, 10),
+        "recency": (0.2, 0.5, 0.8),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("recency", "smoothing")
 
