@@ -12,6 +12,7 @@ from softrec.experiments.build.objective import build
 from softrec.experiments.runs import open_run
 from softrec.experiments.train import fit_recipe, resolved
 from softrec.recipe.recipe import read_recipe
+from softrec.targets.build import scorers
 from softrec.testing.scorers import table
 from softrec.types import Batch
 
@@ -47,8 +48,10 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["item-knn", "session-knn", "popularity"])
 @pytest.mark.parametrize("windows", ["positions", "last", "prefixes"])
-def test_the_target_is_the_softmax_of_the_scores(name, windows):
-    """With all items kept, by a table made of each context apart."""
+def test_the_target_is_the_softmax_of_the_scores(name, windows, monkeypatch):
+    """With all items kept, by a table made of each context apart; blocks are of a few rows."""
+    monkeypatch.setattr(scorers, "CONTEXTS_AT_ONCE", 7)
+    monkeypatch.setattr(scorers, "NUMBERS", 3 * N)
     made = resolved(
         recipe({"name": "kd", "teacher": teacher(name), "temperature": 0.5}, windows=windows), SPLIT
     )

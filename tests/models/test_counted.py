@@ -282,6 +282,20 @@ def test_scores_are_summed_in_portions(lengths, budget):
     assert all(sum(lengths[s]) <= budget or s.stop - s.start == 1 for s in portions)
 
 
+@given(logs(), st.integers(1, 60))
+def test_blocks_of_a_product_have_as_many_terms_as_fit(log, budget):
+    """No block has more, but for a row alone, and none could take the next row, too."""
+    users = sparse_tables.interactions(events_of(log[0]), N)
+    left = users.T.tocsr()
+    terms = [sum(len(users[user].indices) for user in left[row].indices) for row in range(N)]
+    with patch.object(sparse_tables, "PRODUCTS", budget):
+        found = list(sparse_tables.product_blocks(left, users))
+    assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(N))
+    for rows in found:
+        assert sum(terms[rows]) <= budget or rows.stop - rows.start == 1
+        assert rows.stop == N or sum(terms[rows.start : rows.stop + 1]) > budget
+
+
 def test_ease_names_the_memory_of_a_large_catalogue():
     with pytest.raises(DataError, match=r"ease needs 18\.6 GiB for 31,623 items"):
         EASE(31_623)
