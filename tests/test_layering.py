@@ -17,6 +17,7 @@ NAMED = {"registry", "settings"}  # what can be chosen by name
 # they put the others together.
 MAY_IMPORT = {
     "blocks": set(),
+    "csr": set(),
     "progress": set(),
     "errors": set(),
     "renamed": {"errors"},
@@ -28,8 +29,8 @@ MAY_IMPORT = {
     "interacted": set(),
     "data": BASE | {"registry"},
     "models": BASE | {"registry"},
-    "targets": BASE | NAMED | {"scoring", "training_data"},
-    "losses": {"types", "blocks", "scoring"} | NAMED,
+    "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
+    "losses": {"types", "blocks", "csr", "scoring"} | NAMED,
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from softrec.blocks import blocks
 from softrec.types import Scores
 
 BLOCK_BYTES = 48 * 2**20
@@ -56,9 +57,8 @@ def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[sli
     row_bytes = scores.n_items * scores.tables * scores.like.element_size()
     size = max(1, min(len(scores), BLOCK_BYTES // row_bytes))
     buffer = scores.like.new_empty(size, scores.n_items)
-    for begin in range(0, len(scores), size):
-        rows = slice(begin, min(begin + size, len(scores)))
-        block = scores.fill(rows, buffer[: rows.stop - begin])
+    for rows in blocks(len(scores), size):
+        block = scores.fill(rows, buffer[: rows.stop - rows.start])
         if seen is not None:
             block[seen.of(rows)] = -torch.inf
         yield rows, block

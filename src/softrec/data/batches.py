@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softrec.blocks import blocks
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
@@ -266,8 +267,7 @@ def case_batches(
     """
     offsets = cases.history.offsets
     first = cases.relevant.items[cases.relevant.offsets[:-1]]
-    for begin in range(0, len(cases), size):
-        rows = slice(begin, min(begin + size, len(cases)))
+    for rows in blocks(len(cases), size):
         stop = offsets[1:][rows]
         start = np.maximum(offsets[:-1][rows], stop - length)
         history, time = padded_histories(cases.history, start, stop, padding)

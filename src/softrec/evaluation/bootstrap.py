@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
+from softrec.blocks import blocks
 from softrec.evaluation.significance import TIE, Noise, trainings
 
 DRAWS = 2000
@@ -74,9 +75,8 @@ def _means(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator
     """
     n = values.shape[1]
     other = np.ascontiguousarray(values[:, values.any(axis=0)].T)  # (m, S)
-    size = max(1, DRAWN_AT_ONCE // n)
-    for begin in range(0, draws, size):
-        number = rng.binomial(n, len(other) / n, size=min(size, draws - begin))
+    for some in blocks(draws, DRAWN_AT_ONCE // n):
+        number = rng.binomial(n, len(other) / n, size=some.stop - some.start)
         row = np.repeat(np.arange(len(number)), number)
         place = row * len(other) + rng.integers(max(1, len(other)), size=len(row))
         times = np.bincount(place, minlength=len(number) * len(other))

@@ -14,9 +14,7 @@ block of rows of the P x N table at a time. Either way nothing larger than a blo
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import torch
@@ -25,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from softrec.blocks import blocks
+from softrec.csr import csr
 
 BLOCK = 2**21  # numbers of a block: 8 MiB in single precision
 DENSE_UP_TO = 8  # items per pair of a row; measured on one core: a draw at about 15
@@ -118,14 +117,9 @@ def _sparse_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
         raise IndexError(
             f"items must be in 0 .. {len(vectors) - 1}, got {int(lowest)} .. {int(highest)}"
         )
-    _announce_sparse()
-    places = torch.sparse_csr_tensor(
-        torch.arange(0, items.numel() + 1, n_pairs),
-        items.flatten(),
-        users.new_zeros(items.numel()),
-        (n_rows, len(vectors)),
-        check_invariants=False,  # which ask for sorted, different items: not needed here
-    )
+    begin = torch.arange(0, items.numel() + 1, n_pairs)
+    nothing = users.new_zeros(items.numel())
+    places = csr(begin, items.flatten(), nothing, (n_rows, len(vectors)))
     product = torch.sparse.sampled_addmm(places, users, vectors.T, beta=0.0)
     return product.values().view_as(items)
 
@@ -147,14 +141,6 @@ def _sparse_gradients(
             mode="sum",
         )
     return by_users, by_vectors
-
-
-@cache
-def _announce_sparse() -> None:
-    """Let PyTorch say once, unheard, that its CSR tensors are a beta feature."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([]).long(), torch.zeros(0))
 
 
 # --- by dense blocks ---

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from softrec.blocks import blocks
 from softrec.errors import DataError
 from softrec.types import ItemVectors, Products, Scores
 
@@ -76,9 +77,7 @@ def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attr
         vectors = weights[..., None] * vectors
     interest = torch.empty_like(chosen)
     contribution = vectors.new_empty(chosen.shape)
-    size = max(1, BLOCK // (chosen.shape[1] * vectors.shape[-1]))
-    for begin in range(0, len(chosen), size):
-        rows = slice(begin, begin + size)
+    for rows in blocks(len(chosen), BLOCK // (chosen.shape[1] * vectors.shape[-1])):
         parts = vectors[rows] @ items.vectors[chosen[rows]].transpose(1, 2)  # (b, K, k)
         contribution[rows], interest[rows] = parts.max(1)
     return Attribution(interest, None if weights is None else contribution)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from softrec.blocks import blocks
 from softrec.data.batches import padded_histories
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import rows_of
@@ -38,10 +39,10 @@ class _People(NamedTuple):
 
     def blocks(self) -> Iterator[_People]:
         """Yield some people at a time."""
-        for begin in range(0, len(self.names), USERS_AT_ONCE):
-            some = np.arange(begin, min(begin + USERS_AT_ONCE, len(self.names)))
-            names = self.names[begin : begin + USERS_AT_ONCE]
-            yield _People(names, self.numbers[some], rows_of(self.rows, some))
+        for some in blocks(len(self.names), USERS_AT_ONCE):
+            places = np.arange(some.start, some.stop)
+            rows = rows_of(self.rows, places)
+            yield _People(self.names[some], self.numbers[places], rows)
 
     def repeated(self, times: int) -> pl.Series:
         """Return the column of the names, each `times` times."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.blocks import blocks
+from softrec.csr import csr
 from softrec.types import ListedTarget, Rest
 
 COLUMNS = 64  # items a row that are scattered at once, so that a large k needs no large copy
@@ -52,7 +51,6 @@ class SparseTarget(ListedTarget):
         """Scatter each row to its k items."""
         probs = self.probs.to(out)
         if _by_product(out, probs.numel()):
-            _announce_sparse()
             out.addmm_(_transposed(self.items, probs, len(out)), rows.to(out))
             return
         for part in blocks(probs.shape[1], COLUMNS):
@@ -95,18 +93,5 @@ def _transposed(items: Tensor, probs: Tensor, n_items: int) -> Tensor:
     order = items.flatten().int().argsort()  # half the digits of int64 to sort by
     begin = torch.zeros(n_items + 1, dtype=torch.int64)
     torch.cumsum(size, 0, out=begin[1:])
-    return torch.sparse_csr_tensor(
-        begin,
-        order // items.shape[1],
-        probs.flatten()[order],
-        (n_items, len(items)),
-        check_invariants=False,  # one row may list an item twice
-    )
-
-
-@cache
-def _announce_sparse() -> None:
-    """Let PyTorch say once, unheard, that its CSR tensors are a beta feature."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([]).long(), torch.zeros(0))
+    rows = order // items.shape[1]
+    return csr(begin, rows, probs.flatten()[order], (n_items, len(items)))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from softrec.blocks import blocks
 from softrec.data.batches import Examples, Padding, context_batch, padded_histories
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
@@ -51,8 +52,7 @@ def context_vectors(
     vectors: np.ndarray | None = None
     with evaluating(encoder), torch.no_grad():
         items = encoder.items()
-        for begin in range(0, len(start), CONTEXTS_AT_ONCE):
-            some = slice(begin, min(begin + CONTEXTS_AT_ONCE, len(start)))
+        for some in blocks(len(start), CONTEXTS_AT_ONCE):
             history, time = padded_histories(
                 data.sequences, start[some], stop[some], encoder.n_items
             )
@@ -203,8 +203,7 @@ def best_of_teacher(
     )
     size = 256
     block = torch.empty(size, len(items.vectors))
-    for begin in range(0, len(vectors), size):
-        some = slice(begin, min(begin + size, len(vectors)))
+    for some in blocks(len(vectors), size):
         users = torch.from_numpy(np.array(vectors[some]))
         teacher = scored_teacher(users, items, temperature, scoring)
         logits = teacher.fill(slice(None), block[: len(users)])

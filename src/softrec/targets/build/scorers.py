@@ -48,8 +48,7 @@ def best_of_scorer(
         for name, dtype in (("items.npy", np.int32), (PROBABILITIES, np.float32))
     )
     with evaluating(scorer), torch.no_grad():
-        for begin in range(0, len(start), CONTEXTS_AT_ONCE):
-            some = slice(begin, min(begin + CONTEXTS_AT_ONCE, len(start)))
+        for some in blocks(len(start), CONTEXTS_AT_ONCE):
             history, time = padded_histories(
                 data.sequences, start[some], stop[some], scorer.n_items
             )
@@ -61,6 +60,6 @@ def best_of_scorer(
                 block = scores.like.new_empty(rows.stop - rows.start, scorer.n_items)
                 logits = scores.fill(rows, block).div_(temperature)
                 probs, best = logits.softmax(1).topk(k, dim=1)
-                inside = slice(begin + rows.start, begin + rows.stop)
+                inside = slice(some.start + rows.start, some.start + rows.stop)
                 kept[inside], weights[inside] = best.numpy(), probs.numpy()
             advance(len(history))
