@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,39 @@ def test_writes_a_report_its_numbers_and_the_users(table, results):
     assert all(name in page for name in NAMES)
     assert [variant["name"] for variant in results["variants"]] == NAMES
     assert results["baseline"] == NAMES[0]
+
+
+def test_slices_are_those_of_the_users(table, results):
+    """By hand from the table of users: the means of those whose label is in a decile."""
+    assert pl.read_parquet(table / "slices.parquet").height == len(results["slices"])
+    metric, one = results["selection"]["metric"], results["baseline"]
+    split = open_run(next((table / "runs").glob("one-hot*seed0"))).split()
+    n_items = split.train.n_items
+    events = Counter(split.train.frame["item"].to_list())
+    by_events = sorted(range(n_items), key=lambda item: (-events[item], item))
+    raw = split.test.users.raw
+    decile = {
+        raw[user]: str(1 + 10 * by_events.index(item) // n_items)
+        for user, item in split.test.frame.select("user", "item").iter_rows()
+    }
+    users = pl.read_parquet(table / "per_user.parquet")
+    users = users.with_columns(slice=pl.Series([decile[user] for user in users["user"]]))
+    means = {
+        (name, variant): (mean, number)
+        for name, variant, mean, number in users.group_by("slice", "target")
+        .agg(pl.mean(metric).alias("mean"), pl.len())
+        .iter_rows()
+    }
+    rows = [row for row in results["slices"] if row["slicing"] == "label popularity"]
+    assert len(rows) == len(means) >= 6
+    for row in rows:
+        mean, number = means[row["slice"], row["variant"]]
+        assert row["mean"] == pytest.approx(mean)
+        assert row["n"] * 2 == number  # seeds
+        if row["variant"] != one:
+            base, _ = means[row["slice"], one]
+            assert row["difference"] == pytest.approx(mean - base, abs=1e-12)
+    assert "by slice of the test cases" in (table / "report.html").read_text()
 
 
 def test_means_are_those_of_the_users(table, results):

@@ -118,3 +118,10 @@ def test_corners():
 def test_what_is_no_number_is_refused():
     with refused(DataError):
         bootstrap(np.zeros((2, 3)), np.full((2, 3), np.nan))
+
+
+def test_a_counted_variant_is_as_from_many_equal_trainings():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((3, 60)), rng.random((1, 60))
+    one, many = bootstrap(a, b, deterministic=True), bootstrap(a, np.repeat(b, 40, axis=0))
+    assert one == pytest.approx(many, abs=0.05)

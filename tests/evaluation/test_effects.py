@@ -128,3 +128,10 @@ def test_a_power_that_is_none(power):
 def test_other_users_are_refused():
     with refused(DataError):
         effect(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_a_counted_variant_is_as_from_many_equal_trainings():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((3, 60)), rng.random((1, 60))
+    one, many = effect(a, b, deterministic=True), effect(a, np.repeat(b, 40, axis=0))
+    assert one == pytest.approx(many, rel=1e-9)

@@ -307,3 +307,14 @@ def test_values_of_other_cases_are_refused(judged):
         differences_by_slice(slices, {"a": values["soft"][:, 1:]})
     with refused(DataError):
         differences_by_slice(slices, {})
+
+
+def test_a_counted_variant_is_the_same_in_every_training(judged):
+    slices, values = judged
+    counted = {"one-hot": values["one-hot"], "popularity": values["soft"][:1]}
+    table = differences_by_slice(slices, counted, deterministic=["popularity"])
+    (row,) = table.filter(pl.col("slice") == "left", pl.col("variant") == "popularity").rows(
+        named=True
+    )
+    expected = crossed(values["one-hot"][:, :45], values["soft"][:1, :45], deterministic=True)
+    assert (row["low"], row["p"]) == pytest.approx((expected.low, expected.p))

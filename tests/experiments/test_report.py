@@ -16,7 +16,7 @@ from softrec.errors import RunError
 from softrec.evaluation.significance import seed_spread
 from softrec.experiments.comparison import open_comparison
 from softrec.files import write_text
-from softrec.report import figures, plots, verdict, write
+from softrec.report import figures, plots, slices, verdict, write
 from softrec.report.results import FORMAT, Results, read_results, write_results
 from softrec.report.verdict import headline
 
@@ -131,6 +131,28 @@ def synthetic(seeds: int = 3) -> dict:
         "simple": None,
         "notes": ["Users with fewer than 5 events were left out."],
     }
+
+
+def some_slices() -> list[dict]:
+    """Two ways to slice; pop+ gains in the first slice with evidence, and loses in the last."""
+    found = []
+    for place, (slicing, name) in enumerate(
+        [("label count", "0"), ("label count", "1"), ("user", "new"), ("user", "known")]
+    ):
+        for variant in synthetic()["variants"]:
+            one = {"slicing": slicing, "slice": name, "variant": variant["name"], "n": 10 + place}
+            unknown = dict.fromkeys(
+                ("difference", "low", "high", "low_users", "high_users", "p", "p_holm")
+            )
+            gain = 0.03 - 0.02 * place
+            known = {
+                "difference": gain, "low": gain - 0.01, "high": gain + 0.01, "low_users": -0.5,
+                "high_users": 0.5, "p": 0.001, "p_holm": 0.01 if place in (0, 3) else 0.3,
+            }  # fmt: skip
+            found.append(
+                {**one, "mean": 0.1 + place, **(known if variant["difference"] else unknown)}
+            )
+    return found
 
 
 class Page(HTMLParser):
@@ -532,7 +554,9 @@ def test_no_name_of_the_forest_stands_on_its_lines():
 
 
 def plain() -> dict:
-    return {"format": FORMAT, **synthetic(), "evaluation": {"mask_seen": True}}
+    return {
+        "format": FORMAT, **synthetic(), "evaluation": {"mask_seen": True}, "slices": some_slices()
+    }  # fmt: skip
 
 
 def test_results_come_back_from_their_file(tmp_path):
@@ -569,8 +593,8 @@ def test_results_without_a_version_are_read_if_their_fields_are_the_same(tmp_pat
     [
         (None, "cannot be read"),
         ("{", "cannot be read"),
-        ("[]", "format list, and this softrec reads 1"),
-        (json.dumps({**synthetic(), "format": 2}), "format 2, and this softrec reads 1"),
+        ("[]", "format list, and this softrec reads 1, 2"),
+        (json.dumps({**synthetic(), "format": 3}), "format 3, and this softrec reads 1, 2"),
         (json.dumps({**synthetic(), "surprise": 2}), "surprise"),
     ],
 )
@@ -633,3 +657,54 @@ def test_a_comparison_is_read_and_its_report_written_again(tmp_path):
     assert found.write_report().read_text() == render_report(plain())
     with pytest.raises(RunError, match="nothing here"):
         open_comparison(tmp_path / "nothing here")
+
+
+# --- slices ---
+
+
+def sliced() -> dict:
+    return {**synthetic(), "slices": some_slices()}
+
+
+def test_slices_stand_in_a_table_by_the_way_to_slice():
+    page = Page(render_report(sliced()))
+    (rows,) = (rows for caption, rows in page.tables.items() if "by slice" in caption)
+    names = [variant["name"] for variant in synthetic()["variants"]]
+    assert rows[0] == ["slice", "cases", *names]
+    assert [row[0] for row in rows[1:]] == ["label count", "0", "1", "user", "new", "known"]
+    assert rows[2][1:4] == ["10", "0.1000", "+0.0300 (+0.0200 to +0.0400) *"]
+    assert not rows[3][3].endswith("*")
+
+
+def test_each_way_to_slice_has_a_forest_of_the_best_variant():
+    found = {plot.title: plot for plot in slices.forests(typed(sliced()))}
+    assert list(found) == ["pop+ (alpha 0.4) by label count", "pop+ (alpha 0.4) by user"]
+    figure = slices._forest(
+        [s for s in typed(sliced()).slices if s.variant[:3] == "pop" and s.slicing == "user"], "m"
+    )
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in lines] == pytest.approx([-0.03, -0.01])  # from below
+    assert [line.get_color() for line in lines] == [plots.HURT, plots.MUTED]
+    assert "known (13)" in figure.axes[0].get_yticklabels()[0].get_text()
+
+
+def test_of_one_seed_slices_have_the_interval_over_users():
+    results = sliced()
+    for row in results["slices"]:
+        row.update(low=None, high=None, p=None, p_holm=None)
+    first = next(row for row in typed(results).slices if row.variant != "one-hot")
+    assert first.interval == (-0.5, 0.5)
+    assert "*" not in slices._cell(first)
+
+
+def test_results_without_slices_have_neither():
+    assert slices.table(typed(synthetic())) is None
+    assert slices.forests(typed(synthetic())) == []
+    assert "by slice" not in render_report(synthetic())
+
+
+@pytest.mark.parametrize("old", [{"format": 1}, {}])
+def test_results_of_before_slices_are_read(old, tmp_path):
+    path = tmp_path / "results.json"
+    write_text(path, json.dumps({**synthetic(), **old}))
+    assert read_results(path).slices == ()

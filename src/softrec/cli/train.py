@@ -63,8 +63,8 @@ def compare(
 ) -> None:
     """Train one model towards several targets, same data and budget: did the target help?
 
-    Writes report.html, results.json and per_user.parquet. Finished runs are kept if the
-    comparison is interrupted; the same command goes on.
+    Writes report.html, results.json, per_user.parquet and slices.parquet. Finished runs are kept if
+    the comparison is interrupted; the same command goes on.
 
     Example:
       softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR

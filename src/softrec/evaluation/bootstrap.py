@@ -19,7 +19,13 @@ DRAWN_AT_ONCE = 2**20  # users: few enough for memory, enough to be fast where u
 
 
 def bootstrap(
-    a: np.ndarray, b: np.ndarray, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+    deterministic: bool = False,
 ) -> tuple[float, float]:
     """Return the ends of an interval of mean(b - a), from draws of users and trainings.
 
@@ -42,6 +48,7 @@ def bootstrap(
         level: coverage of the interval.
         draws: how many.
         seed: of the draws.
+        deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
 
     Returns:
         The ends; NaN with one seed or one user.
@@ -54,6 +61,8 @@ def bootstrap(
         complex survey data, JASA 1988.
     """
     a, b = trainings(a, b)
+    if deterministic:
+        b = np.repeat(b, 2, axis=0)  # two equal trainings
     if min(len(a), len(b), a.shape[1]) < 2:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)

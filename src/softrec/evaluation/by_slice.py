@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,11 @@ SCHEMA = {
 
 
 def differences_by_slice(
-    slices: pl.DataFrame, values: Mapping[str, np.ndarray], *, level: float = 0.95
+    slices: pl.DataFrame,
+    values: Mapping[str, np.ndarray],
+    *,
+    level: float = 0.95,
+    deterministic: Collection[str] = (),
 ) -> pl.DataFrame:
     """Return how each variant differs from the first, the baseline, in each slice.
 
@@ -28,6 +32,7 @@ def differences_by_slice(
         slices: of `softrec.evaluation.slices.slices_of`: a row per case, a column per way to slice.
         values: the metric by variant, (seeds, C) each, the cases in the order of `slices`.
         level: coverage of the intervals.
+        deterministic: variants that are counted, not trained: (1, C), the same whatever the seed.
 
     Returns:
         A row per way to slice ("slicing"), slice and variant, slices without a case left out:
@@ -37,7 +42,7 @@ def differences_by_slice(
           seeds of `crossed`, and low_users .. high_users over the cases alone.
         - p, and p_holm, corrected over all slices and variants of the table.
 
-        Null for the baseline; interval and p are null if a variant has one seed.
+        Null for the baseline; interval and p are null if a trained variant has one seed.
 
     Raises:
         DataError: if there is no variant, or values and slices are not of the same cases.
@@ -59,7 +64,9 @@ def differences_by_slice(
             f"expected values of shape (seeds, {len(slices)}), one for each case with slices, but "
             f"those of {shown(wrong)} have {shown(shapes)}"
         )
-    table = pl.DataFrame(list(_rows(slices, arrays, level)), schema=SCHEMA, orient="row")
+    table = pl.DataFrame(
+        list(_rows(slices, arrays, level, deterministic)), schema=SCHEMA, orient="row"
+    )
     judged = table["p"].is_not_null().to_numpy()
     adjusted = np.full(len(table), np.nan)
     adjusted[judged] = holm(table["p"].drop_nulls().to_numpy())
@@ -67,7 +74,10 @@ def differences_by_slice(
 
 
 def _rows(
-    slices: pl.DataFrame, arrays: Mapping[str, np.ndarray], level: float
+    slices: pl.DataFrame,
+    arrays: Mapping[str, np.ndarray],
+    level: float,
+    deterministic: Collection[str],
 ) -> Iterator[tuple[Any, ...]]:
     baseline = next(iter(arrays))
     for slicing in slices.columns:
@@ -78,7 +88,9 @@ def _rows(
                 if variant == baseline:
                     yield (*start, *[None] * 7)
                     continue
-                d = crossed(part[baseline], each, level=level)
+                d = crossed(
+                    part[baseline], each, level=level, deterministic=variant in deterministic
+                )
                 found = (d.mean, d.low, d.high, d.users.low, d.users.high, d.p)
                 yield (*start, *(None if math.isnan(x) else x for x in found), None)
 

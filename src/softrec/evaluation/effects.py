@@ -25,7 +25,14 @@ class Effect(NamedTuple):
     detectable: float  # the smallest difference that is found with a power of 80 %
 
 
-def effect(a: np.ndarray, b: np.ndarray, *, level: float = 0.95, power: float = POWER) -> Effect:
+def effect(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    level: float = 0.95,
+    power: float = POWER,
+    deterministic: bool = False,
+) -> Effect:
     """Return the effect size of b against a, and the smallest detectable difference.
 
     In the model of `crossed` the difference of one user between a training of b and one of a has
@@ -51,6 +58,7 @@ def effect(a: np.ndarray, b: np.ndarray, *, level: float = 0.95, power: float = 
         b: (S_b, n) the other variant, the same users in the same order.
         level: coverage of the interval.
         power: probability of finding the detectable difference.
+        deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
 
     Returns:
         NaN for both with one seed or one user. Without any spread the detectable difference is 0,
@@ -74,6 +82,8 @@ def effect(a: np.ndarray, b: np.ndarray, *, level: float = 0.95, power: float = 
     if not 0.5 < power < 1:
         raise RecipeError(f"expected a power between 0.5 and 1, such as {POWER}, but {power} came")
     a, b = trainings(a, b)
+    if deterministic:
+        b = np.repeat(b, 2, axis=0)  # two equal trainings
     if min(len(a), len(b), a.shape[1]) < 2:
         return Effect(float("nan"), float("nan"))
     mean, noise = float(b.mean() - a.mean()), Noise.of(a, b)

@@ -24,6 +24,7 @@ from softrec.experiments.baselines import check_buildable, simple_recipes, those
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.runs import Run, describe
+from softrec.experiments.sliced import sliced
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import name_of, results_of
@@ -120,9 +121,12 @@ def _compared(
             count = f"run {number} of {total}"
             first = runs[0][0].folder if runs[0] else None
             runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
+    slices = sliced(base, split, asked, names, runs)
+    slices.write_parquet(folder / "slices.parquet")
     results = results_of(
-        base, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes
-    )
+        base, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes,
+        slices=slices,
+    )  # fmt: skip
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     write_report(results, folder / REPORT)
     write_results(results, folder / COMPARISON.result)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, sentence_of
@@ -25,6 +26,7 @@ from softrec.report.results import (
     SeedMean,
     Selection,
     Simple,
+    SliceDifference,
     Training,
     Variant,
 )
@@ -41,6 +43,7 @@ def results_of(
     truth: Truth | None,
     gap: str,
     notes: Sequence[str] = (),
+    slices: pl.DataFrame | None = None,
 ) -> Results:
     """Return the results of a comparison.
 
@@ -54,6 +57,7 @@ def results_of(
         truth: what the simulator knows.
         gap: why it knows nothing where one would expect it to; else empty.
         notes: what else a reader has to know.
+        slices: of `sliced`.
     """
     metrics = list(base.evaluation.metrics)
     counted = sum(is_counted(row[0].recipe.model.name) for row in runs[1:])
@@ -80,9 +84,14 @@ def results_of(
         ),
         ceiling=_ceiling(truth),
         evaluation=asked.facts(),
+        slices=() if slices is None else tuple(map(_slice, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
         notes=(*_notes(base, asked), *([gap] if gap else []), *notes),
     )
+
+
+def _slice(row: dict[str, Any]) -> SliceDifference:
+    return SliceDifference.model_validate(row)
 
 
 def name_of(run: str | dict[str, Any]) -> str:

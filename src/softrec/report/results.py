@@ -16,8 +16,11 @@ from softrec.errors import RunError, one_line, shown
 from softrec.evaluation.significance import seed_spread
 from softrec.files import write_text
 
-FORMAT = 1
-"""The version of the file. One without a version is older, and is read if its fields are these."""
+FORMAT = 2
+"""The version of the file that is written."""
+READ = (1, FORMAT)
+"""The versions that are read. 1 has no slices; a file without a version is older, and is read if
+its fields are these."""
 
 
 def _known(value: Any) -> Any:
@@ -137,6 +140,30 @@ class Variant(_Part):
         return (self.difference or {}).get(metric)
 
 
+class SliceDifference(_Part):
+    """The selection metric of a variant in a slice of the test cases, and how it differs there."""
+
+    slicing: str  # the way to slice
+    slice: str
+    variant: str
+    n: int  # cases
+    mean: Number
+    difference: Number  # to the baseline; NaN for itself
+    low: Number  # ends of the interval over users and trainings
+    high: Number
+    low_users: Number
+    high_users: Number
+    p: Number
+    p_holm: Number  # corrected over all slices and variants
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the interval over users and trainings or, with one seed, over users only."""
+        if math.isnan(self.low):
+            return self.low_users, self.high_users
+        return self.low, self.high
+
+
 class Simple(_Part):
     """The best simple baseline against the best trained variant, both chosen on validation."""
 
@@ -162,7 +189,7 @@ class Selection(_Part):
 class Results(_Part):
     """The content of results.json."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     title: str
     command: str
     created: str
@@ -177,6 +204,7 @@ class Results(_Part):
     variants: tuple[Variant, ...]
     ceiling: Ceiling | None
     simple: Simple | None = None  # where there are simple baselines
+    slices: tuple[SliceDifference, ...] = ()
     evaluation: dict[str, Any] = {}  # what was ranked and asked
     notes: tuple[str, ...]
 
@@ -243,14 +271,14 @@ def read_results(path: Path) -> Results:
             f"expected the results of a comparison in {path}, but it cannot be read "
             f"({one_line(str(error), 120)}); give the folder of a finished comparison"
         ) from error
-    came = plain.get("format", FORMAT) if isinstance(plain, dict) else type(plain).__name__
-    if came != FORMAT:
+    came = plain.get("format", READ[0]) if isinstance(plain, dict) else type(plain).__name__
+    if came not in READ:
         raise RunError(
-            f"{path} has format {came}, and this softrec reads {FORMAT}; use the softrec that "
+            f"{path} has format {came}, and this softrec reads {shown(READ)}; use the softrec that "
             "wrote it, or run the comparison again"
         )
     try:
-        return Results.model_validate(plain)
+        return Results.model_validate({**plain, "format": FORMAT})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from softrec.files import write_text
-from softrec.report import figures, tables, text
+from softrec.report import figures, slices, tables, text
 from softrec.report.results import MetricDifference, Results
 from softrec.report.verdict import (
     Verdict,
@@ -66,8 +66,9 @@ def render_report(results: Results) -> str:
         certainty=certainty(results),
         overview=tables.overview(results),
         details=[tables.of_metric(results, metric) for metric in results.metrics_by_weight],
-        plots=figures.figures(results),
+        plots=[*figures.figures(results), *slices.forests(results)],
         legend=figures.legend(results),
+        slices=slices.table(results),
         regret=tables.regret(results),
         cost=tables.cost(results),
         targets=tables.targets(results),
