@@ -235,8 +235,7 @@ class TimedAttention:
         if visible is not None:
             scores = scores.masked_fill(~visible, -torch.inf)
         weights = F.dropout(scores.softmax(-1), rate)
-        weights = _heads_first(weights.to(queries.dtype))
-        of_gaps: Any = SumOfRows.apply(weights, gap_values, gaps)
+        of_gaps: Any = SumOfRows.apply(_heads_first(weights.to(queries.dtype)), gap_values, gaps)
         return weights @ values + _rows_first(of_gaps, queries.shape[2])
 
     def _seen_from(self, step: Tensor | None, length: int) -> tuple[Tensor, Tensor | None]:
