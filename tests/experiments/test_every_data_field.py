@@ -213,6 +213,51 @@ def test_split_seed(read):
     assert sum(zero.values(), Counter()) == sum(one.values(), Counter()) == Counter(ALL)
 
 
+@pytest.fixture
+def cases(tmp_path, monkeypatch):
+    """Return a function of the fields of `data`: history and relevant items of each test case."""
+    monkeypatch.chdir(tmp_path)
+    write("log.csv", ROWS)
+
+    def found(fields):
+        data = {"source": "log.csv", **NAMED, "split": "time", "test_fraction": 0.4} | fields
+        split = load_split(read_recipe({"data": data}).data)
+        cases, ids = split.cases("test"), split.train.items.ids
+        return [
+            (split.train.users.ids([user]).item(), ids(history).to_list(), ids(asked).to_list())
+            for user, history, asked in zip(cases.user, cases.history, cases.relevant, strict=True)
+        ]
+
+    return found
+
+
+def test_relevant(cases):
+    """One of the events that are asked about by default, after the same history."""
+    every = by_time(ALL, 0.1, 0.4)["test"]
+    later = {user: [item for who, item, _ in every if who == user] for user, _, _ in every}
+    whole = cases({})
+    assert whole == [
+        (user, history, list(dict.fromkeys(later[user]))) for user, history, _ in whole
+    ]
+    for relevant, place in (("first", 0), ("last", -1)):
+        expected = [(user, history, [later[user][place]]) for user, history, _ in whole]
+        assert cases({"relevant": relevant}) == expected
+    one, other = (cases({"relevant": "random", "split_seed": seed}) for seed in (0, 1))
+    assert one != other
+    for user, _, asked in one + other:
+        assert len(asked) == 1
+        assert asked[0] in later[user]
+
+
+def test_order(cases):
+    """The same labels after the same items in another order."""
+    whole, control, other = cases({}), cases({"order": "shuffled"}), cases(
+        {"order": "shuffled", "split_seed": 1})  # fmt: skip
+    assert whole != control != other
+    for (user, history, asked), mixed in zip(whole, control, strict=True):
+        assert (user, Counter(history), asked) == (mixed[0], Counter(mixed[1]), mixed[2])
+
+
 def test_given_parts(read):
     files = {name: [row for n, row in enumerate(ROWS) if n % 3 == place]
              for place, name in enumerate(("train", "valid", "test"))}  # fmt: skip
@@ -265,5 +310,6 @@ def test_a_parameter_of_the_shop_makes_another_log(parameter, read):
 
 
 def test_no_field_is_forgotten():
-    seen = {*SEEN, "split_seed", "valid", "test", "header", "text_ids", "shop"}
+    apart = {"split_seed", "valid", "test", "header", "text_ids", "shop", "relevant", "order"}
+    seen = {*SEEN, *apart}
     assert set(DataSettings.model_fields) == seen

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from softrec.data.aside import LeakageWarning, SetAside, warn_of_leaks
+from softrec.data.cases import (
+    Cases,
+    Relevant,
+    chosen_events,
+    in_random_order,
+    log_in_random_order,
+    rows_of,
+)
 from softrec.data.interactions import Interactions, Sequences
 from softrec.errors import DataError, shown
 
 __all__ = [
     "Cases",
     "LeakageWarning",
+    "Order",
+    "Relevant",
     "SetAside",
     "Split",
     "by_time",
@@ -29,79 +38,49 @@ __all__ = [
 ]
 
 Choice = Literal["error", "keep", "drop"]
+Order = Literal["log", "shuffled"]
 SHORT = 3
 """Events of a user that a split of each user needs: one to train, one to validate, one to test."""
 
 
 @dataclass(frozen=True)
-class Cases:
-    """What an evaluation asks: after `history`, which items are `relevant`?
-
-    Row c of both belongs to user `user[c]`. The history holds everything known before.
-
-    Raises:
-        ValueError: if an item is relevant twice in a case: it would count as two items.
-    """
-
-    user: np.ndarray  # (C,) int64
-    history: Sequences  # C rows
-    relevant: Sequences  # C rows, none empty, distinct items
-
-    def __post_init__(self) -> None:
-        pairs = _pairs(self.relevant, int(self.relevant.items.max(initial=0)) + 1)
-        if len(np.unique(pairs)) < len(pairs):
-            raise ValueError("the relevant items of a case must be distinct")
-
-    def __len__(self) -> int:
-        return len(self.user)
-
-    @cached_property
-    def repeated(self) -> np.ndarray:
-        """Return which relevant items stand in the history of their case, (R,) bool."""
-        highest = max(part.items.max(initial=0) for part in (self.history, self.relevant))
-        asked, known = (_pairs(part, int(highest) + 1) for part in (self.relevant, self.history))
-        return np.isin(asked, known)
-
-    def new_only(self) -> Cases:
-        """Return the cases that ask for new items alone.
-
-        Relevant items of the history are left out, and so are cases without any other.
-
-        Example:
-            >>> cases = Cases(
-            ...     np.array([4, 7]), Sequences.of([[0, 1], [2]]), Sequences.of([[1], [2, 3]])
-            ... )
-            >>> new = cases.new_only()
-            >>> new.user.tolist(), new.relevant[0].tolist()
-            ([7], [3])
-        """
-        new = ~self.repeated
-        if new.all():
-            return self
-        relevant = _chosen(self.relevant, new)
-        left = np.flatnonzero(relevant.lengths)
-        return replace(self, relevant=relevant).rows(left)
-
-    def rows(self, chosen: np.ndarray) -> Cases:
-        """Return some cases by their places."""
-        parts = rows_of(self.history, chosen), rows_of(self.relevant, chosen)
-        return Cases(self.user[chosen], *parts)
-
-    @property
-    def single(self) -> bool:
-        """Return whether each case has exactly one relevant item."""
-        return bool((self.relevant.lengths == 1).all())
-
-
-@dataclass(frozen=True)
 class Split:
-    """Three parts of one log, with the same vocabularies."""
+    """Three parts of one log, with the same vocabularies, and what is asked of two of them.
+
+    Attributes:
+        train: what is learned from.
+        valid: what is chosen by.
+        test: what is judged on.
+        name: of the kind of split.
+        aside: what is left out.
+        relevant: which events of a user in a part are asked about.
+        order: of the histories; "shuffled" is a control, see `shuffled`.
+        seed: of the draw of relevant items, and of the order.
+    """
 
     train: Interactions
     valid: Interactions
     test: Interactions
     name: str
     aside: SetAside = SetAside()
+    relevant: Relevant = "all"
+    order: Order = "log"
+    seed: int = 0
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what differs from asking about all events after histories in their order."""
+        own = {"relevant": self.relevant, "order": self.order}
+        told = {name: value for name, value in own.items() if value != getattr(Split, name)}
+        return {**told, "seed": self.seed} if told else {}
+
+    def shuffled(self, seed: int = 0) -> Split:
+        """Return a control whose histories, in training and in all cases, are in random order.
+
+        The labels are the same: each user's last training item and what is asked of validation and
+        test. A model that is as good on it does not need the order.
+        """
+        train = log_in_random_order(self.train, seed)
+        return replace(self, train=train, order="shuffled", seed=seed)
 
     def whole(self) -> Interactions:
         """Return all three parts as one log, the training part first."""
@@ -119,12 +98,20 @@ class Split:
         )
         return int((~train & valid & test).sum())
 
+    def new_users(self) -> int:
+        """Return how many users have test events but none before: they cannot be asked about."""
+        train, valid, test = (
+            part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
+        )
+        return int((~train & ~valid & test).sum())
+
     def cases(self, part: Literal["valid", "test"]) -> Cases:
         """Return the cases of `part`: histories end where the part begins.
 
         A history for the test part includes the validation part. Users without a history or
         without an event in the part are left out. An item that occurs twice for a user in the part
-        is one relevant item.
+        is one relevant item. Where only one event of each user is `relevant`, the others of the
+        part are neither asked about nor in the history.
         """
         known = [self.train] if part == "valid" else [self.train, self.valid]
         before = replace(self.train, frame=pl.concat([log.frame for log in known])).sequences
@@ -135,41 +122,15 @@ class Split:
                 f"no user has both a history and an event in the {part} part of the {self.name} "
                 "split, so there is nothing to evaluate; choose another split"
             )
-        return Cases(user, rows_of(before, user), _distinct(rows_of(after, user)))
+        history = rows_of(before, user)
+        if self.order == "shuffled":
+            history = in_random_order(history, self.seed)
+        return Cases(user, history, chosen_events(after, user, self.relevant, self.seed))
 
     def held_out(self, part: Literal["valid", "test"]) -> Sequences:
         """Return the items of each user in `part` and after it, (U rows)."""
         frames = [self.valid.frame, self.test.frame] if part == "valid" else [self.test.frame]
         return replace(self.train, frame=pl.concat(frames)).sequences
-
-
-def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
-    """Return the given rows of `sequences`, in that order, with their times."""
-    starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    times = None if sequences.times is None else sequences.times[places]
-    return Sequences(offsets, sequences.items[places], times)
-
-
-def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:
-    """Return one number for each (row, item), (total,) int64."""
-    return np.repeat(np.arange(len(sequences)), sequences.lengths) * n_items + sequences.items
-
-
-def _distinct(sequences: Sequences) -> Sequences:
-    """Return each row with its items once, at the place of the first."""
-    pairs = _pairs(sequences, int(sequences.items.max(initial=0)) + 1)
-    first = np.zeros(len(pairs), dtype=bool)
-    first[np.unique(pairs, return_index=True)[1]] = True
-    return _chosen(sequences, first)
-
-
-def _chosen(sequences: Sequences, keep: np.ndarray) -> Sequences:
-    """Return the rows with some of their items alone, `keep` (total,) bool."""
-    offsets = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[sequences.offsets]
-    times = None if sequences.times is None else sequences.times[keep]
-    return Sequences(offsets, sequences.items[keep], times)
 
 
 def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = "drop") -> Split:

@@ -112,7 +112,8 @@ class Run:
             )
         names = table["part"].to_numpy()
         train, valid, test = (self.log.where(names == part) for part in ("train", "valid", "test"))
-        return Split(train, valid, test, self.facts["data"]["split"])
+        about = self.facts["data"]
+        return Split(train, valid, test, about["split"], **about.get("protocol", {}))
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"
@@ -358,6 +359,8 @@ def describe(split: Split) -> dict[str, Any]:
         "valid": len(split.valid),
         "test": len(split.test),
         "set_aside": split.aside.facts(),
+        "new_users": split.new_users(),
+        "protocol": split.protocol(),
         "fingerprint": split.train.fingerprint,
         "events_fingerprint": _events_fingerprint(split),
     }

@@ -80,6 +80,8 @@ def truth_of(recipe: Recipe, split: Split, cases: Cases) -> tuple[Truth | None, 
         return None, _without("items are ranked among drawn ones, not among all")
     if data.split not in (None, "leave-last-out"):
         return None, _without("the simulator knows the next item alone: --split leave-last-out")
+    if data.order != "log":
+        return None, _without("the histories are in random order")
     shop = shop_of(data)
     if not split.train.items.raw.equals(shop.items.raw):
         return None, _without("the log lacks items of its catalogue")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def load_split(spec: DataSettings, data_dir: Path | None = None) -> Split:
         spec: the data part of a recipe.
         data_dir: a folder with public data sets, looked into before the cache and the network.
     """
+    return _asked(_loaded(spec, data_dir), spec)
+
+
+def _loaded(spec: DataSettings, data_dir: Path | None) -> Split:
     if spec.valid is not None and spec.test is not None:
         return _given_files(spec.source, spec.valid, spec.test, spec)
     if spec.source == SHOP:
@@ -72,12 +77,18 @@ def load_split(spec: DataSettings, data_dir: Path | None = None) -> Split:
             f"there is no file, folder or data set {spec.source!r}; data sets are "
             f"{', '.join([SHOP, *sources.names()])}"
         )
-    return split_of(Interactions.read(spec.source, **_reading(spec)), spec)
+    return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
 
 
 def split_of(log: Interactions, spec: DataSettings) -> Split:
     """Clean and split a log that is read already."""
-    return _split(cleaned(log, spec), spec, {})
+    return _asked(_split(cleaned(log, spec), spec, {}), spec)
+
+
+def _asked(split: Split, spec: DataSettings) -> Split:
+    """Return the split with what `spec` says of relevant items and the order of histories."""
+    split = replace(split, relevant=spec.relevant, seed=spec.split_seed)
+    return split.shuffled(spec.split_seed) if spec.order == "shuffled" else split
 
 
 def shop_of(spec: DataSettings) -> Shop:

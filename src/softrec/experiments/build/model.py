@@ -36,6 +36,23 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
             f"{untrained:,} users of the test part have no training event, only validation: "
             f"{spec.name} has a vector for each user, and theirs are never trained"
         )
+    new = split.new_users()
+    if new:
+        lines.append(
+            f"{new:,} users of the test part have no event before it, so that nothing is known of "
+            "them and nothing asked"
+        )
+    if split.relevant != "all":
+        lines.append(
+            f"of each user's events in validation and in test one is asked about, the "
+            f"{split.relevant} one"
+            + (f" (seed {split.seed})" if split.relevant == "random" else "")
+        )
+    if split.order == "shuffled":
+        lines.append(
+            "a control, no result: the histories of training and evaluation are in random order "
+            f"(seed {split.seed})"
+        )
     return [line for line in lines if line]
 
 

@@ -312,6 +312,7 @@ IN_WORDS = {
     "fingerprint": "other items",
     "events_fingerprint": "other events, or another order or time of them",
     "set_aside": "other users and items set aside",
+    "protocol": "other relevant items or another order",
 }
 
 

@@ -112,7 +112,22 @@ class DataSettings(Settings):
     test_fraction: float = setting(
         0.1, "fraction of the events for the test, in the splits time and user-ratio", gt=0, lt=1
     )
-    split_seed: Seed = setting(0, "seed of a random split; all training seeds use the same split")
+    relevant: Literal["all", "first", "last", "random"] = setting(
+        "all",
+        "which of a user's events in validation and in test are the relevant items: all, or one of "
+        "them; the history ends where the part begins",
+        common=True,
+    )
+    order: Literal["log", "shuffled"] = setting(
+        "log",
+        "order of the histories; shuffled is a control, which says whether the order matters: each "
+        "user's training items but the last, and the histories of validation and test, at random",
+    )
+    split_seed: Seed = setting(
+        0,
+        "seed of a random split, of random relevant items and of a shuffled order; all training "
+        "seeds use the same split",
+    )
     shop: dict[str, Any] = setting({}, "parameters of the simulated shop (source: shop)")
 
     @property

@@ -1,0 +1,151 @@
+"""What an evaluation asks: the relevant items of users, and the histories before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from softrec.data.interactions import Interactions, Sequences
+
+Relevant = Literal["all", "first", "last", "random"]
+"""Which of a user's events in validation or test are asked about."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What an evaluation asks: after `history`, which items are `relevant`?
+
+    Row c of both belongs to user `user[c]`. The history holds everything known before.
+
+    Raises:
+        ValueError: if an item is relevant twice in a case: it would count as two items.
+    """
+
+    user: np.ndarray  # (C,) int64
+    history: Sequences  # C rows
+    relevant: Sequences  # C rows, none empty, distinct items
+
+    def __post_init__(self) -> None:
+        pairs = _pairs(self.relevant, int(self.relevant.items.max(initial=0)) + 1)
+        if len(np.unique(pairs)) < len(pairs):
+            raise ValueError("the relevant items of a case must be distinct")
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @cached_property
+    def repeated(self) -> np.ndarray:
+        """Return which relevant items stand in the history of their case, (R,) bool."""
+        highest = max(part.items.max(initial=0) for part in (self.history, self.relevant))
+        asked, known = (_pairs(part, int(highest) + 1) for part in (self.relevant, self.history))
+        return np.isin(asked, known)
+
+    def new_only(self) -> Cases:
+        """Return the cases that ask for new items alone.
+
+        Relevant items of the history are left out, and so are cases without any other.
+
+        Example:
+            >>> cases = Cases(
+            ...     np.array([4, 7]), Sequences.of([[0, 1], [2]]), Sequences.of([[1], [2, 3]])
+            ... )
+            >>> new = cases.new_only()
+            >>> new.user.tolist(), new.relevant[0].tolist()
+            ([7], [3])
+        """
+        new = ~self.repeated
+        if new.all():
+            return self
+        relevant = _chosen(self.relevant, new)
+        left = np.flatnonzero(relevant.lengths)
+        return replace(self, relevant=relevant).rows(left)
+
+    def rows(self, chosen: np.ndarray) -> Cases:
+        """Return some cases by their places."""
+        parts = rows_of(self.history, chosen), rows_of(self.relevant, chosen)
+        return Cases(self.user[chosen], *parts)
+
+    @property
+    def single(self) -> bool:
+        """Return whether each case has exactly one relevant item."""
+        return bool((self.relevant.lengths == 1).all())
+
+
+def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
+    """Return the given rows of `sequences`, in that order, with their times."""
+    starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+    times = None if sequences.times is None else sequences.times[places]
+    return Sequences(offsets, sequences.items[places], times)
+
+
+def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:
+    """Return one number for each (row, item), (total,) int64."""
+    return np.repeat(np.arange(len(sequences)), sequences.lengths) * n_items + sequences.items
+
+
+def _distinct(sequences: Sequences) -> Sequences:
+    """Return each row with its items once, at the place of the first."""
+    pairs = _pairs(sequences, int(sequences.items.max(initial=0)) + 1)
+    first = np.zeros(len(pairs), dtype=bool)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    return _chosen(sequences, first)
+
+
+def _chosen(sequences: Sequences, keep: np.ndarray) -> Sequences:
+    """Return the rows with some of their items alone, `keep` (total,) bool."""
+    offsets = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[sequences.offsets]
+    times = None if sequences.times is None else sequences.times[keep]
+    return Sequences(offsets, sequences.items[keep], times)
+
+
+def chosen_events(sequences: Sequences, rows: np.ndarray, which: Relevant, seed: int) -> Sequences:
+    """Return the items of some rows that are asked about, distinct in each row.
+
+    Args:
+        sequences: the events of each user in a part, (U rows).
+        rows: which rows, (C,); none empty.
+        which: all of them, or one: the first, the last, or one at random.
+        seed: of the draw; what is drawn for a row does not depend on which other rows are asked.
+    """
+    if which == "all":
+        return _distinct(rows_of(sequences, rows))
+    place = {
+        "first": np.zeros(len(sequences), dtype=np.int64),
+        "last": sequences.lengths - 1,
+        "random": np.floor(
+            np.random.default_rng(seed).random(len(sequences)) * sequences.lengths
+        ).astype(np.int64),
+    }[which]
+    at = sequences.offsets[rows] + place[rows]
+    times = None if sequences.times is None else sequences.times[at]
+    return Sequences(np.arange(len(rows) + 1), sequences.items[at], times)
+
+
+def _places_at_random(sequences: Sequences, seed: int, *, but_last: bool = False) -> np.ndarray:
+    """Return for each place the place of the same row that takes it, (total,) int64."""
+    key = np.random.default_rng(seed).random(len(sequences.items))
+    if but_last:
+        key[sequences.offsets[1:][sequences.lengths > 0] - 1] = 1  # more than any key drawn
+    return np.lexsort((key, np.repeat(np.arange(len(sequences)), sequences.lengths)))
+
+
+def in_random_order(sequences: Sequences, seed: int) -> Sequences:
+    """Return the rows with their items in random order; the times stay in their places."""
+    return replace(sequences, items=sequences.items[_places_at_random(sequences, seed)])
+
+
+def log_in_random_order(log: Interactions, seed: int) -> Interactions:
+    """Return the log with the items of each user in random order, all but the last.
+
+    The times of a user stay in their places, and each weight stays with its item. The last item
+    stays the label of the windows that have it alone.
+    """
+    taken = _places_at_random(log.sequences, seed, but_last=True)
+    moved = [name for name in log.ordered.columns if name not in ("user", "time")]
+    columns = [log.ordered[name].gather(taken) for name in moved]
+    return replace(log, frame=log.ordered.with_columns(columns))
