@@ -1,9 +1,12 @@
 import re
+import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from messages import FILE, Book, read, refused, written
+from messages import FILE, Book, read, refused, warned, written
 from softrec.errors import LONGEST, DataError
 
 HERE = Path(__file__).parent
@@ -19,13 +22,21 @@ def test_each_message_is_of_a_test_that_exists_and_is_one_line():
 
 
 def test_other_words_are_noticed():
-    with pytest.raises(AssertionError, match="other words"), refused(DataError):
+    with pytest.raises(AssertionError), refused(DataError):
         raise DataError("words that nobody kept")
+    with pytest.raises(AssertionError), warned(UserWarning):
+        warnings.warn("words that nobody kept", stacklevel=1)
 
 
 def test_another_kind_is_noticed():
     with pytest.raises(TypeError), refused(DataError):
         raise TypeError
+
+
+@given(st.integers())
+def test_of_generated_examples_the_kind_alone_is_held(number):
+    with refused(DataError):
+        raise DataError(f"no words are kept of {number}")
 
 
 def test_messages_of_other_files_stay_when_some_are_written(tmp_path):

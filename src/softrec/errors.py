@@ -25,7 +25,16 @@ class DataError(SoftrecError):
 
 
 class RecipeError(SoftrecError):
-    """A recipe or an option asks for something that does not exist or does not fit."""
+    """A recipe or an option asks for something that does not exist or does not fit.
+
+    Attributes:
+        field: the field of the recipe that is wrong, such as "training.lr"; "" where it is no
+            single field.
+    """
+
+    def __init__(self, text: object = "", field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 class RunError(SoftrecError):

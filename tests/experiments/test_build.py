@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from messages import refused
 from softrec.data import sources
 from softrec.data.interactions import Interactions
 from softrec.data.sources import Counts, Parts, Source
@@ -60,7 +61,7 @@ def test_strictness_is_an_option(log, split):
     assert (made.aside.short_users, made.aside.short) == (2, "drop")
     assert len(made.whole()) == 12
     strict = recipe(source=log, split=split, short_users="error", cold_items="error").data
-    with pytest.raises(DataError, match="2 users have fewer than 3"):
+    with refused(DataError):
         load_split(strict)
 
 
@@ -68,7 +69,7 @@ def test_a_split_by_time_knows_no_short_users(tmp_path):
     path = tmp_path / "log.csv"
     rows = "".join(f"{n % 3},{n % 2},{n}\n" for n in range(30))
     path.write_text("user,item,time\n" + rows)
-    with pytest.raises(RecipeError, match="short_users is of splits of each user"):
+    with refused(RecipeError):
         load_split(recipe(source=str(path), split="time", short_users="keep").data)
 
 
@@ -80,30 +81,28 @@ def test_published_parts_stay_as_they_are_unless_cold_items_are_dropped(publishe
 
 
 def test_published_parts_refuse_what_would_be_ignored(published):
-    with pytest.raises(DataError, match="1 items occur only in the validation or test"):
+    with refused(DataError):
         load_split(recipe(source=published, cold_items="error").data)
-    with pytest.raises(RecipeError, match="clean would change the published parts of toy"):
+    with refused(RecipeError):
         load_split(recipe(source=published, clean=["k-core=2"]).data)
-    with pytest.raises(RecipeError, match="short_users would change the published parts of toy"):
+    with refused(RecipeError):
         load_split(recipe(source=published, short_users="drop").data)
     whole = recipe(source=published, split="user-ratio", clean=["min-item=2"])
     assert len(load_split(whole.data).whole()) == 14  # item 9 occurs once
 
 
 @pytest.mark.parametrize(
-    ("data", "text"),
+    "data",
     [
-        ({"source": "shop", "clean": ["nonsense"]}, "no cleaning step 'nonsense'"),
-        ({"source": "shop", "clean": ["k-core=2"]}, "clean changes it"),
-        ({"source": "log.csv", "shop": {"n_items": 9}}, "source is log.csv"),
-        ({"source": "a", "valid": "b", "test": "c", "split": "given", "clean": ["k-core=2"]},
-         "clean the files before"),
-        ({"source": "a", "valid": "b", "test": "c", "split": "given", "short_users": "drop"},
-         "short_users would change given parts"),
+        {"source": "shop", "clean": ["nonsense"]},
+        {"source": "shop", "clean": ["k-core=2"]},
+        {"source": "log.csv", "shop": {"n_items": 9}},
+        {"source": "a", "valid": "b", "test": "c", "split": "given", "clean": ["k-core=2"]},
+        {"source": "a", "valid": "b", "test": "c", "split": "given", "short_users": "drop"},
     ],
 )  # fmt: skip
-def test_what_would_be_ignored_is_refused(data, text):
-    with pytest.raises(RecipeError, match=text):
+def test_what_would_be_ignored_is_refused(data):
+    with refused(RecipeError):
         recipe(**data)
 
 

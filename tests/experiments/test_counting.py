@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from messages import refused
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.errors import DataError, RecipeError, RunError
@@ -119,15 +120,15 @@ def test_a_changed_file_is_told(run, tmp_path):
     shutil.copytree(run.folder, tmp_path / "run")
     path = tmp_path / "run" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(RunError, match="was changed"):
+    with refused(RunError):
         open_run(tmp_path / "run")
 
 
 def test_a_counted_run_has_no_vectors(run):
-    with pytest.raises(RunError, match="is counted, not trained, and has no vectors"):
+    with refused(RunError):
         run.encoder()
     user = SPLIT.train.users.ids(np.array([3]))[0]
-    with pytest.raises(DataError, match="no interests to tell apart"):
+    with refused(DataError):
         run.recommender().recommend([user], why=True)
 
 
@@ -139,20 +140,20 @@ def test_a_run_reads_well(run):
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    "changes",
     [
-        ({"target": {"name": "uniform"}}, "target"),
-        ({"loss": {"name": "bpr"}}, "loss"),
-        ({"candidates": {"name": "sampled", "number": 5}}, "candidates"),
-        ({"training": {"lr": 0.1}}, "training.lr"),
-        ({"training": {"optimizer": "sparse-adam"}}, "training.optimizer"),
-        ({"training": {"start": "runs/first"}}, "training.start"),
-        ({"evaluation": {"score": "cosine"}}, "evaluation.score"),
+        {"target": {"name": "uniform"}},
+        {"loss": {"name": "bpr"}},
+        {"candidates": {"name": "sampled", "number": 5}},
+        {"training": {"lr": 0.1}},
+        {"training": {"optimizer": "sparse-adam"}},
+        {"training": {"start": "runs/first"}},
+        {"evaluation": {"score": "cosine"}},
     ],
 )
 @pytest.mark.parametrize("name", COUNTED)
-def test_what_belongs_to_training_is_refused(name, changes, named):
-    with pytest.raises(RecipeError, match=f"{name} is counted, not trained, so that {named} says"):
+def test_what_belongs_to_training_is_refused(name, changes):
+    with refused(RecipeError):
         recipe(name, **changes)
 
 
@@ -162,7 +163,7 @@ def test_another_model_than_the_recipes_leaves_its_training_behind():
             "training": {"lr": 0.1, "windows": "last", "length": 7}, "seed": 3}  # fmt: skip
     made = recipe_of(base, {"model": "popularity"})
     assert (made.training.length, made.seed, made.model.settings) == (7, 3, {})
-    with pytest.raises(RecipeError, match=r"training\.lr says nothing"):
+    with refused(RecipeError):
         recipe_of(base, {"model": "popularity", "lr": 0.3})
 
 
@@ -175,7 +176,7 @@ def test_given_settings_are_not_searched():
 
 
 def test_tune_belongs_to_counted_models_alone():
-    with pytest.raises(RecipeError, match="gru4rec has no setting 'tune'"):
+    with refused(RecipeError):
         recipe("gru4rec", model={"name": "gru4rec", "tune": False})
 
 
@@ -183,7 +184,7 @@ def test_times_are_needed_before_anything_is_written(tmp_path):
     sequences = SPLIT.train.sequences
     bare = Interactions.from_sequences(Sequences(sequences.offsets, sequences.items))
     split = splits.leave_last_out(bare)
-    with pytest.raises(DataError, match="reads the times of events, and the log has none"):
+    with refused(DataError):
         fit_recipe(recipe("recent-popularity"), tmp_path / "run", split=split)
     assert not list(tmp_path.iterdir())
 

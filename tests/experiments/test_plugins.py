@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import softrec
-from messages import refused
+from messages import refused, warned
 from softrec import registry as registries
 from softrec.cli import main as cli
 from softrec.errors import RecipeError, RunError, SoftrecError
@@ -84,7 +84,7 @@ def test_a_function_is_a_target_with_settings(tmp_path):
     (record,) = run.facts["plugins"]
     assert (record["kind"], record["name"], record["module"]) == ("target", "sharp", __name__)
     assert Path(record["file"]) == Path(__file__).resolve()
-    with pytest.raises(RecipeError, match=r"no field 'pwer', did you mean power"):
+    with refused(RecipeError):
         recipe_of({"data": {"source": "shop"}}, {"target": "sharp", "target.pwer": 2})
 
 
@@ -112,24 +112,24 @@ def test_losses_models_and_metrics_of_ones_own(tmp_path):
     assert {f"{one['kind']} {one['name']}" for one in run.facts["plugins"]} == {
         "loss gentle", "model mine", "metric first"}  # fmt: skip
     assert train("pairs", loss="hinged").recipe.loss.name == "hinged"
-    with pytest.raises(RecipeError, match="cannot use a soft target"):
+    with refused(RecipeError):
         recipe_of({"data": {"source": "shop"}}, {"loss": "hinged", "target": "uniform"})
 
 
 @pytest.mark.parametrize(
-    ("thing", "text"),
-    [(lambda a, b: 0, "cannot tell what"), (3, "cannot tell what int is"),
-     (lambda training, k: 0, "the setting k has no type"),
-     (lambda training, **rest: 0, "name each setting")],
+    "thing",
+    [lambda a, b: 0, 3,
+     lambda training, k: 0,
+     lambda training, **rest: 0],
 )  # fmt: skip
-def test_what_cannot_be_registered(thing, text):
-    with pytest.raises(RecipeError, match=text):
+def test_what_cannot_be_registered(thing):
+    with refused(RecipeError):
         softrec.register("wrong", thing)
     assert not any("wrong" in one for one in Registry.all)
 
 
 def test_a_name_that_is_taken():
-    with pytest.raises(RecipeError, match=r"there is a target 'uniform' already"):
+    with refused(RecipeError):
         softrec.register("uniform", lambda training: UniformTarget(3))
 
 
@@ -153,14 +153,14 @@ def test_a_run_says_which_plugin_it_needs(plugin, capsys):
                            text=True, check=True)  # fmt: skip
     assert "ndcg@10" in found.stdout
     plugin.write_text(OWN + "# changed\n")
-    with pytest.warns(PluginWarning, match="was changed since"):
+    with warned(PluginWarning):
         softrec.open_run("run")
 
 
 def test_a_run_folder_runs_no_code(plugin):
     train(target="sharp", plugins=["own_sharp.py"])
     del TARGETS["sharp"]
-    with pytest.raises(RunError, match="which is not loaded"):
+    with refused(RunError):
         softrec.open_run("run")
 
 
@@ -174,15 +174,15 @@ def test_the_command_line_takes_plugins(plugin, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
-    [("nowhere.py", "there is no plugin"), ("no_such_module_at_all", "ModuleNotFoundError"),
-     ("own_broken.py", r"cannot be loaded \(ZeroDivisionError"),
-     ("json.py", "has the name of another module")],
+    "name",
+    ["nowhere.py", "no_such_module_at_all",
+     "own_broken.py",
+     "json.py"],
 )  # fmt: skip
-def test_plugins_that_cannot_be_loaded(tmp_path, name, text):
+def test_plugins_that_cannot_be_loaded(tmp_path, name):
     (tmp_path / "own_broken.py").write_text("1 / 0")
     (tmp_path / "json.py").write_text("")
-    with pytest.raises(RecipeError, match=text):
+    with refused(RecipeError):
         softrec.load_plugins([name])
 
 
@@ -191,7 +191,7 @@ def test_installed_packages_bring_members(monkeypatch, plugin):
     points = [EntryPoint("sharp", "own_sharp", "softrec.plugins"),
               EntryPoint("broken", "own_missing", "softrec.plugins")]  # fmt: skip
     monkeypatch.setattr(registries, "entry_points", lambda group: points)
-    with pytest.warns(PluginWarning, match=r"the plugin broken \(own_missing\)"):
+    with warned(PluginWarning):
         registries.load_installed.__wrapped__()
     assert "sharp" in TARGETS
 
@@ -217,7 +217,7 @@ def test_the_recipe_of_an_object_says_so():
     ObjectSettings.objects.clear()
     again = softrec.open_run("run")
     assert again.test == run.test
-    with pytest.raises(RecipeError, match=r"is a Python object .* that is not here"):
+    with refused(RecipeError):
         again.recipe.target.build(None)
 
 
@@ -364,5 +364,5 @@ def test_an_instance_that_does_not_fit(model, tmp_path):
 
 @pytest.mark.parametrize("target", [3, 0.5, object(), UniformTarget])
 def test_what_is_no_target(target):
-    with pytest.raises(RecipeError, match="a target cannot be of type"):
+    with refused(RecipeError):
         recipe_of({"data": {"source": "shop"}}, {"target": target})

@@ -49,16 +49,34 @@ def test_there_are_numbers_in_the_recipe():
 def test_a_number_of_a_recipe_has_a_range(place, field):
     for wrong in NO_NUMBERS:
         value = (0.9, wrong) if field == "betas" else wrong
-        with pytest.raises(RecipeError, match=field) as refused:
+        with pytest.raises(RecipeError) as caught:
             read_recipe(LOG | section_of(place, field, value))
-        assert len(str(refused.value)) <= 500
+        assert field in str(caught.value)
+        assert len(str(caught.value)) <= 500
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"training": {"lr": -1}}, "training.lr"),
+        ({"training": {"lrr": 1}}, "training.lrr"),
+        ({"candidates": {"name": "sampled", "number": 0}}, "candidates.sampled.number"),
+        ({"model": {"name": "sasrec", "dim": -1}}, "model"),
+        ({"seed": True}, ""),
+    ],
+)
+def test_the_error_says_which_field_is_wrong(fields, field):
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(LOG | fields)
+    assert caught.value.field == field
 
 
 def test_the_share_of_a_mixture_has_a_range():
     for wrong in NO_NUMBERS:
         part = {"weight": wrong, "target": {"name": "uniform"}}
-        with pytest.raises(RecipeError, match="weight"):
+        with pytest.raises(RecipeError) as caught:
             read_recipe(LOG | {"target": {"name": "mixture", "of": [part]}})
+        assert "weight" in str(caught.value)
 
 
 SETTINGS = [
@@ -73,9 +91,11 @@ SETTINGS = [
 def test_a_number_of_a_backbone_has_a_range(model, setting, kind):
     for wrong in NO_NUMBERS:
         value = (wrong,) if "tuple" in str(kind) else wrong
-        with pytest.raises(RecipeError, match=setting) as refused:
+        with pytest.raises(RecipeError) as caught:
             read_recipe(LOG | {"model": {"name": model, setting: value}})
-        assert len(str(refused.value)) <= 500
+        assert caught.value.field == "model"
+        assert f"{setting} of {model}" in str(caught.value)
+        assert len(str(caught.value)) <= 500
 
 
 @pytest.mark.parametrize("function", [make_shop, simulate])
@@ -84,8 +104,10 @@ def test_a_parameter_of_the_shop_has_a_range(function):
     assert dials
     for dial in dials:
         for wrong in [*NO_NUMBERS, "many", [1], None, {}]:
-            with pytest.raises(RecipeError, match=dial):
+            with pytest.raises(RecipeError) as caught:
                 read_recipe({"data": {"source": "shop", "shop": {dial: wrong}}})
+            assert caught.value.field == "data.shop"
+            assert f"{dial} of the shop" in str(caught.value)
 
 
 @pytest.mark.parametrize(("place", "field"), FIELDS)
@@ -120,8 +142,9 @@ def test_settings_get_the_types_of_the_arguments():
 
 @pytest.mark.parametrize("betas", [[2, 0.9], [0.9, 1], [math.nan, 0.9], [-0.1, 0.9], [0.9]])
 def test_betas_are_two_decays(betas):
-    with pytest.raises(RecipeError, match="betas"):
+    with pytest.raises(RecipeError) as caught:
         read_recipe(LOG | {"training": {"betas": betas}})
+    assert caught.value.field.startswith("training.betas")
 
 
 @pytest.mark.parametrize(
@@ -131,9 +154,10 @@ def test_betas_are_two_decays(betas):
 def test_a_name_that_no_file_can_have(text, field):
     fields = {"source": "log.csv", field: text} if field != "teacher" else {"source": "log.csv"}
     target = {"target": {"name": "kd", "teacher": text}} if field == "teacher" else {}
-    with pytest.raises(RecipeError, match=field) as refused:
+    with pytest.raises(RecipeError) as caught:
         read_recipe({"data": fields, **target})
-    assert len(str(refused.value)) <= 500
+    assert caught.value.field.split(".")[-1] == field
+    assert len(str(caught.value)) <= 500
 
 
 @pytest.mark.parametrize("metric", ["ndcg@100001", "ndcg@" + "9" * 300, "ndcg@-1", "ndcg@1e3"])
@@ -148,8 +172,9 @@ STEPS = ["k-core=" + "9" * 30, "k-core=nan", "min-weight=nan", "min-weight=inf",
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_cleaning_step_has_a_range(step):
-    with pytest.raises(RecipeError, match="clean"):
+    with pytest.raises(RecipeError) as caught:
         read_recipe({"data": {"source": "log.csv", "clean": [step]}})
+    assert caught.value.field.startswith("data.clean")
 
 
 def test_a_signature_is_read_as_it_stands():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from messages import refused
 from softrec.errors import RecipeError
 from softrec.recipe.options import parse_target, parse_targets, recipe_of, shared_target
 from softrec.recipe.reading import read_yaml
@@ -90,7 +91,7 @@ def test_numbers_of_numpy_are_plain_at_any_depth(tmp_path):
 
 
 def test_the_place_of_an_error_is_named():
-    with pytest.raises(RecipeError, match=r"^mine\.yaml: training\.lr: .* got -1"):
+    with refused(RecipeError):
         recipe_of(LOG, {"lr": -1}, "mine.yaml")
 
 
@@ -108,7 +109,7 @@ def test_a_mixture():
     recipe = read_recipe(LOG | {"target": MIXTURE})
     assert recipe.target.soft_mass == 0.3
     unequal = MIXTURE | {"of": MIXTURE["of"][:1]}
-    with pytest.raises(RecipeError, match=r"must sum to 1, these sum to 0\.25"):
+    with refused(RecipeError):
         read_recipe(LOG | {"target": unequal})
 
 
@@ -130,7 +131,7 @@ def test_a_target_as_text(text, target):
 
 @pytest.mark.parametrize("text", ["", "pop+(", "pop+)x", "two words", "pop+(alpha)"])
 def test_text_that_is_no_target(text):
-    with pytest.raises(RecipeError, match=r"is no target|expected name=value"):
+    with refused(RecipeError):
         parse_target(text)
 
 
@@ -145,40 +146,17 @@ KD = {"name": "kd", "teacher": "runs/base"}
 UNFIT = [
     # what, what else, the reason, the remedy
     *(
-        (
-            {"target": POP, "loss": {"name": name}},
-            rf"loss: {name} compares the label with single items and cannot use a soft",
-            r"choose target: one-hot, or a softmax loss \(.*bsl, decoupled.*\)",
-        )
+        {"target": POP, "loss": {"name": name}}
         for name in ("bpr", "weighted-bpr", "bce", "bce-sum", "mse", "gbce", "ccl", "cml")
     ),
+    *({"target": POP, "loss": {"name": "bsl", "mode": mode}} for mode in ("multi", "bilateral")),
     *(
-        (
-            {"target": POP, "loss": {"name": "bsl", "mode": mode}},
-            rf"bsl in mode {mode} groups the labels of a user",
-            "choose mode: reweight, or target: one-hot",
-        )
-        for mode in ("multi", "bilateral")
-    ),
-    *(
-        (
-            {"loss": {"name": "bpr"}, "candidates": candidates | {"correction": True}},
-            "candidates.correction belongs to softmax losses; loss: bpr has no denominator",
-            "leave it out",
-        )
+        {"loss": {"name": "bpr"}, "candidates": candidates | {"correction": True}}
         for candidates in (SAMPLED, IN_BATCH)
     ),
-    (
-        {"loss": {"name": "gbce"}, "candidates": IN_BATCH},
-        "gbce must know which fraction of the items is drawn",
-        "choose candidates: sampled",
-    ),
+    {"loss": {"name": "gbce"}, "candidates": IN_BATCH},
     *(
-        (
-            {"target": target, "candidates": candidates | {"soft": "exact"}},
-            r"exact needs a soft target that is the same for all rows \(uniform, pop\+\)",
-            f"for {target['name']} choose restricted",
-        )
+        {"target": target, "candidates": candidates | {"soft": "exact"}}
         for candidates in (SAMPLED, IN_BATCH)
         for target in (
             KD,
@@ -190,40 +168,21 @@ UNFIT = [
             },
         )
     ),
-    (
-        {"target": POP, "candidates": IN_BATCH | {"mask_positives": True}},
-        "a soft target may give probability to items that mask_positives masks",
-        "choose mask_positives: false",
-    ),
+    {"target": POP, "candidates": IN_BATCH | {"mask_positives": True}},
     *(
-        (
-            {"target": target, "loss": {"name": "decoupled"}},
-            r"decoupled separates the label from the rest of a soft target, but there is no soft",
-            "choose a target with alpha above 0, or loss: mixed",
-        )
+        {"target": target, "loss": {"name": "decoupled"}}
         for target in ({"name": "one-hot"}, POP | {"alpha": 0})
     ),
-    *(
-        (
-            {"candidates": {"name": "sampled"} | sizes},
-            "sampled candidates need",
-            r"either a ratio \(such as 0\.2\) or a number \(such as 800\)",
-        )
-        for sizes in ({}, {"ratio": 0.2, "number": 8})
-    ),
-    (
-        {"model": {"length": 5}, "training": {"length": 9}},
-        "the model reads 5 items, training.length is 9",
-        "make them equal",
-    ),
+    *({"candidates": {"name": "sampled"} | sizes} for sizes in ({}, {"ratio": 0.2, "number": 8})),
+    {"model": {"length": 5}, "training": {"length": 9}},
 ]
 
 
-@pytest.mark.parametrize(("fields", "reason", "remedy"), UNFIT, ids=range(len(UNFIT)))
-def test_what_does_not_fit_together_is_refused(fields, reason, remedy):
-    with pytest.raises(RecipeError, match=f"{reason}.*{remedy}") as refused:
+@pytest.mark.parametrize("fields", UNFIT, ids=range(len(UNFIT)))
+def test_what_does_not_fit_together_is_refused(fields):
+    with refused(RecipeError) as caught:
         read_recipe(LOG | fields)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -309,21 +268,21 @@ def test_sparse_adam_is_taken_where_few_rows_have_a_gradient():
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    "changes",
     [
-        ({"candidates": {"name": "full"}}, "candidates: full gives every row"),
-        ({"candidates.soft": "exact"}, "soft: exact gives every row"),
-        ({"training.weight_decay": 0.1}, "weight_decay gives every row"),
-        ({"loss": {"name": "mixed", "l2": 0.1}}, "loss.l2 gives every row"),
-        ({"model": {"name": "lightgcn"}}, "model: lightgcn gives every row"),
+        {"candidates": {"name": "full"}},
+        {"candidates.soft": "exact"},
+        {"training.weight_decay": 0.1},
+        {"loss": {"name": "mixed", "l2": 0.1}},
+        {"model": {"name": "lightgcn"}},
     ],
 )
-def test_sparse_adam_is_refused_where_every_row_has_a_gradient(changes, text):
-    with pytest.raises(RecipeError, match=text):
+def test_sparse_adam_is_refused_where_every_row_has_a_gradient(changes):
+    with refused(RecipeError):
         read_recipe(merged(SPARSE, changes))
 
 
 @pytest.mark.parametrize("name", [["mf"], {"a": 1}, None, 3, True, b"\x01", b"mf"])
 def test_a_name_of_a_model_that_is_no_text(name):
-    with pytest.raises(RecipeError, match="model"):
+    with refused(RecipeError):
         read_recipe(LOG | {"model": {"name": name}})

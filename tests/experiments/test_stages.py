@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import RecipeError, RunError
 from softrec.experiments import stages
@@ -108,7 +109,7 @@ def test_another_run_in_the_place_of_a_named_one_makes_another_stage(split, tmp_
     other = read_recipe({"data": TIMIREC["data"], "seed": 1} | GRU)
     trained(other, teacher, split, overwrite=True)
     assert stages.folder_of(student, split) != before
-    with pytest.raises(RunError, match="no finished run in TEACHER"):
+    with refused(RunError):
         trained(recipe, tmp_path / "run", split)
 
 
@@ -163,7 +164,7 @@ def test_recipes_of_files_are_found_beside_the_file_and_kept_within(tmp_path):
     recipe = recipe_of(read_yaml(path), {}, str(path))
     assert recipe.training.start["model"] == COMIREC["model"]
     assert recipe.stages()["training.start"].data.source == "shop"
-    with pytest.raises(RecipeError, match=r"cannot read the recipe missing\.yaml"):
+    with refused(RecipeError):
         recipe_of(read_yaml(path), {"start": "missing.yaml"}, str(path))
 
 
@@ -171,24 +172,23 @@ def test_a_recipe_file_that_rests_on_itself_is_refused(tmp_path):
     for name, start in [("one", "two.yaml"), ("two", "./one.yaml"), ("own", "own.yaml")]:
         whole = merged(TIMIREC, {"training.start": start})
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(whole))
-    for name, way in [("one", r"one\.yaml -> .*two\.yaml -> .*one\.yaml"), ("own", "own.yaml -> ")]:
+    for name in ("one", "own"):
         path = tmp_path / f"{name}.yaml"
-        with pytest.raises(RecipeError, match=f"cannot depend on itself: .*{way}"):
+        with refused(RecipeError):
             recipe_of(read_yaml(path), {}, str(path))
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    "changes",
     [
-        ({"training.start": GRU}, "of a gru4rec, and timirec is initialised from timirec or com"),
-        ({"training.start": {"model": {"name": "nobody"}}}, "training.start.*no model 'nobody'"),
-        ({"model": {"name": "sasrec"}, "training.start": None, "interest.temperature": 1.0},
-         "sasrec predicts no interests"),
-        ({"target": {"name": "skd", "teacher": GRU}}, "teacher is a gru4rec and the model a tim"),
+        {"training.start": GRU},
+        {"training.start": {"model": {"name": "nobody"}}},
+        {"model": {"name": "sasrec"}, "training.start": None, "interest.temperature": 1.0},
+        {"target": {"name": "skd", "teacher": GRU}},
     ],
 )  # fmt: skip
-def test_stages_that_cannot_be_are_refused_when_read(changes, text):
-    with pytest.raises(RecipeError, match=text):
+def test_stages_that_cannot_be_are_refused_when_read(changes):
+    with refused(RecipeError):
         read_recipe(merged(TIMIREC, changes))
 
 
@@ -197,7 +197,7 @@ def test_a_start_of_other_sizes_is_refused(split):
     complete = resolved(
         read_recipe(merged(TIMIREC, {"training.start": wide})), split
     )  # fmt: skip
-    with pytest.raises(RunError, match="cannot be initialised from the comirec-sa in"):
+    with refused(RunError):
         objectives.build(complete, split)
 
 

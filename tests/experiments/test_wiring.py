@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from messages import refused
 from softrec.candidates import CandidatesSettings, DrawnSettings, InBatchSettings, SampledSettings
 from softrec.errors import DataError, RecipeError
 from softrec.experiments.build import objective as objectives
@@ -39,10 +40,10 @@ def built(split, **sections):
 def test_a_name_that_nothing_builds_is_refused_where_it_is_given(kind):
     before = list(kind.registry)
     if kind is PairwiseSettings:  # builds what `pairs` says
-        with pytest.raises(AttributeError, match="pairs"):
+        with refused(AttributeError):
             kind.build(kind.model_construct(name="unheard"), None)
         return
-    with pytest.raises(TypeError, match="Unheard can be chosen by name, but has no method build"):
+    with refused(TypeError):
         type("Unheard", (kind,), {"__module__": __name__}, name="unheard")
     assert list(kind.registry) == before
 
@@ -55,30 +56,30 @@ def test_a_name_that_nothing_builds_is_refused_where_it_is_given(kind):
     ],
 )
 def test_a_choice_that_nothing_builds(split, section, spec):
-    with pytest.raises(AssertionError, match=r"triple|fair"):
+    with refused(AssertionError):
         built(split, **{section: spec})
 
 
 def test_one_hot_has_nothing_to_build():
-    with pytest.raises(RecipeError, match="no soft target to build"):
+    with refused(RecipeError):
         OneHotSettings().build(None)
 
 
 def test_the_decoupled_loss_without_a_soft_target(split):
-    with pytest.raises(ValueError, match=r"loss: decoupled .* but there is no soft target"):
+    with refused(ValueError):
         built(split, loss=DecoupledSettings())
 
 
 def test_scores_that_nothing_makes(split):
-    with pytest.raises(ValueError, match="scores are inner, cosine, euclidean, got 'dot'"):
+    with refused(ValueError):
         Scoring("dot")
     loss = MixedSettings().model_copy(update={"score": "dot"})
-    with pytest.raises(ValueError, match="got 'dot'"):
+    with refused(ValueError):
         built(split, loss=loss)
 
 
 def test_a_split_that_nothing_makes():
-    with pytest.raises(DataError, match="shop cannot be split by 'halves'"):
+    with refused(DataError):
         load_split(RECIPE.data.model_copy(update={"split": "halves"}))
 
 

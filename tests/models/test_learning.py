@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from messages import refused
 from softrec.losses.softmax import decoupled
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
@@ -95,19 +96,19 @@ class Cheat(Encoder):
 
 def test_who_sees_the_labels_is_found_out():
     half = chain(N_ITEMS, 1000, 4, randomness=0.5, seed=3)
-    with pytest.raises(AssertionError, match=r"1.000 are among the first 1, but without knowing"):
+    with refused(AssertionError):
         check_learns(Cheat, N_ITEMS, data=half, best=best_top1(N_ITEMS, 0.5))
-    with pytest.raises(AssertionError, match=r"reciprocal rank on noise is 1.0000, more than luck"):
+    with refused(AssertionError):
         check_learns_nothing_from_noise(Cheat, N_ITEMS)
 
 
 @pytest.mark.slow
 def test_who_learns_nothing_is_found_out():
     make = BACKBONES["gru4rec"]
-    with pytest.raises(AssertionError, match=r"first 1; after 0 steps 0.990 must be, 1.000 can be"):
+    with refused(AssertionError):
         check_learns(make, N_ITEMS, steps=0)
     random = noise(N_ITEMS, 1000, 4, seed=5)
-    with pytest.raises(AssertionError, match="of the labels of 300 unseen rows"):
+    with refused(AssertionError):
         check_learns(make, N_ITEMS, data=random, best=best_top1(N_ITEMS, 0.5))
 
 
@@ -150,15 +151,15 @@ def test_users_come_in_turn():
 
 
 @pytest.mark.parametrize(
-    ("call", "text"),
+    "call",
     [
-        (partial(chain, 5, 10, 3, randomness=1.5, seed=0), r"must be in \[0, 1\], got 1.5"),
-        (partial(checkerboard, 5, 10, 3, seed=0), "even number of items, got 5"),
-        (partial(halves, chain(5, 10, 3, seed=0), 10), r"within 1 \.\. 9, got 10"),
+        partial(chain, 5, 10, 3, randomness=1.5, seed=0),
+        partial(checkerboard, 5, 10, 3, seed=0),
+        partial(halves, chain(5, 10, 3, seed=0), 10),
     ],
 )
-def test_arguments_that_do_not_fit(call, text):
-    with pytest.raises(ValueError, match=text):
+def test_arguments_that_do_not_fit(call):
+    with refused(ValueError):
         call()
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data.batches import examples
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
@@ -171,7 +172,7 @@ def test_rows_without_direction_do_not_move_the_owners():
 
 
 def test_every_row_has_an_owner():
-    with pytest.raises(ValueError, match=r"owner must have the shape \(5,\), got \(4,\)"):
+    with refused(ValueError):
         nearest(random_rows(5, 2), owner=np.arange(4))
 
 
@@ -240,26 +241,26 @@ def test_progress_is_shown_when_asked(capsys):
 def test_rows_that_are_not_finite_are_refused(wrong):
     vectors = random_rows(20, 3)
     vectors[13, 1] = wrong
-    with pytest.raises(ValueError, match="row 13 of the vectors is not finite"):
+    with refused(ValueError):
         nearest(vectors)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "arguments",
     [
-        ({"k": 0}, "k must be at least 1, got 0"),
-        ({"probes": 0}, "probes must be at least 1, got 0"),
+        {"k": 0},
+        {"probes": 0},
     ],
 )
-def test_arguments_without_meaning_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_arguments_without_meaning_are_refused(arguments):
+    with refused(ValueError):
         nearest(random_rows(5, 2), **arguments)
 
 
 def test_vectors_must_be_a_table():
-    with pytest.raises(ValueError, match=r"shape \(E, D\), got \(5,\)"):
+    with refused(ValueError):
         nearest(np.ones(5))
-    with pytest.raises(ValueError, match=r"shape \(E, D\), got \(5, 2, 1\)"):
+    with refused(ValueError):
         nearest(np.ones((5, 2, 1)), 1)
 
 
@@ -340,25 +341,25 @@ def test_means_are_written_to_a_memory_map(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("items", "start", "stop", "message"),
+    ("items", "start", "stop"),
     [
-        ([0, 1], [0], [3], "start <= stop <= 2"),
-        ([0, 1], [-1], [1], "0 <= start"),
-        ([0, 1], [2], [1], "start <= stop"),
-        ([0, 5], [0], [1], "items 0 to 2, and items 0 to 5"),
-        ([0, -1], [0], [1], "items 0 to 2, and items -1 to 0"),
-        ([0, 1], [0, 1], [1], "differ in shape"),
+        ([0, 1], [0], [3]),
+        ([0, 1], [-1], [1]),
+        ([0, 1], [2], [1]),
+        ([0, 5], [0], [1]),
+        ([0, -1], [0], [1]),
+        ([0, 1], [0, 1], [1]),
     ],
 )
-def test_histories_that_do_not_fit_are_refused(items, start, stop, message):
+def test_histories_that_do_not_fit_are_refused(items, start, stop):
     given_arrays = (np.array(numbers) for numbers in (items, start, stop))
     out = np.empty((len(start), 2), dtype=np.float32)
-    with pytest.raises(ValueError, match=message):
+    with refused(ValueError):
         context_means(*given_arrays, np.ones((3, 2)), out=out)
 
 
 def test_out_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(1, 2\), got \(2, 2\)"):
+    with refused(ValueError):
         context_means(
             np.array([0]), np.array([0]), np.array([1]), np.ones((1, 2)), out=np.ones((2, 2))
         )
@@ -377,7 +378,7 @@ def test_saved_lists_are_loaded_as_a_memory_map(tmp_path):
 
 
 def test_missing_file_is_told(tmp_path):
-    with pytest.raises(DataError, match="cannot be read as neighbour lists"):
+    with refused(DataError):
         load(tmp_path / "nothing.npy")
 
 
@@ -388,5 +389,6 @@ def test_other_files_are_told(tmp_path):
     np.save(tmp_path / "floats.npy", np.zeros((3, 2)))
     np.savez(tmp_path / "several.npz", np.zeros((3, 2)))
     for name in ("text.npy", "empty.npy", "flat.npy", "floats.npy", "several.npz"):
-        with pytest.raises(DataError, match=f"{name} .*compute the neighbour lists again"):
+        with pytest.raises(DataError) as caught:  # with words of NumPy
             load(tmp_path / name)
+        assert name in str(caught.value)

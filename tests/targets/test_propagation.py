@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.errors import DataError
 from softrec.targets.build.propagation import (
     PropagatedLabels,
@@ -492,15 +493,15 @@ def test_saved_labels_come_back(tmp_path):
 
 
 def test_broken_folders_are_refused(tmp_path):
-    with pytest.raises(DataError, match="make them again"):
+    with refused(DataError):
         PropagatedLabels.load(tmp_path / "nothing")
     vectors, labels = drawn(20, 6)
     propagate(vectors, labels, clusters=2).save(tmp_path / "soft")
     np.save(tmp_path / "soft" / "items.npy", np.zeros((3, 3), dtype=np.int32))
-    with pytest.raises(DataError, match="is broken"):
+    with refused(DataError):
         PropagatedLabels.load(tmp_path / "soft")
     (tmp_path / "soft" / "propagation.json").write_text("{}")
-    with pytest.raises(DataError, match="make them again"):
+    with refused(DataError):
         PropagatedLabels.load(tmp_path / "soft")
 
 
@@ -508,41 +509,41 @@ def test_broken_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    "options",
     [
-        ({"tau": 0.0}, "tau must be positive"),
-        ({"tau": -1.0}, "tau must be positive"),
-        ({"tau": math.nan}, "tau must be positive"),
-        ({"tau": math.inf}, "tau must be positive"),
-        ({"damping": 1.0}, "damping must be in"),
-        ({"damping": -0.1}, "damping must be in"),
-        ({"damping": math.nan}, "damping must be in"),
-        ({"keep": 0}, "keep must be at least 1"),
-        ({"rounds": -1}, "rounds must be at least 0"),
-        ({"neighbours": 0}, "neighbours must be at least 1"),
-        ({"clusters": 0}, "clusters must be at least 1"),
+        {"tau": 0.0},
+        {"tau": -1.0},
+        {"tau": math.nan},
+        {"tau": math.inf},
+        {"damping": 1.0},
+        {"damping": -0.1},
+        {"damping": math.nan},
+        {"keep": 0},
+        {"rounds": -1},
+        {"neighbours": 0},
+        {"clusters": 0},
     ],
 )
-def test_options_out_of_range(options, said):
-    with pytest.raises(ValueError, match=said):
+def test_options_out_of_range(options):
+    with refused(ValueError):
         propagate(THREE, AAB, **options)
 
 
 @pytest.mark.parametrize(
-    ("vectors", "labels", "said"),
+    ("vectors", "labels"),
     [
-        (THREE[:, 0], AAB, r"got \(3,\) and \(3,\)"),
-        (THREE, AAB[:2], r"got \(3, 1\) and \(2,\)"),
-        (THREE, AAB[:, None], r"got \(3, 1\) and \(3, 1\)"),
-        (THREE[:0], AAB[:0], "E, D >= 1"),
-        (THREE.astype(int), AAB, "must be floats"),
-        (THREE, AAB.astype(float), "must be integers"),
-        (THREE, AAB - 1, "from -1 to 0"),
-        (THREE, AAB + 2**31, "numbers of items"),
+        (THREE[:, 0], AAB),
+        (THREE, AAB[:2]),
+        (THREE, AAB[:, None]),
+        (THREE[:0], AAB[:0]),
+        (THREE.astype(int), AAB),
+        (THREE, AAB.astype(float)),
+        (THREE, AAB - 1),
+        (THREE, AAB + 2**31),
     ],
 )
-def test_arrays_that_do_not_fit(vectors, labels, said):
-    with pytest.raises(ValueError, match=said):
+def test_arrays_that_do_not_fit(vectors, labels):
+    with refused(ValueError):
         propagate(vectors, labels)
 
 
@@ -550,7 +551,7 @@ def test_arrays_that_do_not_fit(vectors, labels, said):
 def test_vectors_that_are_no_numbers(bad):
     vectors = THREE.copy()
     vectors[1] = bad
-    with pytest.raises(DataError, match="vector 1 is not finite"):
+    with refused(DataError):
         propagate(vectors, AAB)
 
 

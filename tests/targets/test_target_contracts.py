@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from messages import refused
 from softrec.targets.dense import DenseTarget
 from softrec.targets.mixture import MixtureSource, MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
@@ -155,9 +156,9 @@ def test_sources():
 @pytest.mark.parametrize("shares", [(0.5,), (0.5, 0.6), (-0.1, 1.1), (0.2, 0.3, 0.5)])
 def test_shares_that_are_no_distribution(shares):
     targets = UniformTarget(3), UniformTarget(3)
-    with pytest.raises(ValueError, match="expected 2 weights of at least 0 that sum to 1"):
+    with refused(ValueError):
         MixtureTarget(targets, shares)
-    with pytest.raises(ValueError, match="expected 2 weights"):
+    with refused(ValueError):
         MixtureSource(targets, shares)
 
 
@@ -202,26 +203,26 @@ class WrongWayBack(Plain):
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    "fault",
     [
-        ("sum", "the sum of prob_of"),
-        ("rows", "prob_of"),
-        ("grad", "detached"),
-        ("mean", "mean_item of"),
-        ("dtype", "mean_item of torch.float32 vectors is torch.float64"),
-        ("shape", "expected"),
-        ("detached", "gradient of mean_item"),
-        ("leaf", "reaches more than the vectors"),
+        "sum",
+        "rows",
+        "grad",
+        "mean",
+        "dtype",
+        "shape",
+        "detached",
+        "leaf",
     ],
 )
-def test_broken_targets_are_found(fault, text):
+def test_broken_targets_are_found(fault):
     target = DenseTarget(random_table(3, 6))
-    with pytest.raises(AssertionError, match=text):
+    with refused(AssertionError):
         check_target(Broken(target, fault), 6, 3)
 
 
 def test_a_wrong_way_back_is_found():
-    with pytest.raises(AssertionError, match="add_mean_gradient"):
+    with refused(AssertionError):
         check_target(WrongWayBack(DenseTarget(random_table(3, 6))), 6, 3)
 
 
@@ -256,16 +257,16 @@ class WrongWithout(DenseTarget):
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    "fault",
     [
-        ("mass", "the mass of without"),
-        ("subtracts", "takes off more than it leaves"),
-        ("everywhere", r"without\("),
-        ("shape", r"expected a surplus of \(3,\)"),
+        "mass",
+        "subtracts",
+        "everywhere",
+        "shape",
     ],
 )
-def test_a_wrong_rest_is_found(fault, text):
-    with pytest.raises(AssertionError, match=text):
+def test_a_wrong_rest_is_found(fault):
+    with refused(AssertionError):
         check_target(WrongWithout(random_table(3, 6), fault), 6, 3)
 
 
@@ -281,5 +282,5 @@ def test_targets_do_not_change(name):
 def test_a_gradient_without_room_for_an_item_is_refused():
     """By the product of a sparse matrix, which would write past the end."""
     listed = SparseTarget(torch.tensor([[0, 4], [2, 3]]), torch.full((2, 2), 0.5))
-    with pytest.raises(IndexError, match=r"items must be in 0 \.\. 3, got 4$"):
+    with refused(IndexError):
         listed.add_mean_gradient(torch.ones(2, 3), torch.zeros(4, 3))

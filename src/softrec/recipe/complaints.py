@@ -53,6 +53,11 @@ def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -
     return f"{where + ': ' if where else ''}{what}"
 
 
+def field_of(error: ValidationError) -> str:
+    """Return the path to the field that the first complaint is about, such as "training.lr"."""
+    return ".".join(_place(_inmost(error.errors(include_url=False)[0])))
+
+
 def _inmost(error: Any) -> Any:
     """Return the first of the errors inside an error, with the whole way to it."""
     if error["type"] != NESTED:

@@ -16,7 +16,7 @@ from softrec.errors import RecipeError, one_line
 from softrec.losses.settings import LOSSES, LossSettings
 from softrec.losses.softmax_settings import MixedSettings
 from softrec.models.registry import MODELS
-from softrec.recipe.complaints import complaint
+from softrec.recipe.complaints import complaint, field_of
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import (
     ModelSettings,
@@ -278,7 +278,8 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(current(fields))
     except ValidationError as error:
-        raise RecipeError(f"{place}: {complaint(error, sections())}") from error
+        text = f"{place}: {complaint(error, sections())}"
+        raise RecipeError(text, field=field_of(error)) from error
     except RecursionError as error:
         raise RecipeError(f"{place} is nested too deeply; name runs by their folders") from error
 
