@@ -8,7 +8,7 @@ USER_READY := $(VENV)/.user
 # xdist shares the tests among the cores, whole files of them, as many make a fixture once.
 TESTS := $(BIN)/python -m pytest -q -n auto --dist loadscope
 
-.PHONY: demo quick test slow check format bench clean
+.PHONY: demo quick test slow check format docs bench clean
 
 demo: $(USER_READY) ## compare three targets on the simulated shop; leaves demo/report.html
 	$(BIN)/softrec demo --out demo --overwrite
@@ -31,6 +31,9 @@ check: $(READY) ## lint, format, types, all tests
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## write the tables of the documents again, from the settings
+	$(BIN)/python -m softrec.recipe.tables docs/recipes.md docs/models.md
 
 bench: $(READY) ## paired timings, as a table
 	$(BIN)/python -m benchmarks

@@ -66,8 +66,8 @@ class DrawnSettings(CandidatesSettings):
 
     correction: bool | None = setting(
         None,
-        "log Q correction: scores are corrected for the expected count of a candidate; by default "
-        "for softmax losses only",
+        "correct scores for the expected count of a candidate (log Q correction); by default for "
+        "softmax losses only",
     )
     soft: Literal["restricted", "exact"] = setting(
         "restricted",

@@ -159,7 +159,11 @@ class SampledSettings(DrawnSettings, name="sampled"):
     """A sample of the items."""
 
     ratio: float | None = setting(
-        None, "fraction of the items that is sampled", common=True, gt=0, le=1
+        None,
+        "fraction of the items that is sampled; this or number is required",
+        common=True,
+        gt=0,
+        le=1,
     )
     number: Rounds | None = setting(
         None, "number of items that is sampled, instead of ratio", common=True

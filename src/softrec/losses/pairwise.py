@@ -306,19 +306,19 @@ class BprSettings(PairwiseSettings, name="bpr"):
 
 
 class WeightedBprSettings(PairwiseSettings, name="weighted-bpr"):
-    """BPR whose negatives count by their softmax."""
+    """BPR whose negatives are weighted by their softmax."""
 
     pairs = staticmethod(softmax_weighted_bpr)
 
 
 class BceSettings(PairwiseSettings, name="bce"):
-    """Binary cross-entropy of the label and the mean negative."""
+    """Binary cross-entropy of each score separately, averaged over the negatives."""
 
     pairs = staticmethod(bce)
 
 
 class BceSumSettings(PairwiseSettings, name="bce-sum"):
-    """Binary cross-entropy of the label and the sum of the negatives."""
+    """Binary cross-entropy of each score separately, summed over the negatives."""
 
     pairs = staticmethod(bce_sum)
 
@@ -330,7 +330,10 @@ class MseSettings(PairwiseSettings, name="mse"):
 
 
 class GbceSettings(PairwiseSettings, name="gbce"):
-    """gBCE of gSASRec: binary cross-entropy that knows how few negatives were drawn."""
+    """gBCE of gSASRec: binary cross-entropy that knows how few negatives were drawn.
+
+    It needs `candidates: sampled`, which say how few.
+    """
 
     needs_fraction = True
 
@@ -342,7 +345,7 @@ class GbceSettings(PairwiseSettings, name="gbce"):
 
 
 class CclSettings(PairwiseSettings, name="ccl"):
-    """CCL of SimpleX: negatives count above a margin only."""
+    """CCL of SimpleX, a contrastive loss on cosines: negatives count above a margin only."""
 
     score: Kind = setting("cosine", SCORE, common=True)
     margin: float = setting(0.9, "cosine above which a negative counts", ge=-1, le=1)

@@ -61,7 +61,7 @@ class LossSettings(Chosen):
     l2: Weight = setting(
         0.0,
         "L2 penalty on the vectors that a batch uses (in graph models, before propagation); "
-        "training.weight_decay is on all parameters",
+        "training.weight_decay is on all parameters except biases",
     )
 
     def check(self, *, soft: bool) -> None:

@@ -12,7 +12,7 @@ from softrec.settings import Alpha, setting
 
 
 class MixedSettings(LossSettings, name="mixed"):
-    """Cross-entropy with label and soft target mixed, the label in the denominator (SoftRec)."""
+    """Softmax cross-entropy with label and soft target mixed: SoftRec; of the label alone, SSM."""
 
     def build(self, given: LossInputs) -> Term:
         """Return the mixed loss; with the label alone it is cross-entropy (SSM)."""

@@ -35,9 +35,9 @@ class ComiRecSA(HistoryEncoder):
         attention: width of W_1's output; 4 D if None.
         transformer: one transformer layer (one head, feed-forward width D, ReLU, normalised after
             each part, no dropout) in which every item sees the whole history.
-        positions: where position vectors are added: "scores" (as written above), "values" (to H
-            itself, before the transformer) or "none". A transformer reads H, and needs one of the
-            last two.
+        positions: where position vectors are added: "scores" (as in the formula), "values" (to H
+            itself, before the transformer) or "none"; by default "scores", and "values" with a
+            transformer, which reads H and needs one of the last two.
         bias: whether W_1 and W_2 have biases. That of W_2 cancels in the softmax.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.

@@ -42,14 +42,17 @@ class TiMiRec(Encoder):
         interests: number K of interests.
         attention: width of the extractor's attention; 4 D if None.
         transformer: a transformer layer in the extractor: TiMiRec+.
-        positions: see `ComiRecSA`.
-        bias: see `ComiRecSA`.
-        tied: see `ComiRecSA`.
-        output_bias: see `ComiRecSA`.
+        positions: where the extractor adds position vectors: "scores", "values" or "none"; by
+            default "scores", and "values" with a transformer, which needs one of the last two.
+        bias: whether the extractor's linear layers have biases.
+        tied: score with the input embeddings instead of an output table of its own.
+        output_bias: add one number per item to its logit.
         predictor_layers: linear layers from the GRU's last state to the logits; all but the last
             are D -> D, each followed by dropout and ReLU.
         predictor_dropout: in the predictor, after each linear layer but the last.
-        init: see `ComiRecSA`; the GRU starts as PyTorch starts it.
+        init: "xavier" (all matrices Xavier normal, biases 0), "normal" (all matrices and linear
+            biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0); the GRU
+            starts as PyTorch starts it.
 
     Raises:
         ValueError: if a size is not positive, or an option is not known or does not fit.

@@ -83,7 +83,8 @@ class TiSASRec(HistoryEncoder):
         activation: "relu" or "gelu" in the feed-forward layer.
         scale: multiply item embeddings by sqrt(D).
         projection: a linear layer over the joined heads.
-        unit: "smallest" or "published", see above.
+        unit: of an interval: "smallest" is the smallest positive difference of successive times in
+            the history up to the step, "published" the same, but at most 65535.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),

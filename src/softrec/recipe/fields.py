@@ -38,28 +38,37 @@ class Option:
     @property
     def flags(self) -> tuple[str, ...]:
         """Return the names on the command line: ("--model", "-m")."""
-        own = extra(next(iter(self.fields.values())), "flags")
-        return own or (f"--{self.name.replace('_', '-')}",)
+        return flags(self.name, next(iter(self.fields.values())))
 
     @property
     def meaning(self) -> str:
         """Return what it means, with choices and defaults, for help and documents."""
-        return meaning(self.fields, everywhere=len(self.fields) == len(_listed(self.section)))
+        everywhere = len(self.fields) == len(_listed(self.section))
+        return meaning(self.fields, everywhere=everywhere, with_defaults=True)
 
 
-def meaning(fields: Mapping[str, FieldInfo], *, everywhere: bool = True) -> str:
-    """Return what one name means to the members that have it, with choices and defaults.
+def flags(name: str, info: FieldInfo) -> tuple[str, ...]:
+    """Return the names on the command line of a field that has an option."""
+    return extra(info, "flags") or (f"--{name.replace('_', '-')}",)
+
+
+def meaning(
+    fields: Mapping[str, FieldInfo], *, everywhere: bool = True, with_defaults: bool = False
+) -> str:
+    """Return what one name means to the members that have it, with choices.
 
     Args:
         fields: the field of each member.
         everywhere: all members have it, so that it need not be said which do.
+        with_defaults: say the defaults, too.
     """
     texts: dict[str, list[str]] = {}
     for member, info in fields.items():
         texts.setdefault(_text(info), []).append(member)
     parts: list[str] = []
     for text, members in texts.items():
-        defaults = _defaults({member: fields[member] for member in members})
+        same = {member: fields[member] for member in members}
+        defaults = common_default(same) if with_defaults else ""
         own = "" if everywhere and len(texts) == 1 else f"{', '.join(members)}: "
         parts.append(f"{own if any(members) else ''}{text}{f' ({defaults})' if defaults else ''}")
     return "; ".join(parts)
@@ -99,12 +108,23 @@ def _text(info: FieldInfo) -> str:
     told = info.description or ""
     if not names or all(name in told for name in names):
         return told
-    return f"{told}: {'; '.join(names) if any(':' in name for name in names) else listed(names)}"
+    if any(":" in name for name in names):
+        return f"{told}: {'; '.join(names)}"
+    return f"{told}; one of {listed(names)}"
 
 
-def _defaults(fields: Mapping[str, FieldInfo]) -> str:
+def common_default(fields: Mapping[str, FieldInfo]) -> str:
     """Return the default; where members differ, that of most first."""
-    shown = {member: shown_default(info) for member, info in fields.items()}
+    return by_member({member: shown_default(info) for member, info in fields.items()})
+
+
+def by_member(shown: Mapping[str, str]) -> str:
+    """Return what members have in common; where they differ, what most have first.
+
+    Example:
+        >>> by_member({"mixed": "inner", "bpr": "inner", "sl": "cosine"})
+        'inner; sl: cosine'
+    """
     (most, often), *_ = Counter(shown.values()).most_common()
     if often == len(shown):
         return most

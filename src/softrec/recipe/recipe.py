@@ -50,7 +50,7 @@ class Recipe(Settings):
     data: DataSettings = setting(text="the log, and how it is read, cleaned and split")
     model: ModelSettings = setting(
         ModelSettings(),
-        "the model that gives the vectors of users and items",
+        "the model that scores items for users",
         common=True,
         flags=("--model", "-m"),
         choices=MODELS.choices,

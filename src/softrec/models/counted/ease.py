@@ -20,7 +20,7 @@ LARGEST = 10_000
 
 @MODELS.named("ease")
 class EASE(Scorer):
-    r"""A linear autoencoder with zero diagonal, in closed form.
+    r"""A ridge regression of every item on all others, for 10,000 items at most.
 
     $$B = I - P \, diag(P)^{-1}, \quad P = (X^T X + \lambda I)^{-1}, \qquad
     score_j = \sum_t r^{n - t} B_{h_t j}$$

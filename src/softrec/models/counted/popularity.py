@@ -49,7 +49,7 @@ class Popularity(_Popular):
 
 @MODELS.named("recent-popularity")
 class RecentPopularity(_Popular):
-    r"""The events of each item, older ones count less.
+    r"""The events of each item, older ones count less; data without times are refused.
 
     $$score_i = \sum_{e: item_e = i} 2^{-(t_{last} - t_e) / (h (t_{last} - t_{first}))}$$
 

@@ -14,7 +14,9 @@ from softrec.types import Events
 
 @MODELS.named("rp3beta")
 class RP3Beta(TableScorer):
-    r"""The probability of a walk of two steps between items, with popular ends held back.
+    r"""The probability of a walk from an item to a user and on to another item.
+
+    Popular ends are held back:
 
     $$S_{ij} = n_j^{-\beta} \sum_u (x_{ui} / n_i)^\alpha (x_{uj} / m_u)^\alpha$$
 

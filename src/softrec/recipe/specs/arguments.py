@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from softrec.errors import no_such, one_line
+from softrec.recipe.specs.docstrings import arguments_told
 from softrec.settings import Count, Decay, Positive, Rounds, Seed, Text, Weight, Width, check_number
 
 Length = Annotated[int, Field(ge=1, le=10_000)]
@@ -54,6 +56,22 @@ def arguments(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> d
         for name, parameter in parameters.items()
         if name not in ("self", *left_out)
     }
+
+
+def fields_of(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> dict[str, FieldInfo]:
+    """Return the arguments of a function, or of a class, as fields that its docstring describes."""
+    told = arguments_told(function)
+    parameters = inspect.signature(function).parameters
+    return {
+        name: FieldInfo(
+            annotation=kind, description=told.get(name), **_default(parameters[name].default)
+        )
+        for name, kind in arguments(function, left_out).items()
+    }
+
+
+def _default(given: Any) -> dict[str, Any]:
+    return {} if given is inspect.Parameter.empty else {"default": given}
 
 
 def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

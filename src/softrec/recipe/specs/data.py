@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from softrec.errors import one_line
-from softrec.recipe.specs.arguments import arguments, checked
+from softrec.recipe.specs.arguments import arguments, checked, fields_of
 from softrec.settings import Seed, Settings, Text, setting
 from softrec.simulation import make_shop, simulate
 
@@ -20,6 +20,7 @@ STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N
 SIMULATION = tuple(name for name in arguments(simulate, ("shop",)) if name != "seed")
 """The parameters of the shop that belong to its users."""
 PARAMETERS = arguments(make_shop) | arguments(simulate, ("shop",))
+SHOP_FIELDS = fields_of(simulate, ("shop", "seed")) | fields_of(make_shop)
 
 
 def parse_step(step: str) -> tuple[str, float]:
@@ -121,7 +122,7 @@ class DataSettings(Settings):
     order: Literal["log", "shuffled"] = setting(
         "log",
         "order of the histories; shuffled is a control, which says whether the order matters: each "
-        "user's training items but the last, and the histories of validation and test, at random",
+        "user's training items but the last, and the histories of validation and test, at random, see docs/data.md",
     )
     split_seed: Seed = setting(
         0,

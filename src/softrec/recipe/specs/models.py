@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
 
 from softrec.errors import no_such, one_line
 from softrec.models.given import takes
 from softrec.models.registry import MODELS
-from softrec.recipe.specs.arguments import arguments, checked, safe_repr
+from softrec.recipe.specs.arguments import arguments, checked, fields_of, safe_repr
 from softrec.settings import Text, setting
 from softrec.types import Scorer
 
@@ -82,6 +83,17 @@ class ModelSettings(BaseModel):
         if self.preset is not None and self.preset not in presets:
             raise ValueError(f"{self.name} has {no_such('preset', self.preset, presets)}")
         return self
+
+
+def settings_of(name: str) -> dict[str, FieldInfo]:
+    """Return the settings of a model: the arguments of its class, and `tune` if some are tried."""
+    tune = {TUNE: setting(True, "choose the settings that are not given on validation")}
+    return fields_of(MODELS[name], OF_THE_DATA) | (tune if grid_of(name) else {})
+
+
+def grid_of(name: str) -> Mapping[str, tuple[Any, ...]]:
+    """Return the values that are tried on validation, by the settings of a model."""
+    return getattr(MODELS[name], "GRID", {})
 
 
 def starts_of(name: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class TrainingSettings(Settings):
     )
     epochs: Rounds = setting(100, "the most epochs to train", common=True)
     batch_size: int = setting(128, "examples (rows) in a batch", common=True, ge=1, le=10**7)
-    lr: Positive = setting(1e-3, "learning rate of Adam", common=True)
+    lr: Positive = setting(1e-3, "learning rate", common=True)
     weight_decay: Weight = setting(0.0, "L2 penalty of Adam, except on biases", common=True)
     optimizer: Literal["adam", "sparse-adam"] = setting(
         "adam", "sparse-adam updates only the table rows that occur in a batch"
@@ -87,7 +87,7 @@ class EvaluationSettings(Settings):
     mask_seen: bool | None = setting(
         None,
         "true: items of the history are masked, and the task is to predict new ones; false: all "
-        "items are ranked; by default true unless the log has repeats",
+        "items are ranked; by default true unless the log has repeats, see docs/data.md",
         common=True,
     )
     negatives: Count | None = setting(

@@ -1,0 +1,52 @@
+"""What a docstring says: its first paragraph, its arguments one by one, its source."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+
+def summary(thing: Any) -> str:
+    """Return the first paragraph of a docstring, in one line.
+
+    Example:
+        >>> summary(summary)
+        'Return the first paragraph of a docstring, in one line.'
+    """
+    return _joined(_text(thing).partition("\n\n")[0])
+
+
+def source(thing: Any) -> str:
+    """Return the paragraph that begins with "Source:", in one line; "" if there is none."""
+    found = re.search(r"^Source: (.*?)(?:\n\n|\Z)", _text(thing), re.MULTILINE | re.DOTALL)
+    return _joined(found[1]) if found else ""
+
+
+def arguments_told(thing: Any) -> dict[str, str]:
+    """Return what the `Args:` of a docstring say of each argument, in one line each.
+
+    Example:
+        >>> def shifted(by):
+        ...     '''Return it moved.
+        ...
+        ...     Args:
+        ...         by: how far,
+        ...             in steps.
+        ...     '''
+        >>> arguments_told(shifted)
+        {'by': 'how far, in steps'}
+    """
+    found = re.search(r"^Args:\n((?:    .*\n?|\n)+)", _text(thing), re.MULTILINE)
+    if found is None:
+        return {}
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", found[1], re.MULTILINE)
+    return {name: _joined(text).removesuffix(".") for name, text in entries}
+
+
+def _text(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__ or "")  # its own, not one that is inherited
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
