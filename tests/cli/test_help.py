@@ -97,9 +97,9 @@ def test_all_settings_are_listed_with_their_defaults(capsys):
     for place, fields in sections().items():
         assert not place or f"{place.replace('.', ' ')}: " in out
         assert all(
-            f"    {name} (" in out for name in fields.model_fields if place and name != "name"
+            f"\n    {name} " in out for name in fields.model_fields if place and name != "name"
         )
-    assert "    scale ('log') the scale of popularity" in out
+    assert "    scale (log) the scale of popularity" in out
     assert all(f"model {name}: " in out for name in MODELS)
     with pytest.raises(SystemExit):
         cli.main(["settings", "loss"])
@@ -110,3 +110,45 @@ def test_all_settings_are_listed_with_their_defaults(capsys):
         cli.main(["settings", "targets"])
     assert done.value.code == 2
     assert "did you mean target?" in capsys.readouterr().err
+
+
+def listed(capsys, *arguments):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["settings", *arguments])
+    assert done.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_settings_of_one_model_are_listed(capsys):
+    first, *rest = listed(capsys, "model.item-knn")
+    assert first.startswith("model item-knn: The similarity of items")
+    assert [line.split()[0] for line in rest] == [
+        "k", "similarity", "power", "shrinkage", "recency", "tune",
+    ]  # fmt: skip
+    assert "    shrinkage (0) s, how far pairs of few users are held back" in rest
+    assert [line for line in listed(capsys, "model") if not line.startswith("model ")][:2]
+    assert listed(capsys, "loss.ccl")[0].startswith("loss ccl: ")
+
+
+def test_what_no_member_is_called(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["settings", "model.sasrc"])
+    assert done.value.code == 2
+    assert "no model 'sasrc', did you mean sasrec?" in capsys.readouterr().err
+
+
+def test_the_members_of_a_plugin_are_listed(capsys, tmp_path):
+    file = tmp_path / "own_scorer_listed.py"
+    file.write_text(
+        "import softrec\nfrom softrec.models.counted.popularity import Popularity\n"
+        "@softrec.register('own-scorer-listed')\n"
+        "class Own(Popularity):\n"
+        '    """Mine.\n\n    Args:\n        power: of the counts.\n    """\n'
+        "    def __init__(self, n_items: int, *, power: float = 0.5) -> None:\n"
+        "        super().__init__(n_items)\n"
+    )
+    try:
+        lines = listed(capsys, "model.own-scorer-listed", "--plugin", str(file))
+        assert lines == ["model own-scorer-listed: Mine.", "    power (0.5) of the counts"]
+    finally:
+        MODELS.pop("own-scorer-listed", None)

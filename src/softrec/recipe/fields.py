@@ -150,6 +150,14 @@ def shown_default(info: FieldInfo) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def default_of(info: FieldInfo) -> str:
+    """Return a default as a table has it: "required", "none" or the value; "" if told beside it."""
+    if info.is_required():
+        return "required"
+    untold = "by default" not in (info.description or "")
+    return shown_default(info) or ("none" if untold else "")
+
+
 def _listed(section: str) -> list[str]:
     """Return the members of a section that a user may choose."""
     below = _below(section) if section else {}

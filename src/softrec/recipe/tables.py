@@ -19,7 +19,15 @@ from pydantic.fields import FieldInfo
 from softrec.errors import RecipeError, no_such
 from softrec.files import write_text
 from softrec.models.registry import MODELS
-from softrec.recipe.fields import by_member, extra, flags, meaning, places, shown_default
+from softrec.recipe.fields import (
+    by_member,
+    default_of,
+    extra,
+    flags,
+    meaning,
+    places,
+    shown_default,
+)
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import SHOP_FIELDS
 from softrec.recipe.specs.docstrings import source, summary
@@ -78,14 +86,6 @@ def _option(section: str, name: str, fields: Mapping[str, FieldInfo]) -> str:
 
 def _default(fields: Mapping[str, FieldInfo]) -> str:
     return by_member({member: default_of(info) for member, info in fields.items()})
-
-
-def default_of(info: FieldInfo) -> str:
-    """Return a default for a table: "required", "none", or the value; "" if the text says it."""
-    if info.is_required():
-        return "required"
-    untold = "by default" not in (info.description or "")
-    return shown_default(info) or ("none" if untold else "")
 
 
 def _meaning(fields: Mapping[str, FieldInfo], of: int) -> str:
