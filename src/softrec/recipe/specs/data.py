@@ -122,7 +122,8 @@ class DataSettings(Settings):
     order: Literal["log", "shuffled"] = setting(
         "log",
         "order of the histories; shuffled is a control, which says whether the order matters: each "
-        "user's training items but the last, and the histories of validation and test, at random, see docs/data.md",
+        "user's training items but the last, and the histories of validation and test, at random, "
+        "see docs/data.md",
     )
     split_seed: Seed = setting(
         0,
