@@ -53,10 +53,11 @@ def rows(table):
 
 def test_a_row_says_option_default_and_meaning():
     data, loss = rows(tables.fields_table("data")), rows(tables.fields_table("loss"))
+    evaluation = rows(tables.fields_table("evaluation"))
     assert data["source"][:2] == ["argument", "required"]
     assert data["header"][:2] == ["--header, --no-header", "true"]
-    assert data["split_seed"] == [
-        "-", "0", "seed of a random split; all training seeds use the same split",
+    assert evaluation["negatives_seed"] == [
+        "-", "0", "seed of that sample, the same in validation and test",
     ]  # fmt: skip
     assert data["split"][1] == ""  # the text says it
     assert loss["score"][1] == "inner; bsl, ccl, sl: cosine; cml: euclidean"

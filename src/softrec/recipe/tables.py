@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from softrec.errors import RecipeError, no_such
-from softrec.files import write_text
 from softrec.models.registry import MODELS
 from softrec.recipe.fields import (
     by_member,
@@ -247,7 +246,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def main(pages: list[str]) -> None:
     """Write the tables of some pages again."""
     for path in map(Path, pages):
-        write_text(path, written(path.read_text(encoding="utf-8")))
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
