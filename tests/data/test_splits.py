@@ -61,18 +61,32 @@ def told(cut, *arguments, **options):
 
 def check_leaks(split, warned: str) -> None:
     """Whether and how much a split leaks, counted here event by event."""
-    train, valid, test = (part.select("user", "time").rows() for part in parts_of(split))
-    early = sum(any(before > time for _, before in train) for _, time in test)
+    train, valid, test = (part.select("user", "item", "time").rows() for part in parts_of(split))
+    if not any(before > time for _, _, time in test for _, _, before in train):
+        assert warned == ""
+        assert split.leak() is None
+        return
+    times = sorted(time for _, _, time in test)
+    median = times[(len(times) - 1) // 2]
+    later = sum(time > median for _, _, time in train) / len(train)
+    unheard = sum(
+        bool(learned := [before for _, other, before in train if other == item])
+        and min(learned) > time
+        for _, item, time in test
+    )
     own = {
         user
-        for user, time in test
-        if any(other == user and before > time for other, before in train + valid)
+        for user, _, time in test
+        if any(other == user and before > time for other, _, before in train + valid)
     }
-    if not early:
-        assert warned == ""
-        return
-    assert f"the {split.name} split leaks time: {early:,} of {len(test):,} test events" in warned
-    assert (f"{len(own):,} users have events of their own after" in warned) == bool(own)
+    leak = split.leak()
+    assert leak.trained_later == pytest.approx(later)
+    assert (leak.first_seen_later, leak.tested, leak.users) == (unheard, len(test), len(own))
+    assert warned.startswith(f"the {split.name} split leaks time: {leak.trained_later:.0%} of the")
+    assert f"{unheard:,} of {len(test):,} test events" in warned
+    assert (f"{len(own):,} users go on in their own histories" in warned) == bool(own)
+    assert "--split time" in warned
+    assert "\n" not in warned
 
 
 # --- leave the last one out ---

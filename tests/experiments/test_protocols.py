@@ -7,7 +7,11 @@ import pytest
 
 import softrec
 from softrec.data.aside import LeakageWarning
+from softrec.evaluation.asked import Asked
+from softrec.experiments.build.data import load_split
+from softrec.experiments.summary import _notes
 from softrec.experiments.train import open_run
+from softrec.recipe.recipe import read_recipe
 
 N_USERS = 12
 ROWS = [
@@ -57,3 +61,36 @@ def test_what_is_special_is_told(log, tmp_path, capsys):
     assert "1 users of the test part have no event before it" in told
     assert "one is asked about, the random one (seed 3)" in told
     assert "a control, no result: the histories of training and evaluation" in told
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A data folder with a small movielens-100k."""
+    (tmp_path / "movielens-100k").mkdir()
+    rows = [f"{user[1:]}\t{item[1:]}\t3\t{time + 300 * int(user[1:])}"
+            for user, item, time in ROWS if user != "new"]  # fmt: skip
+    (tmp_path / "movielens-100k" / "u.data").write_text("\n".join(rows))
+    return tmp_path
+
+
+def test_a_leak_is_a_warning_unless_the_split_is_the_published_one(published):
+    """Then it is a note of the report, which tells it in any case."""
+
+    def loaded(**data):
+        recipe = read_recipe({"data": {"source": "movielens-100k", **data}})
+        return recipe, load_split(recipe.data, published)
+
+    recipe, split = loaded()  # a warning would be an error
+    leak = split.leak()
+    assert leak is not None
+    notes = _notes(recipe, split, Asked.of(split))
+    assert f"T{leak.sentence()[1:]}." in notes
+    _, explicit = loaded(split="leave-last-out")
+    assert explicit.leak() == leak
+    with pytest.warns(LeakageWarning, match="leaks time.*--split time"):
+        loaded(split="user-ratio")
+    recipe, cut = loaded(split="time", relevant="last")
+    assert cut.leak() is None
+    notes = _notes(recipe, cut, Asked.of(cut))
+    assert not any("leaks" in note for note in notes)
+    assert any("one is asked about, the last one" in note for note in notes)

@@ -30,7 +30,7 @@ class SetAside:
 
     Example:
         >>> print(SetAside(cold_items=48, cold_events=61).sentence())  # doctest: +ELLIPSIS
-        48 items set aside, because no training event has the items (their 61 events leave ...
+        48 items set aside, because no training event has the items (their 61 events are ...
     """
 
     short_users: int = 0
@@ -68,6 +68,66 @@ class SetAside:
         return "; ".join(said)
 
 
+@dataclass(frozen=True)
+class Leak:
+    """How much of the future a model has learned from when it is tested.
+
+    Attributes:
+        split: the name of the split.
+        trained_later: the fraction of training events after the median test event.
+        first_seen_later: test events whose item has its first training event only later.
+        tested: test events.
+        users: users whose own history goes on after one of their test events.
+
+    Example:
+        >>> print(Leak("leave-last-out", 0.48, 3210, 43098, 0).sentence())
+        the leave-last-out split leaks time: 48% of the training events come after the median test \
+event, and 3,210 of 43,098 test events (7%) ask for an item whose first training event comes later
+    """
+
+    split: str
+    trained_later: float
+    first_seen_later: int
+    tested: int
+    users: int
+
+    def sentence(self) -> str:
+        """Return one line with the numbers."""
+        own = f", and {self.users:,} users go on in their own histories" if self.users else ""
+        return (
+            f"the {self.split} split leaks time: {self.trained_later:.0%} of the training events "
+            f"come after the median test event, and {self.first_seen_later:,} of {self.tested:,} "
+            f"test events ({self.first_seen_later / self.tested:.0%}) ask for an item whose first "
+            f"training event comes later{own}"
+        )
+
+
+def leak_of(train: Interactions, valid: Interactions, test: Interactions, name: str) -> Leak | None:
+    """Return how much a split leaks; None if no test event comes before a training event.
+
+    Args:
+        train: the training part.
+        valid: the validation part, which belongs to the histories of the test part.
+        test: the test part.
+        name: of the split.
+    """
+    if not (train.has_time and test.has_time and len(train) and len(test)):
+        return None
+    asked, learned = (part.frame["time"].to_numpy() for part in (test, train))
+    if asked.min() >= learned.max():
+        return None
+    first = np.full(train.n_items, np.iinfo(np.int64).min)  # no later time for items of none
+    first[train.item_counts > 0] = np.iinfo(np.int64).max
+    np.minimum.at(first, train.frame["item"].to_numpy(), learned)
+    return Leak(
+        split=name,
+        trained_later=float((learned > np.quantile(asked, 0.5, method="lower")).mean()),
+        first_seen_later=int((first[test.frame["item"].to_numpy()] > asked).sum()),
+        tested=len(asked),
+        users=int((_last(train, valid) > _first(test)).sum()),
+    )
+
+
 def warn_of_leaks(
     train: Interactions, valid: Interactions, test: Interactions, name: str, *, stacklevel: int
 ) -> None:
@@ -75,26 +135,18 @@ def warn_of_leaks(
 
     Args:
         train: the training part.
-        valid: the validation part, which belongs to the histories of the test part.
+        valid: the validation part.
         test: the test part.
         name: of the split.
         stacklevel: of the warning, as `warnings.warn` counts from here.
     """
-    if not (train.has_time and test.has_time and len(train) and len(test)):
-        return
-    asked = test.frame["time"].to_numpy()
-    early = int((asked < train.frame["time"].to_numpy().max()).sum())
-    if not early:
-        return
-    own = int((_last(train, valid) > _first(test)).sum())
-    later = f", and {own:,} users have events of their own after a test event" if own else ""
-    warnings.warn(
-        f"the {name} split leaks time: {early:,} of {len(asked):,} test events "
-        f"({early / len(asked):.0%}) come before the last training event, so the model has seen "
-        f"the future{later}; --split time cuts the whole log at one moment",
-        LeakageWarning,
-        stacklevel=stacklevel,
-    )
+    leak = leak_of(train, valid, test, name)
+    if leak is not None:
+        warnings.warn(
+            f"{leak.sentence()}; --split time learns from nothing later than it is tested on",
+            LeakageWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _last(*parts: Interactions) -> np.ndarray:

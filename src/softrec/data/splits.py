@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from softrec.data.aside import LeakageWarning, SetAside, warn_of_leaks
+from softrec.data.aside import Leak, LeakageWarning, SetAside, leak_of, warn_of_leaks
 from softrec.data.cases import (
     Cases,
     Relevant,
@@ -73,6 +73,22 @@ class Split:
         told = {name: value for name, value in own.items() if value != getattr(Split, name)}
         return {**told, "seed": self.seed} if told else {}
 
+    def told(self) -> list[str]:
+        """Return a sentence for each thing that `protocol` says."""
+        lines = []
+        if self.relevant != "all":
+            seed = f" (seed {self.seed})" if self.relevant == "random" else ""
+            lines.append(
+                "of each user's events in validation and in test one is asked about, the "
+                f"{self.relevant} one{seed}"
+            )
+        if self.order == "shuffled":
+            lines.append(
+                "a control, no result: the histories of training and evaluation are in random "
+                f"order (seed {self.seed})"
+            )
+        return lines
+
     def shuffled(self, seed: int = 0) -> Split:
         """Return a control whose histories, in training and in all cases, are in random order.
 
@@ -97,6 +113,10 @@ class Split:
             part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
         )
         return int((~train & valid & test).sum())
+
+    def leak(self) -> Leak | None:
+        """Return how much of the future is learned from; None if nothing, or without times."""
+        return leak_of(self.train, self.valid, self.test, self.name)
 
     def new_users(self) -> int:
         """Return how many users have test events but none before: they cannot be asked about."""

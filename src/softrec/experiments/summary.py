@@ -86,7 +86,7 @@ def results_of(
         evaluation=asked.facts(),
         slices=() if slices is None else tuple(map(_slice, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
-        notes=(*_notes(base, asked), *([gap] if gap else []), *notes),
+        notes=(*_notes(base, split, asked), *([gap] if gap else []), *notes),
     )
 
 
@@ -180,9 +180,10 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
     return Ceiling(name=name, test=truth.best_metrics())
 
 
-def _notes(base: Recipe, asked: Asked) -> list[str]:
-    sentence = sentence_of(asked.facts())
-    notes = [f"{sentence[0].upper()}{sentence[1:]}."]
+def _notes(base: Recipe, split: Split, asked: Asked) -> list[str]:
+    leak = split.leak()
+    lines = [sentence_of(asked.facts()), *split.told(), *([leak.sentence()] if leak else [])]
+    notes = [f"{line[0].upper()}{line[1:]}." for line in lines]
     number = base.evaluation.negatives
     if number is None:
         return notes

@@ -42,18 +42,7 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
             f"{new:,} users of the test part have no event before it, so that nothing is known of "
             "them and nothing asked"
         )
-    if split.relevant != "all":
-        lines.append(
-            f"of each user's events in validation and in test one is asked about, the "
-            f"{split.relevant} one"
-            + (f" (seed {split.seed})" if split.relevant == "random" else "")
-        )
-    if split.order == "shuffled":
-        lines.append(
-            "a control, no result: the histories of training and evaluation are in random order "
-            f"(seed {split.seed})"
-        )
-    return [line for line in lines if line]
+    return [line for line in (*lines, *split.told()) if line]
 
 
 def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int | None) -> Model:
