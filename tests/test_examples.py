@@ -42,7 +42,7 @@ def example(monkeypatch, tmp_path):
 def test_an_example_runs(example, name, tmp_path):
     found = example(name).main(str(tmp_path / "out"), **SMALL)
     assert (found.folder / "report.html").is_file()
-    base, other = found.results.variants
+    base, other = found.results.trained
     assert other.difference_in("ndcg@10").n > 0
     assert base.test != other.test, "the target changed nothing"
     runs = [softrec.open_run(folder) for folder in (found.folder / "runs").iterdir()]
