@@ -148,7 +148,9 @@ def test_differences_are_over_all_users_and_seeds(table, results):
         assert (found["low"], found["high"], found["p"]) == pytest.approx(
             (expected.low, expected.high, expected.p)
         )
-        assert found["detectable"] == pytest.approx((expected.high - expected.low) / 2)
+        assert found["detectable"] > (expected.high - expected.low) / 2  # 80 % and not 50 %
+        assert found["effect"] * gains.mean() > 0
+        assert found["low_bootstrap"] < gains.mean() < found["high_bootstrap"]
 
 
 def test_runs_that_were_still_rising_are_not_judged(results):

@@ -10,6 +10,8 @@ import pytest
 from scipy import stats
 
 from softrec.errors import RunError
+from softrec.evaluation.bootstrap import bootstrap
+from softrec.evaluation.effects import effect
 from softrec.evaluation.significance import crossed
 from softrec.experiments.differences import differences
 
@@ -46,7 +48,7 @@ def runs_of(values: dict[str, list[np.ndarray]], users: list[str] = USERS) -> li
 @pytest.mark.parametrize("metric", METRICS)
 def test_each_variant_is_compared_with_the_first_over_all_its_seeds(metric):
     values = values_of(3)
-    found = differences(runs_of(values), METRICS)
+    found = differences(runs_of(values), METRICS, drawn=["ndcg@10"])
     assert len(found) == 3
     for variant, own in zip(found, values[metric][1:], strict=True):
         base, got = values[metric][0], variant[metric]
@@ -61,7 +63,15 @@ def test_each_variant_is_compared_with_the_first_over_all_its_seeds(metric):
         assert got.n == 60
         expected = crossed(base, own)
         assert (got.low, got.high, got.p) == (expected.low, expected.high, expected.p)
-        assert got.detectable == pytest.approx((got.high - got.low) / 2)
+        assert (got.effect, got.detectable) == effect(base, own)
+        # A power of 80 % asks for more than half the interval, where 50 % are found.
+        assert 1.2 < got.detectable / ((got.high - got.low) / 2) < 1.6
+        ends = (got.low_bootstrap, got.high_bootstrap)
+        if metric == "ndcg@10":
+            assert ends == bootstrap(base, own)
+            assert ends[0] < got.mean < ends[1]
+        else:
+            assert all(map(math.isnan, ends))
         alone = stats.ttest_rel(own.mean(axis=0), base.mean(axis=0)).confidence_interval()
         assert (got.low_users, got.high_users) == pytest.approx((alone.low, alone.high))
         ranks = stats.wilcoxon(gains).pvalue
@@ -81,7 +91,7 @@ def test_p_values_are_corrected_over_the_variants_of_one_metric(metric):
 def test_one_seed_leaves_users_only():
     for variant in differences(runs_of(values_of(1)), METRICS):
         got = variant["ndcg@10"]
-        unknown = ("low", "high", "p", "p_holm", "detectable", "p_wilcoxon")
+        unknown = ("low", "high", "p", "p_holm", "detectable", "p_wilcoxon", "effect")
         assert all(math.isnan(getattr(got, key)) for key in unknown)
         assert got.low_users < got.mean < got.high_users
 

@@ -79,7 +79,10 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
             "relative": gain / 0.2,
             "p": p_holm / 3,
             "p_holm": p_holm,
-            "detectable": 0.0042,
+            "detectable": 0.0063,
+            "effect": gain / 0.25,
+            "low_bootstrap": gain - 0.0057,
+            "high_bootstrap": gain + 0.0057,
             "low_users": gain - 0.0021,
             "high_users": gain + 0.0021,
             "p_wilcoxon": p_holm / 4,
@@ -249,6 +252,9 @@ def test_the_table_of_a_metric_has_every_number(page, metric):
         assert row["users only: 95 % interval"] == users
         assert row["wins / ties / losses"] == "1,234 / 5,678 / 910"
         assert row["users"] == "7,822"
+        assert row["detectable (power 80 %)"] == "0.0063"
+        assert row["effect size"].startswith(row["difference"][0])
+        assert row["bootstrap: 95 % interval"].count(" to ") == 1
     assert table["pop+ (alpha 0.4)"]["p (Holm)"] == "0.0031"
     assert table["teacher (self, T 2)"]["p (Holm)"] == "< 0.0001"
     assert table["pop+ (alpha 0.4)"]["users only: p of ranks"] == "0.0008"
@@ -312,8 +318,8 @@ def test_the_verdict_is_on_the_selection_metric_alone():
 
 def test_without_evidence_the_report_says_what_could_have_been_seen():
     found = verdicts(synthetic())
-    assert "a difference below 0.0042 cannot be distinguished from no difference" in found[1].text
-    assert "cannot be told" not in found[0].text + found[2].text
+    assert "true difference of 0.0063 would be found in 80 % of such comparisons" in found[1].text
+    assert "would be found" not in found[0].text + found[2].text
 
 
 def one_seed() -> dict:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import polars as pl
 
 from softrec.errors import RunError
-from softrec.evaluation.significance import Crossed, crossed, holm
+from softrec.evaluation.bootstrap import bootstrap
+from softrec.evaluation.effects import effect
+from softrec.evaluation.significance import crossed, holm
 from softrec.experiments.runs import Run
 from softrec.report.results import MetricDifference
 
 
 def differences(
-    runs: Sequence[Sequence[Run]], metrics: Sequence[str], *, counted: int = 0
+    runs: Sequence[Sequence[Run]],
+    metrics: Sequence[str],
+    *,
+    counted: int = 0,
+    drawn: Collection[str] = (),
 ) -> list[dict[str, MetricDifference]]:
     """Return for each variant but the first, the baseline, how it differs in each metric.
 
@@ -23,11 +29,11 @@ def differences(
         runs: a row for each variant, a run for each seed; of a counted model one run alone.
         metrics: columns of the tables of users.
         counted: how many rows at the end are of counted models, the same in every training.
+        drawn: the metrics that get a bootstrap interval, which takes seconds on many users.
 
     Returns:
         {metric: difference} for each variant. What is not known is NaN: interval and p-values if a
-        variant has one seed only. p_holm is corrected over the variants. A difference below
-        `detectable`, half the interval, cannot be distinguished from 0.
+        variant has one seed only. p_holm is corrected over the variants.
 
     Raises:
         RunError: if the runs do not have the same users in the same order.
@@ -38,17 +44,27 @@ def differences(
     for metric in metrics:
         values = [np.stack([table[metric].to_numpy() for table in row]) for row in tables]
         results = [
-            crossed(values[0], each, deterministic=place >= len(runs) - counted)
+            _difference(
+                values[0], each,
+                deterministic=place >= len(runs) - counted, drawn=metric in drawn,
+            )
             for place, each in enumerate(values[1:], 1)
-        ]
+        ]  # fmt: skip
         judged = [number for number, each in enumerate(results) if not math.isnan(each.p)]
         adjusted = dict(zip(judged, holm([results[n].p for n in judged]), strict=True))
         for number, each in enumerate(results):
-            found[number][metric] = _told(each, adjusted.get(number, math.nan))
+            p_holm = adjusted.get(number, math.nan)
+            found[number][metric] = each.model_copy(update={"p_holm": p_holm})
     return found
 
 
-def _told(found: Crossed, p_holm: float) -> MetricDifference:
+def _difference(
+    a: np.ndarray, b: np.ndarray, *, deterministic: bool, drawn: bool
+) -> MetricDifference:
+    """Return how b differs from a, of (seeds, users) each; p is not corrected."""
+    found = crossed(a, b, deterministic=deterministic)
+    size = effect(a, b, deterministic=deterministic)
+    ends = bootstrap(a, b, deterministic=deterministic) if drawn else (math.nan, math.nan)
     users = found.users
     return MetricDifference(
         mean=found.mean,
@@ -56,8 +72,11 @@ def _told(found: Crossed, p_holm: float) -> MetricDifference:
         high=found.high,
         relative=found.relative,
         p=found.p,
-        p_holm=p_holm,
-        detectable=(found.high - found.low) / 2,
+        p_holm=found.p,
+        detectable=size.detectable,
+        effect=size.standardised,
+        low_bootstrap=ends[0],
+        high_bootstrap=ends[1],
         low_users=users.low,
         high_users=users.high,
         p_wilcoxon=math.nan if math.isnan(found.p) else users.p_wilcoxon,
@@ -88,8 +107,8 @@ def against_trained(
     ]
     best, simple = trained[places[0]], counted[places[1]]
     values = [np.stack([run.per_user[metric].to_numpy() for run in row]) for row in (best, simple)]
-    found = crossed(*values, deterministic=True)
-    return places[0], places[1], _told(found, found.p)
+    found = _difference(*values, deterministic=True, drawn=True)
+    return places[0], places[1], found
 
 
 def _check_users(runs: Sequence[Sequence[Run]], tables: Sequence[Sequence[pl.DataFrame]]) -> None:

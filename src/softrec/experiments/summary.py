@@ -61,7 +61,7 @@ def results_of(
     """
     metrics = list(base.evaluation.metrics)
     counted = sum(is_counted(row[0].recipe.model.name) for row in runs[1:])
-    found = [None, *differences(runs, metrics, counted=counted)]
+    found = [None, *differences(runs, metrics, counted=counted, drawn=[base.training.monitor])]
     training = base.training.model_dump(mode="json")
     if training["start"] is not None:
         training["start"] = name_of(training["start"])

@@ -65,7 +65,10 @@ class MetricDifference(_Part):
     relative: Number  # mean / the baseline's mean
     p: Number
     p_holm: Number  # corrected over the variants
-    detectable: Number  # a smaller difference cannot be distinguished from 0
+    detectable: Number  # a true difference of this size is found with a power of 80 %
+    effect: Number = math.nan  # mean / sd of one user's difference between two trainings
+    low_bootstrap: Number = math.nan  # ends of the bootstrap interval, of the selection metric
+    high_bootstrap: Number = math.nan
     low_users: Number  # ends of the interval over the users alone
     high_users: Number
     p_wilcoxon: Number

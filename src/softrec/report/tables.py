@@ -50,7 +50,8 @@ def of_metric(results: Results, metric: str) -> Table:
     """Return everything that is known of one metric, a row per variant."""
     head = ["", "test", "each seed", "validation", "difference", "95 % interval", "relative", "p"]
     head += ["p (Holm)", "users only: 95 % interval", "users only: p of ranks"]
-    head += ["wins / ties / losses", "users"]
+    head += ["wins / ties / losses", "users", "effect size", "detectable (power 80 %)"]
+    head += ["bootstrap: 95 % interval"]
     has_ceiling = results.ceiling is not None and metric in results.ceiling.test
     head += ["below the best", "fraction of gap closed"] if has_ceiling else []
 
@@ -84,7 +85,7 @@ def _gap_cells(results: Results, variant: Variant, metric: str) -> list[str]:
 
 def _difference_cells(difference: MetricDifference | None) -> list[str]:
     if difference is None:
-        return [""] * 9
+        return [""] * 12
     counts = (difference.wins, difference.ties, difference.losses)
     return [
         text.signed(difference.mean),
@@ -96,6 +97,9 @@ def _difference_cells(difference: MetricDifference | None) -> list[str]:
         text.p_value(difference.p_wilcoxon),
         " / ".join(map(text.count, counts)),
         text.count(difference.n),
+        text.signed(difference.effect),
+        text.decimals(difference.detectable),
+        text.span((difference.low_bootstrap, difference.high_bootstrap)),
     ]
 
 

@@ -166,6 +166,7 @@ def _cautions(difference: MetricDifference) -> Iterator[str]:
         yield "Taken alone it would look real, but not among as many comparisons as were made."
     elif math.isfinite(difference.detectable):
         yield (
-            f"With these users and seeds a difference below {text.decimals(difference.detectable)} "
-            "cannot be distinguished from no difference."
+            "With these users and seeds a true difference of "
+            f"{text.decimals(difference.detectable)} would be found in 80 % of such comparisons, "
+            "a smaller one less often."
         )
