@@ -22,7 +22,7 @@ from softrec.cli.options import Command, SettingsCommand, TargetsCommand
 from softrec.cli.recommend import interests, recommend
 from softrec.cli.settings import settings
 from softrec.cli.show import print_line
-from softrec.cli.train import compare, demo, fit
+from softrec.cli.train import compare, demo, fit, order
 from softrec.errors import SoftrecError, of_the_system, one_line
 from softrec.progress import telling
 
@@ -61,12 +61,13 @@ def _main(
 
 app.command(cls=Command)(settings)
 app.command(cls=SettingsCommand)(fit)
+app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 for command in (evaluate, recommend, interests, demo, report, recipes):
     app.command(cls=Command)(command)
 
 
-HEAVY = ("fit", "compare", "demo", "report", "evaluate", "recommend", "interests")
+HEAVY = ("fit", "compare", "order", "demo", "report", "evaluate", "recommend", "interests")
 
 
 def preload() -> None:

@@ -87,6 +87,28 @@ def compare(
     print_comparison(comparison.results, comparison.folder)
 
 
+def order(
+    ctx: typer.Context,
+    source: Source,
+    out: Out,
+    seeds: Seeds = 3,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model on a log and on the same with histories in random order: does order matter?
+
+    Example:
+      softrec order clicks.csv --model gru4rec --out runs/order
+    """
+    from softrec.experiments.order import compare_order
+
+    recipe = recipe_of(source, ctx.obj, set_)
+    seen = range(recipe.seed, recipe.seed + seeds)
+    found = compare_order(recipe, out, seeds=seen, data_dir=data_dir, overwrite=overwrite)
+    typer.echo(found.sentence())
+
+
 def demo(
     out: Out = Path("demo"),
     seeds: Seeds = 3,
