@@ -91,7 +91,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         kept = self._members.get(name)
         if kept is not None and not _same(kept.thing, thing):
             raise RecipeError(
-                f"there is a {self.kind} {name!r} already, of {kept.module}; choose another name"
+                f"there is already a {self.kind} {name!r}, from {kept.module}; choose another name"
             )
         self._members[name] = Member(thing, module)
 
@@ -169,7 +169,7 @@ def load_installed() -> None:
             what = one_line(f"{type(error).__name__}: {error}", 200)
             warnings.warn(
                 f"the plugin {entry.name} ({entry.value}) cannot be loaded: {what}; fix or "
-                "uninstall the package that brings it",
+                "uninstall the package that contains it",
                 PluginWarning,
                 stacklevel=2,
             )

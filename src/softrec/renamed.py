@@ -106,7 +106,7 @@ def _current(value: Any, place: str, found: dict[str, None]) -> Any:
         new = FIELDS.get(here, name)
         if new is not name:
             if new in value:
-                raise RecipeError(f"{here} is the former name of {new}; give {new} alone")
+                raise RecipeError(f"{here} is the former name of {new}; give {new} only")
             found[f"{here} is now {new}"] = None
         fields[new] = _current(inside, _below(str(name), here, inside), found)
     return fields

@@ -44,7 +44,7 @@ class Scoring:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ValueError(f"scores are {', '.join(get_args(Kind))}, got {self.kind!r}")
+            raise ValueError(f"scores must be {', '.join(get_args(Kind))}, got {self.kind!r}")
         if not 0 < self.temperature < inf:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 

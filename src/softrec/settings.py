@@ -80,7 +80,7 @@ def setting(
 def _writable(text: str) -> str:
     """Refuse text that cannot be written to a file or be the name of one."""
     if "\0" in text:
-        raise ValueError("text with a NUL in it")
+        raise ValueError("text with a NUL character in it")
     if any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
         raise ValueError(f"no name is longer than {LONGEST_NAME} bytes")
     return text

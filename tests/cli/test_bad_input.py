@@ -102,7 +102,7 @@ def test_a_parquet_file_cut_short(refusal, folder):
 
 def test_no_such_log(refusal):
     line = refusal("fit", "none.csv", "--out", "run")
-    assert re.search("no file, folder or data set 'none.csv'; data sets are shop, ", line)
+    assert re.search("no file, folder or data set 'none.csv'; the data sets are shop, ", line)
 
 
 def test_a_column_that_is_not_there(refusal):
@@ -112,7 +112,7 @@ def test_a_column_that_is_not_there(refusal):
 
 def test_given_parts_need_both_files(refusal):
     line = refusal("fit", "log.csv", "--valid", "log.csv", "--out", "run")
-    assert "both files, valid and test, belong together" in line
+    assert "needs both files, valid and test" in line
 
 
 def test_a_test_part_without_a_user_of_the_training_part(refusal, folder):
@@ -134,7 +134,7 @@ def test_a_file_given_for_two_parts(refusal, folder, copy):
         other.symlink_to(folder / "log.csv")
     line = refusal("fit", "log.csv", "--valid", "valid.csv", "--test", "again.csv", "--out", "run",
                    *TINY)  # fmt: skip
-    assert ("hold the same events" if copy else "is given for two parts of the log") in line
+    assert ("have the same events" if copy else "is given for two parts of the log") in line
 
 
 # --- options and recipes ---
@@ -144,7 +144,7 @@ OPTIONS = {
     "--target foo": "target: no target 'foo'; there are ckd, csn, interest-sharing, kd",
     "--preset foo": "sasrec has no preset 'foo'; there are original",
     "--split foo": "data.split: no choice 'foo'; there are leave-last-out, time",
-    "--clean foo": "no cleaning step 'foo'; there are drop-duplicates",
+    "--clean foo": "no cleaning step 'foo'; the cleaning steps are drop-duplicates",
     "--clean drop-duplicates=2": "no cleaning step 'drop-duplicates=2'",
     "--clean min-weight=nan": "'min-weight=nan' needs a number",
     "--clean k-core=many": "'k-core=many' needs a whole number",
@@ -168,8 +168,8 @@ OPTIONS = {
     "--loss decoupled": "decoupled .*choose a target with alpha above 0, or loss: mixed",
     "--loss decoupled --target pop+ --alpha 0": "decoupled .*alpha 0",
     "--monitor recall@7": "training.monitor is recall@7, which is not among evaluation.metrics",
-    "--set evaluation.metrics=[fun@3]": "'ndcg@10', of hit_rate, .*'fun@3'",
-    "--set evaluation.metrics=[ndcg@0]": "cut-off of at least 1 .*'ndcg@0'",
+    "--set evaluation.metrics=[fun@3]": "'ndcg@10', one of hit_rate, .*'fun@3'",
+    "--set evaluation.metrics=[ndcg@0]": "whole number of at least 1 .*'ndcg@0'",
     "--set evaluation.metrics=[]": "not among evaluation.metrics",
     "--set model.size=3": "sasrec has no setting 'size'; there are dim",
     "--set model.dim=big": "dim of sasrec: .*integer.*'big'",
@@ -195,20 +195,20 @@ def test_an_option_that_does_not_fit(refusal, options):
 
 
 RECIPES = {
-    "data: [log.csv": "no valid YAML",
-    "- data\n- model": "must hold a mapping with data, model, target, .* holds a list",
-    "": "must hold a mapping",
+    "data: [log.csv": "not valid YAML",
+    "- data\n- model": "must be a mapping with data, model, target, .* is a list",
+    "": "must be a mapping",
     "model: {name: sasrec}": "data: is missing; say where the log is",
     "data: {source: log.csv}\nmodle: {name: sasrec}": "no field 'modle', did you mean model",
     "data: {source: log.csv, colour: red}": "data: no field 'colour'; there are source",
     "data: {source: log.csv}\ntarget: {name: pop+, beta: 1}": r"target.pop\+: no field 'beta'",
     "data: {source: log.csv}\ntarget: {name: soft}": "no target 'soft'; there are ckd, csn",
-    "data: {source: log.csv}\ntarget: pop+": "target: expected fields below it",
-    "data: log.csv": "data: expected fields below it",
-    "data: {source: log.csv}\nmodel: sasrec": "model: expected fields below it",
+    "data: {source: log.csv}\ntarget: pop+": "target: expected a mapping with fields",
+    "data: log.csv": "data: expected a mapping with fields",
+    "data: {source: log.csv}\nmodel: sasrec": "model: expected a mapping with fields",
     "data: {source: log.csv}\ntraining: {epochs: many}": "training.epochs: .*integer.*'many'",
     "data: {source: log.csv}\nseed: [1]": "seed: .*integer",
-    "data: {source: log.csv}\nmodel: {name: 3}": "the name of a model is a text, got 3",
+    "data: {source: log.csv}\nmodel: {name: 3}": "the name of a model must be a text, got 3",
     "data: {source: missing.csv}": "no file, folder or data set 'missing.csv'",
 }
 
@@ -228,7 +228,7 @@ def test_a_recipe_that_cannot_be_used(refusal, folder, recipe, options):
 def test_a_recipe_that_is_not_there_or_no_text(refusal, folder):
     assert "cannot read the recipe none.yaml" in refusal("fit", "none.yaml", "--out", "run")
     (folder / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "bytes.yaml is no valid YAML" in refusal("fit", "bytes.yaml", "--out", "run")
+    assert "bytes.yaml is not valid YAML" in refusal("fit", "bytes.yaml", "--out", "run")
 
 
 @pytest.mark.parametrize("mode", [[], ["--overwrite"]])
@@ -257,10 +257,10 @@ def test_a_loss_that_is_no_number(refusal):
 
 COMPARISONS = {
     "--targets foo": "'foo'",
-    "--targets ,": "no targets to compare; name some",
+    "--targets ,": "no targets to compare; give some",
     "--targets one-hot,pop+(alpha=2)": "alpha: .*got 2",
     "--targets one-hot,pop+,pop+": "given twice",
-    "--targets pop+(alpha": "no target|expected name=value",
+    "--targets pop+(alpha": "not a target|expected name=value",
     "--windows foo": "training.windows",
     "--split time": "needs times",
     "--lr -1": "training.lr",
@@ -298,7 +298,7 @@ NAMES = {
     ),
     "a NUL": (["fit", "log.csv", "--out", "run", "--set", 'data.source="a\\0b"'], "NUL"),
     "bytes": (["fit", "log.csv", "--out", "run", "--user", "\udcff"], "data.user: .*unicode"),
-    "a folder as a recipe": (["fit", "folder.yaml", "--out", "run"], "it is no file"),
+    "a folder as a recipe": (["fit", "folder.yaml", "--out", "run"], "it is not a file"),
 }
 
 
@@ -383,10 +383,10 @@ def test_a_run_with_a_broken_file(refusal, run, name, share):
     path.unlink()
     if share is not None:
         path.write_bytes(content[: int(share * len(content))])
-    what = "is missing" if share is None else "was changed: it has"
+    what = "is missing" if share is None else "was changed: its size is"
     for command, options in COMMANDS.items():
         line = refusal(command, "run", *options)
-        assert re.search(rf"{re.escape(name)} {what}.*train it again, or take it .* --trust", line)
+        assert re.search(rf"{re.escape(name)} {what}.*train it again, or use it .* --trust", line)
 
 
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.99])
@@ -396,7 +396,7 @@ def test_a_run_with_a_flipped_bit(refusal, run, name, place):
     content[int(place * len(content))] ^= 4
     (run / name).write_bytes(content)
     line = refusal("recommend", "run", "--user", "3")
-    assert f"{name} was changed: its content is not what was written" in line
+    assert f"{name} was changed: its content is not what softrec wrote" in line
 
 
 def test_the_weights_of_another_run_of_the_same_sizes(refusal, run, finished, folder, capsys):
@@ -420,7 +420,7 @@ def test_run_json_cut(refusal, run, command, share):
     content = (run / "run.json").read_bytes()
     (run / "run.json").write_bytes(content[: int(share * len(content))])
     assert re.search(
-        r"run\.json is broken .*train it again", refusal(command, "run", *COMMANDS[command])
+        r"run\.json is damaged .*train it again", refusal(command, "run", *COMMANDS[command])
     )
 
 
@@ -428,7 +428,7 @@ def test_run_json_cut(refusal, run, command, share):
 def test_a_run_of_another_format(refusal, run, content):
     (run / "run.json").write_text(content)
     line = refusal("evaluate", "run")
-    assert re.search(r"run\.json (has format|is broken|was changed).*train it again", line)
+    assert re.search(r"run\.json (has format|is damaged|was changed).*train it again", line)
 
 
 def edited(run, change) -> None:
@@ -469,18 +469,18 @@ def test_a_run_without_hashes_is_opened_with_a_line(run, capsys):
         facts.pop("sha256")
 
     edited(run, old)
-    with pytest.warns(UncheckedRunWarning, match="kept no hashes; its files are taken as they"):
+    with pytest.warns(UncheckedRunWarning, match="stored no hashes; its files are used without"):
         open_run(run)
     with pytest.raises(SystemExit) as done:
         cli.main(["recommend", "run", "--user", "3"])
     assert done.value.code == 0
-    assert "note: run is of a softrec that kept no hashes" in capsys.readouterr().err
+    assert "note: run is from a version of softrec that stored no hashes" in capsys.readouterr().err
 
 
 def test_weights_of_another_model(refusal, run):
     edited(run, lambda facts: facts["recipe"]["model"].update(dim=16))
     line = refusal("recommend", "run", "--user", "3", "--trust")
-    assert "model.safetensors is broken or does not fit the recipe" in line
+    assert "model.safetensors is damaged or does not fit the recipe" in line
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -490,14 +490,16 @@ def test_weights_that_are_no_numbers(refusal, run, value):
     weights[name].view(-1)[0] = value
     save_file(weights, run / "model.safetensors")
     line = refusal("recommend", "run", "--user", "3", "--trust")
-    assert f"model.safetensors holds weights that are no numbers ({name}); train it again" in line
+    assert (
+        f"model.safetensors has weights that are NaN or infinite ({name}); train it again" in line
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_run_of_somebody_else(refusal, run):
     (run / "model.safetensors").chmod(0)
     line = refusal("recommend", "run", "--user", "3")
-    assert "model.safetensors may not be read by you" in line
+    assert "you have no permission to read run/model.safetensors" in line
 
 
 def test_others_may_read_the_weights(run, finished):
@@ -527,7 +529,7 @@ def test_a_log_that_has_moved(refusal, run):
 
 EVALUATIONS = {
     "--metrics fun@3": "'fun@3'",
-    "--metrics ndcg": "cut-off",
+    "--metrics ndcg": "whole number of at least 1",
     "--part train": "--part must be test or valid, got 'train'",
     "--per-user users.xlsx": "the ending must be one of .csv",
     "--per-user none/users.csv": "there is no folder none",
@@ -546,7 +548,7 @@ RECOMMENDATIONS = {
     "--history 77,78": "no item of the history .* is in the catalogue",
     "--history tea": "'tea' has the type",
     "--users-file none.txt": "none.txt does not exist",
-    "--users-file empty.txt": "empty.txt names no user",
+    "--users-file empty.txt": "empty.txt contains no user",
     "--users-file log.parquet": "log.parquet (cannot be read|does not exist)",
     "--user 3 --out best.xlsx": "the ending must be one of .csv, .parquet, .json",
     "--user 3 --out none/best.csv": "there is no folder none",

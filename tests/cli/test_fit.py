@@ -67,7 +67,7 @@ def test_from_a_log(softrec, folder):
         "120 events of 20 users and 10 items, without times; split leave-last-out: 80 events to "
         "train, 20 to validate (20 users), 20 to test (20 users)"
     )
-    assert judged == "new items are ranked, those of the history left out"
+    assert judged == "new items are ranked, and seen items are left out"
     assert last == "The run is in run. Next: softrec recommend run --user ID"
     for number, (line, row) in enumerate(zip(epochs, run.facts["curve"], strict=True)):
         assert line.startswith(f"epoch {number + 1} of 2: ndcg@10 {row['valid/ndcg@10']:.4f}, ")

@@ -98,7 +98,9 @@ def test_metrics_of_given_parts_with_repeats(train, valid, test, mask, seed):
         for part, histories, later in (("valid", train, valid), ("test", known, test))
     }
     if not (expected["valid"] and expected["test"]):
-        with pytest.raises(DataError, match=r"no user has both|ask for items of the history"):
+        with pytest.raises(
+            DataError, match=r"no user has both|the relevant items are in the history"
+        ):
             Asked.of(split, mask)
         return
     asked = Asked.of(split, mask)
@@ -186,17 +188,17 @@ def test_what_is_left_out_is_counted_and_said():
     assert facts["valid"] == {"cases": 3, "cases_left_out": 0, "relevant": 4, "repeated": 1}
     assert facts["test"] == {"cases": 2, "cases_left_out": 1, "relevant": 4, "repeated": 2}
     assert sentence_of(facts) == (
-        "new items are ranked, those of the history left out: so are 1 of 4 validation items and "
-        "2 of 4 test items, with 0 and 1 users who have no other"
+        "new items are ranked, and seen items are left out, including relevant ones: 1 of 4 "
+        "validation items and 2 of 4 test items, with 0 and 1 users who have no other relevant item"
     )
     facts = Asked.of(split).facts()
     assert facts["test"] == {"cases": 3, "cases_left_out": 0, "relevant": 4, "repeated": 2}
     assert sentence_of(facts) == (
-        "all items are ranked, those of the history too, for 1 of 4 validation items and 2 of 4 "
-        "test items are in it (evaluation.mask_seen=true asks for new items alone)"
+        "all items are ranked, including seen items, because 1 of 4 validation items and 2 of 4 "
+        "test items are in the history (evaluation.mask_seen=true ranks new items only)"
     )
     new = sentence_of(Asked.of(repeating(0)).facts())
-    assert new == "new items are ranked, those of the history left out"
+    assert new == "new items are ranked, and seen items are left out"
 
 
 def test_nothing_new_is_nothing_to_judge():

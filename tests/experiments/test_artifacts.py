@@ -90,7 +90,7 @@ def test_a_damaged_one_is_made_again_and_that_is_said(what):
     make = Making()
     folder = artifact("kind", FACTS, make)
     DAMAGES[what](folder)
-    with pytest.warns(DamagedArtifactWarning, match=r"(missing|changed).*; it is made again"):
+    with pytest.warns(DamagedArtifactWarning, match=r"(missing|changed).*; it is computed again"):
         assert artifact("kind", FACTS, make) == folder
     assert make.times == 2
     assert (folder / "made.txt").read_text() == "whole"

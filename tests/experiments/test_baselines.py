@@ -147,7 +147,7 @@ def test_a_large_catalogue_leaves_ease_out(found, monkeypatch):
     monkeypatch.setattr(ease, "LARGEST", 5)
     fitting, notes = those_that_fit(simple_recipes(run.recipe), run.split())
     assert list(fitting) == [name for name in UNTIMED if name != "ease"]
-    assert any("ease needs 0.0 GiB for 10 items, and takes 5 items at most" in n for n in notes)
+    assert any("ease needs 0.0 GiB for 10 items, and accepts at most 5 items" in n for n in notes)
 
 
 # --- the best of both ---

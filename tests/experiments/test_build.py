@@ -118,6 +118,6 @@ def test_untrained_users_are_told_of_models_that_know_users_by_number(tmp_path, 
         assert told == []
     else:
         assert told == [
-            "1 users of the test part have no training event, only validation: "
-            f"{model} has a vector for each user, and theirs are never trained"
+            "1 users of the test part have only validation events and no training event: "
+            f"{model} has a vector for each user, and their vectors are never trained"
         ]

@@ -110,7 +110,7 @@ def test_other_settings_of_scoring_are_another_teacher(tmp_path):
 def test_ckd_accepts_and_skd_refuses(tmp_path):
     made = recipe({"name": "ckd", "teacher": teacher()})
     assert fit_recipe(made, tmp_path / "run", split=SPLIT).facts["epochs"] == 1
-    with pytest.raises(RecipeError, match="the teacher is a item-knn and the model a gru4rec"):
+    with pytest.raises(RecipeError, match="the teacher is a item-knn and the model is a gru4rec"):
         recipe({"name": "skd", "teacher": teacher()})
 
 
@@ -131,5 +131,5 @@ def test_weights_cannot_begin_from_counts(tmp_path):
     with pytest.raises(RunError, match="is counted, not trained, and has no vectors"):
         fit_recipe(recipe({"name": "one-hot"}, start=str(run.folder)), tmp_path / "run",
                    split=SPLIT)  # fmt: skip
-    with pytest.raises(RecipeError, match="and gru4rec is initialised from gru4rec"):
+    with pytest.raises(RecipeError, match="but gru4rec is initialised from gru4rec"):
         recipe({"name": "one-hot"}, start=teacher())

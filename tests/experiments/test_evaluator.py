@@ -208,7 +208,7 @@ def test_a_run_says_what_it_was_judged_by(runs):
         "test": {"cases": 40, "cases_left_out": 0, "relevant": 40, "repeated": 30},
     }  # fmt: skip
     told = (runs / "all.txt").read_text()
-    assert told.count("all items are ranked, those of the history too, for 40 of 40 valid") == 1
+    assert told.count("all items are ranked, including seen items, because 40 of 40 valid") == 1
     facts = json.loads((runs / "new" / "run.json").read_text())["evaluation"]
     assert (facts["mask_seen"], facts["by_log"]) == (True, False)
     assert facts["test"]["cases_left_out"] == facts["test"]["repeated"] >= 30
@@ -257,7 +257,7 @@ def test_the_command_line_follows_the_run(runs, tmp_path, name, option, repeats)
 def test_evaluate_says_it_too(runs, capsys):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", str(runs / "all")])
-    assert "all items are ranked, those of the history too" in capsys.readouterr().err
+    assert "all items are ranked, including seen items" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ def test_a_comparison_names_what_it_ranks(log, tmp_path):
     targets = [{"name": "one-hot"}, {"name": "uniform", "alpha": 0.1}]
     with telling(write=told.append):
         found = compare_targets(base, targets, tmp_path / "compared")
-    sentence = "all items are ranked, those of the history too, for 40 of 40 validation items"
+    sentence = "all items are ranked, including seen items, because 40 of 40 validation items"
     assert sum(sentence in line for line in told) == 1
     assert found.results.evaluation["mask_seen"] is False
     assert sentence[1:] in (found.folder / "report.html").read_text()

@@ -40,11 +40,11 @@ def test_a_change_of_the_same_size_is_seen(weights):
     before = weights.stat()
     weights.write_bytes(b"two")
     os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))  # who changed it hides it
-    assert "weights was changed: its content is not what was written" in changed(
+    assert "weights was changed: its content is not what softrec wrote" in changed(
         weights.parent, files
     )
     weights.write_bytes(b"three")
-    assert "it has 5 bytes and had 3" in changed(weights.parent, files)
+    assert "its size is 5 bytes, expected 3" in changed(weights.parent, files)
     weights.unlink()
     assert "weights is missing" in changed(weights.parent, files)
 

@@ -89,7 +89,7 @@ def test_known_rows_are_kept_and_new_ones_begin_afresh(begun):
     assert moved  # the same ids have other numbers
     users = " and 7 of 25 users" if model in ("mf", "lightgcn") else ""
     assert len(told) == 2
-    assert told[1].startswith(f"training.start: 3 of 12 items{users} are new to ")
+    assert told[1].startswith(f"training.start: 3 of 12 items{users} are unknown to ")
 
 
 def test_what_belongs_to_nobody_is_kept_whole(begun):
@@ -189,5 +189,5 @@ def test_an_event_at_its_own_time_is_known(tmp_path):
 def test_a_run_of_another_shop_is_refused(tmp_path):
     fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
-    with pytest.raises(RunError, match="knows none of the items here, such as 'x0'"):
+    with pytest.raises(RunError, match="knows none of the items of this log, such as 'x0'"):
         build(recipe, split_of(range(9), 8, prefix="x"))

@@ -125,9 +125,9 @@ def test_a_student_is_told_what_its_teacher_predicts(base, split, name, model):
         (
             "skd",
             SASREC,
-            "base: .* teacher is a gru4rec and the model a sasrec; use target ckd or kd",
+            "base: .* teacher is a gru4rec and the model is a sasrec; use the target ckd or kd",
         ),
-        ("ckd", {}, "base: .* teacher is a gru4rec too; use target skd or kd"),
+        ("ckd", {}, "base: .* teacher is a gru4rec, like the model; use the target skd or kd"),
     ],
 )
 def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, made):
@@ -359,8 +359,8 @@ def test_a_run_says_how_much_of_the_shared_labels_is_kept(base, split, tmp_path,
         assert (facts["mass_kept"] < 0.95) == told
         assert facts["mean_label_prob"] >= 0.5 - 1e-5
         texts = [str(w.message) for w in recwarn.list if w.category is CutWarning]
-        share = f"keeps {facts['mass_kept']:.1%} of the shared labels"
-        assert [share in text and "in 2 of 2 clusters" in text for text in texts] == [True] * told
+        share = f"keeps {facts['mass_kept']:.1%} of the propagated labels"
+        assert [share in text and "2 of 2 clusters" in text for text in texts] == [True] * told
         recwarn.clear()
 
 
@@ -380,7 +380,10 @@ def test_a_mixture_says_it_of_its_parts(base, split):
 @pytest.mark.parametrize(
     ("shop", "text"),
     [
-        (SHOP | {"n_items": 31}, r"trained on other items \(30 of them, here are 31\); train it"),
+        (
+            SHOP | {"n_items": 31},
+            r"trained on other items \(30 items, but this log has 31\); train it",
+        ),
         (SHOP | {"n_users": 39}, r"trained on other data \(.*users 40 and now 39"),
         (SHOP | {"seed": 1}, r"trained on other data \(.*other events"),
     ],

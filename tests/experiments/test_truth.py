@@ -103,9 +103,9 @@ def test_lists_leave_the_history_out_as_the_evaluation_of_the_run_does(mask_seen
 @pytest.mark.parametrize(
     ("sections", "reason"),
     [
-        ({"data": {"split": "user-ratio"}}, "the next item alone: --split leave-last-out"),
-        ({"data": {"split": "time"}, "shop": {"times": True}}, "the next item alone"),
-        ({"evaluation": {"negatives": 5}}, "among drawn ones"),
+        ({"data": {"split": "user-ratio"}}, "only knows the next item: use --split leave-last-out"),
+        ({"data": {"split": "time"}, "shop": {"times": True}}, "only knows the next item"),
+        ({"evaluation": {"negatives": 5}}, "among sampled items"),
     ],
 )
 def test_where_the_truth_is_not_known_the_reason_is_told(sections, reason):

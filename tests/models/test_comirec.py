@@ -251,7 +251,7 @@ def test_initialisation(init):
         (partial(ComiRecSA, 5, positions="keys"), "positions must be values, scores or none"),
         (partial(ComiRecSA, 5, transformer=True, positions="scores"), "reads the values"),
         (partial(ComiRecSA, 5, init="zeros"), "init must be"),
-        (lambda: ComiRecSA(5, length=2)(padded([[0, 1, 2]], 5)).users, "make the model with len"),
+        (lambda: ComiRecSA(5, length=2)(padded([[0, 1, 2]], 5)).users, "build the model with len"),
     ],
 )
 def test_options_that_do_not_fit(make, text):

@@ -282,7 +282,7 @@ def test_initialise_from_a_trained_extractor():
 @pytest.mark.parametrize(
     ("other", "text"),
     [
-        (partial(ComiRecSA, N_ITEMS + 1), r"has n_items=12, not 11; make both"),
+        (partial(ComiRecSA, N_ITEMS + 1), r"has n_items=12, not 11; build both"),
         (partial(ComiRecSA, N_ITEMS, interests=2, length=9), "length=9, not 50; interests=2, not"),
         (partial(ComiRecSA, N_ITEMS, positions="values"), "positions='values', not 'scores'"),
         (partial(ComiRecSA, N_ITEMS, transformer=True), "transformer=True, not False"),
@@ -303,7 +303,7 @@ def test_initialise_from_something_else(other, text):
         (partial(TiMiRec, 5, predictor_layers=0), "predictor_layers must be positive, got 0"),
         (partial(TiMiRec, 5, interests=0), "interests and attention must be positive"),
         (partial(TiMiRec, 5, init="zeros"), "init must be"),
-        (lambda: TiMiRec(5, length=2)(padded([[0, 1, 2]], 5)).users, "make the model with length"),
+        (lambda: TiMiRec(5, length=2)(padded([[0, 1, 2]], 5)).users, "build the model with length"),
     ],
 )
 def test_options_that_do_not_fit(make, text):

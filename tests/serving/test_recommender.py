@@ -227,11 +227,11 @@ def test_users_of_a_file(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("users.txt", b"\n", "names no user"),
+        ("users.txt", b"\n", "contains no user"),
         ("users.txt", b"\xff\xfe\x00", "cannot be read"),
         ("users.csv", b"", "cannot be read"),
         ("users.csv", b"person\n10\n", "has no column 'user'; its columns are person"),
-        ("users.csv", b"user\n", "names no user"),
+        ("users.csv", b"user\n", "contains no user"),
         ("users.parquet", b"PAR1", "cannot be read"),
         ("users.json", b"[{", "cannot be read"),
     ],

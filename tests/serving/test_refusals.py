@@ -24,7 +24,7 @@ BY_NUMBER = {
 }
 TIMED = {"TiSASRec": lambda: TiSASRec(N_ITEMS, dim=4, length=3, layers=1, heads=1)}
 MODELS = BY_NUMBER | TIMED
-REMEDY = "ask for users of the log|ask for users of that log"
+REMEDY = "give users of the log|give users of that log"
 
 
 def make_log(lists=LISTS) -> Interactions:

@@ -292,7 +292,7 @@ def test_rows_of_other_contexts_are_refused(missing):
     rows = data.n_contexts - missing
     numbers = Contexts(data)
     items, shares = np.zeros((rows, 2), np.int32), np.zeros((rows, 2), np.float32)
-    whole = f"a row for each of {data.n_contexts} training contexts, got {rows}"
+    whole = f"one row for each of the {data.n_contexts} training contexts, got {rows}"
     with pytest.raises(ValueError, match=whole):
         RememberedSource(numbers, items, shares)
     with pytest.raises(ValueError, match=whole):

@@ -323,9 +323,12 @@ def test_both_optimisers_are_two_methods(tmp_path):
         ({"optimizer": "sgd"}, "adam or sparse-adam, got 'sgd'"),
         ({"weight_decay": 1e-6}, "weight_decay must be 0, got 1e-06"),
         ({"marked": False}, "tables that give sparse gradients"),
-        ({"objective": Objective()}, "needs drawn or in-batch candidates"),
-        ({"objective": Objective(candidates=shared, exact=True)}, "without exact and l2"),
-        ({"objective": Objective(candidates=shared, l2=0.1)}, "without exact and l2"),
+        ({"objective": Objective()}, "needs sampled or in-batch candidates"),
+        (
+            {"objective": Objective(candidates=shared, exact=True)},
+            "without soft: exact and without l2",
+        ),
+        ({"objective": Objective(candidates=shared, l2=0.1)}, "without soft: exact and without l2"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, options, message):

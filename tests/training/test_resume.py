@@ -184,9 +184,9 @@ def test_the_unfinished_run_is_named_and_not_mixed_with_another(log, tmp_path, k
     with pytest.raises(Killed):
         trained(log, out, checkpoint_steps=2)
     kill("nowhere", 0)
-    with pytest.raises(RunError, match=r"unfinished one is in .*run\.part"):
+    with pytest.raises(RunError, match=r"unfinished run is in .*run\.part"):
         open_run(out)
-    with pytest.raises(RunError, match=r"run\.part holds the unfinished run of another recipe"):
+    with pytest.raises(RunError, match=r"run\.part contains an unfinished run of another recipe"):
         trained(log, out, checkpoint_steps=2, lr=0.01)
     recipe = recipe_of({"data": {"source": str(log)}}, OPTIONS | {"lr": 0.01})
     run = fit_recipe(recipe, out, overwrite=True)
@@ -212,7 +212,7 @@ def test_a_broken_checkpoint_is_named(log, tmp_path, kill, content):
     kill("nowhere", 0)
     path = tmp_path / "run.part" / RESUME
     path.write_bytes(path.read_bytes()[:1000] if content is None else content)
-    with pytest.raises(RunError, match=r"resume\.ckpt of an interrupted run is broken; delete"):
+    with pytest.raises(RunError, match=r"resume\.ckpt of an interrupted run is damaged; delete"):
         trained(log, tmp_path / "run", checkpoint_steps=2)
 
 
@@ -344,6 +344,6 @@ def test_a_flipped_bit_in_a_checkpoint_is_seen(log, tmp_path, kill, name, share)
     content[int(share * len(content))] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        RunError, match=rf"{name} of an interrupted run is broken; delete .*run\.part"
+        RunError, match=rf"{name} of an interrupted run is damaged; delete .*run\.part"
     ):
         trained(log, tmp_path / "run", checkpoint_steps=2)

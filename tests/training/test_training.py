@@ -147,7 +147,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path):
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
     name = next(iter(model.state_dict()))
-    with pytest.raises(TrainingError, match=rf"parameters are broken already: .*{name}"):
+    with pytest.raises(TrainingError, match=rf"parameters are NaN or infinite already: .*{name}"):
         train(model, Scripted(0.0), tmp_path)
 
 

@@ -78,8 +78,8 @@ def sentence_of(facts: dict[str, Any]) -> str:
     Example:
         >>> part = {"cases": 9, "cases_left_out": 1, "relevant": 10, "repeated": 2}
         >>> sentence_of({"mask_seen": False, "by_log": True, "valid": part, "test": part})
-        'all items are ranked, those of the history too, for 2 of 10 validation items and 2 of 10 \
-test items are in it (evaluation.mask_seen=true asks for new items alone)'
+        'all items are ranked, including seen items, because 2 of 10 validation items and 2 of 10 \
+test items are in the history (evaluation.mask_seen=true ranks new items only)'
     """
     valid, test = facts["valid"], facts["test"]
     repeats = " and ".join(
@@ -87,14 +87,17 @@ test items are in it (evaluation.mask_seen=true asks for new items alone)'
         for name, part in (("validation", valid), ("test", test))
     )
     if not facts["mask_seen"]:
-        other = " (evaluation.mask_seen=true asks for new items alone)" if facts["by_log"] else ""
-        return f"all items are ranked, those of the history too, for {repeats} are in it{other}"
-    new = "new items are ranked, those of the history left out"
+        other = " (evaluation.mask_seen=true ranks new items only)" if facts["by_log"] else ""
+        return (
+            f"all items are ranked, including seen items, because {repeats} are in the "
+            f"history{other}"
+        )
+    new = "new items are ranked, and seen items are left out"
     if not valid["repeated"] + test["repeated"]:
         return new
     return (
-        f"{new}: so are {repeats}, with {valid['cases_left_out']:,} and "
-        f"{test['cases_left_out']:,} users who have no other"
+        f"{new}, including relevant ones: {repeats}, with {valid['cases_left_out']:,} and "
+        f"{test['cases_left_out']:,} users who have no other relevant item"
     )
 
 
@@ -102,8 +105,9 @@ def _new(cases: Cases, part: str) -> Cases:
     new = cases.new_only()
     if not len(new):
         raise DataError(
-            f"all {len(cases):,} cases of the {part} part ask for items of the history, so there "
-            "are no new items to find; rank all items: --set evaluation.mask_seen=false"
+            f"in all {len(cases):,} cases of the {part} part the relevant items are in the "
+            "history, so there are no new items to find; rank all items: --set "
+            "evaluation.mask_seen=false"
         )
     return new
 

@@ -55,14 +55,14 @@ def differences_by_slice(
         [('known', 'one-hot', 2, 0.8, None), ('known', 'soft', 2, 1.05, 0.25)]
     """
     if not values:
-        raise DataError("expected the values of at least a baseline, but none came")
+        raise DataError("expected the values of a baseline at least, got none")
     arrays = {name: np.asarray(each, dtype=np.float64) for name, each in values.items()}
     wrong = [n for n, each in arrays.items() if each.ndim != 2 or each.shape[1] != len(slices)]
     if wrong:
         shapes = [arrays[name].shape for name in wrong]
         raise DataError(
             f"expected values of shape (seeds, {len(slices)}), one for each case with slices, but "
-            f"those of {shown(wrong)} have {shown(shapes)}"
+            f"those of {shown(wrong)} have the shape {shown(shapes)}"
         )
     table = pl.DataFrame(
         list(_rows(slices, arrays, level, deterministic)), schema=SCHEMA, orient="row"

@@ -80,7 +80,7 @@ def effect(
         sample sizes, SIGIR 2016.
     """
     if not 0.5 < power < 1:
-        raise RecipeError(f"expected a power between 0.5 and 1, such as {POWER}, but {power} came")
+        raise RecipeError(f"expected a power between 0.5 and 1, such as {POWER}, got {power}")
     a, b = trainings(a, b)
     if deterministic:
         b = np.repeat(b, 2, axis=0)  # two equal trainings

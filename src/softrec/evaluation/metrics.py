@@ -49,8 +49,8 @@ class Ranks:
     def __post_init__(self) -> None:
         if self.case.ndim != 1 or self.case.shape != self.rank.shape or self.relevant.ndim != 1:
             raise DataError(
-                "ranks need `case` and `rank` of one shape (P,) and `relevant` of shape (C,), but "
-                f"came {self.case.shape}, {self.rank.shape} and {self.relevant.shape}"
+                "ranks need `case` and `rank` of the same shape (P,) and `relevant` of shape "
+                f"(C,), got {self.case.shape}, {self.rank.shape} and {self.relevant.shape}"
             )
         if len(self.case) and not 0 <= self.case.min() <= self.case.max() < len(self.relevant):
             raise DataError(
@@ -60,16 +60,16 @@ class Ranks:
             )
         if len(self.rank) and self.rank.min() < 1:
             raise DataError(
-                f"ranks count from 1 (the best place), but a rank of {self.rank.min()} came; "
-                "add 1 to ranks that count from 0"
+                f"ranks count from 1 (the best place), got a rank of {self.rank.min()}; add 1 to "
+                "ranks that count from 0"
             )
         listed = np.bincount(self.case, minlength=len(self.relevant))
         if np.any(self.relevant < np.maximum(listed, 1)):
             wrong = int(np.argmax(self.relevant < np.maximum(listed, 1)))
             raise DataError(
-                "a case needs at least one relevant item and as many as it has ranks, but case "
-                f"{wrong} has {listed[wrong]} ranks and relevant = {self.relevant[wrong]}; leave "
-                "out cases without relevant items"
+                "a case needs at least one relevant item, and at least as many relevant items as "
+                f"ranks, but case {wrong} has {listed[wrong]} ranks and relevant = "
+                f"{self.relevant[wrong]}; leave out cases without relevant items"
             )
         self._check_places()
 
@@ -166,12 +166,11 @@ def parse_metric(name: str) -> tuple[Metric, int]:
     kind, _, cutoff = name.partition("@")
     if kind not in METRICS:
         raise RecipeError(
-            f"expected a metric such as 'ndcg@10', of {', '.join(METRICS)}, but {name!r} came"
+            f"expected a metric such as 'ndcg@10', one of {', '.join(METRICS)}; got {name!r}"
         )
     if not (cutoff.isascii() and cutoff.isdigit() and int(cutoff) >= 1):
         raise RecipeError(
-            f"expected a whole cut-off of at least 1 after '@', as in '{kind}@10', "
-            f"but {name!r} came"
+            f"expected a whole number of at least 1 after '@', as in '{kind}@10'; got {name!r}"
         )
     return METRICS[kind], int(cutoff)
 

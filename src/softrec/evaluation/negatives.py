@@ -59,8 +59,8 @@ def sampled_negatives(
     there = seen.n_negatives(torch.arange(len(known))).numpy()
     if not there[users].all():
         raise DataError(
-            f"user number {users[np.argmin(there[users])]} interacted with all {n_items} items, so "
-            "there are no negatives to draw; leave such users out, or rank among all items"
+            f"user number {users[np.argmin(there[users])]} interacted with all {n_items} items, "
+            "so no negatives can be sampled; leave such users out, or rank among all items"
         )
     order = np.argsort(users, kind="stable")
     blocks = users[order] // USERS_AT_ONCE

@@ -106,7 +106,8 @@ def _check_negatives(cases: Cases, negatives: np.ndarray | None) -> None:
         return
     if negatives.ndim != 2 or len(negatives) != len(cases):
         raise ValueError(
-            f"negatives need a row for each of the {len(cases)} cases, got {negatives.shape}"
+            f"negatives need one row for each of the {len(cases)} cases, got the shape "
+            f"{negatives.shape}"
         )
     if not cases.single:
         case = int(np.argmax(cases.relevant.lengths != 1))
@@ -122,8 +123,9 @@ def _check_new(cases: Cases) -> None:
     repeated = int(cases.repeated.sum())
     if repeated:
         raise DataError(
-            f"{repeated:,} of {len(cases.relevant.items):,} relevant items are in the history that "
-            "is masked; rank all items (mask_seen=False), or ask for new ones (cases.new_only())"
+            f"{repeated:,} of {len(cases.relevant.items):,} relevant items are in the history "
+            "that is masked; rank all items (mask_seen=False), or only look for new ones "
+            "(cases.new_only())"
         )
 
 

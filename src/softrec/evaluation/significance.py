@@ -183,7 +183,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     p = np.asarray(p_values, dtype=np.float64)
     outside = p[~((p >= 0) & (p <= 1))]
     if len(outside):
-        raise DataError(f"p-values lie in [0, 1], but {shown(outside.tolist())} came")
+        raise DataError(f"p-values must be in [0, 1], got {shown(outside.tolist())}")
     order = np.argsort(p, kind="stable")
     steps = np.minimum(p[order] * np.arange(len(p), 0, -1), 1.0)
     adjusted = np.empty_like(p)
@@ -203,7 +203,7 @@ def seed_spread(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
-        raise DataError("expected one value for each seed, but none came")
+        raise DataError("expected one value for each seed, got none")
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
@@ -216,8 +216,8 @@ def trainings(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or not len(a) or not len(b):
         raise DataError(
-            "a comparison of trainings needs two arrays of shape (seeds, users), but "
-            f"{a.shape} and {b.shape} came"
+            f"a comparison of trainings needs two arrays of shape (seeds, users), got {a.shape} "
+            f"and {b.shape}"
         )
     for row in (*a, *b):
         _check(a[0], row)
@@ -228,13 +228,13 @@ def _check(a: np.ndarray, b: np.ndarray) -> None:
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise DataError(
             "a paired comparison needs two arrays of shape (n,) with one value for each of the "
-            f"same users, but {a.shape} and {b.shape} came"
+            f"same users, got {a.shape} and {b.shape}"
         )
     wrong = np.flatnonzero(~np.isfinite(a) | ~np.isfinite(b))
     if len(wrong):
         raise DataError(
-            f"a paired comparison needs finite values, but {len(wrong):,} users have none: rows "
-            f"{shown(wrong.tolist())}; leave these users out of both variants"
+            f"a paired comparison needs finite values, but {len(wrong):,} users have other "
+            f"values: rows {shown(wrong.tolist())}; leave these users out of both variants"
         )
 
 

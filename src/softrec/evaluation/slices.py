@@ -142,15 +142,16 @@ def _rows(table: pl.DataFrame, vocabulary: Vocabulary, kind: str) -> np.ndarray:
     """Return the row of the table for each number of the vocabulary, or -1."""
     if table.width < 2:
         raise DataError(
-            f"a table of {kind}s needs a first column with ids and further ones to slice by, but "
-            f"it has {shown(table.columns)}"
+            f"a table of {kind}s needs a first column with ids and at least one more column to "
+            f"slice by, but it has {shown(table.columns)}"
         )
     ids = table.to_series(0)
     if ids.null_count() or ids.n_unique() < len(ids):
         twice = ids.filter(ids.is_duplicated() | ids.is_null()).unique(maintain_order=True)
         raise DataError(
-            f"a table of {kind}s needs each id once in its first column {ids.name!r}, but "
-            f"{shown(twice.to_list())} stand there several times or are missing; keep one row each"
+            f"a table of {kind}s must have each id once in its first column {ids.name!r}, but "
+            f"{shown(twice.to_list())} are missing or occur several times; keep one row for each "
+            "id"
         )
     numbers = vocabulary.numbers(ids)
     if not (numbers != UNKNOWN).any():
@@ -171,7 +172,7 @@ def _sliced(column: pl.Series, rows: np.ndarray, asked: Sequences, kind: str) ->
         return _categories(column.cast(pl.String), place, asked, kind)
     raise DataError(
         f"the table of {kind}s can be sliced by numbers, times, text and booleans, but its column "
-        f"{column.name!r} holds {column.dtype}; leave it out or give one value a row"
+        f"{column.name!r} has the type {column.dtype}; leave it out or give one value for each row"
     )
 
 

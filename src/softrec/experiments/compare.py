@@ -146,7 +146,7 @@ def _trained(
     if run is not None:
         if run.recipe == recipe:
             return run
-        raise RunError(f"{folder} holds a run of another recipe; delete it")
+        raise RunError(f"{folder} contains a run of another recipe; delete it")
     if is_counted(recipe.model.name):
         LOGGER.info("counting %s", name)
     else:

@@ -57,8 +57,8 @@ def grid(spec: ModelSettings) -> list[dict[str, Any]]:
     found = [dict(zip(names, values, strict=True)) for values in product(*(free[n] for n in names))]
     if len(found) > LARGEST_GRID:
         raise RecipeError(
-            f"the grid of {spec.name} has {len(found)} combinations, and {LARGEST_GRID} are the "
-            "most; give some settings in the recipe, or shorten GRID"
+            f"the grid of {spec.name} has {len(found)} combinations, but at most {LARGEST_GRID} "
+            "are allowed; give some of the settings in the recipe, or shorten GRID"
         )
     return found
 

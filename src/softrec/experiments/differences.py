@@ -118,5 +118,5 @@ def _check_users(runs: Sequence[Sequence[Run]], tables: Sequence[Sequence[pl.Dat
             if not table["user"].equals(first):
                 raise RunError(
                     f"{run.folder} has other test users than {runs[0][0].folder}; delete it and "
-                    "give the same command again"
+                    "run the same command again"
                 )

@@ -65,20 +65,20 @@ def _in_memory(source: Any, options: dict[str, Any]) -> Input:
     known = isinstance(source, Interactions)
     if not known and type(source).__module__.partition(".")[0] not in TABLES:
         raise RecipeError(
-            "expected a path, the name of a data set, a recipe (.yaml), a Polars, pandas or Arrow "
-            f"table, or Interactions; got a {type(source).__name__}"
+            "expected a path, the name of a data set, a recipe (.yaml), a Polars, pandas or "
+            f"Arrow table, or Interactions; got an object of type {type(source).__name__}"
         )
     files = [name for name in ("valid", "test") if name in options]
     if files:
         raise RecipeError(
-            f"{files[0]} names a file and belongs to a log that is a file; give the whole table "
-            "and a split (leave-last-out, time, user-ratio), or three files"
+            f"{files[0]} names a file, which is possible only if the log is a file, too; give the "
+            "whole table and a split (leave-last-out, time, user-ratio), or three files"
         )
     read = [name for name in COLUMNS if name in options or f"data.{name}" in options]
     if known and read:
         raise RecipeError(
-            f"{read[0]} says how a log is read, and Interactions are read already; give it to "
-            "Interactions.read"
+            f"{read[0]} says how a log is read, but Interactions have been read already; pass it "
+            "to Interactions.read"
         )
     recipe = recipe_of({"data": {"source": MEMORY}}, options)
     log = _log_of(source, recipe.data)

@@ -123,7 +123,7 @@ class Run:
             raise _unreadable(path) from error
         except BROKEN as error:
             text = str(error).partition("\n")[0]
-            raise RunError(f"{path} is missing or broken ({text}); train it again") from error
+            raise RunError(f"{path} is missing or damaged ({text}); train it again") from error
 
     def encoder(self) -> Encoder:
         """Return the trained encoder, in evaluation mode.
@@ -134,8 +134,8 @@ class Run:
         model = self.model()
         if not isinstance(model, Encoder):
             raise RunError(
-                f"{self.folder} is of {self.recipe.model.name}, which is counted, not trained, and "
-                "has no vectors; name the run of a trained model, such as sasrec"
+                f"{self.folder} is a run of {self.recipe.model.name}, which is counted, not "
+                "trained, and has no vectors; name the run of a trained model, such as sasrec"
             )
         return model
 
@@ -154,12 +154,12 @@ class Run:
         except (RuntimeError, OSError, SafetensorError) as error:
             text = str(error).partition("\n")[0]
             raise RunError(
-                f"{path} is broken or does not fit the recipe ({text}); train it again"
+                f"{path} is damaged or does not fit the recipe ({text}); train it again"
             ) from error
         broken = [n for n, part in state.items() if not _finite(part)]
         if broken:
             raise RunError(
-                f"{path} holds weights that are no numbers ({broken[0]}); train it again"
+                f"{path} has weights that are NaN or infinite ({broken[0]}); train it again"
             )
         return model.eval()
 
@@ -247,10 +247,7 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     if not path.exists():
         begun = unfinished(folder)
         hint = (
-            (
-                f"; an unfinished one is in {begun}: run the same `softrec fit` again to "
-                "go on with it"
-            )
+            (f"; an unfinished run is in {begun}: run the same `softrec fit` again to continue it")
             if begun.exists()
             else ""
         )
@@ -258,7 +255,9 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     facts = _facts(path, trust=trust)
     missing = FACTS - facts.keys()
     if missing:
-        raise RunError(f"{path} is broken (it lacks {', '.join(sorted(missing))}); train it again")
+        raise RunError(
+            f"{path} is damaged ({', '.join(sorted(missing))} is missing); train it again"
+        )
     if not trust:
         _check_files(folder, facts)
     if model is not None:
@@ -276,8 +275,8 @@ def _give_model(folder: Path, facts: dict[str, Any], model: Encoder) -> None:
         raise RunError(f"the model of {folder} was not given as an instance; leave out model=")
     if type(model).__qualname__ != given["instance"]:
         raise RunError(
-            f"the model of {folder} was an instance of {given['instance']}, got a "
-            f"{type(model).__qualname__}; build the one that it was trained with"
+            f"the model of {folder} was given as an instance of {given['instance']}, but got an "
+            f"instance of {type(model).__qualname__}; build a model of the class that was trained"
         )
     _check_weights(folder, model)
     if given["name"] not in MODELS:
@@ -292,17 +291,19 @@ def _check_weights(folder: Path, model: Encoder) -> None:
             names = list(weights.keys())
             kept = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} is broken ({one_line(str(error), 200)}); train it again") from error
+        raise RunError(
+            f"{path} is damaged ({one_line(str(error), 200)}); train it again"
+        ) from error
     own = {name: tuple(part.shape) for name, part in model.state_dict().items()}
     for name in sorted(kept.keys() | own.keys()):
         if kept.get(name) != own.get(name):
             raise RunError(
                 f"{name} has the shape {kept.get(name)} in {folder} and {own.get(name)} in the "
-                "instance; build it with the settings that it was trained with"
+                "instance; build the instance with the settings with which it was trained"
             )
 
 
-REMEDY = "train it again, or take it as it is with --trust (in Python open_run(..., trust=True))"
+REMEDY = "train it again, or use it as it is with --trust (in Python open_run(..., trust=True))"
 
 
 def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
@@ -312,11 +313,11 @@ def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
     except PermissionError as error:
         raise _unreadable(path) from error
     except (ValueError, OSError) as error:
-        raise ChangedRunError(f"{path} is broken ({error}); train it again") from error
+        raise ChangedRunError(f"{path} is damaged ({error}); train it again") from error
     came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
     if came not in (FORMAT, UNSEALED):
         raise ChangedRunError(
-            f"{path} has format {came}, this softrec reads {FORMAT}; train it again"
+            f"{path} has format {came}, but this softrec reads {FORMAT}; train it again"
         )
     if came == FORMAT and not trust:
         try:
@@ -330,7 +331,8 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
     """Refuse a run whose files are not those that were written."""
     if facts["format"] == UNSEALED:
         warnings.warn(
-            f"{folder} is of a softrec that kept no hashes; its files are taken as they are",
+            f"{folder} is from a version of softrec that stored no hashes; its files are used "
+            "without a check",
             UncheckedRunWarning,
             stacklevel=3,
         )
@@ -340,13 +342,15 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
     except PermissionError as error:
         raise _unreadable(Path(error.filename)) from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise ChangedRunError(f"{folder / RUN.result} names no files; train it again") from error
+        raise ChangedRunError(
+            f"{folder / RUN.result} has no list of files; train it again"
+        ) from error
     if complaint is not None:
         raise ChangedRunError(f"{complaint}; {REMEDY}")
 
 
 def _unreadable(path: Path) -> RunError:
-    return RunError(f"{path} may not be read by you; ask its owner for the permission")
+    return RunError(f"you have no permission to read {path}; ask its owner for it")
 
 
 def describe(split: Split) -> dict[str, Any]:

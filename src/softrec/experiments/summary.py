@@ -189,7 +189,7 @@ def _notes(base: Recipe, split: Split, asked: Asked) -> list[str]:
         return notes
     return [
         *notes,
-        f"Items are ranked among {number:,} drawn ones that the user never took, not among all. "
-        "Such metrics may order models otherwise than a full ranking: compare them with each other "
-        "alone.",
+        f"Items are ranked among {number:,} sampled items that the user has not interacted with, "
+        "not among all items. Such metrics may rank the models in another order than a full "
+        "ranking: compare them only with each other.",
     ]

@@ -77,20 +77,20 @@ def truth_of(recipe: Recipe, split: Split, cases: Cases) -> tuple[Truth | None, 
     if data.source != SHOP:
         return None, ""
     if recipe.evaluation.negatives is not None:
-        return None, _without("items are ranked among drawn ones, not among all")
+        return None, _without("items are ranked among sampled items, not among all")
     if data.split not in (None, "leave-last-out"):
-        return None, _without("the simulator knows the next item alone: --split leave-last-out")
+        return None, _without("the simulator only knows the next item: use --split leave-last-out")
     if data.order != "log":
         return None, _without("the histories are in random order")
     shop = shop_of(data)
     if not split.train.items.raw.equals(shop.items.raw):
-        return None, _without("the log lacks items of its catalogue")
+        return None, _without("some items of its catalogue are not in the log")
     exposed = not data.shop.get("open_test", True)
     return Truth(shop, cases, recipe.evaluation.metrics, exposed=exposed), ""
 
 
 def _without(why: str) -> str:
-    return f"The best possible ranking is not told, for {why}."
+    return f"The best possible ranking is not shown, because {why}."
 
 
 def lists(run: Run, cases: Cases, k: int) -> np.ndarray:

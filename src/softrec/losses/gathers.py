@@ -64,8 +64,8 @@ def pair_logits(
     """
     if items.dim() != 2 or users.dim() != 2 or len(items) != len(users):
         raise ValueError(
-            "expected users (P, D) and items (P, M), "
-            f"got {tuple(users.shape)} and {tuple(items.shape)}"
+            f"expected users (P, D) and items (P, M), got shapes {tuple(users.shape)} and "
+            f"{tuple(items.shape)}"
         )
     if items.numel() == 0:
         return gathered_logits(users, vectors, items, bias)

@@ -36,14 +36,14 @@ class GivenModel:
         own = self.encoder.n_items
         if own != n_items:
             raise RecipeError(
-                f"the {self.encoder.name} given as a model was built for {own:,} items, and the "
-                f"data have {n_items:,}; build it with n_items={n_items}, or give the class"
+                f"the {self.encoder.name} given as a model was built for {own:,} items, but the "
+                f"data have {n_items}; build it with n_items={n_items}, or give the class"
             )
         longest = getattr(self.encoder, "length", None)
         if isinstance(longest, int) and longest < length:
             raise RecipeError(
-                f"the {self.encoder.name} given as a model reads {longest} items, training.length "
-                f"is {length}; make them equal"
+                f"the {self.encoder.name} given as a model reads {longest} items, but "
+                f"training.length is {length}; make them equal"
             )
         return deepcopy(self.encoder)
 

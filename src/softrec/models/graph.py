@@ -74,8 +74,8 @@ def _distinct(edges: Tensor, n_users: int, n_items: int) -> tuple[Tensor, Tensor
     """Return users and items of the edges, sorted, each edge once."""
     if edges.dim() != 2 or len(edges) != 2 or edges.is_floating_point():
         raise ValueError(
-            f"edges must be integers of shape (2, E), users above items, got {edges.dtype} of "
-            f"shape {tuple(edges.shape)}"
+            "edges must be integers of shape (2, E), with users in the first row and items in "
+            f"the second, got {edges.dtype} of shape {tuple(edges.shape)}"
         )
     for name, row, size in (("user", edges[0], n_users), ("item", edges[1], n_items)):
         wrong = row[(row < 0) | (row >= size)]

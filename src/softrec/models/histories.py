@@ -136,8 +136,8 @@ def fitting(history: Tensor, padding: int, length: int, times: Tensor | None = N
     width = histories.items.shape[1]
     if width > length:
         raise ValueError(
-            f"histories of up to {length} items fit this model, got one of {width}; "
-            f"cut them, or make the model with length={width}"
+            f"this model reads histories of up to {length} items, got one of {width}; shorten the "
+            f"histories, or build the model with length={width}"
         )
     return histories
 

@@ -151,8 +151,8 @@ class TiMiRec(Encoder):
         ]
         if differing:
             raise ValueError(
-                f"the trained ComiRecSA has {'; '.join(differing)}; make both models with the "
-                f"same settings"
+                f"the trained ComiRecSA has {'; '.join(differing)}; build both models with the "
+                "same settings"
             )
         self.extractor.load_state_dict(other.state_dict())
 

@@ -175,9 +175,9 @@ class TiSASRec(HistoryEncoder):
         histories = fitting(batch.history, self.n_items, self.length, batch.time)
         if histories.times is None:
             raise DataError(
-                "TiSASRec reads the time of each event, but these histories have no times; "
-                "take a log with a column of times and name it (--time COLUMN), or a model that "
-                "needs none (--model sasrec)"
+                "TiSASRec reads the time of each event, but these histories have no times; use a "
+                "log with a column of times and name it (--time COLUMN), or a model that needs "
+                "no times (--model sasrec)"
             )
         gaps = intervals(histories.times, self.largest, self.unit)
         positions = from_end(histories)

@@ -60,7 +60,7 @@ class UserEncoder(Encoder):
             numbers = user[unknown].unique().tolist()
             raise DataError(
                 f"{self.name} knows only the users of its training log, numbered 0 to "
-                f"{self.n_users - 1}, and was asked for user {shown(numbers)}; ask for users of "
-                "that log, or train a model that reads histories, such as gru4rec or sasrec"
+                f"{self.n_users - 1}, but got user {shown(numbers)}; give users of that log, or "
+                "train a model that reads histories, such as gru4rec or sasrec"
             )
         return user

@@ -46,7 +46,7 @@ def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -
     if kind == "missing":
         what = MISSING.get(last, "is missing")
     if kind in ("model_type", "model_attributes_type"):
-        what = f"expected fields below it, such as those of `{last}: {{name: value}}`"
+        what = f"expected a mapping with fields, such as `{last}: {{name: value}}`"
     if kind in ("string_type", "dict_type") and last in ("teacher", "start"):
         what = "expected the folder of a finished run, or its recipe"
     where = one_line(".".join(filter(None, [*path, last])), 120)

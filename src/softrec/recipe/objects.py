@@ -37,8 +37,8 @@ def target_fields(value: Any) -> Any:
     if callable(value) and not isinstance(value, type):
         return ObjectSettings.of(value)
     raise RecipeError(
-        f"a target cannot be of type {type(value).__name__}; expected a name, settings, a source "
-        "that is called with a batch, or (name, source, weight)"
+        f"a target cannot be an object of type {type(value).__name__}; expected a name, settings, "
+        "a source that is called with a batch, or (name, source, weight)"
     )
 
 
@@ -82,9 +82,10 @@ def given_model(model: nn.Module) -> str:
     """
     if not isinstance(model, Encoder):
         raise RecipeError(
-            f"a model given as an instance is a softrec.types.Encoder, got a {type(model).__name__}"
-            "; give a Scorer as its class, and other modules the methods items() and "
-            "forward(batch, items), as softrec.testing.check_encoder checks"
+            "a model given as an instance must be a softrec.types.Encoder, got a "
+            f"{type(model).__name__}; give a Scorer as its class, and give other modules the "
+            "methods items() and forward(batch, items), which softrec.testing.check_encoder "
+            "checks"
         )
     name = f"{model.name}-{fingerprint_of(model)[:8]}"
     MODELS[name] = GivenModel(model)  # pyright: ignore[reportArgumentType]

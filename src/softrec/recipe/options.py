@@ -196,8 +196,8 @@ def parse_target(text: str) -> dict[str, Any]:
     found = re.fullmatch(r"\s*([\w+-]+)\s*(?:\((.*)\))?\s*", text)
     if found is None:
         raise RecipeError(
-            f"{text!r} is no target; expected a name, or a name with settings such "
-            "as pop+(alpha=0.4,temperature=2)"
+            f"{text!r} is not a target; expected a name, or a name with settings such as "
+            "pop+(alpha=0.4,temperature=2)"
         )
     name, inside = found.groups()
     return {"name": name, **dict(parse_assignment(part) for part in (inside or "").split(",")
@@ -219,7 +219,7 @@ def parse_targets(targets: object) -> list[dict[str, Any]]:
     """
     found = [_absolute(target) for target in _listed(targets)]
     if not found:
-        raise RecipeError("there are no targets to compare; name some, such as one-hot,pop+")
+        raise RecipeError("there are no targets to compare; give some, such as one-hot,pop+")
     return found
 
 
@@ -230,8 +230,8 @@ def _listed(targets: object) -> list[dict[str, Any]]:
     if isinstance(targets, Mapping):
         if not isinstance(targets.get("name"), str):
             raise RecipeError(
-                f"{dict(targets)} names no target; expected such as "
-                "{'name': 'pop+', 'alpha': 0.4}"
+                f"{dict(targets)} does not name a target; expected for instance {{'name': 'pop+', "
+                "'alpha': 0.4}"
             )
         return [{str(field): value for field, value in _spread(targets)}]
     if is_object(targets):
@@ -239,8 +239,8 @@ def _listed(targets: object) -> list[dict[str, Any]]:
     if isinstance(targets, Iterable):
         return [target for part in targets for target in _listed(part)]
     raise RecipeError(
-        "targets are a text such as 'one-hot,pop+(alpha=0.4)' or a list of names and of settings, "
-        f"not of type {type(targets).__name__}"
+        "targets must be a text such as 'one-hot,pop+(alpha=0.4)' or a list of names and of "
+        f"settings, not an object of type {type(targets).__name__}"
     )
 
 

@@ -50,7 +50,7 @@ def load_plugins(plugins: Iterable[str | Path]) -> None:
             what = one_line(f"{type(error).__name__}: {error}", 200)
             raise RecipeError(
                 f"the plugin {name} cannot be loaded ({what}); name a module that Python can "
-                "import, or a file that ends with .py, and fix what it does"
+                "import, or a file that ends with .py, and fix its errors"
             ) from error
 
 
@@ -154,13 +154,13 @@ def missing_plugins(needed: Iterable[Mapping[str, str]]) -> str | None:
         if one["name"] not in registry:
             mark = f" (sha256 {one['sha256'][:12]})" if "sha256" in one else ""
             return (
-                f"{what}{mark}, which is not loaded; give it with --plugin {place}, in Python "
-                "with softrec.load_plugins, or import what registers it"
+                f"{what}{mark}, which is not loaded; load it with --plugin {place}, in Python "
+                "with softrec.load_plugins, or import the module that registers it"
             )
         now = _origin(registry.member(one["name"]).module)
         if now.get("sha256") != one.get("sha256"):
             warnings.warn(
-                f"{what} was changed since, or is another now: what it makes may differ",
+                f"{what} was changed since, or is a different one now, so its results may differ",
                 PluginWarning,
                 stacklevel=3,
             )

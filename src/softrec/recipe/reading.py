@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         before, event = self.values, self.peek_event()
         if getattr(event, "tag", None) not in (None, "!"):
-            self._refuse(f"the tag {event.tag!r} makes no plain data", event)
+            self._refuse(f"the tag {event.tag!r} is not allowed in plain data", event)
         if self.depth == DEEPEST:
             self._refuse(f"more than {DEEPEST} levels of nesting", event)
         self.depth += 1
@@ -104,12 +104,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise RecipeError(f"cannot read the recipe {path}: it is no file")
+            raise RecipeError(f"cannot read the recipe {path}: it is not a file")
         with path.open("rb") as file:
             text = file.read(LARGEST + 1).decode()
     except UnicodeDecodeError as error:
         raise RecipeError(
-            f"{path} is no valid YAML: it is not in UTF-8; save it as UTF-8"
+            f"{path} is not valid YAML: it is not in UTF-8; save it as UTF-8"
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -117,11 +117,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         fields = parsed(text)
     except ValueError as error:
-        raise RecipeError(f"{path} is no valid YAML: {error}") from error
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(fields, dict):
         raise RecipeError(
-            f"{path} must hold a mapping with data, model, target, ...; "
-            f"it holds a {type(fields).__name__}"
+            f"{path} must be a mapping with data, model, target, ...; it is a "
+            f"{type(fields).__name__}"
         )
     return fields
 

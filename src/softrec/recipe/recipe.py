@@ -167,8 +167,8 @@ class Recipe(Settings):
             )
         if loss.needs_fraction and candidates.number_of(1) is None:
             raise ValueError(
-                f"{loss.name} must know which fraction of the items is drawn, which "
-                f"{candidates.name} candidates do not say; choose candidates: sampled"
+                f"{loss.name} must know which fraction of the items is sampled, which "
+                f"{candidates.name} candidates do not tell; choose candidates: sampled"
             )
         if soft and candidates.soft == "exact" and not self.target.shared:
             raise ValueError(
@@ -211,7 +211,7 @@ class Recipe(Settings):
         wrong = next((place for place, other in given.items() if other), None)
         if wrong is not None:
             raise ValueError(
-                f"{self.model.name} is counted, not trained, so that {wrong} says nothing of it; "
+                f"{self.model.name} is counted, not trained, so {wrong} has no meaning for it; "
                 "leave it out, or choose a model that is trained, such as sasrec"
             )
 
@@ -231,8 +231,8 @@ class Recipe(Settings):
         for reason, holds in reasons.items():
             if holds:
                 raise ValueError(
-                    "training.optimizer: sparse-adam moves only the rows that a batch touches, and "
-                    f"{reason} gives every row a gradient; choose optimizer: adam, or sampled "
+                    "training.optimizer: sparse-adam updates only the rows that a batch uses, "
+                    f"but {reason} gives every row a gradient; choose optimizer: adam, or sampled "
                     "candidates without it"
                 )
 
@@ -242,7 +242,7 @@ class Recipe(Settings):
         start, teacher = stages.get("training.start"), stages.get("target.teacher")
         if start is not None and start.model.name not in starts_of(own):
             raise ValueError(
-                f"training.start is the recipe of a {start.model.name}, and {own} is initialised "
+                f"training.start is the recipe of a {start.model.name}, but {own} is initialised "
                 f"from {' or '.join(starts_of(own))}"
             )
         if teacher is not None:
@@ -262,8 +262,8 @@ class Recipe(Settings):
         own = self.model.settings.get("length")
         if own is not None and own < self.training.length:
             raise ValueError(
-                f"the model reads {own} items, training.length is "
-                f"{self.training.length}; make them equal"
+                f"the model reads {own} items, but training.length is {self.training.length}; "
+                "make them equal"
             )
         return self
 

@@ -97,7 +97,7 @@ def _field(owner: str, parameter: inspect.Parameter) -> Any:
         raise RecipeError(f"{owner} takes {parameter}: name each setting, with its type")
     if parameter.annotation is parameter.empty:
         raise RecipeError(
-            f"{owner}: the setting {parameter.name} has no type; write such as "
+            f"{owner}: the setting {parameter.name} has no type; give it one, such as "
             f"{parameter.name}: int = 10"
         )
     given = parameter.default is not parameter.empty
@@ -114,8 +114,8 @@ def _kind_of(function: Callable[..., Any]) -> str:
 
 def _no_kind(thing: object) -> RecipeError:
     return RecipeError(
-        f"cannot tell what {getattr(thing, '__name__', type(thing).__name__)} is; expected a "
-        f"model's class, a Source, or a function with kind= one of {', '.join(KINDS)}"
+        f"cannot determine what {getattr(thing, '__name__', type(thing).__name__)} is; expected "
+        f"the class of a model, a Source, or a function with kind= one of {', '.join(KINDS)}"
     )
 
 

@@ -72,17 +72,19 @@ def read_users(path: Path) -> list[object]:
         DataError: if the file is missing, broken, empty or has no such column.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist; it should hold the users to recommend to")
+        raise DataError(f"{path} does not exist; give a file with the users to recommend to")
     try:
         table = READERS.get(path.suffix, READERS[".txt"])(path)
     except BROKEN as error:
         text = str(error).partition("\n")[0]
-        raise DataError(f"{path} cannot be read: {text}; is it whole and in UTF-8?") from error
+        raise DataError(
+            f"{path} cannot be read: {text}; check that it is complete and in UTF-8"
+        ) from error
     if "user" not in table.columns:
         raise DataError(f"{path} has no column 'user'; its columns are {', '.join(table.columns)}")
     listed = table["user"].to_list()
     users: list[object] = [u.strip() if isinstance(u, str) else u for u in listed]
     users = [user for user in users if user not in (None, "")]
     if not users:
-        raise DataError(f"{path} names no user; put an id on each line or in the column 'user'")
+        raise DataError(f"{path} contains no user; put an id on each line or in the column 'user'")
     return users

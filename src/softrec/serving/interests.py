@@ -45,8 +45,8 @@ def weighted_interests(scores: Scores, name: str) -> tuple[Weighted, ItemVectors
         return Weighted(scores.users, None), scores.items
     has = "one vector for a user" if isinstance(scores, Products) else "no user vectors"
     raise DataError(
-        f"{name} has {has}, no interests to tell apart; train a model that has "
-        "them: comirec-sa, comirec-dr, mind or timirec"
+        f"{name} has {has} and no separate interests; train a model that has them: comirec-sa, "
+        "comirec-dr, mind or timirec"
     )
 
 

@@ -179,7 +179,7 @@ class Recommender:
     def _people(self, users: object, histories: object) -> _People:
         names, histories = users_of(users), histories_of(histories)
         if not names and not histories:
-            raise DataError("a recommender needs users of the log or histories, and got neither")
+            raise DataError("a recommender needs users of the log or histories, got neither")
         if histories:
             self._check_histories(histories)
         known = self._numbers(names)
@@ -199,14 +199,14 @@ class Recommender:
         if self.model.reads == "user":
             return (
                 f"{name} knows users by their number in its training log and reads no history; "
-                "ask for users of that log, or train a model that reads histories, such as "
-                "gru4rec or sasrec"
+                "give users of that log, or train a model that reads histories, such as gru4rec "
+                "or sasrec"
             )
         if self.model.needs_times:
             return (
-                f"{name} needs the times of events, which a given history has not; ask for users "
-                "of the log, or train a model that reads histories without times, such as gru4rec "
-                "or sasrec"
+                f"{name} needs the times of events, but a given history has no times; give users "
+                "of the log, or train a model that reads histories without times, such as "
+                "gru4rec or sasrec"
             )
         return None
 
@@ -221,8 +221,8 @@ class Recommender:
         unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
         if unknown:
             remedy = self._refusal() or (
-                "give the items of somebody who is "
-                "not in the log with --history (in Python: histories={name: items})"
+                "give the items of somebody who is not in the log with --history (in Python: "
+                "histories={name: items})"
             )
             raise DataError(f"unknown users: {shown(unknown)}; {remedy}")
         return numbers

@@ -59,7 +59,8 @@ def simulate(
         max_length <= shop.n_items,
         "max_length",
         max_length,
-        f"at most the {shop.n_items:,} items, for users interact with no item twice",
+        f"at most {shop.n_items:,}, the number of items, because users do not interact with an "
+        "item twice",
     )
     rng = np.random.default_rng([_USERS, seed])
     lengths = rng.integers(min_length, max_length, n_users, endpoint=True)

@@ -79,8 +79,8 @@ def best_ranks(
     """
     if not cases.single:
         raise DataError(
-            "the true distribution is of one next item, but some cases have "
-            f"{cases.relevant.lengths.max():,} relevant items; split by leave_last_out"
+            "the true distribution is that of one next item, but some cases have "
+            f"{cases.relevant.lengths.max():,} relevant items; split with leave_last_out"
         )
     _check_histories(shop, cases.relevant)
     ranks = np.empty(len(cases), dtype=np.int64)
@@ -186,8 +186,8 @@ def _checked_lists(shop: Shop, cases: Cases, items: np.ndarray, k: int | None) -
     listed = np.asarray(items)
     if listed.ndim != 2 or len(listed) != len(cases):
         raise DataError(
-            f"expected one list of items for each of the {len(cases):,} cases, an array of "
-            f"shape ({len(cases)}, K); got shape {listed.shape}"
+            f"expected one list of items for each of the {len(cases)} cases, an array of shape "
+            f"({len(cases)}, K); got the shape {listed.shape}"
         )
     if k is not None:
         require(1 <= k <= listed.shape[1], "k", k, f"from 1 to the lists' {listed.shape[1]}")
@@ -197,8 +197,8 @@ def _checked_lists(shop: Shop, cases: Cases, items: np.ndarray, k: int | None) -
     wrong = (twice & (ordered[:, 1:] >= 0)).any(axis=1)
     if wrong.any():
         raise DataError(
-            f"{wrong.sum():,} of {len(listed):,} lists name an item twice, such as the list "
-            f"of case {wrong.argmax()}; rank each item once"
+            f"{wrong.sum():,} of {len(listed):,} lists contain an item twice, such as the list of "
+            f"case {wrong.argmax()}; list each item once"
         )
     return listed
 
@@ -219,13 +219,14 @@ def _check_histories(shop: Shop, history: Sequences) -> None:
     if again.any():
         place, item = divmod(int(order[1:][again][0]), shop.n_items)
         raise DataError(
-            f"users of this shop interact with no item twice, but row {place} has item "
+            f"users of this shop do not interact with an item twice, but row {place} has item "
             f"{item} again; {remedy}"
         )
     full = history.lengths >= shop.n_items
     if full.any():
         raise DataError(
-            f"row {full.argmax()} holds the whole catalogue, so nothing can come next; leave it out"
+            f"row {full.argmax()} contains the whole catalogue, so there is no next item; leave "
+            "it out"
         )
 
 

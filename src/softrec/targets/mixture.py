@@ -109,7 +109,9 @@ class PartSettings(Settings):
     @classmethod
     def _no_other_mixture(cls, target: TargetSettings) -> TargetSettings:
         if target.alone:
-            raise ValueError(f"{target.name} cannot be a part of a mixture; choose a soft target")
+            raise ValueError(
+                f"{target.name} cannot be a component of a mixture; choose a soft target"
+            )
         return target
 
 
@@ -129,7 +131,7 @@ class MixtureSettings(TargetSettings, name="mixture"):
     def _sums_to_one(self) -> MixtureSettings:
         total = sum(part.weight for part in self.of)
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the weights of a mixture must sum to 1, these sum to {total:g}")
+            raise ValueError(f"the weights of a mixture must sum to 1, got a sum of {total:g}")
         return self
 
     @property

@@ -55,8 +55,8 @@ class ObjectSettings(TargetSettings, name="object"):
         source = self.objects.get(self.fingerprint)
         if source is None:
             raise RecipeError(
-                f"the target {self.label!r} is a Python object ({self.kind}) that is not here; "
-                "give it to fit or compare again, or give it a name with softrec.register"
+                f"the target {self.label!r} is a Python object ({self.kind}) that was not given; "
+                "pass it to fit or compare again, or give it a name with softrec.register"
             )
         return source
 

@@ -20,7 +20,7 @@ def alone() -> Iterator[None]:
     """
     if not _TRAINING.acquire(blocking=False):
         raise TrainingError(
-            "another thread of this process is training, and both would draw from the same random "
+            "another thread of this process is training, and both would use the same random "
             "numbers; train one after the other, or each in a process of its own"
         )
     try:

@@ -119,7 +119,7 @@ def _verified(folder: Path, name: str) -> Path:
 
 def _broken(folder: Path, name: str) -> RunError:
     return RunError(
-        f"the checkpoint {folder / name} of an interrupted run is broken; delete {folder} to "
+        f"the checkpoint {folder / name} of an interrupted run is damaged; delete {folder} to "
         "start again"
     )
 

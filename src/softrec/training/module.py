@@ -57,13 +57,13 @@ class SoftTargetModule(L.LightningModule):
         if optimizer == "sparse-adam":
             if weight_decay:
                 raise ValueError(
-                    f"sparse-adam leaves rows without a gradient alone, and L2 gives every row "
-                    f"one: weight_decay must be 0, got {weight_decay:g}"
+                    "sparse-adam does not update rows without a gradient, but L2 gives every row "
+                    f"a gradient: weight_decay must be 0, got {weight_decay:g}"
                 )
             if objective.every_item:
                 raise ValueError(
-                    "sparse-adam needs drawn or in-batch candidates, without exact and l2, under "
-                    "which every item has a gradient"
+                    "sparse-adam needs sampled or in-batch candidates, without soft: exact and "
+                    "without l2, because with these every item has a gradient"
                 )
             if not encoder.sparse:
                 raise ValueError(
@@ -103,7 +103,7 @@ class SoftTargetModule(L.LightningModule):
         bad = self._broken()
         if bad:
             raise TrainingError(
-                f"the weights are no longer numbers after epoch {self.current_epoch + 1} "
+                f"after epoch {self.current_epoch + 1} some weights are NaN or infinite "
                 f"({', '.join(bad)}); a lower --lr (now {self.lr:g}) usually fixes it"
             )
 
@@ -114,11 +114,11 @@ class SoftTargetModule(L.LightningModule):
     def _explain(self, loss: float, parts: dict[str, Tensor]) -> None:
         bad = self._broken()
         values = ", ".join(f"{name} {float(part.mean()):.4g}" for name, part in parts.items())
-        where = f"; parameters are broken already: {', '.join(bad)}" if bad else ""
+        where = f"; some parameters are NaN or infinite already: {', '.join(bad)}" if bad else ""
         raise TrainingError(
             f"the loss became {loss} in epoch {self.current_epoch + 1}, step {self.global_step} "
             f"({values}){where}; a lower --lr (now {self.lr:g}) usually fixes it, and a resumed "
-            "run goes on from the last checkpoint before this step"
+            "run continues from the last checkpoint before this step"
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -72,11 +72,12 @@ def _loaded(spec: DataSettings, data_dir: Path | None) -> Split:
         return _public(spec, data_dir)
     if spec.source.startswith(MEMORY):
         raise DataError(
-            "this log was given in memory and lies in no file; give it again, as a table or a file"
+            "this log was given as a table in memory and is not in a file; give it again, as a "
+            "table or a file"
         )
     if not Path(spec.source).exists():
         raise DataError(
-            f"there is no file, folder or data set {spec.source!r}; data sets are "
+            f"there is no file, folder or data set {spec.source!r}; the data sets are "
             f"{', '.join([SHOP, *sources.names()])}"
         )
     return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
@@ -116,15 +117,16 @@ def _given_files(train: str, valid: str, test: str, spec: DataSettings) -> Split
     for one, other in combinations(files, 2):
         if Path(one).exists() and Path(other).exists() and Path(one).samefile(other):
             raise DataError(
-                f"{one} is given for two parts of the log; what a model learned from says "
-                "nothing about it: give each part a file of its own"
+                f"{one} is given for two parts of the log, but a model must not be tested on what "
+                "it was trained on; give each part a file of its own"
             )
     columns = {k: v for k, v in _reading(spec).items() if k not in ("header", "text_ids")}
     tables = read_tables(files, columns, header=spec.header, text_ids=spec.text_ids)
     for (one, first), (other, second) in combinations(zip(files, tables, strict=True), 2):
         if first.equals(second):
             raise DataError(
-                f"{one} and {other} hold the same events; give each part of the log its own"
+                f"{one} and {other} have the same events; give each part of the log events of its "
+                "own"
             )
     return splits.given(*Interactions.together(tables), cold=spec.cold_items or "drop")
 
@@ -135,8 +137,8 @@ def _public(spec: DataSettings, data_dir: Path | None) -> Split:
     protocol: dict[str, Any] = dict(source.split)
     if protocol.get("every_position") and spec.split in (None, "given"):
         raise DataError(
-            f"the published test part of {spec.source} asks at every position of new sessions, "
-            "which is not supported; use --split leave-last-out --short-users drop"
+            f"the published test part of {spec.source} is evaluated at every position of new "
+            "sessions, which is not supported; use --split leave-last-out --short-users drop"
         )
     if parts.published is None or spec.split not in (None, "given"):
         with warnings.catch_warnings():
@@ -147,7 +149,7 @@ def _public(spec: DataSettings, data_dir: Path | None) -> Split:
         name = "clean" if spec.clean else "short_users"
         raise RecipeError(
             f"data.{name} would change the published parts of {spec.source}; leave it out, or "
-            "split the whole log otherwise, for instance by --split user-ratio"
+            "choose another split of the whole log, for instance --split user-ratio"
         )
     train, test = parts.published
     cold = spec.cold_items or protocol.get("cold", "keep")
@@ -169,8 +171,8 @@ def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> S
     if kind == "time":
         if spec.short_users:
             raise RecipeError(
-                "data.short_users is of splits of each user, and a split by time cuts the whole "
-                "log; leave it out, or take leave-last-out or user-ratio"
+                "data.short_users is for splits of each user, but a split by time divides the "
+                "whole log; leave it out, or use leave-last-out or user-ratio"
             )
         return splits.by_time(log, valid=spec.valid_fraction, test=spec.test_fraction, cold=cold)
     if kind == "user-ratio":

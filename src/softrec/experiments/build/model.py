@@ -33,8 +33,8 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
     untrained = split.untrained_users()
     if untrained and takes(MODELS[spec.name], "n_users"):
         lines.append(
-            f"{untrained:,} users of the test part have no training event, only validation: "
-            f"{spec.name} has a vector for each user, and theirs are never trained"
+            f"{untrained:,} users of the test part have only validation events and no training "
+            f"event: {spec.name} has a vector for each user, and their vectors are never trained"
         )
     new = split.new_users()
     if new:
@@ -76,7 +76,9 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         given = ", ".join(f"{name}={settings[name]}" for name in settings if name != "edges")
         text = " ".join(str(error).split())
-        raise RecipeError(f"{given} make no {spec.name}: {text}; change these settings") from error
+        raise RecipeError(
+            f"{given} are not accepted by {spec.name}: {text}; change these settings"
+        ) from error
     return encoder
 
 

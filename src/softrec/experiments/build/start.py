@@ -72,7 +72,7 @@ def _tell_of_leaks(run: Run, split: Split) -> None:
     if seen:
         LOGGER.info(
             f"training.start: {seen:,} of {len(asked):,} test events are among those that "
-            f"{run.folder} was trained on, so that test metrics look better than they are"
+            f"{run.folder} was trained on, so the test metrics look better than they are"
         )
 
 
@@ -92,8 +92,8 @@ def _moved(run: Run, split: Split, seed: int) -> Encoder:
     places = {kind: old[kind].numbers(new[kind].raw) for kind in old}
     if (places["items"] == UNKNOWN).all():
         raise RunError(
-            f"{run.folder} knows none of the items here, such as {new['items'].raw[0]!r}; begin "
-            "from a run of the same shop, with ids as they are in this log"
+            f"{run.folder} knows none of the items of this log, such as {new['items'].raw[0]!r}; "
+            "name a run of the same catalogue, with ids as they are in this log"
         )
     trained, moved = run.encoder(), build_model(spec, split.train, length, seed=seed)
     assert isinstance(moved, Encoder)
@@ -108,7 +108,9 @@ def _moved(run: Run, split: Split, seed: int) -> Encoder:
     new_here = {kind: int((places[kind] == UNKNOWN).sum()) for kind in told}
     counts = [f"{count:,} of {len(places[kind]):,} {kind}" for kind, count in new_here.items()]
     LOGGER.info(
-        "training.start: %s are new to %s and begin afresh", " and ".join(counts), run.folder
+        "training.start: %s are unknown to %s and are initialised at random",
+        " and ".join(counts),
+        run.folder,
     )
     return moved
 

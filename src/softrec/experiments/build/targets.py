@@ -120,8 +120,8 @@ class Training:
         own, given = opened.facts["data"], describe(self.split)
         if own["fingerprint"] != given["fingerprint"]:
             raise RunError(
-                f"the teacher in {run} was trained on other items ({own['items']:,} of them, here "
-                f"are {given['items']:,}); train it on the same data, cleaning and split"
+                f"the teacher in {run} was trained on other items ({own['items']:,} items, but "
+                f"this log has {given['items']:,}); train it on the same data, cleaning and split"
             )
         opened.check_data(self.split)
         return TrainedTeacher(opened, self)

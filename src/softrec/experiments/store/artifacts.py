@@ -44,7 +44,7 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
         complaint = damage(folder)
         if complaint is None:
             return folder
-        warnings.warn(f"{complaint}; it is made again", DamagedArtifactWarning, stacklevel=2)
+        warnings.warn(f"{complaint}; it is computed again", DamagedArtifactWarning, stacklevel=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
     part.chmod(folder.parent.stat().st_mode)  # mkdtemp makes it for the owner alone

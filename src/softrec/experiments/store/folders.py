@@ -59,7 +59,7 @@ def _current_recipes(text: str) -> str:
 
 
 RUN = Kind("run", "recipe.yaml", "run.json", frozenset({"format", "recipe"}),
-           "the unfinished run of another recipe", _current_recipe)  # fmt: skip
+           "an unfinished run of another recipe", _current_recipe)  # fmt: skip
 COMPARISON = Kind("comparison", "comparison.json", "results.json",
                   frozenset({"variants", "baseline"}),
                   "an unfinished comparison of other recipes", _current_recipes)  # fmt: skip
@@ -89,13 +89,13 @@ class Place:
             )
         if self.out.exists() and not is_ours(self.out, self.kind):
             raise RunError(
-                f"{self.out} is no {self.kind.name}, and --overwrite replaces only "
-                f"{self.kind.name}s; choose another --out, or delete it yourself"
+                f"{self.out} is not a {self.kind.name}, and --overwrite replaces only a "
+                f"{self.kind.name}; choose another --out, or delete it yourself"
             )
         if not overwrite and self._begun() not in (None, asked):
             raise RunError(
-                f"{self.part} holds {self.kind.other}; delete it, choose another --out, or drop "
-                "it with --overwrite"
+                f"{self.part} contains {self.kind.other}; delete it, choose another --out, or "
+                "remove it with --overwrite"
             )
 
     def begin(self, asked: str, data: Mapping[str, Any], *, overwrite: bool) -> Path:
@@ -116,8 +116,8 @@ class Place:
             other = difference(kept, json.loads(json.dumps(dict(data))))
             if other is not None and not overwrite:
                 raise RunError(
-                    f"{self.part} was begun on other data ({other}); give the log it was begun "
-                    "with, delete it to start again, or drop it with --overwrite"
+                    f"{self.part} was begun on other data ({other}); give the same log again, "
+                    "delete the folder to start again, or remove it with --overwrite"
                 )
         if other is not None or begun not in (None, asked):
             remove(self.part)
@@ -163,8 +163,8 @@ class Place:
         """Put right what a kill in `finish` left, and refuse a folder that is not ours."""
         if self.part.is_symlink() or (self.part.exists() and not is_marked(self.part, self.kind)):
             raise RunError(
-                f"{self.part} is where the work in progress goes, and what lies there carries no "
-                "mark of softrec; move it away, or choose another --out"
+                f"{self.part} is the folder for the work in progress, but the existing one was "
+                "not made by softrec; move it away, or choose another --out"
             )
         if (self.part / REPLACED).exists():
             if self.out.exists():
@@ -212,7 +212,7 @@ def held(out: Path, *, wait: bool = False, suffix: str = ".softrec.lock") -> Ite
         lock.acquire()
     except Timeout as error:
         raise RunError(
-            f"another process is making {out}; wait until it is done, or choose another --out"
+            f"another process is writing {out}; wait until it has finished, or choose another --out"
         ) from error
     except OSError as error:
         raise _cannot_make(unfinished(out), error) from error
@@ -233,15 +233,15 @@ def checked_output(out: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
     """
     text, out = str(out), Path(out)
     if not text.strip() or "\0" in text or out.name in ("", ".."):
-        raise RunError(f"{text!r} names no folder to make; give --out a name such as runs/first")
+        raise RunError(f"{text!r} does not name a new folder; give --out a name such as runs/first")
     if out.parts[0].startswith("~"):
         raise RunError(
-            f"the shell left ~ in {text} as it is; leave a space, as in --out {text}, or write "
-            "the folder out"
+            f"the shell did not replace ~ in {text}; put a space before it, as in --out {text}, "
+            "or write out the name of the folder"
         )
     if out.name.endswith(UNFINISHED):
         raise RunError(
-            f"{out} has an ending that softrec keeps for work in progress; choose another --out"
+            f"{out} has an ending that softrec uses for work in progress; choose another --out"
         )
     if out.is_symlink():
         raise RunError(f"{out} is a symbolic link; give the folder itself, or another --out")
@@ -310,7 +310,7 @@ def remove(folder: Path) -> None:
 
 IN_WORDS = {
     "fingerprint": "other items",
-    "events_fingerprint": "other events, or another order or time of them",
+    "events_fingerprint": "other events, or another order, or other times",
     "set_aside": "other users and items set aside",
     "protocol": "other relevant items or another order",
 }

@@ -39,10 +39,10 @@ def changed(folder: Path, files: Files) -> str | None:
             return f"{path} is missing"
         size = path.stat().st_size
         if size != kept["size"]:
-            return f"{path} was changed: it has {size:,} bytes and had {kept['size']:,}"
+            return f"{path} was changed: its size is {size:,} bytes, expected {kept['size']:,}"
         # A record may be wrong itself: only what is read now may accuse a file.
         if hash_of(path) != kept["sha256"] and sha256_of(path) != kept["sha256"]:
-            return f"{path} was changed: its content is not what was written"
+            return f"{path} was changed: its content is not what softrec wrote"
     return None
 
 

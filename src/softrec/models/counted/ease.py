@@ -51,8 +51,8 @@ class EASE(Scorer):
         if n_items > LARGEST:
             needed = BYTES * n_items**2 / 2**30
             raise DataError(
-                f"ease needs {needed:,.1f} GiB for {n_items:,} items, and takes {LARGEST:,} items "
-                "at most; choose item-knn or rp3beta, or clean the log by min-item"
+                f"ease needs {needed:,.1f} GiB for {n_items:,} items, and accepts at most "
+                f"{LARGEST:,} items; choose item-knn or rp3beta, or clean the log with min-item"
             )
         self.n_items, self.l2, self.recency = n_items, l2, recency
         self.register_buffer("weights", torch.empty(0))

@@ -36,7 +36,9 @@ def parse_step(step: str) -> tuple[str, float]:
     name, equals, value = step.partition("=")
     if name not in STEPS or (equals and not STEPS[name]):
         known = [f"{name}={number}" if number else name for name, number in STEPS.items()]
-        raise ValueError(f"no cleaning step {one_line(step, 80)!r}; there are {', '.join(known)}")
+        raise ValueError(
+            f"no cleaning step {one_line(step, 80)!r}; the cleaning steps are {', '.join(known)}"
+        )
     if not STEPS[name]:
         return name, 0.0
     try:
@@ -158,21 +160,26 @@ class DataSettings(Settings):
     def _given_files(self) -> DataSettings:
         files = self.valid is not None and self.test is not None
         if (self.split == "given") != files or (self.valid is None) != (self.test is None):
-            raise ValueError("split: given and both files, valid and test, belong together")
+            raise ValueError(
+                "split: given needs both files, valid and test, and these files need split: given"
+            )
         if self.clean and files:
-            raise ValueError("cleaning would change given parts; clean the files before")
+            raise ValueError("cleaning would change given parts; clean the files beforehand")
         if self.short_users and files:
-            raise ValueError("short_users would change given parts; take them out of the files")
+            raise ValueError(
+                "short_users would change given parts; remove such users from the files"
+            )
         return self
 
     @model_validator(mode="after")
     def _shop_or_not(self) -> DataSettings:
         if self.clean and self.source == SHOP:
             raise ValueError(
-                "the simulated shop knows the truth of its whole log: clean changes it"
+                "the simulated shop knows the true distribution for its whole log only, and "
+                "clean would change the log; leave out clean"
             )
         if self.shop and self.source != SHOP:
             raise ValueError(
-                f"shop holds parameters of the simulated shop, but source is {self.source}"
+                f"shop has parameters of the simulated shop, but source is {self.source}"
             )
         return self

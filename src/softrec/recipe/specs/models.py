@@ -68,7 +68,9 @@ class ModelSettings(BaseModel):
             return fields
         name = fields.get("name", "sasrec")
         if not isinstance(name, str):  # bytes would be taken for one, unchecked
-            raise ValueError(f"the name of a model is a text, got {one_line(safe_repr(name), 80)}")
+            raise ValueError(
+                f"the name of a model must be a text, got {one_line(safe_repr(name), 80)}"
+            )
         if not all(isinstance(field, str) for field in fields):
             return fields
         if name not in MODELS:

@@ -91,8 +91,8 @@ class Contexts:
         """Refuse rows that belong to other contexts."""
         if len(remembered) != self.data.n_contexts:
             raise ValueError(
-                f"expected a row for each of {self.data.n_contexts} training contexts, "
-                f"got {len(remembered)}"
+                f"expected one row for each of the {self.data.n_contexts} training contexts, got "
+                f"{len(remembered)}"
             )
 
 

@@ -41,12 +41,12 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
         if self.name == SAME and teacher != model:
             raise ValueError(
                 f"{SAME} is distillation from the same architecture, but the teacher is a "
-                f"{teacher} and the model a {model}; use target {OTHER} or {ANY}"
+                f"{teacher} and the model is a {model}; use the target {OTHER} or {ANY}"
             )
         if self.name == OTHER and teacher == model:
             raise ValueError(
-                f"{OTHER} is distillation across architectures, but the teacher is a {teacher} "
-                f"too; use target {SAME} or {ANY}"
+                f"{OTHER} is distillation across architectures, but the teacher is a {teacher}, "
+                f"like the model; use the target {SAME} or {ANY}"
             )
 
     def build(self, training: TrainingData) -> TeacherSource | RememberedSource:

@@ -165,21 +165,23 @@ def load(path: Path | str) -> np.ndarray:
     found = getattr(neighbours, "shape", None), getattr(neighbours, "dtype", None)
     if found[0] is None or len(found[0]) != 2 or found[1] != np.int32:
         raise DataError(
-            f"{path} should hold neighbour lists, an (E, k) array of int32, and holds one of "
-            f"shape {found[0]} and type {found[1]}; {remedy}"
+            f"{path} must contain neighbour lists, an (E, k) array of int32, but it contains an "
+            f"array of shape {found[0]} and type {found[1]}; {remedy}"
         )
     return neighbours
 
 
 def _check_histories(items: np.ndarray, start: np.ndarray, stop: np.ndarray, n_items: int) -> None:
     if start.shape != stop.shape:
-        raise ValueError(f"start and stop differ in shape: {start.shape} and {stop.shape}")
+        raise ValueError(
+            f"start and stop must have the same shape, got {start.shape} and {stop.shape}"
+        )
     if len(start) and not (start.min() >= 0 and stop.max() <= len(items) and (start <= stop).all()):
-        raise ValueError(f"histories need 0 <= start <= stop <= {len(items)}, the items there are")
+        raise ValueError(f"histories need 0 <= start <= stop <= {len(items)}, the number of items")
     if len(items) and not 0 <= items.min() <= items.max() < n_items:
         raise ValueError(
-            f"there are vectors of items 0 to {n_items - 1}, and items {items.min()} to "
-            f"{items.max()} in the histories"
+            f"there are vectors of items 0 to {n_items - 1}, but the histories have items "
+            f"{items.min()} to {items.max()}"
         )
 
 

@@ -60,14 +60,15 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
         if labels.mass_kept >= MASS_KEPT:
             return
         near = (
-            f" and, in {labels.sparse_clusters} of {labels.clusters} clusters, sharing with the "
-            "nearest neighbours only"
+            f" and because {labels.sparse_clusters} of {labels.clusters} clusters propagate "
+            "labels among the nearest neighbours only"
             if labels.sparse_clusters
             else ""
         )
         warnings.warn(
-            f"{self.name} keeps {labels.mass_kept:.1%} of the shared labels, and scales that up: "
-            f"the cut to {self.keep} items{near} takes the rest; a larger target.keep keeps more",
+            f"{self.name} keeps {labels.mass_kept:.1%} of the propagated labels' probability, "
+            f"because of the limit of {self.keep} items{near}, and rescales it to sum to 1; "
+            "a larger target.keep keeps more",
             CutWarning,
             stacklevel=2,
         )

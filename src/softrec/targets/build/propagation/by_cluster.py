@@ -94,23 +94,25 @@ def propagate(
 def _check(vectors: np.ndarray, labels: np.ndarray, clusters: int, diffusion: Diffusion) -> None:
     if vectors.ndim != 2 or labels.shape != vectors.shape[:1] or not vectors.size:
         raise ValueError(
-            "vectors must be (E, D) and labels (E,) with E, D >= 1; "
-            f"got {vectors.shape} and {labels.shape}"
+            "vectors must have the shape (E, D) and labels (E,) with E, D >= 1; got "
+            f"{vectors.shape} and {labels.shape}"
         )
     if not np.issubdtype(vectors.dtype, np.floating):
-        raise ValueError(f"vectors must be floats, not {vectors.dtype}")
+        raise ValueError(f"vectors must be floats, got {vectors.dtype}")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, the numbers of items, not {labels.dtype}")
+        raise ValueError(f"labels must be integers, the numbers of items, got {labels.dtype}")
     if labels.min() < 0 or labels.max() >= 2**31:
-        raise ValueError("labels must be the numbers of items, 0 .. 2^31 - 1; "
-                         f"they go from {labels.min()} to {labels.max()}")  # fmt: skip
+        raise ValueError(
+            f"labels must be the numbers of items, 0 .. 2^31 - 1; got {labels.min()} to "
+            f"{labels.max()}"
+        )
     if clusters < 1:
-        raise ValueError(f"clusters must be at least 1, not {clusters}")
+        raise ValueError(f"clusters must be at least 1, got {clusters}")
     diffusion.check()
     for rows in row_blocks(*vectors.shape):
         finite = np.isfinite(vectors[rows]).all(1)
         if not finite.all():
             row = rows.start + int(np.argmin(finite))
             raise DataError(
-                f"vector {row} is not finite; did the training of the base model diverge?"
+                f"vector {row} is not finite; check whether the training of the base model diverged"
             )

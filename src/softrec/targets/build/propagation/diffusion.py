@@ -28,15 +28,15 @@ class Diffusion(NamedTuple):
             ValueError: naming the setting, its range and its value.
         """
         if not 0 < self.tau < math.inf:
-            raise ValueError(f"tau must be positive and finite, not {self.tau}")
+            raise ValueError(f"tau must be positive and finite, got {self.tau}")
         if not 0 <= self.damping < 1:
-            raise ValueError(f"damping must be in [0, 1), not {self.damping}")
+            raise ValueError(f"damping must be in [0, 1), got {self.damping}")
         if self.rounds is not None and self.rounds < 0:
-            raise ValueError(f"rounds must be at least 0, or None, not {self.rounds}")
+            raise ValueError(f"rounds must be at least 0, or None, got {self.rounds}")
         if self.keep < 1:
-            raise ValueError(f"keep must be at least 1, not {self.keep}")
+            raise ValueError(f"keep must be at least 1, got {self.keep}")
         if self.neighbours is not None and self.neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, or None, not {self.neighbours}")
+            raise ValueError(f"neighbours must be at least 1, or None, got {self.neighbours}")
 
 
 def effective_rounds(rounds: int | None, damping: float) -> int:

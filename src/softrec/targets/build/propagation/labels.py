@@ -60,12 +60,12 @@ class PropagatedLabels:
             plain: dict[str, Any] = {name: facts[name] for name in _PLAIN}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path} holds no propagated labels that can be read ({error}); make them again"
+                f"{path} cannot be read as propagated labels ({error}); compute them again"
             ) from error
         if items.shape != probs.shape:
             raise DataError(
-                f"{path} is broken: items are {items.shape}, probabilities {probs.shape}; "
-                "make the labels again"
+                f"{path} is damaged: items have the shape {items.shape}, probabilities "
+                f"{probs.shape}; compute the labels again"
             )
         return cls(items, probs, **plain)
 
