@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from softrec.losses.once import Given
 from softrec.losses.softmax import SoftmaxProblem, SoftTarget, TargetAnswers, answers_of, no_answers
 from softrec.types import ListedTarget, LogitTarget
 
@@ -38,8 +39,11 @@ class Beside(Protocol):
         """Return the gradient through `expected` in the users that is not in the block, (b, D)."""
         ...
 
-    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Add to dL/dW (M, D) and dL/db (M,) what is left; return dL/dm for a mean m given."""
+    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
+        """Add what is left to dL/dW (M, D) and dL/db (M,), where they are asked for.
+
+        Return dL/dm for a mean m given.
+        """
         ...
 
 
@@ -64,7 +68,7 @@ class LabelAlone:
         """Return nothing to add."""
         return None
 
-    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
         """Add nothing."""
         return None, None
 
@@ -86,7 +90,7 @@ class _InBlock:
     def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
         return None
 
-    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
         return None, None
 
 

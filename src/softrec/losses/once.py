@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+Given = tuple[Tensor | None, Tensor | None]
+"""The gradients in vectors and in their bias, where they are asked for."""
+
+
+class Wanted(NamedTuple):
+    """Which gradients of a problem are asked for; for others there is no memory and no product."""
+
+    users: bool
+    negatives: bool
+    negatives_bias: bool
+    positive: bool
+    positive_bias: bool
+    mean: bool  # of a mean item that was given
+    mean_bias: bool
 
 
 class GivenOnce(torch.autograd.Function):

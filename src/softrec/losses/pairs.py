@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from softrec.losses.once import Given
 from softrec.losses.pairwise import Pairs
 from softrec.losses.softmax import Slopes, SoftmaxProblem
 
@@ -33,7 +34,7 @@ class PairBlocks:
         by_label, by_negatives = torch.autograd.grad(mean, leaves)
         return values, Slopes(by_label, by_negatives, torch.ones_like(by_label), None)
 
-    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
         """Add nothing: there is no soft target."""
         return None, None
 

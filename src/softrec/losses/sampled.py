@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from softrec.losses.once import Wanted
 from softrec.losses.softmax import SoftmaxProblem
+
+
+class Into(Protocol):
+    """Where the gradient in the users goes."""
+
+    users: Tensor | None
 
 
 class Apart:
     """Positives that may stand among the negatives, or not."""
 
-    def __init__(self, problem: SoftmaxProblem, precise: torch.dtype) -> None:
+    def __init__(self, problem: SoftmaxProblem, precise: torch.dtype, wanted: Wanted) -> None:
         assert problem.positive is not None
         self.problem, self.precise = problem, precise
         self.vectors, self.bias, _ = problem.positive
         self.log_weight = problem.log_weight
-        self.d_vectors = torch.empty_like(self.vectors)
-        self.d_bias = None if self.bias is None else torch.empty_like(self.bias)
+        self.d_vectors = torch.empty_like(self.vectors) if wanted.positive else None
+        own_bias = self.bias if wanted.positive_bias else None
+        self.d_bias = None if own_bias is None else torch.empty_like(own_bias)
 
     def logit(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
         """Return z_y, (b,)."""
@@ -65,12 +74,12 @@ class Apart:
         weight = weight if correction is None else weight + correction[place]
         return weight.to(self.precise)
 
-    def back(
-        self, rows: slice, users: Tensor, slope: Tensor, d_users: Tensor, d_items: object
-    ) -> None:
+    def back(self, rows: slice, users: Tensor, slope: Tensor, into: Into) -> None:
         """Carry dL/dz_y back."""
-        d_users[rows] += slope[:, None] * self.vectors[rows]
-        self.d_vectors[rows] = slope[:, None] * users
+        if into.users is not None:
+            into.users[rows] += slope[:, None] * self.vectors[rows]
+        if self.d_vectors is not None:
+            self.d_vectors[rows] = slope[:, None] * users
         if self.d_bias is not None:
             self.d_bias[rows] = slope.to(self.d_bias.dtype)
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from softrec.losses.beside import Beside, LabelAlone, Listed, Teacher
-from softrec.losses.once import GivenOnce
+from softrec.losses.once import Given, GivenOnce, Wanted
 from softrec.losses.pairs import PairBlocks
 from softrec.losses.pairwise import Pairs
 from softrec.losses.sampled import Apart
@@ -46,7 +46,7 @@ from softrec.losses.softmax import (
     loss_of,
     mean_of,
 )
-from softrec.types import ItemVectors, ListedTarget, LogitTarget
+from softrec.types import ListedTarget, LogitTarget
 
 MIB = 2**20
 CACHED = 48 * MIB  # about a last-level cache: larger blocks gain nothing more
@@ -85,13 +85,17 @@ def streamed(
     kind = loss_of(loss)
     kind.check(weight, soft=soft is not None)
     check_problem(problem, soft)
-    total, *values = _Streamed.apply(
+    given = (soft.mean if soft is not None else None) or NOT_GIVEN
+    tensors = (
         problem.users,
         *problem.negatives[:2],
         *(problem.positive or NOT_GIVEN)[:2],
-        *((soft.mean if soft is not None else None) or NOT_GIVEN)[:2],
-        partial(Sweep, problem, kind, soft, weight, rows),
+        *given[:2],
     )
+    recorded = torch.is_grad_enabled()  # which forward cannot see: it runs without
+    wanted = Wanted(*(recorded and t is not None and t.requires_grad for t in tensors))
+    make = partial(Sweep, problem, kind, soft, weight, rows, wanted)
+    total, *values = _Streamed.apply(*tensors, make)
     return ObjectiveValue(total, dict(zip(kind.names, values, strict=True)))
 
 
@@ -100,8 +104,7 @@ class _Streamed(GivenOnce):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        *_, make = arguments
-        sweep: Sweep = make(wanted=any(ctx.needs_input_grad))
+        sweep: Sweep = arguments[-1]()
         values = sweep.run()
         ctx.gradients = sweep.gradients() if sweep.wanted else None
         ctx.mark_non_differentiable(*values.values())
@@ -118,27 +121,26 @@ class Sweep:
         soft: SoftTarget | None,
         weight: float,
         rows: int | None,
-        *,
-        wanted: bool,
+        wanted: Wanted,
     ) -> None:
-        self.problem, self.loss, self.wanted = problem, loss, wanted
+        self.problem, self.loss, self.wanted = problem, loss, any(wanted)
         users, negatives = problem.users, problem.negatives
-        self.precise = torch.promote_types(users.dtype, torch.float32)
-        self.positive = Among(problem) if problem.positive is None else Apart(problem, self.precise)
+        precise = self.precise = torch.promote_types(users.dtype, torch.float32)
+        apart = problem.positive is not None
+        self.positive = Apart(problem, precise, wanted) if apart else Among(problem)
         self.shift = negatives.bias
         if isinstance(loss, Pairs):
             self.inside = PairBlocks(problem, loss)
         else:
-            beside = _read_beside(problem, soft, self.precise)
+            beside = _read_beside(problem, soft, precise, wanted)
             self.inside = SoftmaxBlocks(loss, weight, beside, self.positive, len(users))
             self.shift = problem.shift
         m = len(negatives.vectors)
-        most = rows or max(1, block_rows(m, self.precise.itemsize) // self.inside.blocks)
-        self.rows = _even(len(users), most)
-        self.block = workspace(self.rows, m, self.precise, users.device)
-        self.d_users = torch.empty_like(users)
-        self.d_negatives = ItemGradient(negatives, self.precise)
-        self.d_mean: tuple[Tensor | None, Tensor | None] = NOT_GIVEN
+        most = rows or max(1, block_rows(m, precise.itemsize) // self.inside.blocks)
+        n = len(users)  # in equal blocks: a short last one runs slower
+        self.rows = math.ceil(n / math.ceil(n / most))
+        self.block = workspace(self.rows, m, precise, users.device)
+        self.into = Gradients(problem, precise, wanted)
 
     def run(self) -> dict[str, Tensor]:
         """Return the value of each part, (P,), and fill the gradients."""
@@ -153,8 +155,6 @@ class Sweep:
             values.append(found)
             if slopes is not None:
                 self._back(rows, users, slopes)
-        if self.wanted:
-            self.d_mean = self.inside.finish(self.d_negatives.vectors, self.d_negatives.bias)
         return {name: torch.cat([found[name] for found in values]) for name in values[0]}
 
     def _logits(self, users: Tensor) -> Tensor:
@@ -169,18 +169,15 @@ class Sweep:
 
     def _back(self, rows: slice, users: Tensor, slopes: Slopes) -> None:
         """Carry the gradient in the logits of some rows back."""
-        factor = slopes.factor[:, None]
-        product = slopes.negatives.to(users.dtype) @ self.problem.negatives.vectors
-        self.d_users[rows] = factor * product
-        self.d_negatives.add(slopes.negatives, factor * users, slopes.factor)
-        self.positive.back(rows, users, slopes.positive, self.d_users, self.d_negatives)
-        if slopes.users is not None:
-            self.d_users[rows] += slopes.users
+        self.into.add(rows, users, slopes)
+        self.positive.back(rows, users, slopes.positive, self.into)
+        if slopes.users is not None and self.into.users is not None:
+            self.into.users[rows] += slopes.users
 
     def gradients(self) -> list[Tensor | None]:
         """Return the gradient of the mean loss in all that has one."""
-        negatives = self.d_negatives.result(self.problem.negatives)
-        return [self.d_users, *negatives, *self.positive.gradients(), *self.d_mean]
+        mean = self.inside.finish(self.into.vectors, self.into.bias)
+        return [*self.into.result(), *self.positive.gradients(), *mean]
 
 
 class SoftmaxBlocks:
@@ -221,9 +218,6 @@ class SoftmaxBlocks:
         return values, Slopes(by_label, block, factor, by_users)
 
 
-# --- the positive among the negatives ---
-
-
 class Among:
     """Positives that stand among the negatives: the full catalogue."""
 
@@ -245,20 +239,16 @@ class Among:
         torch.softmax(block, 1, out=block)
         return largest - block.amax(1).log(), None
 
-    def back(
-        self, rows: slice, users: Tensor, slope: Tensor, d_users: Tensor, d_items: ItemGradient
-    ) -> None:
+    def back(self, rows: slice, users: Tensor, slope: Tensor, into: Gradients) -> None:
         """Carry dL/dz_y back."""
         place = self.place[rows]
-        d_users[rows] += slope[:, None] * self.vectors[place]
-        d_items.add_at(place, slope[:, None] * users, slope)
+        if into.users is not None:
+            into.users[rows] += slope[:, None] * self.vectors[place]
+        into.add_at(place, users, slope)
 
-    def gradients(self) -> tuple[Tensor | None, Tensor | None]:
+    def gradients(self) -> Given:
         """Return nothing: it is part of the negatives' own."""
         return NOT_GIVEN
-
-
-# --- what is computed with the block: the mean item ---
 
 
 class MeanItem:
@@ -266,15 +256,19 @@ class MeanItem:
 
     blocks = 1
 
-    def __init__(self, soft: SoftTarget, problem: SoftmaxProblem, precise: torch.dtype) -> None:
+    def __init__(
+        self, soft: SoftTarget, problem: SoftmaxProblem, precise: torch.dtype, wanted: Wanted
+    ) -> None:
         label, (self.target, surplus, mass) = soft.rest(problem.place)
         self.label, self.surplus, self.mass = (t.to(precise) for t in (label, surplus, mass))
         self.given = soft.mean is not None
         mean = soft.mean or mean_of(self.target, problem.negatives)
         self.mean = mean.vectors.detach().to(precise)
         self.mean_bias = None if mean.bias is None else mean.bias.detach().to(precise)
-        self.d_mean = torch.zeros_like(self.mean)
-        self.d_bias = None if self.mean_bias is None else torch.zeros_like(self.mean_bias)
+        asked, asked_bias = wanted[5:] if self.given else wanted[1:3]
+        self.d_mean = torch.zeros_like(self.mean) if asked else None
+        own_bias = self.mean_bias if asked_bias else None
+        self.d_bias = None if own_bias is None else torch.zeros_like(own_bias)
 
     def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
         """Return the sum of s_i z_i, h . m + b . s, (b,)."""
@@ -298,11 +292,12 @@ class MeanItem:
                 _of(kept, rows).add_(rate.sum(0, keepdim=True) if len(kept) == 1 else rate)
         return slope * _of(self.mean, rows)
 
-    def finish(self, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
         """Carry dL/dm back to W and b, into the buffers; return it for a mean that was given."""
         if self.given:
             return self.d_mean, self.d_bias
-        self.target.add_mean_gradient(self.d_mean, vectors)
+        if self.d_mean is not None and vectors is not None:
+            self.target.add_mean_gradient(self.d_mean, vectors)
         if self.d_bias is not None and bias is not None:
             self.target.add_mean_gradient(self.d_bias, bias[:, None])
         return NOT_GIVEN
@@ -313,7 +308,9 @@ def _of(tensor: Tensor, rows: slice) -> Tensor:
     return tensor if len(tensor) == 1 else tensor[rows]
 
 
-def _read_beside(problem: SoftmaxProblem, soft: SoftTarget | None, precise: torch.dtype) -> Beside:
+def _read_beside(
+    problem: SoftmaxProblem, soft: SoftTarget | None, precise: torch.dtype, wanted: Wanted
+) -> Beside:
     """Return how a soft target is read; a mean item does for any."""
     if soft is None:
         return LabelAlone()
@@ -325,55 +322,61 @@ def _read_beside(problem: SoftmaxProblem, soft: SoftTarget | None, precise: torc
     full = problem.positive is None and soft.mean is None
     if full and isinstance(soft.target, ListedTarget):
         return Listed(soft, problem.place, precise)
-    return MeanItem(soft, problem, precise)
+    return MeanItem(soft, problem, precise, wanted)
 
 
-# --- buffers ---
+class Gradients:
+    """The buffers dL/dh, dL/dW and dL/db that all rows add to, where they are asked for."""
 
-
-class ItemGradient:
-    """The buffers dL/dW and dL/db that all rows add to."""
-
-    def __init__(self, items: ItemVectors, precise: torch.dtype) -> None:
-        self.vectors = torch.empty_like(items.vectors, dtype=precise)
-        self.bias = None if items.bias is None else torch.zeros_like(items.bias, dtype=precise)
+    def __init__(self, problem: SoftmaxProblem, precise: torch.dtype, wanted: Wanted) -> None:
+        self.items = items = problem.negatives
+        self.users = torch.empty_like(problem.users) if wanted.users else None
+        self.vectors = torch.empty_like(items.vectors, dtype=precise) if wanted.negatives else None
+        bias = items.bias if wanted.negatives_bias else None
+        self.bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
         self.fresh = True
-        self.low = items.vectors.dtype
 
-    def add(self, rest: Tensor, weighted: Tensor, by_rest: Tensor) -> None:
-        """Add p^T (c h) and p^T c."""
-        if self.low == self.vectors.dtype:
+    def add(self, rows: slice, users: Tensor, slopes: Slopes) -> None:
+        """Write c (p^ W), and add p^T (c h) and p^T c."""
+        factor, rest, low = slopes.factor[:, None], slopes.negatives, self.items.vectors.dtype
+        if self.users is not None:
+            self.users[rows] = factor * (rest.to(users.dtype) @ self.items.vectors)
+        if self.bias is not None:
+            self.bias += rest.T @ slopes.factor
+        if self.vectors is None:
+            return
+        weighted = factor * users
+        if low == self.vectors.dtype:
             # The first block overwrites the buffer, which saves filling it with zeros.
             beta = 0.0 if self.fresh else 1.0
             torch.addmm(self.vectors, rest.T, weighted, beta=beta, out=self.vectors)
         else:
-            product = rest.T.to(self.low) @ weighted.to(self.low)
-            self.vectors = product.to(self.vectors.dtype) if self.fresh else self.vectors + product
+            product = (rest.T.to(low) @ weighted.to(low)).to(self.vectors.dtype)
+            self.vectors = product if self.fresh else self.vectors + product
         self.fresh = False
-        if self.bias is not None:
-            self.bias += rest.T @ by_rest
 
-    def add_at(self, place: Tensor, rows: Tensor, numbers: Tensor) -> None:
+    def add_at(self, place: Tensor, users: Tensor, slope: Tensor) -> None:
         """Add the positives' own rows."""
-        self.vectors.index_add_(0, place, rows.to(self.vectors.dtype))
+        if self.vectors is not None:
+            rows = slope[:, None] * users
+            self.vectors.index_add_(0, place, rows.to(self.vectors.dtype))
         if self.bias is not None:
-            self.bias.index_add_(0, place, numbers)
+            self.bias.index_add_(0, place, slope)
 
-    def result(self, items: ItemVectors) -> tuple[Tensor, Tensor | None]:
-        """Return both in the dtype of the items."""
-        bias = None if items.bias is None or self.bias is None else self.bias.to(items.bias.dtype)
-        return self.vectors.to(items.vectors.dtype), bias
+    def result(self) -> list[Tensor | None]:
+        """Return them in the types of users and items."""
+        vectors, bias, _ = self.items
+        return [
+            self.users,
+            None if self.vectors is None else self.vectors.to(vectors.dtype),
+            None if self.bias is None or bias is None else self.bias.to(bias.dtype),
+        ]
 
 
 def block_rows(n_items: int, bytes_per_number: int = 4) -> int:
     """Return how many rows of logits a block holds, for a catalogue of `n_items`."""
     row = n_items * bytes_per_number
     return max(1, min(max(FEWEST_ROWS, CACHED // row), LARGEST // row))
-
-
-def _even(n_rows: int, most: int) -> int:
-    """Return the size of equal blocks of at most `most` rows: a short last one runs slower."""
-    return math.ceil(n_rows / max(1, math.ceil(n_rows / most)))
 
 
 _kept = threading.local()
