@@ -82,8 +82,9 @@ def test_a_command_can_be_typed(arguments):
 
 @pytest.mark.parametrize("wrong", [["fit", "a.csv", "--out", "b", "--nosuch"], ["nosuch"]])
 def test_a_wrong_command_is_noticed(wrong):
-    with pytest.raises(Exception, match=r"(?i)no such option|no command"):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - of Click, wherever Typer has it
         parse(COMMAND, wrong)
+    assert type(caught.value).__name__ in ("NoSuchOption", "AssertionError")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)

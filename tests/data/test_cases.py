@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split, by_time, leave_last_out
 from softrec.errors import DataError
@@ -64,7 +65,7 @@ def test_one_cut_through_time_asks_about_later_events_after_earlier_ones(
     for part, begin, end in (("valid", first, second), ("test", second, np.inf)):
         expected = expected_cases(rows, begin, end)
         if not expected:
-            with pytest.raises(DataError, match="nothing to evaluate"):
+            with refused(DataError):
                 split.cases(part)
             continue
         cases = split.cases(part)

@@ -172,7 +172,7 @@ def test_k_core_equals_the_slow_reference(rows, k):
     expected = slow_k_core(rows, k)
     log = log_of(rows, "user", "item")
     if not expected:
-        with pytest.raises(DataError, match="no interaction is left after cleaning; use weaker"):
+        with refused(DataError):
             log.k_core(k)
         return
     core = log.k_core(k)
@@ -195,7 +195,7 @@ def test_min_counts_filters_items_and_then_users_once(rows, user, item):
     kept = [row for row in kept if users[row[0]] >= user]
     log = log_of(rows, "user", "item")
     if not kept:
-        with pytest.raises(DataError, match="no interaction is left"):
+        with refused(DataError):
             log.min_counts(user=user, item=item)
         return
     cleaned = log.min_counts(user=user, item=item)

@@ -9,6 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from pyarrow import parquet as arrow
 
+from messages import refused
 from softrec.data.parquet import column_names, read_columns, read_file
 from softrec.data.reading import BROKEN, read_table
 from softrec.errors import DataError
@@ -58,7 +59,7 @@ def test_text_that_is_no_utf_8(tmp_path):
     whole = path.read_bytes()
     assert whole.count(b"\x01\0\0\x003") == 1
     path.write_bytes(whole.replace(b"\x01\0\0\x003", b"\x01\0\0\x00\xff"))
-    with pytest.raises(DataError, match=r"cannot be read: .*UTF8"):
+    with refused(DataError):
         read_table(path, NOTHING_NAMED)
 
 
@@ -99,14 +100,14 @@ def test_the_named_columns_of_all_files_in_their_order(tmp_path):
 def test_parts_of_different_columns_or_types(tmp_path, other):
     pl.DataFrame({"user": [1], "item": [2]}).write_parquet(tmp_path / "part-1.parquet")
     pl.DataFrame(other).write_parquet(tmp_path / "part-2.parquet")
-    with pytest.raises(DataError, match="cannot be read: "):
+    with refused(DataError):
         read_table(tmp_path, NOTHING_NAMED)
 
 
 def test_two_columns_of_one_name(tmp_path):
     twice = pa.table([pa.array([1]), pa.array([2]), pa.array([3])], names=["user", "item", "item"])
     arrow.write_table(twice, tmp_path / "log.parquet")
-    with pytest.raises(DataError, match="two columns with the same name"):
+    with refused(DataError):
         read_table(tmp_path / "log.parquet", NOTHING_NAMED)
-    with pytest.raises(BROKEN, match="two columns with the same name"):
+    with refused(BROKEN):
         read_file(tmp_path / "log.parquet")

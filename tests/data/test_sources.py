@@ -423,7 +423,7 @@ def test_parts_of_ir_benchmark(folder, name):
 def test_parts_of_ir_benchmark_with_other_columns_are_refused(folder):
     for part in ("train", "test"):
         put(folder, f"ir-health/{part}.tsv", "user_orgid\titem_orgid\n0\t7\n")
-    with refused(DataError):
+    with pytest.raises(DataError):
         sources.load("ir-health", folder)
 
 

@@ -421,7 +421,7 @@ def test_cases_ask_for_a_part_after_all_that_is_known_before(rows):
             if history and relevant
         }
         if not expected:
-            with pytest.raises(DataError, match=f"no user has both .* {part} part"):
+            with refused(DataError):
                 split.cases(part)
             continue
         cases = split.cases(part)

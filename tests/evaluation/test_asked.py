@@ -98,9 +98,7 @@ def test_metrics_of_given_parts_with_repeats(train, valid, test, mask, seed):
         for part, histories, later in (("valid", train, valid), ("test", known, test))
     }
     if not (expected["valid"] and expected["test"]):
-        with pytest.raises(
-            DataError, match=r"no user has both|the relevant items are in the history"
-        ):
+        with refused(DataError):
             Asked.of(split, mask)
         return
     asked = Asked.of(split, mask)

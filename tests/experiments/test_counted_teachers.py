@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from messages import refused
 from softrec.data import splits
 from softrec.data.batches import examples, padded_histories
 from softrec.data.interactions import Interactions, Sequences
@@ -110,7 +111,7 @@ def test_other_settings_of_scoring_are_another_teacher(tmp_path):
 def test_ckd_accepts_and_skd_refuses(tmp_path):
     made = recipe({"name": "ckd", "teacher": teacher()})
     assert fit_recipe(made, tmp_path / "run", split=SPLIT).facts["epochs"] == 1
-    with pytest.raises(RecipeError, match="the teacher is a item-knn and the model is a gru4rec"):
+    with refused(RecipeError):
         recipe({"name": "skd", "teacher": teacher()})
 
 
@@ -120,7 +121,7 @@ def test_targets_of_vectors_refuse(name, tmp_path):
         read_recipe({**teacher(), "data": {"source": "log.csv"}}), tmp_path / "knn",
         split=SPLIT,
     )  # fmt: skip
-    with pytest.raises(RunError, match="is counted, not trained, and has no vectors"):
+    with refused(RunError):
         fit_recipe(recipe({"name": name, "teacher": str(run.folder)}), tmp_path / "run",
                    split=SPLIT)  # fmt: skip
 
@@ -128,8 +129,8 @@ def test_targets_of_vectors_refuse(name, tmp_path):
 def test_weights_cannot_begin_from_counts(tmp_path):
     knn = read_recipe({**teacher(), "data": {"source": "log.csv"}})
     run = fit_recipe(knn, tmp_path / "knn", split=SPLIT)
-    with pytest.raises(RunError, match="is counted, not trained, and has no vectors"):
+    with refused(RunError):
         fit_recipe(recipe({"name": "one-hot"}, start=str(run.folder)), tmp_path / "run",
                    split=SPLIT)  # fmt: skip
-    with pytest.raises(RecipeError, match="but gru4rec is initialised from gru4rec"):
+    with refused(RecipeError):
         recipe({"name": "one-hot"}, start=teacher())

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from messages import refused
 from softrec.errors import RunError
 from softrec.evaluation.bootstrap import bootstrap
 from softrec.evaluation.effects import effect
@@ -99,7 +100,7 @@ def test_one_seed_leaves_users_only():
 def test_users_in_another_order_are_refused():
     runs = runs_of(values_of(2))
     runs[2][1].per_user = runs[2][1].per_user.reverse()
-    with pytest.raises(RunError, match="variant2-seed1 has other test users than variant0-seed0"):
+    with refused(RunError):
         differences(runs, METRICS)
 
 

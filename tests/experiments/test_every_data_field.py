@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from messages import refused
 from softrec.data.aside import LeakageWarning
 from softrec.errors import DataError
 from softrec.experiments.build.data import load_split
@@ -274,7 +275,7 @@ def test_header(read):
     """Without a header the columns go by their places, and the first line is an event."""
     places = {"user": "column_1", "item": "column_2", "time": "column_3", "weight": None}
     assert read({"source": "bare.csv", "header": False} | places) == reading()
-    with pytest.raises(DataError, match="column"):
+    with refused(DataError):
         read({"source": "bare.csv", "header": True} | places)
 
 

@@ -59,8 +59,9 @@ def test_the_names_of_distillation_say_which_teachers_are_meant(begin):
         named = {"target": fields_of_targets.KD["target"] | {"name": name}}
         made = fields_of_targets.dense(begin(named | changes))
         assert same(made, fields_of_targets.dense(alike), 1e-6)
-        with pytest.raises((RecipeError, RunError), match=f"{name} is distillation"):
+        with pytest.raises((RecipeError, RunError)) as caught:
             begin(named | refused)
+        assert name in str(caught.value)
 
 
 def specs(kind):

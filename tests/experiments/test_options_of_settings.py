@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 from pydantic import create_model
 
+from messages import refused
 from softrec.candidates import CandidatesSettings
 from softrec.errors import RecipeError
 from softrec.recipe.fields import extra, options, places
@@ -83,14 +84,14 @@ def test_a_common_field_is_a_keyword(own_settings):
     own_settings(sharpness=setting(2.0, "how sharp it is", common=True), hidden=setting(1.0, "x"))
     recipe = recipe_of(LOG, {"target": "own-target", "sharpness": 3})
     assert recipe.target.sharpness == 3.0
-    with pytest.raises(RecipeError, match="hidden"):
+    with refused(RecipeError):
         recipe_of(LOG, {"target": "own-target", "hidden": 3})
     recipe_of(LOG, {"target": "own-target", "target.hidden": 3})
 
 
 def test_a_keyword_of_two_sections_is_refused(own_settings):
     own_settings(epochs=setting(2.0, "of its own", common=True))
-    with pytest.raises(RecipeError, match=r"epochs.*target\.epochs.*training\.epochs"):
+    with refused(RecipeError):
         options()
 
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from messages import refused
 from softrec.data.interactions import Interactions
 from softrec.data.splits import leave_last_out
 from softrec.errors import RunError
@@ -189,5 +190,5 @@ def test_an_event_at_its_own_time_is_known(tmp_path):
 def test_a_run_of_another_shop_is_refused(tmp_path):
     fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
-    with pytest.raises(RunError, match="knows none of the items of this log, such as 'x0'"):
+    with refused(RunError):
         build(recipe, split_of(range(9), 8, prefix="x"))

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import RunError
 from softrec.experiments.build import objective as objectives
@@ -120,18 +121,17 @@ def test_a_student_is_told_what_its_teacher_predicts(base, split, name, model):
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "text"),
+    ("name", "model"),
     [
         (
             "skd",
             SASREC,
-            "base: .* teacher is a gru4rec and the model is a sasrec; use the target ckd or kd",
         ),
-        ("ckd", {}, "base: .* teacher is a gru4rec, like the model; use the target skd or kd"),
+        ("ckd", {}),
     ],
 )
-def test_a_teacher_of_the_wrong_architecture(base, split, name, model, text, made):
-    with pytest.raises(RunError, match=text):
+def test_a_teacher_of_the_wrong_architecture(base, split, name, model, made):
+    with refused(RunError):
         built(split, model | towards(base, name))
     assert not made
 
@@ -342,7 +342,7 @@ def test_other_times_are_other_data(split, tmp_path, made):
         teachers[name] = fit_recipe(recipe(tisasrec), tmp_path / name, split=log)
         built(log, towards(teachers[name], "kd"))
     assert made == ["teacher-vectors"] * 2
-    with pytest.raises(RunError, match=r"trained on other data \(other events"):
+    with refused(RunError):
         built(fast, towards(teachers["slow"], "kd"))
 
 
@@ -378,26 +378,23 @@ def test_a_mixture_says_it_of_its_parts(base, split):
 
 @pytest.mark.parametrize("name", ["kd", "csn", "interest-sharing"])
 @pytest.mark.parametrize(
-    ("shop", "text"),
+    "shop",
     [
-        (
-            SHOP | {"n_items": 31},
-            r"trained on other items \(30 items, but this log has 31\); train it",
-        ),
-        (SHOP | {"n_users": 39}, r"trained on other data \(.*users 40 and now 39"),
-        (SHOP | {"seed": 1}, r"trained on other data \(.*other events"),
+        SHOP | {"n_items": 31},
+        SHOP | {"n_users": 39},
+        SHOP | {"seed": 1},
     ],
     ids=["items", "users", "events"],
 )
-def test_a_teacher_from_other_data(base, name, shop, text, made):
+def test_a_teacher_from_other_data(base, name, shop, made):
     other = load_split(recipe({"data": {"shop": shop}}).data)
-    with pytest.raises(RunError, match=text):
+    with refused(RunError):
         built(other, towards(base, name))
     assert not made
 
 
 def test_no_such_teacher(split, tmp_path):
-    with pytest.raises(RunError, match=r"there is no finished run in .*gone"):
+    with refused(RunError):
         built(split, {"target": {"name": "kd", "teacher": str(tmp_path / "gone")}})
 
 

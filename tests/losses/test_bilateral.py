@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from messages import refused
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.softmax import SoftmaxStats, no_answers
 
@@ -287,11 +288,11 @@ def test_rows_may_come_in_any_order():
 def test_parameters():
     assert "exponent=1.1" in repr(bsl_reweight(1.1))
     assert "coefficient=0.2" in repr(negative_side(0.2))
-    with pytest.raises(ValueError, match="exponent"):
+    with refused(ValueError):
         bsl_reweight(0.0)
-    with pytest.raises(ValueError, match="coefficient"):
+    with refused(ValueError):
         negative_side(-1.0)
-    with pytest.raises(ValueError, match="sharpness"):
+    with refused(ValueError):
         grouped_label(torch.zeros(2), torch.zeros(2).long(), 0.0)
-    with pytest.raises(ValueError, match="one group for each row"):
+    with refused(ValueError):
         grouped_label(torch.zeros(2), torch.zeros(3).long())

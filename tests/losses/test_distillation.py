@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.losses.distillation import interest_distillation
 
 STUDENT = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
@@ -159,7 +160,7 @@ def test_bounds(seed, interests, scale):
 
 
 def test_impossible_arguments():
-    with pytest.raises(ValueError, match="temperature"):
+    with refused(ValueError):
         interest_distillation(STUDENT, TEACHER, 0.0)
-    with pytest.raises(ValueError, match="form"):
+    with refused(ValueError):
         interest_distillation(STUDENT, TEACHER, 1.0, form="js")

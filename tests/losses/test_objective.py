@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from messages import refused
 from softrec.losses.reference import plain as plain_pass
 from softrec.losses.softmax import decoupled, mixed
 from softrec.objective import Objective
@@ -59,5 +60,5 @@ def test_passes_are_interchangeable(parts):
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
 def test_weights_out_of_range(weight):
-    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+    with refused(ValueError):
         Objective(weight=weight)

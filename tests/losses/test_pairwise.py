@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from messages import refused
 from softrec.losses.pairwise import (
     bce,
     bce_sum,
@@ -250,17 +251,17 @@ def test_parameters_are_shown():
 
 
 @pytest.mark.parametrize(
-    ("make", "named"),
+    "make",
     [
-        (lambda: gbce(-0.1, 0.5), "calibration"),
-        (lambda: gbce(1.1, 0.5), "calibration"),
-        (lambda: gbce(0.5, 0.0), "sampling_rate"),
-        (lambda: gbce(0.5, 1.5), "sampling_rate"),
-        (lambda: ccl(1.5, 1.0), "margin"),
-        (lambda: ccl(0.5, -1.0), "weight"),
-        (lambda: hinge(-0.1), "margin"),
+        lambda: gbce(-0.1, 0.5),
+        lambda: gbce(1.1, 0.5),
+        lambda: gbce(0.5, 0.0),
+        lambda: gbce(0.5, 1.5),
+        lambda: ccl(1.5, 1.0),
+        lambda: ccl(0.5, -1.0),
+        lambda: hinge(-0.1),
     ],
 )
-def test_impossible_parameters(make, named):
-    with pytest.raises(ValueError, match=named):
+def test_impossible_parameters(make):
+    with refused(ValueError):
         make()

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from messages import refused
 from softrec.losses import streaming
 from softrec.losses.reference import plain
 from softrec.losses.softmax import decoupled, mixed
@@ -108,7 +109,7 @@ def test_gradient_is_given_once():
     (total * 3).backward(retain_graph=True)
     tripled = users.grad.clone()
     users.grad = None
-    with pytest.raises(RuntimeError, match="computes its gradient only once"):
+    with refused(RuntimeError):
         total.backward()
     twice = over_all(plain)(mixed(), users, case.items, case.label, UniformTarget(13), 0.1).total
     twice.backward()
@@ -116,7 +117,7 @@ def test_gradient_is_given_once():
 
 
 def test_one_item_is_no_choice():
-    with pytest.raises(ValueError, match="at least 2 items are needed; got 1"):
+    with refused(ValueError):
         over_all(streamed)(
             mixed(), torch.ones(1, 2), ItemVectors(torch.ones(1, 2)), torch.tensor([0]), None, 0.0
         )

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from messages import refused
 from softrec.candidates import InBatch, SharedUniform
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
@@ -42,14 +43,10 @@ SOFT = [soft_cross_entropy, binary_part, rest_part, hard_cross_entropy, sl, bsl_
 SOFT.append(negative_side(1.1))
 
 
-def refused(text):
-    return pytest.raises(ValueError, match=text)
-
-
 @FULL
 @pytest.mark.parametrize("weight", [2.0, -0.1, 1.0000001, math.nan, math.inf])
 def test_weights_that_are_no_share(softmax, weight):
-    with refused(rf"must be in \[0, 1\], got {weight}"):
+    with refused(ValueError):
         over_all(softmax)(mixed(), CASE.users, CASE.items, CASE.label, TARGET, weight)
 
 
@@ -57,7 +54,7 @@ def test_weights_that_are_no_share(softmax, weight):
 @pytest.mark.parametrize("loss", SOFT)
 def test_weights_of_a_single_loss(loss, weight):
     two = torch.zeros(2)
-    with refused(rf"must be in \[0, 1\], got {weight}"):
+    with refused(ValueError):
         loss(SoftmaxStats(two, two), TargetAnswers(two, two, two), weight)
 
 
@@ -71,44 +68,38 @@ def test_numbers_that_are_not_one_per_example(loss):
         (SoftmaxStats(two, two), TargetAnswers(two, two, two[None])),
         (SoftmaxStats(two[:, None], two[:, None]), TargetAnswers(*[two[:, None]] * 3)),
     ):
-        with refused("one number per example in"):
+        with refused(ValueError):
             loss(stats, answers, 0.5)
 
 
 @pytest.mark.parametrize("balance", [3.0, -0.5, 1.1, math.nan])
 def test_balances_that_are_no_share(balance):
-    with refused(rf"balance .* must be in \[0, 1\], got {balance}"):
+    with refused(ValueError):
         decoupled(balance)
 
 
 @FULL
 def test_a_target_that_is_missing(softmax):
     for parts in (decoupled(0.5), {"alone": (rest_part, 1.0)}):
-        with refused("fits a soft target over the other items, but there is no soft target"):
+        with refused(ValueError):
             over_all(softmax)(parts, CASE.users, CASE.items, CASE.label, None, 0.0)
-    with refused("the weight of the soft target is 0.3, but there is no soft target"):
+    with refused(ValueError):
         over_all(softmax)(mixed(), CASE.users, CASE.items, CASE.label, None, 0.3)
-    with refused("at least one part"):
+    with refused(ValueError):
         over_all(softmax)({}, CASE.users, CASE.items, CASE.label, None, 0.0)
 
 
 def test_objectives_of_nothing():
-    for options, text in (
-        ({"loss": decoupled(0.5)}, "there is no soft target"),
-        ({"loss": mixed(), "weight": 0.5}, "there is no soft target"),
-        ({"loss": mixed(), "weight": 2.0, "source": UniformTarget(6)}, "got 2.0"),
-        (
-            {"loss": pairwise.bpr, "source": UniformTarget(6)},
-            "cannot use a soft target, but got a soft target",
-        ),
-        (
-            {"loss": pairwise.bpr, "weight": 0.5},
-            "cannot use a soft target, but got a weight of 0.5",
-        ),
-        ({"l2": -1.0}, "l2 must be at least 0, got -1.0"),
-        ({"l2": math.nan}, "l2 must be at least 0, got nan"),
+    for options in (
+        {"loss": decoupled(0.5)},
+        {"loss": mixed(), "weight": 0.5},
+        {"loss": mixed(), "weight": 2.0, "source": UniformTarget(6)},
+        {"loss": pairwise.bpr, "source": UniformTarget(6)},
+        {"loss": pairwise.bpr, "weight": 0.5},
+        {"l2": -1.0},
+        {"l2": math.nan},
     ):
-        with refused(text):
+        with refused(ValueError):
             Objective(**options)
 
 
@@ -116,19 +107,19 @@ def test_objectives_of_nothing():
 def test_shapes_and_labels(softmax):
     users, items, label = CASE.users, CASE.items, CASE.label
     wide = ItemVectors(torch.zeros(6, 9), None)
-    for given, text in (
-        ((users, items, label[:3]), r"expected labels of shape \(4,\), got \(3,\)"),
-        ((users, items, label[:1]), r"expected labels of shape \(4,\), got \(1,\)"),
-        ((users, items, label[:, None]), r"expected labels of shape \(4,\), got \(4, 1\)"),
-        ((users[0], items, label), r"expected users \(P, D\)"),
-        ((users[:0], items, label[:0]), r"P at least 1, got \(0, 4\)"),
-        ((users, wide, label), r"item vectors of shape \(6, 4\), got \(6, 9\)"),
-        ((users, ItemVectors(items.vectors, items.bias[:1]), label), r"the bias of shape \(6,\)"),
-        ((users, items, label + 6), r"labels in 0 \.\. 5, got \d"),
-        ((users, items, label - 6), r"labels in 0 \.\. 5, got -\d"),
-        ((users, ItemVectors(items.vectors[:1]), 0 * label), "at least 2 items are needed; got 1"),
+    for given in (
+        (users, items, label[:3]),
+        (users, items, label[:1]),
+        (users, items, label[:, None]),
+        (users[0], items, label),
+        (users[:0], items, label[:0]),
+        (users, wide, label),
+        (users, ItemVectors(items.vectors, items.bias[:1]), label),
+        (users, items, label + 6),
+        (users, items, label - 6),
+        (users, ItemVectors(items.vectors[:1]), 0 * label),
     ):
-        with refused(text):
+        with refused(ValueError):
             over_all(softmax)(hard(), *given, None, 0.0)
 
 
@@ -139,30 +130,30 @@ def test_problems_that_do_not_fit(shared):
     nowhere = torch.full((4,), -1)
     fits = {"users": users, "negatives": items, "place": nowhere, "positive": own}
     shared(SoftmaxProblem(**fits), hard())
-    for change, text in (
-        ({"positive": ItemVectors(own.vectors[:1], own.bias[:1])}, r"\(4, 4\), got \(1, 4\)"),
-        ({"place": nowhere[:1]}, r"expected labels of shape \(4,\)"),
-        ({"counts": torch.ones(1)}, r"counts of shape \(6,\), got \(1,\)"),
-        ({"counts": torch.ones(6), "correction": torch.ones(1)}, "a correction of shape"),
+    for change in (
+        {"positive": ItemVectors(own.vectors[:1], own.bias[:1])},
+        {"place": nowhere[:1]},
+        {"counts": torch.ones(1)},
+        {"counts": torch.ones(6), "correction": torch.ones(1)},
     ):
-        with refused(text):
+        with refused(ValueError):
             shared(SoftmaxProblem(**fits | change), hard())
     one = SoftmaxProblem(users, ItemVectors(items.vectors[:1]), torch.zeros(4, dtype=torch.int64))
     for loss in (hard(), pairwise.bpr):
-        with refused("at least 2 items are needed; got 1"):
+        with refused(ValueError):
             shared(one, loss)
 
 
 def test_tables_that_do_not_fit():
     two, counts = torch.zeros(2), torch.ones(2, 3)
     answers = TargetAnswers(two, two, two)
-    with refused("there is no soft target"):
+    with refused(ValueError):
         table_loss(two, 0 * counts, counts, decoupled(0.5))
-    with refused("got 7"):
+    with refused(ValueError):
         table_loss(two, 0 * counts, counts, mixed(), answers=answers, weight=7)
-    with refused("a soft target"):
+    with refused(ValueError):
         table_loss(two, 0 * counts, counts, pairwise.bpr, answers=answers)
-    with refused(r"got \(1,\) and \(2, 3\)"):
+    with refused(ValueError):
         table_loss(two[:1], 0 * counts, counts, hard())
 
 
@@ -190,7 +181,7 @@ def test_pairs_that_do_not_fit(loss):
         (label, others, torch.ones(2, 1)),
         (label, others[:1], torch.ones(1, 3)),
     ):
-        with refused(r"expected scores of positives \(P,\)"):
+        with refused(ValueError):
             loss(*given)
 
 
@@ -210,12 +201,12 @@ def test_settings_that_are_no_number(number):
         lambda: interest_distillation(torch.zeros(1, 2), torch.zeros(1, 2), number),
         lambda: MixtureTarget((UniformTarget(3), UniformTarget(3)), (number, 1 - number)),
     ):
-        with refused("got"):
+        with refused(ValueError):
             make()
 
 
 def test_two_distributions_of_different_shapes():
-    with refused(r"of one shape, got \(4, 2\) and \(1, 2\)"):
+    with refused(ValueError):
         interest_distillation(torch.zeros(4, 2), torch.zeros(1, 2), 1.0)
 
 
@@ -227,7 +218,7 @@ def test_soft_targets_over_candidates_that_a_row_leaves_out(shared, exact):
     batch = _batch(torch.tensor([0, 1, 2, 0]))
     assert Objective(**options)(_Encoder(), batch).total.isfinite()
     soft = Objective(mixed(), UniformTarget(6), 0.5, exact=exact, **options)
-    with refused("mask_positives masks, .* choose mask_positives=False"):
+    with refused(ValueError):
         soft(_Encoder(), batch)
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.models.capsules import read_items, route, squash
 from softrec.models.comirec_dr import ComiRecDR
 from softrec.models.mind import MIND
@@ -422,23 +423,20 @@ def test_interests_have_a_length_below_one(name):
 
 
 @pytest.mark.parametrize(
-    ("make", "text"),
+    "make",
     [
-        (partial(MIND, 5, interests=0), "interests and iterations must be 1 or more, got 0 and 3"),
-        (partial(ComiRecDR, 5, iterations=0), "must be 1 or more, got 4 and 0"),
-        (partial(MIND, 5, routing="random"), "routing must be drawn or fixed, got 'random'"),
-        (partial(MIND, 5, init="zeros"), "init must be xavier, normal or gaussian"),
-        (partial(ComiRecDR, 5, init="zeros"), "init must be xavier, normal or gaussian"),
-        (lambda: MIND(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
-        (lambda: ComiRecDR(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
-        (
-            lambda: route(torch.ones(1, 2, 3), torch.ones(1, 2) > 0, torch.zeros(1, 2, 2), 0),
-            "iterations must be 1 or more, got 0",
-        ),
+        partial(MIND, 5, interests=0),
+        partial(ComiRecDR, 5, iterations=0),
+        partial(MIND, 5, routing="random"),
+        partial(MIND, 5, init="zeros"),
+        partial(ComiRecDR, 5, init="zeros"),
+        lambda: MIND(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users,
+        lambda: ComiRecDR(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users,
+        lambda: route(torch.ones(1, 2, 3), torch.ones(1, 2) > 0, torch.zeros(1, 2, 2), 0),
     ],
 )
-def test_options_that_do_not_fit(make, text):
-    with pytest.raises(ValueError, match=text):
+def test_options_that_do_not_fit(make):
+    with refused(ValueError):
         make()
 
 

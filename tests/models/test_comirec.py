@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from messages import refused
 from softrec.losses.softmax import ObjectiveValue
 from softrec.models.comirec import ComiRecSA
 from softrec.testing import (
@@ -243,19 +244,19 @@ def test_initialisation(init):
 
 
 @pytest.mark.parametrize(
-    ("make", "text"),
+    "make",
     [
-        (partial(ComiRecSA, 5, interests=0), "interests and attention must be positive, got 50, 0"),
-        (partial(ComiRecSA, 5, attention=0), "must be positive, got 50, 4 and 0"),
-        (partial(ComiRecSA, 5, length=0), "must be positive, got 0, 4"),
-        (partial(ComiRecSA, 5, positions="keys"), "positions must be values, scores or none"),
-        (partial(ComiRecSA, 5, transformer=True, positions="scores"), "reads the values"),
-        (partial(ComiRecSA, 5, init="zeros"), "init must be"),
-        (lambda: ComiRecSA(5, length=2)(padded([[0, 1, 2]], 5)).users, "build the model with len"),
+        partial(ComiRecSA, 5, interests=0),
+        partial(ComiRecSA, 5, attention=0),
+        partial(ComiRecSA, 5, length=0),
+        partial(ComiRecSA, 5, positions="keys"),
+        partial(ComiRecSA, 5, transformer=True, positions="scores"),
+        partial(ComiRecSA, 5, init="zeros"),
+        lambda: ComiRecSA(5, length=2)(padded([[0, 1, 2]], 5)).users,
     ],
 )
-def test_options_that_do_not_fit(make, text):
-    with pytest.raises(ValueError, match=text):
+def test_options_that_do_not_fit(make):
+    with refused(ValueError):
         make()
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.models.caser import Caser
 from softrec.models.deepfm import DeepFM
 from softrec.models.histories import recent
@@ -401,21 +402,21 @@ def test_initialisation(name, init):
 
 
 @pytest.mark.parametrize(
-    ("make", "text"),
+    "make",
     [
-        (partial(YoutubeDNN, 5, init="zeros"), "init must be xavier, normal or gaussian"),
-        (partial(NFM, 5, activation="elu"), "activation must be relu or gelu or tanh"),
-        (partial(DeepFM, 5, length=3, layers=(8, 0)), "layers must have positive widths"),
-        (partial(Caser, 5, length=3, heights=(1, 4)), r"heights must be within 1 .. 3 \(length\)"),
-        (partial(Caser, 5, length=3, heights=(0,)), "heights must be within"),
-        (partial(Caser, 5, length=3, final_activation="elu"), "must be relu or none"),
-        (partial(Caser, 5, length=3, heights=(), vertical=0), "Caser needs filters"),
-        (lambda: DeepFM(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
-        (lambda: Caser(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users, "length=3"),
+        partial(YoutubeDNN, 5, init="zeros"),
+        partial(NFM, 5, activation="elu"),
+        partial(DeepFM, 5, length=3, layers=(8, 0)),
+        partial(Caser, 5, length=3, heights=(1, 4)),
+        partial(Caser, 5, length=3, heights=(0,)),
+        partial(Caser, 5, length=3, final_activation="elu"),
+        partial(Caser, 5, length=3, heights=(), vertical=0),
+        lambda: DeepFM(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users,
+        lambda: Caser(5, length=2, dim=4)(padded([[0, 1, 2]], 5)).users,
     ],
 )
-def test_options_that_do_not_fit(make, text):
-    with pytest.raises(ValueError, match=text):
+def test_options_that_do_not_fit(make):
+    with refused(ValueError):
         make()
 
 

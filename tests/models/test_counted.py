@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from messages import refused
 from softrec.errors import DataError
 from softrec.models.counted import sparse as sparse_tables
 from softrec.models.counted.ease import EASE
@@ -63,7 +64,7 @@ def test_recent_popularity_halves_with_age(half_life):
 def test_recent_popularity_needs_times_and_takes_equal_ones():
     model = RecentPopularity(3)
     offsets, items = torch.tensor([0, 2]), torch.tensor([1, 1])
-    with pytest.raises(DataError, match="the log has none"):
+    with refused(DataError):
         model.fit(Events(offsets, items))
     model.fit(Events(offsets, items, torch.tensor([7, 7])))
     assert model.weights.tolist() == [0, 2, 0]
@@ -110,18 +111,18 @@ class _Named(Popularity):
 
 
 @pytest.mark.parametrize(
-    ("broken", "match"),
+    "broken",
     [
-        (_Forgetful, "unwritten"),
-        (_Counting, "a second fit remembers"),
-        (_Wider, "padding on the"),
-        (_Later, "later items count"),
-        (_Named, "k of GRID"),
-        (lambda n: Popularity(n + 1), "n_items"),
+        _Forgetful,
+        _Counting,
+        _Wider,
+        _Later,
+        _Named,
+        lambda n: Popularity(n + 1),
     ],
 )
-def test_the_contract_finds(broken, match):
-    with pytest.raises(AssertionError, match=match):
+def test_the_contract_finds(broken):
+    with refused(AssertionError):
         check_scorer(partial(broken, N), N)
 
 
@@ -297,7 +298,7 @@ def test_blocks_of_a_product_have_as_many_terms_as_fit(log, budget):
 
 
 def test_ease_names_the_memory_of_a_large_catalogue():
-    with pytest.raises(DataError, match=r"ease needs 18\.6 GiB for 31,623 items"):
+    with refused(DataError):
         EASE(31_623)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from messages import refused
 from softrec.candidates import SharedUniform
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases
@@ -187,18 +188,18 @@ def test_a_graph_is_data():
 
 
 @pytest.mark.parametrize(
-    ("edges", "text"),
+    "edges",
     [
-        (torch.zeros(3, 2).long(), r"shape \(2, E\), .* of shape \(3, 2\)"),
-        (torch.zeros(2, 3), "torch.float32"),
-        (torch.zeros(4).long(), "shape"),
-        (torch.tensor([[0, 5], [0, 0]]), r"users of edges must be in 0 \.\. 4, got 5"),
-        (torch.tensor([[0, -1], [0, 0]]), "users of edges"),
-        (torch.tensor([[0, 1], [9, 0]]), r"items of edges must be in 0 \.\. 8, got 9"),
+        torch.zeros(3, 2).long(),
+        torch.zeros(2, 3),
+        torch.zeros(4).long(),
+        torch.tensor([[0, 5], [0, 0]]),
+        torch.tensor([[0, -1], [0, 0]]),
+        torch.tensor([[0, 1], [9, 0]]),
     ],
 )
-def test_edges_that_make_no_graph(edges, text):
-    with pytest.raises(ValueError, match=text):
+def test_edges_that_make_no_graph(edges):
+    with refused(ValueError):
         Graph(edges, USERS, ITEMS)
 
 
@@ -456,28 +457,28 @@ def test_contract(kind, options):
 @pytest.mark.parametrize("kind", [LightGCN, NGCF])
 def test_unknown_users_are_refused(kind):
     model = kind(ITEMS, n_users=USERS, edges=EDGES, dim=4)
-    with pytest.raises(DataError, match=rf"{kind.__name__} knows only .* 0 to 4, .* user -1, 5;"):
+    with refused(DataError):
         model(asked_for([0, 5, -1]))
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "text"),
+    ("kind", "options"),
     [
-        (LightGCN, {"n_users": 0}, "LightGCN needs items and users, .* n_users=0"),
-        (LightGCN, {"init": "zeros"}, "init must be xavier or normal, got 'zeros'"),
-        (LightGCN, {"layers": 0}, "layers must be 1 or more, got 0"),
-        (LightGCN, {"edge_dropout": 1.0}, r"edge_dropout must be in \[0, 1\), got 1.0"),
-        (NGCF, {"layers": 0}, "layers must be 1 or more"),
-        (NGCF, {"adjacency": "none"}, "adjacency must be row or symmetric, got 'none'"),
-        (NGCF, {"rectified": "none"}, "rectified must be each or sum"),
-        (NGCF, {"pooling": "none"}, "pooling must be concat or mean"),
-        (NGCF, {"node_dropout": -0.1}, "node_dropout"),
-        (NGCF, {"message_dropout": 1.5}, "dropout"),
+        (LightGCN, {"n_users": 0}),
+        (LightGCN, {"init": "zeros"}),
+        (LightGCN, {"layers": 0}),
+        (LightGCN, {"edge_dropout": 1.0}),
+        (NGCF, {"layers": 0}),
+        (NGCF, {"adjacency": "none"}),
+        (NGCF, {"rectified": "none"}),
+        (NGCF, {"pooling": "none"}),
+        (NGCF, {"node_dropout": -0.1}),
+        (NGCF, {"message_dropout": 1.5}),
     ],
 )
-def test_options_that_do_not_fit(kind, options, text):
+def test_options_that_do_not_fit(kind, options):
     given = {"n_users": USERS, "edges": EDGES} | options
-    with pytest.raises(ValueError, match=text):
+    with refused(ValueError):
         kind(ITEMS, **given)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from messages import refused
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.softmax import ObjectiveValue
 from softrec.models.comirec import ComiRecSA
@@ -280,34 +281,34 @@ def test_initialise_from_a_trained_extractor():
 
 
 @pytest.mark.parametrize(
-    ("other", "text"),
+    "other",
     [
-        (partial(ComiRecSA, N_ITEMS + 1), r"has n_items=12, not 11; build both"),
-        (partial(ComiRecSA, N_ITEMS, interests=2, length=9), "length=9, not 50; interests=2, not"),
-        (partial(ComiRecSA, N_ITEMS, positions="values"), "positions='values', not 'scores'"),
-        (partial(ComiRecSA, N_ITEMS, transformer=True), "transformer=True, not False"),
-        (partial(GRU4Rec, N_ITEMS), "initialised from TiMiRec or ComiRecSA, got GRU4Rec"),
+        partial(ComiRecSA, N_ITEMS + 1),
+        partial(ComiRecSA, N_ITEMS, interests=2, length=9),
+        partial(ComiRecSA, N_ITEMS, positions="values"),
+        partial(ComiRecSA, N_ITEMS, transformer=True),
+        partial(GRU4Rec, N_ITEMS),
     ],
 )
-def test_initialise_from_something_else(other, text):
+def test_initialise_from_something_else(other):
     model = TiMiRec(N_ITEMS, dim=8)
     before = model.extractor.table.weight.clone()
-    with pytest.raises(ValueError, match=text):
+    with refused(ValueError):
         model.initialise_from(other(dim=8))
     assert torch.equal(model.extractor.table.weight, before)
 
 
 @pytest.mark.parametrize(
-    ("make", "text"),
+    "make",
     [
-        (partial(TiMiRec, 5, predictor_layers=0), "predictor_layers must be positive, got 0"),
-        (partial(TiMiRec, 5, interests=0), "interests and attention must be positive"),
-        (partial(TiMiRec, 5, init="zeros"), "init must be"),
-        (lambda: TiMiRec(5, length=2)(padded([[0, 1, 2]], 5)).users, "build the model with length"),
+        partial(TiMiRec, 5, predictor_layers=0),
+        partial(TiMiRec, 5, interests=0),
+        partial(TiMiRec, 5, init="zeros"),
+        lambda: TiMiRec(5, length=2)(padded([[0, 1, 2]], 5)).users,
     ],
 )
-def test_options_that_do_not_fit(make, text):
-    with pytest.raises(ValueError, match=text):
+def test_options_that_do_not_fit(make):
+    with refused(ValueError):
         make()
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from messages import refused
 from softrec.errors import DataError
 from softrec.losses.softmax import decoupled
 from softrec.models import tisasrec
@@ -97,22 +98,22 @@ def test_but_for_positions_a_step_is_a_shorter_history(unit):
 
 def test_histories_without_times_are_refused():
     assert TiSASRec.needs_times
-    with pytest.raises(DataError, match=r"no times; .*--time COLUMN.*--model sasrec"):
+    with refused(DataError):
         model_of()(padded(ITEMS, N_ITEMS))
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    "options",
     [
-        ({"heads": 3}, "must be a multiple of heads"),
-        ({"init": "zeros"}, "init must be uniform, normal or xavier"),
-        ({"intervals": 0}, "intervals must be 1 or more"),
-        ({"unit": "day"}, "unit must be smallest or published"),
-        ({"length": 5}, "length=6"),
+        {"heads": 3},
+        {"init": "zeros"},
+        {"intervals": 0},
+        {"unit": "day"},
+        {"length": 5},
     ],
 )
-def test_options_that_do_not_fit(options, text):
-    with pytest.raises(ValueError, match=text):
+def test_options_that_do_not_fit(options):
+    with refused(ValueError):
         vectors(model_of(**options))
 
 
@@ -407,17 +408,17 @@ def test_a_small_right_encoder_of_times():
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    "fault",
     [
-        ("ignores times", "other times do not change"),
-        ("makes times up", "without times must raise"),
-        ("sees the next time", "later items changed"),
-        ("one unit for the history", "later items changed"),
-        ("reads padded columns", "padding"),
+        "ignores times",
+        "makes times up",
+        "sees the next time",
+        "one unit for the history",
+        "reads padded columns",
     ],
 )
-def test_broken_encoders_of_times_are_found(fault, text):
-    with pytest.raises(AssertionError, match=text):
+def test_broken_encoders_of_times_are_found(fault):
+    with refused(AssertionError):
         check_encoder(partial(Timed, fault), N_ITEMS)
 
 
@@ -425,7 +426,7 @@ def test_that_times_are_read_must_be_said():
     class Quiet(Timed):
         needs_times = False
 
-    with pytest.raises(DataError, match="no times"):
+    with refused(DataError):
         check_encoder(Quiet, N_ITEMS)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
+from messages import refused, warned
 from softrec.data.interactions import Interactions, Sequences
 from softrec.errors import DataError
 from softrec.models.comirec import ComiRecSA
@@ -199,7 +200,7 @@ def test_numbers_stay_numbers_and_warnings_name_the_caller():
     service = Recommender(recommender("mind").model, Interactions.from_sequences(sequences),
                           length=LENGTH)  # fmt: skip
     for ask in (service.interests, service.recommend):
-        with pytest.warns(UnknownItemWarning, match="skipped: 99") as caught:
+        with warned(UnknownItemWarning) as caught:
             found = ask([0], histories={7: [1, 99]})
         assert caught[0].filename == __file__
         assert found["user"].unique().sort().to_list() == [0, 7]
@@ -211,18 +212,18 @@ def test_models_without_interests_say_so(scored):
     model = GRU4Rec(N_ITEMS, dim=4)
     service = Recommender(Scored(model, Scoring("cosine")) if scored else model, LOG, length=LENGTH)
     for ask in (lambda: service.interests(["u0"]), lambda: service.recommend(["u0"], why=True)):
-        with pytest.raises(DataError, match=r"^GRU4Rec has one vector .* comirec-sa.* timirec$"):
+        with refused(DataError):
             ask()
 
 
 def test_items_start_at_one():
-    with pytest.raises(ValueError, match="items must be 1 or more, got 0"):
+    with refused(ValueError):
         recommender("mind").interests(["u0"], items=0)
 
 
 @pytest.mark.parametrize("nobody", [None, []])
 def test_nobody_is_refused(nobody):
-    with pytest.raises(DataError, match="needs users of the log or histories"):
+    with refused(DataError):
         recommender("mind").interests(nobody)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from messages import refused
 from softrec.data.batches import TrainingBatches, context_batch, examples, training_batch
 from softrec.data.interactions import Sequences
 from softrec.models.gru4rec import GRU4Rec
@@ -292,12 +293,11 @@ def test_rows_of_other_contexts_are_refused(missing):
     rows = data.n_contexts - missing
     numbers = Contexts(data)
     items, shares = np.zeros((rows, 2), np.int32), np.zeros((rows, 2), np.float32)
-    whole = f"one row for each of the {data.n_contexts} training contexts, got {rows}"
-    with pytest.raises(ValueError, match=whole):
+    with refused(ValueError):
         RememberedSource(numbers, items, shares)
-    with pytest.raises(ValueError, match=whole):
+    with refused(ValueError):
         TeacherSource(numbers, shares, ItemVectors(torch.zeros(N, 2)))
-    with pytest.raises(ValueError, match=whole):
+    with refused(ValueError):
         NeighbourSource(numbers, items, gru())
 
 
@@ -306,5 +306,5 @@ def test_batches_of_other_windows_are_refused():
     data = data_of("positions")
     rows = np.zeros((data.n_contexts, 1), np.int32)
     source = RememberedSource(Contexts(data), rows, np.ones(rows.shape, np.float32))
-    with pytest.raises(ValueError, match=r"are evaluated with steps; pass batch.step as it is"):
+    with refused(ValueError):
         source(context_batch(data, np.arange(2), N))

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messages import refused
 from softrec.targets.smoothing import popularity
 
 COUNTS = torch.tensor([50, 5, 10, 35])
@@ -56,9 +57,9 @@ def test_items_never_seen_count_as_seen_once():
 
 
 def test_options_that_do_not_exist():
-    with pytest.raises(ValueError, match="must be above 0, got 0"):
+    with refused(ValueError):
         popularity(COUNTS, temperature=0)
-    with pytest.raises(ValueError, match="log, frequency, count or relative"):
+    with refused(ValueError):
         popularity(COUNTS, scale="linear")  # pyright: ignore[reportArgumentType]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from messages import refused
 from softrec.candidates import Candidates, InBatch
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Interactions
@@ -318,21 +319,18 @@ def test_both_optimisers_are_two_methods(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "options",
     [
-        ({"optimizer": "sgd"}, "adam or sparse-adam, got 'sgd'"),
-        ({"weight_decay": 1e-6}, "weight_decay must be 0, got 1e-06"),
-        ({"marked": False}, "tables that give sparse gradients"),
-        ({"objective": Objective()}, "needs sampled or in-batch candidates"),
-        (
-            {"objective": Objective(candidates=shared, exact=True)},
-            "without soft: exact and without l2",
-        ),
-        ({"objective": Objective(candidates=shared, l2=0.1)}, "without soft: exact and without l2"),
+        {"optimizer": "sgd"},
+        {"weight_decay": 1e-6},
+        {"marked": False},
+        {"objective": Objective()},
+        {"objective": Objective(candidates=shared, exact=True)},
+        {"objective": Objective(candidates=shared, l2=0.1)},
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_does_not_fit_is_refused(tmp_path, options):
+    with refused(ValueError):
         trained(tmp_path, **options)
 
 
