@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from messages import refused
 from softrec import retrieval
-from softrec.retrieval import GROUP, NOT_RANKED, Seen, rank_of, ranks_within, score_blocks, top_k
+from softrec.retrieval import (
+    GROUP,
+    NOT_RANKED,
+    Seen,
+    rank_and_top_k,
+    rank_of,
+    ranks_within,
+    score_blocks,
+    top_k,
+)
 from softrec.types import ItemVectors, Products
 
 # Vectors of small whole numbers score exactly, so that ties are ties whatever the block size.
@@ -103,6 +112,10 @@ def test_ties_count_against_the_label():
     assert rank_of(Products(torch.ones(2, 2), items), torch.tensor([0, 3])).tolist() == [5, 5]
 
 
+def within(scores, row, item, k, seen=None):
+    return ranks_within(top_k(scores, min(k + 1, scores.n_items), seen), row, item, k)
+
+
 def test_seen_items_leave_and_a_seen_label_ranks_last():
     """Kept in alone, it would have lost its rivals of the history, and rank 2 here, not 4."""
     items = ItemVectors(torch.tensor([[3.0], [2.0], [1.0], [0.0]]))
@@ -110,7 +123,7 @@ def test_seen_items_leave_and_a_seen_label_ranks_last():
     ranks = rank_of(Products(torch.ones(2, 1), items), torch.tensor([2, 1]), seen)
     assert ranks.tolist() == [4, 1]
     pairs = torch.tensor([0, 1]), torch.tensor([2, 1])
-    assert ranks_within(Products(torch.ones(2, 1), items), *pairs, 3, seen).tolist() == [
+    assert within(Products(torch.ones(2, 1), items), *pairs, 3, seen).tolist() == [
         NOT_RANKED,
         1,
     ]
@@ -146,7 +159,7 @@ def test_a_catalogue_of_one_item():
     users, items = torch.ones(3, 2), ItemVectors(torch.ones(1, 2), torch.ones(1))
     only = torch.zeros(3, dtype=torch.int64)
     assert rank_of(Products(users, items), only).tolist() == [1, 1, 1]
-    assert ranks_within(Products(users, items), torch.arange(3), only, 10).tolist() == [1, 1, 1]
+    assert within(Products(users, items), torch.arange(3), only, 10).tolist() == [1, 1, 1]
     assert top_k(Products(users, items), 1).items.tolist() == [[0]] * 3
 
 
@@ -243,7 +256,7 @@ def test_no_users_have_no_ranking():
     nothing = torch.empty(0, dtype=torch.int64)
     assert rank_of(Products(users, items), nothing).shape == (0,)
     assert top_k(Products(users, items), 2).items.shape == (0, 2)
-    assert ranks_within(Products(users, items), nothing, nothing, 2).shape == (0,)
+    assert within(Products(users, items), nothing, nothing, 2).shape == (0,)
 
 
 def test_parameters_are_ranked_without_gradients():
@@ -272,7 +285,7 @@ def test_ranks_within_equals_the_definition(problem, k, mask):
         lists[user] = [number for number in lists[user] if number not in relevant]
     scores = slow_scores(users, items, lists if mask else None)
     expected = [slow_rank(scores[user], number) for user, number in zip(row, item, strict=True)]
-    got = ranks_within(
+    got = within(
         Products(users, items),
         torch.tensor(row),
         torch.tensor(item),
@@ -290,17 +303,15 @@ def test_ranks_within_equals_rank_of_for_one_relevant_item(problem, k):
         for mine, wanted in zip(lists, label.tolist(), strict=True)
     ]
     alone = rank_of(Products(users, items), label, seen_lists(lists))
-    within = ranks_within(
-        Products(users, items), torch.arange(len(users)), label, k, seen_lists(lists)
-    )
-    assert torch.equal(within, alone.masked_fill(alone > k, NOT_RANKED))
+    found = within(Products(users, items), torch.arange(len(users)), label, k, seen_lists(lists))
+    assert torch.equal(found, alone.masked_fill(alone > k, NOT_RANKED))
 
 
 def test_a_relevant_item_whose_score_is_no_number_is_not_ranked():
     items = ItemVectors(torch.tensor([[1.0], [math.nan], [0.5]]))
     pairs = torch.zeros(3, dtype=torch.int64), torch.arange(3)
-    assert ranks_within(Products(torch.ones(1, 1), items), *pairs, 2).tolist() == [1, NOT_RANKED, 2]
-    assert ranks_within(Products(torch.ones(1, 1), items), *pairs, 3).tolist() == [1, 3, 2]
+    assert within(Products(torch.ones(1, 1), items), *pairs, 2).tolist() == [1, NOT_RANKED, 2]
+    assert within(Products(torch.ones(1, 1), items), *pairs, 3).tolist() == [1, 3, 2]
 
 
 # --- both ways agree, whatever the blocks ---
@@ -350,3 +361,19 @@ def test_seen_pairs_of_some_rows(lists, data):
     rows, items = seen_lists(lists).of(slice(start, stop))
     expected = [(row, item) for row, mine in enumerate(lists[start:stop]) for item in mine]
     assert list(zip(rows.tolist(), items.tolist(), strict=True)) == expected
+
+
+@given(problems, st.integers(1, 35), st.booleans(), st.booleans())
+def test_one_pass_gives_the_ranks_and_the_best_items(problem, k, mask, broken):
+    users, items, lists, label = problem
+    if broken:  # a score that is no number stands in no list, and changes no rank
+        users = users.clone()
+        items = ItemVectors(items.vectors.clone(), items.bias)
+        items.vectors[0] = math.nan
+    scores, seen = Products(users, items), seen_lists(lists) if mask else None
+    k = min(k, scores.n_items)
+    ranks, best = rank_and_top_k(scores, label, k, seen)
+    assert torch.equal(ranks, rank_of(scores, label, seen))
+    alone = top_k(scores, k, seen)
+    assert torch.equal(best.scores, alone.scores)
+    assert torch.equal(best.items, alone.items)

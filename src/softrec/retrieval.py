@@ -73,13 +73,8 @@ def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
     alone, it would compete with new items only, not with the other items of the history.
     """
     ranks = torch.empty_like(label)
-    exact = torch.float64 if scores.n_items >= 2**24 else torch.float32
     for rows, block in score_blocks(scores, seen):
-        mark = block.gather(1, label[rows, None])
-        # The label itself is at least as good, unless it is no number, which equals nothing.
-        # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
-        at_least = block.ge_(mark).sum(1, dtype=exact).long()
-        ranks[rows] = at_least.masked_fill_(mark.isnan().squeeze(1), block.shape[1])
+        ranks[rows] = _ranks(block, label[rows])
     return ranks
 
 
@@ -94,19 +89,49 @@ def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
         k: how many, at most N.
         seen: what to leave out.
     """
+    best = _room(scores, k)
+    for rows, block in score_blocks(scores, seen):
+        best.scores[rows], best.items[rows] = _best_numbers(block, k)
+    return best
+
+
+def rank_and_top_k(
+    scores: Scores, label: Tensor, k: int, seen: Seen | None = None
+) -> tuple[Tensor, TopK]:
+    """Return what `rank_of` and `top_k` do, of one pass over the scores."""
+    ranks, best = torch.empty_like(label), _room(scores, k)
+    for rows, block in score_blocks(scores, seen):
+        best.scores[rows], best.items[rows] = _best_numbers(block, k)
+        ranks[rows] = _ranks(block, label[rows])  # the last, for it overwrites the block
+    return ranks, best
+
+
+def _room(scores: Scores, k: int) -> TopK:
     n_items = scores.n_items
     if not 1 <= k <= n_items:
         raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
-    best = TopK(
+    return TopK(
         scores.like.new_empty(len(scores), k),
         torch.empty(len(scores), k, dtype=torch.int64, device=scores.like.device),
     )
-    for rows, block in score_blocks(scores, seen):
-        values, columns = _best(block, k)
-        if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
-            values, columns = _best(block.nan_to_num_(-torch.inf, torch.inf, -torch.inf), k)
-        best.scores[rows], best.items[rows] = values, columns
-    return best
+
+
+def _ranks(block: Tensor, label: Tensor) -> Tensor:
+    """Return the rank of the label in each row of a block, which is overwritten."""
+    exact = torch.float64 if block.shape[1] >= 2**24 else torch.float32
+    mark = block.gather(1, label[:, None])
+    # The label itself is at least as good, unless it is no number, which equals nothing.
+    # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
+    at_least = block.ge_(mark).sum(1, dtype=exact).long()
+    return at_least.masked_fill_(mark.isnan().squeeze(1), block.shape[1])
+
+
+def _best_numbers(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest of each row and their columns; what is no number counts as -inf."""
+    values, columns = _best(block, k)
+    if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
+        return _best(block.nan_to_num(-torch.inf, torch.inf, -torch.inf), k)
+    return values, columns
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -129,26 +154,19 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, places)
 
 
-def ranks_within(
-    scores: Scores,
-    row: Tensor,
-    item: Tensor,
-    k: int,
-    seen: Seen | None = None,
-) -> Tensor:
+def ranks_within(best: TopK, row: Tensor, item: Tensor, k: int) -> Tensor:
     """Return the rank of each pair (row, item) if it is at most `k`, else `NOT_RANKED`, (R,).
 
-    The same rank as `rank_of`, for users with several relevant items, looked up in `top_k`. Ties
-    count against the item: of the k + 1 best scores, all that are not below its own.
+    The same rank as `rank_of`, for users with several relevant items, looked up among the best.
+    Ties count against the item: of the best scores, all that are not below its own. An item that
+    was left out is a miss.
 
     Args:
-        scores: of P rows.
+        best: of `top_k`, at least k + 1 of each row, or all N.
         row: (R,) int64 the row of each pair.
         item: (R,) int64 the relevant item.
         k: the largest rank of interest.
-        seen: what to leave out; a relevant item among it is a miss.
     """
-    best = top_k(scores, min(k + 1, scores.n_items), seen)
     scored = best.scores[row]
     place = best.items[row] == item[:, None]
     own = scored.masked_fill(~place, -torch.inf).amax(1, keepdim=True)

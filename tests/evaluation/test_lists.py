@@ -14,6 +14,7 @@ from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation import protocol
+from softrec.evaluation.listed import Listed
 from softrec.evaluation.lists import list_measures, listed_counts
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
@@ -53,6 +54,27 @@ def test_counts_are_those_of_sorted_lists(mask_seen, monkeypatch):
     found = listed_counts(Fixed(table), cases_of(histories), 6, length=4, mask_seen=mask_seen)
     assert found.tolist() == expected.tolist()
     assert (expected.sum() < 300) == mask_seen  # where fewer than 6 items are left, lists are short
+
+
+@pytest.mark.parametrize("mask_seen", [True, False])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("k", [1, 6, 30])
+def test_lists_are_counted_while_cases_are_ranked(mask_seen, several, k, monkeypatch):
+    """The ranks stay what they are, and the counts are those of lists made for themselves."""
+    rng = np.random.default_rng(1)
+    model = Fixed(rng.permuted(np.tile(np.arange(20), (50, 1)), axis=1))
+    histories = [rng.choice(20, rng.integers(1, 16), replace=False) for _ in range(50)]
+    left = [np.setdiff1d(np.arange(20), history) for history in histories]
+    relevant = [rng.choice(own, 3 if several else 1, replace=False) for own in left]
+    cases = Cases(np.arange(50), Sequences.of(histories), Sequences.of(relevant))
+    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 16)
+    asked = {"length": 4, "k": 5, "mask_seen": mask_seen}
+    listed = Listed(k, 20)
+    ranks = protocol.rank_cases(model, cases, listed=listed, **asked)
+    assert ranks.rank.tolist() == protocol.rank_cases(model, cases, **asked).rank.tolist()
+    expected = listed_counts(model, cases, k, length=4, mask_seen=mask_seen)
+    assert listed.counts.tolist() == expected.tolist()
+    assert expected.sum() == sum(min(k, len(own) if mask_seen else 20) for own in left)
 
 
 def plain(counts, events, head):

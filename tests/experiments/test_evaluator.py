@@ -106,6 +106,35 @@ def test_the_score_that_ranks():
         assert Evaluator(recipe, split, "test").per_user(Fixed())["rank"][0] == rank
 
 
+@pytest.mark.parametrize("negatives", [None, 5])
+def test_lists_are_of_the_whole_catalogue_at_the_cut_off_of_the_selection_metric(negatives):
+    """Item i scores lower than i - 1, so that each list has the first two unseen items."""
+    recipe = recipe_of(metrics=["ndcg@2", "recall@7"], negatives=negatives)
+    split = leave_out([[0, 1, 5, 7, 9], [2, 3, 4, 0, 6], [8, 10, 11, 1, 2]])
+    evaluator = Evaluator(recipe, split, "test")
+    table, lists = evaluator.with_lists(Fixed())
+    assert table.equals(evaluator.per_user(Fixed()))
+    listed = [2, 3, 1, 5, 0, 2]  # unseen by 0 1 5 7, by 2 3 4 0, by 8 10 11 1
+    assert lists["k"] == 2
+    assert lists["coverage"] == pytest.approx(5 / 12)
+    assert lists["popularity"] == pytest.approx(evaluator.events[listed].mean())
+    assert set(lists) == {"k", "coverage", "gini", "popularity", "novelty", "tail_fraction"}
+
+
+def test_a_run_and_the_command_line_say_what_the_lists_are_like(runs, capsys):
+    run = open_run(runs / "all")
+    _, again = Evaluator(run.recipe, run.split(), "test").with_lists(run.model())
+    assert run.lists == pytest.approx(again)
+    assert run.lists["k"] == 10
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", str(runs / "all")])
+    told = capsys.readouterr().out
+    assert "top-10 lists" in told
+    shown = dict(row[-2:] for line in told.splitlines() if len(row := line.split()) > 1)
+    assert shown["coverage"] == f"{run.lists['coverage']:.4f}"
+    assert shown["fraction"] == f"{run.lists['tail_fraction']:.4f}"
+
+
 # --- drawn negatives ---
 
 TAKERS = [list(np.random.default_rng(user).permutation(N_ITEMS)[:8]) for user in range(40)]

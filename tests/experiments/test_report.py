@@ -105,6 +105,10 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
         "difference": difference or None,
         "runs": [one_run(seed, 0.2 + (gain or 0.0), rng) for seed in range(seeds)],
         "regret": {"ndcg@10": 0.0321} if gain is not None else None,
+        "lists": {
+            "coverage": {"mean": 0.5, "per_seed": [0.5] * seeds},
+            "tail_fraction": {"mean": 0.25 + (gain or 0.0), "per_seed": [0.25] * seeds},
+        },
     }
 
 
@@ -555,6 +559,20 @@ def test_no_name_of_the_forest_stands_on_its_lines():
         assert name.get_window_extent().x1 < drawn.x0
         assert name.get_window_extent().x0 >= 0
     assert not axes.texts
+
+
+# --- beyond accuracy ---
+
+
+def test_lists_have_a_table_with_the_spread_over_seeds():
+    results = synthetic()
+    results["variants"][1]["lists"]["coverage"] = {"mean": 0.3, "per_seed": [0.2, 0.3, 0.4]}
+    table = Page(render_report(results)).table("Beyond accuracy: the top-10 lists")
+    assert table["pop+ (alpha 0.4)"]["coverage"] == "0.3000 ± 0.1000"
+    assert table["pop+ (alpha 0.4)"]["tail fraction"] == "0.2624 ± 0.0000"
+    for variant in results["variants"]:
+        variant["lists"] = {}
+    assert "Beyond accuracy" not in render_report(results)
 
 
 # --- the file ---

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from softrec.cli.options import DataDir, Plugins, RunFolder, Trust, load
-from softrec.cli.show import print_line, print_metrics
+from softrec.cli.show import print_line, print_lists, print_metrics
 
 
 def evaluate(
@@ -32,7 +32,7 @@ def evaluate(
 ) -> None:
     """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
     from softrec.evaluation.asked import sentence_of
-    from softrec.experiments.evaluate import evaluated
+    from softrec.experiments.evaluate import judged
     from softrec.experiments.evaluator import means
     from softrec.experiments.runs import open_run
     from softrec.experiments.store.folders import check_apart
@@ -43,9 +43,10 @@ def evaluate(
         writer_of(per_user)
         check_apart(per_user, run)
     opened = open_run(run, trust=trust)
-    table = evaluated(opened, part, metrics or None, data=data, data_dir=data_dir)
+    table, lists = judged(opened, part, metrics or None, data=data, data_dir=data_dir)
     if "evaluation" in opened.facts:
         print_line(sentence_of(opened.facts["evaluation"]))
     print_metrics(f"{run}, {len(table):,} users", {part: means(table)})
+    print_lists(lists, part)
     if per_user is not None:
         write_table(table, per_user)

@@ -19,9 +19,16 @@ def print_line(text: str, label: str = "") -> None:
     err_console.print(label + escape(line), highlight=False, soft_wrap=True)
 
 
-def print_metrics(title: str, columns: dict[str, dict[str, float]]) -> None:
+def print_lists(lists: dict[str, float], part: str) -> None:
+    """Print measures of the lists, where a run has them."""
+    if lists:
+        measures = {name.replace("_", " "): v for name, v in lists.items() if name != "k"}
+        print_metrics("", {part: measures}, f"top-{lists['k']:g} lists")
+
+
+def print_metrics(title: str, columns: dict[str, dict[str, float]], head: str = "metric") -> None:
     """Print a row for each metric."""
-    table = Table("metric", *columns, title=title, title_justify="left", box=None)
+    table = Table(head, *columns, title=title or None, title_justify="left", box=None)
     for name in next(iter(columns.values())):
         table.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
     out_console.print(table)

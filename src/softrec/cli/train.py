@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from softrec.cli.options import Baselines, DataDir, Out, Overwrite, Seeds, Set, Source
-from softrec.cli.show import print_comparison, print_line, print_metrics
+from softrec.cli.show import print_comparison, print_line, print_lists, print_metrics
 
 if TYPE_CHECKING:
     from softrec.recipe.recipe import Recipe
@@ -41,6 +41,7 @@ def fit(
         f"{asked(recipe)}: {best_of(run)}",
         {"validation": run.valid, "test": run.test},
     )
+    print_lists(run.lists, "test")
     print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
+from softrec.evaluation.listed import Listed
 from softrec.evaluation.protocol import batches_of, seen_of
 from softrec.retrieval import top_k
 from softrec.types import Model, device_of, evaluating
@@ -28,18 +29,17 @@ def listed_counts(
     Args:
         model: an encoder or a scorer; asked in evaluation mode, without gradients.
         cases: whose histories are asked; a list may have fewer than k items if fewer are left.
-        k: length of the lists, at most N.
+        k: length of the lists; at most all items are listed.
         length: how many of the last items of a history the model reads.
         mask_seen: leave items of the history out of the lists.
     """
-    counts = np.zeros(model.n_items, dtype=np.int64)
+    listed = Listed(k, model.n_items)
     with evaluating(model), torch.inference_mode():
         score, device = model.scores(), device_of(model)
         for rows, batch in batches_of(cases, length, model):
-            best = top_k(score(batch), k, seen_of(cases, rows, device) if mask_seen else None)
-            listed = best.items[best.scores > -torch.inf]
-            counts += torch.bincount(listed, minlength=len(counts)).cpu().numpy()
-    return counts
+            seen = seen_of(cases, rows, device) if mask_seen else None
+            listed.add(top_k(score(batch), listed.k, seen))
+    return listed.counts
 
 
 class ListMeasures(NamedTuple):

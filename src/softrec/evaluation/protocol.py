@@ -13,9 +13,10 @@ from softrec.data.batches import case_batches
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
+from softrec.evaluation.listed import Listed
 from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
 from softrec.evaluation.negatives import rank_among
-from softrec.retrieval import Seen, rank_of, ranks_within
+from softrec.retrieval import Seen, rank_and_top_k, rank_of, ranks_within, top_k
 from softrec.types import Batch, Model, device_of, evaluating
 
 # Scores are asked of this many histories at a time, whatever batches training uses.
@@ -30,6 +31,7 @@ def rank_cases(
     k: int,
     mask_seen: bool = True,
     negatives: np.ndarray | None = None,
+    listed: Listed | None = None,
 ) -> Ranks:
     """Rank the relevant items of each case among all items, or among negatives drawn for it.
 
@@ -43,6 +45,8 @@ def rank_cases(
             alone (`Cases.new_only`); without, all items compete. Negatives are never masked.
         negatives: (C, n) the only items that compete with the relevant one of each case; see
             `softrec.evaluation.negatives.sampled_negatives`.
+        listed: counts the items of the lists on the way; not where there are negatives, for which
+            no lists are made.
 
     Raises:
         DataError: if there are negatives and a case with several relevant items, or if items of
@@ -63,17 +67,20 @@ def rank_cases(
                 pieces.append(rank_among(scores, label, sampled).cpu().numpy())
                 continue
             seen = seen_of(cases, rows, device) if mask_seen else None
-            if cases.single:
-                ranks = rank_of(scores, label, seen)
-            else:
+            best = None
+            if not cases.single:
                 inside = slice(*cases.relevant.offsets[[rows.start, rows.stop]])
-                ranks = ranks_within(
-                    scores,
-                    torch.from_numpy(owner[inside] - rows.start).to(device),
-                    torch.from_numpy(cases.relevant.items[inside]).to(device),
-                    k,
-                    seen,
-                )
+                row = torch.from_numpy(owner[inside] - rows.start).to(device)
+                item = torch.from_numpy(cases.relevant.items[inside]).to(device)
+                most = max(k + 1, listed.k if listed else 0)
+                best = top_k(scores, min(most, scores.n_items), seen)
+                ranks = ranks_within(best, row, item, k)
+            elif listed is not None:
+                ranks, best = rank_and_top_k(scores, label, listed.k, seen)
+            else:
+                ranks = rank_of(scores, label, seen)
+            if listed is not None and best is not None:
+                listed.add(best)
             pieces.append(ranks.cpu().numpy())
     rank = np.concatenate([*pieces, np.empty(0, dtype=np.int64)])
     return Ranks(owner, rank, cases.relevant.lengths)
@@ -87,6 +94,7 @@ def score_cases(
     length: int,
     mask_seen: bool = True,
     negatives: np.ndarray | None = None,
+    listed: Listed | None = None,
 ) -> pl.DataFrame:
     """Return one row per case and one column per metric, such as "ndcg@10".
 
@@ -95,8 +103,9 @@ def score_cases(
     """
     largest = max(parse_metric(metric)[1] for metric in metrics)
     ranks = rank_cases(
-        model, cases, length=length, k=largest, mask_seen=mask_seen, negatives=negatives
-    )
+        model, cases, length=length, k=largest, mask_seen=mask_seen, negatives=negatives,
+        listed=listed,
+    )  # fmt: skip
     table = evaluate(ranks, metrics)
     return table.insert_column(0, pl.Series("rank", ranks.rank)) if cases.single else table
 

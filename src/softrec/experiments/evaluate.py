@@ -32,6 +32,24 @@ def evaluated(
         data_dir: a folder with public data sets, where `data` names one.
 
     Raises:
+        RecipeError, RunError: as `judged`.
+    """
+    return judged(run, part, metrics, data=data, data_dir=data_dir)[0]
+
+
+def judged(
+    run: Run,
+    part: str = "test",
+    metrics: str | Sequence[str] | None = None,
+    *,
+    data: Any = None,
+    data_dir: Path | None = None,
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Return the metrics of each user, and k and the measures of the top-k lists.
+
+    Arguments are those of `evaluated`.
+
+    Raises:
         RecipeError: if there is no such part or metric.
         RunError: if `data` are others than those of the run.
     """
@@ -43,4 +61,4 @@ def evaluated(
         split = load_data(data, run.recipe.data, data_dir)
         run.check_data(split)
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
-    return Evaluator(run.recipe, split, part).per_user(run.model(), wanted)
+    return Evaluator(run.recipe, split, part).with_lists(run.model(), wanted)

@@ -10,6 +10,9 @@ import polars as pl
 
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, Part
+from softrec.evaluation.listed import Listed
+from softrec.evaluation.lists import list_measures, listed_counts
+from softrec.evaluation.metrics import parse_metric
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
 from softrec.experiments.runs import ranked
@@ -37,6 +40,8 @@ class Evaluator:
         self.asked = asked or Asked.of(split, spec.mask_seen)
         self.cases = self.asked.cases(part)
         self.users = split.train.users
+        self.events = split.train.item_counts
+        self.k = parse_metric(recipe.training.monitor)[1]
         self.negatives = None
         if spec.negatives is not None:
             self.negatives = sampled_negatives(
@@ -46,6 +51,27 @@ class Evaluator:
 
     def per_user(self, model: Model, metrics: Sequence[str] | None = None) -> pl.DataFrame:
         """Return one row per case: the raw user id, and the metrics."""
+        return self._per_user(model, metrics, None)
+
+    def with_lists(
+        self, model: Model, metrics: Sequence[str] | None = None
+    ) -> tuple[pl.DataFrame, dict[str, float]]:
+        """Return the same, and measures of the lists at the cut-off of the selection metric.
+
+        The lists are of the whole catalogue, also where negatives are drawn for the metrics.
+        """
+        length, mask_seen = self.recipe.training.length, self.asked.mask_seen
+        listed = Listed(self.k, model.n_items)
+        table = self._per_user(model, metrics, listed)
+        counts = listed.counts
+        if self.negatives is not None:  # they say nothing of lists
+            model = ranked(model, self.recipe)
+            counts = listed_counts(model, self.cases, self.k, length=length, mask_seen=mask_seen)
+        return table, {"k": self.k, **list_measures(counts, self.events)._asdict()}
+
+    def _per_user(
+        self, model: Model, metrics: Sequence[str] | None, listed: Listed | None
+    ) -> pl.DataFrame:
         table = score_cases(
             ranked(model, self.recipe),
             self.cases,
@@ -53,6 +79,7 @@ class Evaluator:
             length=self.recipe.training.length,
             mask_seen=self.asked.mask_seen,
             negatives=self.negatives,
+            listed=listed,
         )
         return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
 

@@ -73,6 +73,11 @@ class Run:
         return self.facts["valid"]
 
     @property
+    def lists(self) -> dict[str, float]:
+        """Return k and the measures of the top-k lists at test; empty in older runs."""
+        return self.facts.get("lists", {})
+
+    @property
     def mask_seen(self) -> bool:
         """Return whether the run was judged by new items alone, those of the history left out."""
         return bool(self.facts.get("evaluation", {}).get("mask_seen", True))

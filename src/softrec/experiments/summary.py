@@ -125,7 +125,15 @@ def _variant(
         difference=difference,
         runs=tuple(map(_training, runs)),
         regret=None if truth is None else truth.regret(runs),
+        lists=_lists(runs),
     )
+
+
+def _lists(runs: Sequence[Run]) -> dict[str, SeedMean]:
+    """Return the measures of the lists that all runs have."""
+    names = [name for name in runs[0].lists if all(name in run.lists for run in runs)]
+    values = {name: [run.lists[name] for run in runs] for name in names if name != "k"}
+    return {n: SeedMean(mean=float(np.mean(v)), per_seed=tuple(v)) for n, v in values.items()}
 
 
 def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) -> Simple | None:

@@ -105,12 +105,14 @@ def fit_recipe(
             with _dropped_if_worthless(place):
                 memory = PeakMemory()
                 model, fitted, about_it = fit(folder)
+                tested, lists = test.with_lists(model)
                 made = {
                     "evaluation": asked.facts(),
+                    "lists": lists,
                     **about_it,
                     "peak_memory_mib": memory.mib(),
                 }
-                _write(folder, recipe, split, model, fitted, test.per_user(model), made, sibling)
+                _write(folder, recipe, split, model, fitted, tested, made, sibling)
         forget(folder)
         place.finish()
         return open_run(place.out)

@@ -122,6 +122,7 @@ class Variant(_Part):
     difference: dict[str, MetricDifference] | None  # None for the baseline
     runs: tuple[Training, ...]
     regret: dict[str, Number] | None  # by metric; known of simulated data
+    lists: dict[str, SeedMean] = {}  # measures of the lists at test, by their name
 
     @property
     def seconds_per_epoch(self) -> float:

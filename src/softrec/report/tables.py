@@ -103,6 +103,23 @@ def _difference_cells(difference: MetricDifference | None) -> list[str]:
     ]
 
 
+def beyond_accuracy(results: Results) -> Table | None:
+    """Return measures of the lists, a row per variant; None if no variant has them."""
+    names = list(dict.fromkeys(name for variant in results.variants for name in variant.lists))
+    if not names:
+        return None
+
+    def row_of(variant: Variant) -> list[str]:
+        return [variant.name, *(text.mean_and_spread(variant.lists.get(name)) for name in names)]
+
+    k = results.selection.metric.rpartition("@")[2]
+    return Table(
+        f"Beyond accuracy: the top-{k} lists of the test users (± standard deviation over seeds)",
+        ["", *(name.replace("_", " ") for name in names)],
+        grouped(results, row_of),
+    )
+
+
 def regret(results: Results) -> Table | None:
     """Return how much each variant loses to the truth, where a simulator knows it."""
     regrets = {variant.name: variant.regret for variant in results.variants if variant.regret}

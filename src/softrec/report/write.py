@@ -69,6 +69,7 @@ def render_report(results: Results) -> str:
         plots=[*figures.figures(results), *slices.forests(results)],
         legend=figures.legend(results),
         slices=slices.table(results),
+        beyond=tables.beyond_accuracy(results),
         regret=tables.regret(results),
         cost=tables.cost(results),
         targets=tables.targets(results),

@@ -1,0 +1,29 @@
+"""How often each item is in a list, counted while the cases are ranked."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from softrec.retrieval import TopK
+
+
+class Listed:
+    """In how many of the top-k lists each item is.
+
+    Args:
+        k: length of the lists; at most all items are listed.
+        n_items: size N of the catalogue.
+
+    Attributes:
+        counts: (N,) int64.
+    """
+
+    def __init__(self, k: int, n_items: int) -> None:
+        self.k = min(k, n_items)
+        self.counts = np.zeros(n_items, dtype=np.int64)
+
+    def add(self, best: TopK) -> None:
+        """Count the first k items of each row; those with a score of -inf are not listed."""
+        items = best.items[:, : self.k][best.scores[:, : self.k] > -torch.inf]
+        self.counts += torch.bincount(items, minlength=len(self.counts)).cpu().numpy()
