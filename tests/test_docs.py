@@ -14,6 +14,7 @@ import softrec
 from softrec.cli import main as cli
 from softrec.cli.main import app
 from softrec.data import sources
+from softrec.recipe import tables
 from softrec.recipe.options import recipe_of
 from softrec.recipe.reading import read_yaml
 from softrec.recipe.recipe import Recipe, sections
@@ -119,6 +120,12 @@ def test_make_targets_exist():
             for t in re.findall(r"^make ([a-z]+)", line)}  # fmt: skip
     assert told
     assert told <= rules
+
+
+@pytest.mark.parametrize("page", ["recipes.md", "models.md"])
+def test_the_tables_are_those_of_the_settings(page):
+    text = text_of(ROOT / "docs" / page)
+    assert tables.written(text) == text, f"docs/{page} is out of date; run `make docs`"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=named)

@@ -134,7 +134,7 @@ def compare(
     from softrec.recipe.options import parse_targets, shared_target, shown_targets
 
     wanted = parse_targets(targets)
-    given = read_input(source, options | shared_target(wanted))
+    given = read_input(source, options | shared_target(wanted, options))
     first = given.recipe.seed
     arguments = {"targets": shown_targets(targets), "seeds": seeds, "out": str(out)}
     with telling(progress):

@@ -29,14 +29,16 @@ CALLS = """
 import sys
 import softrec.targets
 softrec.targets.__path__.append(sys.argv[1])  # as if the file lay in the package
-from softrec.cli.main import main
+from {module} import main
 main(sys.argv[2:])
 """
+PAGE = "<!-- generated: names of target -->\n<!-- end -->\n"
 
 
-def typed(folder, *arguments):
+def typed(folder, *arguments, module="softrec.cli.main"):
     environment = {**os.environ, "COLUMNS": "200", "SOFTREC_CACHE": str(folder / "cache")}
-    return subprocess.run([sys.executable, "-c", CALLS, str(folder), *arguments], cwd=folder,
+    code = CALLS.format(module=module)
+    return subprocess.run([sys.executable, "-c", code, str(folder), *arguments], cwd=folder,
                           capture_output=True, text=True, check=False, env=environment)  # fmt: skip
 
 
@@ -50,6 +52,21 @@ def test_a_file_in_the_package_is_a_member(tmp_path):
     made = typed(tmp_path, "fit", "shop", "-o", "run", "--target", "quite-flat", *few)
     assert made.returncode == 0, made.stderr
     assert read_facts(tmp_path / "run" / "run.json")["soft_mass"] == 0.25
+
+
+def test_a_file_in_the_package_is_in_the_documents(tmp_path):
+    """`make docs` writes its row; nobody does by hand."""
+    (tmp_path / "quite_flat.py").write_text(NEW)
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    made = typed(tmp_path, "page.md", module="softrec.recipe.tables")
+    assert made.returncode == 0, made.stderr
+    assert "| quite-flat | alpha (0.25) | The same for all. |" in page.read_text().splitlines()
+    listed = typed(tmp_path, "settings", "target.quite-flat").stdout.splitlines()
+    assert listed == [
+        "target quite-flat: The same for all.",
+        "    alpha (0.25) weight of the soft target",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
+import softrec
 from messages import refused
+from softrec.cli import main as cli
 from softrec.errors import RecipeError
 from softrec.recipe.options import parse_target, parse_targets, recipe_of, shared_target
 from softrec.recipe.reading import read_yaml
@@ -137,6 +139,28 @@ def test_text_that_is_no_target(text):
 
 def test_one_hot_stands_for_itself_alone():
     assert shared_target([{"name": "one-hot"}]) == {"target.name": "one-hot"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"alpha": 0.3}, {"target.scale": "count"}, {"target": "pop+"}, {"target": {"name": "pop+"}}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_comparison_has_no_target_beside_its_targets(options):
+    """It would be ignored: each target has its own settings."""
+    with refused(RecipeError):
+        softrec.compare("shop", targets="one-hot,pop+", out="never-made", **options)
+
+
+def test_an_option_of_no_value_is_none():
+    assert shared_target([POP], {"alpha": None, "lr": 0.1}) == {"target.name": "pop+"}
+
+
+def test_the_command_has_no_target_beside_its_targets(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["compare", "shop", "-o", "never-made", "--set", "target.alpha=0.3"])
+    assert done.value.code == 2
+    assert "target.alpha belongs to one of the targets" in capsys.readouterr().err
 
 
 # --- what makes no sense together ---

@@ -74,7 +74,8 @@ def compare(
     from softrec.recipe.options import parse_targets, shared_target
 
     wanted = parse_targets(targets)
-    recipe = recipe_of(source, ctx.obj, set_, shared_target(wanted))
+    shared = shared_target(wanted, assigned(set_))
+    recipe = recipe_of(source, ctx.obj, set_, shared)
     comparison = compare_targets(
         recipe,
         wanted,
@@ -139,7 +140,12 @@ def recipe_of(
 ) -> Recipe:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
     from softrec.experiments.inputs import read_input
+
+    return read_input(source, options | assigned(assignments) | (target or {})).recipe
+
+
+def assigned(texts: list[str] | None) -> dict[str, Any]:
+    """Return the options that `--set` gives."""
     from softrec.recipe.options import parse_assignment
 
-    set_ = dict(parse_assignment(text) for text in assignments or [])
-    return read_input(source, options | set_ | (target or {})).recipe
+    return dict(parse_assignment(text) for text in texts or [])

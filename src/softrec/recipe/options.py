@@ -255,15 +255,31 @@ def shown_targets(targets: object) -> object:
     ]
 
 
-def shared_target(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def shared_target(
+    targets: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return dotted options for a recipe that stands for all `targets`: the first soft one.
 
     For a one-hot target alone, a recipe would refuse the decoupled loss of the others.
+
+    Args:
+        targets: those that are compared.
+        options: all others of the comparison.
+
+    Raises:
+        RecipeError: if an option is about the target, since each of `targets` has its own settings.
 
     Example:
         >>> shared_target([{"name": "one-hot"}, {"name": "pop+", "alpha": 0.4}])
         {'target.name': 'pop+', 'target.alpha': 0.4}
     """
+    places = {name: option.path for name, option in common().items()}
+    for name, value in (options or {}).items():
+        if value is not None and f"{places.get(name, name)}.".startswith("target."):
+            raise RecipeError(
+                f"{name} belongs to one of the targets that are compared; give it in brackets, "
+                "such as targets='one-hot,pop+(alpha=0.3)'"
+            )
     soft = [target for target in targets if target.get("name") != "one-hot"]
     return {f"target.{name}": value for name, value in (soft or targets)[0].items()}
 
