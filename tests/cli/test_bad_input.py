@@ -542,7 +542,7 @@ def test_an_evaluation_that_does_not_fit(refusal, run, options):
 
 
 RECOMMENDATIONS = {
-    "": "nobody to recommend to; give --user, --users-file or --history",
+    "": "expected users or a history; give --user, --users-file or --history",
     "--user 99": "unknown users: '99'; give the items .*--history",
     "--user ann": "'ann' has the type",
     "--history 77,78": "no item of the history .* is in the catalogue",

@@ -503,13 +503,13 @@ def test_get_prints_terms_and_paths(folder):
     source = sources.get("epinions")
     for text in (source.licence, source.citation, str(folder / "epinions" / "ratings.tsv")):
         assert text in result.output
-    assert "of your data folder, taken as it is" in result.output
+    assert "from your data folder, used as it is" in result.output
 
 
 @pytest.mark.parametrize(
     ("checksum", "told"),
     [
-        (None, "not verified, for no checksum is known"),
+        (None, "not verified, because no checksum is known"),
         (f"md5:{hashlib.md5(b'1 2').hexdigest()}", "verified, md5:"),
     ],
 )

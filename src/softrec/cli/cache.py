@@ -9,7 +9,8 @@ import typer
 from softrec.errors import RecipeError
 
 cache_app = typer.Typer(
-    help="What is kept to be found again: data sets, artifacts, runs of stages, hashes.",
+    help="List or remove what softrec keeps for later use: data sets, artifacts, runs "
+    "of stages, hashes.",
     no_args_is_help=True,
 )
 
@@ -18,10 +19,13 @@ Kind = Annotated[
     typer.Option(help="data, artifacts, runs or hashes; by default all.", show_default=False),
 ]
 KINDS = {
-    "data": "public data sets; downloaded again when they are wanted",
-    "artifacts": "teachers' vectors, neighbours, propagated labels; made again",
-    "runs": "runs that others depend on (teachers, initial weights); trained again",
-    "hashes": "hashes of large files, not to read them each time; made again",
+    "data": "public data sets; downloaded again when they are needed",
+    "artifacts": "teachers' vectors, neighbours, propagated labels; computed again when they "
+    "are needed",
+    "runs": "runs that others depend on (teachers, initial weights); trained again when "
+    "they are needed",
+    "hashes": "hashes of large files, so that these are not read each time; computed again "
+    "when they are needed",
 }
 
 
@@ -37,13 +41,16 @@ def list_cache() -> None:
         size = sum(entry.size for entry in found)
         total += size
         typer.echo(f"{kind:<10} {len(found):>7,} {sized(size):>11}  {what}")
-    typer.echo(f"{sized(total)} in {cache_dir()}, which SOFTREC_CACHE moves")
+    typer.echo(
+        f"{sized(total)} in {cache_dir()}; the environment variable SOFTREC_CACHE "
+        "chooses another folder"
+    )
 
 
 @cache_app.command("clear")
 def clear_cache(
     kind: Kind = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
     """Remove what the cache holds; it is made again when it is wanted.
 
@@ -59,12 +66,12 @@ def clear_cache(
         typer.echo(f"nothing to remove in {cache_dir()}")
         return
     whole = f"{len(found):,} entries, {sized(sum(entry.size for entry in found))}"
-    if not yes and not typer.confirm(f"Remove {whole}, from {cache_dir()}?"):
+    if not yes and not typer.confirm(f"Remove {whole} from {cache_dir()}?"):
         typer.echo("nothing was removed")
         return
     kept = clear(found)
     for path in kept:
-        typer.echo(f"kept: {path}, which another process is making")
+        typer.echo(f"not removed: {path}, because another process is writing it")
     typer.echo(f"removed {len(found) - len(kept):,} of {whole}")
 
 

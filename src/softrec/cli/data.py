@@ -28,8 +28,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
-        help="A folder with data sets, looked into before the cache and the network."
-        + escape(" [env: SOFTREC_DATA]"),
+        help="A folder with public data sets, searched before the cache and before any "
+        "download." + escape(" [env: SOFTREC_DATA]"),
         show_default=False,
     ),
 ]
@@ -76,7 +76,7 @@ def describe_source(name: Name, data_dir: DataDir = None) -> None:
     typer.echo("\n".join(measured(parts.whole)))
     if parts.published is not None:
         train, test = parts.published
-        typer.echo(f"parts: {len(train):,} events to train, {len(test):,} to test")
+        typer.echo(f"parts: {len(train):,} training events, {len(test):,} test events")
     typer.echo("split: " + ", ".join(f"{key}={value}" for key, value in source.split.items()))
 
 
@@ -120,9 +120,9 @@ def _trust(file: RemoteFile, path: Path) -> str:
     from softrec.data import sources
 
     if not path.is_relative_to(sources.cache_dir()):
-        return "of your data folder, taken as it is"
+        return "from your data folder, used as it is"
     if file.checksum is None:
-        return "not verified, for no checksum is known"
+        return "not verified, because no checksum is known"
     return f"verified, {file.checksum}"
 
 

@@ -13,14 +13,20 @@ from softrec.cli.show import print_line, print_lists, print_metrics
 
 def evaluate(
     run: RunFolder,
-    part: Annotated[str, typer.Option(help="test or valid.")] = "test",
+    part: Annotated[str, typer.Option(help="The part to evaluate: test or valid.")] = "test",
     metrics: Annotated[
         str | None,
-        typer.Option(help="Such as ndcg@5,recall@50; by default the run's."),
+        typer.Option(
+            help="Metrics, separated by commas, such as ndcg@5,recall@50; by default those of "
+            "the run."
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="The log, to check it; by default the copy of it that the run keeps."),
+        typer.Option(
+            help="The log that the run was trained on, if you want to use it and check that "
+            "it is the same; by default the copy of the log in the run folder is used."
+        ),
     ] = None,
     per_user: Annotated[
         Path | None,

@@ -140,25 +140,41 @@ def load(plugins: list[str] | None) -> None:
 Source = Annotated[
     str,
     typer.Argument(
-        help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a data set "
-        "(see `softrec data list`, or `shop`, the simulated one), or a recipe (a .yaml, or one of "
-        "`softrec recipes`)."
+        help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a "
+        "data set (see `softrec data list`; `shop` is the simulated one), or a "
+        "recipe (a .yaml file, or one of `softrec recipes`)."
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="The folder to write; it must not exist yet.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the folder of --out if it exists.")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        envvar="SOFTREC_DATA", help="A folder with public data sets, used before any download."
+        envvar="SOFTREC_DATA",
+        help="A folder with public data sets, searched before the cache and before any download.",
     ),
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Take the run's files as they are; for edits made on purpose."),
+    typer.Option(
+        "--trust",
+        help="Use the files of the run without checking their hashes, for instance "
+        "because you changed them on purpose.",
+    ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="Train each target so often; 1 gives no verdict.")]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Number of trainings of each target, each with another seed; with 1 there is "
+        "no verdict.",
+    ),
+]
 Baselines = Annotated[
     bool,
     typer.Option(
@@ -179,8 +195,8 @@ Plugins = Annotated[
     list[str] | None,
     option(
         None,
-        "A module, or a file (.py), that registers targets, losses or models of your own. May be "
-        "given several times.",
+        "A module that Python can import, or a file (.py), that registers "
+        "targets, losses or models of your own. May be given several times.",
         "--plugin",
     ),
 ]

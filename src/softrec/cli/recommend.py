@@ -21,29 +21,35 @@ KnownUsers = Annotated[
 UsersFile = Annotated[
     Path | None,
     typer.Option(
-        help="A file with a column 'user', or one id a line (.txt). Users named twice count once."
+        help="A file with a column 'user', or with one id on each line (.txt). A user "
+        "that occurs twice counts once."
     ),
 ]
 Unknown = Annotated[
     str,
-    typer.Option(help="Users of the file that are not in the log: skip and say so, or error."),
+    typer.Option(
+        help="What to do about users of the file that are not in the log: skip them with "
+        "a message, or error."
+    ),
 ]
 HistoryItems = Annotated[
     list[str] | None,
     typer.Option(
-        help="Items of somebody who is not in the log, oldest first, separated by commas."
+        help="The items of a user who is not in the log, oldest first, separated by commas."
     ),
 ]
 KeepSeen = Annotated[
     bool | None,
     typer.Option(
         "--keep-seen/--mask-seen",
-        help="Whether items of the history may come again; by default as the run was judged.",
+        help="Whether seen items may be recommended; by default as in the evaluation of the run.",
     ),
 ]
 TableFile = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Write to .csv, .parquet or .json instead of the screen."),
+    typer.Option(
+        "--out", "-o", help="Write to a file (.csv, .parquet or .json) instead of the screen."
+    ),
 ]
 
 
@@ -53,14 +59,14 @@ def recommend(
     users_file: UsersFile = None,
     unknown: Unknown = "skip",
     history: HistoryItems = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items for each user.")] = 10,
     keep_seen: KeepSeen = None,
     why: Annotated[
         bool,
         typer.Option(
             "--why",
-            help="For models with several interests: add the interest that contributed most to the "
-            "item, and its part of the score.",
+            help="For models with several interests: add the interest that contributed most "
+            "to the score of the item, and its part of the score.",
         ),
     ] = False,
     out: TableFile = None,
@@ -86,7 +92,7 @@ def interests(
     users_file: UsersFile = None,
     unknown: Unknown = "skip",
     history: HistoryItems = None,
-    items: Annotated[int, typer.Option(min=1, help="How many items of each interest.")] = 5,
+    items: Annotated[int, typer.Option(min=1, help="Number of items for each interest.")] = 5,
     keep_seen: KeepSeen = None,
     out: TableFile = None,
     trust: Trust = False,
@@ -130,7 +136,7 @@ def _service(
     histories = {f"history {n}": [item.strip() for item in text.split(",")]
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
     if not user and not listed and not histories:
-        raise RecipeError("nobody to recommend to; give --user, --users-file or --history")
+        raise RecipeError("expected users or a history; give --user, --users-file or --history")
     recommender = open_run(run, trust=trust).recommender()
     if users_file and unknown == "skip":
         listed = _known(recommender.log.users, listed, users_file)
@@ -145,8 +151,8 @@ def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> li
         raise DataError(f"no user of {users_file} is in the log of the run: {shown(unknown)}")
     if unknown:
         print_line(
-            f"{len(unknown):,} of {len(known) + len(unknown):,} users of {users_file} are not in "
-            f"the log and left out: {shown(unknown)}",
+            f"{len(unknown):,} of {len(known) + len(unknown):,} users of "
+            f"{users_file} are not in the log and are left out: {shown(unknown)}",
             "[yellow]note:[/] ",
         )
     return known

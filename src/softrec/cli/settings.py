@@ -15,8 +15,7 @@ def settings(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="Such as target, loss, candidates, model, or one of these: model.sasrec. Default: "
-            "all."
+            help="A section or kind, such as target, loss, candidates, model; by default all."
         ),
     ] = None,
     plugins: Plugins = None,

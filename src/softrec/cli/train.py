@@ -52,8 +52,8 @@ def compare(
     targets: Annotated[
         str,
         typer.Option(
-            help="Separated by commas; the first is the baseline. Settings in brackets: "
-            "'pop+(alpha=0.4,temperature=2)'."
+            help="The targets, separated by commas; the first is the baseline. Settings are "
+            "in brackets: 'pop+(alpha=0.4,temperature=2)'."
         ),
     ] = "one-hot,uniform,pop+",
     seeds: Seeds = 3,
