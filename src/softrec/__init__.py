@@ -101,6 +101,8 @@ def compare(
     targets: Any = "one-hot,uniform,pop+",
     seeds: int = 3,
     baselines: bool = True,
+    user_table: Any = None,
+    item_table: Any = None,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -116,6 +118,10 @@ def compare(
             source of your own as ("name", source, weight).
         seeds: train each target so often; of one training no verdict is given.
         baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
+        user_table: a Polars frame, or the path of a CSV or Parquet file, with a row per user: the
+            report has slices of the test cases by each of its columns. The ids are in the first
+            column, or in the one named as in the log.
+        item_table: likewise of items, for the label.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.
@@ -148,6 +154,8 @@ def compare(
             command=python_call("compare", source, arguments, options),
             overwrite=overwrite,
             baselines=baselines,
+            user_table=user_table,
+            item_table=item_table,
         )
 
 

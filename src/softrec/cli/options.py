@@ -182,6 +182,16 @@ Baselines = Annotated[
         help="Add rows of simple baselines, such as popularity and item-knn, each counted once.",
     ),
 ]
+UserTable = Annotated[
+    Path | None,
+    typer.Option(
+        help="A CSV, TSV or Parquet file with a row per user: the report has slices of the test "
+        "cases by each of its columns. Ids first, or in a column named as in the log."
+    ),
+]
+ItemTable = Annotated[
+    Path | None, typer.Option(help="Likewise a row per item, for slices by the label.")
+]
 Set = Annotated[
     list[str] | None,
     option(

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from softrec.cli.options import Baselines, DataDir, Out, Overwrite, Seeds, Set, Source
+from softrec.cli.options import (
+    Baselines,
+    DataDir,
+    ItemTable,
+    Out,
+    Overwrite,
+    Seeds,
+    Set,
+    Source,
+    UserTable,
+)
 from softrec.cli.show import print_comparison, print_line, print_lists, print_metrics
 
 if TYPE_CHECKING:
@@ -58,6 +68,8 @@ def compare(
     ] = "one-hot,uniform,pop+",
     seeds: Seeds = 3,
     baselines: Baselines = True,
+    user_table: UserTable = None,
+    item_table: ItemTable = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -82,6 +94,8 @@ def compare(
         out,
         seeds=range(recipe.seed, recipe.seed + seeds),
         baselines=baselines,
+        user_table=user_table,
+        item_table=item_table,
         data_dir=data_dir,
         command=" ".join(["softrec", *sys.argv[1:]]),
         overwrite=overwrite,

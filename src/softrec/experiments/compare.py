@@ -24,7 +24,7 @@ from softrec.experiments.baselines import check_buildable, simple_recipes, those
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.runs import Run, describe
-from softrec.experiments.sliced import sliced
+from softrec.experiments.sliced import case_slices, sliced
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import name_of, results_of
@@ -51,6 +51,8 @@ def compare_targets(
     command: str = "",
     overwrite: bool = False,
     baselines: bool = False,
+    user_table: Any = None,
+    item_table: Any = None,
 ) -> Comparison:
     """Train `base` once per target and seed, and write a report, its numbers, and a table of users.
 
@@ -66,6 +68,8 @@ def compare_targets(
         command: what was typed, for the report.
         overwrite: replace a finished comparison.
         baselines: add rows of the simple baselines, each counted once.
+        user_table: by whose columns test cases are sliced; see `own_table`.
+        item_table: likewise, for their labels.
 
     Raises:
         RecipeError: if a target does not fit, before anything is trained.
@@ -77,6 +81,7 @@ def compare_targets(
         results = _compared(
             base, targets, recipes, simple_recipes(base) if baselines else {}, place,
             data_dir=data_dir, log=log, command=command, overwrite=overwrite,
+            tables=(user_table, item_table),
         )  # fmt: skip
         place.finish()
     return Comparison(place.out, results)
@@ -93,6 +98,7 @@ def _compared(
     log: Interactions | None,
     command: str,
     overwrite: bool,
+    tables: tuple[Any, Any],
 ) -> Results:
     """Train and judge, leave all files in the folder of the work in progress."""
     asked_for = [*recipes, *([recipe] for recipe in simple.values())]
@@ -101,6 +107,7 @@ def _compared(
     names = _names(targets, [row[0] for row in recipes])
     split = load_logged(base, data_dir, log)
     asked = Asked.of(split, base.evaluation.mask_seen)
+    slices = case_slices(base, split, asked, *tables)  # a table may be refused
     truth, gap = truth_of(base, split, asked.test)
     if gap:
         LOGGER.info(gap)
@@ -121,7 +128,7 @@ def _compared(
             count = f"run {number} of {total}"
             first = runs[0][0].folder if runs[0] else None
             runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
-    slices = sliced(base, split, asked, names, runs)
+    slices = sliced(base, names, runs, slices)
     slices.write_parquet(folder / "slices.parquet")
     results = results_of(
         base, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes,

@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from softrec.data.splits import Split
+from softrec.data.vocabulary import Vocabulary
 from softrec.evaluation.asked import Asked
 from softrec.evaluation.by_slice import differences_by_slice
 from softrec.evaluation.slices import slices_of
+from softrec.experiments.own_tables import own_table
 from softrec.experiments.runs import Run
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 
 
+def case_slices(
+    base: Recipe, split: Split, asked: Asked, user_table: Any = None, item_table: Any = None
+) -> pl.DataFrame:
+    """Return the slices of the test cases, of the columns of own tables, too.
+
+    Raises:
+        DataError: if a table cannot be used.
+    """
+    users, items = split.train.users, split.train.items
+    return slices_of(
+        asked.test,
+        split.train,
+        labels=_label_counts(split, base.training.windows),
+        user_table=_own(user_table, "user", users, base.data.user),
+        item_table=_own(item_table, "item", items, base.data.item),
+    )
+
+
+def _own(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.DataFrame | None:
+    return None if source is None else own_table(source, kind, ids, column)
+
+
 def sliced(
     base: Recipe,
-    split: Split,
-    asked: Asked,
     names: Sequence[str],
     runs: Sequence[Sequence[Run]],
+    slices: pl.DataFrame,
 ) -> pl.DataFrame:
     """Return how the variants differ from the first in the selection metric, by slice.
 
     Args:
         base: the recipe of all runs, except for target and seed.
-        split: the data.
-        asked: what was asked on them.
         names: of the variants, the baseline's first.
         runs: a row for each of them, a run for each seed; of a simple baseline one run.
+        slices: of `case_slices`.
     """
-    labels = _label_counts(split, base.training.windows)
-    slices = slices_of(asked.test, split.train, labels=labels)
     metric = base.training.monitor
     values = {
         name: np.stack([run.per_user[metric].to_numpy() for run in row])

@@ -1,0 +1,64 @@
+"""Tables of users and items of a user's own, by whose columns the test cases are sliced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from softrec.data.reading import ALIASES, BROKEN
+from softrec.data.vocabulary import Vocabulary
+from softrec.errors import DataError, one_line
+
+
+def own_table(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.DataFrame:
+    """Return a table with the ids in its first column.
+
+    Args:
+        source: the path of a .csv, .tsv or .parquet file, or a Polars frame.
+        kind: "user" or "item".
+        ids: of the log; where they are text, those of a file are read as text.
+        column: the name of the column of the ids in the log, if it was given; a column of this
+            name holds the ids, or one of a usual name such as user_id, else the first.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    table = source if isinstance(source, pl.DataFrame) else _read(source, kind, ids, column)
+    own = _id_column(table, kind, column)
+    return table.select(*own, pl.exclude(own)) if own else table
+
+
+def _id_column(table: pl.DataFrame, kind: str, column: str | None) -> list[str]:
+    usual = [column] if column else ALIASES[kind]
+    names = [name for name in table.columns if name in usual or name.lower() in usual]
+    return (names or table.columns)[:1]
+
+
+def _read(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.DataFrame:
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"a table of {kind}s is a Polars frame or the path of a .csv, .tsv or .parquet file, "
+            f"but {type(source).__name__} came; convert it with polars.DataFrame"
+        )
+    path = Path(source)
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".parquet"):
+        raise DataError(
+            f"a table of {kind}s is a .csv, .tsv or .parquet file, but {path} came; convert it"
+        )
+    try:
+        if suffix == ".parquet":
+            return pl.read_parquet(path)
+        separator = "\t" if suffix == ".tsv" else ","
+        text = pl.read_csv(path, separator=separator, infer_schema=False)
+        typed = pl.read_csv(path, separator=separator, infer_schema_length=None)
+    except BROKEN as error:
+        raise DataError(
+            f"the table of {kind}s {path} cannot be read ({one_line(str(error), 100)}); give a "
+            "table with a header and one row each"
+        ) from error
+    # A guessed type would lose the zeros of '007'.
+    own = _id_column(text, kind, column) if ids.raw.dtype == pl.String else []
+    return typed.with_columns(text[name] for name in own)

@@ -1,0 +1,56 @@
+"""Slices by the columns of a user's own tables, from the command line to the file."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import softrec
+from softrec.data.vocabulary import Vocabulary
+from softrec.errors import DataError
+from softrec.experiments.own_tables import own_table
+
+TEXT = Vocabulary(pl.Series(["007", "008"]))
+
+
+def test_ids_stay_text_where_those_of_the_log_are(tmp_path):
+    (tmp_path / "t.csv").write_text("age,user_id\n31,007\n45,008\n")
+    table = own_table(tmp_path / "t.csv", "user", TEXT, None)
+    assert table.columns == ["user_id", "age"]
+    assert table["user_id"].to_list() == ["007", "008"]
+    assert table["age"].to_list() == [31, 45]
+    frame = pl.DataFrame({"name": ["007"], "who": ["008"], "age": [1]})
+    assert own_table(frame, "user", TEXT, "who").columns == ["who", "name", "age"]
+    assert own_table(frame, "user", TEXT, None).columns == ["name", "who", "age"]
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none.parquet", "t.xlsx"])
+def test_what_cannot_be_read_is_refused_with_a_remedy(tmp_path, name):
+    with pytest.raises(DataError, match=r"convert it|give a table") as refusal:
+        own_table(tmp_path / name, "item", TEXT, None)
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_comparison_has_slices_by_both_tables(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [rng.choice(15, 6, replace=False) for _ in range(30)]
+    log = pl.DataFrame({"user": np.repeat(np.arange(30), 6), "item": np.concatenate(rows)})
+    people = pl.DataFrame({"user": range(30), "sex": ["f", "m"] * 15})
+    pl.DataFrame({"colour": ["red", "blue", "red"] * 5, "item": range(15)}).write_csv(
+        tmp_path / "items.csv"
+    )
+    options = {"targets": "one-hot,uniform", "seeds": 2, "baselines": False, "model": "gru4rec",
+               "epochs": 1, "progress": False}  # fmt: skip
+    with pytest.raises(DataError, match="no id in the first column"):
+        softrec.compare(
+            log, out=tmp_path / "out", user_table=people.select(pl.col("user") + 99, "sex"),
+            **options,
+        )  # fmt: skip
+    found = softrec.compare(
+        log, out=tmp_path / "out", user_table=people, item_table=tmp_path / "items.csv", **options
+    )
+    counts = {(s.slicing, s.slice): s.n for s in found.results.slices if s.variant == "one-hot"}
+    assert counts["user: sex", "f"] == counts["user: sex", "m"] == 15
+    red = sum(row[-1] % 3 != 1 for row in rows)
+    assert counts["item: colour", "red"] == red
+    assert counts["item: colour", "blue"] == 30 - red
