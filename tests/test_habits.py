@@ -14,7 +14,7 @@ CONSTANTS: dict[str, int] = {
     "data/test_simulation.py": 1,
     "evaluation/test_bootstrap.py": 1,
     "evaluation/test_calibration.py": 2,
-    "evaluation/test_lists.py": 2,
+    "evaluation/test_lists.py": 3,
     "evaluation/test_negatives.py": 3,
     "evaluation/test_protocol.py": 1,
     "evaluation/test_slices.py": 1,

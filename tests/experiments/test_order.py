@@ -55,7 +55,7 @@ def test_finished_runs_are_used_again_but_not_those_of_another_recipe(tmp_path):
     made = (tmp_path / "log-seed0" / "run.json").stat().st_mtime_ns
     assert compare_order(recipe("popularity"), tmp_path) == first
     assert (tmp_path / "log-seed0" / "run.json").stat().st_mtime_ns == made
-    with pytest.raises(RunError, match="holds a run of another recipe"):
+    with refused(RunError):
         compare_order(recipe("markov"), tmp_path)
     assert compare_order(recipe("markov"), tmp_path, overwrite=True) != first
 
