@@ -323,7 +323,7 @@ def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
         *dials)  # fmt: skip
     results = json.loads((folder / "table" / "results.json").read_text())
     lines = capsys.readouterr().err.splitlines()
-    said = [n for n, line in enumerate(lines) if "The best possible ranking is not told" in line]
+    said = [n for n, line in enumerate(lines) if "The best possible ranking is not shown" in line]
     assert bool(said) == told
     assert (results["ceiling"] is None) == told
     assert any("best possible ranking" in note for note in results["notes"]) == told
