@@ -99,6 +99,9 @@ def compare(
     *,
     out: str | Path,
     targets: Any = "one-hot,uniform,pop+",
+    models: Any = None,
+    losses: Any = None,
+    grid: Any = None,
     seeds: int = 3,
     baselines: bool = True,
     user_table: Any = None,
@@ -108,7 +111,10 @@ def compare(
     progress: bool | None = None,
     **options: Any,
 ) -> Comparison:
-    """Train one model towards several targets, same data and budget, and write a report in `out`.
+    """Train models towards several targets, same data and budget, and write a report in `out`.
+
+    All combinations of models, targets, losses and values of the grid are trained; equal ones once,
+    and those that make no sense are left out with a note. Each model has a baseline of its own.
 
     Args:
         source: as for `fit`.
@@ -116,7 +122,11 @@ def compare(
         targets: a text, separated by commas, or a list; the first is the baseline. Settings in
             brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}; a
             source of your own as ("name", source, weight).
-        seeds: train each target so often; of one training no verdict is given.
+        models: in the same form, "sasrec(dim=64),mf"; classes and instances, too. By default the
+            one of the recipe, or of `model=`.
+        losses: in the same form, "mixed,decoupled(balance=0.3)".
+        grid: values to try of fields that have none in brackets, {"target.alpha": [0.1, 0.3]}.
+        seeds: train each variant so often; of one training no verdict is given.
         baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
         user_table: a Polars frame, or the path of a CSV or Parquet file, with a row per user: the
             report has slices of the test cases by each of its columns. The ids are in the first
@@ -125,8 +135,9 @@ def compare(
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.
-        **options: fields of a recipe, as for `fit`. With an instance as the model, every training
-            begins with its weights, so that the seeds differ in order and dropout alone.
+        **options: fields of a recipe, as for `fit`, for each variant that has them. With an
+            instance as the model, every training begins with its weights, so that the seeds differ
+            in order and dropout alone.
 
     Raises:
         SoftrecError: if source, targets, options or `out` cannot be used.
@@ -134,21 +145,27 @@ def compare(
     Example:
         found = softrec.compare(frame, out="runs/compared", targets=["one-hot", "pop+"])
     """
-    from softrec.experiments.compare import compare_targets
-    from softrec.experiments.inputs import python_call, read_input
+    from softrec.experiments.combinations import plan
+    from softrec.experiments.compare import compare_variants
+    from softrec.experiments.inputs import python_call, read_source
+    from softrec.experiments.variants import axes_of
     from softrec.progress import telling
-    from softrec.recipe.options import parse_targets, shared_target, shown_targets
+    from softrec.recipe.listed import shown_list
 
-    wanted = parse_targets(targets)
-    given = read_input(source, options | shared_target(wanted, options))
-    first = given.recipe.seed
-    arguments = {"targets": shown_targets(targets), "seeds": seeds, "out": str(out)}
+    axes = axes_of(targets, models, losses, grid, options)
+    given = read_source(source, options)
+    lists = {
+        "targets": shown_list("target", targets),
+        "models": shown_list("model", models),
+        "losses": shown_list("loss", losses),
+        "grid": grid,
+    }
+    arguments = {name: value for name, value in lists.items() if value is not None}
+    arguments |= {"seeds": seeds, "out": str(out)}
     with telling(progress):
-        return compare_targets(
-            given.recipe,
-            wanted,
+        return compare_variants(
+            plan(given, axes, seeds),
             out,
-            seeds=range(first, first + seeds),
             data_dir=_path(data_dir),
             log=given.log,
             command=python_call("compare", source, arguments, options),

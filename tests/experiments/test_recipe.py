@@ -10,7 +10,9 @@ import softrec
 from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import RecipeError
-from softrec.recipe.options import parse_target, parse_targets, recipe_of, shared_target
+from softrec.experiments.variants import axes_of
+from softrec.recipe.listed import parse_targets
+from softrec.recipe.options import parse_target, recipe_of
 from softrec.recipe.reading import read_yaml
 from softrec.recipe.recipe import merged, read_recipe
 
@@ -137,10 +139,6 @@ def test_text_that_is_no_target(text):
         parse_target(text)
 
 
-def test_one_hot_stands_for_itself_alone():
-    assert shared_target([{"name": "one-hot"}]) == {"target.name": "one-hot"}
-
-
 @pytest.mark.parametrize(
     "options",
     [{"alpha": 0.3}, {"target.scale": "count"}, {"target": "pop+"}, {"target": {"name": "pop+"}}],
@@ -153,7 +151,7 @@ def test_a_comparison_has_no_target_beside_its_targets(options):
 
 
 def test_an_option_of_no_value_is_none():
-    assert shared_target([POP], {"alpha": None, "lr": 0.1}) == {"target.name": "pop+"}
+    assert axes_of("pop+", None, None, None, {"alpha": None, "lr": 0.1}).targets == [POP]
 
 
 def test_the_command_has_no_target_beside_its_targets(capsys):

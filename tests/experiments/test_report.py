@@ -98,6 +98,12 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
     return {
         "name": name,
         "kind": "trained",
+        "model": {"name": "sasrec"},
+        "loss": {"name": "mixed"},
+        "group": "",
+        "series": name,
+        "grid": {},
+        "baseline": None if gain is None else "one-hot",
         "target": {"kind": name, "alpha": 0.4} if gain is not None else {"kind": "one-hot"},
         "soft_mass": 0.2 if gain is not None else 0.0,
         "test": values,

@@ -66,6 +66,24 @@ def compare(
             "in brackets: 'pop+(alpha=0.4,temperature=2)'."
         ),
     ] = "one-hot,uniform,pop+",
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Several models instead of --model, such as 'sasrec(dim=64),mf'; each has a "
+            "baseline of its own."
+        ),
+    ] = None,
+    losses: Annotated[
+        str | None,
+        typer.Option(help="Several losses instead of --loss, such as mixed,'decoupled(balance=1)'"),
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Values to try of a field, such as target.alpha=0.1,0.3,0.5, in each variant that "
+            "has it. May be given several times, for all combinations."
+        ),
+    ] = None,
     seeds: Seeds = 3,
     baselines: Baselines = True,
     user_table: UserTable = None,
@@ -74,25 +92,29 @@ def compare(
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train one model towards several targets, same data and budget: did the target help?
+    """Train models towards several targets, same data and budget: did the target help?
 
-    Writes report.html, results.json, per_user.parquet and slices.parquet. Finished runs are kept if
-    the comparison is interrupted; the same command goes on.
+    All combinations of models, targets, losses and values of a grid are trained. Writes
+    report.html, results.json, per_user.parquet and slices.parquet. Finished runs are kept if it is
+    interrupted; the same command goes on.
 
-    Example:
-      softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --seeds 3 --out DIR
+    Examples:
+      softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --out DIR
+
+      softrec compare LOG --models sasrec,mf --targets one-hot,uniform --losses mixed,decoupled
+
+      softrec compare LOG --targets one-hot,uniform,pop+ --grid target.alpha=0.1,0.3,0.5 --out DIR
     """
-    from softrec.experiments.compare import compare_targets
-    from softrec.recipe.options import parse_targets, shared_target
+    from softrec.experiments.combinations import plan
+    from softrec.experiments.compare import compare_variants
+    from softrec.experiments.inputs import read_source
+    from softrec.experiments.variants import axes_of
 
-    wanted = parse_targets(targets)
-    shared = shared_target(wanted, assigned(set_))
-    recipe = recipe_of(source, ctx.obj, set_, shared)
-    comparison = compare_targets(
-        recipe,
-        wanted,
+    options = all_options(ctx.obj, set_)
+    axes = axes_of(targets, models, losses, grid, options)
+    comparison = compare_variants(
+        plan(read_source(source, options), axes, seeds),
         out,
-        seeds=range(recipe.seed, recipe.seed + seeds),
         baselines=baselines,
         user_table=user_table,
         item_table=item_table,
@@ -146,20 +168,15 @@ def demo(
     print_comparison(comparison.results, comparison.folder)
 
 
-def recipe_of(
-    source: str,
-    options: dict[str, Any],
-    assignments: list[str] | None,
-    target: dict[str, Any] | None = None,
-) -> Recipe:
+def recipe_of(source: str, options: dict[str, Any], assignments: list[str] | None) -> Recipe:
     """Return the recipe of a file or a log, with the options of a command laid over it."""
     from softrec.experiments.inputs import read_input
 
-    return read_input(source, options | assigned(assignments) | (target or {})).recipe
+    return read_input(source, all_options(options, assignments)).recipe
 
 
-def assigned(texts: list[str] | None) -> dict[str, Any]:
-    """Return the options that `--set` gives."""
+def all_options(options: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
+    """Return the options of a command, with those of --set laid over them."""
     from softrec.recipe.options import parse_assignment
 
-    return dict(parse_assignment(text) for text in texts or [])
+    return options | dict(parse_assignment(text) for text in assignments or [])

@@ -25,14 +25,16 @@ def differences_by_slice(
     *,
     level: float = 0.95,
     deterministic: Collection[str] = (),
+    baselines: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
-    """Return how each variant differs from the first, the baseline, in each slice.
+    """Return how each variant differs from its baseline in each slice.
 
     Args:
         slices: of `softrec.evaluation.slices.slices_of`: a row per case, a column per way to slice.
         values: the metric by variant, (seeds, C) each, the cases in the order of `slices`.
         level: coverage of the intervals.
         deterministic: variants that are counted, not trained: (1, C), the same whatever the seed.
+        baselines: the baseline of each variant, of a baseline itself; by default the first variant.
 
     Returns:
         A row per way to slice ("slicing"), slice and variant, slices without a case left out:
@@ -64,9 +66,10 @@ def differences_by_slice(
             f"expected values of shape (seeds, {len(slices)}), one for each case with slices, but "
             f"those of {shown(wrong)} have the shape {shown(shapes)}"
         )
-    table = pl.DataFrame(
-        list(_rows(slices, arrays, level, deterministic)), schema=SCHEMA, orient="row"
-    )
+    first = next(iter(arrays))
+    whose = {name: (baselines or {}).get(name, first) for name in arrays}
+    rows = list(_rows(slices, arrays, level, deterministic, whose))
+    table = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     judged = table["p"].is_not_null().to_numpy()
     adjusted = np.full(len(table), np.nan)
     adjusted[judged] = holm(table["p"].drop_nulls().to_numpy())
@@ -78,13 +81,14 @@ def _rows(
     arrays: Mapping[str, np.ndarray],
     level: float,
     deterministic: Collection[str],
+    whose: Mapping[str, str],
 ) -> Iterator[tuple[Any, ...]]:
-    baseline = next(iter(arrays))
     for slicing in slices.columns:
         for name, inside in _members(slices[slicing]):
             part = {variant: each[:, inside] for variant, each in arrays.items()}
             for variant, each in part.items():
                 start = (slicing, name, variant, len(inside), float(each.mean()))
+                baseline = whose[variant]
                 if variant == baseline:
                     yield (*start, *[None] * 7)
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from softrec.data.splits import Split
 from softrec.errors import SoftrecError
@@ -22,20 +23,29 @@ LOGGER = logging.getLogger(__name__)
 
 
 def simple_recipes(base: Recipe) -> dict[str, Recipe]:
-    """Return the recipes of the simple baselines, for the data and the evaluation of `base`.
+    """Return the recipes of the simple baselines, for the data and the evaluation of `base`."""
+    return {name: simple_recipe(base, {"name": name}) for name in NAMES}
 
-    Their settings are chosen on validation. Their histories are as long as those of `base`, and 50
-    items at least.
+
+def simple_recipe(base: Recipe, model: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a counted model, for the data and the evaluation of `base`.
+
+    Settings that it does not have are chosen on validation. Its histories are as long as those of
+    `base`, and 50 items at least.
     """
     fields = base.model_dump(mode="json")
     training = {"length": max(base.training.length, LENGTH), "monitor": base.training.monitor}
-    common = {
-        "data": fields["data"],
-        "evaluation": {**fields["evaluation"], "score": "trained"},
-        "training": training,
-        "seed": base.seed,
-    }
-    return {name: read_recipe({**common, "model": {"name": name}}) for name in NAMES}
+    own = {} if model["name"] in NAMES else {"plugins": fields["plugins"]}
+    return read_recipe(
+        {
+            "data": fields["data"],
+            "evaluation": {**fields["evaluation"], "score": "trained"},
+            "training": training,
+            "seed": base.seed,
+            "model": dict(model),
+            **own,
+        }
+    )
 
 
 def those_that_fit(

@@ -1,9 +1,9 @@
-"""Same data, same model, same budget; only the target differs. Did it help?
+"""Same data, same model, same budget; target or loss differ. Did it help?
 
 The answer is a mean over users and trainings: each user's metric under a soft target less the
 same user's metric under the baseline, with an interval that knows both that other users might have
 come and that another seed might have trained another model, and a p-value corrected for how many
-targets were tried. With one seed there is no verdict.
+variants were tried. Each model has a baseline of its own. With one seed there is no verdict.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ import polars as pl
 
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.errors import RunError
+from softrec.errors import RunError, SoftrecError
 from softrec.evaluation.asked import Asked
 from softrec.experiments.baselines import check_buildable, simple_recipes, those_that_fit
 from softrec.experiments.build.data import load_logged
+from softrec.experiments.combinations import plan
 from softrec.experiments.comparison import REPORT, Comparison
+from softrec.experiments.inputs import Given
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
-from softrec.experiments.summary import name_of, results_of
+from softrec.experiments.summary import results_of
 from softrec.experiments.train import fit_recipe, inputs_of
 from softrec.experiments.truth import truth_of
-from softrec.losses.settings import LossSettings
-from softrec.recipe.recipe import Recipe, read_recipe
+from softrec.experiments.variants import Axes, Plan, Refused, check_distinct
+from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import Results, write_results
 from softrec.report.write import write_report
-from softrec.targets.one_hot import OneHotSettings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -46,6 +47,28 @@ def compare_targets(
     out: str | Path,
     *,
     seeds: Sequence[int] = (0, 1, 2),
+    **options: Any,
+) -> Comparison:
+    """Train `base` once per target and seed, see `compare_variants`.
+
+    Args:
+        base: data, model, budget; its own target is not used.
+        targets: target sections of recipes; the first is the baseline.
+        out: the folder of the comparison.
+        seeds: each target is trained once per seed; of one seed no verdict is given.
+        **options: those of `compare_variants`.
+
+    Raises:
+        RecipeError: if a target does not fit, before anything is trained.
+    """
+    given = Given(base.model_dump(mode="json"), {})
+    return compare_variants(plan(given, Axes(targets), seeds), out, **options)
+
+
+def compare_variants(
+    wanted: Plan,
+    out: str | Path,
+    *,
     data_dir: Path | None = None,
     log: Interactions | None = None,
     command: str = "",
@@ -54,15 +77,13 @@ def compare_targets(
     user_table: Any = None,
     item_table: Any = None,
 ) -> Comparison:
-    """Train `base` once per target and seed, and write a report, its numbers, and a table of users.
+    """Train each variant with each seed, and write a report, its numbers, and a table of users.
 
     Finished runs are kept in `out`.part and reused if the comparison was interrupted.
 
     Args:
-        base: data, model, budget; its own target is not used.
-        targets: target sections of recipes; the first is the baseline.
+        wanted: the variants, from `plan`.
         out: the folder of the comparison.
-        seeds: each target is trained once per seed; of one seed no verdict is given.
         data_dir: a folder with public data sets.
         log: the log, where it lies in memory.
         command: what was typed, for the report.
@@ -72,26 +93,22 @@ def compare_targets(
         item_table: likewise, for their labels.
 
     Raises:
-        RecipeError: if a target does not fit, before anything is trained.
+        SoftrecError: if something cannot be built, before anything is trained.
     """
-    fields = base.model_dump(mode="json")
-    recipes = [[_with_target(fields, target, seed) for seed in seeds] for target in targets]
-    inputs = [path for row in recipes for recipe in row for path in inputs_of(recipe)]
+    recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
+    inputs = [path for recipe in recipes for path in inputs_of(recipe)]
     with reserved(out, COMPARISON, inputs) as place:
         results = _compared(
-            base, targets, recipes, simple_recipes(base) if baselines else {}, place,
-            data_dir=data_dir, log=log, command=command, overwrite=overwrite,
-            tables=(user_table, item_table),
+            wanted, baselines, place, data_dir=data_dir, log=log, command=command,
+            overwrite=overwrite, tables=(user_table, item_table),
         )  # fmt: skip
         place.finish()
     return Comparison(place.out, results)
 
 
 def _compared(
-    base: Recipe,
-    targets: Sequence[Mapping[str, Any]],
-    recipes: Sequence[Sequence[Recipe]],
-    simple: Mapping[str, Recipe],
+    wanted: Plan,
+    baselines: bool,
     place: Place,
     *,
     data_dir: Path | None,
@@ -101,23 +118,57 @@ def _compared(
     tables: tuple[Any, Any],
 ) -> Results:
     """Train and judge, leave all files in the folder of the work in progress."""
-    asked_for = [*recipes, *([recipe] for recipe in simple.values())]
+    base = wanted.base
+    simple = {**(simple_recipes(base) if baselines else {}), **wanted.counted}
+    asked_for = [*(v.recipes for v in wanted.variants), *([recipe] for recipe in simple.values())]
     text = json.dumps([[r.model_dump(mode="json") for r in row] for row in asked_for], indent=1)
     place.check_free(text, overwrite=overwrite)
-    names = _names(targets, [row[0] for row in recipes])
     split = load_logged(base, data_dir, log)
     asked = Asked.of(split, base.evaluation.mask_seen)
     slices = case_slices(base, split, asked, *tables)  # a table may be refused
     truth, gap = truth_of(base, split, asked.test)
     if gap:
         LOGGER.info(gap)
-    for row in recipes:
-        # What cannot be built is refused before anything but what it depends on is trained.
-        check_buildable(row[0], split)
+    wanted = buildable(wanted, split)
+    for note in wanted.notes:
+        LOGGER.info(note)
     fitting, notes = those_that_fit(simple, split)
-    names, rows = [*names, *fitting], [*recipes, *([recipe] for recipe in fitting.values())]
-    _check_distinct(names)
+    names = [*(variant.name for variant in wanted.variants), *fitting]
+    rows = [*(variant.recipes for variant in wanted.variants), *([r] for r in fitting.values())]
+    check_distinct(names)
     folder = place.begin(text, describe(split), overwrite=overwrite)
+    runs = _all_trained(folder, names, rows, split)
+    slices = sliced(wanted, names, runs, slices)
+    slices.write_parquet(folder / "slices.parquet")
+    results = results_of(
+        wanted, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes,
+        slices=slices,
+    )  # fmt: skip
+    _per_user(names, runs).write_parquet(folder / "per_user.parquet")
+    write_report(results, folder / REPORT)
+    write_results(results, folder / COMPARISON.result)
+    return results
+
+
+def buildable(wanted: Plan, split: Split) -> Plan:
+    """Return what can be built, before anything but what it depends on is trained.
+
+    Raises:
+        SoftrecError: if nothing would be left of something that was named.
+    """
+    refused: list[Refused] = []
+    for variant in wanted.variants:
+        try:
+            check_buildable(variant.recipes[0], split)
+        except SoftrecError as error:
+            refused.append(Refused(variant.name, variant.covers, error))
+    return wanted.without(refused)
+
+
+def _all_trained(
+    folder: Path, names: Sequence[str], rows: Sequence[Sequence[Recipe]], split: Split
+) -> list[list[Run]]:
+    """Return the runs of all rows, trained unless they are there."""
     runs: list[list[Run]] = []
     number, total = 0, sum(map(len, rows))
     for name, row in zip(names, rows, strict=True):
@@ -128,16 +179,7 @@ def _compared(
             count = f"run {number} of {total}"
             first = runs[0][0].folder if runs[0] else None
             runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
-    slices = sliced(base, names, runs, slices)
-    slices.write_parquet(folder / "slices.parquet")
-    results = results_of(
-        base, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes,
-        slices=slices,
-    )  # fmt: skip
-    _per_user(names, runs).write_parquet(folder / "per_user.parquet")
-    write_report(results, folder / REPORT)
-    write_results(results, folder / COMPARISON.result)
-    return results
+    return runs
 
 
 def _trained(
@@ -159,41 +201,6 @@ def _trained(
     else:
         LOGGER.info("training %s, seed %d", name, recipe.seed)
     return fit_recipe(recipe, folder, split=split, sibling=sibling)
-
-
-def _with_target(fields: dict[str, Any], target: Mapping[str, Any], seed: int) -> Recipe:
-    recipe = {**fields, "target": dict(target), "seed": seed}
-    if (
-        target.get("name") in OneHotSettings.names
-    ):  # a baseline, beside a loss that may want a soft target
-        loss = LossSettings.read(fields["loss"]).for_label_alone()
-        recipe["loss"] = loss.model_dump(mode="json")
-    return read_recipe(recipe)
-
-
-def _names(targets: Sequence[Mapping[str, Any]], recipes: Sequence[Recipe]) -> list[str]:
-    """Return a name for each target, with the settings that distinguish it from others."""
-    names = []
-    for recipe in recipes:
-        settings = {
-            key: value
-            for key, value in recipe.target.model_dump(mode="json").items()
-            if key not in ("name", "of", "label", "kind", "fingerprint")
-            and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
-        }
-        if settings.get("teacher"):  # a path of this machine says nothing, and is long
-            settings["teacher"] = name_of(settings["teacher"])
-        inside = ", ".join(f"{key} {value}" for key, value in settings.items())
-        own = getattr(recipe.target, "label", recipe.target.name)
-        names.append(f"{own} ({inside})" if inside else own)
-    _check_distinct(names)
-    return names
-
-
-def _check_distinct(names: Sequence[str]) -> None:
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise RunError(f"the target {twice.pop()} is given twice; compare different ones")
 
 
 def _slug(name: str) -> str:

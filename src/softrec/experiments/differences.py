@@ -22,14 +22,17 @@ def differences(
     *,
     counted: int = 0,
     drawn: Collection[str] = (),
+    baselines: Sequence[int] = (),
 ) -> list[dict[str, MetricDifference]]:
-    """Return for each variant but the first, the baseline, how it differs in each metric.
+    """Return for each variant but the first how it differs from its baseline in each metric.
 
     Args:
         runs: a row for each variant, a run for each seed; of a counted model one run alone.
         metrics: columns of the tables of users.
         counted: how many rows at the end are of counted models, the same in every training.
         drawn: the metrics that get a bootstrap interval, which takes seconds on many users.
+        baselines: the row that each one is compared with, the first unless told; a row that is its
+            own has no differences.
 
     Returns:
         {metric: difference} for each variant. What is not known is NaN: interval and p-values if a
@@ -38,23 +41,25 @@ def differences(
     Raises:
         RunError: if the runs do not have the same users in the same order.
     """
+    whose = [*baselines, *[0] * (len(runs) - len(baselines))]
     tables = [[run.per_user for run in row] for row in runs]
     _check_users(runs, tables)
     found: list[dict[str, MetricDifference]] = [{} for _ in runs[1:]]
     for metric in metrics:
         values = [np.stack([table[metric].to_numpy() for table in row]) for row in tables]
-        results = [
-            _difference(
-                values[0], each,
+        results = {
+            place: _difference(
+                values[whose[place]], each,
                 deterministic=place >= len(runs) - counted, drawn=metric in drawn,
             )
-            for place, each in enumerate(values[1:], 1)
-        ]  # fmt: skip
-        judged = [number for number, each in enumerate(results) if not math.isnan(each.p)]
-        adjusted = dict(zip(judged, holm([results[n].p for n in judged]), strict=True))
-        for number, each in enumerate(results):
-            p_holm = adjusted.get(number, math.nan)
-            found[number][metric] = each.model_copy(update={"p_holm": p_holm})
+            for place, each in enumerate(values)
+            if whose[place] != place
+        }  # fmt: skip
+        judged = [place for place, each in results.items() if not math.isnan(each.p)]
+        adjusted = dict(zip(judged, holm([results[p].p for p in judged]), strict=True))
+        for place, each in results.items():
+            p_holm = adjusted.get(place, math.nan)
+            found[place - 1][metric] = each.model_copy(update={"p_holm": p_holm})
     return found
 
 

@@ -15,7 +15,7 @@ from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.experiments.build.data import load_split, split_of
 from softrec.recipe import shipped
-from softrec.recipe.options import RECIPES, recipe_of
+from softrec.recipe.options import RECIPES, dotted, recipe_of
 from softrec.recipe.reading import exists, read_yaml
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import MEMORY, DataSettings
@@ -31,6 +31,15 @@ class Input(NamedTuple):
     log: Interactions | None = None
 
 
+class Given(NamedTuple):
+    """The fields of a recipe that a source stands for, and the options that lie over them."""
+
+    fields: Mapping[str, Any]
+    options: Mapping[str, Any]
+    place: str = "the recipe"  # where the fields come from, for messages
+    log: Interactions | None = None
+
+
 def read_input(source: Any, options: Mapping[str, Any]) -> Input:
     """Return what `source` and the options that lie over it ask for.
 
@@ -43,6 +52,12 @@ def read_input(source: Any, options: Mapping[str, Any]) -> Input:
         RecipeError: if `source` is none of these, or an option does not fit.
         DataError: if a table is no usable log.
     """
+    given = read_source(source, options)
+    return Input(recipe_of(given.fields, given.options, given.place), given.log)
+
+
+def read_source(source: Any, options: Mapping[str, Any]) -> Given:
+    """Return the fields of a recipe that `source` stands for, see `read_input`."""
     options = {name: value for name, value in options.items() if value is not None}
     if not isinstance(source, str | Path):
         return _in_memory(source, options)
@@ -50,8 +65,8 @@ def read_input(source: Any, options: Mapping[str, Any]) -> Input:
         options = {"split": "given"} | options
     file = _recipe_file(str(source))
     if file is not None:
-        return Input(recipe_of(read_yaml(file), options, str(file)))
-    return Input(recipe_of({"data": {"source": str(source)}}, options))
+        return Given(read_yaml(file), options, str(file))
+    return Given({"data": {"source": str(source)}}, options)
 
 
 def _recipe_file(source: str) -> Path | None:
@@ -61,7 +76,7 @@ def _recipe_file(source: str) -> Path | None:
     return None if exists(source) else shipped.find(source)
 
 
-def _in_memory(source: Any, options: dict[str, Any]) -> Input:
+def _in_memory(source: Any, options: dict[str, Any]) -> Given:
     known = isinstance(source, Interactions)
     if not known and type(source).__module__.partition(".")[0] not in TABLES:
         raise RecipeError(
@@ -80,10 +95,9 @@ def _in_memory(source: Any, options: dict[str, Any]) -> Input:
             f"{read[0]} says how a log is read, but Interactions have been read already; pass it "
             "to Interactions.read"
         )
-    recipe = recipe_of({"data": {"source": MEMORY}}, options)
-    log = _log_of(source, recipe.data)
-    data = recipe.data.model_copy(update={"source": MEMORY + fingerprint(log)})
-    return Input(recipe.model_copy(update={"data": data}), log)
+    own = {place: value for place, value in dotted(options).items() if place.startswith("data.")}
+    log = _log_of(source, recipe_of({"data": {"source": MEMORY}}, own).data)
+    return Given({"data": {"source": MEMORY + fingerprint(log)}}, options, log=log)
 
 
 def _log_of(source: Any, spec: DataSettings) -> Interactions:

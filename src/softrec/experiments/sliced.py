@@ -15,6 +15,7 @@ from softrec.evaluation.by_slice import differences_by_slice
 from softrec.evaluation.slices import slices_of
 from softrec.experiments.own_tables import own_table
 from softrec.experiments.runs import Run
+from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 
@@ -42,19 +43,24 @@ def _own(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.Data
 
 
 def sliced(
-    base: Recipe,
+    wanted: Plan,
     names: Sequence[str],
     runs: Sequence[Sequence[Run]],
     slices: pl.DataFrame,
 ) -> pl.DataFrame:
-    """Return how the variants differ from the first in the selection metric, by slice.
+    """Return how the variants differ from their baselines in the selection metric, by slice.
 
     Args:
-        base: the recipe of all runs, except for target and seed.
+        wanted: what was trained.
         names: of the variants, the baseline's first.
         runs: a row for each of them, a run for each seed; of a simple baseline one run.
         slices: of `case_slices`.
     """
+    base, variants = wanted.base, wanted.variants
+    whose = {
+        variant.name: variants[baseline].name
+        for variant, baseline in zip(variants, wanted.baselines, strict=True)
+    }
     metric = base.training.monitor
     values = {
         name: np.stack([run.per_user[metric].to_numpy() for run in row])
@@ -63,7 +69,7 @@ def sliced(
     counted = [
         name for name, row in zip(names, runs, strict=True) if is_counted(row[0].recipe.model.name)
     ]
-    return differences_by_slice(slices, values, deterministic=counted)
+    return differences_by_slice(slices, values, deterministic=counted, baselines=whose)
 
 
 def _label_counts(split: Split, windows: str) -> np.ndarray | None:

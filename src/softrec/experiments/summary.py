@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,11 @@ import polars as pl
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, sentence_of
 from softrec.experiments.differences import against_trained, differences
+from softrec.experiments.naming import name_of
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.train import versions
 from softrec.experiments.truth import Truth
+from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import (
@@ -33,7 +34,7 @@ from softrec.report.results import (
 
 
 def results_of(
-    base: Recipe,
+    wanted: Plan,
     split: Split,
     asked: Asked,
     names: Sequence[str],
@@ -48,10 +49,10 @@ def results_of(
     """Return the results of a comparison.
 
     Args:
-        base: the recipe of all runs, except for target and seed.
+        wanted: what was trained.
         split: the data.
         asked: what was asked on them.
-        names: of the targets, the baseline's first, then of the simple baselines.
+        names: of the variants, the baseline's first, then of the simple baselines.
         runs: a row for each of them, a run for each seed; of a simple baseline one run.
         command: what was typed.
         truth: what the simulator knows.
@@ -59,15 +60,19 @@ def results_of(
         notes: what else a reader has to know.
         slices: of `sliced`.
     """
+    base, baselines = wanted.base, wanted.baselines
     metrics = list(base.evaluation.metrics)
     counted = sum(is_counted(row[0].recipe.model.name) for row in runs[1:])
-    found = [None, *differences(runs, metrics, counted=counted, drawn=[base.training.monitor])]
+    told = differences(
+        runs, metrics, counted=counted, drawn=[base.training.monitor], baselines=baselines
+    )
+    found = [{}, *told]
     training = base.training.model_dump(mode="json")
     if training["start"] is not None:
         training["start"] = name_of(training["start"])
     events = len(split.train) + len(split.valid) + len(split.test)
     return Results(
-        title=f"{base.model.name} on {base.data.title}: only the target differs",
+        title=_title(wanted),
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -79,33 +84,75 @@ def results_of(
         baseline=names[0],
         metrics=tuple(metrics),
         variants=tuple(
-            _variant(name, row, metrics, difference, truth)
-            for name, row, difference in zip(names, runs, found, strict=True)
+            _variant(name, row, metrics, difference, truth).model_copy(
+                update=_place_of(wanted, place)
+            )
+            for place, (name, row, difference) in enumerate(zip(names, runs, found, strict=True))
         ),
         ceiling=_ceiling(truth),
         evaluation=asked.facts(),
         slices=() if slices is None else tuple(map(_slice, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
-        notes=(*_notes(base, split, asked), *([gap] if gap else []), *notes),
+        notes=(
+            *_notes(base, split, asked),
+            *([gap] if gap else []),
+            *wanted.notes,
+            *notes,
+        ),
     )
+
+
+def _title(wanted: Plan) -> str:
+    """Return what was compared on what, and in what the variants differ."""
+    recipes = [variant.recipes[0] for variant in wanted.variants]
+    models = ", ".join(dict.fromkeys(recipe.model.name for recipe in recipes))
+    differing = [
+        word
+        for word, own in (
+            ("models", [recipe.model for recipe in recipes]),
+            ("targets", [recipe.target for recipe in recipes]),
+            ("losses", [r.loss for r in recipes if r.target.soft_mass > 0 or not r.loss.softmax]),
+            ("candidates", [recipe.candidates for recipe in recipes]),
+            ("settings of training", [_apart_from_windows(recipe) for recipe in recipes]),
+        )
+        if any(each != own[0] for each in own[1:])
+    ]
+    how = (
+        "only the target differs"
+        if differing in ([], ["targets"])
+        else f"{' and '.join([', '.join(differing[:-1]), differing[-1]][len(differing) < 2 :])} "
+        "differ"
+    )
+    return f"{models} on {wanted.base.data.title}: {how}"
+
+
+def _apart_from_windows(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of training, without those that a model needs its own of."""
+    return recipe.training.model_dump(exclude={"windows"})
+
+
+def _place_of(wanted: Plan, place: int) -> dict[str, Any]:
+    """Return where a row stands among the others, and what it is compared with."""
+    if place >= len(wanted.variants):
+        return {"baseline": wanted.variants[0].name}
+    variant, baseline = wanted.variants[place], wanted.baselines[place]
+    return {
+        "group": variant.group,
+        "series": variant.series,
+        "grid": dict(variant.grid),
+        "baseline": None if baseline == place else wanted.variants[baseline].name,
+    }
 
 
 def _slice(row: dict[str, Any]) -> SliceDifference:
     return SliceDifference.model_validate(row)
 
 
-def name_of(run: str | dict[str, Any]) -> str:
-    """Return the name of a run's folder, or of the model of its recipe."""
-    if isinstance(run, str):
-        return Path(run).name
-    return run.get("model", {}).get("name", "the run of a recipe")
-
-
 def _variant(
     name: str,
     runs: Sequence[Run],
     metrics: Sequence[str],
-    difference: dict[str, MetricDifference] | None,
+    difference: dict[str, MetricDifference],
     truth: Truth | None,
 ) -> Variant:
     def over_seeds(part: str) -> dict[str, SeedMean]:
@@ -119,10 +166,12 @@ def _variant(
         name=name,
         kind="counted" if counted else "trained",
         target={"name": name, **settings} if counted else target.model_dump(mode="json"),
+        model={"name": first.recipe.model.name, **first.recipe.model.settings},
+        loss={} if counted else first.recipe.loss.model_dump(mode="json"),
         soft_mass=target.soft_mass,
         test=over_seeds("test"),
         valid=over_seeds("valid"),
-        difference=difference,
+        difference=difference or None,
         runs=tuple(map(_training, runs)),
         regret=None if truth is None else truth.regret(runs),
         lists=_lists(runs),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from softrec.errors import RecipeError, no_such, one_line
 from softrec.recipe.fields import options as common
-from softrec.recipe.objects import is_object, member_name, target_fields
+from softrec.recipe.objects import member_name, target_fields
 from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import exists, parsed, read_yaml
 from softrec.recipe.recipe import FOR_COUNTED, RUNS, Recipe, merged, read_recipe
@@ -27,26 +27,30 @@ NAMED = (
 NOT_TRAINING = ("data", "model", "evaluation", "seed", "plugins")
 FILES = ("source", "valid", "test", *RUNS)
 RECIPES = (".yaml", ".yml")
+EXAMPLES = {
+    "target": "pop+(alpha=0.4,temperature=2)",
+    "model": "sasrec(dim=64)",
+    "loss": "decoupled(balance=0.3)",
+}
 
 
 def recipe_of(
-    base: Mapping[str, Any], options: Mapping[str, Any], place: str = "the recipe"
+    base: Mapping[str, Any],
+    options: Mapping[str, Any],
+    place: str = "the recipe",
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Recipe:
     """Return the recipe `base` with `options` laid over it; None options change nothing.
 
     An option is flat ("alpha"), dotted ("model.dim") or a section (target={"name": ...}). Another
     model, target or loss than the base's starts from its own defaults. Errors name `place`, where
-    the base comes from.
+    the base comes from. `adapt` may change the fields before they are read.
 
     Raises:
         RecipeError: if an option is unknown or does not fit.
     """
-    files = (Path(place),) if place.endswith(RECIPES) else ()
-    fields = dict(current(base))
-    plugins = [*_texts(fields.get("plugins")), *_texts(options.get("plugins"))]
-    if plugins:  # first, for what follows may be theirs
-        fields["plugins"] = _loaded(plugins, files)
-    changes = _dotted(options)
+    fields = with_plugins(base, options, place)
+    changes = dotted(options)
     fields = _begun(fields, changes)
     if isinstance(changes.get("target.name"), str):
         changes |= {f"target.{k}": v for k, v in parse_target(changes["target.name"]).items()}
@@ -57,7 +61,22 @@ def recipe_of(
                 f"{unused[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
-    return read_recipe(_anchored(merged(fields, changes), files), place)
+    return read_recipe(adapt(_anchored(merged(fields, changes), _files(place))), place)
+
+
+def with_plugins(
+    base: Mapping[str, Any], options: Mapping[str, Any], place: str = "the recipe"
+) -> dict[str, Any]:
+    """Return the fields of a recipe, after its plugins and those of the options are loaded."""
+    fields = dict(current(base))
+    plugins = [*_texts(fields.get("plugins")), *_texts(options.get("plugins"))]
+    if plugins:  # first, for what follows may be theirs
+        fields["plugins"] = _loaded(plugins, _files(place))
+    return fields
+
+
+def _files(place: str) -> tuple[Path, ...]:
+    return (Path(place),) if place.endswith(RECIPES) else ()
 
 
 def _begun(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,11 +98,11 @@ def _for_counted(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**_for_counted({**fields, "training": None}), "training": kept}
 
 
-def _dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that are given by their places in a recipe: {"target.alpha": 0.4}."""
     places = {name: option.path for name, option in common().items()}
     changes: dict[str, Any] = {}
-    for name, value in _spread(options):
+    for name, value in spread(options):
         if value is None or name == "plugins":
             continue
         name = current_option(name)
@@ -94,7 +113,7 @@ def _dotted(options: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield options one by one, sections field by field, in Python's own types."""
     for name, value in options.items():
         if name == "target":
@@ -102,16 +121,17 @@ def _spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         elif name in ("model", "loss"):
             value = member_name(name, value)
         if name in Recipe.model_fields and isinstance(value, Mapping):
-            yield from ((f"{name}.{field}", _plain(inside)) for field, inside in value.items())
+            yield from ((f"{name}.{field}", plain(inside)) for field, inside in value.items())
         else:
-            yield name, _plain(value)
+            yield name, plain(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value in Python's own types."""
     if isinstance(value, Mapping):
-        return {name: _plain(inside) for name, inside in value.items()}
+        return {name: plain(inside) for name, inside in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, Path):
         return str(value)
     return value.item() if isinstance(value, np.generic) else value
@@ -137,7 +157,7 @@ def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]
     if fields.get("plugins"):  # first, for what follows may be theirs
         fields["plugins"] = _loaded(_texts(fields["plugins"]), files)
     return {
-        name: _absolute(section, files) if name in ("data", "target", "training") else section
+        name: absolute(section, files) if name in ("data", "target", "training") else section
         for name, section in fields.items()
     }
 
@@ -161,15 +181,16 @@ def _plugin(name: Any, files: tuple[Path, ...]) -> Any:
     return str((beside if exists(beside) else Path(str(name))).absolute())
 
 
-def _absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
+def absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
+    """Return a section with absolute paths, and recipes in the place of their files."""
     if isinstance(section, list | tuple):
-        return [_absolute(part, files) for part in section]
+        return [absolute(part, files) for part in section]
     if not isinstance(section, Mapping):
         return section
     return {
         name: _found(value, files)
         if name in FILES and isinstance(value, str)
-        else _absolute(value, files)
+        else absolute(value, files)
         for name, value in section.items()
     }
 
@@ -193,95 +214,41 @@ def parse_target(text: str) -> dict[str, Any]:
         >>> parse_target("pop+(alpha=0.4)")
         {'name': 'pop+', 'alpha': 0.4}
     """
+    return parse_member("target", text)
+
+
+def parse_member(section: str, text: str) -> dict[str, Any]:
+    """Return a section of a recipe for a name, or a name with settings in brackets.
+
+    Example:
+        >>> parse_member("model", "nfm(dim=64,layers=[64,32])")
+        {'name': 'nfm', 'dim': 64, 'layers': [64, 32]}
+    """
     found = re.fullmatch(r"\s*([\w+-]+)\s*(?:\((.*)\))?\s*", text)
     if found is None:
         raise RecipeError(
-            f"{text!r} is not a target; expected a name, or a name with settings such as "
-            "pop+(alpha=0.4,temperature=2)"
+            f"{text!r} is not a {section}; expected a name, or a name with settings such as "
+            f"{EXAMPLES.get(section, section)}"
         )
     name, inside = found.groups()
-    return {"name": name, **dict(parse_assignment(part) for part in (inside or "").split(",")
-                                 if part.strip())}  # fmt: skip
+    return {"name": name, **dict(map(parse_assignment, parts_of(inside or "")))}
 
 
-def parse_targets(targets: object) -> list[dict[str, Any]]:
-    """Return the target sections of a text, separated by commas outside brackets, or of a list.
-
-    Args:
-        targets: a text, a section such as {"name": "pop+", "alpha": 0.4}, or several of these.
-
-    Raises:
-        RecipeError: if it is none of these, or names no target.
+def parts_of(text: str) -> list[str]:
+    """Return the parts of a text between commas outside brackets, empty ones left out.
 
     Example:
-        >>> [target["name"] for target in parse_targets("one-hot,pop+(alpha=1,scale=log)")]
-        ['one-hot', 'pop+']
+        >>> parts_of("one-hot,pop+(alpha=1,scale=log)")
+        ['one-hot', 'pop+(alpha=1,scale=log)']
     """
-    found = [_absolute(target) for target in _listed(targets)]
-    if not found:
-        raise RecipeError("there are no targets to compare; give some, such as one-hot,pop+")
-    return found
-
-
-def _listed(targets: object) -> list[dict[str, Any]]:
-    if isinstance(targets, str):
-        parts = re.split(r",(?![^(]*\))", targets)
-        return [parse_target(part) for part in parts if part.strip()]
-    if isinstance(targets, Mapping):
-        if not isinstance(targets.get("name"), str):
-            raise RecipeError(
-                f"{dict(targets)} does not name a target; expected for instance {{'name': 'pop+', "
-                "'alpha': 0.4}"
-            )
-        return [{str(field): value for field, value in _spread(targets)}]
-    if is_object(targets):
-        return [{name: _plain(value) for name, value in target_fields(targets).items()}]
-    if isinstance(targets, Iterable):
-        return [target for part in targets for target in _listed(part)]
-    raise RecipeError(
-        "targets must be a text such as 'one-hot,pop+(alpha=0.4)' or a list of names and of "
-        f"settings, not an object of type {type(targets).__name__}"
-    )
-
-
-def shown_targets(targets: object) -> object:
-    """Return `targets` as a report shows them: of an object its name."""
-    if isinstance(targets, str | Mapping):
-        return targets
-    parts = [targets] if is_object(targets) else list(targets)  # pyright: ignore[reportArgumentType]
-    return [
-        part if isinstance(part, str | Mapping) else target_fields(part).get("label", str(part))
-        for part in parts
-    ]
-
-
-def shared_target(
-    targets: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return dotted options for a recipe that stands for all `targets`: the first soft one.
-
-    For a one-hot target alone, a recipe would refuse the decoupled loss of the others.
-
-    Args:
-        targets: those that are compared.
-        options: all others of the comparison.
-
-    Raises:
-        RecipeError: if an option is about the target, since each of `targets` has its own settings.
-
-    Example:
-        >>> shared_target([{"name": "one-hot"}, {"name": "pop+", "alpha": 0.4}])
-        {'target.name': 'pop+', 'target.alpha': 0.4}
-    """
-    places = {name: option.path for name, option in common().items()}
-    for name, value in (options or {}).items():
-        if value is not None and f"{places.get(name, name)}.".startswith("target."):
-            raise RecipeError(
-                f"{name} belongs to one of the targets that are compared; give it in brackets, "
-                "such as targets='one-hot,pop+(alpha=0.3)'"
-            )
-    soft = [target for target in targets if target.get("name") != "one-hot"]
-    return {f"target.{name}": value for name, value in (soft or targets)[0].items()}
+    depth, parts = 0, [""]
+    for letter in text:
+        depth = max(0, depth + (letter in "([{") - (letter in ")]}"))
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part.strip()]
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -10,7 +10,14 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from softrec.errors import RunError, one_line, shown
 from softrec.evaluation.significance import seed_spread
@@ -111,15 +118,21 @@ class Training(_Part):
 
 
 class Variant(_Part):
-    """A target, trained with each seed, or a simple baseline, which is counted once."""
+    """A model with target and loss, trained with each seed, or a simple baseline, counted once."""
 
     name: str
     kind: Literal["trained", "counted"] = "trained"
     target: dict[str, Any]  # its settings, or those of the baseline, shown as they are
+    model: dict[str, Any] = {}  # the same
+    loss: dict[str, Any] = {}
+    group: str = ""  # of those that differ in target and loss alone; "" if all do
+    series: str = ""  # its name without the values of the grid
+    grid: dict[str, Any] = {}  # the values of the grid, by their place in a recipe
+    baseline: str | None = None  # the name of the variant that it is compared with
     soft_mass: Number
     test: dict[str, SeedMean]  # by metric
     valid: dict[str, SeedMean]
-    difference: dict[str, MetricDifference] | None  # None for the baseline
+    difference: dict[str, MetricDifference] | None  # None for a baseline
     runs: tuple[Training, ...]
     regret: dict[str, Number] | None  # by metric; known of simulated data
     lists: dict[str, SeedMean] = {}  # measures of the lists at test, by their name
@@ -203,7 +216,7 @@ class Results(_Part):
     model: dict[str, Any]
     budget: dict[str, Any]
     selection: Selection
-    baseline: str  # the name of the variant that the others are compared with
+    baseline: str  # the name of the first baseline, with which simple baselines are compared
     metrics: tuple[str, ...]
     variants: tuple[Variant, ...]
     ceiling: Ceiling | None
@@ -212,18 +225,41 @@ class Results(_Part):
     evaluation: dict[str, Any] = {}  # what was ranked and asked
     notes: tuple[str, ...]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_baseline(cls, fields: Any) -> Any:
+        """Give variants of a file that names no baselines the first one."""
+        if not isinstance(fields, dict) or not isinstance(fields.get("variants"), list | tuple):
+            return fields
+        first = fields.get("baseline")
+        own = [
+            v | {"baseline": None if v.get("name") == first else first}
+            if isinstance(v, dict) and "baseline" not in v
+            else v
+            for v in fields["variants"]
+        ]
+        return {**fields, "variants": own}
+
     @property
     def baseline_variant(self) -> Variant:
-        """Return the variant that the others are compared with.
+        """Return the first baseline, see `variant`."""
+        return self.variant(self.baseline)
+
+    def baseline_of(self, variant: Variant) -> Variant:
+        """Return the variant that a variant is compared with; of a baseline itself."""
+        return variant if variant.baseline is None else self.variant(variant.baseline)
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant of a name, that of a baseline.
 
         Raises:
-            RunError: if no variant has its name.
+            RunError: if no variant has it.
         """
         for variant in self.variants:
-            if variant.name == self.baseline:
+            if variant.name == name:
                 return variant
         raise RunError(
-            f"expected a variant with the name of the baseline, {self.baseline!r}, but the "
+            f"expected a variant with the name of the baseline, {name!r}, but the "
             f"variants are {shown(variant.name for variant in self.variants)}; name one of them "
             "as the baseline"
         )
@@ -237,6 +273,15 @@ class Results(_Part):
     def counted(self) -> list[Variant]:
         """Return the simple baselines."""
         return [variant for variant in self.variants if variant.kind == "counted"]
+
+    @property
+    def groups(self) -> list[str]:
+        """Return what differs in more than target and loss: the models, mostly; [""] if nothing."""
+        return list(dict.fromkeys(variant.group for variant in self.trained))
+
+    def of_group(self, group: str) -> list[Variant]:
+        """Return the variants of a group, its baseline first."""
+        return [variant for variant in self.trained if variant.group == group]
 
     @property
     def metrics_by_weight(self) -> list[str]:

@@ -17,17 +17,29 @@ from softrec.report.verdict import LEVEL
 MARK = "*"
 
 
-def table(results: Results) -> Table | None:
-    """Return the difference of each variant in each slice; None if nothing was sliced."""
-    if not results.slices:
+def tables(results: Results) -> list[Table]:
+    """Return a table for each baseline."""
+    found = (table(results, variant.name) for variant in results.trained if not variant.baseline)
+    return [each for each in found if each is not None]
+
+
+def table(results: Results, baseline: str = "") -> Table | None:
+    """Return the difference of each variant in each slice; None if nothing was sliced.
+
+    Args:
+        results: what was found.
+        baseline: the one whose variants are told of; by default the first.
+    """
+    baseline = baseline or results.baseline
+    all_rows = (*results.trained, *results.counted)
+    names = [each.name for each in all_rows if each.baseline == baseline]
+    if not results.slices or not names:
         return None
-    names = [each.name for each in (*results.trained, *results.counted)]
-    names.remove(results.baseline)
     cells = {(each.slicing, each.slice, each.variant): each for each in results.slices}
     rows: list[list[str]] = []
     for slicing in _slicings(results):
         rows.append([slicing])
-        for base in _of(results, slicing, results.baseline):
+        for base in _of(results, slicing, baseline):
             own = (cells[slicing, base.slice, name] for name in names)
             rows.append(
                 [base.slice, text.count(base.n), text.decimals(base.mean), *map(_cell, own)]
@@ -35,7 +47,7 @@ def table(results: Results) -> Table | None:
     return Table(
         f"{results.selection.metric} by slice of the test cases: differences to the baseline, with "
         f"95 % intervals ({MARK}: Holm-adjusted p < {LEVEL}, over all slices and variants)",
-        ["slice", "cases", results.baseline, *names],
+        ["slice", "cases", baseline, *names],
         rows,
     )
 
@@ -46,7 +58,8 @@ def forests(results: Results) -> list[Plot]:
     if best is None or not results.slices:
         return []
     metric = results.selection.metric
-    alone = len(best.runs) < 2 or len(results.baseline_variant.runs) < 2
+    baseline = results.baseline_of(best)
+    alone = len(best.runs) < 2 or len(baseline.runs) < 2
     line = f"Line: 95 % interval over the users {'only' if alone else 'and the trainings'}."
     found: list[Plot] = []
     for number, slicing in enumerate(_slicings(results)):
@@ -56,7 +69,7 @@ def forests(results: Results) -> list[Plot]:
                 f"{best.name} by {slicing}",
                 plots.svg(f"slices{number}", partial(_forest, inside, metric)),
                 "; ".join(f"{each.slice}: {_cell(each)}" for each in inside),
-                f"Difference in {metric} to {results.baseline}, of the variant that is best on "
+                f"Difference in {metric} to {baseline.name}, of the variant that is best on "
                 f"validation, by {slicing} of the test cases (their number beside the slice). "
                 f"{line} A filled dot stands for evidence (Holm-adjusted p < {LEVEL}, over all "
                 "slices and variants).",
@@ -80,7 +93,7 @@ def _forest(inside: Sequence[SliceDifference], metric: str) -> Figure:
 
 def _best(results: Results) -> Variant | None:
     metric = results.selection.metric
-    soft = [each for each in results.trained if each.name != results.baseline]
+    soft = [each for each in results.trained if each.baseline is not None]
     known = [each for each in soft if metric in each.valid]
     return max(known, key=lambda each: each.valid[metric].mean, default=None)
 

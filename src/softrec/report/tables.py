@@ -23,8 +23,14 @@ SIMPLE = "simple baselines, counted and not trained"
 
 
 def grouped(results: Results, row_of: Callable[[Variant], list[str]]) -> list[list[str]]:
-    """Return a row for each variant, the simple baselines below the others under a heading."""
-    rows = [row_of(variant) for variant in results.trained]
+    """Return a row for each variant, each group and the simple baselines under a heading."""
+    rows: list[list[str]] = []
+    for group in results.groups:
+        if group:
+            rows.append([group])
+        for variant in results.of_group(group):
+            name, *cells = row_of(variant)
+            rows.append([name.removeprefix(f"{group}: "), *cells])
     simple = [row_of(variant) for variant in results.counted]
     return [*rows, [SIMPLE], *simple] if simple else rows
 
@@ -78,7 +84,7 @@ def _gap_cells(results: Results, variant: Variant, metric: str) -> list[str]:
     best = results.ceiling_of(metric)
     own, base = (
         each.test[metric].mean if metric in each.test else math.nan
-        for each in (variant, results.baseline_variant)
+        for each in (variant, results.baseline_of(variant))
     )
     return [text.decimals(best - own), text.percent(_ratio(own - base, best - base), sign=True)]
 
@@ -137,10 +143,10 @@ def regret(results: Results) -> Table | None:
 
 def cost(results: Results) -> Table:
     """Return time and memory of the trainings, a row per variant."""
-    base = results.baseline_variant.seconds_per_epoch
 
     def row_of(variant: Variant) -> list[str]:
         trained = variant.kind == "trained"
+        base = results.baseline_of(variant).seconds_per_epoch
         share = f"{text.decimals(_ratio(variant.seconds_per_epoch, base), 2)} ×"
         return [
             variant.name,
@@ -173,16 +179,17 @@ def _epochs(variant: Variant) -> list[list[str]]:
 
 def targets(results: Results) -> Table:
     """Return the settings of each variant's target."""
+    several = len(results.groups) > 1
+    losses = len({str(variant.loss) for variant in results.trained}) > 1
 
     def row_of(variant: Variant) -> list[str]:
         mass = text.percent(variant.soft_mass) if variant.kind == "trained" else ""
-        return [variant.name, text.setting(variant.target), mass]
+        row = [variant.name, text.setting(variant.target), mass]
+        row += [text.setting(variant.loss)] if losses else []
+        return [*row, text.setting(variant.model)] if several else row
 
-    return Table(
-        "What each variant is trained towards",
-        ["", "target", "soft mass"],
-        grouped(results, row_of),
-    )
+    head = ["", "target", "soft mass", *["loss"] * losses, *["model"] * several]
+    return Table("What each variant is trained towards", head, grouped(results, row_of))
 
 
 def versions(results: Results) -> Table:

@@ -37,7 +37,7 @@ class Verdict:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Return for each variant but the baseline whether it helped, hurt, or neither can be said.
+    """Return for each variant but the baselines whether it helped, hurt, or neither can be said.
 
     Evidence is a Holm-adjusted p below 0.05 for the selection metric at test; the sign of the
     difference says which way it goes. There is no verdict where training had one seed, for then
@@ -46,12 +46,10 @@ def verdicts(results: Results) -> list[Verdict]:
     Raises:
         RunError: if no variant has the name of the baseline.
     """
-    metric, baseline = results.selection.metric, results.baseline_variant
-    return [
-        _verdict(metric, variant, baseline)
-        for variant in results.trained
-        if variant is not baseline
-    ]
+    results.variant(results.baseline)
+    pairs = [(variant, results.baseline_of(variant)) for variant in results.trained]
+    metric = results.selection.metric
+    return [_verdict(metric, own, baseline) for own, baseline in pairs if own is not baseline]
 
 
 def simple_sentence(results: Results) -> str:
@@ -85,13 +83,24 @@ def counted_call(variant: Variant, metric: str) -> str:
     return {"helped": "better", "hurt": "worse"}.get(_call(difference), "no evidence")
 
 
-def headline(found: Sequence[Verdict]) -> str:
-    """Return the verdicts counted in one sentence, those without evidence included."""
+def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
+    """Return the verdicts counted in one sentence, those without evidence included.
+
+    Args:
+        found: the verdicts.
+        results: what they are of, to say of how many models, and whether losses differ, too.
+    """
+    groups = len(results.groups) if results else 1
     if not found:
-        return "There is no soft variant to compare with the baseline."
+        none = "There is no soft variant to compare with the baseline"
+        return f"{none} of its model." if groups > 1 else f"{none}."
     calls = Counter(verdict.call for verdict in found)
     counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
-    told = f"Of {len(found)} soft variant{'s' * (len(found) > 1)}: {counts}."
+    judged = [] if results is None else [results.variant(each.name) for each in found]
+    kind = "soft variant" if all(each.soft_mass > 0 for each in judged) else "variant"
+    told = f"Of {len(found)} {kind}{'s' * (len(found) > 1)}: {counts}."
+    if groups > 1:
+        told = f"Each against the baseline of its own model. {told}"
     return f"{told} {ONE_SEED}" if any(each.reason == "one seed" for each in found) else told
 
 

@@ -7,6 +7,7 @@ words.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
@@ -52,15 +53,15 @@ def render_report(results: Results) -> str:
         lstrip_blocks=True,
     )
     found = verdicts(results)
-    facts = {
+    facts: dict[str, dict[str, Any]] = {
         "Data": results.data,
-        "Model": results.model,
+        "Model": results.model if len(results.groups) < 2 else {"models": results.groups},
         "Budget": results.budget,
         "Choice of the best epoch": results.selection.model_dump(),
     }
     return environment.get_template("report.html.j2").render(
         results=results,
-        headline=headline(found),
+        headline=headline(found, results),
         simple=simple_sentence(results),
         verdicts=found,
         certainty=certainty(results),
@@ -68,7 +69,7 @@ def render_report(results: Results) -> str:
         details=[tables.of_metric(results, metric) for metric in results.metrics_by_weight],
         plots=[*figures.figures(results), *slices.forests(results)],
         legend=figures.legend(results),
-        slices=slices.table(results),
+        slices=slices.tables(results),
         beyond=tables.beyond_accuracy(results),
         regret=tables.regret(results),
         cost=tables.cost(results),
@@ -92,7 +93,7 @@ def console_table(results: Results) -> Table:
     simple = [sentence] if (sentence := simple_sentence(results)) else []
     by_name = {verdict.name: verdict for verdict in found}
     table = Table(
-        title=Text(" ".join([f"{results.title}: {headline(found)}", *simple])),
+        title=Text(" ".join([f"{results.title}: {headline(found, results)}", *simple])),
         caption=Text(
             f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)}"
         ),
@@ -104,6 +105,7 @@ def console_table(results: Results) -> Table:
     for title in (*metrics, "difference\n95 % interval", "s/epoch"):
         table.add_column(title, justify="right", no_wrap=True)  # names wrap before numbers do
     table.add_column("verdict\np (Holm)", no_wrap=True)
+    ends = [results.of_group(group)[-1] for group in results.groups]
     for variant in (*results.trained, *results.counted):
         difference = variant.difference_in(chosen)
         means = (text.mean_and_spread(variant.test.get(metric)) for metric in metrics)
@@ -116,7 +118,7 @@ def console_table(results: Results) -> Table:
             if variant.kind == "trained"
             else _shown(counted_call(variant, chosen), difference),
         ]
-        last = variant is results.trained[-1] and bool(results.counted)
+        last = variant in ends and bool(results.counted or len(ends) > 1)
         table.add_row(*(Text(cell) for cell in cells), end_section=last)
     if results.ceiling:
         means = [text.decimals(results.ceiling_of(metric)) for metric in metrics]

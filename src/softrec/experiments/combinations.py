@@ -1,0 +1,328 @@
+"""From what is to be combined to the variants of a comparison: models x targets x losses x values.
+
+Each variant is what `fit` would train with the same options. Equal ones are one. What makes no
+sense together is left out with a note, unless nothing would be left of something that was named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from softrec.errors import RecipeError
+from softrec.experiments.baselines import simple_recipe
+from softrec.experiments.inputs import Given
+from softrec.experiments.naming import member_name, short, target_name
+from softrec.experiments.variants import (
+    Axes,
+    Cover,
+    Entry,
+    Plan,
+    Refused,
+    VariantPlan,
+    check_distinct,
+)
+from softrec.losses.settings import LOSSES, LossSettings
+from softrec.models.registry import MODELS
+from softrec.recipe.options import dotted, recipe_of, with_plugins
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import is_counted, predicts_interests, settings_of
+from softrec.targets.one_hot import OneHotSettings
+from softrec.targets.settings import TARGETS
+
+NAMES = {"model": "sasrec", "loss": "mixed"}
+OWN = ("model", "target", "loss")
+"""The sections whose settings belong to a member of them."""
+
+
+def plan(given: Given, axes: Axes, seeds: int | Sequence[int] = (0, 1, 2)) -> Plan:
+    """Return the variants of a comparison, in the order of models, targets, losses, values.
+
+    Args:
+        given: the base: its data, budget and evaluation are those of all variants, and so are its
+            options, in each variant that they apply to. Its own target is not used.
+        axes: what is combined.
+        seeds: of the trainings; a number stands for so many from the base's own seed.
+
+    Raises:
+        RecipeError: if something does not fit anywhere, or comes twice.
+    """
+    return Planner(given, axes).plan(seeds)
+
+
+class Combination(NamedTuple):
+    """One entry of each axis, by its number, and values of the grid."""
+
+    model: int
+    target: int
+    loss: int
+    values: Mapping[str, int]
+
+
+class Planner:
+    """Makes the recipes and the names of combinations."""
+
+    def __init__(self, given: Given, axes: Axes) -> None:
+        fields = with_plugins(given.fields, given.options, given.place)
+        self.place, self.axes = given.place, axes
+        self.named = {s: _named(fields.get(s)) or name for s, name in NAMES.items()}
+        self.fields = {name: value for name, value in fields.items() if name != "target"}
+        self.shared = dotted(given.options)
+        for section in NAMES:
+            self.named[section] = self.shared.get(f"{section}.name", self.named[section])
+        self.counted = [n for n, _ in enumerate(axes.models) if is_counted(self.model(n))]
+        self.trained = [n for n, _ in enumerate(axes.models) if n not in self.counted]
+        self.mixed = len({self.reads(n) for n in self.trained}) > 1
+
+    def model(self, number: int) -> str:
+        """Return the name of the model of an entry."""
+        return self.axes.models[number].get("name", self.named["model"])
+
+    def reads(self, number: int) -> str:
+        """Return what a model reads: "history" or "user"."""
+        return getattr(MODELS.get(self.model(number)), "reads", "history")
+
+    def plan(self, seeds: int | Sequence[int]) -> Plan:
+        """Return the variants, equal ones once."""
+        if not self.trained:
+            raise RecipeError(
+                f"{self.model(0)} is counted, not trained, and has no target; name a model that is "
+                "trained, such as sasrec, beside it"
+            )
+        rows: dict[str, list[Combination]] = {}
+        recipes: dict[str, Recipe] = {}
+        refused: list[Refused] = []
+        for one in self.combinations():
+            try:
+                recipe = self.recipe(one)
+            except RecipeError as error:
+                refused.append(Refused(self.text(one), self.covers(one), error))
+                continue
+            key = recipe.model_dump_json()
+            recipes[key] = recipe
+            rows.setdefault(key, []).append(one)
+        variants = [self.variant(recipes[key], own, seeds) for key, own in rows.items()]
+        check_distinct([variant.name for variant in variants])
+        made = Plan(tuple(variants), {}, tuple(self.notes())).without(refused)
+        self.check_used(made)
+        return replace(made, counted=self.simple(made.base))
+
+    def combinations(self) -> Iterator[Combination]:
+        """Yield all combinations, those of a group one after the other."""
+        axes = self.axes
+        for model in self.trained:
+            places = [p for p in axes.grid if p.partition(".")[0] not in ("target", "loss")]
+            for outer in self.values(places, model, 0, 0):
+                for target, loss in product(range(len(axes.targets)), range(len(axes.losses))):
+                    inner = [p for p in axes.grid if p not in places]
+                    for values in self.values(inner, model, target, loss):
+                        yield Combination(model, target, loss, {**outer, **values})
+
+    def values(
+        self, places: Iterable[str], model: int, target: int, loss: int
+    ) -> Iterator[dict[str, int]]:
+        """Yield the values of those fields of the grid that a combination has, by number."""
+        entries = self.entries(Combination(model, target, loss, {}))
+        own = [p for p in places if self.applies(p, entries) and not _is_given(p, entries)]
+        for numbers in product(*(range(len(self.axes.grid[place])) for place in own)):
+            yield dict(zip(own, numbers, strict=True))
+
+    def entries(self, one: Combination) -> dict[str, Entry]:
+        """Return the entries of a combination by section, each with its name."""
+        axes = self.axes
+        return {
+            "model": {"name": self.model(one.model), **axes.models[one.model]},
+            "target": axes.targets[one.target],
+            "loss": {"name": self.named["loss"], **axes.losses[one.loss]},
+        }
+
+    def applies(self, place: str, entries: Mapping[str, Entry]) -> bool:
+        """Tell whether a combination has a field; one that none has is left for the complaint."""
+        section, _, field = place.partition(".")
+        if section not in OWN or field == "name":
+            return True
+        if not self._takers(section, field):
+            return True
+        return _takes(section, str(entries[section]["name"]), field)
+
+    def _takers(self, section: str, field: str) -> bool:
+        axes = self.axes
+        listed = {"model": axes.models, "target": axes.targets, "loss": axes.losses}[section]
+        names = [str(e.get("name", self.named.get(section))) for e in listed]
+        return any(_takes(section, name, field) for name in names)
+
+    def recipe(self, one: Combination) -> Recipe:
+        """Return the recipe of a combination."""
+        entries = self.entries(one)
+        options: dict[str, Any] = {
+            place: value for place, value in self.shared.items() if self.applies(place, entries)
+        }
+        for section, entry in entries.items():
+            if section == "target" or self._axis(section, one):
+                options |= {_place(section, field): value for field, value in entry.items()}
+        options |= {place: self.axes.grid[place][n] for place, n in one.values.items()}
+        own_windows = "training.windows" in options and "training.windows" not in self.shared
+
+        def adapt(fields: dict[str, Any]) -> dict[str, Any]:
+            if len(self.axes.models) > 1 and not predicts_interests(entries["model"]["name"]):
+                fields = {name: value for name, value in fields.items() if name != "interest"}
+            if self.mixed and self.reads(one.model) == "user" and not own_windows:
+                training = {**fields.get("training", {}), "windows": "interactions"}
+                fields = {**fields, "training": training}
+            if entries["target"]["name"] in OneHotSettings.names and "loss" in fields:
+                fields = {**fields, "loss": _for_label_alone(fields["loss"])}
+            return fields
+
+        return recipe_of(self.fields, options, self.place, adapt)
+
+    def _axis(self, section: str, one: Combination) -> Entry:
+        """Return the entry that was named; empty where the base's member is used."""
+        listed = {"model": self.axes.models[one.model], "loss": self.axes.losses[one.loss]}
+        return listed[section]
+
+    def variant(
+        self, recipe: Recipe, own: Sequence[Combination], seeds: int | Sequence[int]
+    ) -> VariantPlan:
+        """Return the variant of a recipe and of all combinations that came down to it."""
+        self.check_once(recipe, own)
+        first = own[0]
+        collapsed = len({one.loss for one in own}) > 1
+        grid = {place: self.axes.grid[place][n] for place, n in first.values.items()}
+        if isinstance(seeds, int):
+            seeds = range(recipe.seed, recipe.seed + seeds)
+        group = self.group(first, grid)
+        named = [self.row(first, recipe, {}, collapsed), self.row(first, recipe, grid, collapsed)]
+        series, name = (
+            f"{whose}: {text}" if whose else text
+            for whose, text in zip((self.group(first, {}), group), named, strict=True)
+        )
+        covers = frozenset().union(*(self.covers(one, recipe) for one in own))
+        copies = tuple(recipe.model_copy(update={"seed": seed}) for seed in seeds)
+        return VariantPlan(name, group, series, grid, copies, covers)
+
+    def check_once(self, recipe: Recipe, own: Sequence[Combination]) -> None:
+        """Refuse what was named twice; the label alone may have one loss for several."""
+        first, alone = own[0], isinstance(recipe.target, OneHotSettings)
+        for other in own[1:]:
+            if (alone or first.loss == other.loss) and first[:2] == other[:2]:
+                continue
+            for axis in OWN:
+                if getattr(first, axis) != getattr(other, axis):
+                    text = member_name(self.entries(other)[axis])
+                    raise RecipeError(f"the {axis} {text} is given twice; compare different ones")
+
+    def check_used(self, made: Plan) -> None:
+        """Refuse a loss or a value that was named and no variant has."""
+        covered = frozenset().union(*(variant.covers for variant in made.variants))
+        for number, entry in enumerate(self.axes.losses):
+            if Cover("loss", number) not in covered:
+                name = entry.get("name", self.named["loss"])
+                raise RecipeError(
+                    f"no variant is trained with the loss {name}, for the label alone has another; "
+                    "name a soft target, such as uniform, or leave the loss out"
+                )
+        for place, values in self.axes.grid.items():
+            if Cover(place, 0) not in covered:
+                raise RecipeError(
+                    f"no variant takes {place}={values[0]} of the grid, for all have a value of "
+                    "their own; leave it out of the grid or out of the brackets"
+                )
+
+    def covers(self, one: Combination, recipe: Recipe | None = None) -> frozenset[Cover]:
+        """Return what a combination is an answer to; the label alone may have another loss."""
+        loss = self.axes.losses[one.loss].get("name", self.named["loss"])
+        other = recipe is not None and recipe.loss.name != loss
+        axes = {"model": one.model, "target": one.target, "loss": one.loss, **one.values}
+        return frozenset(Cover(*each) for each in axes.items() if not (other and each[0] == "loss"))
+
+    def group(self, one: Combination, grid: Mapping[str, Any]) -> str:
+        """Return what a group is called: its model, with what was said of it."""
+        outer = {place: v for place, v in grid.items() if place.partition(".")[0] not in OWN[1:]}
+        several = len(self.trained) > 1
+        if not several and not any(p.partition(".")[0] not in OWN[1:] for p in self.axes.grid):
+            return ""
+        own = self.axes.models[one.model] if several else {}
+        return member_name({"name": self.model(one.model), **short(own), **short(outer)})
+
+    def row(
+        self, one: Combination, recipe: Recipe, grid: Mapping[str, Any], collapsed: bool
+    ) -> str:
+        """Return what a variant is called inside its group."""
+        target = target_name(recipe, {p[7:] for p in one.values if p not in grid})
+        losses = any(place.startswith("loss.") for place in one.values)
+        if (len(self.axes.losses) < 2 and not losses) or collapsed:
+            return target
+        entry = self.axes.losses[one.loss]
+        own = entry if entry.get("name", recipe.loss.name) == recipe.loss.name else {}
+        values = {place: value for place, value in grid.items() if place.startswith("loss.")}
+        return f"{target}, {member_name({**short(own), 'name': recipe.loss.name, **short(values)})}"
+
+    def text(self, one: Combination) -> str:
+        """Return a combination in words, for what is left out."""
+        entries = self.entries(one)
+        several = (("model", self.trained), ("target", (0, 0)), ("loss", self.axes.losses))
+        return ", ".join(member_name(entries[s]) for s, listed in several if len(listed) > 1)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what was arranged for a model because others beside it need something else."""
+        for place in self.shared:
+            section, _, field = place.partition(".")
+            listed = {"model": self.axes.models, "target": self.axes.targets}.get(
+                section, self.axes.losses if section == "loss" else ()
+            )
+            names = dict.fromkeys(str(e.get("name", self.named.get(section))) for e in listed)
+            takers = [name for name in names if _takes(section, name, field)]
+            if field != "name" and 0 < len(takers) < len(names):
+                yield f"{place} is a setting of {', '.join(takers)} alone."
+        for number in self.trained if self.mixed else ():
+            if self.reads(number) == "user" and "training.windows" not in self.axes.models[number]:
+                yield (
+                    f"{self.model(number)} reads no history and is trained on single interactions "
+                    "(windows: interactions)."
+                )
+
+    def simple(self, base: Recipe) -> dict[str, Recipe]:
+        """Return the recipes of the simple baselines that were named among the models."""
+        found: dict[str, Recipe] = {}
+        for number in self.counted:
+            entry = self.axes.models[number]
+            name = member_name(short(entry))
+            if name in found:
+                raise RecipeError(f"the model {name} is given twice; compare different ones")
+            found[name] = simple_recipe(base, entry)
+        return found
+
+
+def _takes(section: str, name: str, field: str) -> bool:
+    """Tell whether a member of a section has a setting."""
+    if section == "model":
+        return name in MODELS and (field == "preset" or field in settings_of(name))
+    registry = TARGETS if section == "target" else LOSSES
+    return name in registry and field in registry[name].model_fields
+
+
+def _named(section: object) -> Any:
+    return section.get("name") if isinstance(section, Mapping) else section
+
+
+def _place(section: str, field: str) -> str:
+    """Return the place in a recipe of a field in brackets: "dim" is "model.dim"."""
+    return field if "." in field else f"{section}.{field}"
+
+
+def _is_given(place: str, entries: Mapping[str, Entry]) -> bool:
+    """Tell whether a field has a value in brackets, which stays."""
+    return any(place == _place(s, field) for s, entry in entries.items() for field in entry)
+
+
+def _for_label_alone(loss: Any) -> Any:
+    """Return the section of the loss where there is no soft target."""
+    try:
+        return LossSettings.read(loss).for_label_alone().model_dump(mode="json")
+    except (PydanticCustomError, ValidationError):  # the recipe is about to say it
+        return loss

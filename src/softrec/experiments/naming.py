@@ -1,0 +1,48 @@
+"""What variants, and their members with settings, are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from softrec.recipe.recipe import Recipe
+
+
+def target_name(recipe: Recipe, left_out: Iterable[str] = ()) -> str:
+    """Return the name of a target, with the settings that distinguish it from others."""
+    settings = {
+        key: value
+        for key, value in recipe.target.model_dump(mode="json").items()
+        if key not in ("name", "of", "label", "kind", "fingerprint", *left_out)
+        and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
+    }
+    if settings.get("teacher"):  # a path of this machine says nothing, and is long
+        settings["teacher"] = name_of(settings["teacher"])
+    inside = ", ".join(f"{key} {value}" for key, value in settings.items())
+    own = getattr(recipe.target, "label", recipe.target.name)
+    return f"{own} ({inside})" if inside else own
+
+
+def name_of(run: str | dict[str, Any]) -> str:
+    """Return the name of a run's folder, or of the model of its recipe."""
+    if isinstance(run, str):
+        return Path(run).name
+    return run.get("model", {}).get("name", "the run of a recipe")
+
+
+def short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields by their names alone: "lr" of "training.lr"."""
+    ends = {place: place.rpartition(".") for place in entry}
+    return {
+        (section if section and end == "name" else end): entry[place]
+        for place, (section, _, end) in ends.items()
+    }
+
+
+def member_name(entry: Mapping[str, Any]) -> str:
+    """Return a member with its settings as a user would say it: "sasrec (dim 64)"."""
+    left_out = ("name", "of", "label", "kind", "fingerprint")
+    inside = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in left_out)
+    name = entry.get("label", entry.get("name", ""))
+    return f"{name} ({inside})" if inside else str(name)
