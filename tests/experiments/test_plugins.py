@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 
 import softrec
 from messages import refused, warned
@@ -171,6 +172,35 @@ def test_the_command_line_takes_plugins(plugin, capsys):
                   "--set", "model.dim=8"])  # fmt: skip
     assert done.value.code == 0
     assert softrec.open_run("run").recipe.target.power == 2.0
+
+
+SETTINGS = """
+from softrec.settings import setting
+from softrec.targets.one_hot import OneHotSettings
+
+class OwnSettings(OneHotSettings, name="own-sharp"):
+    own_power: float = setting(2.0, "how sharp it is", common=True)
+"""
+
+
+@pytest.mark.parametrize("given", [["--plugin", "own_options.py"], ["--plugin=own_options.py"]])
+def test_the_settings_of_a_plugin_are_options(tmp_path, given, capsys):
+    (tmp_path / "own_options.py").write_text(SETTINGS)
+    command = typer.main.get_command(cli.app).commands["fit"]
+    line = ["shop", "-o", "run", "--target", "own-sharp", "--own-power", "3"]
+    assert "own_power" not in {one.name for one in command.params}  # made before the plugin came
+    assert command.make_context("fit", [*line, *given]).obj["own_power"] == 3.0
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "--help", *given])
+    assert "--own-power" in capsys.readouterr().out
+
+
+def test_a_plugin_beside_a_recipe_has_options(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own_beside.py").write_text(SETTINGS)
+    command = typer.main.get_command(cli.app).commands["fit"]
+    line = ["recipes/some.yaml", "-o", "run", "--plugin", "own_beside.py", "--own-power", "3"]
+    assert command.make_context("fit", line).obj["own_power"] == 3.0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,11 +75,32 @@ class SettingsCommand(Command):
         self._params, self._made = list(own), set[str]()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return what is left of the arguments, and put the settings aside."""
+        """Return what is left of the arguments, and put the settings aside.
+
+        Plugins are loaded first, for they may bring settings, and so options.
+        """
+        plugins = _plugins_in(args)
+        if plugins:
+            load(plugins)
+            self._params = [one for one in self._params if one.name not in self._made]
+            self._made = set()
         rest = super().parse_args(ctx, args)
         given = {name: ctx.params.pop(name, None) for name in self._made}
         ctx.obj = {name: value for name, value in given.items() if value not in (None, (), [])}
         return rest
+
+
+def _plugins_in(args: list[str]) -> list[str]:
+    """Return the plugins that arguments name; a file is looked for beside a recipe first."""
+    both = [*pairwise(args), *(arg.split("=", 1) for arg in args if "=" in arg)]
+    named = [value for flag, value in both if flag == "--plugin"]
+    if not named:
+        return []
+    from softrec.recipe.options import RECIPES, plugin_path
+
+    recipes = tuple(Path(arg) for arg in args[:1] if arg.endswith(RECIPES))
+    found = [plugin_path(name, recipes) for name in named]
+    return [name for name in found if not name.endswith(".py") or Path(name).is_file()]
 
 
 class TargetsCommand(SettingsCommand):

@@ -168,12 +168,12 @@ def _texts(given: Any) -> list[Any]:
 
 def _loaded(plugins: list[Any], files: tuple[Path, ...]) -> list[Any]:
     """Load plugins, and return them as they are found from any folder."""
-    found = [_plugin(name, files) for name in plugins]
+    found = [plugin_path(name, files) for name in plugins]
     load_plugins(found)
     return found
 
 
-def _plugin(name: Any, files: tuple[Path, ...]) -> Any:
+def plugin_path(name: Any, files: tuple[Path, ...]) -> Any:
     """Return the absolute path of a plugin that is a file, looked for beside the recipe first."""
     if not str(name).endswith(".py"):
         return name
