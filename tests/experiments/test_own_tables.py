@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 import softrec
+from messages import refused
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError
 from softrec.experiments.own_tables import own_table
@@ -25,7 +26,7 @@ def test_ids_stay_text_where_those_of_the_log_are(tmp_path):
 
 @pytest.mark.parametrize("name", ["none.csv", "none.parquet", "t.xlsx"])
 def test_what_cannot_be_read_is_refused_with_a_remedy(tmp_path, name):
-    with pytest.raises(DataError, match=r"convert it|give a table") as refusal:
+    with refused(DataError) as refusal:
         own_table(tmp_path / name, "item", TEXT, None)
     assert name in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -41,7 +42,7 @@ def test_a_comparison_has_slices_by_both_tables(tmp_path):
     )
     options = {"targets": "one-hot,uniform", "seeds": 2, "baselines": False, "model": "gru4rec",
                "epochs": 1, "progress": False}  # fmt: skip
-    with pytest.raises(DataError, match="no id in the first column"):
+    with refused(DataError):
         softrec.compare(
             log, out=tmp_path / "out", user_table=people.select(pl.col("user") + 99, "sex"),
             **options,
