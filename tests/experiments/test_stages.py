@@ -254,6 +254,6 @@ def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
         "kd (alpha 0.4, teacher gru4rec)",
     ]
     assert sum("training in" in line for line in told) == 2
-    assert "among 10 drawn ones" in found.results.notes[1]
+    assert "among 10 sampled items" in found.results.notes[1]
     assert found.results.ceiling is None
-    assert "among 10 drawn ones" in (found.folder / "report.html").read_text()
+    assert "among 10 sampled items" in (found.folder / "report.html").read_text()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from messages import refused
 from softrec.errors import RecipeError
 from softrec.experiments.combinations import plan
 from softrec.experiments.inputs import Given, read_source
@@ -32,11 +33,11 @@ def test_lists_as_text_and_as_data():
         *parse_list("model", "nfm(layers=[1,2])"), {"name": "mf"}
     ]  # fmt: skip
     for section, text in (("model", ""), ("loss", ","), ("model", []), ("loss", ())):
-        with pytest.raises(RecipeError, match="there are no"):
+        with refused(RecipeError):
             parse_list(section, text)
-    with pytest.raises(RecipeError, match=r"'two words' is not a loss; .* decoupled"):
+    with refused(RecipeError):
         parse_list("loss", "two words")
-    with pytest.raises(RecipeError, match="does not name a model"):
+    with refused(RecipeError):
         parse_list("model", [{"dim": 4}])
 
 
@@ -48,20 +49,20 @@ def test_a_grid_as_text_and_as_data():
 
 
 @pytest.mark.parametrize(
-    ("grid", "complaint"),
+    "grid",
     [
-        ("alpha", "expected such as"),
-        ("alpha=", "no values of alpha"),
-        ("alpha=0.1,0.1", "alpha=0.1 is given twice"),
-        (["alpha=0.1", "target.alpha=0.2"], "given twice"),
-        ("seed=1,2", "cannot be compared"),
-        ("data.user=a,b", "cannot be compared"),
-        ("model=mf,sasrec", "name them in models"),
-        ("alhpa=1", "alhpa"),
+        "alpha",
+        "alpha=",
+        "alpha=0.1,0.1",
+        ["alpha=0.1", "target.alpha=0.2"],
+        "seed=1,2",
+        "data.user=a,b",
+        "model=mf,sasrec",
+        "alhpa=1",
     ],
 )
-def test_grids_that_are_refused(grid, complaint):
-    with pytest.raises(RecipeError, match=complaint):
+def test_grids_that_are_refused(grid):
+    with refused(RecipeError):
         parse_grid(grid)
 
 
@@ -186,7 +187,7 @@ def test_counted_models_are_simple_baselines():
     assert [variant.name for variant in made.variants] == ["one-hot", "uniform (alpha 0.1)"]
     assert list(made.counted) == ["item-knn (k 20)"]
     assert made.counted["item-knn (k 20)"].model.settings == {"k": 20}
-    with pytest.raises(RecipeError, match="is counted, not trained"):
+    with refused(RecipeError):
         planned(models="item-knn")
 
 
@@ -230,7 +231,7 @@ def test_nothing_that_was_named_is_left_out_altogether(asked, complaint):
     if complaint is None:
         assert len(planned(**asked).variants) == 3
         return
-    with pytest.raises(RecipeError, match=complaint):
+    with refused(RecipeError):
         planned(**asked)
 
 
@@ -238,7 +239,7 @@ def test_a_group_keeps_its_baseline():
     """Else a soft target would stand where the label alone was asked for."""
     made = planned(models="sasrec,gru4rec")
     broken = made.variants[2]
-    with pytest.raises(RecipeError, match="no way"):
+    with refused(RecipeError):
         made.without([Refused(broken.name, broken.covers, RecipeError("no way"))])
     soft = made.variants[3]
     left = made.without([Refused(soft.name, soft.covers, RecipeError("no way"))])
