@@ -95,7 +95,7 @@ def test_the_report_has_them_in_a_group_of_their_own(found):
         assert names == ["one-hot", "uniform (alpha 0.1)", tables.SIMPLE, *UNTIMED]
     page = (found.folder / "report.html").read_text()
     assert page == render_report(results)
-    assert page.count(f">{tables.SIMPLE}<") == 3 + len(results.metrics)
+    assert page.count(f">{tables.SIMPLE}<") == 4 + len(results.metrics)
     assert simple_sentence(results).replace(">", "&gt;") in page
     assert [name for name, _, _ in figures.legend(results)] == ["one-hot", "uniform (alpha 0.1)"]
     assert [verdict.name for verdict in verdicts(results)] == ["uniform (alpha 0.1)"]

@@ -69,13 +69,13 @@ def compare(
     models: Annotated[
         str | None,
         typer.Option(
-            help="Several models instead of --model, such as 'sasrec(dim=64),mf'; each has a "
-            "baseline of its own."
+            help="Several models instead of --model, each with its own baseline: "
+            "'sasrec(dim=64),mf'."
         ),
     ] = None,
     losses: Annotated[
         str | None,
-        typer.Option(help="Several losses instead of --loss, such as mixed,'decoupled(balance=1)'"),
+        typer.Option(help="Several losses instead of --loss, such as mixed,decoupled."),
     ] = None,
     grid: Annotated[
         list[str] | None,

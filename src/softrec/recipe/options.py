@@ -221,8 +221,8 @@ def parse_member(section: str, text: str) -> dict[str, Any]:
     """Return a section of a recipe for a name, or a name with settings in brackets.
 
     Example:
-        >>> parse_member("model", "nfm(dim=64,layers=[64,32])")
-        {'name': 'nfm', 'dim': 64, 'layers': [64, 32]}
+        >>> parse_member("model", "youtubednn(dim=64,layers=[64,32])")
+        {'name': 'youtubednn', 'dim': 64, 'layers': [64, 32]}
     """
     found = re.fullmatch(r"\s*([\w+-]+)\s*(?:\((.*)\))?\s*", text)
     if found is None:

@@ -34,8 +34,8 @@ class ItemKNN(TableScorer):
         >>> import torch
         >>> model = ItemKNN(3)
         >>> model.fit(Events(torch.tensor([0, 2, 4]), torch.tensor([0, 1, 1, 2])))
-        >>> model.columns.tolist(), model.values.tolist()
-        ([1, 0, 2, 1], [0.7071..., 0.7071..., 0.7071..., 0.7071...])
+        >>> model.offsets.tolist(), model.values.tolist()
+        ([0, 1, 3, 4], [0.7071..., 0.7071..., 0.7071..., 0.7071...])
 
     Source: Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001;
     Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004.

@@ -34,8 +34,8 @@ class Markov(TableScorer):
     Example:
         >>> model = Markov(3)
         >>> model.fit(Events(torch.tensor([0, 3, 5]), torch.tensor([0, 1, 2, 1, 0])))
-        >>> model.columns.tolist(), model.values.tolist()
-        ([1, 0, 2], [1.0, 0.5, 0.5])
+        >>> model.offsets.tolist(), model.values.tolist()
+        ([0, 1, 3, 3], [1.0, 0.5, 0.5])
 
     Source: with several steps, the sequential rules of Ludewig and Jannach, "Evaluation of
     Session-Based Recommendation Algorithms", UMUAI 2018.
