@@ -159,7 +159,7 @@ def load(path: Path | str) -> np.ndarray:
     """
     remedy = "compute the neighbour lists again"
     try:
-        neighbours = np.load(path, mmap_mode="r", allow_pickle=False)
+        neighbours = np.lib.format.open_memmap(path, mode="r")  # of an archive nothing stays open
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as neighbour lists ({error}); {remedy}") from error
     found = getattr(neighbours, "shape", None), getattr(neighbours, "dtype", None)
