@@ -28,7 +28,8 @@ VALUES = {
 }
 OPTIONS = {"padding": "padding_side"}
 """Of `fit` and `compare` in Python, where a field needs no section before it."""
-RUNS = ("teacher", "start")  # fields that may hold a whole recipe
+RUNS = ("teacher", "start")
+"""The fields that name another run: its folder, or its recipe, which is read like any other."""
 
 
 class RenamedWarning(FutureWarning):

@@ -275,14 +275,6 @@ def test_a_product_is_never_held_whole(monkeypatch):
     assert len(model.values) <= 5 * n_items
 
 
-@given(st.lists(st.integers(0, 9), max_size=9), st.integers(1, 20))
-def test_scores_are_summed_in_portions(lengths, budget):
-    with patch.object(sparse_tables, "TERMS", budget):
-        portions = list(sparse_tables._portions(torch.tensor(lengths, dtype=torch.int64)))
-    assert [n for some in portions for n in lengths[some]] == lengths
-    assert all(sum(lengths[s]) <= budget or s.stop - s.start == 1 for s in portions)
-
-
 @given(logs(), st.integers(1, 60))
 def test_blocks_of_a_product_have_as_many_terms_as_fit(log, budget):
     """No block has more, but for a row alone, and none could take the next row, too."""

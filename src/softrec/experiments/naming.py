@@ -8,13 +8,15 @@ from typing import Any
 
 from softrec.recipe.recipe import Recipe
 
+NOT_SETTINGS = ("name", "of", "label", "kind", "fingerprint")
+
 
 def target_name(recipe: Recipe, left_out: Iterable[str] = ()) -> str:
     """Return the name of a target, with the settings that distinguish it from others."""
     settings = {
         key: value
         for key, value in recipe.target.model_dump(mode="json").items()
-        if key not in ("name", "of", "label", "kind", "fingerprint", *left_out)
+        if key not in (*NOT_SETTINGS, *left_out)
         and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
     }
     if settings.get("teacher"):  # a path of this machine says nothing, and is long
@@ -42,7 +44,6 @@ def short(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def member_name(entry: Mapping[str, Any]) -> str:
     """Return a member with its settings as a user would say it: "sasrec (dim 64)"."""
-    left_out = ("name", "of", "label", "kind", "fingerprint")
-    inside = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in left_out)
+    inside = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in NOT_SETTINGS)
     name = entry.get("label", entry.get("name", ""))
     return f"{name} ({inside})" if inside else str(name)

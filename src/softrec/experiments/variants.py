@@ -36,9 +36,7 @@ def axes_of(targets: Any, models: Any, losses: Any, grid: Any, options: Mapping[
             or a loss, too.
     """
     for name, value in options.items():
-        if value is not None and f"{next(iter(dotted({name: value})), name)}.".startswith(
-            "target."
-        ):
+        if any(place.startswith("target.") for place in dotted({name: value})):
             raise RecipeError(
                 f"{name} belongs to one of the targets that are compared; give it in brackets, "
                 "such as targets='one-hot,pop+(alpha=0.3)'"
@@ -129,7 +127,7 @@ def _check_left(kept: Sequence[VariantPlan], refused: Sequence[Refused]) -> None
     lost = any(0 not in targets for targets in groups.values())
     for each in refused:
         if each.covers - covered or (lost and Cover("target", 0) in each.covers):
-            raise type(each.error)(str(each.error))
+            raise each.error
 
 
 def check_distinct(names: Sequence[str]) -> None:

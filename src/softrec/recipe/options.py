@@ -14,9 +14,9 @@ from softrec.recipe.fields import options as common
 from softrec.recipe.objects import member_name, target_fields
 from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import exists, parsed, read_yaml
-from softrec.recipe.recipe import FOR_COUNTED, RUNS, Recipe, merged, read_recipe
+from softrec.recipe.recipe import FOR_COUNTED, Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
-from softrec.renamed import current, current_option
+from softrec.renamed import RUNS, current, current_option
 
 NAMED = (
     "model",

@@ -27,14 +27,10 @@ from softrec.recipe.specs.models import (
 )
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.registry import Chosen
-from softrec.renamed import current
+from softrec.renamed import RUNS, current
 from softrec.settings import Seed, Settings, Text, setting
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS, TargetSettings
-
-RUNS = ("teacher", "start")
-"""The fields that name another run: its folder, or its recipe."""
-
 
 FOR_COUNTED = ("length", "monitor", "padding_side")
 """What counts of `training` where a model is counted, not trained."""

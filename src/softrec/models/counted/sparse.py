@@ -13,6 +13,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from softrec.blocks import blocks_of_parts
 from softrec.models.histories import Histories, prefixes
 from softrec.types import Batch, Events, Scorer, Scores
 
@@ -59,15 +60,10 @@ def strongest(
 
 
 def product_blocks(left: sparse.csr_matrix, right: sparse.csr_matrix) -> Iterator[slice]:
-    """Yield blocks of rows whose product has at most `PRODUCTS` terms, or one row."""
+    """Return blocks of rows whose product has at most `PRODUCTS` terms, or one row."""
     terms = np.diff(right.indptr).astype(np.int64)[left.indices]
-    ends = np.concatenate([[0], np.cumsum(terms)])[left.indptr]  # terms of all rows before
-    n_rows, begin = len(left.indptr) - 1, 0
-    while begin < n_rows:
-        fitting = int(np.searchsorted(ends, ends[begin] + PRODUCTS, side="right")) - 1
-        stop = min(max(fitting, begin + 1), n_rows)
-        yield slice(begin, stop)
-        begin = stop
+    ends = np.concatenate([[0], np.cumsum(terms)])[left.indptr[1:]]  # terms up to each row
+    return blocks_of_parts(ends, PRODUCTS)
 
 
 def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
@@ -166,23 +162,12 @@ class TableScores(Scores):
         starts = table.offsets[item]
         lengths = table.offsets[item + 1] - starts
         out.zero_()
-        for some in _portions(lengths):
+        for some in blocks_of_parts(lengths.cumsum(0).cpu().numpy(), TERMS):
             which, places = _spread(starts[some], lengths[some])
             cells = row[some][which] * self.n_items + table.columns[places]
             terms = weights[row[some], column[some]][which] * table.values[places]
             out.view(-1).index_add_(0, cells, terms)
         return out
-
-
-def _portions(lengths: Tensor) -> Iterator[slice]:
-    """Yield slices whose lengths sum to at most `TERMS`, or of one."""
-    ends = lengths.cumsum(0).cpu().numpy()
-    begin = 0
-    while begin < len(ends):
-        before = ends[begin - 1] if begin else 0
-        stop = max(int(np.searchsorted(ends, before + TERMS, side="right")), begin + 1)
-        yield slice(begin, stop)
-        begin = stop
 
 
 def _spread(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
