@@ -1,6 +1,6 @@
-"""Train recommenders on soft targets: keep the log and the model, change what is trained towards.
+"""Train recommenders on soft targets: keep the log and the model, and change the training target.
 
-The few names of everyday use are here; each part has a namespace of its own (`softrec.data`,
+The names for everyday use are here. Each part has its own namespace (`softrec.data`,
 `softrec.models`, `softrec.targets`, `softrec.losses`, ...).
 """
 
@@ -35,7 +35,7 @@ __all__ = [
     "register",
 ]
 
-# Loaded when they are asked for: torch takes a second, and `import softrec` needs none of it.
+# Imported on first use: importing torch takes a second, and `import softrec` does not need it.
 HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
@@ -62,23 +62,23 @@ def fit(
     progress: bool | None = None,
     **options: Any,
 ) -> Run:
-    """Train, choose by validation, test; return the run that is left in `out`.
+    """Train a model, choose its best epoch on validation, test it; return the run stored in `out`.
 
     Args:
         source: the path of a log, a folder of Parquet files, the name of a data set, a recipe
             (.yaml), a Polars, pandas or Arrow table, or `Interactions`.
         out: the folder of the run.
-        data_dir: a folder with public data sets, looked into before any download.
+        data_dir: a folder with public data sets; files are looked for there before a download.
         overwrite: replace a finished run.
-        progress: print a line for each epoch on the error stream, in a terminal or notebook also a
-            bar; True shows the bar anywhere, False nothing.
+        progress: by default print a line for each epoch on the error stream, and in a terminal or
+            notebook show a progress bar. True shows the bar everywhere, False prints nothing.
         **options: fields of a recipe, flat (`alpha=0.4`), dotted (`**{"model.dim": 64}`) or by
             section (`model={"name": "gru4rec", "dim": 64}`); `softrec settings` lists them. The
-            target may be a source of your own, or ("name", source, weight); the model a class or
-            an instance of it, of which a copy is trained; the loss a function.
+            target may also be a source of your own, or ("name", source, weight). The model may be
+            a class, or an instance, of which a copy is trained. The loss may be a function.
 
     Raises:
-        SoftrecError: if source, options or `out` cannot be used; the text says what would do.
+        SoftrecError: if source, options or `out` cannot be used; the message says how to fix it.
 
     Example:
         run = softrec.fit(frame, out="runs/first", model="sasrec", target="pop+", alpha=0.4)
@@ -111,33 +111,34 @@ def compare(
     progress: bool | None = None,
     **options: Any,
 ) -> Comparison:
-    """Train models towards several targets, same data and budget, and write a report in `out`.
+    """Train models on several targets, with the same data and budget, and write a report in `out`.
 
-    All combinations of models, targets, losses and values of the grid are trained; equal ones once,
-    and those that make no sense are left out with a note. Each model has a baseline of its own.
+    All combinations of models, targets, losses and values of the grid are trained. Equal ones are
+    trained once. Those that make no sense are left out with a note. Each model has a baseline.
 
     Args:
         source: as for `fit`.
         out: the folder of the comparison.
-        targets: a text, separated by commas, or a list; the first is the baseline. Settings in
-            brackets, "pop+(alpha=0.4,temperature=2)", or as {"name": "pop+", "alpha": 0.4}; a
-            source of your own as ("name", source, weight).
-        models: in the same form, "sasrec(dim=64),mf"; classes and instances, too. By default the
-            one of the recipe, or of `model=`.
+        targets: names separated by commas, or a list. The first is the baseline. Settings are in
+            brackets, "pop+(alpha=0.4,temperature=2)", or in a mapping, {"name": "pop+", "alpha":
+            0.4}. A source of your own is ("name", source, weight).
+        models: in the same form, "sasrec(dim=64),mf"; also classes and instances. By default the
+            model of the recipe, or of `model=`.
         losses: in the same form, "mixed,decoupled(balance=0.3)".
-        grid: values to try of fields that have none in brackets, {"target.alpha": [0.1, 0.3]}.
-        seeds: train each variant so often; of one training no verdict is given.
+        grid: values to try for fields that have no value in brackets, {"target.alpha": [0.1, 0.3]}.
+        seeds: how many times each variant is trained, each time with another seed. With one
+            training there is no verdict.
         baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
-        user_table: a Polars frame, or the path of a CSV or Parquet file, with a row per user: the
-            report has slices of the test cases by each of its columns. The ids are in the first
-            column, or in the one named as in the log.
-        item_table: likewise of items, for the label.
-        data_dir: a folder with public data sets, looked into before any download.
+        user_table: a Polars frame, or the path of a CSV or Parquet file, with a row per user. The
+            report then has slices of the test cases by each of its columns. The ids are in the
+            column that is named as in the log, else in the first.
+        item_table: the same for items; a case belongs to the slice of its label.
+        data_dir: a folder with public data sets; files are looked for there before a download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.
-        **options: fields of a recipe, as for `fit`, for each variant that has them. With an
-            instance as the model, every training begins with its weights, so that the seeds differ
-            in order and dropout alone.
+        **options: fields of a recipe, as for `fit`, for each variant that has them. If the model is
+            an instance, every training starts with its weights, so that seeds differ only in the
+            order of the batches and in dropout.
 
     Raises:
         SoftrecError: if source, targets, options or `out` cannot be used.
@@ -177,15 +178,15 @@ def compare(
 
 
 def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:
-    """Read a finished run, after a check that its files are those that were written.
+    """Open a finished run, after checking that its files are unchanged.
 
     Args:
         folder: of the run.
         trust: do not check the files, for runs that were edited on purpose.
-        model: for a run whose model was given as an instance: one built with the same settings.
+        model: for a run whose model was given as an instance: an instance with the same settings.
 
     Raises:
-        RunError: if there is none, it was changed, or the model is another.
+        RunError: if there is no run, a file was changed, or the model is another one.
     """
     from softrec.experiments import runs
 

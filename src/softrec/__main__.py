@@ -1,4 +1,4 @@
-"""The way in: `softrec` and `python -m softrec`."""
+"""The entry point of `softrec` and `python -m softrec`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while it is still being loaded ends it in a line."""
+    """Run the command line; Ctrl-C while modules are loading ends it with one line of text."""
     loading = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if loading:  # else somebody has decided already, such as nohup
+    if loading:  # else something, such as nohup, has set a handler already
         signal.signal(signal.SIGINT, _leave)
     from softrec.cli import main as cli
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _leave(*_: Any) -> None:
-    """End at once: modules that are half loaded cannot be unwound without noise."""
+    """End at once, because an exception inside half loaded modules would print tracebacks."""
     os.write(sys.stderr.fileno(), b"interrupted; nothing was done yet\n")
     os._exit(INTERRUPTED)
 

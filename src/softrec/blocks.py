@@ -1,4 +1,4 @@
-"""Rows in blocks, so that what is computed of a block stays small beside the whole."""
+"""Rows in blocks, so that results of a block need little memory compared with the whole table."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 
 
 def blocks_of_parts(ends: np.ndarray, size: int) -> Iterator[slice]:
-    """Yield slices of consecutive parts that have `size` numbers together at most, or of one part.
+    """Yield slices of consecutive parts that together have at most `size` numbers, or of one part.
 
     Args:
-        ends: (n,) how many numbers the parts up to each one have, that one included.
-        size: how many numbers a block may have.
+        ends: (n,) how many numbers the parts up to and including each one have.
+        size: how many numbers a block may have; a larger part is a block alone.
 
     Example:
         >>> list(blocks_of_parts(np.array([2, 3, 9, 10]), 3))

@@ -1,4 +1,4 @@
-"""Sparse matrices by rows, whose columns may be in any order and stand in a row twice."""
+"""Sparse matrices by rows; the columns of a row may be in any order and occur several times."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def csr(begin: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return a sparse CSR tensor; values of the same place add in products.
+    """Return a sparse CSR tensor; in products, values at the same place are added.
 
     Args:
         begin: (rows + 1,) int64, where each row begins.
-        columns: (n,) int64, below the second number of `shape`: not checked, and a product reads
-            and writes wherever they say.
+        columns: (n,) int64, less than the number of columns of `shape`. This is not checked, and a
+            product reads and writes memory at these places.
         values: (n,).
         shape: (rows, columns).
 
@@ -31,7 +31,7 @@ def csr(begin: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) 
 
 @cache
 def _announce() -> None:
-    """Let PyTorch say once, unheard, that its CSR tensors are a beta feature."""
+    """Suppress the warning that CSR tensors are a beta feature, which PyTorch gives once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([]).long(), torch.zeros(0))

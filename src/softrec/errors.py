@@ -10,10 +10,10 @@ LONGEST = 500  # characters of an error
 
 
 class SoftrecError(Exception):
-    """Base of every error that is the input's fault, not the program's.
+    """Base of all errors that are caused by the input and not by the program.
 
-    Its text is one line of at most 500 characters, whatever came: the middle of a longer one is
-    left out. The command line prints it and exits with 2; `--debug` shows the traceback.
+    The text is one line of at most 500 characters; of a longer text the middle is left out. The
+    command line prints it and exits with code 2; `--debug` shows the traceback.
     """
 
     def __init__(self, text: object = "") -> None:
@@ -28,8 +28,8 @@ class RecipeError(SoftrecError):
     """A recipe or an option asks for something that does not exist or does not fit.
 
     Attributes:
-        field: the field of the recipe that is wrong, such as "training.lr"; "" where it is no
-            single field.
+        field: the field of the recipe that is wrong, such as "training.lr"; "" if the error is not
+            about a single field.
     """
 
     def __init__(self, text: object = "", field: str = "") -> None:
@@ -42,7 +42,7 @@ class RunError(SoftrecError):
 
 
 class TrainingError(SoftrecError):
-    """Training cannot go on, for instance because the loss is no longer a number."""
+    """Training cannot continue, for instance because the loss is NaN."""
 
 
 def shown(values: object, limit: int = 3) -> str:
@@ -53,7 +53,7 @@ def shown(values: object, limit: int = 3) -> str:
 
 
 def one_line(text: str, limit: int = LONGEST) -> str:
-    r"""Return `text` in one printable line, without its middle if it is longer than `limit`.
+    r"""Return `text` as one printable line; the middle of a text longer than `limit` is left out.
 
     Example:
         >>> one_line("a word\nand another", limit=16)
@@ -62,12 +62,12 @@ def one_line(text: str, limit: int = LONGEST) -> str:
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     if len(line) <= limit:
         return line
-    end = limit // 3  # the remedy stands at the end
+    end = limit // 3  # the end says how to fix the error
     return f"{line[: limit - end - 5]} ... {line[-end:]}"
 
 
 def no_such(what: str, came: object, there: Iterable[str]) -> str:
-    """Return that there is no such thing, what there is, and what may have been meant.
+    """Return a message: the name is unknown, which name may have been meant, and all names.
 
     Example:
         >>> no_such("model", "sasrex", ["gru4rec", "sasrec"])
@@ -82,15 +82,15 @@ def no_such(what: str, came: object, there: Iterable[str]) -> str:
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# How libraries in other languages say that the disk is full.
+# Messages of libraries in other languages if the disk is full.
 FULL_WORDS = ("No space left on device", "StorageFull", "os error 28", "File too large")
 
 
 def of_the_system(error: Exception) -> str | None:
-    """Return a line on an error of the operating system, with the remedy; None if it is no such.
+    """Return a message for an error of the operating system; None for other errors.
 
     Args:
-        error: what was caught where nothing else could be said of it.
+        error: an exception that no other code has handled.
     """
     text = " ".join(str(error).split())
     number = error.errno if isinstance(error, OSError) else None

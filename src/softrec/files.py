@@ -1,7 +1,7 @@
-"""Files that are whole or not there, and that say themselves whether they were changed.
+"""Files that are written completely or not at all, and plain data with its own hash.
 
-A file is written beside its place and renamed: a kill leaves the old one or the new one. Plain data
-carries the hash of its own content, so that a changed letter is seen.
+A file is written under a temporary name and renamed, so that after a kill there is the old file or
+the new one. Plain data contains the hash of its content, so that changes are detected.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-OWN = "sha256"  # the key under which plain data keeps its own hash
+OWN = "sha256"  # the key of the hash in plain data
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to, which becomes `path` when all went well, and is gone if not.
+    """Yield a temporary path to write to; it is renamed to `path`, or deleted after an error.
 
-    The file can be read by whom new files here can be read by, however its writer makes it.
+    The file gets the permissions of any new file in this folder, however it was written.
     """
     fresh = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
     fresh.touch(exist_ok=False)
     mode = fresh.stat().st_mode
     try:
         yield fresh
-        if fresh.stat().st_mode != mode:  # safetensors writes for the owner alone
+        if fresh.stat().st_mode != mode:  # safetensors makes files that only the owner can read
             fresh.chmod(mode)
         fresh.replace(path)
     finally:
@@ -36,12 +36,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def link(path: Path, twin: Path) -> bool:
-    """Make `path` a hard link to `twin` if both hold the same; return whether it is one.
+    """Make `path` a hard link to `twin` if both have the same content; return whether it is one.
 
-    Two names of one file need the space of one. Nothing is lost where links cannot be made, or
-    `twin` is missing or holds something else: `path` stays a file of its own then. Whoever writes
-    to such a file must write beside it and rename, as `replacing` does, for to write into it would
-    change its twin.
+    Two names of one file need the space of one. If links are not possible, or `twin` is missing or
+    has other content, `path` is left as it is. A file with several names must only be replaced, as
+    `replacing` does: writing into it would change `twin`, too.
     """
     linked = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
     try:
@@ -59,7 +58,7 @@ def link(path: Path, twin: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
+    """Write a text file completely or not at all."""
     with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
@@ -71,10 +70,10 @@ def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Return what `write_facts` wrote, without the hash.
+    """Return the data that `write_facts` wrote, without the hash.
 
     Raises:
-        ValueError: if it is no JSON of that kind, or is not what was written.
+        ValueError: if the file is not JSON with such a hash, or was changed.
         OSError: if it cannot be read.
     """
     facts = json.loads(path.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""What users interacted with, kept as what is needed to reach all other items by number.
+"""The items that users interacted with, stored so that the r-th of all other items is found fast.
 
-Of a user's items k_0 < k_1 < ..., k_j - j others lie below k_j. The other number r, counted from 0,
-is therefore the item r + #{j : k_j - j <= r}: one binary search, and no table of users x items.
-Training draws negatives with it, and so does evaluation.
+Let k_0 < k_1 < ... be the items of a user. Then k_j - j of the other items are smaller than k_j. So
+the r-th other item, counted from 0, is r + #{j : k_j - j <= r}. This takes one binary search, and
+no table of users x items. Training and evaluation sample negatives with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Interacted(nn.Module):
-    """The items each user interacted with, and from them its negatives: all other items.
+    """The items that each user interacted with; the negatives of a user are all other items.
 
     Args:
         user: (E,) int64, of pairs (user, item) in any order; repeats count once.
@@ -49,7 +49,7 @@ class Interacted(nn.Module):
         return self.n_items - self.offsets[user + 1] + self.offsets[user]
 
     def nth_negative(self, user: Tensor, number: Tensor) -> Tensor:
-        """Return the negatives of users by their number, counted from 0, (P, M) int64.
+        """Return the negatives of users with the given numbers, counted from 0, (P, M) int64.
 
         Args:
             user: (P,) int64.

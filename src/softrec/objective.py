@@ -1,4 +1,4 @@
-"""The objective: a loss towards a target, over a set of candidates, on scores of some kind."""
+"""The objective: a loss, with a soft target, candidates and a kind of score."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ PLAIN = Scoring()
 
 
 class Objective(nn.Module):
-    """What a model is trained towards.
+    """The objective that training minimises.
 
-    Of several interests of a user, (P, K, D), the one that scores the label highest is trained.
+    Of several interests of a user, (P, K, D), the one with the highest score of the label is
+    trained.
 
     Example:
         >>> from softrec.targets.smoothing import UniformTarget
@@ -56,27 +57,27 @@ class Objective(nn.Module):
     Args:
         loss: named softmax losses with their coefficients, or one loss on pairs of scores; hard
             cross-entropy by default.
-        source: makes the soft target of a batch; None where only the label counts.
-        weight: of the soft target in q = (1 - a) e_y + a s, in [0, 1]; a, the effective soft mass.
-        candidates: draws the negatives a positive is scored against; None for all items.
-        scoring: how vectors become scores.
-        exact: under sampling, take the mean logit of the soft target over the whole catalogue
-            instead of over the candidates. For targets that are the same for all rows.
+        source: makes the soft target of a batch; None to train on the label only.
+        weight: a in q = (1 - a) e_y + a s, the weight of the soft target, in [0, 1].
+        candidates: samples the negatives that a positive is scored against; None for all items.
+        scoring: how scores are computed from vectors.
+        exact: with sampled candidates, compute the mean logit of the soft target over the whole
+            catalogue instead of over the candidates. For targets that are the same for all rows.
         label_part: a loss on all labels of the batch, added with its coefficient.
-        interest_part: a loss on how a model predicts the interest that the label calls for, added;
-            for encoders that predict interests.
-        l2: adds l2 / 2 times the squared length of the vectors used, averaged over the rows: of
-            the user, the label and the negatives, a label being no negative of its own row. Of
-            graph models it is the stored vectors that count, not what the graph makes of them.
-        shared: the pass over candidates that are the same for all rows; the reference is
-            `softrec.losses.reference.plain`.
+        interest_part: a loss on the predicted interests, added; for encoders that predict which
+            interest the label belongs to.
+        l2: adds l2 / 2 times the squared lengths of the vectors of user, label and negatives,
+            averaged over the rows. A label is not counted as a negative of its own row. In graph
+            models the vectors before propagation count.
+        shared: the function that computes the loss over candidates that are the same for all rows;
+            the reference is `softrec.losses.reference.plain`.
 
-    An encoder marked by `softrec.training.optimizers.mark_sparse` gets sparse gradients of the
-    drawn rows of its item vectors and biases.
+    If an encoder is marked by `softrec.training.optimizers.mark_sparse`, the gradients in its item
+    vectors and biases are sparse: they have only the rows that were sampled.
 
     Raises:
-        ValueError: if the weight is outside [0, 1], or the loss needs a source and there is none or
-            has no place for it.
+        ValueError: if the weight is outside [0, 1], if the loss needs a source and there is none,
+            or if there is a source and the loss cannot use it.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Objective(nn.Module):
 
     @property
     def every_item(self) -> bool:
-        """Return whether every item has a gradient, and not only those that are drawn."""
+        """Return whether every item has a gradient, and not only the sampled ones."""
         return self.candidates is None or self.exact or bool(self.l2)
 
     @classmethod
@@ -205,7 +206,7 @@ class Objective(nn.Module):
         sparse: bool,
     ) -> tuple[ObjectiveValue, ItemVectors]:
         places, own_place, whole = chosen.items, label, items
-        if sparse:  # each drawn item once; the pairs know it by its place among them
+        if sparse:  # each sampled item once; a pair refers to it by its place among these
             used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
             whole = _rows(items, used, sparse=True)
             own_place, places = place[: len(label)], place[len(label) :].view_as(places)
@@ -226,7 +227,7 @@ class Objective(nn.Module):
     def _soft(
         self, target: Target | None, label: Tensor, items: ItemVectors, chosen: Candidates
     ) -> SoftTarget | None:
-        """Return the soft target over label and negatives, or by its mean item over all items."""
+        """Return the soft target, with its mean item over all items if `exact`."""
         if target is None:
             return None
         if not self.exact:
@@ -252,7 +253,7 @@ class Objective(nn.Module):
         """Return l2 / (2 P) times the squares of users, labels and every row's negatives."""
         rows = len(label)
         squares = vectors.square().sum(1)
-        if chosen is None:  # an item is every row's, as its label or as a negative
+        if chosen is None:  # each item is the label or a negative of every row
             total = rows * squares.sum()
         else:
             total = (squares * times_used(label, chosen, len(vectors)).to(squares)).sum()
@@ -270,7 +271,7 @@ def _rows(items: ItemVectors, chosen: Tensor, *, sparse: bool = False) -> ItemVe
 
 
 def _parted(items: ItemVectors, first: int) -> tuple[ItemVectors, ItemVectors]:
-    """Return the first rows and the others; `split`, for two slices would add up two gradients."""
+    """Return the first rows and the others; by `split`, since two slices need two gradient sums."""
     vectors, bias, _ = items
     one, other = vectors.split([first, len(vectors) - first])
     if bias is None:

@@ -1,8 +1,8 @@
-"""Progress of a run: messages, by `logging`, and bars.
+"""Progress of a run: messages by `logging`, and progress bars.
 
 Every line is a record of level INFO of a logger below "softrec", so that a program which uses the
-library hears it, or not, as it hears other libraries. `telling` is what the command line, `fit` and
-`compare` show lines and bars with.
+library can show or hide it as with other libraries. The command line, `fit` and `compare` show
+lines and bars by `telling`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _bars: ContextVar[bool | None] = ContextVar("softrec_bars", default=None)
 
 
 class LineHandler(logging.Handler):
-    """Hands the text of each record to a function; a bar on the same screen makes room.
+    """Passes the text of each record to a function; progress bars are cleared while it writes.
 
     Args:
         write: called with one line of text at a time.
@@ -46,13 +46,13 @@ def to_stderr(line: str) -> None:
 def telling(
     progress: bool | None = None, write: Callable[[str], object] = to_stderr
 ) -> Iterator[None]:
-    """A context in which lines are written, and bars shown or not.
+    """A context in which messages are written, and progress bars are shown or not.
 
     Args:
         progress: None writes lines, and shows bars in a terminal or notebook; True shows bars
             anywhere; False writes no lines and shows no bars.
-        write: called with one line of text at a time. A program that has a handler of its own on
-            the logger "softrec" keeps that one instead.
+        write: called with one line of text at a time. If a program has set its own handler on the
+            logger "softrec", that one is used instead.
 
     Example:
         >>> with telling(write=print):
@@ -66,7 +66,9 @@ def telling(
     if ours:
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
-        LOGGER.propagate = False  # else a handler of the root logger would write each line again
+        LOGGER.propagate = (
+            False  # else a handler of the root logger would write each line a second time
+        )
     try:
         yield
     finally:
@@ -78,13 +80,13 @@ def telling(
 
 
 def shows_bars() -> bool:
-    """Tell whether to show bars: as `telling` says, else where one can be drawn and is seen."""
+    """Return whether to show bars: as `telling` was told, else in a terminal or notebook."""
     asked = _bars.get()
     return sys.stderr.isatty() or _in_notebook() if asked is None else asked
 
 
 def _in_notebook() -> bool:
-    """Tell whether this is the kernel of a notebook, whose streams are no terminals."""
+    """Return whether this is the kernel of a notebook, whose streams are not terminals."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,7 +1,7 @@
-"""What there is to choose from by name: targets, losses, candidates, models, data sets, metrics.
+"""Registries of what is chosen by name: targets, losses, candidates, models, data sets, metrics.
 
-The members that come along are found by walking their package, so that a new one is one file.
-Others are added by `softrec.register`, by plugins, or by the settings class that bears a name:
+The members of softrec are found by importing all modules of their package, so that a new one is one
+file. Others are added by `softrec.register`, by plugins, or by a settings class with a name:
 
     class MySettings(TargetSettings, name="mine"): ...
 """
@@ -32,18 +32,18 @@ NESTED = "nested"
 
 
 class PluginWarning(UserWarning):
-    """A plugin is broken, or is not what it was."""
+    """A plugin cannot be loaded, or was changed."""
 
 
 class Member(NamedTuple):
-    """Something with a name, and the module that brought it."""
+    """A registered object, and the module that registered it."""
 
     thing: Any
     module: str
 
     @property
     def in_tree(self) -> bool:
-        """Return whether it comes with softrec."""
+        """Return whether it belongs to softrec."""
         return self.module.partition(".")[0] == "softrec"
 
 
@@ -51,9 +51,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
     """The members of one kind by their names, in alphabetical order.
 
     Args:
-        kind: what a member is called in messages: "target".
-        packages: the modules and packages whose import brings the members that come along.
-        found: what a module has, by name, where members do not enter themselves.
+        kind: what a member is called in messages, such as "target".
+        packages: the modules and packages of softrec whose import registers members.
+        found: returns the members of a module, by name, if members do not register themselves.
 
     Example:
         >>> colours = Registry("colour")
@@ -82,10 +82,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
             Registry.all.append(self)
 
     def add(self, name: str, thing: T, module: str | None = None) -> None:
-        """Enter a member.
+        """Register a member.
 
         Raises:
-            RecipeError: if another one has the name.
+            RecipeError: if another member has the name.
         """
         module = module or str(getattr(thing, "__module__", ""))
         kept = self._members.get(name)
@@ -96,7 +96,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self._members[name] = Member(thing, module)
 
     def named(self, name: str | None = None) -> Callable[[M], M]:
-        """Return a decorator that enters what it decorates, by default under its own name."""
+        """Return a decorator that registers an object, by default under the object's own name."""
 
         def entered(thing: Any) -> Any:
             self.add(name or thing.__name__, thing)
@@ -105,10 +105,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return entered
 
     def member(self, name: str) -> Member:
-        """Return a member with where it comes from.
+        """Return a member with the module that it comes from.
 
         Raises:
-            RecipeError: if there is none of that name.
+            RecipeError: if there is no member of that name.
         """
         self._walk()
         if name not in self._members:
@@ -123,7 +123,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return self.member(name).thing
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a member, or something else if there is none of that name."""
+        """Return a member, or `default` if there is no member of that name."""
         return self[name] if name in self else default  # noqa: SIM401 - it is that one
 
     def __contains__(self, name: object) -> bool:
@@ -149,7 +149,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def _walk(self) -> None:
         if self._walked:
             return
-        self._walked = True  # a member may look up others while its module is imported
+        self._walked = True  # set first, because a module may look up members while it is imported
         for place in self._packages:
             package = import_module(place)
             below = pkgutil.walk_packages(getattr(package, "__path__", ()), f"{place}.")
@@ -161,7 +161,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
 @cache
 def load_installed() -> None:
-    """Import what installed packages bring, once; a broken one is left out with a warning."""
+    """Import the plugins of installed packages, once; a broken one is skipped with a warning."""
     for entry in entry_points(group=GROUP):
         try:
             entry.load()
@@ -176,7 +176,7 @@ def load_installed() -> None:
 
 
 def _same(one: object, other: object) -> bool:
-    """Tell whether a thing is another, or the same of a module that was run again."""
+    """Return whether two objects are the same, or one object of a module that was run twice."""
     names = ("__module__", "__qualname__")
     return one is other or (
         hasattr(one, "__qualname__")
@@ -185,25 +185,25 @@ def _same(one: object, other: object) -> bool:
 
 
 class Chosen(Settings):
-    """Settings that are chosen by a name; a subclass with `name=` enters the registry under it."""
+    """Settings that are chosen by name; a subclass with `name=` is registered under that name."""
 
     registry: ClassVar[Registry[Any]]
     names: ClassVar[tuple[str, ...]] = ()
-    listed: ClassVar[bool] = True  # False: users are not offered it, for only the code can make it
+    listed: ClassVar[bool] = True  # False: not shown to users, because only code can make it
 
     name: Text = setting("", "which one it is", validate_default=False)
 
     def __init_subclass__(cls, name: str | tuple[str, ...] = (), **kwargs: Any) -> None:
-        """Take the name, or several, that a subclass bears."""
+        """Store the name, or the names, of a subclass."""
         super().__init_subclass__(**kwargs)
         cls.names = (name,) if isinstance(name, str) else name
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Enter a subclass, when it is whole, under its names.
+        """Register a subclass under its names, when it is complete.
 
         Raises:
-            TypeError: if nothing builds what it names.
+            TypeError: if it has no method `build`.
         """
         kind = next(base for base in cls.__mro__ if "registry" in vars(base))
         if cls.names and getattr(cls, "build", None) is getattr(kind, "build", None):
@@ -212,7 +212,7 @@ class Chosen(Settings):
             cls.registry.add(one, cls)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Fill in the name, where the class has one only."""
+        """Fill in the name, if the class has only one."""
         if not self.name and self.names:
             object.__setattr__(self, "name", self.names[0])
 
@@ -228,7 +228,7 @@ class Chosen(Settings):
         """Return the settings of the member that a mapping names.
 
         Raises:
-            PydanticCustomError: of the type `NESTED` if its own fields do not fit.
+            PydanticCustomError: of the type `NESTED` if a field of that member is wrong.
         """
         if isinstance(value, cls):
             return value

@@ -1,10 +1,9 @@
 """Former names of recipe fields, their values and Python names: accepted for one release.
 
-A recipe that a user hands over is read with them and with a `RenamedWarning` that says the new
-names. The recipe inside a run folder is read without one, because nobody is to edit it. An
-unfinished folder goes on, because what was asked is compared in the new names. Results in the
-cache whose names are made of settings that are called otherwise now are made again: their names
-contain the version of softrec, so that any release makes them again.
+If a user's recipe has former names, a `RenamedWarning` says the new ones. The recipe inside a run
+folder is read without a warning, because it should not be edited. Training in an unfinished folder
+resumes, because the two recipes are compared in the new names. Results in the cache are computed
+again, because the names of their files contain the version of softrec.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ RUNS = ("teacher", "start")
 
 
 class RenamedWarning(FutureWarning):
-    """A former name is used, which the next release no longer knows."""
+    """A former name is used, which the next release will not accept."""
 
 
 def current(fields: Any, *, warn: bool = True) -> Any:
-    """Return the fields of a recipe in their present names, in the order in which they came.
+    """Return the fields of a recipe with their present names, in the same order.
 
     Args:
         fields: nested plain data; anything else is returned as it is.
@@ -80,7 +79,7 @@ def current_value(place: str, value: Any) -> Any:
 
 
 def former_names(module: str, names: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Return a `__getattr__` for a module, which knows things under their former names."""
+    """Return a `__getattr__` for a module that accepts the former names of its objects."""
 
     def found(name: str) -> Any:
         if name not in names:
@@ -114,7 +113,7 @@ def _current(value: Any, place: str, found: dict[str, None]) -> Any:
 
 
 def _below(name: str, place: str, value: Any) -> str:
-    """Return the place of what a field holds: a recipe and a target have the same names anywhere.
+    """Return the place of the fields in a value; those of a recipe or target do not depend on it.
 
     Example:
         >>> _below("teacher", "target.kd.teacher", {}), _below("target", "target.mixture.of", {})

@@ -1,9 +1,9 @@
-"""From scores to rankings over the full catalogue, a block of rows at a time.
+"""From scores to rankings over the full catalogue, one block of rows at a time.
 
-One pass scores a block, masks seen items, and either counts how many items stand above a label
-(`rank_of`) or keeps the k best (`top_k`). Evaluation and serving both come here, so that what is
-measured is what is recommended. Whether the scores are products of vectors or counted is not
-known here.
+One pass computes the scores of a block and masks seen items. Then it either counts how many items
+are ranked above a label (`rank_of`) or keeps the k best items (`top_k`). Evaluation and serving
+both use this code, so that the rankings that are measured are the ones that are recommended. It
+works for any `Scores`, whether products of vectors or counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from softrec.blocks import blocks
 from softrec.types import Scores
 
 BLOCK_BYTES = 48 * 2**20
-GROUP = 64  # columns whose maximum stands for them in the first round of top_k
+GROUP = 64  # columns in a group; the first step of top_k compares the maxima of the groups
 NOT_RANKED: int = torch.iinfo(torch.int64).max
 """The rank of an item below the cut-off that was looked at: a miss for every k."""
 
@@ -44,15 +44,15 @@ class TopK(NamedTuple):
     items: Tensor  # (B, k) int64
 
 
-@torch.no_grad()  # scores are written to a buffer, through which no gradient flows
+@torch.no_grad()  # scores are written to a buffer, which has no gradient
 def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, scores (b, N)) over blocks of rows, seen items at -inf.
+    """Yield (rows, scores (b, N)) for each block of rows; seen items have the score -inf.
 
     Args:
         scores: of P rows.
-        seen: what to leave out.
+        seen: the items to leave out.
 
-    The block a caller gets is overwritten by the next.
+    Each block is overwritten by the next one.
     """
     row_bytes = scores.n_items * scores.tables * scores.like.element_size()
     size = max(1, min(len(scores), BLOCK_BYTES // row_bytes))
@@ -67,10 +67,10 @@ def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[sli
 def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
     """Return the rank of one item a row among all items, 1 is best, (B,) int64.
 
-    Formula: 1 + number of other items with a score at least as high: ties count against the
-    label, so that a model that scores everything alike is not rewarded. A score that is no number
-    ranks last, and a label with one behind them all. So does a label that was seen itself: left in
-    alone, it would compete with new items only, not with the other items of the history.
+    Formula: 1 + number of other items with a score at least as high. Ties count against the label,
+    so that a model with equal scores for all items gains nothing. NaN scores rank last, and a label
+    whose score is NaN ranks after all items. A seen label ranks last, too: otherwise it would
+    compete with new items only, and not with the other items of the history.
     """
     ranks = torch.empty_like(label)
     for rows, block in score_blocks(scores, seen):
@@ -81,13 +81,13 @@ def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
 def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
     """Return the k best items of each row; unseen ones, if `seen` is given.
 
-    Where fewer than k items are left, the places at the end have score -inf; scores that are no
-    numbers count as -inf, too.
+    If fewer than k items are left, the last places have the score -inf. NaN scores count as -inf,
+    too.
 
     Args:
         scores: of P rows.
         k: how many, at most N.
-        seen: what to leave out.
+        seen: the items to leave out.
     """
     best = _room(scores, k)
     for rows, block in score_blocks(scores, seen):
@@ -98,11 +98,11 @@ def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
 def rank_and_top_k(
     scores: Scores, label: Tensor, k: int, seen: Seen | None = None
 ) -> tuple[Tensor, TopK]:
-    """Return what `rank_of` and `top_k` do, of one pass over the scores."""
+    """Return the results of `rank_of` and `top_k`, from one pass over the scores."""
     ranks, best = torch.empty_like(label), _room(scores, k)
     for rows, block in score_blocks(scores, seen):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
-        ranks[rows] = _ranks(block, label[rows])  # the last, for it overwrites the block
+        ranks[rows] = _ranks(block, label[rows])  # last, because it overwrites the block
     return ranks, best
 
 
@@ -120,14 +120,14 @@ def _ranks(block: Tensor, label: Tensor) -> Tensor:
     """Return the rank of the label in each row of a block, which is overwritten."""
     exact = torch.float64 if block.shape[1] >= 2**24 else torch.float32
     mark = block.gather(1, label[:, None])
-    # The label itself is at least as good, unless it is no number, which equals nothing.
+    # The label itself is at least as good, unless its score is NaN, which equals nothing.
     # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
     at_least = block.ge_(mark).sum(1, dtype=exact).long()
     return at_least.masked_fill_(mark.isnan().squeeze(1), block.shape[1])
 
 
 def _best_numbers(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest of each row and their columns; what is no number counts as -inf."""
+    """Return the k largest values of each row and their columns; NaN counts as -inf."""
     values, columns = _best(block, k)
     if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
         return _best(block.nan_to_num(-torch.inf, torch.inf, -torch.inf), k)
@@ -135,10 +135,10 @@ def _best_numbers(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest of each row and their columns, exactly.
+    """Return the k largest values of each row and their columns, exactly.
 
-    The k largest stand in the k groups of columns with the largest maxima (an item outside has at
-    least k group maxima above it), so one cheap pass leaves k groups to search.
+    They are in the k groups of columns with the largest maxima, because any other column is below
+    at least k group maxima. So after one cheap pass only k groups need to be searched.
     """
     rows, n_items = scores.shape
     n_groups = n_items // GROUP
@@ -157,12 +157,12 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def ranks_within(best: TopK, row: Tensor, item: Tensor, k: int) -> Tensor:
     """Return the rank of each pair (row, item) if it is at most `k`, else `NOT_RANKED`, (R,).
 
-    The same rank as `rank_of`, for users with several relevant items, looked up among the best.
-    Ties count against the item: of the best scores, all that are not below its own. An item that
-    was left out is a miss.
+    The rank is the same as of `rank_of`, but found among the best items; for users with several
+    relevant items. Ties count against the item: its rank is the number of scores that are not below
+    its own. An item that was left out is a miss.
 
     Args:
-        best: of `top_k`, at least k + 1 of each row, or all N.
+        best: the result of `top_k`, with at least k + 1 items of each row, or all N.
         row: (R,) int64 the row of each pair.
         item: (R,) int64 the relevant item.
         k: the largest rank of interest.
@@ -171,6 +171,6 @@ def ranks_within(best: TopK, row: Tensor, item: Tensor, k: int) -> Tensor:
     place = best.items[row] == item[:, None]
     own = scored.masked_fill(~place, -torch.inf).amax(1, keepdim=True)
     rank = torch.count_nonzero(scored >= own, dim=1)
-    # An item that ties with the last score looked at may tie with more that were not.
+    # An item that ties with the last of the best scores may tie with items that are not among them.
     unsure = (rank > k) | ~place.any(1)
     return rank.masked_fill(unsure, NOT_RANKED)

@@ -1,7 +1,7 @@
-"""How a user vector and an item vector become a score: their product, their angle, their distance.
+"""The score of a user vector and an item vector: inner product, cosine, or negative distance.
 
-All three are matrix products of changed vectors, so that losses, rankings and the streamed pass
-need to know of none of them.
+All three are inner products of transformed vectors, so that losses, rankings and the streamed pass
+do not depend on the kind of score.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Scoring:
     """Score z of user u and item i with vector w_i and bias b_i, at temperature t.
 
     Formula: inner (u.w_i + b_i) / t; cosine (u^.w^_i + b_i) / t with u^ = u / |u|; euclidean
-    (b_i - |u - w_i|^2) / t, with vectors drawn back into the unit ball, as in collaborative metric
-    learning (Hsieh et al., WWW 2017). A distance is the product of (2 u, -|u|^2) and (w, 1), which
-    are one number wider, with the bias -|w|^2.
+    (b_i - |u - w_i|^2) / t, where vectors longer than 1 are shortened to length 1, as in
+    collaborative metric learning (Hsieh et al., WWW 2017). A distance is the inner product of
+    (2 u, -|u|^2) and (w, 1), which are one number wider, with the bias -|w|^2.
 
     Args:
         kind: inner, cosine or euclidean.
@@ -49,7 +49,7 @@ class Scoring:
             raise ValueError(f"the temperature must be above 0, got {self.temperature}")
 
     def users(self, users: Tensor) -> Tensor:
-        """Return the left side of the product, (P, D) or (P, K, D), with all of the temperature."""
+        """Return the user vectors of the product, (P, D) or (P, K, D), divided by t."""
         if self.kind == "cosine":
             users = F.normalize(users, dim=-1)
         elif self.kind == "euclidean":
@@ -58,7 +58,7 @@ class Scoring:
         return users if self.temperature == 1 else users / self.temperature
 
     def items(self, items: ItemVectors) -> ItemVectors:
-        """Return the right side of the product, (N, D), and the bias over the temperature."""
+        """Return the item vectors of the product, (N, D), and the bias divided by t."""
         vectors, bias, _ = items
         if self.kind == "cosine":
             vectors = F.normalize(vectors, dim=-1)
@@ -72,11 +72,13 @@ class Scoring:
         return ItemVectors(vectors, bias)
 
     def picked(self, users: Tensor, items: ItemVectors, label: Tensor) -> Tensor:
-        """Return of several interests (P, K, D) the one that scores the label highest, (P, D)."""
+        """Return the interest, of (P, K, D), with the highest score of the label, (P, D)."""
         if users.dim() == 2:
             return users
         with torch.no_grad():
-            own = ItemVectors(items.vectors.index_select(0, label))  # a bias moves all K alike
+            own = ItemVectors(
+                items.vectors.index_select(0, label)
+            )  # the bias is the same for all K
             best = (self.users(users) @ self.items(own).vectors[:, :, None])[..., 0].argmax(1)
         return users[torch.arange(len(users), device=users.device), best]
 
@@ -87,9 +89,9 @@ def _into_ball(vectors: Tensor) -> Tensor:
 
 
 class Scored(Encoder):
-    """An encoder whose plain products are the scores of a `Scoring`: for ranking and serving.
+    """An encoder whose inner products are the scores of a `Scoring`, for ranking and serving.
 
-    It has the capabilities of the encoder.
+    It declares the capabilities of the encoder inside.
 
     Args:
         encoder: any encoder.
@@ -113,22 +115,22 @@ class Scored(Encoder):
         return self.encoder.name
 
     def items(self) -> ItemVectors:
-        """Return the changed item vectors; those of the encoder are carried."""
+        """Return the transformed item vectors, and with them those of the encoder."""
         own = self.encoder.items()
         return self.scoring.items(own)._replace(carried=own)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the changed vectors of a batch."""
+        """Return the transformed vectors of a batch."""
         items = items or self.items()
         own = self.encoder(batch, items.carried)
         interests = None if own.interests is None else self._interests(own.interests)
         return Vectors(self.scoring.users(own.users), items, interests)
 
     def _interests(self, predicted: Interests) -> Interests:
-        """Return interests whose mean is the changed user vector.
+        """Return interests whose mean is the transformed user vector.
 
-        Every scoring changes a user vector by a factor, which is that of its interests, too; what
-        distances add is a number for the user, the same of all interests.
+        Every scoring multiplies a user vector by a factor, and its interests by the same one. The
+        extra number of distances is one per user, the same for all interests.
         """
         users = predicted.mean()
         width = users.shape[-1]

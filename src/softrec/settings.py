@@ -1,7 +1,7 @@
-"""Settings: plain data that does not change, checked when it is read, each said in one place.
+"""Settings: immutable plain data, checked when it is read, each defined once.
 
-They are next to the thing they configure. What a recipe, the command line and the tables of
-docs/recipes.md say of them is read from here: names, types, ranges, defaults, descriptions.
+They are next to the thing that they configure. Recipes, the command line and the tables of
+docs/recipes.md take names, types, ranges, defaults and descriptions from them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ LONGEST_NAME = 255  # bytes between two slashes, as file systems have it
 
 
 def numeric(annotation: Any) -> bool:
-    """Tell whether a type has numbers in it."""
+    """Return whether a type contains numbers."""
     return annotation in (int, float) or any(map(numeric, get_args(annotation)))
 
 
 def check_number(name: str, value: Any, annotation: Any) -> None:
-    """Refuse true and false where a number is meant: they would count as 1 and 0.
+    """Refuse true and false where a number is expected: they would count as 1 and 0.
 
     Raises:
-        ValueError: in one line.
+        ValueError: if `value` is true or false.
     """
     parts = value if isinstance(value, list | tuple) else (value,)
     if numeric(annotation) and any(isinstance(part, bool) for part in parts):
@@ -32,14 +32,14 @@ def check_number(name: str, value: Any, annotation: Any) -> None:
 
 
 class Settings(BaseModel):
-    """Plain data that does not change; unknown fields and numbers that are none are refused."""
+    """Immutable plain data; unknown fields, NaN and infinite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _numbers(cls, fields: Any) -> Any:
-        """Look at all fields at once: pydantic lets nothing run before the name of a section."""
+        """Check all fields at once: pydantic cannot check a field before choosing the section."""
         for name, field in cls.model_fields.items():
             if isinstance(fields, dict) and name in fields:
                 check_number(name, fields[name], field.annotation)
@@ -58,14 +58,14 @@ def setting(
     """Return a field of `Settings`.
 
     Args:
-        default: its value where none is given; without one, it must be given.
-        text: what it means, in a line, for help and documents; with the default in words where
+        default: the value if none is given; without a default, the field is required.
+        text: its meaning in one line, for help and documents. It describes the default in words if
             that depends on other things.
-        common: an option of `softrec fit` and a keyword of `fit()` are its name alone; others are
-            set by `--set` and dotted keywords.
-        flags: the option on the command line, where it is not --its-name.
-        choices: the values it may have, where its type does not list them.
-        **limits: the range, as pydantic has it: ge, gt, le, lt, min_length, max_length.
+        common: whether `softrec fit` has an option and `fit()` a keyword of this name. Other fields
+            are set by `--set` and by dotted keywords.
+        flags: the option on the command line, if it is not --NAME.
+        choices: the values that it may have, if the type does not list them.
+        **limits: the range, with the names of pydantic: ge, gt, le, lt, min_length, max_length.
 
     Example:
         >>> class Few(Settings):
@@ -78,7 +78,7 @@ def setting(
 
 
 def _writable(text: str) -> str:
-    """Refuse text that cannot be written to a file or be the name of one."""
+    """Refuse text that cannot be written to a file or be a file name."""
     if "\0" in text:
         raise ValueError("text with a NUL character in it")
     if any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):

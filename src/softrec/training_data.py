@@ -1,7 +1,7 @@
-"""What targets and candidates are fitted on: the training part of a log, and what is trained on it.
+"""The data that targets and candidates are fitted on: the training part, and the trained model.
 
-`experiments/` hands it over; whoever builds a source asks it and needs to know nothing of recipes,
-caches and run folders.
+`experiments/` implements these protocols. Code that builds a source uses them, and so does not
+depend on recipes, caches and run folders.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from softrec.types import Encoder, ItemVectors
 
 
 class Teacher(Protocol):
-    """A trained model that knows the same items from the same data."""
+    """A trained model with the same items, from the same data."""
 
     @property
     def folder(self) -> Path:
-        """Return where its run lies, for messages."""
+        """Return the folder of its run, for messages."""
         ...
 
     @property
@@ -40,16 +40,26 @@ class Teacher(Protocol):
 
     @property
     def counted(self) -> bool:
-        """Return whether it is counted, not trained, and has no vectors."""
+        """Return whether it is a counted model, which has no vectors."""
         ...
 
     @property
     def scoring(self) -> Scoring:
-        """Return the scores it was trained with."""
+        """Return the kind of score that it was trained with."""
         ...
 
     def best(self, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return, of a counted one, the k best items of all contexts and their probabilities."""
+        """Return the k best items of all training contexts, and their probabilities.
+
+        Only of counted models.
+
+        Args:
+            k: how many items.
+            temperature: of the softmax.
+
+        Returns:
+            (C, k) items and (C, k) probabilities.
+        """
         ...
 
     def items(self) -> ItemVectors:
@@ -57,14 +67,14 @@ class Teacher(Protocol):
         ...
 
     def vectors(self) -> np.ndarray:
-        """Return its vectors of all training contexts, (C, D) float32, a memory map."""
+        """Return its vectors of all training contexts, (C, D) float32, as a memory map."""
         ...
 
 
 class TrainingData(Protocol):
-    """The training part, and the model that is about to be trained on it.
+    """The training part, and the model that will be trained on it.
 
-    `split.train` holds the events, `data` the examples made of them.
+    `split.train` has the events, `data` the training examples made from them.
     """
 
     @property
@@ -109,7 +119,7 @@ class TrainingData(Protocol):
 
     @property
     def scoring(self) -> Scoring:
-        """Return the scores it is trained with."""
+        """Return the kind of score that the model is trained with."""
         ...
 
     @property
@@ -124,7 +134,7 @@ class TrainingData(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what the training contexts and their labels depend on."""
+        """Return everything that training contexts and their labels depend on, as plain data."""
         ...
 
     def bar(self, what: str) -> AbstractContextManager[Callable[[int], None]]:
@@ -132,9 +142,9 @@ class TrainingData(Protocol):
         ...
 
     def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
-        """Return the folder that `make` writes, made now or found again by facts and data."""
+        """Return the folder that `make` writes: from the cache, by facts and data, or made now."""
         ...
 
     def teacher(self, run: Any) -> Teacher:
-        """Return a finished run, after a check that it knows the same items from the same data."""
+        """Return a finished run, after checking that it has the same items from the same data."""
         ...

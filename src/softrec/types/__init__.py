@@ -3,15 +3,15 @@
 Shape legend
 ------------
 B   rows of a batch (histories)
-P   predictions asked of a batch; P == B unless every position is trained
+P   predictions of a batch; P == B unless every position of a history is trained
 L   length of a padded history
 M   candidates (negatives) scored against the positive; M == N for the full catalogue
 N   items of the catalogue; items are numbered 0 .. N-1, and N itself is padding in a history
 D   width of user and item vectors
 K   interests of a user, where a model has several
 
-Padding is one past the last item so that no number is ever shifted: a label, a row of the item
-vectors, a candidate and a column of the scores are the same number everywhere.
+Padding has the number after the last item, so that no number is ever shifted: an item has the same
+number as a label, as a row of the item vectors, as a candidate and as a column of the scores.
 """
 
 from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors

@@ -1,4 +1,4 @@
-"""What goes into a model and what an encoder gives: a batch, and its vectors."""
+"""The input of a model and the output of an encoder: a batch, and its vectors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """What one training or evaluation step needs to know, as tensors on one device.
+    """The input of one training or evaluation step, as tensors on one device.
 
-    A prediction is asked for at `(row, step)`: after the item number `step` (counted from 0, the
-    oldest item kept) of history `row`. Counting real items rather than columns makes the question
-    the same for left and right padding. Both are None when each row is asked once, at its end.
+    A prediction is made at `(row, step)`: after the item number `step` of history `row`, counted
+    from 0, the oldest item kept. Items are counted without the padding, so that `step` is the same
+    for left and right padding. Both are None if there is one prediction per row, at its end.
     """
 
     history: Tensor  # (B, L) int64, oldest first, padded with N on either side
     label: Tensor  # (P,) int64, the item to predict
-    example: Tensor  # (P,) int64, which training example this is; sources with a memory need it
+    example: Tensor  # (P,) int64, the number of the training example; some sources need it
     user: Tensor  # (B,) int64
     row: Tensor | None = None  # (P,) int64
     step: Tensor | None = None  # (P,) int64
@@ -39,11 +39,11 @@ class ItemVectors(NamedTuple):
 
     vectors: Tensor  # (N, D)
     bias: Tensor | None = None  # (N,)
-    carried: Any = None  # what `Encoder.items` found along the way and `Encoder.forward` needs
+    carried: Any = None  # other results of `Encoder.items` that `Encoder.forward` needs
 
 
 class Interests(NamedTuple):
-    """The interests of users and their predicted logits: the score is that of the mean."""
+    """The interests of users with their predicted logits; items are scored by the mean interest."""
 
     vectors: Tensor  # (P, K, D)
     logits: Tensor  # (P, K)
@@ -54,16 +54,19 @@ class Interests(NamedTuple):
 
 
 class StoredVectors(NamedTuple):
-    """What the vectors of a batch are made of, as by a graph. The penalty l2 is on these."""
+    """The stored vectors from which a model, such as a graph model, computes those of a batch.
+
+    The penalty l2 is on these.
+    """
 
     users: Tensor  # (P, D)
     items: Tensor  # (N, D)
 
 
 class Vectors(NamedTuple):
-    """What an encoder gives for a batch."""
+    """The output of an encoder for a batch."""
 
-    users: Tensor  # (P, D), or (P, K, D): an item's score is then that of its best interest
+    users: Tensor  # (P, D), or (P, K, D): then the highest score over the interests counts
     items: ItemVectors
     interests: Interests | None = None  # of models that predict them; `users` is their mean
-    stored: StoredVectors | None = None  # where the vectors are made of others
+    stored: StoredVectors | None = None  # of models that compute the vectors from stored ones

@@ -1,4 +1,4 @@
-"""What scores items for users: encoders, which are trained, and scorers, which are counted."""
+"""Models: encoders, which are trained, and scorers, which are counted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from softrec.types.scores import Products, Scores
 
 
 class Model(nn.Module, ABC):
-    """What scores items for users: an `Encoder`, trained, or a `Scorer`, counted.
+    """Scores items for users: an `Encoder`, which is trained, or a `Scorer`, which is counted.
 
     Attributes:
         n_items: size N of the catalogue; padding has the number N. Set by each model.
-        reads: "history", or "user" for models that know users by number and read no history.
+        reads: "history", or "user" for models that identify users by number and read no history.
         needs_times: whether it reads the times of the events of a history.
         PRESETS: settings of papers by name, arguments of the class.
     """
@@ -37,9 +37,9 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def scores(self) -> Callable[[Batch], Scores]:
-        """Return the function from a batch to its scores, while the model does not change.
+        """Return a function from a batch to its scores; it is valid while the model is unchanged.
 
-        What does not depend on the batch is computed once, now.
+        Whatever does not depend on the batch is computed once, by this call.
         """
 
 
@@ -48,14 +48,14 @@ class Encoder(Model):
 
     A model of your own has two methods: `items`, for what does not depend on the batch, and
     `forward`. Training calls `encoder(batch)`. Ranking and serving call `encoder.items()` once and
-    `encoder(batch, items)` for each batch. `softrec.testing.check_encoder` tells what is missing.
+    `encoder(batch, items)` for each batch. `softrec.testing.check_encoder` says what is missing.
 
     Attributes:
-        n_interests: K, where user vectors are (P, K, D); 1 for (P, D).
-        predicts_interests: whether it gives `Vectors.interests`.
-        sparse: whether its long tables take sparse gradients; see
+        n_interests: K, if user vectors are (P, K, D); 1 for (P, D).
+        predicts_interests: whether it returns `Vectors.interests`.
+        sparse: whether its long tables have sparse gradients; see
             `softrec.training.optimizers.mark_sparse`.
-        initialised_from: other models whose weights `initialise_from` takes.
+        initialised_from: other models whose weights `initialise_from` accepts.
 
     `Model` has the others: `n_items`, `reads`, `needs_times`, `PRESETS`.
 
@@ -86,14 +86,14 @@ class Encoder(Model):
 
     @abstractmethod
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the vectors of a batch: of the users at the places it asks for, and of all items.
+        """Return the vectors of a batch: of the user of each prediction, and of all items.
 
         Args:
-            batch: histories, users and places.
-            items: what `items()` returned, for models to compute it once for many batches.
+            batch: histories, users, and the places of the predictions.
+            items: the result of `items()`, if it was computed before, once for many batches.
         """
 
-    if TYPE_CHECKING:  # the `__call__` of a module could return anything
+    if TYPE_CHECKING:  # declares the type, because `__call__` of a module returns Any
 
         def __call__(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
             """Return `forward(batch, items)`."""
@@ -110,7 +110,7 @@ class Encoder(Model):
         return products
 
     def initialise_from(self, other: Encoder) -> None:
-        """Take over the weights of a trained model.
+        """Copy the weights of a trained model.
 
         Raises:
             ValueError: if `other` is a model of another kind.
@@ -127,7 +127,7 @@ class Events(NamedTuple):
 
     offsets: Tensor  # (U + 1,) int64: user u has items[offsets[u]:offsets[u + 1]]
     items: Tensor  # (E,) int64
-    times: Tensor | None = None  # (E,) int64, where the log has them
+    times: Tensor | None = None  # (E,) int64, if the log has times
 
     @property
     def users(self) -> Tensor:
@@ -137,16 +137,16 @@ class Events(NamedTuple):
 
 
 class Scorer(Model):
-    """A model that is counted, not trained: it sees the training part once and scores directly.
+    """A model that is counted, not trained: it reads the training part once and scores directly.
 
-    A model of your own has two methods: `fit`, which keeps what it counts as buffers, of any size,
-    and `forward`. `softrec.testing.check_scorer` tells what is missing.
+    A model of your own has two methods: `fit`, which stores its counts as buffers of any size,
+    and `forward`. `softrec.testing.check_scorer` says what is missing.
 
     Attributes:
         fits_times: whether `fit` reads the times of events.
-        GRID: the values of settings that are tried on validation, where a recipe gives none; a
-            dozen combinations at most.
-        SCORING: the settings that only `forward` reads, so that a change of them needs no `fit`.
+        GRID: for settings that a recipe does not give, the values that are tried on validation; at
+            most 12 combinations.
+        SCORING: the settings that only `forward` reads, so that changing them needs no new `fit`.
 
     Example:
         >>> class Last(Scorer):
@@ -171,11 +171,11 @@ class Scorer(Model):
 
     @abstractmethod
     def fit(self, events: Events) -> None:
-        """Count the events of the training part, and keep what scoring needs as buffers."""
+        """Count the events of the training part, and store what scoring needs as buffers."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Scores:
-        """Return the scores of a batch: at the places it asks for, of all items."""
+        """Return the scores of all items for each prediction of a batch."""
 
     if TYPE_CHECKING:
 
@@ -190,7 +190,7 @@ class Scorer(Model):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load buffers, which take the sizes that they have in the state."""
+        """Load buffers, with the sizes that they have in `state_dict`."""
         for name in self._buffers:
             if name in state_dict:
                 self._buffers[name] = torch.empty_like(state_dict[name])
@@ -198,7 +198,7 @@ class Scorer(Model):
 
 
 def device_of(model: Model) -> torch.device:
-    """Return where the parameters and buffers of a model are; the CPU if it has none."""
+    """Return the device of the parameters and buffers of a model; the CPU if it has none."""
     for part in (*model.parameters(), *model.buffers()):
         return part.device
     return torch.device("cpu")
@@ -206,7 +206,7 @@ def device_of(model: Model) -> torch.device:
 
 @contextmanager
 def evaluating(model: Model) -> Iterator[None]:
-    """Put a model in evaluation mode, and back as it was afterwards.
+    """A context in which a model is in evaluation mode; afterwards it is in the mode it had before.
 
     Example:
         >>> with evaluating(model), torch.no_grad():  # doctest: +SKIP

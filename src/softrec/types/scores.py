@@ -1,4 +1,4 @@
-"""The scores of a batch, by which ranking, evaluation and serving know any model."""
+"""The scores of a batch: all that ranking, evaluation and serving need of a model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from softrec.types.batch import Interests, ItemVectors
 
 
 class Scores(ABC):
-    """The scores of a batch over all items, computed a block of rows at a time.
+    """The scores of a batch over all items, computed one block of rows at a time.
 
-    Ranking, evaluation and serving know models by these alone. An encoder's are `Products` of its
-    vectors; a model that scores directly has a subclass of its own.
+    Ranking, evaluation and serving use nothing else of a model. The scores of an encoder are
+    `Products` of its vectors; a model that scores directly has a subclass of its own.
 
     Attributes:
         n_items: size N of the catalogue.
         like: a tensor of the type and on the device of the scores.
-        tables: how many tables (b, N) `fill` uses at a time, that of the scores included.
+        tables: how many tables (b, N) `fill` uses at a time, including the table of the scores.
     """
 
     n_items: int
@@ -32,7 +32,7 @@ class Scores(ABC):
 
     @abstractmethod
     def fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write the scores of some rows to `out` (b, N), whatever it held, and return it."""
+        """Overwrite `out` (b, N) with the scores of some rows, and return it."""
 
     def at(self, rows: slice, items: Tensor) -> Tensor:
         """Return the scores (b, m) of items (b, m) of some rows; equal items have equal scores."""
@@ -40,7 +40,7 @@ class Scores(ABC):
         return whole.gather(1, items.long())
 
     def held(self, m: int) -> int:
-        """Return how many numbers `at` holds for a row that is asked for m items."""
+        """Return how many numbers `at` needs in memory per row, for m items per row."""
         return self.n_items * self.tables
 
 
@@ -48,9 +48,9 @@ class Products(Scores):
     """Scores that are inner products: users @ vectors.T + bias.
 
     Args:
-        users: (P, D), or (P, K, D) for several interests, of which the best counts.
+        users: (P, D), or (P, K, D) for several interests; the highest score counts.
         items: vectors (N, D) and bias (N,) or None.
-        interests: of models that predict them.
+        interests: only of models that predict them.
 
     Example:
         >>> scores = Products(torch.tensor([[1.0, 2.0]]), ItemVectors(torch.eye(2)))
@@ -66,7 +66,7 @@ class Products(Scores):
         self.like = users
         self.tables = users.shape[1] if users.dim() == 3 else 1
         self._transposed = items.vectors.T
-        self._products = users.new_empty(0, self.n_items)  # of interests, kept for the next block
+        self._products = users.new_empty(0, self.n_items)  # by interest; used again for each block
 
     def __len__(self) -> int:
         return len(self.users)
@@ -88,18 +88,19 @@ class Products(Scores):
         return out
 
     def _multiplied(self, flat: Tensor, out: Tensor) -> Tensor:
-        """Return the products of rows (F, D), of which one alone is doubled.
+        """Return the products of rows (F, D); a single row is multiplied twice.
 
-        One row alone is multiplied in another way, by which equal vectors need not score alike.
+        For a single row the library uses another algorithm, with which equal item vectors may
+        have different scores.
         """
         factor = flat if len(flat) > 1 else flat.repeat(2, 1)
         return torch.mm(factor, self._transposed, out=out[: len(factor)])[: len(flat)]
 
     def at(self, rows: slice, items: Tensor) -> Tensor:
-        """Return the scores (b, m) of items (b, m), each a sum of its own.
+        """Return the scores (b, m) of items (b, m), each computed as a separate sum.
 
-        A batched matrix product rounds by the place of an item in the block, so that equal items
-        would not tie.
+        In a batched matrix product the rounding depends on the place of an item in the block, so
+        that equal items would have different scores.
         """
         users = self.users[rows]
         interests = users if users.dim() == 3 else users[:, None]
@@ -111,5 +112,5 @@ class Products(Scores):
         return scores if bias is None else scores + bias[items.long()]
 
     def held(self, m: int) -> int:
-        """Return the numbers of the gathered vectors and of their products."""
+        """Return how many numbers the gathered vectors and their products have."""
         return 2 * m * self.users.shape[-1]

@@ -1,4 +1,4 @@
-"""Soft targets: a distribution over the items for each row, known by its answers."""
+"""Soft targets: a distribution over the items for each row, defined by two methods."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from softrec.types.batch import Batch
 
 
 class Target(ABC):
-    """A distribution s over the N items for each row, known by its answers, never by its table.
+    """A distribution s over the N items for each row, defined by two methods and not by a table.
 
-    Two answers make a target; all else has a default in terms of them. A default is right for any
-    target; one that knows better answers faster, or keeps digits where s_y is nearly 1.
+    A subclass must have `prob_of` and `mean_item`. All other methods have defaults that use these
+    two and are correct for every target. A subclass may override them to be faster, or more
+    accurate where s_y is close to 1.
 
     Example:
         >>> class Middle(Target):
@@ -30,7 +31,7 @@ class Target(ABC):
 
     @abstractmethod
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return s at one item a row, or at several: (P,) or (P, M) int64 -> the same shape."""
+        """Return s_i for one item per row, or several: (P,) or (P, M) int64 -> the same shape."""
 
     @abstractmethod
     def mean_item(self, vectors: Tensor) -> Tensor:
@@ -39,8 +40,8 @@ class Target(ABC):
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
         """Add the gradient of sum(mean_item(W) * rows) in W to `out` (N, D), in place.
 
-        By autograd. Since `mean_item` is linear, the values it is asked at do not matter, and
-        `out` itself can stand in for W.
+        The default uses autograd. Since `mean_item` is linear, its gradient does not depend on the
+        values of W, and `out` itself can be used in place of W.
         """
         with torch.enable_grad():
             stand_in = out.detach().clone().requires_grad_()
@@ -48,50 +49,51 @@ class Target(ABC):
         out += gradient.to_dense() if gradient.is_sparse else gradient
 
     def without(self, place: Tensor) -> Rest:
-        """Return s without the item `place` (P,) of each row; -1 stands for none.
+        """Return s without the item `place` (P,) of each row; -1 means that no item is left out.
 
-        By subtraction, with the rounding of s_y: what is below 8 units in its last place counts
-        as 0.
+        The default subtracts, with the rounding error of s_y: a remaining probability below 8 units
+        in the last place of s_y counts as 0.
         """
         prob = self.prob_of(place.clamp(min=0)).detach().masked_fill(place < 0, 0)
         return Rest(self, prob, _left(torch.ones_like(prob), prob))
 
     def within(self, items: Tensor, n_items: int) -> Target:
-        """Return s over `items` (M,) alone, ascending, numbered 0 .. M-1, not renormalised.
+        """Return s restricted to `items` (M,), ascending, numbered 0 .. M-1, not renormalised.
 
-        Whoever overrides it overrides `without`, too: what is left no longer sums to 1.
+        A subclass that overrides it must override `without`, too, because the restricted target no
+        longer sums to 1.
         """
         return _Within(self, items, n_items)
 
     def among(self, label: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what s gives to the label (P,) and to items (P, M) of each row, but the hidden.
+        """Return s of the label (P,) and of items (P, M) of each row, 0 where `hidden` is true.
 
-        Right up to one factor a row, by which losses divide.
+        Each row may have a factor of its own, because losses renormalise.
         """
         return self.prob_of(label), self.prob_of(items).masked_fill(hidden, 0)
 
 
 class Rest(NamedTuple):
-    """A target without one item of each row, such as the label: s_i for all i but that one.
+    """A target without one item of each row, such as the label: s_i for all other items i.
 
-    What is subtracted is at most as large as `mass`, so that no difference cancels.
+    `surplus` is subtracted, and at most as large as `mass`, so that no difference cancels.
     """
 
-    target: Target  # s, but for the item left out
-    surplus: Tensor  # (P,) what `target` still gives to that item: to be subtracted
-    mass: Tensor  # (P,) what the other items have in all
+    target: Target  # equal to s for the other items
+    surplus: Tensor  # (P,) the probability that `target` has at the item left out; to be subtracted
+    mass: Tensor  # (P,) the sum of s over the other items
 
 
 class ListedTarget(Target):
-    """A few items a row. Over all items, losses read and write them in the block of logits."""
+    """A target on a few items per row. Losses over all items read their logits from the block."""
 
     @abstractmethod
     def listed(self) -> tuple[Tensor, Tensor]:
-        """Return the items (P, k) and their probabilities (P, k), which add up to all of s."""
+        """Return the items (P, k) and their probabilities (P, k), which together are all of s."""
 
 
 class LogitTarget(Target):
-    """A softmax as large as the catalogue: a teacher's. Losses read it a block at a time."""
+    """A softmax over the whole catalogue, such as a teacher's. Losses read it in blocks of rows."""
 
     @abstractmethod
     def fill(self, rows: slice, out: Tensor) -> Tensor:
@@ -103,10 +105,10 @@ class LogitTarget(Target):
 
     @abstractmethod
     def within(self, items: Tensor, n_items: int) -> LogitTarget:
-        """Return the softmax over `items` (M,) alone, numbered 0 .. M-1."""
+        """Return the softmax over `items` (M,) only, numbered 0 .. M-1."""
 
     def among(self, label: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the softmax over label (P,) and items (P, M) of each row, but the hidden."""
+        """Return the softmax over label (P,) and items (P, M) of each row, 0 where hidden."""
         logits = torch.cat([self.logits_of(label)[:, None], self.logits_of(items)], 1)
         hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden], 1)
         probs = logits.masked_fill(hidden, -torch.inf).softmax(1)
@@ -114,9 +116,10 @@ class LogitTarget(Target):
 
 
 class TargetSource(Protocol):
-    """Fitted once, from data or from a trained model; makes the target of a batch.
+    """Fitted once, on data or on a trained model; makes the target of each batch.
 
-    What it remembers as tensors are buffers of an `nn.Module`, so that it moves with the rest.
+    If it stores tensors, it is an `nn.Module` with these as buffers, so that they move to the
+    device of the objective.
     """
 
     def __call__(self, batch: Batch) -> Target:
@@ -126,7 +129,7 @@ class TargetSource(Protocol):
 
 @dataclass(frozen=True)
 class _Within(Target):
-    """Any target over some of the items, from its two answers: the others have zero vectors."""
+    """A target restricted to some items, by its two methods: the other items have zero vectors."""
 
     target: Target
     items: Tensor  # (M,) int64, distinct
@@ -148,6 +151,6 @@ class _Within(Target):
 
 
 def _left(total: Tensor, prob: Tensor) -> Tensor:
-    """Return what is left of `total` beside `prob`, and 0 where that is only rounding."""
+    """Return `total` - `prob`, and 0 where the difference is only rounding."""
     left = total.detach() - prob
     return torch.where(left > 8 * torch.finfo(left.dtype).eps * total.detach(), left, 0)
