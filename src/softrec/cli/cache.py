@@ -1,4 +1,4 @@
-"""`softrec cache`: what softrec keeps for itself, how large it is, and how to be rid of it."""
+"""`softrec cache`: lists and removes the content of the cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS = {
 
 @cache_app.command("list")
 def list_cache() -> None:
-    """List what the cache holds: kind, number of entries, size; and where it lies."""
+    """List the content of the cache: kinds, numbers of entries, sizes, and the folder."""
     from softrec.data.sources.base import cache_dir
     from softrec.experiments.store.cache import entries
 
@@ -52,9 +52,9 @@ def clear_cache(
     kind: Kind = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
-    """Remove what the cache holds; it is made again when it is wanted.
+    """Remove the content of the cache; what is needed later is downloaded or computed again.
 
-    What softrec did not make, and runs in training, stay.
+    Files that softrec did not make, and runs in training, are not removed.
     """
     from softrec.data.sources.base import cache_dir
     from softrec.experiments.store.cache import clear, entries
@@ -76,7 +76,7 @@ def clear_cache(
 
 
 def sized(size: int) -> str:
-    """Return a number of bytes in words.
+    """Return a number of bytes as text, with a unit.
 
     Example:
         >>> sized(1536), sized(3 << 30)

@@ -1,4 +1,4 @@
-"""`softrec data`: which public data sets there are, on which terms, and what is in them."""
+"""`softrec data`: public data sets, their terms of use and their content."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def list_sources(data_dir: DataDir = None) -> None:
         sizes = (counts.users, counts.items, counts.events) if counts else ()
         cells = [f"{size:,}" for size in sizes] or ["-", "-", "-"]
         table.add_row(source.name, *cells, _here(source, data_dir), source.title)
-    # A pipe has no width to keep to, so that a line is a data set.
+    # A pipe has no width, so that each data set is one line.
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 @data_app.command("get", cls=Command)
 def get_source(name: Name, data_dir: DataDir = None) -> None:
-    """Find a data set or download it, verify it, and print its terms."""
+    """Find or download a data set, verify its files, and print its terms of use."""
     from softrec.data import sources
 
     source = sources.get(name)
@@ -67,7 +67,10 @@ def get_source(name: Name, data_dir: DataDir = None) -> None:
 
 @data_app.command("describe", cls=Command)
 def describe_source(name: Name, data_dir: DataDir = None) -> None:
-    """Print the terms of a data set, its counts, lengths and times; downloads it if need be."""
+    """Print the terms of use of a data set, its counts, lengths of sequences, and times.
+
+    The data set is downloaded if it is not here.
+    """
     from softrec.data import sources
 
     source = sources.get(name)
@@ -137,7 +140,7 @@ def _terms(source: Source) -> str:
 
 
 def measured(log: Interactions) -> list[str]:
-    """Return lines on what occurs in the log: counts, length quantiles, times, weights."""
+    """Return lines that describe a log: counts, quantiles of lengths, times, weights."""
     from softrec.data import sources
     from softrec.experiments.views import moments
 

@@ -1,4 +1,4 @@
-"""`softrec evaluate`: the metrics of a finished run, again."""
+"""`softrec evaluate`: evaluates a finished run again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def evaluate(
     data_dir: DataDir = None,
     plugins: Plugins = None,
 ) -> None:
-    """Rank items for every user of the test part as the recipe says, and print the mean metrics."""
+    """Evaluate a finished run again, with other metrics or on the validation part.
+
+    Items are ranked for every user of the part, as the recipe says. Prints the mean metrics.
+    """
     from softrec.evaluation.asked import sentence_of
     from softrec.experiments.evaluate import judged
     from softrec.experiments.evaluator import means

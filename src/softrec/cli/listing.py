@@ -1,4 +1,4 @@
-"""`softrec report` and `recipes`: what shows what is there already."""
+"""`softrec report` and `recipes`: show what exists already."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The command line: `softrec demo | data | recipes | fit | evaluate | recommend | ...`.
 
-This file and those of the commands import little: torch, and the options that are made of the
-settings, are loaded when a command asks for them, so that help and completion are quick.
+This file and those of the commands import little. Torch, and the options that are made of the
+settings, are loaded when a command needs them, so that help and completion are fast.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ HEAVY = ("fit", "compare", "order", "demo", "report", "evaluate", "recommend", "
 
 
 def preload() -> None:
-    """Load what the command that was given needs, before it is run."""
+    """Import the modules that the given command needs, before it runs."""
     if any(argument in HEAVY for argument in sys.argv[1:]):
         import_module("softrec.experiments.compare")  # all of the library
 
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fixable(error: Exception) -> str | None:
-    """Return the line for an error that a user can fix; None for a bug."""
+    """Return the message of an error that a user can fix; None for a bug."""
     if isinstance(error, SoftrecError):
         return str(error)
     if isinstance(error, MemoryError | RuntimeError) and (
@@ -112,7 +112,7 @@ def _fixable(error: Exception) -> str | None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
-    """Print softrec's own warnings in one line, and no others."""
+    """Print a warning of softrec in one line; other warnings are not printed."""
     if category.__module__.startswith("softrec"):
         print_line(str(message), "[yellow]note:[/] ")
 

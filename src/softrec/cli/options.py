@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def option(panel: str | None, text: str, *names: str) -> Any:
-    """Return an option that may be left out, shown in a panel of `--help`.
+    """Return an optional command-line option, shown in a panel of `--help`.
 
-    Its name is that of the command's parameter unless `names` says otherwise.
+    By default it has the name of the command's parameter.
     """
     return typer.Option(*names, help=escape(text), rich_help_panel=panel, show_default=False)
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice, of which the last would count in silence."""
+    """A command that refuses an option given twice; Typer would silently use the last one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return what is left of the arguments, as the base class does.
+        """Return the remaining arguments, as the base class does.
 
         Raises:
             RecipeError: if an option with one value is given twice.
@@ -47,16 +47,16 @@ class Command(TyperCommand):
 class SettingsCommand(Command):
     """A command with an option for each common setting of a recipe.
 
-    They are made when they are asked for, because the settings need torch. The values that were
-    given are the user object of the context, `ctx.obj`, by keyword.
+    These options are made on first use, because the settings need torch. The values that were
+    given are in `ctx.obj`, by keyword.
     """
 
     left_out: tuple[str, ...] = ()
-    """The sections of a recipe whose settings are no options."""
+    """The sections of a recipe whose settings have no options."""
 
     @property
     def params(self) -> list[Any]:
-        """Return the command's own parameters, and those made of settings."""
+        """Return the command's own parameters, and those made from settings."""
         if not self._made:
             from softrec.recipe.fields import options
 
@@ -75,9 +75,9 @@ class SettingsCommand(Command):
         self._params, self._made = list(own), set[str]()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return what is left of the arguments, and put the settings aside.
+        """Return the remaining arguments, and store the settings in `ctx.obj`.
 
-        Plugins are loaded first, for they may bring settings, and so options.
+        Plugins are loaded first, because they may register settings, which become options.
         """
         plugins = _plugins_in(args)
         if plugins:
@@ -91,7 +91,7 @@ class SettingsCommand(Command):
 
 
 def _plugins_in(args: list[str]) -> list[str]:
-    """Return the plugins that arguments name; a file is looked for beside a recipe first."""
+    """Return the plugins that arguments name; a file is looked for first in a recipe's folder."""
     both = [*pairwise(args), *(arg.split("=", 1) for arg in args if "=" in arg)]
     named = [value for flag, value in both if flag == "--plugin"]
     if not named:
@@ -104,13 +104,13 @@ def _plugins_in(args: list[str]) -> list[str]:
 
 
 class TargetsCommand(SettingsCommand):
-    """One whose targets are given in another way."""
+    """A command whose targets are not settings but an option of its own."""
 
     left_out = ("target",)
 
 
 def parameters(options: Iterable[Option]) -> list[Any]:
-    """Return the parameters of a command for options made of settings."""
+    """Return the parameters of a command for options made from settings."""
 
     def command() -> None: ...
 
@@ -144,7 +144,7 @@ def _option(one: Option) -> Any:
 
 
 def _kind(one: Option) -> Any:
-    """Return the type of what is typed: a number, true or false, several texts, or a text."""
+    """Return the type of an option: a number, true or false, several texts, or one text."""
     from softrec.recipe.fields import several, simple
 
     info = next(iter(one.fields.values()))

@@ -1,4 +1,4 @@
-"""`softrec recommend` and `interests`: what a finished run answers for users and histories."""
+"""`softrec recommend` and `interests`: use a finished run for users and histories."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def recommend(
     trust: Trust = False,
     plugins: Plugins = None,
 ) -> None:
-    """Recommend items to known users, or to anybody with a history.
+    """Recommend items to users of the log, or for any history.
 
     Examples:
       softrec recommend runs/first --user ann -k 10
@@ -98,10 +98,10 @@ def interests(
     trust: Trust = False,
     plugins: Plugins = None,
 ) -> None:
-    """Show the interests a model sees in a user, each by the items it would rank first.
+    """Show the interests that a model has for a user: the items that each interest ranks first.
 
-    For comirec-sa, comirec-dr, mind and timirec. Of timirec also the weight: how much the model
-    expects each interest.
+    For comirec-sa, comirec-dr, mind and timirec. For timirec it also shows the weight of each
+    interest, its predicted probability.
 
     Example:
       softrec interests runs/first --user ann --items 3
@@ -121,7 +121,7 @@ def _service(
     out: Path | None,
     trust: bool,
 ) -> tuple[Any, dict[str, Any]]:
-    """Return the recommender of a run, and the users and histories a command names."""
+    """Return the recommender of a run, and the users and histories that a command names."""
     from softrec.experiments.store.folders import check_apart
     from softrec.experiments.train import open_run
     from softrec.serving.files import read_users, writer_of
@@ -145,7 +145,7 @@ def _service(
 
 
 def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> list[object]:
-    """Return the listed users that are in the log, and say which are left out."""
+    """Return the listed users that are in the log, and print which ones are left out."""
     known, unknown = vocabulary.sorted_out(listed)
     if not known:
         raise DataError(f"no user of {users_file} is in the log of the run: {shown(unknown)}")

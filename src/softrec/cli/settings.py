@@ -1,4 +1,4 @@
-"""`softrec settings`: all there is to choose from, with its settings, from where these are said."""
+"""`softrec settings`: lists everything that a recipe can name, with its settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List all names that a recipe may hold, what they mean, and their settings with defaults.
+    """List all names that a recipe may contain, with their meaning, settings and defaults.
 
     Examples:
       softrec settings target

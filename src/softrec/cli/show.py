@@ -1,4 +1,4 @@
-"""What commands print: tables to the screen, lines to the error stream."""
+"""Output of commands: tables on the screen, lines on the error stream."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ err_console = Console(stderr=True)
 
 
 def print_line(text: str, label: str = "") -> None:
-    """Print one line to the error stream, whatever its width and whatever is in it."""
+    """Print text as one line on the error stream, without wrapping or markup."""
     line = " ".join(text.split())
     err_console.print(label + escape(line), highlight=False, soft_wrap=True)
 
 
 def print_lists(lists: dict[str, float], part: str) -> None:
-    """Print measures of the lists, where a run has them."""
+    """Print the measures of the lists, if there are any."""
     if lists:
         measures = {name.replace("_", " "): v for name, v in lists.items() if name != "k"}
         print_metrics("", {part: measures}, f"top-{lists['k']:g} lists")
@@ -35,7 +35,7 @@ def print_metrics(title: str, columns: dict[str, dict[str, float]], head: str = 
 
 
 def print_comparison(results: Any, folder: Path) -> None:
-    """Print the table of a comparison, and say where its report is."""
+    """Print the table of a comparison, and the path of its report."""
     from softrec.report.write import console_table
 
     out_console.print(console_table(results))
@@ -52,14 +52,14 @@ def show_table(table: Any, out: Path | None) -> None:
     table = table[[part.name for part in table if part.null_count() < len(part) or not len(part)]]
     shown = Table(*table.columns, box=None)
     for column in shown.columns:
-        column.overflow = "fold"  # an id that is cut is of no use
+        column.overflow = "fold"  # an id must be shown completely
     for row in table.iter_rows():
         shown.add_row(*map(_cell, table.columns, row))
     out_console.print(shown)
 
 
 def _cell(column: str, value: object) -> str:
-    """Return a value of a table as it is printed: ids as they are."""
+    """Return a value of a table as it is printed; ids are not formatted."""
     if column in ("score", "contribution", "weight"):
         return f"{value:.4f}"
     return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))

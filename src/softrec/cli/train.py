@@ -1,4 +1,4 @@
-"""`softrec fit`, `compare` and `demo`: what trains."""
+"""`softrec fit`, `compare`, `order` and `demo`: the commands that train."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def fit(
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model towards a target, choose its best epoch on validation, and test it.
+    """Train a model on a target, choose its best epoch on validation, and test it.
 
-    An interrupted run goes on where it stood when the same command is given again.
+    If it is interrupted, run the same command again: training resumes where it stopped.
 
     Examples:
       softrec fit clicks.csv --model sasrec --target pop+ --alpha 0.4 --out runs/first
@@ -92,11 +92,11 @@ def compare(
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train models towards several targets, same data and budget: did the target help?
+    """Train models on several targets with the same data and budget, and report what helped.
 
     All combinations of models, targets, losses and values of a grid are trained. Writes
-    report.html, results.json, per_user.parquet and slices.parquet. Finished runs are kept if it is
-    interrupted; the same command goes on.
+    report.html, results.json, per_user.parquet and slices.parquet. If it is interrupted, run the
+    same command again: finished runs are kept.
 
     Examples:
       softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --out DIR
@@ -134,7 +134,7 @@ def order(
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model on a log and on the same with histories in random order: does order matter?
+    """Train a model on a log, and on the log with histories in random order: does order matter?
 
     Example:
       softrec order clicks.csv --model gru4rec --out runs/order
@@ -154,8 +154,8 @@ def demo(
 ) -> None:
     """Compare one-hot labels, label smoothing and POP+ on a simulated shop, in a few minutes.
 
-    The simulator knows the best ranking any model could reach, so the report shows how much of
-    the way each target goes.
+    The simulator knows the best ranking that any model could reach, and the report compares each
+    target with it.
     """
     from softrec.experiments.demo import run_demo
 
@@ -169,14 +169,14 @@ def demo(
 
 
 def recipe_of(source: str, options: dict[str, Any], assignments: list[str] | None) -> Recipe:
-    """Return the recipe of a file or a log, with the options of a command laid over it."""
+    """Return the recipe of a file or a log, changed by the options of a command."""
     from softrec.experiments.inputs import read_input
 
     return read_input(source, all_options(options, assignments)).recipe
 
 
 def all_options(options: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
-    """Return the options of a command, with those of --set laid over them."""
+    """Return the options of a command; those of --set take precedence."""
     from softrec.recipe.options import parse_assignment
 
     return options | dict(parse_assignment(text) for text in assignments or [])

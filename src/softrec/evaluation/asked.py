@@ -1,9 +1,9 @@
 """The task of an evaluation: to predict the next item, seen or new, or the next new item.
 
-Both are sensible. For the next item, all items are ranked, seen ones too. For the next new item,
-seen items are masked, and relevant items among them are left out. It is wrong to mask the history
-*except* the relevant item: a seen relevant item is then ranked among new items only, and a model
-that lists the history looks twice as good as it is.
+Both are sensible. To predict the next item, all items are ranked, including seen ones. To predict
+the next new item, seen items are masked, and relevant items among them are left out. It would be
+wrong to mask the history *except* the relevant item: a seen relevant item would be ranked among
+new items only, and a model that lists the history would look twice as good as it is.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Part = Literal["valid", "test"]
 class Asked(NamedTuple):
     """The task of the two evaluations of a split, decided once for training and ranking."""
 
-    mask_seen: bool  # the task is to predict new items, seen ones are masked
-    by_log: bool  # the log decided, not the recipe
+    mask_seen: bool  # the task is to predict new items; seen items are masked
+    by_log: bool  # decided by the log, not by the recipe
     valid: Cases
     test: Cases
     counts: dict[str, dict[str, int]]  # of both parts, see `facts`
@@ -37,8 +37,9 @@ class Asked(NamedTuple):
 
         Args:
             split: the data.
-            mask_seen: the task is to predict new items; if None, unless the log has repeats: more
-                than `REPEATS` of the items of the test part are in the history of their user.
+            mask_seen: whether the task is to predict new items. If None, the log decides: the task
+                is to predict new items unless more than a fraction `REPEATS` of the items of the
+                test part are in the history of their user.
 
         Raises:
             DataError: if the task is to predict new items and a part has none.
@@ -56,18 +57,18 @@ class Asked(NamedTuple):
         return self.valid if part == "valid" else self.test
 
     def not_negative(self, split: Split, part: Part) -> Sequences:
-        """Return the items of each user, (U rows), that are no negatives in `part`.
+        """Return the items of each user, (U rows), that cannot be negatives in `part`.
 
-        They are as in a full ranking: new items only, or seen items too. Items that the user
-        interacts with in this part or later are never negatives.
+        Items that the user interacts with in this part or later are never negatives. Seen items
+        are negatives only if a full ranking would rank them, too.
         """
         return split.known() if self.mask_seen else split.held_out(part)
 
     def facts(self) -> dict[str, Any]:
-        """Return what run.json says about it.
+        """Return the entries of run.json about the task.
 
-        Of each part: cases that are judged, cases left out for they ask for nothing new, relevant
-        items, and how many of these stand in the history.
+        For each part: the number of cases that are evaluated, of cases left out because they have
+        no new relevant item, of relevant items, and of relevant items in the history.
         """
         return {"mask_seen": self.mask_seen, "by_log": self.by_log, **self.counts}
 

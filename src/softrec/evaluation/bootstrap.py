@@ -1,7 +1,7 @@
-"""An interval by drawing users and trainings anew: a second opinion that assumes no distribution.
+"""An interval by resampling users and trainings: a second opinion that assumes no distribution.
 
-The users are the same for all trainings, so one draw of users serves them all (pigeonhole). The
-trainings of each variant are drawn on their own.
+The users are the same for all trainings, so each sample of users is used for all trainings (the
+pigeonhole bootstrap). The trainings of each variant are sampled separately.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ def bootstrap(
     seed: int = 0,
     deterministic: bool = False,
 ) -> tuple[float, float]:
-    """Return the ends of an interval of mean(b - a), from draws of users and trainings.
+    """Return the ends of an interval of mean(b - a), from samples of users and trainings.
 
-    Each draw takes n users with replacement and, of each variant, S_v - 1 trainings with
-    replacement: with S_v of them the variance of a mean of trainings would be too small by
-    (S_v - 1) / S_v, a third with three seeds (Rao and Wu). The percentiles of the drawn differences
-    are stretched about mean(b - a) by q / z, of the quantiles of `crossed` and of the normal
-    distribution, since the spread of a few trainings is itself uncertain.
+    Each sample has n users and S_v - 1 trainings of each variant, with replacement. With S_v
+    trainings the variance of their mean would be too small by the factor (S_v - 1) / S_v, which is
+    2/3 with three seeds (Rao and Wu). The distances of the percentiles from mean(b - a) are
+    multiplied by q / z, the ratio of the quantiles of `crossed` and of the normal distribution,
+    because the variance of a few trainings is itself uncertain.
 
-    False alarms at 95 % where nothing differs, with 3 to 5 seeds. On made values: 0.1 to 1.2 %
-    where users dominate the noise or both are alike, 2.5 to 6.1 % where training does (`crossed`:
-    2.9 to 6.3 %). On real trainings: 0.0 to 0.7 % (`crossed`: 3.2 to 6.1 %). So it is often far too
-    careful, because the residual is drawn along with users and with trainings and counted more than
-    once: a gain that it misses may be one. Percentiles that are not stretched have up to 17 % with
-    3 seeds.
+    False alarms at 95 % where nothing differs, with 3 to 5 seeds. On simulated values: 0.1 to 1.2 %
+    where the variance of users dominates or both are equal, 2.5 to 6.1 % where that of training
+    dominates (`crossed`: 2.9 to 6.3 %). On real trainings: 0.0 to 0.7 % (`crossed`: 3.2 to 6.1 %).
+    So the interval is often too wide, because the residual varies with users and with trainings and
+    is counted in both: it may miss a real gain. Percentiles without the factor have up to 17 % of
+    false alarms with 3 seeds.
 
     Args:
         a: (S_a, n) a row for each training, a column for each user: the variant to compare with.
         b: (S_b, n) the other variant, the same users in the same order.
         level: coverage of the interval.
-        draws: how many.
-        seed: of the draws.
+        draws: the number of samples.
+        seed: of the random numbers.
         deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
 
     Returns:
-        The ends; NaN with one seed or one user.
+        The lower and the upper end; NaN with one seed or one user.
 
     Raises:
         DataError: if the two are not finite values of the same, at least one, users.
@@ -78,9 +78,9 @@ def bootstrap(
 
 
 def _means(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the means of values (S, n) over drawn users, (b, S), for `draws` draws in all.
+    """Yield the means of values (S, n) over sampled users, (b, S), until there are `draws` rows.
 
-    Users whose values are all 0 add nothing: only how many of the others are drawn matters.
+    Users whose values are all 0 add nothing, so only the others are sampled, with their number.
     """
     n = values.shape[1]
     other = np.ascontiguousarray(values[:, values.any(axis=0)].T)  # (m, S)
@@ -93,7 +93,7 @@ def _means(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator
 
 
 def _some(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the mean over S - 1 drawn trainings of each row of (draws, S)."""
+    """Return the mean over S - 1 sampled trainings of each row of (draws, S)."""
     seeds = means.shape[1]
     times = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=len(means))
     return (means * times).sum(axis=1) / (seeds - 1)

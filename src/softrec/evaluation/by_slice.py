@@ -1,4 +1,4 @@
-"""How variants differ in each slice of the test cases."""
+"""Differences between variants in each slice of the test cases."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ def differences_by_slice(
     """Return how each variant differs from its baseline in each slice.
 
     Args:
-        slices: of `softrec.evaluation.slices.slices_of`: a row per case, a column per way to slice.
-        values: the metric by variant, (seeds, C) each, the cases in the order of `slices`.
+        slices: the result of `softrec.evaluation.slices.slices_of`: a row per case, a column per
+            slicing.
+        values: the metric by variant, (seeds, C) each, with the cases in the order of `slices`.
         level: coverage of the intervals.
         deterministic: variants that are counted, not trained: (1, C), the same whatever the seed.
-        baselines: the baseline of each variant, of a baseline itself; by default the first variant.
+        baselines: the baseline of each variant; a baseline is its own. By default the first
+            variant.
 
     Returns:
-        A row per way to slice ("slicing"), slice and variant, slices without a case left out:
+        A row per slicing, slice and variant; slices without a case are left out:
 
-        - n: cases of the slice. mean: the metric's mean over cases and seeds.
-        - difference: mean difference to the baseline, with the interval low .. high over cases and
-          seeds of `crossed`, and low_users .. high_users over the cases alone.
-        - p, and p_holm, corrected over all slices and variants of the table.
+        - n: the number of cases in the slice. mean: the mean of the metric over cases and seeds.
+        - difference: mean difference to the baseline, with the interval low .. high of `crossed`
+          over cases and seeds, and low_users .. high_users over the cases only.
+        - p, and p_holm, which is corrected over all slices and variants of the table.
 
-        Null for the baseline; interval and p are null if a trained variant has one seed.
+        Differences of a baseline are null; interval and p are null if a trained variant has only
+        one seed.
 
     Raises:
         DataError: if there is no variant, or values and slices are not of the same cases.
@@ -100,7 +103,7 @@ def _rows(
 
 
 def _members(column: pl.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each slice that occurs, in its order, with its cases."""
+    """Yield each slice that has cases, in order, with these cases."""
     if not isinstance(column.dtype, pl.Enum):
         column = column.cast(pl.Enum(column.unique().sort()))
     codes, names = column.to_physical().to_numpy(), column.to_list()

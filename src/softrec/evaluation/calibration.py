@@ -1,10 +1,10 @@
-"""Does the softmax of a model mean what it says? Likelihood, reliability, temperature.
+"""Calibration: can the softmax of a model be used as probabilities?
 
-The softmax of the scores is taken as the distribution of the item that comes next, over the items
-that are ranked: where seen items are left out of the ranking, their probability is 0 and the others
-sum to 1. It is computed a block of cases at a time, and only four numbers a case are kept.
+The softmax of the scores is taken as the distribution of the next item over the ranked items. If
+seen items are left out of the ranking, their probability is 0 and the others sum to 1. It is
+computed one block of cases at a time, and only four numbers per case are stored.
 
-With several relevant items the one that comes next is any of them, equally likely.
+If a case has several relevant items, each of them is equally likely to be the next.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from softrec.retrieval import score_blocks
 from softrec.types import Model, device_of, evaluating
 
 Blocks = Callable[[], Iterator[tuple[slice, Tensor]]]
-"""One pass over (rows, scores (b, N)) of all cases, -inf for items that are not ranked."""
+"""Starts one pass over (rows, scores (b, N)) of all cases; -inf for items that are not ranked."""
 
 BINS = 15
 LIMIT = math.log(1000)
-STEP = 2.0  # of the logarithm of the temperature, at most
-TOLERANCE = 1e-4  # of the logarithm of the temperature
-FLAT = 1e-8  # nats of the mean NLL for each unit of that logarithm: nothing is to be gained
+STEP = 2.0  # the largest absolute logarithm of the temperature
+TOLERANCE = 1e-4  # the largest error of the logarithm of the temperature
+FLAT = 1e-8  # slope of the mean NLL in that logarithm, in nats, below which the search stops
 
 
 def case_blocks(model: Model, cases: Cases, *, length: int, mask_seen: bool = True) -> Blocks:
-    """Return passes over the scores of the cases, seen items at -inf if they are masked.
+    """Return a function that starts a pass over the scores; masked seen items have -inf.
 
     Args:
-        model: an encoder or a scorer; asked in evaluation mode, without gradients.
+        model: an encoder or a scorer; used in evaluation mode, without gradients.
         cases: histories and relevant items.
         length: how many of the last items of a history the model reads.
-        mask_seen: items of the history are not ranked, for cases that ask for new items alone.
+        mask_seen: items of the history are not ranked; for cases with new relevant items only.
     """
     return partial(_case_blocks, model, cases, length, mask_seen)
 
@@ -60,7 +60,7 @@ def _case_blocks(
 
 
 class Calibration(NamedTuple):
-    """How good the probabilities of a model are; means over the cases."""
+    """How good the probabilities of a model are, averaged over the cases."""
 
     temperature: float  # the scores are divided by it
     nll: float  # -log p of the relevant item, in nats
@@ -68,7 +68,7 @@ class Calibration(NamedTuple):
     confidence: float  # probability of the most probable item
     accuracy: float  # how often it is the relevant one
     ece_width: float  # expected calibration error, bins of equal width
-    ece_mass: float  # the same, bins of equally many cases
+    ece_mass: float  # expected calibration error, bins of equally many cases
     reliability: pl.DataFrame  # bins of equal width, see `reliability`
     reliability_mass: pl.DataFrame  # bins of equally many cases
 
@@ -76,18 +76,18 @@ class Calibration(NamedTuple):
 def calibration(
     blocks: Blocks, relevant: Sequences, *, temperature: float = 1.0, bins: int = BINS
 ) -> Calibration:
-    """Judge the softmax of scores / temperature, in one pass over the scores.
+    """Measure the calibration of softmax(scores / temperature) in one pass over the scores.
 
     nll = -log p_y,   brier = sum_i p_i^2 - 2 p_y + 1,
     ece = sum_b n_b / C |accuracy_b - confidence_b| over the bins b
 
-    Of m items with the same highest score, each counts as the most probable one with 1 / m.
+    If m items have the same highest score, each counts as the most probable one with weight 1 / m.
 
     Args:
-        blocks: of `case_blocks`.
+        blocks: the result of `case_blocks`.
         relevant: (C rows) the relevant items of each case.
-        temperature: of `fit_temperature` on other cases; 1 leaves the scores as they are.
-        bins: of the reliability curve.
+        temperature: the result of `fit_temperature` on other cases; 1 does not change the scores.
+        bins: the number of bins of the reliability curve.
 
     Raises:
         DataError: if a relevant item is not ranked, or a score is NaN or infinite.
@@ -124,15 +124,15 @@ def reliability(
 ) -> pl.DataFrame:
     """Return the reliability curve: a row for each bin of the confidence that has cases.
 
-    Columns: low and high, n, and the means confidence and accuracy of the cases. Bins of equal
-    width are (low, high]. Bins of equally many cases end at values that occur, and equal values
-    are in one bin, so that the order of the cases does not matter.
+    Columns: the ends low and high, the number n of cases, and their mean confidence and accuracy.
+    Bins of equal width are (low, high]. Bins of equally many cases end at values that occur, and
+    equal values are in the same bin, so that the order of the cases does not matter.
 
     Args:
-        confidence: (C,) in [0, 1].
-        accuracy: (C,) in [0, 1].
-        bins: how many at most.
-        equal_mass: bins of equally many cases instead of equal width.
+        confidence: (C,) the probability of the most probable item, in [0, 1].
+        accuracy: (C,) whether that item is relevant, in [0, 1].
+        bins: the largest number of bins.
+        equal_mass: bins of equally many cases instead of bins of equal width.
 
     Example:
         >>> reliability(np.array([0.25, 0.5, 0.75]), np.array([0.0, 1.0, 1.0]), 2).rows()
@@ -161,14 +161,18 @@ def reliability(
 
 
 def calibration_error(curve: pl.DataFrame) -> float:
-    """Return the expected calibration error of a reliability curve."""
+    """Return the expected calibration error sum_b n_b / C |accuracy_b - confidence_b|.
+
+    Args:
+        curve: the result of `reliability`.
+    """
     n = curve["n"].to_numpy()
     gaps = np.abs(curve["accuracy"].to_numpy() - curve["confidence"].to_numpy())
     return float(n @ gaps / n.sum())
 
 
 class Temperature(NamedTuple):
-    """The temperature with the lowest mean NLL, and how many passes over the scores it took."""
+    """The temperature with the lowest mean NLL, and the number of passes over the scores."""
 
     value: float
     passes: int
@@ -178,22 +182,22 @@ def fit_temperature(blocks: Blocks, relevant: Sequences) -> Temperature:
     """Return the temperature T at which softmax(z / T) has the lowest mean NLL.
 
     The NLL is convex in b = 1 / T:  d/db = mean(E_p[z] - z_y),  d2/db2 = mean(Var_p(z)).  The zero
-    of the first is found by Newton's method in log b, which keeps b positive, within the bracket
-    known so far. Each step is one pass over the scores.
+    of the first is found by Newton's method in log b, which keeps b positive, inside the bracket
+    of the steps before. Each step is one pass over the scores.
 
     Args:
-        blocks: of `case_blocks`, for validation cases.
+        blocks: the result of `case_blocks`, for validation cases.
         relevant: (C rows) the relevant items of each case.
 
     Returns:
-        T within 1/1000 .. 1000: one of the ends if the best is beyond, or a value before it from
-        which on nothing is gained. If each relevant item has the highest score, the best would be
-        0. 1 if all scores of each case are equal.
+        T in 1/1000 .. 1000. If the best T is outside, it is one of the ends, or a value close to
+        it from which on the NLL hardly changes; so it is if each relevant item has the highest
+        score, where the best T would be 0. T is 1 if all scores of each case are equal.
 
     Raises:
         DataError: if a relevant item is not ranked, or a score is NaN or infinite.
     """
-    at, low, high = 0.0, -LIMIT, LIMIT  # logarithms of b
+    at, low, high = 0.0, -LIMIT, LIMIT  # bounds of log b
     passes = 0
     while True:
         passes += 1
@@ -212,7 +216,7 @@ def fit_temperature(blocks: Blocks, relevant: Sequences) -> Temperature:
 
 
 def _slopes(blocks: Blocks, relevant: Sequences, inverse: float) -> tuple[float, float]:
-    """Return the first two derivatives of the mean NLL by the inverse temperature."""
+    """Return the first two derivatives of the mean NLL in the inverse temperature."""
     first = second = 0.0
     for rows, scores in blocks():
         z, own, case = _shifted(scores, relevant, rows)
@@ -243,7 +247,7 @@ def _judged(scores: Tensor, relevant: Sequences, rows: slice, inverse: float) ->
 
 
 def _shifted(scores: Tensor, relevant: Sequences, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-    """Return scores less the highest of each row, those of the relevant items, and their rows."""
+    """Return scores minus the highest of each row, those of the relevant items, and their rows."""
     highest = scores.amax(1, keepdim=True)
     z = scores.float() - highest if scores.dtype.itemsize < 4 else scores - highest
     offsets = relevant.offsets[rows.start : rows.stop + 1]

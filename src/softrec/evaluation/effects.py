@@ -1,7 +1,7 @@
-"""How large is a difference, and how small a one could have been seen?
+"""The effect size of a difference, and the smallest difference that can be detected.
 
-An interval that contains 0 says little by itself: the two variants may be alike, or the test too
-small. The smallest difference that would have been seen tells these two apart.
+An interval that contains 0 says little by itself: the two variants may be equal, or the test may be
+too small. The smallest detectable difference distinguishes these two.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from softrec.errors import RecipeError
 from softrec.evaluation.significance import TIE, Noise, residual_variance, trainings
 
 POWER = 0.8
-"""The usual power of a test: a difference of this size is missed once in five times."""
+"""The usual power of a test: the detectable difference is missed in 20 % of the tests."""
 
 
 class Effect(NamedTuple):
-    """The size of a difference, in units of its spread and against what could have been seen."""
+    """The effect size of a difference, and the smallest detectable difference."""
 
     standardised: float  # mean difference / sd of one user's difference between two trainings
     detectable: float  # the smallest difference that is found with a power of 80 %
@@ -49,9 +49,9 @@ def effect(
 
         (q(1 - level) + q(2 (1 - power))) sqrt(V),   q the quantiles of `crossed`
 
-    It depends on the spread alone, not on the difference that was found. With few seeds it is
-    rough, because V is: where training noise dominates, 3 seeds a variant give it a standard error
-    of a third.
+    It depends only on the variances, not on the difference that was found. With few seeds it is
+    inaccurate, as V is: where training noise dominates, its standard error is a third of its value
+    with 3 seeds per variant.
 
     Args:
         a: (S_a, n) a row for each training, a column for each user: the variant to compare with.
@@ -61,8 +61,8 @@ def effect(
         deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
 
     Returns:
-        NaN for both with one seed or one user. Without any spread the detectable difference is 0,
-        and the effect size is NaN.
+        Both are NaN with one seed or one user. If all variances are 0, the detectable difference is
+        0 and the effect size is NaN.
 
     Raises:
         DataError: if the two are not finite values of the same, at least one, users.

@@ -1,4 +1,4 @@
-"""How often each item is in a list, counted while the cases are ranked."""
+"""Counts how often each item is in a top-k list, while the cases are ranked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from softrec.retrieval import TopK
 
 
 class Listed:
-    """In how many of the top-k lists each item is.
+    """Counts in how many of the top-k lists each item is.
 
     Args:
-        k: length of the lists; at most all items are listed.
+        k: length of the lists; if there are fewer items, the number of items.
         n_items: size N of the catalogue.
 
     Attributes:

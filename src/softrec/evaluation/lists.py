@@ -1,6 +1,6 @@
-"""What lists of recommendations are like, from how often each item is listed, hit or not.
+"""Measures of lists of recommendations, from how often each item is listed, relevant or not.
 
-Nothing but a count for each item is kept, so that a million lists need no more memory than one.
+Only one count per item is stored, so that a million lists need no more memory than one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def listed_counts(
     """Return in how many of the top-k lists of the cases each item is, (N,) int64.
 
     Args:
-        model: an encoder or a scorer; asked in evaluation mode, without gradients.
-        cases: whose histories are asked; a list may have fewer than k items if fewer are left.
-        k: length of the lists; at most all items are listed.
+        model: an encoder or a scorer; used in evaluation mode, without gradients.
+        cases: the histories; a list has fewer than k items if fewer are left to rank.
+        k: length of the lists; if there are fewer items, the number of items.
         length: how many of the last items of a history the model reads.
         mask_seen: leave items of the history out of the lists.
     """
@@ -43,17 +43,17 @@ def listed_counts(
 
 
 class ListMeasures(NamedTuple):
-    """What lists are like; NaN for all but the coverage if nothing is listed."""
+    """Measures of lists; if nothing is listed, all except the coverage are NaN."""
 
-    coverage: float  # share of the catalogue that is in at least one list
-    gini: float  # 0 if all items are listed equally often, (N - 1) / N if one item alone is
+    coverage: float  # fraction of the catalogue that is in at least one list
+    gini: float  # 0 if all items are listed equally often, (N - 1) / N if only one item is listed
     popularity: float  # mean number of training events of the listed items
-    novelty: float  # mean of -log2 of the listed items' share of the training events
-    tail_fraction: float  # share of the listed items that are in the long tail
+    novelty: float  # mean of -log2 of the listed items' fraction of the training events
+    tail_fraction: float  # fraction of the listed items that are in the long tail
 
 
 def list_measures(counts: np.ndarray, events: np.ndarray, *, head: float = HEAD) -> ListMeasures:
-    """Return what the lists are like, from c_i, how often item i is listed, and its events f_i.
+    """Return the measures, from c_i, how often item i is listed, and f_i, its training events.
 
     coverage      = |{i: c_i > 0}| / N
     gini          = sum_r (2 r - N - 1) c_(r) / (N sum_i c_i),   c_(1) <= ... <= c_(N)
@@ -61,14 +61,14 @@ def list_measures(counts: np.ndarray, events: np.ndarray, *, head: float = HEAD)
     novelty       = sum_i c_i (-log2 p_i) / sum_i c_i,   p_i = max(f_i, 1) / sum_j f_j
     tail fraction = sum_{i in tail} c_i / sum_i c_i
 
-    An item without training events counts as one of a single event in the novelty, which would be
-    infinite. The tail is all items but the ceil(head N) most popular ones; of equally popular
-    items, the one with the lower number is the more popular.
+    For the novelty, an item without training events counts as if it had one, because its novelty
+    would be infinite. The tail is all items except the ceil(head N) most popular ones; of equally
+    popular items, the one with the lower number counts as more popular.
 
     Args:
-        counts: (N,) of `listed_counts`.
+        counts: (N,) the result of `listed_counts`.
         events: (N,) training events of each item, such as `Interactions.item_counts`.
-        head: share of the catalogue that is not the long tail.
+        head: fraction of the catalogue that is not in the long tail.
 
     Raises:
         DataError: if the two are not counts of the same items, or there is no event.

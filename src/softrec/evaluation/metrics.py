@@ -1,8 +1,8 @@
-"""What a ranking is worth: one number per case, from the ranks of its relevant items alone.
+"""Metrics of rankings: one number per case, computed from the ranks of its relevant items.
 
-All functions read flat ranks, so a case may have one relevant item (the next one) or many (all
-the held-out ones), and no table of cases x items is ever needed. Means are left to the caller:
-a mean over cases, never a mean of batch means.
+All functions read flat arrays of ranks, so a case may have one relevant item (the next one) or many
+(all held-out ones), and no table of cases x items is needed. The caller computes the mean: over
+cases, not over the means of batches.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from softrec.retrieval import NOT_RANKED
 
 @dataclass(frozen=True)
 class Ranks:
-    """The places of the relevant items in the rankings of C cases, as flat arrays.
+    """The ranks of the relevant items of C cases, as flat arrays.
 
-    A rank is 1-based and pessimistic, 1 + #higher + #equal others, so that constant scores win
-    nothing. So no more than r items of a case have ranks up to r, which keeps every metric within
-    [0, 1]. Relevant items that could not be ranked at all may be left out of `case` and `rank`;
-    `relevant` counts them all the same.
+    Ranks count from 1, and ties count against the item: 1 + #higher + #equal others, so that
+    constant scores gain nothing. So at most r items of a case have ranks up to r, and every metric
+    is in [0, 1]. Relevant items that cannot be ranked may be left out of `case` and `rank`, but
+    `relevant` counts them.
 
     Attributes:
         case: (P,) int64, the index 0 .. C-1 of the case of each relevant item, in any order.
@@ -33,8 +33,8 @@ class Ranks:
         relevant: (C,) int64, how many relevant items each case has, at least 1.
 
     Raises:
-        DataError: if the arrays do not fit together, or more items of a case stand above a rank
-            than there are places: an item was counted twice.
+        DataError: if the arrays do not fit together, or if more than r items of a case have ranks
+            up to r, which happens if an item is counted twice.
 
     Example:
         >>> ranks = Ranks(np.array([0, 1, 1]), np.array([1, 3, NOT_RANKED]), np.array([1, 2]))
@@ -74,7 +74,7 @@ class Ranks:
         self._check_places()
 
     def _check_places(self) -> None:
-        """Refuse more items of a case at ranks up to r than r."""
+        """Refuse more than r items of a case at ranks up to r."""
         order = np.lexsort((self.rank, self.case))
         case, rank = self.case[order], self.rank[order]
         begin = np.searchsorted(case, case)  # where the ranks of the same case begin
@@ -94,7 +94,7 @@ class Ranks:
 
 Metric = Callable[[Ranks, int], np.ndarray]
 METRICS: Registry[Metric] = Registry("metric", "softrec.evaluation.metrics")
-"""All there are; a further one is a function (ranks, k) with `@METRICS.named()` above it."""
+"""All metrics by name; a new one is a function (ranks, k) with the decorator `@METRICS.named()`."""
 
 
 @METRICS.named()
@@ -134,7 +134,7 @@ def ndcg(ranks: Ranks, k: int) -> np.ndarray:
         Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 2002.
     """
     hit = np.flatnonzero(ranks.rank <= k)
-    # From the best rank down, as the ideal is summed: so no rounding lifts a case above 1.
+    # Summed from the best rank down, like the ideal, so that rounding cannot give more than 1.
     hit = hit[np.argsort(ranks.rank[hit], kind="stable")]
     gains = 1 / np.log2(ranks.rank[hit] + 1)
     gained = np.bincount(ranks.case[hit], weights=gains, minlength=len(ranks))
@@ -156,7 +156,7 @@ def parse_metric(name: str) -> tuple[Metric, int]:
     """Return the function and the cut-off k of a metric such as "ndcg@10".
 
     Raises:
-        RecipeError: naming the known ones, if there is no such metric.
+        RecipeError: if there is no such metric; the message lists the metrics.
 
     Example:
         >>> function, k = parse_metric("ndcg@10")
@@ -179,11 +179,11 @@ def evaluate(ranks: Ranks, metrics: Sequence[str]) -> pl.DataFrame:
     """Return a row per case and a column per metric, such as "ndcg@10".
 
     Args:
-        ranks: ranks that are exact down to the largest cut-off asked for.
+        ranks: ranks that are exact up to the largest cut-off in `metrics`.
         metrics: names with a cut-off.
 
     Raises:
-        RecipeError: naming the known ones, if there is no such metric.
+        RecipeError: if there is no such metric; the message lists the metrics.
 
     Example:
         >>> ranks = Ranks(np.array([0, 1]), np.array([1, 12]), np.array([1, 1]))

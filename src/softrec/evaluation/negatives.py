@@ -1,8 +1,8 @@
-r"""Evaluation against sampled negatives: each case ranks its item among n that were drawn once.
+r"""Evaluation with sampled negatives: the item of each case is ranked among n sampled items.
 
-It costs less than a full ranking and is what some papers report. Its metrics are no estimates of
-those of a full ranking and may order models otherwise (Krichene & Rendle, "On Sampled Metrics
-for Item Recommendation", KDD 2020), so compare them only with each other.
+It costs less than a full ranking, and some papers report it. Its metrics are not estimates of those
+of a full ranking and may rank models in another order (Krichene & Rendle, "On Sampled Metrics for
+Item Recommendation", KDD 2020), so compare them only with each other.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from softrec.errors import DataError
 from softrec.interacted import Interacted
 from softrec.types import Scores
 
-# Users with one stream of random numbers: another size would sample other negatives.
+# Users per stream of random numbers; with another size, other negatives are sampled.
 USERS_AT_ONCE = 64
-# Numbers held at a time: few enough that vectors stay in the cache between gather and product.
+# Numbers in memory at a time: few enough that gathered vectors stay in the processor's cache.
 GATHERED_BYTES = 2 * 2**20
 
 
 def sampled_negatives(
     n_items: int, known: Sequences, users: np.ndarray, number: int, seed: int
 ) -> np.ndarray:
-    """Draw items that a user never interacted with, uniformly and with replacement, (C, n) int32.
+    """Sample items that a user never interacted with, uniformly with replacement, (C, n) int32.
 
-    What a user gets depends on the seed, `known`, `number` and the user alone: not on which others
-    are asked, so that validation and test cases of a user meet the same negatives.
+    The negatives of a user depend only on `seed`, `known`, `number` and the user, and not on the
+    other users, so that validation and test cases of a user have the same negatives.
 
     Args:
         n_items: N, the size of the catalogue.
-        known: every item of each user in any part, in any order; `Split.known`.
+        known: all items of each user in any part, in any order, such as `Split.known`.
         users: (C,) int64 the user of each case.
-        number: n, how many to draw for each case.
-        seed: of the draw.
+        number: n, how many to sample for each case.
+        seed: of the random numbers.
 
     Raises:
-        DataError: if one of the users knows all items.
+        DataError: if one of the users has interacted with all items.
         ValueError: if `number` is not positive.
 
     Example:
@@ -67,7 +67,7 @@ def sampled_negatives(
     for cases in np.split(order, np.flatnonzero(np.diff(blocks)) + 1):
         if not len(cases):  # there are no users at all
             continue
-        # Each block of user numbers has a stream of its own and is always drawn whole.
+        # Each block of user numbers has a stream of its own and is always sampled completely.
         block = int(users[cases[0]]) // USERS_AT_ONCE
         first, last = block * USERS_AT_ONCE, min((block + 1) * USERS_AT_ONCE, len(known))
         stream = np.random.default_rng((seed, block))
@@ -85,9 +85,9 @@ def sampled_negatives(
 def rank_among(scores: Scores, label: Tensor, negatives: Tensor) -> Tensor:
     """Return the rank of one item a row among its negatives, 1 is best, (P,) int64.
 
-    Formula: 1 + number of negatives with a score at least as high, each as often as it was drawn:
-    ties count against the label. A score that is no number ranks last, and a label with one
-    behind all n negatives. The same rule as `softrec.retrieval.rank_of`.
+    Formula: 1 + number of negatives with a score at least as high, where a negative that was
+    sampled c times counts c times. Ties count against the label. NaN scores rank last, and a label
+    whose score is NaN ranks after all n negatives. `softrec.retrieval.rank_of` has the same rules.
 
     Args:
         scores: of P rows.
@@ -105,10 +105,10 @@ def rank_among(scores: Scores, label: Tensor, negatives: Tensor) -> Tensor:
     width = negatives.shape[1] + 1
     row_bytes = scores.held(width) * scores.like.element_size()
     for rows in blocks(len(scores), GATHERED_BYTES // row_bytes):
-        # The label is scored together with its negatives: equal vectors must get equal scores.
+        # The label is scored together with its negatives, so that equal vectors have equal scores.
         asked = torch.cat([label[rows, None].to(negatives.dtype), negatives[rows]], 1)
         found = scores.at(rows, asked)
         mark = found[:, :1]
-        at_least = (found >= mark).sum(1)  # the label too, unless its score is no number
+        at_least = (found >= mark).sum(1)  # includes the label, unless its score is NaN
         ranks[rows] = at_least.masked_fill(mark.isnan().squeeze(1), width)
     return ranks

@@ -1,4 +1,4 @@
-"""Ranking of evaluation cases: every item of the catalogue competes, or some drawn for each."""
+"""Ranking of evaluation cases, among all items or among negatives sampled for each case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from softrec.evaluation.negatives import rank_among
 from softrec.retrieval import Seen, rank_and_top_k, rank_of, ranks_within, top_k
 from softrec.types import Batch, Model, device_of, evaluating
 
-# Scores are asked of this many histories at a time, whatever batches training uses.
+# Histories in a batch of the evaluation; independent of the batch size in training.
 ENCODED_AT_ONCE = 1024
 
 
@@ -33,20 +33,20 @@ def rank_cases(
     negatives: np.ndarray | None = None,
     listed: Listed | None = None,
 ) -> Ranks:
-    """Rank the relevant items of each case among all items, or among negatives drawn for it.
+    """Rank the relevant items of each case among all items, or among its sampled negatives.
 
     Args:
-        model: an encoder or a scorer; asked in evaluation mode, without gradients.
+        model: an encoder or a scorer; used in evaluation mode, without gradients.
         cases: histories and relevant items.
         length: how many of the last items of a history the model reads.
-        k: the largest cut-off of interest; with several relevant items a case, ranks beyond it
+        k: the largest cut-off of interest; if a case has several relevant items, ranks beyond k
             are not distinguished.
-        mask_seen: leave items of the history out of the ranking, for cases that ask for new items
-            alone (`Cases.new_only`); without, all items compete. Negatives are never masked.
-        negatives: (C, n) the only items that compete with the relevant one of each case; see
+        mask_seen: leave items of the history out of the ranking; for cases with new relevant items
+            only (`Cases.new_only`). Otherwise all items are ranked. Negatives are never masked.
+        negatives: (C, n) the items among which the relevant item of each case is ranked; see
             `softrec.evaluation.negatives.sampled_negatives`.
-        listed: counts the items of the lists on the way; not where there are negatives, for which
-            no lists are made.
+        listed: counts the items of the top-k lists; not used with negatives, for which there are no
+            lists.
 
     Raises:
         DataError: if there are negatives and a case with several relevant items, or if items of
@@ -98,8 +98,8 @@ def score_cases(
 ) -> pl.DataFrame:
     """Return one row per case and one column per metric, such as "ndcg@10".
 
-    Where every case has one relevant item, its "rank" is the first column. Arguments and errors
-    are those of `rank_cases`.
+    If every case has one relevant item, its "rank" is the first column. Arguments and errors are
+    those of `rank_cases`.
     """
     largest = max(parse_metric(metric)[1] for metric in metrics)
     ranks = rank_cases(
@@ -128,7 +128,7 @@ def _check_negatives(cases: Cases, negatives: np.ndarray | None) -> None:
 
 
 def _check_new(cases: Cases) -> None:
-    """Refuse to mask the history of cases that ask for an item of it."""
+    """Refuse to mask histories that contain a relevant item."""
     repeated = int(cases.repeated.sum())
     if repeated:
         raise DataError(
@@ -139,14 +139,14 @@ def _check_new(cases: Cases) -> None:
 
 
 def batches_of(cases: Cases, length: int, model: Model) -> Iterator[tuple[slice, Batch]]:
-    """Yield the batches of `cases` on the device of the model, with the rows they have."""
+    """Yield the batches of `cases` on the device of the model, with their rows in `cases`."""
     device = device_of(model)
     for rows, batch in case_batches(cases, length, model.n_items, ENCODED_AT_ONCE):
         yield rows, batch.to(device)
 
 
 def seen_of(cases: Cases, rows: slice, device: torch.device) -> Seen:
-    """Return what to mask for some cases: their whole histories."""
+    """Return the items to mask for some cases: their whole histories."""
     offsets = cases.history.offsets[rows.start : rows.stop + 1]
     items = cases.history.items[offsets[0] : offsets[-1]]
     return seen_from(Sequences(offsets - offsets[0], items), device)

@@ -1,6 +1,6 @@
-"""Is the difference real? Paired comparisons over users, and the spread over seeds.
+"""Is the difference real? Paired comparisons over users, and the variance over seeds.
 
-Two kinds of chance affect the difference between two trained models: the choice of the test users,
+Two random effects are in the difference between two trained models: the choice of the test users,
 and the randomness of training. `crossed` accounts for both, and verdicts are based on it; `paired`
 accounts for the users only.
 """
@@ -17,15 +17,15 @@ from scipy import optimize, stats
 from softrec.errors import DataError, shown
 
 TIE = 1e-12
-"""Differences this small are rounding (of a mean over seeds, say), not wins."""
+"""Differences this small come from rounding, for instance of a mean over seeds; they are ties."""
 
 
 LEAST_P = 1e-100
-"""Where the search for a p-value ends."""
+"""The smallest p-value that is searched for."""
 
 
 class Difference(NamedTuple):
-    """How a variant b differs from a variant a in one metric, user by user; users alone vary."""
+    """The difference of variant b from variant a in one metric; only users vary."""
 
     mean: float  # mean of b - a
     low: float  # ends of the interval of the mean; NaN with fewer than two users
@@ -36,7 +36,9 @@ class Difference(NamedTuple):
     ties: int
     losses: int
     n: int  # users
-    p_wilcoxon: float  # signed-rank test, two-sided: a second opinion without means
+    p_wilcoxon: (
+        float  # signed-rank test, two-sided: a second opinion that uses ranks instead of means
+    )
 
 
 def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Difference:
@@ -44,19 +46,19 @@ def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Difference:
 
     mean +- t_{n-1} sd / sqrt(n)
 
-    The t interval is chosen over a bootstrap because it is deterministic, agrees with its p-value
-    (p < 1 - level exactly when the interval excludes 0), and because the mean over the many users
-    of a test is near normal even though most single differences are 0.
+    The t interval is used instead of a bootstrap because it is deterministic and agrees with its
+    p-value (p < 1 - level exactly if the interval does not contain 0). The mean over the many users
+    of a test is nearly normal even though most single differences are 0.
 
     Args:
         a: (n,) one value per user, the variant to compare with. With several seeds, the mean of
-            each user over the seeds: runs of one user are no independent observations.
+            each user over the seeds, because runs of the same user are not independent.
         b: (n,) the other variant, the same users in the same order.
         level: coverage of the interval.
 
     Returns:
-        The difference. If all differences are equal there is no spread for a t-test: the interval
-        is that point, and the p-value of the signed-rank test stands in (1 if all are 0).
+        The difference. If all differences are equal, there is no variance for a t-test: the
+        interval is that point, and p is the p-value of the signed-rank test (1 if all are 0).
 
     Raises:
         DataError: if the two are not finite values of the same, at least one, users.
@@ -94,22 +96,24 @@ def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Difference:
 
 
 class Crossed(NamedTuple):
-    """How a variant b differs from a variant a in one metric; users and trainings vary."""
+    """The difference of variant b from variant a in one metric; users and trainings vary."""
 
     mean: float  # mean of b - a
     low: float  # ends of the interval over users and trainings; NaN with one seed or one user
     high: float
     relative: float  # mean / mean(a); NaN where mean(a) is 0
-    p: float  # two-sided, not adjusted, see `holm`; NaN with one seed: nothing can be said
-    users: Difference  # the same difference if the trained models were the only ones possible
+    p: float  # two-sided, not adjusted, see `holm`; NaN with one seed
+    users: (
+        Difference  # the same difference for the given trainings, with an interval over users only
+    )
 
 
 def crossed(
     a: np.ndarray, b: np.ndarray, *, level: float = 0.95, deterministic: bool = False
 ) -> Crossed:
-    """Compare two variants, each trained with several seeds, over users and trainings at once.
+    """Compare two variants, each trained with several seeds, over users and trainings together.
 
-    The metric of a user in a training of variant v is taken as
+    The model of the metric of user u in training s of variant v is
 
         y_vsu = mu_v + user_u + (user x variant)_vu + training_vs + residual_vsu
 
@@ -119,13 +123,13 @@ def crossed(
         V = U + T,   T = sum_v s2(training means of v) / S_v
                      U = max(0, s2(differences of users) / n - sum_v s2(residuals of v) / (n S_v))
 
-    T holds the residual already, so U leaves it out. The interval is mean +- q sqrt(V), with the
-    mean of the two t quantiles, weighted by the variances they belong to (Cochran):
+    T contains the residual, so it is subtracted in U. The interval is mean +- q sqrt(V), where q is
+    the mean of the two t quantiles, weighted by their variances (Cochran):
 
         q = (U t_{n-1} + T t_f) / V,   f = T^2 / sum_v (T_v^2 / (S_v - 1))       (Satterthwaite)
 
-    A variant that is the same in every training has no variance of training and no residual: it is
-    known as if from many equal trainings.
+    A variant that is the same in every training (`deterministic`) has no variance of training and
+    no residual.
 
     p is the level at which the interval ends at 0. With few seeds q is large (2.8 to 4.3 at three a
     variant where training noise dominates), so small gains cannot be distinguished from chance.
@@ -137,8 +141,8 @@ def crossed(
         deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
 
     Returns:
-        The difference. Without any spread (equal gains of all users in equal trainings) the
-        interval is that point, and the signed-rank p over users stands in.
+        The difference. If all variances are 0 (equal gains of all users in equal trainings), the
+        interval is that point, and p is that of the signed-rank test over users.
 
     Raises:
         DataError: if the two are not finite values of the same, at least one, users.
@@ -156,19 +160,19 @@ def crossed(
     """
     a, b = trainings(a, b)
     if deterministic:
-        b = np.repeat(b, 2, axis=0)  # two equal trainings: no variance between them, nor beside
+        b = np.repeat(b, 2, axis=0)  # two equal trainings: no variance between them and no residual
     users = paired(a.mean(axis=0), b.mean(axis=0), level=level)
     low, high, p = _crossed_interval(a, b, users, level)
     return Crossed(users.mean, low, high, users.relative, p, users)
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust p-values for making several comparisons, (m,) -> (m,) in the order they came.
+    """Adjust p-values for several comparisons, (m,) -> (m,) in the same order.
 
     adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
 
-    Calling those below 0.05 real keeps the chance of any false call below 0.05, whatever the
-    dependence between the comparisons.
+    If differences with an adjusted p below 0.05 are called real, the probability of one or more
+    false calls is at most 0.05, for any dependence between the comparisons.
 
     Raises:
         DataError: if a value is not in [0, 1].
@@ -241,7 +245,7 @@ def _check(a: np.ndarray, b: np.ndarray) -> None:
 def _t_interval(
     change: np.ndarray, level: float, *, no_spread: float
 ) -> tuple[float, float, float]:
-    """Return the ends of the t interval and the p-value; `no_spread` is the p where it has none."""
+    """Return the ends of the t interval and the p-value; `no_spread` is the p without variance."""
     if len(change) == 1:
         return float("nan"), float("nan"), 1.0
     if np.ptp(change) <= TIE * max(1.0, np.abs(change).max()):
@@ -295,20 +299,20 @@ class Noise(NamedTuple):
         return float(np.sqrt(self.users + self.training))
 
     def quantile(self, outside: float) -> float:
-        """Return q, beyond which on either side of 0 a fraction `outside` lies in all."""
+        """Return q such that a fraction `outside` lies outside -q .. q."""
         fraction = self.users / self.error**2
         ends = stats.t.isf(outside / 2, np.array([self.n - 1, self.freedom]))
         return float(fraction * ends[0] + (1 - fraction) * ends[1])
 
 
 def residual_variance(values: np.ndarray) -> float:
-    """Return the mean square of (S, n) values less the means of their rows and columns."""
+    """Return the mean square of (S, n) values after subtracting the means of rows and columns."""
     rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     return float((rest**2).sum()) / ((values.shape[0] - 1) * (values.shape[1] - 1))
 
 
 def _where(quantile: Callable[[float], float], t: float) -> float:
-    """Return the p at which a falling `quantile` is `t`."""
+    """Return the p at which the decreasing function `quantile` is `t`."""
     if quantile(LEAST_P) <= t:
         return 0.0
     solve: Any = optimize.brentq  # SciPy types neither its arguments nor its result well
@@ -316,7 +320,7 @@ def _where(quantile: Callable[[float], float], t: float) -> float:
 
 
 def _signed_rank(change: np.ndarray) -> float:
-    """Return Wilcoxon's p without the zeros, which say nothing about a direction."""
+    """Return the p-value of Wilcoxon's test without the zeros, which have no direction."""
     moved = change[change != 0]
     if len(moved) == 0:
         return 1.0

@@ -1,11 +1,11 @@
-"""Slices of the test cases: by their label, by their history, by the tables of a user's own.
+"""Slices of the test cases: by label, by history, and by your own tables of users and items.
 
-A mean over all cases hides where a model is better. Each way to slice puts every case into exactly
-one slice, so that the slices of one way partition the cases.
+A mean over all cases does not show where a model is better. Each slicing puts every case into
+exactly one slice, so that the slices of a slicing partition the cases.
 
-Where a case has several relevant items, a number of its items (label count, decile, a numeric
-column) is the lower median over them, and a category the most frequent one, the first in order of
-several. Both are values of one of its items, and with one relevant item they are its own.
+If a case has several relevant items, a numeric property (label count, decile, a numeric column) is
+the lower median over the items. A category is the most frequent one over the items; of several, the
+first in order.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError, shown
 
 COUNTS = (0, 1, 2, 3, 6, 11)
-"""Where slices of label counts begin: 0, 1, 2, 3-5, 6-10, 11+."""
+"""The lowest label count of each slice: 0, 1, 2, 3-5, 6-10, 11+."""
 LENGTHS = (1, 2, 3, 6, 11, 21, 51)
-"""Where slices of history lengths begin."""
+"""The lowest history length of each slice."""
 DECILES = 10
 MOST = 50
-"""Distinct values that a column may have to be sliced by."""
+"""The largest number of distinct values of a column of categories."""
 MISSING = "missing"
 
 
@@ -38,23 +38,24 @@ def slices_of(
     user_table: pl.DataFrame | None = None,
     item_table: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return the slice of each case, a row per case and a column (Enum) per way to slice.
+    """Return the slice of each case, a row per case and a column (Enum) per slicing.
 
     - "label count": how often the label of the case is a label in training.
-    - "label popularity": the decile of the label among all items by training events, "1" the most
-      popular tenth of the items; of equally popular items, the one with the lower number first.
-    - "history length": items known before the case, whatever a model reads of them.
-    - "user": "new" without a training event (only validation), else "known".
+    - "label popularity": the decile of the label among all items by training events; "1" is the
+      most popular tenth of the items. Of equally popular items, the one with the lower number
+      comes first.
+    - "history length": the number of items before the case, also those that a model does not read.
+    - "user": "new" for users without a training event (only validation), else "known".
     - "user: COLUMN" and "item: COLUMN" for each column of the tables, see `column_slices`.
 
     Args:
-        cases: what is asked.
+        cases: the test cases.
         train: the training part.
-        labels: (N,) how often each item is a label in training; by default its training events
-            that have an event of the same user before them, which is right if every position of a
-            sequence is trained.
-        user_table: a row per user, the first column the raw id; users may be missing.
-        item_table: a row per item, likewise.
+        labels: (N,) how often each item is a label in training. By default the number of its
+            training events that come after another event of the same user, which is correct if
+            every position of a sequence is trained.
+        user_table: a row per user, with the raw id in the first column; users may be missing.
+        item_table: a row per item, in the same form.
 
     Raises:
         DataError: if a table cannot be used; see `column_slices`.
@@ -88,7 +89,7 @@ def slices_of(
 
 
 def label_counts(sequences: Sequences, n_items: int) -> np.ndarray:
-    """Return how often each item stands behind another in a sequence, (N,) int64.
+    """Return how often each item comes after another one in a sequence, (N,) int64.
 
     Example:
         >>> label_counts(Sequences.of([[2, 0, 0], [1]]), 3).tolist()
@@ -119,20 +120,19 @@ def column_slices(
 ) -> dict[str, pl.Series]:
     """Return the slices of the cases by each column of a table of users or items.
 
-    Text, categories and booleans are slices as they are. Numbers, dates and times are cut at the
-    quartiles of the cases; equal values are in one slice, the lower one. What is missing, because
-    the table has no row or no value, is the slice "missing".
+    Each text, category or boolean value is a slice. Numbers, dates and times are cut at the
+    quartiles of the cases; equal values are in the same slice, the lower one. Cases for which the
+    table has no row or no value are in the slice "missing".
 
     Args:
-        table: the first column holds raw ids, each once; ids that the log does not have are
-            ignored.
+        table: the first column has raw ids, each once; ids that are not in the log are ignored.
         vocabulary: of the ids.
-        asked: (C rows) the users or items of each case, none empty.
+        asked: (C rows) the users or items of each case, at least one per case.
         kind: "user" or "item", for messages.
 
     Raises:
-        DataError: if the table has no column but the ids, an id twice, none of the ids of the log,
-            or a column of categories with more than 50 values or values that are no plain ones.
+        DataError: if the table has only ids, an id twice, or no id of the log, or if a column of
+            categories has more than 50 values or values that are not plain.
     """
     rows = _rows(table, vocabulary, kind)
     return {column.name: _sliced(column, rows, asked, kind) for column in table.get_columns()[1:]}
@@ -197,7 +197,7 @@ def _quartiles(column: pl.Series, place: np.ndarray, asked: Sequences) -> pl.Ser
     values = np.append(physical.to_numpy(), np.nan)[place]
     found = _medians(values, asked)
     known = found[~np.isnan(found)]
-    # An inverted distribution function gives values that occur, so that a slice can be named.
+    # The inverted distribution function gives values that occur, which can name a slice.
     upper = (
         np.unique(np.quantile(known, [0.25, 0.5, 0.75, 1], method="inverted_cdf"))
         if len(known)
@@ -206,7 +206,7 @@ def _quartiles(column: pl.Series, place: np.ndarray, asked: Sequences) -> pl.Ser
     code = np.searchsorted(upper, found)
     code[np.isnan(found)] = len(upper)
     names = [_between(known[code[~np.isnan(found)] == c], kind) for c in range(len(upper))]
-    if len(set(names)) < len(names):  # so close that they are written alike
+    if len(set(names)) < len(names):  # values so close that their texts are equal
         names = [f"quartile {c + 1}: {name}" for c, name in enumerate(names)]
     return _named(code, [*names, MISSING])
 
@@ -223,7 +223,7 @@ def _shown(value: float, kind: pl.DataType) -> str:
 
 
 def _medians(values: np.ndarray, asked: Sequences) -> np.ndarray:
-    """Return the lower median of each row of flat values; NaN only for rows of nothing else."""
+    """Return the lower median of each row of flat values; NaN if all values of a row are NaN."""
     owner = np.repeat(np.arange(len(asked)), asked.lengths)
     order = np.lexsort((values, owner))  # NaN last
     number = asked.lengths
@@ -233,7 +233,7 @@ def _medians(values: np.ndarray, asked: Sequences) -> np.ndarray:
 
 
 def _modes(codes: np.ndarray, asked: Sequences, n_codes: int) -> np.ndarray:
-    """Return the most frequent of the codes of each row, of several the lowest."""
+    """Return the most frequent code of each row; of several, the lowest."""
     owner = np.repeat(np.arange(len(asked)), asked.lengths)
     pair, times = np.unique(owner * n_codes + codes, return_counts=True)
     order = np.lexsort((pair, -times, pair // n_codes))
@@ -242,7 +242,7 @@ def _modes(codes: np.ndarray, asked: Sequences, n_codes: int) -> np.ndarray:
 
 
 def _ranges(values: np.ndarray, begins: Sequence[int] | range, last: str = "+") -> pl.Series:
-    """Return the range of each whole number, named as 0, 3-5 or 11+."""
+    """Return the name of the range of each whole number, such as 0, 3-5 or 11+."""
     ends = [*begins[1:], None]
     names = [
         f"{low}{last}" if high is None else f"{low}" if high == low + 1 else f"{low}-{high - 1}"
@@ -252,5 +252,5 @@ def _ranges(values: np.ndarray, begins: Sequence[int] | range, last: str = "+") 
 
 
 def _named(codes: np.ndarray, names: Sequence[str]) -> pl.Series:
-    """Return an Enum of names by their places, which keep their order."""
+    """Return names by their places, as an Enum in the order of `names`."""
     return pl.Series(names).gather(codes).cast(pl.Enum(names))
