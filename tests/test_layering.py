@@ -10,7 +10,7 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "blocks", "progress", "renamed"}
+BASE = {"types", "errors", "extras", "blocks", "progress", "renamed"}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "progress": set(),
     "errors": set(),
     "renamed": {"errors"},
+    "extras": {"errors"},
     "types": set(),
     "files": set(),
     "settings": set(),

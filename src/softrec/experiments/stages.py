@@ -18,6 +18,7 @@ from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
 from softrec.experiments.runs import ChangedRunError, Run, describe, open_run
 from softrec.experiments.store.folders import RUN, held, is_marked, remove
+from softrec.extras import require
 from softrec.recipe.recipe import Recipe
 
 LOGGER = logging.getLogger(__name__)
@@ -32,8 +33,14 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
         recipe: what is about to be trained.
         split: its data, which are those of all stages.
         fit: trains a recipe in a folder; called where a finished run is missing.
+
+    Raises:
+        SoftrecError: if a target needs a package that is not installed.
     """
     chain = chain_of(recipe)
+    for stage in chain:  # before the first of them is trained
+        for package in stage.target.packages:
+            require(package, stage.target.name)
     if len(chain) > 1:
         LOGGER.info("a chain of runs: %s", " -> ".join(named(stage) for stage in chain))
 

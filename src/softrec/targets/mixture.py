@@ -139,6 +139,11 @@ class MixtureSettings(TargetSettings, name="mixture"):
         """Return whether all parts are the same for all rows."""
         return all(part.target.shared for part in self.of)
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return what its parts need."""
+        return tuple(package for part in self.of for package in part.target.packages)
+
     def build(self, training: TrainingData) -> MixtureSource:
         """Return the mixture of the sources of its parts."""
         return MixtureSource(

@@ -42,6 +42,11 @@ class TargetSettings(Chosen):
         """Return whether all rows have the same soft target."""
         return False
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return the packages that `build` needs and that only an extra installs."""
+        return ()
+
     def check_teacher(self, teacher: str, model: str) -> None:
         """Refuse a teacher whose model does not fit.
 

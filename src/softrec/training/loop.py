@@ -15,10 +15,11 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
+from softrec.extras import has
 from softrec.objective import Objective
 from softrec.progress import shows_bars
 from softrec.training.alone import alone
@@ -167,7 +168,7 @@ def _loop(
                 precision=precision,
                 max_epochs=epochs,
                 callbacks=callbacks,
-                logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "tensorboard")],
+                logger=_loggers(folder),
                 enable_progress_bar=show,
                 enable_model_summary=False,
                 log_every_n_steps=50,
@@ -185,6 +186,14 @@ def _loop(
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
     return module.curve
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    """Return what writes logs/, and tensorboard/ if TensorBoard is installed."""
+    loggers: list[Logger] = [CSVLogger(folder, "logs")]
+    if has("tensorboard"):
+        loggers.append(TensorBoardLogger(folder, "tensorboard"))
+    return loggers
 
 
 class quiet:  # noqa: N801 - used like a function

@@ -31,6 +31,11 @@ class CsnSettings(HalfSettings, name="csn"):
     window: Count | None = setting(None, "window of item2vec; by default the whole sequence")
     seed: Seed = setting(0, "seed of item2vec and of the search for neighbours")
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return what finds neighbours, and what makes vectors if there is no teacher."""
+        return ("faiss",) if self.teacher is not None else ("faiss", "gensim")
+
     def build(self, training: TrainingData) -> NeighbourSource:
         """Return a source that asks the model in training about neighbours, made or found again."""
         facts: dict[str, Any] = {**training.facts, "k": self.k, "seed": self.seed}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from softrec.data.interactions import Sequences
-from softrec.errors import SoftrecError
+from softrec.extras import require
 
 LONGEST = 10_000  # gensim cuts off what a sentence has beyond that, so longer ones are split
 
@@ -125,11 +125,4 @@ class _Sentences:
 
 
 def _word2vec() -> Any:
-    try:
-        import gensim.models
-    except ImportError as error:
-        raise SoftrecError(
-            f"item2vec needs gensim, which cannot be imported ({error}); "
-            'install it with: pip install "softrec[item2vec]"'
-        ) from error
-    return gensim.models.Word2Vec
+    return require("gensim.models", "item2vec").Word2Vec

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from rich.progress import track
 
 from softrec.blocks import blocks
 from softrec.errors import DataError
+from softrec.extras import require
 
 BLOCK = 16_384  # contexts, or items of histories, that are worked on at once
 EXACT = 100_000  # contexts up to which comparing all pairs takes a minute or less
@@ -132,7 +132,7 @@ def nearest(
     if approximate:
         index = _inverted_file(vectors, known, probes, seed)
     else:
-        index = faiss.IndexFlatIP(vectors.shape[1])
+        index = _faiss().IndexFlatIP(vectors.shape[1])
     for rows in _blocks(known):
         index.add(_unit(vectors[rows]))
     owner = owner[known]
@@ -229,11 +229,13 @@ def _unit(block: np.ndarray) -> np.ndarray:
     return (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _inverted_file(
-    vectors: np.ndarray, known: np.ndarray, probes: int, seed: int
-) -> faiss.IndexIVFScalarQuantizer:
+def _faiss() -> Any:
+    return require("faiss", "the search for neighbours")
+
+
+def _inverted_file(vectors: np.ndarray, known: np.ndarray, probes: int, seed: int) -> Any:
     """Return an empty index whose lists are learned from a sample of the rows."""
-    dim = vectors.shape[1]
+    faiss, dim = _faiss(), vectors.shape[1]
     n_lists = max(min(round(4 * len(known) ** 0.5), len(known) // PER_LIST), 1)
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim),

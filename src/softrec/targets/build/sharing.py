@@ -38,6 +38,11 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
     )
     seed: Seed = setting(0, "seed of the clusters")
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return what finds clusters and neighbours."""
+        return ("faiss",)
+
     def build(self, training: TrainingData) -> RememberedSource:
         """Return the shared labels, made of the teacher's vectors or found again."""
         teacher = training.teacher(self.teacher)

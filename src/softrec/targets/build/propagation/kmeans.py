@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
+
+from softrec.extras import require
 
 KMEANS_ROUNDS = 100
 
@@ -18,7 +19,7 @@ def assign_clusters(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray
     clusters = min(clusters, len(vectors))
     if clusters == 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    means = faiss.Kmeans(
+    means = require("faiss", "k-means").Kmeans(
         vectors.shape[1],
         clusters,
         niter=KMEANS_ROUNDS,

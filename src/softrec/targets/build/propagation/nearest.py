@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import faiss
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from softrec.extras import require
 from softrec.targets.build.propagation.diffusion import (
     Diffusion,
     effective_rounds,
@@ -26,6 +26,7 @@ def nearest_transition(
     Exact up to `EXACT_SEARCH` examples. Beyond, an inverted file with about 4 sqrt(n) lists, 16 of
     which are searched. Distances are computed again from differences, for products lose the small.
     """
+    faiss = require("faiss", "the search for neighbours")
     n, dim = vectors.shape
     if n > EXACT_SEARCH:
         lists = int(4 * n**0.5)

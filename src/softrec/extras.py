@@ -1,0 +1,48 @@
+"""Packages that softrec does without until something needs them; each comes with an extra.
+
+They are imported where they are used, so that softrec starts without them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+from softrec.errors import SoftrecError
+
+EXTRAS = {"faiss": "neighbours", "gensim": "item2vec", "tensorboard": "tensorboard"}
+"""Name of a package -> name of the extra that installs it."""
+
+
+def has(package: str) -> bool:
+    """Return whether a package is installed, without importing it."""
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # what a package without a spec raises once it is imported
+        return False
+
+
+def require(package: str, purpose: str) -> ModuleType:
+    """Return a package of `EXTRAS`, imported.
+
+    Args:
+        package: its name, or that of a module in it.
+        purpose: what needs it, as the error names it.
+
+    Raises:
+        SoftrecError: if it cannot be imported; the error names the extra.
+
+    Example:
+        >>> require("faiss", "csn").__name__
+        'faiss'
+    """
+    top = package.partition(".")[0]
+    try:
+        import_module(top)
+        return import_module(package)
+    except ImportError as error:
+        raise SoftrecError(
+            f"{purpose} needs {top}, which cannot be imported ({error}); "
+            f'install it with: pip install "softrec[{EXTRAS[top]}]"'
+        ) from error
