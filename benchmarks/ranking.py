@@ -9,7 +9,8 @@ from torch import Tensor
 
 from benchmarks import dense
 from benchmarks.timing import Bar, Row, agree, paired
-from softrec.retrieval import BLOCK_BYTES, Seen, rank_of, top_k
+from softrec.limits import LIMITS
+from softrec.retrieval import Seen, rank_of, top_k
 from softrec.types import ItemVectors, Products
 
 
@@ -42,7 +43,7 @@ def ranking(shapes: Shapes) -> list[Row]:
     _check(users, items, label, seen, s)
 
     def products() -> None:
-        size = max(1, min(len(users), BLOCK_BYTES // (s.n_items * users.element_size())))
+        size = max(1, min(len(users), LIMITS.scores // (s.n_items * users.element_size())))
         buffer = torch.empty(size, s.n_items)
         for begin in range(0, len(users), size):
             block = users[begin : begin + size]

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from messages import BOOK
+from softrec.limits import limited
 
 # A property that fails because the machine was busy, or today only, says nothing about the code.
 hypothesis.settings.register_profile("softrec", deadline=None, derandomize=True)
@@ -23,6 +25,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist; set SOFTREC_DATA to a folder of it")
     return folder
+
+
+@pytest.fixture
+def limit():
+    """Return a function that sets limits of memory and speed for the rest of the test."""
+    with ExitStack() as stack:
+        yield lambda **values: stack.enter_context(limited(**values))
+
+
+@pytest.fixture
+def restored():
+    """Return a function of registries: what the test enters there is gone after it."""
+    with ExitStack() as stack:
+        yield lambda registry: stack.enter_context(registry.restored())
 
 
 def pytest_addoption(parser):

@@ -187,13 +187,12 @@ def clicks(tmp_path, monkeypatch):
 # Lightning's own use of PyTorch; no part of what is tested here.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-def test_the_python_of_the_readme_runs(clicks, monkeypatch, capsys):
+def test_the_python_of_the_readme_runs(clicks, monkeypatch, restored, capsys):
     for name in ("fit", "compare"):  # as written, but not for a hundred epochs
         monkeypatch.setattr(softrec, name, partial(getattr(softrec, name), epochs=1))
     snippets = re.findall(r"```python\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
     assert snippets
-    members = dict(TARGETS._members)
-    monkeypatch.setattr(TARGETS, "_members", members)  # what a snippet registers is gone after it
+    restored(TARGETS)  # what a snippet registers is gone after it
     for snippet in snippets:
         assert len([line for line in snippet.splitlines() if line.strip()]) <= 10
         names = {"users": torch.zeros(2, 3, 4, requires_grad=True), "items": torch.ones(5, 4),

@@ -1,51 +1,22 @@
-"""What tests are not tied to: prose (`messages.txt` has it once) and the names of constants."""
+"""What tests are not tied to: prose (`messages.txt` has it once), private names and constants."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
-PLACES = {path: path.read_text() for path in HERE.rglob("test_*.py") if path != Path(__file__)}
-# Replaced in modules, by file; may only fall. Of Python, torch and the system any may be replaced.
-CONSTANTS: dict[str, int] = {
-    "cli/test_faults.py": 1,
-    "cli/test_options.py": 1,
-    "data/test_simulation.py": 1,
-    "evaluation/test_bootstrap.py": 1,
-    "evaluation/test_calibration.py": 2,
-    "evaluation/test_lists.py": 3,
-    "evaluation/test_negatives.py": 3,
-    "evaluation/test_protocol.py": 1,
-    "evaluation/test_slices.py": 1,
-    "experiments/test_baselines.py": 1,
-    "experiments/test_counted_teachers.py": 2,
-    "experiments/test_counting.py": 1,
-    "experiments/test_integrity.py": 1,
-    "experiments/test_options_of_settings.py": 1,
-    "losses/test_gathers.py": 2,
-    "models/test_counted.py": 1,
-    "models/test_encoder_contracts.py": 1,
-    "models/test_graph_models.py": 1,
-    "serving/test_interests.py": 2,
-    "serving/test_recommender.py": 1,
-    "serving/test_recommender_times.py": 2,
-    "targets/test_contexts.py": 1,
-    "targets/test_item2vec.py": 2,
-    "targets/test_neighbours.py": 4,
-    "targets/test_propagation.py": 4,
-    "targets/test_teacher.py": 1,
-    "test_docs.py": 1,
-    "test_package.py": 1,
-    "test_retrieval.py": 1,
-    "test_tables.py": 2,
-    "training/test_resume.py": 1,
-}
+PLACES = {path: path.read_text() for path in HERE.rglob("*.py")}
+PLACES.pop(Path(__file__))
+REPLACING = ("setattr", "delattr", "setitem", "delitem")  # of pytest's monkeypatch
+PATCHING = ("patch", "patch.object", "patch.dict", "patch.multiple")  # of unittest.mock
 
 
 def found(pattern):
     """Return how many places of each file fit."""
     counts = {path: len(re.findall(pattern, text)) for path, text in PLACES.items()}
+    counts.pop(HERE / "messages.py")  # where they are kept
     return {str(path.relative_to(HERE)): count for path, count in counts.items() if count}
 
 
@@ -54,5 +25,56 @@ def test_words_of_errors_are_kept_once(check):
     assert found(rf"pytest\.{check}\([^\n]*\n?[^\n]*\bmatch=") == {}
 
 
-def test_constants_that_tests_replace():
-    assert found(r'setattr\(\s*"?[\w.]+"?[.,]\s*"?(_\w+|[A-Z][A-Z_]+)"') == CONSTANTS
+def replaced(text):
+    """Yield the line and the dotted name of whatever a test file replaces."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        called = ast.unparse(node.func)
+        if called.rpartition(".")[2] in REPLACING or called.endswith(PATCHING):
+            places = [
+                str(arg.value) if isinstance(arg, ast.Constant) else ast.unparse(arg)
+                for arg in node.args[:2]
+            ]
+            if called.endswith(("setitem", "delitem", "dict")):
+                places = places[:1]  # the key is data
+            yield node.lineno, ".".join([*places, *(word.arg or "" for word in node.keywords)])
+
+
+def tied(name):
+    """Tell whether a dotted name has a private part, or a constant."""
+    return re.search(r"(^|\.)(_(?!_)\w*|[A-Z][A-Z0-9_]+)($|\.)", name) is not None
+
+
+def test_no_private_name_and_no_constant_is_replaced():
+    """Limits are set by `limit`, members entered by `restored`; the rest has public places."""
+    assert {
+        f"{path.relative_to(HERE)}:{line} {name}"
+        for path, text in PLACES.items()
+        for line, name in replaced(text)
+        if tied(name)
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ('monkeypatch.setattr(module, "BLOCK", 3)', True),
+        ('monkeypatch.setattr(\n    module,\n    "_written", f)', True),
+        ('m.setattr("softrec.experiments.train._write", f)', True),
+        ('monkeypatch.setattr(gathers._PairLogits, "apply", f)', True),
+        ('monkeypatch.setitem(tisasrec.NUMBERS, "cpu", 3)', True),
+        ('monkeypatch.delattr(module, "B2_C")', True),
+        ("patch.multiple(module, TERMS=3)", True),
+        ('mock.patch.object(module, "_f", f)', True),
+        ('patch("softrec.a.B_C", 3)', True),
+        ('monkeypatch.setattr(module, "written", f)', False),
+        ('monkeypatch.setattr(Noise, "quantile", f)', False),
+        ('monkeypatch.setattr("softrec.a.versions", f)', False),
+        ('monkeypatch.setitem(sys.modules, "IPython", None)', False),
+        ('monkeypatch.setenv("SOFTREC_CACHE", "x")', False),
+        ('monkeypatch.setattr(A, "__init__", f)', False),
+    ],
+)
+def test_what_is_replaced_is_seen(line, wrong):
+    assert [tied(name) for _, name in replaced(line)] == [wrong][: "env" not in line]

@@ -10,13 +10,14 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "extras", "blocks", "progress", "renamed"}
+BASE = {"types", "errors", "extras", "blocks", "limits", "progress", "renamed"}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
 # they put the others together.
 MAY_IMPORT = {
     "blocks": set(),
+    "limits": set(),
     "csr": set(),
     "progress": set(),
     "errors": set(),
@@ -31,11 +32,11 @@ MAY_IMPORT = {
     "data": BASE | {"registry"},
     "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
-    "losses": {"types", "blocks", "csr", "scoring"} | NAMED,
+    "losses": {"types", "blocks", "limits", "csr", "scoring"} | NAMED,
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},
-    "retrieval": {"types", "blocks"},
+    "retrieval": {"types", "blocks", "limits"},
     "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"registry", "data", "retrieval", "interacted"},
     "serving": BASE | {"files", "data", "models", "retrieval"},

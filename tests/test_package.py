@@ -55,7 +55,7 @@ def installed(request, tmp_path, monkeypatch):
     """An empty folder to work in; the recipes lie in the package, or beside `src`."""
     if request.param == "wheel":
         (tmp_path / "package").symlink_to(ROOT / "recipes")
-        monkeypatch.setattr(shipped, "FOLDERS", (tmp_path / "package", tmp_path / "none"))
+        monkeypatch.setattr(shipped, "folders", lambda: (tmp_path / "package", tmp_path / "none"))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     return tmp_path / "empty"

@@ -48,7 +48,7 @@ def test_a_handler_of_the_program_is_kept_instead_of_ours(capsys, monkeypatch):
         def emit(self, record):
             heard.append((record.name, record.getMessage()))
 
-    monkeypatch.setattr(LOGGER, "handlers", [Own()])
+    monkeypatch.setattr(logging.getLogger("softrec"), "handlers", [Own()])
     LOGGER.setLevel(logging.INFO)
     try:
         with telling():

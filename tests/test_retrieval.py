@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messages import refused
-from softrec import retrieval
 from softrec.retrieval import (
     GROUP,
     NOT_RANKED,
@@ -89,8 +88,8 @@ problems = st.builds(
 
 
 @pytest.fixture(params=[1, 4000, 48 * 2**20], ids=["one user", "a few", "all at once"])
-def block_bytes(request, monkeypatch):
-    monkeypatch.setattr(retrieval, "BLOCK_BYTES", request.param)
+def block_bytes(request, limit):
+    limit(scores=request.param)
 
 
 # --- the rank of one item ---

@@ -68,8 +68,8 @@ def test_every_field_has_a_row(section):
             assert set(kind.model_fields) <= set(found), place
 
 
-def test_members_from_outside_have_no_row(monkeypatch):
-    monkeypatch.setattr(TARGETS, "_members", dict(TARGETS._members))
+def test_members_from_outside_have_no_row(restored):
+    restored(TARGETS)
     before = tables.names_table("target"), tables.fields_table("target")
     create_model(
         "OwnSettings",
@@ -95,7 +95,7 @@ def test_the_docstring_of_a_model_names_no_argument_that_it_lacks(name):
     assert set(arguments_told(MODELS[name])) <= known
 
 
-def test_a_model_without_a_line_for_an_argument_is_noticed(monkeypatch):
+def test_a_model_without_a_line_for_an_argument_is_noticed(restored):
     class Bare(MODELS["popularity"]):
         """Of no use.
 
@@ -107,7 +107,7 @@ def test_a_model_without_a_line_for_an_argument_is_noticed(monkeypatch):
         def __init__(self, n_items: int, *, told: int = 1, untold: bool = True) -> None:
             super().__init__(n_items)
 
-    monkeypatch.setattr(MODELS, "_members", dict(MODELS._members))
+    restored(MODELS)
     MODELS.add("bare", Bare)
     assert {n: info.description for n, info in settings_of("bare").items()} == {
         "told": "it is", "untold": None,

@@ -40,8 +40,8 @@ HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins"}  # fmt: skip
-PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "losses", "models",
-         "objective", "recipe", "report", "retrieval", "scoring", "serving", "simulation",
+PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "limits", "losses",
+         "models", "objective", "recipe", "report", "retrieval", "scoring", "serving", "simulation",
          "targets", "testing", "training", "types")  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -145,6 +146,16 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def __delitem__(self, name: str) -> None:
         self._walk()
         del self._members[name]
+
+    @contextmanager
+    def restored(self) -> Iterator[Self]:
+        """Forget afterwards what was entered or replaced in the meantime."""
+        self._walk()
+        before = dict(self._members)
+        try:
+            yield self
+        finally:
+            self._members = before
 
     def _walk(self) -> None:
         if self._walked:

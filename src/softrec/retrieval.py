@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from softrec.blocks import blocks
+from softrec.limits import LIMITS
 from softrec.types import Scores
 
-BLOCK_BYTES = 48 * 2**20
 GROUP = 64  # columns in a group; the first step of top_k compares the maxima of the groups
 NOT_RANKED: int = torch.iinfo(torch.int64).max
 """The rank of an item below the cut-off that was looked at: a miss for every k."""
@@ -55,7 +55,7 @@ def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[sli
     Each block is overwritten by the next one.
     """
     row_bytes = scores.n_items * scores.tables * scores.like.element_size()
-    size = max(1, min(len(scores), BLOCK_BYTES // row_bytes))
+    size = max(1, min(len(scores), LIMITS.scores // row_bytes))
     buffer = scores.like.new_empty(size, scores.n_items)
     for rows in blocks(len(scores), size):
         block = scores.fill(rows, buffer[: rows.stop - rows.start])

@@ -133,7 +133,7 @@ def test_what_the_system_refuses_is_a_line(ended, monkeypatch, what):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("softrec.experiments.train._write", fails)
+    monkeypatch.setattr("softrec.experiments.train.versions", fails)
     code, line = ended(*FIT)
     assert code == 2
     assert line.startswith("error: ")

@@ -42,9 +42,9 @@ def test_the_options_of_before_are_there():
     assert kept <= flags("fit")
 
 
-def test_a_common_field_is_an_option(monkeypatch):
+def test_a_common_field_is_an_option(restored):
     """It is written in its settings class and nowhere else."""
-    monkeypatch.setattr(TARGETS, "_members", dict(TARGETS._members))
+    restored(TARGETS)
     assert "--own-sharpness" not in flags("fit")
     create_model(
         "OwnSettings",

@@ -372,12 +372,12 @@ def test_a_data_folder_that_does_not_exist_is_an_error(cache, closed, tmp_path, 
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_fresh_file_that_cannot_be_read_is_not_kept(server, cache, monkeypatch, kept):
+def test_a_fresh_file_that_cannot_be_read_is_not_kept(server, cache, restored, kept):
     def broken(path: Path) -> Parts:
         raise DataError("it is no log")
 
     source = dataclasses.replace(source_at(server[0], checksum=None), read=broken)
-    monkeypatch.setitem(sources.SOURCES, "toy", source)
+    restored(sources.SOURCES)["toy"] = source
     path = cache / "toy" / "file.bin"
     if kept:
         path.parent.mkdir(parents=True)

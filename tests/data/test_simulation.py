@@ -23,9 +23,6 @@ from softrec.simulation import (
     next_item,
     simulate,
 )
-from softrec.simulation import (
-    log as shop_log,
-)
 
 
 def tiny(**dials) -> Shop:
@@ -125,9 +122,9 @@ def test_truth_depends_on_the_order_and_on_more_than_the_last_item():
 @pytest.mark.slow
 @pytest.mark.parametrize("patience", [64, 1, 0])
 @pytest.mark.parametrize("open_test", [True, False])
-def test_simulated_frequencies_are_the_stated_ones(monkeypatch, open_test, patience):
+def test_simulated_frequencies_are_the_stated_ones(limit, open_test, patience):
     """Wishing and rejecting (or, out of patience, drawing exactly) gives the predicted log."""
-    monkeypatch.setattr(shop_log, "_PATIENCE", patience)
+    limit(wishes=patience)
     world = tiny(exposure_floor=0.1)
     sequences = simulate(world, 30_000, 3, 3, seed=5, open_test=open_test).sequences
     events = sequences.items.reshape(-1, 3)

@@ -513,13 +513,13 @@ def test_get_prints_terms_and_paths(folder):
         (f"md5:{hashlib.md5(b'1 2').hexdigest()}", "verified, md5:"),
     ],
 )
-def test_get_says_whether_a_cached_file_was_verified(monkeypatch, checksum, told):
+def test_get_says_whether_a_cached_file_was_verified(restored, checksum, told):
     kept = sources.cache_dir() / "lastfm-hetrec" / "LastFM.txt"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"1 2")
     source = sources.get("lastfm-hetrec")
     file = replace(source.files[0], checksum=checksum)
-    monkeypatch.setitem(sources.SOURCES, source.name, replace(source, files=(file,)))
+    restored(sources.SOURCES)[source.name] = replace(source, files=(file,))
     assert f"({told}" in CliRunner().invoke(data_app, ["get", source.name]).output
 
 

@@ -82,13 +82,13 @@ def test_the_same_seed_gives_the_same_interval():
     assert bootstrap(a, b) != bootstrap(a, b, seed=1)
 
 
-def test_blocks_of_draws_are_bounded(monkeypatch):
+def test_blocks_of_draws_are_bounded():
     a, b = variants(np.random.default_rng(0), 3, 50)
     whole = bootstrap(a, b, draws=4000)
-    monkeypatch.setattr(module, "DRAWN_AT_ONCE", 120)
-    sizes = [len(block) for block in module._means(a, 7, np.random.default_rng(0))]
+    sizes = [len(block) for block in module._means(a, 7, np.random.default_rng(0), 120)]
     assert sizes == [2, 2, 2, 1]
-    assert bootstrap(a, b, draws=4000) == pytest.approx(whole, abs=0.1 * (whole[1] - whole[0]))
+    few = bootstrap(a, b, draws=4000, at_once=120)
+    assert few == pytest.approx(whole, abs=0.1 * (whole[1] - whole[0]))
 
 
 @given(

@@ -10,11 +10,9 @@ from scipy import optimize, special
 
 from evaluation.test_lists import Fixed
 from messages import refused
-from softrec import retrieval
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
-from softrec.evaluation import protocol
 from softrec.evaluation.calibration import (
     calibration,
     calibration_error,
@@ -196,7 +194,7 @@ def test_without_a_best_temperature_it_ends_at_the_limits():
 
 
 @pytest.mark.parametrize("mask_seen", [True, False])
-def test_scores_of_cases_are_those_that_are_ranked(mask_seen, monkeypatch):
+def test_scores_of_cases_are_those_that_are_ranked(mask_seen, limit):
     rng = np.random.default_rng(0)
     table = rng.standard_normal((30, 9)).astype(np.float32)
     histories = [rng.choice(8, rng.integers(1, 6), replace=False) for _ in range(30)]
@@ -205,8 +203,7 @@ def test_scores_of_cases_are_those_that_are_ranked(mask_seen, monkeypatch):
     if mask_seen:
         for row, history in zip(expected, histories, strict=True):
             row[history] = -np.inf
-    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 12)
-    monkeypatch.setattr(retrieval, "BLOCK_BYTES", 9 * 4 * 5)
+    limit(encoded=12, scores=9 * 4 * 5)
     blocks = case_blocks(Fixed(table), cases, length=4, mask_seen=mask_seen)
     for _ in range(2):  # each pass is a new one
         found = np.full_like(expected, np.nan)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from messages import refused
-from softrec import retrieval
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
@@ -40,7 +39,7 @@ def cases_of(histories) -> Cases:
 
 
 @pytest.mark.parametrize("mask_seen", [True, False])
-def test_counts_are_those_of_sorted_lists(mask_seen, monkeypatch):
+def test_counts_are_those_of_sorted_lists(mask_seen, limit):
     rng = np.random.default_rng(0)
     table = rng.permuted(np.tile(np.arange(20), (50, 1)), axis=1)
     histories = [rng.choice(20, rng.integers(1, 19), replace=False) for _ in range(50)]
@@ -49,8 +48,7 @@ def test_counts_are_those_of_sorted_lists(mask_seen, monkeypatch):
         left = [i for i in range(20) if not (mask_seen and i in history)]
         for item in sorted(left, key=lambda i: -scores[i])[:6]:
             expected[item] += 1
-    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 16)
-    monkeypatch.setattr(retrieval, "BLOCK_BYTES", 20 * 4 * 5)
+    limit(encoded=16, scores=20 * 4 * 5)
     found = listed_counts(Fixed(table), cases_of(histories), 6, length=4, mask_seen=mask_seen)
     assert found.tolist() == expected.tolist()
     assert (expected.sum() < 300) == mask_seen  # where fewer than 6 items are left, lists are short
@@ -59,7 +57,7 @@ def test_counts_are_those_of_sorted_lists(mask_seen, monkeypatch):
 @pytest.mark.parametrize("mask_seen", [True, False])
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("k", [1, 6, 30])
-def test_lists_are_counted_while_cases_are_ranked(mask_seen, several, k, monkeypatch):
+def test_lists_are_counted_while_cases_are_ranked(mask_seen, several, k, limit):
     """The ranks stay what they are, and the counts are those of lists made for themselves."""
     rng = np.random.default_rng(1)
     model = Fixed(rng.permuted(np.tile(np.arange(20), (50, 1)), axis=1))
@@ -67,7 +65,7 @@ def test_lists_are_counted_while_cases_are_ranked(mask_seen, several, k, monkeyp
     left = [np.setdiff1d(np.arange(20), history) for history in histories]
     relevant = [rng.choice(own, 3 if several else 1, replace=False) for own in left]
     cases = Cases(np.arange(50), Sequences.of(histories), Sequences.of(relevant))
-    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 16)
+    limit(encoded=16)
     asked = {"length": 4, "k": 5, "mask_seen": mask_seen}
     listed = Listed(k, 20)
     ranks = protocol.rank_cases(model, cases, listed=listed, **asked)

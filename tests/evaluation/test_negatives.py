@@ -16,10 +16,9 @@ from messages import refused
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
-from softrec.evaluation import negatives as module
-from softrec.evaluation import protocol
 from softrec.evaluation.negatives import rank_among, sampled_negatives
 from softrec.evaluation.protocol import rank_cases, score_cases
+from softrec.limits import LIMITS
 from softrec.types import Batch, Encoder, ItemVectors, Products, Vectors
 
 some_known = st.lists(st.lists(st.integers(0, 8), max_size=12), min_size=1, max_size=9)
@@ -79,13 +78,13 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 256, 10_000])
-def test_a_user_gets_the_same_whoever_else_is_asked(monkeypatch, at_once):
+def test_a_user_gets_the_same_whoever_else_is_asked(at_once):
     """So validation and test meet the same negatives, though some users have only one of them."""
-    monkeypatch.setattr(module, "USERS_AT_ONCE", at_once)
     known = random_known(600, 50, 20)
-    every = sampled_negatives(50, known, np.arange(600), 9, 2)
+    every = sampled_negatives(50, known, np.arange(600), 9, 2, per_stream=at_once)
     some = np.array([599, 3, 256, 3, 255, 0, 431])
-    np.testing.assert_array_equal(sampled_negatives(50, known, some, 9, 2), every[some])
+    drawn = sampled_negatives(50, known, some, 9, 2, per_stream=at_once)
+    np.testing.assert_array_equal(drawn, every[some])
 
 
 def test_the_order_of_known_items_does_not_matter():
@@ -118,7 +117,7 @@ def test_drawing_needs_little_more_memory_than_its_result():
     drawn = sampled_negatives(5000, known, users, 1000, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    one_block = module.USERS_AT_ONCE * 1000 * 8
+    one_block = 64 * 1000 * 8
     assert peak < drawn.nbytes + 6 * one_block  # as int64, all would be 2 x drawn.nbytes more
     assert 6 * one_block < 1.1 * drawn.nbytes
 
@@ -143,9 +142,9 @@ def slow_ranks(users, vectors, bias, label, negatives) -> list[int]:
 @pytest.mark.parametrize("block", [1, 2000, 2**21])
 @pytest.mark.parametrize("interests", [0, 1, 3])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_ranks_equal_the_definition(monkeypatch, interests, with_bias, block):
+def test_ranks_equal_the_definition(limit, interests, with_bias, block):
     """Small whole numbers: many ties, and float32 is exact."""
-    monkeypatch.setattr(module, "GATHERED_BYTES", block)
+    limit(negatives=block)
     rng = np.random.default_rng(interests)
     shape = (23, interests, 5) if interests else (23, 5)
     users, vectors = rng.integers(-2, 3, shape), rng.integers(-2, 3, (12, 5))
@@ -215,7 +214,7 @@ def test_no_table_of_users_and_items_or_of_all_gathered_vectors_is_made(interest
     label, others = torch.randint(0, 20_000, (300,)), torch.randint(0, 20_000, (300, 500)).int()
     with Largest() as largest:
         rank_among(Products(users, ItemVectors(vectors)), label, others)
-    assert largest.bytes <= module.GATHERED_BYTES < others.numel() * 4 * 16
+    assert largest.bytes <= LIMITS.negatives < others.numel() * 4 * 16
     assert largest.bytes < 300 * 20_000 * 4
 
 
@@ -246,9 +245,9 @@ OTHERS = np.array([[1, 1, 3, 0], [0, 4, 4, 2], [4, 3, 4, 0]], dtype=np.int32)
 
 @pytest.mark.parametrize("at_once", [1, 2, 1024])
 @pytest.mark.parametrize("mask_seen", [True, False])
-def test_only_the_negatives_of_a_case_compete(monkeypatch, at_once, mask_seen):
+def test_only_the_negatives_of_a_case_compete(limit, at_once, mask_seen):
     """Nothing is masked: item 0 of the second case is in its history and still stands above."""
-    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", at_once)
+    limit(encoded=at_once)
     table = score_cases(
         Fixed(TABLE),
         CASES,

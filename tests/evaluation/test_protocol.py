@@ -12,7 +12,6 @@ from messages import refused
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError, RecipeError
-from softrec.evaluation import protocol
 from softrec.evaluation.metrics import NOT_RANKED
 from softrec.evaluation.protocol import batches_of, rank_cases, score_cases, seen_of
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
@@ -127,11 +126,11 @@ def test_ranks_of_several_relevant_items_are_exact_down_to_k():
 
 @pytest.mark.parametrize("cases", [SINGLE, SEVERAL], ids=["one", "several"])
 @pytest.mark.parametrize("at_once", [1, 2, 3, 1024])
-def test_how_many_are_encoded_at_once_changes_nothing(monkeypatch, cases, at_once):
+def test_how_many_are_encoded_at_once_changes_nothing(limit, cases, at_once):
     metrics = ["ndcg@2", "recall@3"]
     expected = score_cases(Fixed(TABLE), cases, metrics, length=5)
     ranks = rank_cases(Fixed(TABLE), cases, length=5, k=3)
-    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", at_once)
+    limit(encoded=at_once)
     encoder = Fixed(TABLE)
     assert score_cases(encoder, cases, metrics, length=5).equals(expected)
     assert len(encoder.asked) == -(-len(cases) // at_once)

@@ -55,7 +55,7 @@ def test_shares_of_a_split_by_time(log):
     assert taken(split)[2][1] == [108, 109]
 
 
-def test_share_and_seed_of_validation_carved_from_published_parts(monkeypatch):
+def test_share_and_seed_of_validation_carved_from_published_parts(restored):
     tables = [
         pl.DataFrame({"user": [0] * 20 + [1] * 20, "item": [*range(20), *range(20)]}),
         pl.DataFrame({"user": [0, 1], "item": [1, 2]}),
@@ -66,7 +66,7 @@ def test_share_and_seed_of_validation_carved_from_published_parts(monkeypatch):
         licence="none", citation="none", homepage="none", split={"split": "given"},
         counts=Counts(0, 0, 0),
     )  # fmt: skip
-    monkeypatch.setitem(sources.SOURCES, "toy", source)
+    restored(sources.SOURCES)["toy"] = source
     first, again, other = (
         taken(split_by("toy", valid_fraction=0.25, split_seed=seed)) for seed in (3, 3, 4)
     )

@@ -30,7 +30,7 @@ def log(tmp_path) -> str:
 
 
 @pytest.fixture
-def published(monkeypatch) -> str:
+def published(restored) -> str:
     """The name of a data set with published parts, whose test part has an item of its own."""
     tables = [
         pl.DataFrame({"user": [0] * 6 + [1] * 6, "item": [0, 1, 2] * 4}),
@@ -42,7 +42,7 @@ def published(monkeypatch) -> str:
         licence="none", citation="none", homepage="none",
         split={"split": "given", "valid": 0.1, "cold": "keep"}, counts=Counts(0, 0, 0),
     )  # fmt: skip
-    monkeypatch.setitem(sources.SOURCES, "toy", source)
+    restored(sources.SOURCES)["toy"] = source
     return "toy"
 
 

@@ -13,7 +13,6 @@ from softrec.experiments.build.objective import build
 from softrec.experiments.runs import open_run
 from softrec.experiments.train import fit_recipe, resolved
 from softrec.recipe.recipe import read_recipe
-from softrec.targets.build import scorers
 from softrec.testing.scorers import table
 from softrec.types import Batch
 
@@ -49,10 +48,9 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["item-knn", "session-knn", "popularity"])
 @pytest.mark.parametrize("windows", ["positions", "last", "prefixes"])
-def test_the_target_is_the_softmax_of_the_scores(name, windows, monkeypatch):
+def test_the_target_is_the_softmax_of_the_scores(name, windows, limit):
     """With all items kept, by a table made of each context apart; blocks are of a few rows."""
-    monkeypatch.setattr(scorers, "CONTEXTS_AT_ONCE", 7)
-    monkeypatch.setattr(scorers, "NUMBERS", 3 * N)
+    limit(encoded=7, scores=3 * N * 4)
     made = resolved(
         recipe({"name": "kd", "teacher": teacher(name), "temperature": 0.5}, windows=windows), SPLIT
     )

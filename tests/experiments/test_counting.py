@@ -198,8 +198,7 @@ def test_a_grid_is_judged_on_some_cases_and_the_best_on_all(monkeypatch):
     """The same cases for every setting, and what is told of validation is of all of them."""
     made = recipe("recent-popularity")
     valid = Evaluator(made, SPLIT, "valid")
-    monkeypatch.setattr("softrec.experiments.counting.TRIED_ON", 10)
-    scorer, found = counted(made, SPLIT, valid)
+    scorer, found = counted(made, SPLIT, valid, tried_on=10)
     few = valid.some(10)
     assert len(few.cases) == 10 < len(valid.cases)
     assert found.best == valid.means(scorer)

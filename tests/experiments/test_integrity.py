@@ -9,10 +9,10 @@ from softrec.experiments.store.integrity import changed, hash_of, sealed
 
 
 @pytest.fixture(autouse=True)
-def reads(tmp_path, monkeypatch):
+def reads(tmp_path, monkeypatch, limit):
     """Count how often a file is read; every file is a large one."""
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(integrity, "LARGE", 1)
+    limit(hashed=1)
     read, whole = [], integrity.sha256_of
     monkeypatch.setattr(integrity, "sha256_of", lambda path: read.append(path) or whole(path))
     return read

@@ -65,9 +65,9 @@ def test_an_option_stands_for_its_place():
 
 
 @pytest.fixture
-def own_settings(monkeypatch):
+def own_settings(restored):
     """Settings of one's own, gone after the test."""
-    monkeypatch.setattr(TARGETS, "_members", dict(TARGETS._members))
+    restored(TARGETS)
 
     def made(**fields):
         return create_model(

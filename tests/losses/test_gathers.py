@@ -10,7 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from messages import refused
-from softrec.losses import gathers
 from softrec.losses.gathers import gathered_logits, pair_logits
 
 WAYS = {
@@ -80,9 +79,9 @@ def test_definition(way, seed, rows, pairs, n_items, bias):
 
 @ALL
 @pytest.mark.parametrize("block", [1, 20, 45])
-def test_blocks_do_not_show(way, block, monkeypatch):
+def test_blocks_do_not_show(way, block, limit):
     """Blocks of one row, and blocks whose last is short."""
-    monkeypatch.setattr(gathers, "BLOCK", block)
+    limit(gathered=block)
     case = random_case(1, rows=7)
     slope = slope_for(case[2])
     for got, expected in zip(outcome(WAYS[way], *case, slope), by_hand(*case, slope), strict=True):
@@ -185,15 +184,15 @@ def test_shapes_must_fit():
         pair_logits(users, vectors, items[:, 0])
 
 
-def test_the_default_goes_by_size(monkeypatch):
-    """Dense products pay where the items are few against the pairs of a row."""
-    asked = []
-    monkeypatch.setattr(
-        gathers._PairLogits, "apply", lambda h, w, items, dense: asked.append(dense)
-    )
+def test_the_default_goes_by_size():
+    """Dense products, of rows by items, pay where the items are few against the pairs of a row."""
+    dense = []
     for n_items in (56, 57):
-        pair_logits(*random_case(11, pairs=7, n_items=n_items, bias=False)[:3])
-    assert asked == [True, False]
+        case = random_case(11, rows=5, pairs=7, n_items=n_items, bias=False)[:3]
+        with Largest() as largest:
+            pair_logits(*case)
+        dense.append(largest.numbers >= 5 * n_items)
+    assert dense == [True, False]
 
 
 class Largest(TorchDispatchMode):
@@ -213,8 +212,8 @@ class Largest(TorchDispatchMode):
 
 @ALL
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nothing_is_as_large_as_the_vectors_of_all_pairs(way, dtype, monkeypatch):
-    monkeypatch.setattr(gathers, "BLOCK", 1000)
+def test_nothing_is_as_large_as_the_vectors_of_all_pairs(way, dtype, limit):
+    limit(gathered=1000)
     users, vectors, items, _ = random_case(12, rows=20, pairs=30, n_items=40, dim=16, dtype=dtype)
     with Largest() as largest:
         logits = WAYS[way](users.requires_grad_(), vectors.requires_grad_(), items)

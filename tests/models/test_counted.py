@@ -2,7 +2,6 @@
 
 from functools import partial
 from itertools import pairwise
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from scipy import sparse
 
 from messages import refused
 from softrec.errors import DataError
+from softrec.limits import limited
 from softrec.models.counted import sparse as sparse_tables
 from softrec.models.counted.ease import EASE
 from softrec.models.counted.item_knn import ItemKNN
@@ -165,7 +165,7 @@ RECENCY = st.sampled_from([0.0, 0.5, 1.0])
 def test_item_knn(budget, log, kind, power, shrinkage, recency):
     similar = counted.item_similarity(log[0], N, kind=kind, power=power, shrinkage=shrinkage)
     model = ItemKNN(N, k=N, similarity=kind, power=power, shrinkage=shrinkage, recency=recency)
-    with patch.multiple(sparse_tables, PRODUCTS=budget, TERMS=budget):
+    with limited(products=budget, terms=budget):
         agree(model, counted.cut(similar, N), *log)
 
 
@@ -202,7 +202,7 @@ def test_session_knn(budget, log, last, recency):
         counted.votes(lists, N, history, user, k=len(lists), last=last, recency=recency)
         for history, user in zip(histories, users, strict=True)
     ]
-    with patch.object(sparse_tables, "PRODUCTS", budget):
+    with limited(products=budget):
         found = scored(model, lists, histories, users)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
 
@@ -232,7 +232,7 @@ def test_the_largest_of_each_row_are_kept(rows, k, budget):
     dense = np.zeros((len(rows), 9))
     for row, values in enumerate(rows):
         dense[row, : len(values)] = values
-    with patch.object(sparse_tables, "PRODUCTS", budget):
+    with limited(products=budget):
         found = sparse_tables.largest(sparse.csr_matrix(dense), k).toarray()
     for values, kept in zip(dense, found, strict=True):
         assert sorted(kept[kept > 0], reverse=True) == sorted(values[values > 0], reverse=True)[:k]
@@ -253,9 +253,9 @@ def one_row_each(model):
     return table(model, padded([[item] for item in range(N)], N)).numpy()
 
 
-def test_a_product_is_never_held_whole(monkeypatch):
+def test_a_product_is_never_held_whole(monkeypatch, limit):
     """With a budget of 1,000 products no block has more, but for a row that has more alone."""
-    monkeypatch.setattr(sparse_tables, "PRODUCTS", 1000)
+    limit(products=1000)
     n_items, draw = 300, np.random.default_rng(0)
     lists = [draw.choice(n_items, 6, replace=False).tolist() for _ in range(400)]
     held = []
@@ -281,7 +281,7 @@ def test_blocks_of_a_product_have_as_many_terms_as_fit(log, budget):
     users = sparse_tables.interactions(events_of(log[0]), N)
     left = users.T.tocsr()
     terms = [sum(len(users[user].indices) for user in left[row].indices) for row in range(N)]
-    with patch.object(sparse_tables, "PRODUCTS", budget):
+    with limited(products=budget):
         found = list(sparse_tables.product_blocks(left, users))
     assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(N))
     for rows in found:

@@ -15,7 +15,6 @@ from softrec.candidates import SharedUniform
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases
 from softrec.errors import DataError
-from softrec.evaluation import protocol
 from softrec.evaluation.protocol import rank_cases
 from softrec.models.graph import Graph, mean_of_layers, neighbour_sum, propagate
 from softrec.models.lightgcn import LightGCN
@@ -387,9 +386,9 @@ def test_one_propagation_for_each_training_step(name):
 
 @pytest.mark.parametrize("kind", ["inner", "cosine"])
 @pytest.mark.parametrize("name", MODELS)
-def test_one_propagation_for_each_ranking(monkeypatch, name, kind):
+def test_one_propagation_for_each_ranking(limit, name, kind):
     """Whatever the number of batches; after a change of weights the ranking is another."""
-    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 2)
+    limit(encoded=2)
     torch.manual_seed(0)
     model = MODELS[name]()
     calls = counted(model)

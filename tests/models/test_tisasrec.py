@@ -201,10 +201,10 @@ def naive_states(model, items, times):
     return model.norm(x)
 
 
-@pytest.mark.parametrize("limit", [1 << 18, 20])
+@pytest.mark.parametrize("numbers", [1 << 18, 20])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_values_and_gradients_are_those_of_the_formula(name, limit, monkeypatch):
-    monkeypatch.setitem(tisasrec.NUMBERS, "cpu", limit)  # 20: one query at a time
+def test_values_and_gradients_are_those_of_the_formula(name, numbers, limit):
+    limit(intervals=numbers)  # 20: one query at a time
     model = model_of(**OPTIONS[name]).double()
     with torch.no_grad():
         for table in (model.interval_keys, model.interval_values):
@@ -266,9 +266,9 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_no_tensor_is_larger_than_plain_attention(monkeypatch):
+def test_no_tensor_is_larger_than_plain_attention(limit):
     """Neither pairs times dimensions nor queries times intervals, on both ways."""
-    monkeypatch.setitem(tisasrec.NUMBERS, "cpu", 10_000)
+    limit(intervals=10_000)
     rows, length, dim, heads, largest = 16, 40, 64, 2, 200
     model = TiSASRec(N_ITEMS, dim=dim, length=length, heads=heads, intervals=largest)
     items = torch.randint(N_ITEMS, (rows, length))

@@ -19,8 +19,6 @@ from softrec.models.mf import MF
 from softrec.models.mind import MIND
 from softrec.models.timirec import TiMiRec
 from softrec.scoring import Scored, Scoring
-from softrec.serving import interests as explaining
-from softrec.serving import recommender as serving
 from softrec.serving.recommender import Recommender, UnknownItemWarning
 from softrec.testing.encoders import padded
 
@@ -176,12 +174,11 @@ def test_more_items_than_there_are():
 
 @pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("name", ["timirec", "mind"])
-def test_blocks_do_not_matter(monkeypatch, name, at_once):
+def test_blocks_do_not_matter(limit, name, at_once):
     service = recommender(name)
     options = {"histories": {"new": raw([3, 1])}}
     wanted = [service.recommend(USERS, why=True, **options), service.interests(USERS, **options)]
-    monkeypatch.setattr(serving, "USERS_AT_ONCE", at_once)
-    monkeypatch.setattr(explaining, "BLOCK", 70)
+    limit(encoded=at_once, gathered=70)
     found = [service.recommend(USERS, why=True, **options), service.interests(USERS, **options)]
     for one, other in zip(found, wanted, strict=True):
         assert_frame_equal(one, other, rel_tol=1e-4, abs_tol=1e-6)

@@ -11,7 +11,6 @@ from softrec.data.interactions import Interactions
 from softrec.errors import DataError
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.sasrec import SASRec
-from softrec.serving import recommender as serving
 from softrec.serving.files import read_users, write_table
 from softrec.serving.recommender import Recommender, UnknownItemWarning
 from softrec.types import Batch
@@ -99,9 +98,9 @@ def test_k_beyond_the_catalogue_gives_what_there_is():
 
 @pytest.mark.parametrize("at_once", [1, 7, N_USERS])
 @pytest.mark.parametrize("model", MODELS)
-def test_users_at_once_do_not_matter(model, at_once, monkeypatch):
+def test_users_at_once_do_not_matter(model, at_once, limit):
     whole = recommender(model).recommend(LOG.users.raw.to_list(), 6)
-    monkeypatch.setattr(serving, "USERS_AT_ONCE", at_once)
+    limit(encoded=at_once)
     parts = recommender(model).recommend(LOG.users.raw.to_list(), 6)
     assert_frame_equal(parts, whole, rel_tol=1e-5, abs_tol=1e-6)  # scores near 0
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from softrec.data.interactions import Interactions, Sequences
-from softrec.serving import recommender as serving
 from softrec.serving.recommender import Recommender
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
@@ -40,8 +39,8 @@ def log_of(times: bool) -> Interactions:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 1024])
-def test_known_users_come_with_their_times(monkeypatch, at_once):
-    monkeypatch.setattr(serving, "USERS_AT_ONCE", at_once)
+def test_known_users_come_with_their_times(limit, at_once):
+    limit(encoded=at_once)
     encoder = Listening()
     Recommender(encoder, log_of(True), length=3).recommend([2, 0, 1, 2], 2)
     read = {2: [5, 6], 0: [1, 2, 3], 1: [4]}
@@ -59,8 +58,8 @@ def test_known_users_come_with_their_times(monkeypatch, at_once):
 
 @pytest.mark.parametrize("at_once", [1, 1024])
 @pytest.mark.parametrize("users", [None, [0, 1]])
-def test_given_histories_have_no_times(monkeypatch, users, at_once):
-    monkeypatch.setattr(serving, "USERS_AT_ONCE", at_once)
+def test_given_histories_have_no_times(limit, users, at_once):
+    limit(encoded=at_once)
     encoder = Listening()
     found = Recommender(encoder, log_of(True), length=3).recommend(
         users, 2, histories={7: [5, 6, 7, 8]}

@@ -9,7 +9,6 @@ from softrec.data.batches import TrainingBatches, context_batch, examples, train
 from softrec.data.interactions import Sequences
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.mf import MF
-from softrec.targets.build import contexts as module
 from softrec.targets.build.contexts import (
     Contexts,
     NeighbourSource,
@@ -74,8 +73,8 @@ def number_of(data, batch, place):
 
 @pytest.mark.parametrize("make", [gru, mf])
 @pytest.mark.parametrize("windows", WINDOWS)
-def test_vectors_are_those_of_the_encoder(windows, make, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CONTEXTS_AT_ONCE", 3)
+def test_vectors_are_those_of_the_encoder(windows, make, tmp_path, limit):
+    limit(encoded=3)
     data, encoder, done = data_of(windows), make(), []
     context_vectors(encoder, data, tmp_path / "v.npy", length=2, advance=done.append)
     found = np.load(tmp_path / "v.npy")

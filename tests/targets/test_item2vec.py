@@ -12,7 +12,7 @@ from softrec.errors import SoftrecError
 from softrec.targets.build import item2vec
 from softrec.targets.build.item2vec import item_vectors
 
-pytest.importorskip("gensim")
+gensim = pytest.importorskip("gensim.models")
 
 SIZES = {"dim": 16, "epochs": 5}
 
@@ -93,10 +93,9 @@ def test_the_window_reaches_over_the_whole_sequence():
     assert contrast(None) > contrast(3) + 0.2
 
 
-def test_sequences_longer_than_gensim_takes_are_split(monkeypatch):
-    monkeypatch.setattr(item2vec, "LONGEST", 4)
+def test_sequences_longer_than_gensim_takes_are_split():
     log = Sequences.of([range(10), [3], [], [5, 6]])
-    corpus = item2vec._Sentences(log, list("0123456789"))
+    corpus = item2vec.Sentences(log, list("0123456789"), longest=4)
     expected = [list("0123"), list("4567"), list("89"), list("56")]
     assert list(corpus) == expected
     assert list(corpus) == expected, "an epoch must not use it up"
@@ -132,13 +131,13 @@ def test_gensim_warns_of_nothing(caplog):
 def test_settings_reach_gensim(monkeypatch):
     """What is seen at the vectors only as noise: the pairs, the negatives and the threads."""
     given = {}
-    word2vec = item2vec._word2vec()
+    word2vec = gensim.Word2Vec
 
     def recorded(**settings):
         given.update(settings)
         return word2vec(**settings)
 
-    monkeypatch.setattr(item2vec, "_word2vec", lambda: recorded)
+    monkeypatch.setattr(gensim, "Word2Vec", recorded)
     log = Sequences.of([[0, 1, 2], [2, 0]])
     item_vectors(log, 3, dim=4, negatives=7, exponent=0.5, epochs=2, seed=3, sample=0.1)
     expected = {

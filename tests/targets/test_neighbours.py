@@ -9,6 +9,7 @@ from messages import refused
 from softrec.data.batches import examples
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
+from softrec.limits import limited
 from softrec.targets.build import neighbours
 from softrec.targets.build.neighbours import context_means, load, nearest, save
 
@@ -153,7 +154,7 @@ def test_rows_of_the_same_owner_are_no_neighbours(sizes, k, seed, approximate):
 
 
 @pytest.mark.slow
-def test_few_rows_are_asked_for_more_a_block_at_a_time(monkeypatch):
+def test_few_rows_are_asked_for_more_a_block_at_a_time(limit):
     """One owner has a hundred rows alike, the others one each."""
     vectors = random_rows(130, 4)
     vectors[:100] = vectors[0] + 1e-3 * vectors[:100]
@@ -161,7 +162,7 @@ def test_few_rows_are_asked_for_more_a_block_at_a_time(monkeypatch):
     whole = nearest(vectors, 3, owner=owner)
     assert (whole[:100] >= 100).all()
     for cells in (1, 50, 1000):
-        monkeypatch.setattr(neighbours, "CELLS", cells)
+        limit(hits=cells)
         np.testing.assert_array_equal(nearest(vectors, 3, owner=owner), whole)
 
 
@@ -204,21 +205,21 @@ def test_same_seed_gives_the_same_lists():
     assert (nearest(vectors, approximate=True, probes=2, seed=4) != one).any()
 
 
-def test_many_rows_are_searched_approximately(monkeypatch):
+def test_many_rows_are_searched_approximately(limit):
     vectors = random_rows(2_000, 8)
     approximate, exact = (nearest(vectors, approximate=a, probes=1) for a in (True, False))
     assert (approximate != exact).any()
     np.testing.assert_array_equal(nearest(vectors, probes=1), exact)
-    monkeypatch.setattr(neighbours, "EXACT", 1_999)
+    limit(exact_search=1_999)
     np.testing.assert_array_equal(nearest(vectors, probes=1), approximate)
 
 
 @pytest.mark.parametrize("approximate", [False, True])
-def test_blocks_change_nothing(monkeypatch, approximate):
+def test_blocks_change_nothing(limit, approximate):
     vectors = random_rows(500, 6)
     vectors[::7] = 0
     whole = nearest(vectors, 3, approximate=approximate)
-    monkeypatch.setattr(neighbours, "BLOCK", 64)
+    limit(contexts=64)
     np.testing.assert_array_equal(nearest(vectors, 3, approximate=approximate), whole)
 
 
@@ -288,8 +289,7 @@ def test_means_are_those_of_a_loop(n_events, n_contexts, block, seed):
     items = draw.integers(7, size=n_events)
     start, stop = np.sort(draw.integers(n_events + 1, size=(2, n_contexts)), axis=0)
     vectors = random_rows(7, 3, seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "BLOCK", block)
+    with limited(contexts=block):
         means = context_means(items, start, stop, vectors)
     assert means.dtype == np.float32
     np.testing.assert_allclose(means, plain_means(items, start, stop, vectors), atol=1e-6)

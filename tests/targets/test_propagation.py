@@ -12,8 +12,6 @@ from messages import refused
 from softrec.errors import DataError
 from softrec.targets.build.propagation import (
     PropagatedLabels,
-    diffusion,
-    nearest,
     propagate,
     tables,
 )
@@ -318,31 +316,31 @@ def test_cut_rows_are_lower_bounds():
     np.testing.assert_allclose(soft.probs.sum(1), 1, atol=1e-6)
 
 
-def test_clusters_too_large_for_tables_use_neighbours(monkeypatch):
+def test_clusters_too_large_for_tables_use_neighbours(limit):
     vectors, labels = drawn(100, 10)
-    monkeypatch.setattr(one_cluster, "DENSE_BYTES", 8 * 100 * (100 + 10))
+    limit(cluster=8 * 100 * (100 + 10))
     assert propagate(vectors, labels, clusters=1).sparse_clusters == 0
-    monkeypatch.setattr(one_cluster, "DENSE_BYTES", 8 * 100 * (100 + 10) - 1)
+    limit(cluster=8 * 100 * (100 + 10) - 1)
     soft = propagate(vectors, labels, clusters=1)
     assert soft.sparse_clusters == 1
     asked = propagate(vectors, labels, clusters=1, neighbours=one_cluster.NEIGHBOURS)
     np.testing.assert_array_equal(soft.probs, asked.probs)
 
 
-def test_approximate_search_finds_most_neighbours(monkeypatch):
+def test_approximate_search_finds_most_neighbours(limit):
     vectors, _ = drawn(2000, 1, dim=8)
     exact, _ = nearest_transition(vectors, 1.0, 10)
-    monkeypatch.setattr(nearest, "EXACT_SEARCH", 1999)
+    limit(exact_search=1999)
     near, weights = nearest_transition(vectors, 1.0, 10)
     found = [len(set(a) & set(b)) for a, b in zip(exact.tolist(), near.tolist(), strict=True)]
     assert np.mean(found) > 8
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
+def test_blocks_do_not_change_the_result(limit):
     vectors, labels = drawn(90, 20)
     whole = [spread(vectors, labels, tau=0.5, neighbours=m) for m in (None, 8)]
-    monkeypatch.setattr(diffusion, "CELLS", 500)
+    limit(spread=500)
     split = [spread(vectors, labels, tau=0.5, neighbours=m) for m in (None, 8)]
     np.testing.assert_allclose(split, whole, atol=1e-6)
 

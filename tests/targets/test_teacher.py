@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from messages import refused
-from softrec.targets import teacher as teachers
 from softrec.targets.teacher import TeacherTarget, TopTarget
 from softrec.testing import check_target, oracles
 from softrec.types import ItemVectors, LogitTarget
@@ -85,10 +84,10 @@ def test_within_some_items_a_teacher_is_normalised_again(temperature, bias):
     check_target(part, 4, P)
 
 
-def test_blocks_of_rows_change_nothing(monkeypatch):
+def test_blocks_of_rows_change_nothing(limit):
     target = made()
     whole = target.prob_of(torch.arange(P)), target.mean_item(numbers(N, 3, seed=4))
-    monkeypatch.setattr(teachers, "BLOCK_BYTES", 2 * N * 8)  # two rows
+    limit(scores=2 * N * 8)  # two rows
     assert len(list(target._blocks())) == P // 2
     torch.testing.assert_close(target.prob_of(torch.arange(P)), whole[0])
     torch.testing.assert_close(target.mean_item(numbers(N, 3, seed=4)), whole[1])

@@ -309,7 +309,7 @@ def test_a_kill_in_the_test_costs_the_test_alone(log, tmp_path, unbroken, steps,
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("softrec.experiments.train._write", dies)
+        patch.setattr("softrec.experiments.train.versions", dies)
         with pytest.raises(Killed):
             trained(log, tmp_path / "run", patience=patience)
     steps.clear()

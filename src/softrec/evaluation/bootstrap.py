@@ -15,7 +15,6 @@ from softrec.blocks import blocks
 from softrec.evaluation.significance import TIE, Noise, trainings
 
 DRAWS = 2000
-DRAWN_AT_ONCE = 2**20  # users: few enough for memory, enough to be fast where users are few
 
 
 def bootstrap(
@@ -26,6 +25,7 @@ def bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
     deterministic: bool = False,
+    at_once: int = 2**20,
 ) -> tuple[float, float]:
     """Return the ends of an interval of mean(b - a), from samples of users and trainings.
 
@@ -49,6 +49,7 @@ def bootstrap(
         draws: the number of samples.
         seed: of the random numbers.
         deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
+        at_once: users drawn at a time; another number draws others.
 
     Returns:
         The lower and the upper end; NaN with one seed or one user.
@@ -66,7 +67,9 @@ def bootstrap(
     if min(len(a), len(b), a.shape[1]) < 2:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    means = np.concatenate(list(_means(np.concatenate([a, b]), draws, rng)))  # (draws, S_a + S_b)
+    means = np.concatenate(
+        list(_means(np.concatenate([a, b]), draws, rng, at_once))
+    )  # (draws, S_a + S_b)
     drawn = _some(means[:, len(a) :], rng) - _some(means[:, : len(a)], rng)
     outside = (1 - level) / 2
     mean, noise = float(b.mean() - a.mean()), Noise.of(a, b)
@@ -77,14 +80,16 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _means(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _means(
+    values: np.ndarray, draws: int, rng: np.random.Generator, at_once: int
+) -> Iterator[np.ndarray]:
     """Yield the means of values (S, n) over sampled users, (b, S), until there are `draws` rows.
 
     Users whose values are all 0 add nothing, so only the others are sampled, with their number.
     """
     n = values.shape[1]
     other = np.ascontiguousarray(values[:, values.any(axis=0)].T)  # (m, S)
-    for some in blocks(draws, DRAWN_AT_ONCE // n):
+    for some in blocks(draws, at_once // n):
         number = rng.binomial(n, len(other) / n, size=some.stop - some.start)
         row = np.repeat(np.arange(len(number)), number)
         place = row * len(other) + rng.integers(max(1, len(other)), size=len(row))

@@ -15,16 +15,18 @@ from softrec.blocks import blocks
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
 from softrec.interacted import Interacted
+from softrec.limits import LIMITS
 from softrec.types import Scores
-
-# Users per stream of random numbers; with another size, other negatives are sampled.
-USERS_AT_ONCE = 64
-# Numbers in memory at a time: few enough that gathered vectors stay in the processor's cache.
-GATHERED_BYTES = 2 * 2**20
 
 
 def sampled_negatives(
-    n_items: int, known: Sequences, users: np.ndarray, number: int, seed: int
+    n_items: int,
+    known: Sequences,
+    users: np.ndarray,
+    number: int,
+    seed: int,
+    *,
+    per_stream: int = 64,
 ) -> np.ndarray:
     """Sample items that a user never interacted with, uniformly with replacement, (C, n) int32.
 
@@ -37,6 +39,7 @@ def sampled_negatives(
         users: (C,) int64 the user of each case.
         number: n, how many to sample for each case.
         seed: of the random numbers.
+        per_stream: users per stream of random numbers; with another number, other negatives.
 
     Raises:
         DataError: if one of the users has interacted with all items.
@@ -63,13 +66,13 @@ def sampled_negatives(
             "so no negatives can be sampled; leave such users out, or rank among all items"
         )
     order = np.argsort(users, kind="stable")
-    blocks = users[order] // USERS_AT_ONCE
+    blocks = users[order] // per_stream
     for cases in np.split(order, np.flatnonzero(np.diff(blocks)) + 1):
         if not len(cases):  # there are no users at all
             continue
         # Each block of user numbers has a stream of its own and is always sampled completely.
-        block = int(users[cases[0]]) // USERS_AT_ONCE
-        first, last = block * USERS_AT_ONCE, min((block + 1) * USERS_AT_ONCE, len(known))
+        block = int(users[cases[0]]) // per_stream
+        first, last = block * per_stream, min((block + 1) * per_stream, len(known))
         stream = np.random.default_rng((seed, block))
         places = stream.integers(
             0, np.maximum(there[first:last], 1)[:, None], (last - first, number)
@@ -104,7 +107,7 @@ def rank_among(scores: Scores, label: Tensor, negatives: Tensor) -> Tensor:
     ranks = torch.empty_like(label)
     width = negatives.shape[1] + 1
     row_bytes = scores.held(width) * scores.like.element_size()
-    for rows in blocks(len(scores), GATHERED_BYTES // row_bytes):
+    for rows in blocks(len(scores), LIMITS.negatives // row_bytes):
         # The label is scored together with its negatives, so that equal vectors have equal scores.
         asked = torch.cat([label[rows, None].to(negatives.dtype), negatives[rows]], 1)
         found = scores.at(rows, asked)

@@ -16,11 +16,9 @@ from softrec.errors import DataError
 from softrec.evaluation.listed import Listed
 from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
 from softrec.evaluation.negatives import rank_among
+from softrec.limits import LIMITS
 from softrec.retrieval import Seen, rank_and_top_k, rank_of, ranks_within, top_k
 from softrec.types import Batch, Model, device_of, evaluating
-
-# Histories in a batch of the evaluation; independent of the batch size in training.
-ENCODED_AT_ONCE = 1024
 
 
 def rank_cases(
@@ -141,7 +139,7 @@ def _check_new(cases: Cases) -> None:
 def batches_of(cases: Cases, length: int, model: Model) -> Iterator[tuple[slice, Batch]]:
     """Yield the batches of `cases` on the device of the model, with their rows in `cases`."""
     device = device_of(model)
-    for rows, batch in case_batches(cases, length, model.n_items, ENCODED_AT_ONCE):
+    for rows, batch in case_batches(cases, length, model.n_items, LIMITS.encoded):
         yield rows, batch.to(device)
 
 

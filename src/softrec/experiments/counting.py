@@ -18,7 +18,6 @@ from softrec.types import Events, Scorer
 
 LOGGER = logging.getLogger(__name__)
 LARGEST_GRID = 12
-TRIED_ON = 5_000  # validation cases, at most: the grid takes seconds on large logs, too
 
 
 @dataclass(frozen=True)
@@ -70,18 +69,20 @@ def check_counted(recipe: Recipe, split: Split) -> None:
         build_model(spec, split.train, recipe.training.length, seed=None)
 
 
-def counted(recipe: Recipe, split: Split, valid: Evaluator) -> tuple[Scorer, CountingResult]:
+def counted(
+    recipe: Recipe, split: Split, valid: Evaluator, *, tried_on: int = 5_000
+) -> tuple[Scorer, CountingResult]:
     """Return the scorer that is best on validation, and all that was tried.
 
-    Of equal ones the first is kept. The grid is judged on at most `TRIED_ON` validation cases.
-    Nothing depends on the seed.
+    Of equal ones the first is kept. The grid is judged on at most `tried_on` validation cases, so
+    that it takes seconds on large logs, too. Nothing depends on the seed.
     """
     spec, monitor = recipe.model, recipe.training.monitor
     events = training_events(split.train)
     rows: list[dict[str, Any]] = []
     best, place, fitted = None, 0, _Fitted(recipe, split, events)
     tried = grid(spec)
-    trial = valid.some(TRIED_ON)
+    trial = valid.some(tried_on)
     for number, chosen in enumerate(tried, 1):
         begin = time.perf_counter()
         scorer = fitted.scorer(chosen)

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from softrec.blocks import blocks
 from softrec.csr import csr
+from softrec.limits import LIMITS
 
-BLOCK = 2**21  # numbers of a block: 8 MiB in single precision
 DENSE_UP_TO = 8  # items per pair of a row; measured on one core: a draw at about 15
 
 
@@ -109,7 +109,7 @@ def _sparse_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
     n_rows, n_pairs = items.shape
     native = users.device.type == "cpu" and users.dtype in (torch.float32, torch.float64)
     if not native or n_pairs > len(vectors):  # a sparse tensor has no more places than a full one
-        rows = max(1, BLOCK // (n_pairs * users.shape[1]))
+        rows = max(1, LIMITS.gathered // (n_pairs * users.shape[1]))
         parts = zip(users.split(rows), items.split(rows), strict=True)
         return torch.cat([gathered_logits(h, vectors, places) for h, places in parts])
     lowest, highest = items.aminmax()
@@ -170,7 +170,7 @@ def _dense_gradients(
 
 def _blocks(users: Tensor, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield a few rows at a time and room for their logits, the same memory each time."""
-    rows = max(1, BLOCK // len(vectors))
+    rows = max(1, LIMITS.gathered // len(vectors))
     room = users.new_empty(min(rows, len(users)), len(vectors))
     for part in blocks(len(users), rows):
         yield part, room[: len(users[part])]

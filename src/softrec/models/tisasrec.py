@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from softrec.blocks import blocks
 from softrec.errors import DataError
+from softrec.limits import LIMITS
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting
 from softrec.models.registry import MODELS
 from softrec.models.sasrec import (
@@ -32,9 +33,7 @@ Unit = Literal["smallest", "published"]
 # of later units only the second one counts.
 LARGEST_UNIT: dict[Unit, int] = {"smallest": torch.iinfo(torch.int64).max, "published": 65535}
 
-# Numbers of a block of queries by intervals. On a CPU it stays in the cache: measured on one core.
-NUMBERS = {"cpu": 1 << 18}
-MANY_NUMBERS = 1 << 26
+ON_A_GPU = 2**26  # numbers of a block of queries by intervals
 
 
 @MODELS.named("tisasrec")
@@ -320,8 +319,8 @@ def _buckets(weights: Tensor, index: Tensor, size: int) -> Tensor:
 
 def _blocks(queries: int, width: int, device: torch.device) -> Iterator[slice]:
     """Yield slices of queries, so that `width` numbers for each make no large tensor."""
-    step = NUMBERS.get(device.type, MANY_NUMBERS) // width
-    return blocks(queries, step)
+    numbers = LIMITS.intervals if device.type == "cpu" else ON_A_GPU
+    return blocks(queries, numbers // width)
 
 
 def _parts(vectors: Tensor, heads: int) -> Tensor:

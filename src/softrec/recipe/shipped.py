@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# In a wheel they lie in the package; in a checkout beside `src`.
-FOLDERS = (PACKAGE / "recipes", PACKAGE.parents[1] / "recipes")
 
 
 def find(name: str) -> Path | None:
@@ -15,9 +13,14 @@ def find(name: str) -> Path | None:
     return next((path for path in paths() if path.stem == stem), None)
 
 
+def folders() -> tuple[Path, ...]:
+    """Return where they may lie: in the package, and in a checkout beside `src`."""
+    return PACKAGE / "recipes", PACKAGE.parents[1] / "recipes"
+
+
 def paths() -> list[Path]:
     """Return the files of all recipes, by name."""
-    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    folder = next((folder for folder in folders() if folder.is_dir()), None)
     return sorted(folder.glob("*.yaml")) if folder else []
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from softrec.blocks import blocks
 from softrec.errors import DataError
+from softrec.limits import LIMITS
 from softrec.types import ItemVectors, Products, Scores
-
-BLOCK = 2**21  # numbers of a block of chosen item vectors: 8 MiB in single precision
 
 
 class Weighted(NamedTuple):
@@ -77,7 +76,7 @@ def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attr
         vectors = weights[..., None] * vectors
     interest = torch.empty_like(chosen)
     contribution = vectors.new_empty(chosen.shape)
-    for rows in blocks(len(chosen), BLOCK // (chosen.shape[1] * vectors.shape[-1])):
+    for rows in blocks(len(chosen), LIMITS.gathered // (chosen.shape[1] * vectors.shape[-1])):
         parts = vectors[rows] @ items.vectors[chosen[rows]].transpose(1, 2)  # (b, K, k)
         contribution[rows], interest[rows] = parts.max(1)
     return Attribution(interest, None if weights is None else contribution)

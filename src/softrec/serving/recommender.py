@@ -18,12 +18,11 @@ from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import rows_of
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
+from softrec.limits import LIMITS
 from softrec.retrieval import Seen, top_k
 from softrec.serving.interests import attribution, weighted_interests
 from softrec.serving.people import histories_of, users_of
 from softrec.types import Batch, Model, Products, Scores, device_of
-
-USERS_AT_ONCE = 1024
 
 
 class UnknownItemWarning(UserWarning):
@@ -39,7 +38,7 @@ class _People(NamedTuple):
 
     def blocks(self) -> Iterator[_People]:
         """Yield some people at a time."""
-        for some in blocks(len(self.names), USERS_AT_ONCE):
+        for some in blocks(len(self.names), LIMITS.encoded):
             places = np.arange(some.start, some.stop)
             rows = rows_of(self.rows, places)
             yield _People(self.names[some], self.numbers[places], rows)

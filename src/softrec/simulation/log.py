@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from softrec.data.interactions import Interactions, Sequences
+from softrec.limits import LIMITS
 from softrec.simulation.shop import Shop, require
 from softrec.simulation.wishes import block_size, next_item_given, pull_of
 
 _USERS = 2  # the first word of a seed, so that users 0 share no random number with shop 0
-_PATIENCE = 64  # rounds of wishing before the exact distribution is drawn from instead
 _EPOCH, _YEAR, _GAP = 1_704_067_200, 365 * 86_400, 3 * 86_400  # seconds
 
 
@@ -48,7 +48,8 @@ def simulate(
         RecipeError: if the lengths do not fit the catalogue.
 
     Example:
-        >>> from softrec.simulation.shop import make_shop
+        >>> from softrec.limits import LIMITS
+    from softrec.simulation.shop import make_shop
         >>> simulate(make_shop(n_items=60, n_categories=4), n_users=30).n_users
         30
     """
@@ -110,7 +111,7 @@ class _Events:
         by_category = pull.taste[:, None] * shop.tastes[mood] + pull.category
         options = (1 - shop.noise) * np.concatenate([by_category, pull.weight], axis=1).cumsum(1)
         waiting = np.arange(len(past))
-        for _ in range(_PATIENCE):
+        for _ in range(LIMITS.wishes):
             if not len(waiting):
                 return found
             wish = self._wish(options[waiting], pull.items[waiting])

@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.blocks import blocks
+from softrec.limits import LIMITS
 from softrec.targets.sparse import SparseTarget
 from softrec.types import ItemVectors, LogitTarget, Rest, Target
-
-BLOCK_BYTES = 48 * 2**20
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class TeacherTarget(LogitTarget):
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         n_items = len(self.items.vectors)
-        size = BLOCK_BYTES // (n_items * self.users.element_size())
+        size = LIMITS.scores // (n_items * self.users.element_size())
         for rows in blocks(len(self.users), size):
             yield (
                 rows,

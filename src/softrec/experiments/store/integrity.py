@@ -13,8 +13,7 @@ from typing import Any
 
 from softrec.data.sources.base import cache_dir
 from softrec.files import read_facts, sha256_of, write_facts
-
-LARGE = 1 << 24  # bytes; less is hashed in the blink of an eye
+from softrec.limits import LIMITS
 
 Files = Mapping[str, Mapping[str, Any]]
 
@@ -49,7 +48,7 @@ def changed(folder: Path, files: Files) -> str | None:
 def hash_of(path: Path) -> str:
     """Return the SHA-256 of a file; of a large one from the record, if size and times are those."""
     known = path.stat()
-    if known.st_size < LARGE:
+    if known.st_size < LIMITS.hashed:
         return sha256_of(path)
     looks = {
         "device": known.st_dev,

@@ -14,14 +14,9 @@ from scipy import sparse
 from torch import Tensor
 
 from softrec.blocks import blocks_of_parts
+from softrec.limits import LIMITS
 from softrec.models.histories import Histories, prefixes
 from softrec.types import Batch, Events, Scorer, Scores
-
-PRODUCTS = 2**22
-"""How many products of a block are held at a time: with their places some 150 MB."""
-
-TERMS = 2**20
-"""How many numbers of a table are added to scores at a time."""
 
 Weigh = Callable[[slice, sparse.csr_matrix], np.ndarray]
 
@@ -60,10 +55,10 @@ def strongest(
 
 
 def product_blocks(left: sparse.csr_matrix, right: sparse.csr_matrix) -> Iterator[slice]:
-    """Return blocks of rows whose product has at most `PRODUCTS` terms, or one row."""
+    """Return blocks of rows whose product has at most `limits.products` terms, or one row."""
     terms = np.diff(right.indptr).astype(np.int64)[left.indices]
     ends = np.concatenate([[0], np.cumsum(terms)])[left.indptr[1:]]  # terms up to each row
-    return blocks_of_parts(ends, PRODUCTS)
+    return blocks_of_parts(ends, LIMITS.products)
 
 
 def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
@@ -74,7 +69,9 @@ def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
     crowded = crowded[np.argsort(lengths[crowded])]
     while len(crowded):  # the longest rows first, padded to their length
         width = int(lengths[crowded[-1]])
-        some, crowded = np.split(crowded, [max(0, len(crowded) - max(1, PRODUCTS // width))])[::-1]
+        some, crowded = np.split(
+            crowded, [max(0, len(crowded) - max(1, LIMITS.products // width))]
+        )[::-1]
         places = matrix.indptr[some][:, None] + np.arange(width)
         real = np.arange(width) < lengths[some][:, None]
         values = matrix.data.take(places, mode="clip").astype(np.float32)
@@ -162,7 +159,7 @@ class TableScores(Scores):
         starts = table.offsets[item]
         lengths = table.offsets[item + 1] - starts
         out.zero_()
-        for some in blocks_of_parts(lengths.cumsum(0).cpu().numpy(), TERMS):
+        for some in blocks_of_parts(lengths.cumsum(0).cpu().numpy(), LIMITS.terms):
             which, places = _spread(starts[some], lengths[some])
             cells = row[some][which] * self.n_items + table.columns[places]
             terms = weights[row[some], column[some]][which] * table.values[places]

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from softrec.blocks import blocks
 from softrec.data.batches import Examples, Padding, context_batch, padded_histories
+from softrec.limits import LIMITS
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget, TopTarget
 from softrec.types import Batch, Encoder, ItemVectors, evaluating
 
-CONTEXTS_AT_ONCE = 1024
 PLAIN = Scoring()
 PROBABILITIES = "probabilities.npy"
 FORMER = "shares.npy"  # what the file was called
@@ -52,7 +52,7 @@ def context_vectors(
     vectors: np.ndarray | None = None
     with evaluating(encoder), torch.no_grad():
         items = encoder.items()
-        for some in blocks(len(start), CONTEXTS_AT_ONCE):
+        for some in blocks(len(start), LIMITS.encoded):
             history, time = padded_histories(
                 data.sequences, start[some], stop[some], encoder.n_items
             )

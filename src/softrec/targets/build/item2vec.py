@@ -96,7 +96,7 @@ def item_vectors(
         seed=seed,
         workers=1,
     )
-    corpus = _Sentences(sequences, [str(item) for item in range(n_items)])
+    corpus = Sentences(sequences, [str(item) for item in range(n_items)])
     model.build_vocab(corpus)
     if not len(model.wv):
         return vectors
@@ -105,22 +105,23 @@ def item_vectors(
     return vectors
 
 
-class _Sentences:
-    """The sequences as lists of names, made one at a time; iterated once per epoch.
+class Sentences:
+    """The sequences as lists of at most `longest` names, one at a time; iterated once per epoch.
 
     Names, because gensim takes a number for the rank of a word as well, and would draw negatives
     by the counts of other items.
     """
 
-    def __init__(self, sequences: Sequences, names: list[str]) -> None:
+    def __init__(self, sequences: Sequences, names: list[str], longest: int = LONGEST) -> None:
         self.sequences = sequences
+        self.longest = longest
         self.names = names
 
     def __iter__(self) -> Iterator[list[str]]:
         offsets = self.sequences.offsets
         for user in np.flatnonzero(self.sequences.lengths > 1):  # one item alone makes no pair
-            for begin in range(offsets[user], offsets[user + 1], LONGEST):
-                stop = min(begin + LONGEST, offsets[user + 1])
+            for begin in range(offsets[user], offsets[user + 1], self.longest):
+                stop = min(begin + self.longest, offsets[user + 1])
                 yield [self.names[item] for item in self.sequences.items[begin:stop].tolist()]
 
 

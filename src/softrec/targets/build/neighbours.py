@@ -17,10 +17,8 @@ from rich.progress import track
 from softrec.blocks import blocks
 from softrec.errors import DataError
 from softrec.extras import require
+from softrec.limits import LIMITS
 
-BLOCK = 16_384  # contexts, or items of histories, that are worked on at once
-EXACT = 100_000  # contexts up to which comparing all pairs takes a minute or less
-CELLS = 2**22  # hits that are looked at at once
 PER_LIST = 40  # rows for each list of the inverted file that k-means learns from; FAISS asks 39
 
 
@@ -128,7 +126,7 @@ def nearest(
     if len(known) < 2:
         return lists
     if approximate is None:
-        approximate = len(known) > EXACT
+        approximate = len(known) > LIMITS.exact_search
     if approximate:
         index = _inverted_file(vectors, known, probes, seed)
     else:
@@ -196,19 +194,19 @@ def _check_search(vectors: np.ndarray, k: int, probes: int, owner: np.ndarray | 
 
 
 def _near_each_other(start: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the numbers of all histories, in blocks that begin within `BLOCK` items."""
+    """Yield the numbers of all histories, in blocks that begin within `limits.contexts` items."""
     order = np.argsort(start, kind="stable")
     begins = start[order]
     done = 0
     while done < len(order):
-        reach = int(np.searchsorted(begins, begins[done] + BLOCK))
-        upto = min(done + BLOCK, reach)
+        reach = int(np.searchsorted(begins, begins[done] + LIMITS.contexts))
+        upto = min(done + LIMITS.contexts, reach)
         yield order[done:upto]
         done = upto
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (rows[some] for some in blocks(len(rows), BLOCK))
+    return (rows[some] for some in blocks(len(rows), LIMITS.contexts))
 
 
 def _with_direction(vectors: np.ndarray) -> np.ndarray:
@@ -269,7 +267,7 @@ def _searched(
     while len(open_):
         upto = min(asked, int(enough[own[open_]].max()))
         unfinished = [np.empty(0, dtype=np.int64)]
-        for some in np.array_split(open_, -(-len(open_) * upto // CELLS)):
+        for some in np.array_split(open_, -(-len(open_) * upto // LIMITS.hits)):
             _, hits = index.search(rows[some], upto)
             other = (hits >= 0) & (owner[hits] != owner[own[some], None])
             short = (other.sum(1) < k) & (hits[:, -1] >= 0) & (enough[own[some]] > upto)

@@ -9,10 +9,10 @@ import torch
 
 from softrec.blocks import blocks
 from softrec.data.batches import Examples, padded_histories
-from softrec.targets.build.contexts import CONTEXTS_AT_ONCE, PROBABILITIES, Advance
+from softrec.limits import LIMITS
+from softrec.targets.build.contexts import PROBABILITIES, Advance
 from softrec.types import Batch, Scorer, evaluating
 
-NUMBERS = 2**23
 """How many scores are held at a time."""
 
 
@@ -48,7 +48,7 @@ def best_of_scorer(
         for name, dtype in (("items.npy", np.int32), (PROBABILITIES, np.float32))
     )
     with evaluating(scorer), torch.no_grad():
-        for some in blocks(len(start), CONTEXTS_AT_ONCE):
+        for some in blocks(len(start), LIMITS.encoded):
             history, time = padded_histories(
                 data.sequences, start[some], stop[some], scorer.n_items
             )
@@ -56,7 +56,8 @@ def best_of_scorer(
             user = torch.from_numpy(data.user[example[some]])
             batch = Batch(history, torch.zeros_like(numbers), numbers, user, time=time)
             scores = scorer(batch)
-            for rows in blocks(len(scores), NUMBERS // scorer.n_items):
+            row_bytes = scorer.n_items * scores.like.element_size()
+            for rows in blocks(len(scores), LIMITS.scores // row_bytes):
                 block = scores.like.new_empty(rows.stop - rows.start, scorer.n_items)
                 logits = scores.fill(rows, block).div_(temperature)
                 probs, best = logits.softmax(1).topk(k, dim=1)

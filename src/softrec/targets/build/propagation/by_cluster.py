@@ -33,11 +33,11 @@ def propagate(
     `rounds` where a^rounds <= `SAME`: none of them differs by more than a^rounds, no row by more
     than 2 a^rounds in all. Rounding in float32 adds up to 1e-6.
 
-    With `neighbours`, and in clusters whose tables would take more than `DENSE_BYTES`, each
+    With `neighbours`, and in clusters whose tables would take more than `limits.cluster`, each
     example looks at its nearest neighbours only (64 unless told), and rows are cut to `keep`
     entries after every round without scaling. Each entry is then at most what it would be without
     these cuts, and `mass_kept` tells how much they took. What w loses beyond the neighbours is
-    not in it. In clusters of more than `EXACT_SEARCH` examples the neighbours are approximate.
+    not in it. In clusters of more than `limits.exact_search` examples neighbours are approximate.
 
     Args:
         vectors: (E, D) floats, what the base model computes from each example's context; a

@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from softrec.limits import LIMITS
 from softrec.targets.build.propagation.diffusion import Diffusion
 from softrec.targets.build.propagation.nearest import nearest_transition, spread_rows
 from softrec.targets.build.propagation.tables import cut_rows, spread_labels, transition
 
-# The most that the tables of one cluster may take, about 11,500 examples; 2.5 times that where
-# weights are so unlike that they ask for double precision.
-DENSE_BYTES = 2**31
 NEIGHBOURS = 64  # kept for each example of a cluster that is too large for tables
 
 
@@ -46,7 +44,7 @@ def propagate_cluster(
     still = diffusion.damping == 0 or diffusion.rounds == 0 or n_labels == 1
     if still:  # every mean of equal labels is that label
         return ClusterLabels(names[columns, None], np.ones((n, 1), "f4"), np.ones(n, "f4"), False)
-    sparse = diffusion.neighbours is not None or 8 * n * (n + n_labels) > DENSE_BYTES
+    sparse = diffusion.neighbours is not None or 8 * n * (n + n_labels) > LIMITS.cluster
     if sparse:
         m = min(diffusion.neighbours or NEIGHBOURS, n - 1)
         near, weights = nearest_transition(vectors, diffusion.tau, m)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from softrec.blocks import blocks
+from softrec.limits import LIMITS
 
-CELLS = 2**20  # numbers of a block of rows, so that blocks stay small beside the tables
 ROUNDING = 2.0**-24  # a^T from which on float32 does not see a further round
 
 
@@ -46,5 +46,5 @@ def effective_rounds(rounds: int | None, damping: float) -> int:
 
 
 def row_blocks(n: int, width: int) -> Iterator[slice]:
-    """Yield slices of n rows that hold about `CELLS` numbers, where a row holds `width`."""
-    return blocks(n, CELLS // width)
+    """Yield slices of n rows that hold about `limits.spread` numbers, where a row holds `width`."""
+    return blocks(n, LIMITS.spread // width)

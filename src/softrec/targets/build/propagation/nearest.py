@@ -9,13 +9,12 @@ import torch
 from scipy.sparse import csr_array
 
 from softrec.extras import require
+from softrec.limits import LIMITS
 from softrec.targets.build.propagation.diffusion import (
     Diffusion,
     effective_rounds,
     row_blocks,
 )
-
-EXACT_SEARCH = 100_000  # the largest cluster in which every pair is compared to find neighbours
 
 
 def nearest_transition(
@@ -23,12 +22,13 @@ def nearest_transition(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the m nearest others of each example, (n, m) int32, and their weights, rows sum to 1.
 
-    Exact up to `EXACT_SEARCH` examples. Beyond, an inverted file with about 4 sqrt(n) lists, 16 of
-    which are searched. Distances are computed again from differences, for products lose the small.
+    Exact up to `limits.exact_search` examples. Beyond, an inverted file with about 4 sqrt(n)
+    lists, 16 of which are searched. Distances are computed again from differences, for products
+    lose the small.
     """
     faiss = require("faiss", "the search for neighbours")
     n, dim = vectors.shape
-    if n > EXACT_SEARCH:
+    if n > LIMITS.exact_search:
         lists = int(4 * n**0.5)
         index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, lists)
         index.cp.min_points_per_centroid = 1
