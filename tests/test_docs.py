@@ -21,7 +21,7 @@ from softrec.recipe.recipe import Recipe, sections
 from softrec.targets.settings import TARGETS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 COMMAND = typer.main.get_command(app)
 

@@ -1,0 +1,239 @@
+"""A page on one log, made of a comparison: `python -m benchmarks.pages COMPARISON PAGE`.
+
+What is between the marks of `WRITTEN` is written by hand and kept when the page is made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from softrec.experiments.comparison import Comparison, open_comparison
+from softrec.report import tables, text
+from softrec.report.results import Results, SliceDifference, Variant
+from softrec.report.verdict import LEVEL, certainty, headline, simple_sentence, verdicts
+
+WRITTEN = "<!-- written by hand -->", "<!-- end -->"
+NOTHING = "Nothing is written here yet."
+MARK = "*"
+SHARED = (
+    "mask_seen",
+    "windows",
+    "length",
+    "epochs",
+    "batch_size",
+    "lr",
+    "patience",
+    "weight_decay",
+)
+
+
+def page(
+    results: Results,
+    *,
+    trials: Iterable[dict[str, Any]] = (),
+    commands: Sequence[str] = (),
+    written: str = "",
+) -> str:
+    """Return the page of a comparison as Markdown.
+
+    Args:
+        results: what was found.
+        trials: what was tried before on validation: {"row": ..., "settings": ..., "valid": ...}.
+        commands: what was typed before the comparison.
+        written: the paragraph that is written by hand.
+    """
+    metric = results.selection.metric
+    parts = [
+        f"# {results.data['name']}",
+        f"{_best(results)} {simple_sentence(results)}".rstrip(),
+        "\n".join((WRITTEN[0], written or NOTHING, WRITTEN[1])),
+        "## Data",
+        _markdown(["", ""], _data(results)),
+        *(note for note in results.notes if "left out" in note),
+        "## Rows",
+        f"{headline(verdicts(results), results)} {certainty(results)}",
+        f"Differences are to {results.baseline}, in {metric} on test; ± is over the seeds. "
+        f"{MARK} marks a Holm-adjusted p below {LEVEL}.",
+        _markdown(*_rows(results)),
+        *_tuning(metric, list(trials)),
+        "## Slices",
+        f"{metric} of {results.baseline} in slices of the test cases, and the differences to it. "
+        f"{MARK} marks a Holm-adjusted p below {LEVEL}, over all slices and rows.",
+        _markdown(*_slices(results)),
+        "## Lists",
+        *_table(tables.beyond_accuracy(results)),
+        "## Cost",
+        *_table(tables.cost(results)),
+        "## How it was run",
+        "\n".join(f"    {line}" for line in (*commands, results.command)),
+        _settings(results),
+        f"{results.created[:10]}; "
+        + ", ".join(f"{name} {version}" for name, version in results.versions.items())
+        + ".",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _best(results: Results) -> str:
+    """Return the best honest number of all rows, chosen on validation."""
+    metric = results.selection.metric
+    best = max(results.variants, key=lambda row: row.valid[metric].mean)
+    numbers = ", ".join(
+        f"{name} **{text.mean_and_spread(best.test[name])}**" for name in results.metrics
+    )
+    kind = "a simple baseline" if best.kind == "counted" else f"{_model(results)}, trained"
+    return f"Best on validation: {best.name} ({kind}), on test {numbers}."
+
+
+def _model(results: Results) -> str:
+    return str(results.model.get("name", "the model"))
+
+
+def _data(results: Results) -> list[list[str]]:
+    data, asked = results.data, results.evaluation
+    split = ", ".join([str(data["split"]), *map(str, _flat(data.get("protocol", {})))])
+    rows = [
+        ["users", text.count(data["users"])],
+        ["items", text.count(data["items"])],
+        ["events", text.count(data["events"])],
+        ["split", split],
+        ["training, validation, test events", _counts(data, ("train", "valid", "test"))],
+        ["test cases", text.count(asked["test"]["cases"])],
+        ["seen items", "left out" if asked["mask_seen"] else "ranked, too"],
+    ]
+    cold = {e.slice: e.n for e in _of(results, "label count", results.baseline)}
+    if cold:
+        share = text.percent(cold.get("0", 0) / sum(cold.values()))
+        rows.append(["test cases whose label never is a label in training", share])
+    return rows
+
+
+def _flat(protocol: dict[str, Any]) -> list[str]:
+    return [f"{name} {text.setting(value)}" for name, value in protocol.items()]
+
+
+def _counts(data: dict[str, Any], names: Sequence[str]) -> str:
+    return ", ".join(text.count(data[name]) for name in names)
+
+
+def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return all rows, the best on validation first within trained and within counted."""
+    chosen = results.selection.metric
+    head = ["", *results.metrics, f"{chosen}, validation", "difference", "95 % interval", "seeds"]
+
+    def row(variant: Variant) -> list[str]:
+        difference = variant.difference_in(chosen)
+        told = ["", ""]
+        if difference:
+            known = difference.p_holm < LEVEL
+            told = [
+                text.signed(difference.mean) + (f" {MARK}" if known else ""),
+                text.span(difference.interval),
+            ]
+        seeds = str(len(variant.runs)) if variant.kind == "trained" else ""
+        means = (text.mean_and_spread(variant.test.get(name)) for name in results.metrics)
+        valid = text.mean_and_spread(variant.valid.get(chosen))
+        return [variant.name, *means, valid, *told, seeds]
+
+    return head, tables.grouped(results, row)
+
+
+def _tuning(metric: str, trials: list[dict[str, Any]]) -> list[str]:
+    if not trials:
+        return []
+    rows = [[t["row"], t["settings"], text.decimals(t["valid"])] for t in trials]
+    names = list(dict.fromkeys(t["row"] for t in trials))
+    counts = {sum(t["row"] == name for t in trials) for name in names}
+    number = counts.pop() if len(counts) == 1 else 0
+    budget = f"{number} trial{'s' * (number > 1)}" if number else "as many trials as are listed"
+    return [
+        "## Tuning",
+        f"Each row had {budget}, one seed, chosen by {metric} on validation. The soft targets "
+        "share the settings chosen for one-hot.",
+        _markdown(["row", "tried", f"{metric}, validation"], rows),
+    ]
+
+
+def _slices(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return one-hot, every soft row and the best simple baseline, slice by slice."""
+    rows = [each for each in results.trained if each.baseline]
+    best = results.simple.counted if results.simple else None
+    names = [*(each.name for each in rows), *([best] if best else [])]
+    cells = {(e.slicing, e.slice, e.variant): e for e in results.slices}
+    found: list[list[str]] = []
+    for slicing in dict.fromkeys(each.slicing for each in results.slices):
+        for base in _of(results, slicing, results.baseline):
+            own = (cells[slicing, base.slice, name] for name in names)
+            start = [f"{slicing}: {base.slice}", text.count(base.n), text.decimals(base.mean)]
+            found.append([*start, *map(_cell, own)])
+    return ["slice", "cases", results.baseline, *names], found
+
+
+def _cell(found: SliceDifference) -> str:
+    known = found.p_holm < LEVEL
+    return f"{text.signed(found.difference)} ({text.span(found.interval)})" + (
+        f" {MARK}" if known else ""
+    )
+
+
+def _of(results: Results, slicing: str, variant: str) -> list[SliceDifference]:
+    return [e for e in results.slices if (e.slicing, e.variant) == (slicing, variant)]
+
+
+def _settings(results: Results) -> str:
+    """Return model and budget in a sentence."""
+    told = {**results.model, **{k: v for k, v in results.budget.items() if k in SHARED}}
+    return "; ".join(f"{name} {value}" for name, value in text.settings(told)) + "."
+
+
+def _table(table: tables.Table | None) -> list[str]:
+    return [] if table is None else [f"{table.caption}.", _markdown(table.head, table.rows)]
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; a row of one cell, which heads those below it, is bold."""
+
+    def line(cells: Sequence[str]) -> str:
+        escaped = (cell.replace("|", "\\|").replace("*", "\\*") for cell in cells)
+        return f"| {' | '.join(escaped)} |"
+
+    full = ([f"({row[0]})", *[""] * (len(head) - 1)] if len(row) == 1 else row for row in rows)
+    rule = "| --- |" + " --: |" * (len(head) - 1)
+    return "\n".join([line(head), rule, *map(line, full)])
+
+
+def written_in(page: str) -> str:
+    """Return the paragraph of a page that is written by hand."""
+    found = re.search(rf"{WRITTEN[0]}\n(.*?)\n?{WRITTEN[1]}", page, re.DOTALL)
+    return found[1] if found else ""
+
+
+def trials_of(path: Path) -> list[dict[str, Any]]:
+    """Return the trials of a file, a JSON object a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("comparison", type=Path, help="the folder that softrec compare wrote")
+    parser.add_argument("page", type=Path, help="the Markdown file to write")
+    parser.add_argument("--trials", type=Path, help="JSON lines with row, settings and valid")
+    parser.add_argument("--commands", type=Path, help="what was typed before, a command a line")
+    given = parser.parse_args(arguments)
+    comparison: Comparison = open_comparison(given.comparison)
+    written = written_in(given.page.read_text("utf-8")) if given.page.exists() else ""
+    trials = trials_of(given.trials) if given.trials else []
+    commands = given.commands.read_text("utf-8").splitlines() if given.commands else []
+    made = page(comparison.results, trials=trials, commands=commands, written=written)
+    given.page.parent.mkdir(parents=True, exist_ok=True)
+    given.page.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
