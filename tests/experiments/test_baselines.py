@@ -19,8 +19,9 @@ from softrec.experiments.differences import against_trained
 from softrec.experiments.runs import open_run
 from softrec.recipe.recipe import read_recipe
 from softrec.recipe.specs.models import is_counted
-from softrec.report import figures, tables
+from softrec.report import tables
 from softrec.report.results import Results
+from softrec.report.rows import rows
 from softrec.report.verdict import simple_sentence, verdicts
 from softrec.report.write import console_table, render_report
 
@@ -98,7 +99,7 @@ def test_the_report_has_them_in_a_group_of_their_own(found):
     assert page == render_report(results)
     assert page.count(f">{tables.SIMPLE}<") == 4 + len(results.metrics)
     assert simple_sentence(results).replace(">", "&gt;") in page
-    assert [name for name, _, _ in figures.legend(results)] == ["one-hot", "uniform (alpha 0.1)"]
+    assert [row.variant.name for row in rows(results)] == ["one-hot", "uniform (alpha 0.1)"]
     assert [verdict.name for verdict in verdicts(results)] == ["uniform (alpha 0.1)"]
     assert results.seeds == [0, 1]
     told = console_table(results)

@@ -3,11 +3,11 @@ import io
 import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_results import METRICS, NASTY, Page, some_slices, synthetic, typed
 from matplotlib import rcParams
 from rich.console import Console
 from rich.table import Table
@@ -18,15 +18,8 @@ from softrec.evaluation.significance import seed_spread
 from softrec.experiments.comparison import open_comparison
 from softrec.files import write_text
 from softrec.report import figures, plots, slices, verdict, write
-from softrec.report.results import FORMAT, Results, read_results, write_results
+from softrec.report.results import FORMAT, read_results, write_results
 from softrec.report.verdict import headline
-
-METRICS = ["recall@10", "ndcg@10"]
-NASTY = '<b>& "x" $a_1$ --> [bold] </svg>'
-
-
-def typed(results: dict) -> Results:
-    return Results.model_validate(results)
 
 
 def render_report(results: dict) -> str:
@@ -43,184 +36,6 @@ def verdicts(results: dict) -> list[verdict.Verdict]:
 
 def console_table(results: dict) -> Table:
     return write.console_table(typed(results))
-
-
-def one_run(seed: int, height: float, rng: np.random.Generator) -> dict:
-    curve = [
-        {
-            "epoch": epoch,
-            "train_loss": 6.0 - height - 0.3 * epoch,
-            "valid": {m: height * (1 - 0.6**epoch) + 0.001 * rng.random() for m in METRICS},
-        }
-        for epoch in range(1, 8)
-    ]
-    return {
-        "seed": seed,
-        "best_epoch": 4,
-        "epochs": 7,
-        "levelled_off": True,
-        "seconds": 7 * (1 + height),
-        "seconds_per_epoch": 1 + height,
-        "peak_memory_mib": 512.0 + seed,
-        "curve": curve,
-    }
-
-
-def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dict:
-    rng = np.random.default_rng(seeds)
-    values = {}
-    for number, metric in enumerate(METRICS):
-        per_seed = (0.1 + 0.1 * number + (gain or 0.0) + 0.002 * rng.random(seeds)).tolist()
-        values[metric] = {"mean": float(np.mean(per_seed)), "per_seed": per_seed}
-    difference = {
-        metric: {
-            "mean": gain,
-            "low": gain - 0.0042,
-            "high": gain + 0.0042,
-            "relative": gain / 0.2,
-            "p": p_holm / 3,
-            "p_holm": p_holm,
-            "detectable": 0.0063,
-            "effect": gain / 0.25,
-            "low_bootstrap": gain - 0.0057,
-            "high_bootstrap": gain + 0.0057,
-            "low_users": gain - 0.0021,
-            "high_users": gain + 0.0021,
-            "p_wilcoxon": p_holm / 4,
-            "wins": 1234,
-            "ties": 5678,
-            "losses": 910,
-            "n": 7822,
-        }
-        for metric in METRICS
-        if gain is not None
-    }
-    return {
-        "name": name,
-        "kind": "trained",
-        "model": {"name": "sasrec"},
-        "loss": {"name": "mixed"},
-        "group": "",
-        "series": name,
-        "grid": {},
-        "baseline": None if gain is None else "one-hot",
-        "target": {"kind": name, "alpha": 0.4} if gain is not None else {"kind": "one-hot"},
-        "soft_mass": 0.2 if gain is not None else 0.0,
-        "test": values,
-        "valid": copy.deepcopy(values),
-        "difference": difference or None,
-        "runs": [one_run(seed, 0.2 + (gain or 0.0), rng) for seed in range(seeds)],
-        "regret": {"ndcg@10": 0.0321} if gain is not None else None,
-        "lists": {
-            "coverage": {"mean": 0.5, "per_seed": [0.5] * seeds},
-            "tail_fraction": {"mean": 0.25 + (gain or 0.0), "per_seed": [0.25] * seeds},
-        },
-    }
-
-
-def synthetic(seeds: int = 3) -> dict:
-    """A small experiment with one variant of each kind."""
-    return {
-        "title": "Soft targets on a simulated log",
-        "command": "softrec run recipes/simulated.yaml --seeds 3",
-        "created": "2024-05-06T07:08:09+00:00",
-        "versions": {"softrec": "0.1.0", "torch": "2.6.0"},
-        "seed_note": "Seeds set the initial weights and the order of the batches.",
-        "data": {"name": "simulated", "users": 8000, "items": 1200, "split": "leave-one-out"},
-        "model": {"kind": "sasrec", "width": 64, "layers": [1, 2], "tied": False},
-        "budget": {"epochs": 7, "patience": 2, "batch_size": 256, "lr": 0.001},
-        "selection": {"metric": "ndcg@10", "on": "validation"},
-        "baseline": "one-hot",
-        "metrics": list(METRICS),
-        "variants": [
-            one_variant("one-hot", None, 1.0, seeds),
-            one_variant("pop+ (alpha 0.4)", 0.0124, 0.0031, seeds),
-            one_variant("label smoothing (0.1)", 0.0011, 0.4, seeds),
-            one_variant("teacher (self, T 2)", -0.0152, 0.00001, seeds),
-        ],
-        "ceiling": {
-            "name": "best possible ranking (the simulator knows the truth)",
-            "test": {"recall@10": 0.21, "ndcg@10": 0.31},
-        },
-        "simple": None,
-        "notes": ["Users with fewer than 5 events were left out."],
-    }
-
-
-def some_slices() -> list[dict]:
-    """Two ways to slice; pop+ gains in the first slice with evidence, and loses in the last."""
-    found = []
-    for place, (slicing, name) in enumerate(
-        [("label count", "0"), ("label count", "1"), ("user", "new"), ("user", "known")]
-    ):
-        for variant in synthetic()["variants"]:
-            one = {"slicing": slicing, "slice": name, "variant": variant["name"], "n": 10 + place}
-            unknown = dict.fromkeys(
-                ("difference", "low", "high", "low_users", "high_users", "p", "p_holm")
-            )
-            gain = 0.03 - 0.02 * place
-            known = {
-                "difference": gain, "low": gain - 0.01, "high": gain + 0.01, "low_users": -0.5,
-                "high_users": 0.5, "p": 0.001, "p_holm": 0.01 if place in (0, 3) else 0.3,
-            }  # fmt: skip
-            found.append(
-                {**one, "mean": 0.1 + place, **(known if variant["difference"] else unknown)}
-            )
-    return found
-
-
-class Page(HTMLParser):
-    """What a reader finds on a page: tables by caption, elements, attributes, ids, text."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tables: dict[str, list[list[str]]] = {}
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._rows: list[list[str]] = []
-        self._into = ""
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br"):
-            self._open.append(tag)
-        if tag == "table":
-            self._rows = []
-        elif tag == "tr":
-            self._rows.append([])
-        elif tag in ("td", "th"):
-            self._rows[-1].append("")
-        if tag in ("td", "th", "caption"):
-            self._into = tag
-        if tag == "caption":
-            self._caption = ""
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-        if tag in ("td", "th", "caption"):
-            self._into = ""
-        if tag == "table":
-            self.tables[self._caption] = self._rows
-
-    def handle_data(self, data):
-        self.text += data
-        if self._into in ("td", "th"):
-            self._rows[-1][-1] += data
-        elif self._into == "caption":
-            self._caption += data
-
-    def table(self, start: str) -> dict[str, dict[str, str]]:
-        """The table whose caption begins so: {row name: {column: cell}}."""
-        (rows,) = [rows for caption, rows in self.tables.items() if caption.startswith(start)]
-        head, *body = rows
-        return {row[0]: dict(zip(head, row, strict=True)) for row in body}
 
 
 @pytest.fixture(scope="module")
@@ -499,7 +314,7 @@ def test_ids_are_unique_and_references_resolve(page):
 
 def test_it_can_be_read_without_seeing_it(page):
     images = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
-    assert len(images) == 4
+    assert len(images) == 5
     assert all(len(image["aria-label"]) > 40 for image in images)
     assert "+0.0124" in images[0]["aria-label"]
     heads = [attributes for tag, attributes in page.tags if tag == "th"]
@@ -710,9 +525,7 @@ def test_slices_stand_in_a_table_by_the_way_to_slice():
 def test_each_way_to_slice_has_a_forest_of_the_best_variant():
     found = {plot.title: plot for plot in slices.forests(typed(sliced()))}
     assert list(found) == ["pop+ (alpha 0.4) by label count", "pop+ (alpha 0.4) by user"]
-    figure = slices._forest(
-        [s for s in typed(sliced()).slices if s.variant[:3] == "pop" and s.slicing == "user"], "m"
-    )
+    figure = slices.forest_figure(typed(sliced()), "user")
     lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in lines] == pytest.approx([-0.03, -0.01])  # from below
     assert [line.get_color() for line in lines] == [plots.HURT, plots.MUTED]

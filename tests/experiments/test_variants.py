@@ -119,6 +119,20 @@ def test_a_grid_is_for_those_that_have_the_field_and_no_value_of_their_own():
     ]
 
 
+def test_a_value_of_the_grid_is_none_of_a_variant_without_the_field():
+    """The label alone has another loss, so that all balances come down to one row."""
+    for losses, name in (("decoupled", "decoupled"), ("mixed,decoupled", "decoupled")):
+        made = planned(losses=losses, grid=["alpha=0.1,0.5", "balance=0.2,0.8"])
+        first = made.variants[0]
+        assert (first.name, first.series, first.grid) == ("one-hot", "one-hot", {})
+        assert {v.series for v in made.variants[1:]} >= {f"uniform, {name}"}
+    only = planned(losses="decoupled", grid=["balance=0.2"]).variants
+    assert [(v.name, v.grid) for v in only] == [
+        ("one-hot", {}),
+        ("uniform (alpha 0.1), decoupled (balance 0.2)", {"loss.balance": 0.2}),
+    ]
+
+
 def test_two_grids_are_all_combinations():
     made = planned("one-hot,uniform", losses="mixed,decoupled",
                    grid=["alpha=0.1,0.5", "balance=0.2,0.8"])  # fmt: skip

@@ -191,8 +191,15 @@ class Planner:
         """Return the variant of a recipe and of all combinations that came down to it."""
         self.check_once(recipe, own)
         first = own[0]
-        collapsed = len({one.loss for one in own}) > 1
-        grid = {place: self.axes.grid[place][n] for place, n in first.values.items()}
+        values = {place: {one.values.get(place) for one in own} for place in first.values}
+        grid = {  # a value that makes no difference to a variant is none of its own
+            place: self.axes.grid[place][n]
+            for place, n in first.values.items()
+            if len(values[place]) == 1 and _has(recipe, place)
+        }
+        collapsed = len({one.loss for one in own}) > 1 or any(
+            place.startswith("loss.") and place not in grid for place in values
+        )
         if isinstance(seeds, int):
             seeds = range(recipe.seed, recipe.seed + seeds)
         group = self.group(first, grid)
@@ -304,6 +311,12 @@ def _takes(section: str, name: str, field: str) -> bool:
         return name in MODELS and (field == "preset" or field in settings_of(name))
     registry = TARGETS if section == "target" else LOSSES
     return name in registry and field in registry[name].model_fields
+
+
+def _has(recipe: Recipe, place: str) -> bool:
+    """Tell whether a field of the loss is one of the loss that a recipe has."""
+    section, _, field = place.partition(".")
+    return section != "loss" or _takes(section, recipe.loss.name, field)
 
 
 def _named(section: object) -> Any:

@@ -4,8 +4,10 @@ results   what a report says, as types, and the file they are kept in
 verdict   whether each soft variant helped
 text      numbers and settings as a reader sees them
 tables    the tables, cell by cell
-figures   which numbers go into which plot, and the words beside it
-plots     the drawing
+rows      which rows figures show: of the values of a grid the best on validation
+figures   which numbers go into which plot, and the words beside it; grids, costs, slices the same
+plots     the drawing: intervals, curves, bars; charts: values over settings, cost
+looks     colours, dashes and markers, and the lines of a legend
 write     the HTML file, and the table for the terminal
 """
 

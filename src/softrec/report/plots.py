@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from typing import NamedTuple
 
@@ -18,23 +20,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Stand-in colours, which become CSS so that light and dark follow the page.
-INK, RULE, PAGE = "#010101", "#020202", "#020203"
-HELPED, HURT, MUTED = "#040401", "#040402", "#040403"
-CALLS = {"helped": HELPED, "hurt": HURT}
-SERIES = [f"#0303{number:02x}" for number in range(8)]
-DASHES = [(), (4.0, 2.0), (1.0, 1.5), (6.0, 2.0, 1.0, 2.0)]
-CSS = {
-    INK: "currentColor",
-    RULE: "var(--rule)",
-    PAGE: "var(--page)",
-    HELPED: "var(--helped)",
-    HURT: "var(--hurt)",
-    MUTED: "var(--muted)",
-    **{color: f"var(--s{number})" for number, color in enumerate(SERIES)},
-}
+from softrec.report.looks import (
+    CSS,
+    HELPED,
+    HURT,
+    INK,
+    LINE_WIDTH,
+    MARKER_SIZE,
+    MUTED,
+    PAGE,
+    RULE,
+    Entry,
+    Look,
+)
+
 WIDTH = 4.8  # inches: about as wide as a phone, so that 9 point text stays 9 point there
-CURVE_WIDTH = 1.4  # points
+CALLS = {"helped": HELPED, "hurt": HURT}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing with its words: a title, a note on reading it, and a text that replaces it."""
+
+    title: str
+    svg: Markup
+    text: str
+    note: str
+    legend: Sequence[Entry] = ()
 
 
 class Interval(NamedTuple):
@@ -44,50 +56,66 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    call: str  # one of CALLS; any other is drawn muted, with a hollow dot
-    apart: bool = False  # of the group below the others
+    call: str  # one of CALLS is evidence; any other has a hollow dot
+    look: Look | None = None  # instead of the colour of the call
 
 
 class Curve(NamedTuple):
     """The values of one run by epoch."""
 
-    variant: int  # which look: the variant's place in the legend
+    look: Look
     values: Mapping[int, float]
     best: int | None = None  # the epoch to mark
+
+
+class CurvePanel(NamedTuple):
+    """The curves of one model."""
+
+    title: str
+    curves: Sequence[Curve]
 
 
 class Bar(NamedTuple):
     """A mean with the text beside it, and the values it is the mean of."""
 
+    name: str
+    color: str
     mean: float
     text: str
     per_seed: Sequence[float]
 
 
 class Panel(NamedTuple):
-    """The bars of one metric, and how high they could be."""
+    """Bars below a title, and how high they could be."""
 
     title: str
     bars: Sequence[Bar]
-    ceiling: float
+    ceiling: float = math.nan
 
 
-def forest(intervals: Sequence[Interval], label: str) -> Figure:
-    """Draw intervals one below another, around a line at 0."""
-    figure = Figure(figsize=(WIDTH, 0.8 + 0.55 * len(intervals)), layout="constrained")
+def forest(blocks: Sequence[Sequence[Interval]], label: str) -> Figure:
+    """Draw intervals one below another, around a line at 0, a rule between two blocks."""
+    rows = [row for block in blocks for row in block]
+    names = [_in_lines(row.name) for row in reversed(rows)]
+    named = [row for row in rows if row.name]  # others stand beside one that is
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    height = max(0.24, (0.2 + 0.15 * lines) * len(named) / max(1, len(rows)))
+    figure = Figure(figsize=(WIDTH, 0.8 + height * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(0, color=INK, linewidth=0.8)
-    apart = sum(row.apart for row in intervals)
-    if 0 < apart < len(intervals):
-        axes.axhline(apart - 0.5, color=RULE, linewidth=1.2)
-    for y, row in enumerate(reversed(intervals)):
-        color = CALLS.get(row.call, MUTED)
-        face = color if row.call in CALLS else PAGE
+    below = len(rows)
+    for block in blocks[:-1]:
+        below -= len(block)
+        axes.axhline(below - 0.5, color=RULE, linewidth=1.2)
+    for y, row in enumerate(reversed(rows)):
+        color = row.look.color if row.look else CALLS.get(row.call, MUTED)
         axes.plot([row.low, row.high], [y, y], color=color, linewidth=2)
-        axes.plot([row.mean], [y], marker="o", color=color, markerfacecolor=face)
-    axes.set_ylim(-0.5, len(intervals) - 0.5)
+        axes.plot(
+            [row.mean], [y], marker=row.look.marker if row.look else "o", color=color,
+            markerfacecolor=color if row.call in CALLS else PAGE,
+        )  # fmt: skip
+    axes.set_ylim(-0.5, len(rows) - 0.5)
     # Beside the lines, for above them a name would stand on the line at 0.
-    names = [_in_lines(row.name) for row in reversed(intervals)]
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.tick_params(axis="y", left=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -102,52 +130,64 @@ def _in_lines(name: str) -> str:
     return "\n".join(textwrap.wrap(short, 22)[:3])
 
 
-def curves(runs: Sequence[Curve], label: str) -> Figure:
-    """Draw a line for each run, in the colour and the dashes of its variant."""
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for run in runs:
-        color, dashes = _look(run.variant)
+def curves(panels: Sequence[CurvePanel], label: str) -> Figure:
+    """Draw a line for each run, a panel for each model."""
+    alone = len(panels) < 2
+    figure = Figure(
+        figsize=(WIDTH, 3.2 if alone else 0.4 + 2.2 * len(panels)), layout="constrained"
+    )
+    all_axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, panel in zip(all_axes, panels, strict=False):
+        for run in panel.curves:
+            _draw_curve(axes, run)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_ylabel(label, parse_math=False)
+        axes.set_title(panel.title, loc="left", parse_math=False)
+        axes.grid()
+    all_axes[-1].set_xlabel("epoch")
+    return figure
+
+
+def _draw_curve(axes: Axes, run: Curve) -> None:
+    look = run.look
+    axes.plot(
+        list(run.values),
+        list(run.values.values()),
+        color=look.color,
+        linestyle=look.line,
+        linewidth=LINE_WIDTH,
+        marker="." if len(run.values) == 1 else None,  # a line of one epoch is invisible
+    )
+    if run.best is not None and run.best in run.values:
         axes.plot(
-            list(run.values),
-            list(run.values.values()),
-            color=color,
-            linestyle=(0, dashes) if dashes else "-",
-            linewidth=CURVE_WIDTH,
-            marker="." if len(run.values) == 1 else None,  # a line of one epoch is invisible
-        )
-        if run.best is not None and run.best in run.values:
-            axes.plot([run.best], [run.values[run.best]], "o", color=color)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(label, parse_math=False)
-    axes.grid()
-    return figure
+            [run.best], [run.values[run.best]], look.marker, color=look.color,
+            markersize=MARKER_SIZE,
+        )  # fmt: skip
 
 
-def bars(names: Sequence[str], panels: Sequence[Panel], *, apart: int = 0) -> Figure:
-    """Draw bars from 0 for the variants `names`, one panel per metric as their scales differ.
+def bars(panels: Sequence[Panel], *, alike: bool = False) -> Figure:
+    """Draw bars from 0 in panels.
 
-    The last `apart` ones are a group of their own: muted, below a line.
+    Args:
+        panels: with their bars.
+        alike: all panels have one scale.
     """
-    height = len(panels) * (0.55 + 0.22 * len(names))
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    rows = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    short = [textwrap.shorten(name, 24, placeholder="…") for name in names]
-    for axes, panel in zip(rows, panels, strict=True):
-        _draw_bars(axes, short, panel, apart)
+    heights = [0.45 + 0.22 * len(panel.bars) for panel in panels]
+    figure = Figure(figsize=(WIDTH, 0.2 + sum(heights)), layout="constrained")
+    ratios = [0.2 + len(panel.bars) for panel in panels]
+    grid = figure.subplots(
+        len(panels), 1, squeeze=False, sharex=alike, gridspec_kw={"height_ratios": ratios}
+    )
+    for axes, panel in zip(grid[:, 0], panels, strict=True):
+        _draw_bars(axes, panel)
     return figure
 
 
-def _draw_bars(axes: Axes, names: Sequence[str], panel: Panel, apart: int) -> None:
-    first = len(panel.bars) - apart
-    if 0 < apart < len(panel.bars):
-        axes.axhline(first - 0.5, color=RULE, linewidth=1.2)
+def _draw_bars(axes: Axes, panel: Panel) -> None:
     for number, bar in enumerate(panel.bars):
         length = 0 if math.isnan(bar.mean) else bar.mean
-        color = _look(number)[0] if number < first else MUTED
-        axes.barh(number, length, height=0.6, color=color)
+        axes.barh(number, length, height=0.6, color=bar.color)
         if len(bar.per_seed) > 1:
             axes.plot(bar.per_seed, [number] * len(bar.per_seed), ".", color=INK, markersize=3)
         axes.annotate(
@@ -158,25 +198,18 @@ def _draw_bars(axes: Axes, names: Sequence[str], panel: Panel, apart: int) -> No
             textcoords="offset points",
             verticalalignment="center",
         )
+    firsts = [n for n, bar in enumerate(panel.bars) if bar.color == MUTED]
+    if firsts and firsts[0] > 0:  # simple baselines are a group of their own
+        axes.axhline(firsts[0] - 0.5, color=RULE, linewidth=1.2)
     if math.isfinite(panel.ceiling):
         axes.axvline(panel.ceiling, color=INK, linestyle="--", linewidth=1)
+    names = [textwrap.shorten(bar.name, 24, placeholder="…") for bar in panel.bars]
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.tick_params(left=False)
+    axes.tick_params(left=False, labelbottom=True)
     axes.set_title(panel.title, loc="left", parse_math=False)
-
-
-def _look(number: int) -> tuple[str, tuple[float, ...]]:
-    """Return the colour and the dashes of the variant at `number`; both, for the colour-blind."""
-    return SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
-
-
-def css_look(number: int) -> tuple[str, str]:
-    """Return the CSS colour and the SVG dashes of the variant at `number`, for a legend in HTML."""
-    color, dashes = _look(number)
-    return CSS[color], " ".join(f"{CURVE_WIDTH * dash:g}" for dash in dashes) or "none"
 
 
 def svg(name: str, draw: Callable[[], Figure]) -> Markup:
@@ -204,7 +237,9 @@ def svg(name: str, draw: Callable[[], Figure]) -> Markup:
     }
     out = StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with style.context(["default", ours]):
+    with style.context(["default", ours]), warnings.catch_warnings():
+        # Text stays text, so that a letter that Matplotlib's font lacks is in the reader's.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
         draw().savefig(out, format="svg", metadata=nothing)
     text = out.getvalue()
     text = text[text.index("<svg") :]

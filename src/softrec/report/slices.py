@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 from matplotlib.figure import Figure
 
-from softrec.report import plots, text
-from softrec.report.figures import Plot
-from softrec.report.results import Results, SliceDifference, Variant
+from softrec.report import looks, plots, text
+from softrec.report.plots import Plot
+from softrec.report.results import Results, SliceDifference
+from softrec.report.rows import Row, rows, valid_mean
 from softrec.report.tables import Table
 from softrec.report.verdict import LEVEL
 
@@ -53,49 +53,79 @@ def table(results: Results, baseline: str = "") -> Table | None:
 
 
 def forests(results: Results) -> list[Plot]:
-    """Return a forest plot for each slicing, of the soft variant that is best on validation."""
-    best = _best(results)
-    if best is None or not results.slices:
+    """Return a forest plot for each slicing, of each model's best soft variant on validation."""
+    chosen = best_soft(results)
+    if not chosen or not results.slices:
         return []
-    metric = results.selection.metric
-    baseline = results.baseline_of(best)
-    alone = len(best.runs) < 2 or len(baseline.runs) < 2
+    baselines = {row.variant.name: results.baseline_of(row.variant) for row in chosen}
+    alone = any(len(v.runs) < 2 for row in chosen for v in (row.variant, *baselines.values()))
     line = f"Line: 95 % interval over the users {'only' if alone else 'and the trainings'}."
-    found: list[Plot] = []
-    for number, slicing in enumerate(_slicings(results)):
-        inside = _of(results, slicing, best.name)
-        found.append(
-            Plot(
-                f"{best.name} by {slicing}",
-                plots.svg(f"slices{number}", partial(_forest, inside, metric)),
-                "; ".join(f"{each.slice}: {_cell(each)}" for each in inside),
-                f"Difference in {metric} to {baseline.name}, of the variant that is best on "
-                f"validation, by {slicing} of the test cases (their number beside the slice). "
-                f"{line} A filled dot stands for evidence (Holm-adjusted p < {LEVEL}, over all "
-                "slices and variants).",
-            )
+    several = len(chosen) > 1
+    whose = "of each model the variant" if several else "of the variant"
+    title = "The best variants" if several else chosen[0].variant.name
+    to = "the baseline of its model" if several else next(iter(baselines.values())).name
+    return [
+        Plot(
+            f"{title} by {slicing}",
+            plots.svg(f"slices{number}", partial(forest_figure, results, slicing)),
+            "; ".join(
+                f"{f'{row.variant.name}, ' if several else ''}{each.slice}, "
+                f"{text.count(each.n)} cases: {_cell(each)}"
+                for row in chosen
+                for each in _of(results, slicing, row.variant.name)
+            ),
+            f"Difference in {results.selection.metric} to {to}, {whose} that is best on "
+            f"validation, by {slicing} of the test cases (their number beside the slice). "
+            f"{line} A filled dot stands for evidence (Holm-adjusted p < {LEVEL}, over all "
+            "slices and variants).",
+            [looks.entry(row.variant.name, row.look) for row in chosen if several],
         )
-    return found
-
-
-def _forest(inside: Sequence[SliceDifference], metric: str) -> Figure:
-    rows = [
-        plots.Interval(
-            f"{each.slice} ({text.count(each.n)})",
-            each.difference,
-            *each.interval,
-            _call(each),
-        )
-        for each in inside
+        for number, slicing in enumerate(_slicings(results))
+        if len(_of(results, slicing, chosen[0].variant.name)) > 1
     ]
-    return plots.forest(rows, f"difference in {metric}")
 
 
-def _best(results: Results) -> Variant | None:
-    metric = results.selection.metric
-    soft = [each for each in results.trained if each.baseline is not None]
-    known = [each for each in soft if metric in each.valid]
-    return max(known, key=lambda each: each.valid[metric].mean, default=None)
+def forest_figure(results: Results, slicing: str) -> Figure:
+    """Draw the differences in the slices of a slicing; those of several models side by side."""
+    chosen = best_soft(results)
+    label = f"difference in {results.selection.metric}"
+    per_slice = zip(
+        *(_of(results, slicing, row.variant.name) for row in chosen), strict=True
+    )  # all variants have all slices
+    blocks = [
+        [
+            plots.Interval(
+                f"{each.slice} ({text.count(each.n)})" if place == len(chosen) // 2 else "",
+                each.difference,
+                each.interval[0],
+                each.interval[1],
+                _call(each),
+                row.look if len(chosen) > 1 else None,
+            )
+            for place, (row, each) in enumerate(zip(chosen, inside, strict=True))
+        ]
+        for inside in per_slice
+    ]
+    if len(chosen) < 2:
+        return plots.forest([[row for block in blocks for row in block]], label)
+    return plots.forest(blocks, label)
+
+
+def best_soft(results: Results) -> list[Row]:
+    """Return for each model the variant that is best on validation, except its baseline."""
+    found: dict[str, Row] = {}
+    for row in rows(results):
+        value = valid_mean(results, row.variant)
+        if row.variant.baseline is None or not math.isfinite(value):
+            continue
+        if row.panel not in found or value > valid_mean(results, found[row.panel].variant):
+            found[row.panel] = row
+    # The models have looks of their own here.
+    several = len(found) > 1
+    return [
+        row._replace(look=looks.look(number)) if several else row
+        for number, row in enumerate(found.values())
+    ]
 
 
 def _slicings(results: Results) -> list[str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from softrec.files import write_text
 from softrec.report import figures, slices, tables, text
 from softrec.report.results import MetricDifference, Results
+from softrec.report.rows import rows
 from softrec.report.verdict import (
     Verdict,
     certainty,
@@ -53,6 +54,7 @@ def render_report(results: Results) -> str:
         lstrip_blocks=True,
     )
     found = verdicts(results)
+    shown = {row.variant.name for row in rows(results)}
     facts: dict[str, dict[str, Any]] = {
         "Data": results.data,
         "Model": results.model if len(results.groups) < 2 else {"models": results.groups},
@@ -63,12 +65,12 @@ def render_report(results: Results) -> str:
         results=results,
         headline=headline(found, results),
         simple=simple_sentence(results),
-        verdicts=found,
+        verdicts=[each for each in found if each.name in shown],
+        others=[each for each in found if each.name not in shown],
         certainty=certainty(results),
         overview=tables.overview(results),
         details=[tables.of_metric(results, metric) for metric in results.metrics_by_weight],
         plots=[*figures.figures(results), *slices.forests(results)],
-        legend=figures.legend(results),
         slices=slices.tables(results),
         beyond=tables.beyond_accuracy(results),
         regret=tables.regret(results),

@@ -1,0 +1,235 @@
+"""The figures of a grid: a curve over the values of a setting, a heat map over those of two.
+
+Each value is shown by its mean on test; the one to use is chosen on validation, and marked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from softrec.report import charts, looks, plots, text
+from softrec.report.plots import Plot
+from softrec.report.results import Results, Variant
+from softrec.report.rows import best, label_looks, series
+
+ALPHA, BALANCE = "target.alpha", "loss.balance"
+TEXT_UP_TO = 7  # columns of a heat map whose cells have room for numbers
+
+Place = tuple[str, str]
+"""The panel and the label of a series."""
+
+
+def grids(results: Results) -> list[Plot]:
+    """Return a figure of curves for each setting, and a heat map for each series of two."""
+    found = series(results)
+    places = dict.fromkeys(place for own in found.values() for v in own for place in v.grid)
+    curves = [_curves(results, number, place) for number, place in enumerate(places)]
+    heats = [
+        _heat(results, f"heat{number}", place, members)
+        for number, (place, members) in enumerate(found.items())
+        if len(_settings(members)) == 2
+    ]
+    return [*(plot for plot in curves if plot), *heats]
+
+
+def over(results: Results, setting: str) -> dict[Place, list[Variant]]:
+    """Return the variants over the values of a setting, of each series that has a curve.
+
+    A series of three settings or more is followed through its best variant on validation; one of
+    two has a heat map instead.
+    """
+    found: dict[Place, list[Variant]] = {}
+    for place, members in series(results).items():
+        own = _settings(members)
+        if setting not in own or len(own) == 2:
+            continue
+        chosen = best(results, members).grid
+        others = {name: value for name, value in chosen.items() if name != setting}
+        along = [v for v in members if {n: v.grid[n] for n in others} == others]
+        values = {str(v.grid[setting]): v for v in along}
+        found[place] = [
+            values[str(value)] for value in charts.ordered(v.grid[setting] for v in along)
+        ]
+    return found
+
+
+def curve_figure(results: Results, setting: str) -> Figure:
+    """Draw the selection metric at test over the values of a setting, a panel for each model."""
+    metric = results.selection.metric
+    own = label_looks(results)
+    lines: dict[str, list[charts.Line]] = {}
+    for (panel, label), members in over(results, setting).items():
+        line = charts.Line(
+            own[label],
+            [each.grid[setting] for each in members],
+            [_mean(each, metric)[0] for each in members],
+            [_mean(each, metric)[1] for each in members],
+            best(results, members).grid[setting],
+        )
+        lines.setdefault(panel, []).append(line)
+    panels = [
+        charts.LinePanel(
+            panel,
+            drawn,
+            [
+                charts.Level(own[label], *_mean(each, metric))
+                for label, each in _levels(results, panel)
+            ],
+        )
+        for panel, drawn in lines.items()
+    ]
+    return charts.lines(panels, setting, metric)
+
+
+def heat_figure(results: Results, members: Sequence[Variant]) -> Figure:
+    """Draw a cell for each pair of values of two settings, the longer one upwards."""
+    across, up = sorted(_settings(members), key=lambda name: len(_values(members, name)))
+    columns, rows = _values(members, across), _values(members, up)
+    metric, chosen = results.selection.metric, best(results, members)
+    by_values = {(str(v.grid[across]), str(v.grid[up])): v for v in members}
+    cells = [
+        [
+            None
+            if each is None
+            else charts.Cell(
+                _mean(each, metric)[0],
+                _cell_text(each, metric) if len(columns) <= TEXT_UP_TO else "",
+                each is chosen,
+            )
+            for column in columns
+            for each in [by_values.get((str(column), str(row)))]
+        ]
+        for row in rows
+    ]
+    red = _red_line({across: columns, up: rows})
+    line = [(where[across], where[up]) for where in red]
+    return charts.heat(
+        [*map(text.setting, columns)], [*map(text.setting, rows)], cells, (across, up), line
+    )
+
+
+def _curves(results: Results, number: int, setting: str) -> Plot | None:
+    found = over(results, setting)
+    if not found:
+        return None
+    metric = results.selection.metric
+    own = label_looks(results)
+    panels = dict.fromkeys(panel for panel, _ in found)
+    levels = dict.fromkeys(label for panel in panels for label, _ in _levels(results, panel))
+    labels = dict.fromkeys(label for _, label in found)
+    told = [
+        f"{_called(place)}: {_told_values(results, members, setting)}"
+        for place, members in found.items()
+    ]
+    told += [
+        f"{_called((panel, label))}: {text.decimals(_mean(each, metric)[0])}"
+        for panel in panels
+        for label, each in _levels(results, panel)
+    ]
+    through = any(len(_settings(members)) > 1 for members in found.values())
+    others = " The other settings are those of the best variant on validation." if through else ""
+    flat = f" {', '.join(levels)}: without this setting." if levels else ""
+    return Plot(
+        f"{metric} on test, by {setting}",
+        plots.svg(f"grid{number}", partial(curve_figure, results, setting)),
+        "; ".join(told),
+        f"Mean over the test users{_band(results)}. Ring: the value to use, chosen on "
+        f"validation.{flat}{others}",
+        [
+            *(looks.entry(label, own[label]) for label in labels),
+            *(looks.entry(label, own[label], marker=False) for label in levels),
+        ],
+    )
+
+
+def _heat(results: Results, name: str, place: Place, members: Sequence[Variant]) -> Plot:
+    settings = _settings(members)
+    metric = results.selection.metric
+    red = (
+        f" Red: {BALANCE} = 1 / (1 + {ALPHA}), where the decoupled loss is on average the mixed "
+        "one if the soft target gives hardly anything to the label."
+        if _red_line({name: _values(members, name) for name in settings})
+        else ""
+    )
+    return Plot(
+        f"{_called(place)}: {metric} on test, by {' and '.join(settings)}",
+        plots.svg(name, partial(heat_figure, results, members)),
+        _told_values(results, members, *settings),
+        "Mean over the test users, the higher the darker, and below it the difference to the "
+        f"baseline. Frame: the values to use, chosen on validation.{red}",
+    )
+
+
+def _told_values(results: Results, members: Sequence[Variant], *settings: str) -> str:
+    """Return the mean at each value in words, and which is chosen."""
+
+    def values(each: Variant) -> str:
+        return ", ".join(f"{name} {text.setting(each.grid[name])}" for name in settings)
+
+    metric = results.selection.metric
+    means = (f"{values(each)}: {text.decimals(_mean(each, metric)[0])}" for each in members)
+    return f"{'; '.join(means)}; best on validation: {values(best(results, members))}"
+
+
+def _band(results: Results) -> str:
+    several = max((len(each.runs) for each in results.trained), default=0) > 1
+    return "; band: ± one standard deviation over the seeds" if several else ""
+
+
+def _levels(results: Results, panel: str) -> list[tuple[str, Variant]]:
+    """Return the rows of a model that no setting of the grid belongs to."""
+    return [
+        (label, members[0])
+        for (own, label), members in series(results).items()
+        if own == panel and not _settings(members)
+    ]
+
+
+def _settings(members: Sequence[Variant]) -> list[str]:
+    return list(dict.fromkeys(name for each in members for name in each.grid))
+
+
+def _values(members: Sequence[Variant], setting: str) -> list[object]:
+    return charts.ordered(each.grid[setting] for each in members)
+
+
+def _mean(variant: Variant, metric: str) -> tuple[float, float]:
+    value = variant.test.get(metric)
+    return (math.nan, math.nan) if value is None else (value.mean, value.spread)
+
+
+def _cell_text(variant: Variant, metric: str) -> str:
+    difference = variant.difference_in(metric)
+    mean = text.decimals(_mean(variant, metric)[0])
+    return mean if difference is None else f"{mean}\n{text.signed(difference.mean)}"
+
+
+def _called(place: Place) -> str:
+    panel, label = place
+    return f"{panel}: {label}" if panel else label
+
+
+def _red_line(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, float]]:
+    """Return the points of DesoRec's red line, in steps of cells; none where it crosses none."""
+    if set(axes) != {ALPHA, BALANCE}:
+        return []
+    numbers = {name: [v for v in values if charts.is_number(v)] for name, values in axes.items()}
+    alphas, balances = numbers[ALPHA], numbers[BALANCE]
+    if len(alphas) < 2 or len(balances) < 2:
+        return []
+    fine = np.linspace(alphas[0], alphas[-1], 50)
+    line = 1 / (1 + fine)
+    inside = (line >= balances[0]) & (line <= balances[-1])
+    return [
+        {
+            ALPHA: float(np.interp(alpha, alphas, range(len(alphas)))),
+            BALANCE: float(np.interp(balance, balances, range(len(balances)))),
+        }
+        for alpha, balance in zip(fine[inside], line[inside], strict=True)
+    ]
