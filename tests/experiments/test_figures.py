@@ -253,7 +253,14 @@ def test_the_line_of_cost_goes_through_what_nothing_cheaper_reaches():
     def point(cost, mean):
         return charts.Point(looks.look(0), cost, mean, 0.0)
 
-    given = [point(1, 0.2), point(2, 0.1), point(2, 0.3), point(5, 0.3), point(4, 0.5)]
+    given = [
+        point(1, 0.2),
+        point(2, 0.1),
+        point(2, 0.3),
+        point(3, 0.3),
+        point(5, 0.3),
+        point(4, 0.5),
+    ]
     assert [(p.cost, p.mean) for p in costs.front(given)] == [(1, 0.2), (2, 0.3), (4, 0.5)]
 
 
