@@ -34,6 +34,7 @@ BASE = {
                  "max_length": 12},
     },
     "model": {"name": "sasrec", "dim": 16, "heads": 2},
+    "candidates": {"name": "full"},
     "training": {"epochs": 2, "batch_size": 64, "length": 8, "lr": 0.01, "accelerator": "cpu",
                  "windows": "prefixes"},
 }  # fmt: skip

@@ -151,7 +151,7 @@ OPTIONS = {
     "--clean k-core=99": "no interaction is left after cleaning; use weaker",
     "--loss foo": "loss: no loss 'foo'; there are bce, bce-sum, bpr, bsl, ccl, cml, decoupled",
     "--windows foo": "training.windows: no choice 'foo'; there are last, positions",
-    "--candidates foo": "no candidates 'foo'; there are full, in-batch, sampled",
+    "--candidates foo": "no candidates 'foo'; there are auto, full, in-batch, sampled",
     "--candidates sampled": "need either a ratio .* or a number",
     "--candidates sampled --ratio 2": "ratio: .*less than or equal to 1, got 2",
     "--candidates sampled --number 99": "number is 99, more than the 10 items; choose a smaller",

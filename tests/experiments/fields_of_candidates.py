@@ -79,8 +79,23 @@ def missing_mass(begun):
     return abs(values[0] - values[1]) > 1e-6
 
 
+def number(begun):
+    """How many items are drawn for a batch; all of them, if none are."""
+    return 30 if begun.objective.candidates is None else len(drawn(begun).items)
+
+
+def affordable(begun):
+    """All 30 items, or a quarter of what the three products of width 4 may cost."""
+    budget, labels = begun.recipe.candidates.budget * 1e9, len(begun.batch.label)
+    return 30 if 3 * 4 * labels * 30 <= budget else int(budget / 4 / (3 * 4 * labels))
+
+
 SAMPLED, IN_BATCH = candidates.SampledSettings, candidates.InBatchSettings
 row(candidates.FullSettings, "name", ["full"], lambda b: b.objective.candidates, lambda b: None)
+row(candidates.AutoSettings, "name", ["auto"], lambda b: b.objective.candidates, lambda b: None,
+    base={"candidates": {"name": "auto"}})  # fmt: skip
+row(candidates.AutoSettings, "budget", [4.0, 3e-5, 1e-5], number, affordable,
+    base={"candidates": {"name": "auto"}})  # fmt: skip
 row(SAMPLED, "name", ["sampled"], lambda b: len(drawn(b).items), lambda b: 12, base=sampled())
 row(SAMPLED, "number", [3, 9], lambda b: len(drawn(b).items),
     lambda b: b.recipe.candidates.number, base=sampled())  # fmt: skip

@@ -19,6 +19,7 @@ positives, too. Sources are modules: what they remember of the data are buffers,
 and are not saved.
 """
 
+from softrec.candidates.auto import AutoSettings
 from softrec.candidates.base import (
     CANDIDATES,
     Candidates,
@@ -26,6 +27,7 @@ from softrec.candidates.base import (
     CandidatesSettings,
     DrawnSettings,
     FullSettings,
+    StepSize,
 )
 from softrec.candidates.in_batch import InBatch, InBatchSettings
 from softrec.candidates.sampled import (
@@ -39,6 +41,7 @@ from softrec.candidates.usage import times_used
 
 __all__ = [
     "CANDIDATES",
+    "AutoSettings",
     "CandidateSource",
     "Candidates",
     "CandidatesSettings",
@@ -50,6 +53,7 @@ __all__ = [
     "SampledSettings",
     "SharedDraws",
     "SharedUniform",
+    "StepSize",
     "log_uniform",
     "times_used",
 ]

@@ -26,6 +26,14 @@ class Candidates(NamedTuple):
     masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place among M) left out
 
 
+class StepSize(NamedTuple):
+    """What the products of a training step with the items are made of."""
+
+    n_items: int  # N
+    width: int  # D
+    labels: int  # P, in the mean
+
+
 class CandidateSource(Protocol):
     """Draws the candidates of a batch, by torch's global random numbers."""
 
@@ -52,6 +60,10 @@ class CandidatesSettings(Chosen):
             softmax: whether they are for a softmax loss.
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method build(training, softmax)")
+
+    def decided(self, step: StepSize) -> tuple[CandidatesSettings, str]:
+        """Return what is built for a step of this size, and the reason, "" where none is needed."""
+        return self, ""
 
 
 class FullSettings(CandidatesSettings, name="full"):

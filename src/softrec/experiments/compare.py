@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from softrec.errors import RunError, SoftrecError
 from softrec.evaluation.asked import Asked
 from softrec.experiments.baselines import check_buildable, simple_recipes, those_that_fit
 from softrec.experiments.build.data import load_logged
+from softrec.experiments.build.decided import decided
 from softrec.experiments.combinations import plan
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.inputs import Given
@@ -32,7 +34,7 @@ from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import results_of
 from softrec.experiments.train import fit_recipe, inputs_of
 from softrec.experiments.truth import truth_of
-from softrec.experiments.variants import Axes, Plan, Refused, check_distinct
+from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import Results, write_results
@@ -129,7 +131,7 @@ def _compared(
     truth, gap = truth_of(base, split, asked.test)
     if gap:
         LOGGER.info(gap)
-    wanted = buildable(wanted, split)
+    wanted = settled(buildable(wanted, split), split)
     for note in wanted.notes:
         LOGGER.info(note)
     fitting, notes = those_that_fit(simple, split)
@@ -163,6 +165,19 @@ def buildable(wanted: Plan, split: Split) -> Plan:
         except SoftrecError as error:
             refused.append(Refused(variant.name, variant.covers, error))
     return wanted.without(refused)
+
+
+def settled(wanted: Plan, split: Split) -> Plan:
+    """Return the plan with nothing left to the sizes of the data; what was decided is logged."""
+    lines: dict[str, None] = {}
+    variants: list[VariantPlan] = []
+    for variant in wanted.variants:
+        both = [decided(recipe, split) for recipe in variant.recipes]
+        lines |= dict.fromkeys(line for _, told in both for line in told)
+        variants.append(replace(variant, recipes=tuple(recipe for recipe, _ in both)))
+    for line in lines:
+        LOGGER.info(line)
+    return replace(wanted, variants=tuple(variants))
 
 
 def _all_trained(

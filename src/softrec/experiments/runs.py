@@ -146,7 +146,8 @@ class Run:
 
     def model(self) -> Model:
         """Return the model, an encoder or a scorer, in evaluation mode."""
-        spec = self.recipe.model.with_settings(self.facts.get("settings", {}))
+        kept = {**self.facts.get("model", {}), **self.facts.get("settings", {})}
+        spec = self.recipe.model.with_settings(kept)
         log = self.trained_on if reads_graph(spec.name) else self.log
         model = build_model(spec, log, self.recipe.training.length, seed=None)
         path = self.folder / "model.safetensors"

@@ -17,6 +17,7 @@ and gets its name when it is complete: see `folders`.
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_logged
+from softrec.experiments.build.decided import decided
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.targets import about
 from softrec.experiments.counting import CountingResult, check_counted, counted
@@ -61,6 +63,8 @@ from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.training.optimizers import mark_sparse
 from softrec.types import Encoder, Model
+
+LOGGER = logging.getLogger(__name__)
 
 
 def fit_recipe(
@@ -96,6 +100,9 @@ def fit_recipe(
         place.check_free(text, overwrite=overwrite)
         if split is None:
             split = load_logged(recipe, data_dir, log)
+        recipe, told = decided(recipe, split)
+        for line in told:
+            LOGGER.info(line)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         # What cannot be built is refused before anything is written.
@@ -248,6 +255,7 @@ def _write(
         "versions": versions(),
         "data": describe(split),
         "stages": {place: str(folder_of(stage, split)) for place, stage in recipe.stages().items()},
+        "model": recipe.model.whole,
         "soft_mass": recipe.target.soft_mass,
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.curve),

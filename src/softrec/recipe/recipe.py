@@ -11,7 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError, model_validator
 
-from softrec.candidates import CANDIDATES, CandidatesSettings, DrawnSettings, FullSettings
+from softrec.candidates import (
+    CANDIDATES,
+    AutoSettings,
+    CandidatesSettings,
+    DrawnSettings,
+    FullSettings,
+)
 from softrec.errors import RecipeError, one_line
 from softrec.losses.settings import LOSSES, LossSettings
 from softrec.losses.softmax_settings import MixedSettings
@@ -70,8 +76,9 @@ class Recipe(Settings):
     candidates: Annotated[
         SerializeAsAny[CandidatesSettings], BeforeValidator(CandidatesSettings.read)
     ] = setting(
-        FullSettings(),
-        "the items that the label is scored against in training",
+        AutoSettings(),
+        "the items that the label is scored against in training; auto is full, or sampled where "
+        "that would cost too much",
         common=True,
         choices=CANDIDATES.choices,
     )
@@ -197,7 +204,7 @@ class Recipe(Settings):
         given = {
             "target": self.target != OneHotSettings(),
             "loss": self.loss != MixedSettings(),
-            "candidates": self.candidates != FullSettings(),
+            "candidates": self.candidates not in (AutoSettings(), FullSettings()),
             "evaluation.score": self.evaluation.score != "trained",
         } | {
             f"training.{name}": getattr(self.training, name) != field.default

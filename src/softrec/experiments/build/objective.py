@@ -13,6 +13,7 @@ from torch import Tensor
 from softrec.candidates import CandidatesSettings, DrawnSettings
 from softrec.data.batches import TrainingBatches
 from softrec.data.splits import Split
+from softrec.experiments.build.decided import decided
 from softrec.experiments.build.model import build_batches, build_model
 from softrec.experiments.build.start import begin
 from softrec.experiments.build.targets import Training, scoring_of
@@ -28,6 +29,7 @@ BATCHES_LOOKED_AT = 64  # by losses that depend on what the target gives to the 
 
 def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBatches]:
     """Return encoder, objective and batches of a recipe on its split."""
+    recipe, _ = decided(recipe, split)
     spec = recipe.training
     encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
     assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others

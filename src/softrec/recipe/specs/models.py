@@ -17,8 +17,11 @@ from softrec.types import Scorer
 
 OF_THE_DATA = ("n_items", "n_users", "edges")
 """Arguments of models that no recipe sets."""
+PLAIN = (bool, int, float, str, tuple, list, type(None))
 TUNE = "tune"
 """The setting of all models that are counted."""
+NOT_KEPT = ("length", TUNE)
+"""What is not a model's own: the length is that of training unless a recipe says another."""
 
 
 def _presets() -> list[str]:
@@ -50,6 +53,17 @@ class ModelSettings(BaseModel):
         preset = MODELS[self.name].PRESETS[self.preset] if self.preset else {}
         own = self.__pydantic_extra__ or {}
         return {**preset, **{name: value for name, value in own.items() if name != TUNE}}
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """Return the settings with the defaults of the class beside them, as plain data.
+
+        A run keeps them: its weights fit no model of other defaults.
+        """
+        told = {n: field for n, field in settings_of(self.name).items() if n not in NOT_KEPT}
+        defaults = {n: field.default for n, field in told.items() if not field.is_required()}
+        kept = {n: value for n, value in defaults.items() if isinstance(value, PLAIN)}
+        return {**kept, **self.settings}
 
     @property
     def tune(self) -> bool:
