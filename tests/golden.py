@@ -1,6 +1,7 @@
 """Losses, gradients and three small runs as they were once, for changes that change no number.
 
     python tests/golden.py          # compares to the last digit: on one machine, before and after
+    python tests/golden.py add      # what is new, and leave the others as they are
     python tests/golden.py write    # where a number is meant to change: say so under [Numerics]
 
 `test_golden.py` compares with what is written, up to the rounding of another machine.
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from softrec.experiments.build.data import load_split
 from softrec.experiments.build.objective import build
 from softrec.experiments.train import fit_recipe
 from softrec.recipe.recipe import Recipe, merged, read_recipe
+from softrec.recipe.specs.data import DataSettings
 
 KEPT = Path(__file__).with_name("golden.json")
 BASE = {
@@ -77,6 +80,13 @@ MODELS = (
     "gru4rec", "sasrec", "caser", "nfm", "youtubednn", "deepfm", "mf", "lightgcn", "ngcf", "mind",
     "comirec-dr", "comirec-sa", "timirec",
 )  # fmt: skip
+TIMED: dict[str, dict[str, Any]] = {  # of tisasrec, on a log with times
+    "": {},
+    ", scale": {"scale": True, "init": "uniform"},
+    ", post": {"norm": "post", "heads": 1, "tied": False, "output_bias": True},
+    ", query": {"norm": "query", "scale": True, "projection": False, "unit": "published",
+                "intervals": 8},
+}  # fmt: skip
 RUNS = {
     "sasrec": merged(BASE, POP),
     "gru4rec": merged(BASE, {"model": {"name": "gru4rec", "dim": 16}, **SPARSE,
@@ -104,6 +114,12 @@ def steps() -> dict[str, dict[str, Any]]:
     for model in MODELS:
         fields = {"name": model, "dim": 16} | ({"heads": 2} if model == "sasrec" else {})
         found[f"model {model}"] = {"model": fields, "target": {"name": "uniform", "alpha": 0.2}}
+    for variant, fields in TIMED.items():
+        found[f"model tisasrec{variant}"] = {
+            "model": {"name": "tisasrec", "dim": 16, **fields}, "data.shop.times": True,
+            "training.windows": "positions" if variant else "prefixes",
+            "target": {"name": "uniform", "alpha": 0.2},
+        }  # fmt: skip
     found |= {name: {"candidates": fields} for name, fields in MASKED.items()}
     found["l2"] = {**POP, "loss": {"name": "mixed", "l2": 0.01}}
     found["sparse-adam"] = {"candidates": ROWS, "training.optimizer": "sparse-adam"}
@@ -115,9 +131,19 @@ def recipe_of(fields: dict[str, Any], teacher: str) -> Recipe:
     return read_recipe(json.loads(json.dumps(fields).replace("TEACHER", teacher)))
 
 
-def step(recipe: Recipe, split: Split) -> dict[str, Any]:
+@cache
+def _split(data: str) -> Split:
+    return load_split(DataSettings.model_validate_json(data))
+
+
+def split_of(recipe: Recipe) -> Split:
+    """Return the parts of the log of a recipe, the same for all that have the same log."""
+    return _split(recipe.data.model_dump_json())
+
+
+def step(recipe: Recipe) -> dict[str, Any]:
     """Return the loss of the first batch, its parts, and the gradients in a few numbers."""
-    encoder, objective, batches = build(recipe, split)
+    encoder, objective, batches = build(recipe, split_of(recipe))
     assert isinstance(encoder, torch.nn.Module)
     torch.manual_seed(7)
     value = objective(encoder, next(iter(batches)))
@@ -140,12 +166,12 @@ def _weights(n: int) -> torch.Tensor:
     return torch.cos(torch.arange(n, dtype=torch.float64))
 
 
-def run(recipe: Recipe, split: Split) -> dict[str, Any]:
+def run(recipe: Recipe) -> dict[str, Any]:
     """Return the metrics of a whole run and the hash of its weights, whatever their names."""
     from safetensors.torch import load_file
 
     with tempfile.TemporaryDirectory() as folder:
-        made = fit_recipe(recipe, Path(folder) / "run", split=split)
+        made = fit_recipe(recipe, Path(folder) / "run", split=split_of(recipe))
         weights = load_file(made.folder / "model.safetensors").values()
         digests = sorted(hashlib.sha256(w.numpy().tobytes()).hexdigest() for w in weights)
     return {
@@ -159,12 +185,12 @@ def measured(*, runs: bool = True) -> dict[str, Any]:
     """Return all golden results as the code gives them now."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        split = load_split(read_recipe(BASE).data)
         teacher = str(Path(folder) / "teacher")
-        fit_recipe(read_recipe(merged(BASE, TAUGHT)), teacher, split=split)
-        found = {f"step: {n}": step(recipe_of(f, teacher), split) for n, f in steps().items()}
+        taught = read_recipe(merged(BASE, TAUGHT))
+        fit_recipe(taught, teacher, split=split_of(taught))
+        found = {f"step: {n}": step(recipe_of(f, teacher)) for n, f in steps().items()}
         if runs:
-            found |= {f"run: {n}": run(recipe_of(f, teacher), split) for n, f in RUNS.items()}
+            found |= {f"run: {n}": run(recipe_of(f, teacher)) for n, f in RUNS.items()}
     return json.loads(json.dumps(found))
 
 
@@ -174,12 +200,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["SOFTREC_CACHE"] = cache
         now = measured()
-    if sys.argv[1:] == ["write"]:
+    kept = json.loads(KEPT.read_text())
+    if sys.argv[1:] in (["add"], ["write"]):
+        if sys.argv[1] == "add":
+            now = {name: kept.get(name, result) for name, result in now.items()}
         lines = [f"{json.dumps(name)}: {json.dumps(result)}" for name, result in now.items()]
         KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-        print(f"wrote {len(now)} results to {KEPT}")
+        print(f"wrote {len(now)} results to {KEPT}, {len(now.keys() - kept.keys())} of them new")
         return 0
-    kept = json.loads(KEPT.read_text())
     other = [name for name in kept.keys() | now.keys() if kept.get(name) != now.get(name)]
     for name in sorted(other):
         print(f"{name}\n  was {json.dumps(kept.get(name))}\n  is  {json.dumps(now.get(name))}")
