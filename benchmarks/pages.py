@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from softrec.experiments.comparison import Comparison, open_comparison
+from softrec.files import write_text
 from softrec.report import tables, text
 from softrec.report.results import Results, SliceDifference, Variant
 from softrec.report.verdict import LEVEL, certainty, headline, simple_sentence, verdicts
@@ -20,16 +21,7 @@ from softrec.report.verdict import LEVEL, certainty, headline, simple_sentence, 
 WRITTEN = "<!-- written by hand -->", "<!-- end -->"
 NOTHING = "Nothing is written here yet."
 MARK = "*"
-SHARED = (
-    "mask_seen",
-    "windows",
-    "length",
-    "epochs",
-    "batch_size",
-    "lr",
-    "patience",
-    "weight_decay",
-)
+SHARED = ("windows", "length", "epochs", "batch_size", "lr", "patience", "weight_decay")
 
 
 def page(
@@ -48,35 +40,50 @@ def page(
         written: the paragraph that is written by hand.
     """
     metric = results.selection.metric
-    parts = [
-        f"# {results.data['name']}",
-        f"{_best(results)} {simple_sentence(results)}".rstrip(),
-        "\n".join((WRITTEN[0], written or NOTHING, WRITTEN[1])),
+    counts = {e.slice: e.n for e in _of(results, "label count", results.baseline)}
+    return document(
+        results.data["name"],
+        f"{_best(results)} {simple_sentence(results)}",
+        written,
         "## Data",
-        _markdown(["", ""], _data(results)),
+        markdown(["", ""], data_rows(results.data, results.evaluation, counts)),
         *(note for note in results.notes if "left out" in note),
         "## Rows",
         f"{headline(verdicts(results), results)} {certainty(results)}",
         f"Differences are to {results.baseline}, in {metric} on test; ± is over the seeds. "
         f"{MARK} marks a Holm-adjusted p below {LEVEL}.",
-        _markdown(*_rows(results)),
+        markdown(*_rows(results)),
         *_tuning(metric, list(trials)),
         "## Slices",
         f"{metric} of {results.baseline} in slices of the test cases, and the differences to it. "
         f"{MARK} marks a Holm-adjusted p below {LEVEL}, over all slices and rows.",
-        _markdown(*_slices(results)),
+        markdown(*_slices(results)),
         "## Lists",
         *_table(tables.beyond_accuracy(results)),
         "## Cost",
         *_table(tables.cost(results)),
         "## How it was run",
-        "\n".join(f"    {line}" for line in (*commands, results.command)),
+        commands_text([*commands, results.command]),
         _settings(results),
-        f"{results.created[:10]}; "
-        + ", ".join(f"{name} {version}" for name, version in results.versions.items())
-        + ".",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        f"{results.created[:10]}; {versions_text(results.versions)}",
+    )
+
+
+def document(title: str, first: str, written: str, *parts: str) -> str:
+    """Return a page: its first sentences, what is written by hand, and the rest."""
+    kept = "\n".join((WRITTEN[0], written or NOTHING, WRITTEN[1]))
+    told = (f"# {title}", first.strip(), kept, *parts)
+    return "\n\n".join(part for part in told if part) + "\n"
+
+
+def commands_text(commands: Iterable[str]) -> str:
+    """Return commands as a block."""
+    return "\n".join(f"    {line}" for line in commands)
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """Return the versions in a sentence."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
 
 
 def _best(results: Results) -> str:
@@ -94,31 +101,30 @@ def _model(results: Results) -> str:
     return str(results.model.get("name", "the model"))
 
 
-def _data(results: Results) -> list[list[str]]:
-    data, asked = results.data, results.evaluation
-    split = ", ".join([str(data["split"]), *map(str, _flat(data.get("protocol", {})))])
+def data_rows(
+    data: Mapping[str, Any], asked: Mapping[str, Any], counts: Mapping[str, int]
+) -> list[list[str]]:
+    """Return the facts about a log, its split and its test cases.
+
+    Args:
+        data: of the results of a comparison.
+        asked: what was ranked, as in the results.
+        counts: test cases by label count.
+    """
+    protocol = [f"{name} {text.setting(value)}" for name, value in data["protocol"].items()]
+    parts = ("train", "valid", "test")
     rows = [
         ["users", text.count(data["users"])],
         ["items", text.count(data["items"])],
-        ["events", text.count(data["events"])],
-        ["split", split],
-        ["training, validation, test events", _counts(data, ("train", "valid", "test"))],
+        ["split", ", ".join([data["split"], *protocol])],
+        ["training, validation, test events", ", ".join(text.count(data[p]) for p in parts)],
         ["test cases", text.count(asked["test"]["cases"])],
         ["seen items", "left out" if asked["mask_seen"] else "ranked, too"],
     ]
-    cold = {e.slice: e.n for e in _of(results, "label count", results.baseline)}
-    if cold:
-        share = text.percent(cold.get("0", 0) / sum(cold.values()))
+    if counts:
+        share = text.percent(counts.get("0", 0) / sum(counts.values()))
         rows.append(["test cases whose label never is a label in training", share])
     return rows
-
-
-def _flat(protocol: dict[str, Any]) -> list[str]:
-    return [f"{name} {text.setting(value)}" for name, value in protocol.items()]
-
-
-def _counts(data: dict[str, Any], names: Sequence[str]) -> str:
-    return ", ".join(text.count(data[name]) for name in names)
 
 
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -155,7 +161,7 @@ def _tuning(metric: str, trials: list[dict[str, Any]]) -> list[str]:
         "## Tuning",
         f"Each row had {budget}, one seed, chosen by {metric} on validation. The soft targets "
         "share the settings chosen for one-hot.",
-        _markdown(["row", "tried", f"{metric}, validation"], rows),
+        markdown(["row", "tried", f"{metric}, validation"], rows),
     ]
 
 
@@ -192,10 +198,10 @@ def _settings(results: Results) -> str:
 
 
 def _table(table: tables.Table | None) -> list[str]:
-    return [] if table is None else [f"{table.caption}.", _markdown(table.head, table.rows)]
+    return [] if table is None else [f"{table.caption}.", markdown(table.head, table.rows)]
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; a row of one cell, which heads those below it, is bold."""
 
     def line(cells: Sequence[str]) -> str:
@@ -207,8 +213,9 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(head), rule, *map(line, full)])
 
 
-def written_in(page: str) -> str:
-    """Return the paragraph of a page that is written by hand."""
+def written_in(path: Path) -> str:
+    """Return the paragraph of a page that is written by hand, if there is one."""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
     found = re.search(rf"{WRITTEN[0]}\n(.*?)\n?{WRITTEN[1]}", page, re.DOTALL)
     return found[1] if found else ""
 
@@ -227,12 +234,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--commands", type=Path, help="what was typed before, a command a line")
     given = parser.parse_args(arguments)
     comparison: Comparison = open_comparison(given.comparison)
-    written = written_in(given.page.read_text("utf-8")) if given.page.exists() else ""
     trials = trials_of(given.trials) if given.trials else []
     commands = given.commands.read_text("utf-8").splitlines() if given.commands else []
-    made = page(comparison.results, trials=trials, commands=commands, written=written)
-    given.page.parent.mkdir(parents=True, exist_ok=True)
-    given.page.write_text(made, encoding="utf-8")
+    written = written_in(given.page)
+    write_text(
+        given.page, page(comparison.results, trials=trials, commands=commands, written=written)
+    )
 
 
 if __name__ == "__main__":

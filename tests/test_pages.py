@@ -8,15 +8,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
 
-from benchmarks import pages
+from benchmarks import pages, pages_of_counted
 
-from softrec import compare
+import softrec
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("pages") / "compared"
-    return compare(
+    return softrec.compare(
         "shop", targets="one-hot,uniform", out=out, seeds=2, epochs=1, model="youtubednn",
         progress=False, windows="last",
         **{"data.shop": {"n_items": 60, "n_users": 120}, "model.dim": 8},
@@ -62,18 +62,39 @@ def test_share_of_labels_never_seen_as_a_label(compared):
 
 
 def test_what_is_written_by_hand_is_kept(compared, tmp_path):
-    path, trials = tmp_path / "results" / "shop.md", tmp_path / "trials.jsonl"
+    path, trials = tmp_path / "shop.md", tmp_path / "trials.jsonl"
     trial = {"row": "one-hot", "settings": "dropout 0.2", "valid": 0.12345}
     trials.write_text(json.dumps(trial) + "\n" + json.dumps({**trial, "row": "uniform"}) + "\n")
     pages.main([str(compared.folder), str(path)])
     path.write_text(path.read_text().replace(pages.NOTHING, "Two\n\nparagraphs."))
     pages.main([str(compared.folder), str(path), "--trials", str(trials)])
     made = path.read_text()
-    assert pages.written_in(made) == "Two\n\nparagraphs."
+    assert pages.written_in(path) == "Two\n\nparagraphs."
     assert "Each row had 1 trial," in made
     assert cells(made, "uniform") == ["uniform", "dropout 0.2", "0.1235"]
 
 
+def test_page_without_trained_rows_is_about_the_simple_baselines(tmp_path):
+    for name in ("popularity", "markov"):
+        shop = {"data.shop": {"n_items": 60, "n_users": 120}}
+        softrec.fit("shop", out=tmp_path / "runs" / name, model=name, progress=False, **shop)
+    pages_of_counted.main([str(tmp_path / "runs"), str(tmp_path / "shop.md")])
+    made = (tmp_path / "shop.md").read_text()
+    runs = {name: softrec.open_run(tmp_path / "runs" / name) for name in ("popularity", "markov")}
+    worse, best = sorted(runs, key=lambda name: runs[name].valid["ndcg@10"])
+    assert f"Best on validation: {best}, on test" in made.splitlines()[2]
+    values = {name: run.per_user["ndcg@10"].to_numpy() for name, run in runs.items()}
+    row = cells(made, worse)
+    assert f"{(values[worse] - values[best]).mean():+.4f}" in row[-3]
+    assert f"{values[worse].mean():.4f}" in row
+    assert "trained rows were not run" in made
+    known = cells(made, "user: known")
+    assert known[2] == f"{values[best].mean():.4f}"
+    assert known[3].startswith(f"{(values[worse] - values[best]).mean():+.4f} (")
+    assert "n/a" not in made
+    assert "nan" not in made
+
+
 def test_cells_do_not_break_the_table():
-    made = pages._markdown(["a", "b"], [["x|y", "1 *"], ["head"]])
+    made = pages.markdown(["a", "b"], [["x|y", "1 *"], ["head"]])
     assert made.splitlines()[2:] == ["| x\\|y | 1 \\* |", "| (head) |  |"]
