@@ -29,6 +29,7 @@ __all__ = [
     "Recommender",
     "Run",
     "compare",
+    "evaluate_lists",
     "fit",
     "load_plugins",
     "open_run",
@@ -174,6 +175,73 @@ def compare(
             baselines=baselines,
             user_table=user_table,
             item_table=item_table,
+        )
+
+
+def evaluate_lists(
+    lists: Any,
+    data: Any = None,
+    *,
+    out: str | Path,
+    against: Any = None,
+    metrics: Any = None,
+    baselines: bool = True,
+    user_table: Any = None,
+    item_table: Any = None,
+    data_dir: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> Comparison:
+    """Judge the ranked lists of any system on the test part of a log, and write a report in `out`.
+
+    What is missing in a list is no hit; a user of the test part without a list has none. Ties of
+    scores count against the relevant item. Where new items are asked for, seen ones are left out
+    of the lists.
+
+    Args:
+        lists: the path of a table, or a table (Polars, pandas, Arrow), with the columns user, item,
+            and rank or score, or user and an array of items, best first; ids as in the log. Or
+            {name: table}; several tables of one name are of several trainings of one system.
+        data: the log, as for `fit`; by default that of the run in `against`, with its split.
+        out: the folder of the comparison.
+        against: what they are compared with: a run, its folder, or other lists, in the same forms;
+            by default the first lists are the baseline of the others.
+        metrics: such as ["ndcg@10", "recall@50"]; the first decides.
+        baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
+        user_table: as for `compare`.
+        item_table: likewise.
+        data_dir: a folder with public data sets, looked into before any download.
+        overwrite: replace a finished comparison.
+        progress: as for `fit`.
+        **options: fields of a recipe that say how the log is read, split and judged, as for `fit`.
+
+    Raises:
+        SoftrecError: if lists, data or options cannot be used.
+
+    Example:
+        found = softrec.evaluate_lists("theirs.parquet", "clicks.csv", out="runs/judged")
+    """
+    from softrec.experiments.inputs import python_call
+    from softrec.experiments.judge import judge_lists
+    from softrec.progress import telling
+
+    source = lists if isinstance(lists, str | Path) else "lists"
+    arguments = {"data": None if data is None else str(data), "out": str(out)}
+    with telling(progress):
+        return judge_lists(
+            lists,
+            data,
+            out=out,
+            against=against,
+            metrics=metrics,
+            baselines=baselines,
+            user_table=user_table,
+            item_table=item_table,
+            data_dir=_path(data_dir),
+            overwrite=overwrite,
+            command=python_call("evaluate_lists", source, arguments, options),
+            options=options,
         )
 
 

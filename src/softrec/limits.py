@@ -24,6 +24,8 @@ class Limits:
     """Bytes of a block of scores, about a last-level cache."""
     gathered: int = 2**21
     """Numbers of the item vectors of a block of pairs: 8 MiB in single precision."""
+    cases: int = 2**16
+    """Cases whose given lists are looked at at once."""
     negatives: int = 2 * 2**20
     """Bytes of the vectors of drawn negatives: they stay in the cache until they are multiplied."""
     intervals: int = 2**18

@@ -18,7 +18,7 @@ from softrec.cli.cache import cache_app
 from softrec.cli.data import data_app
 from softrec.cli.evaluate import evaluate
 from softrec.cli.listing import recipes, report
-from softrec.cli.options import Command, SettingsCommand, TargetsCommand
+from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
 from softrec.cli.recommend import interests, recommend
 from softrec.cli.settings import settings
 from softrec.cli.show import print_line
@@ -63,7 +63,8 @@ app.command(cls=Command)(settings)
 app.command(cls=SettingsCommand)(fit)
 app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
-for command in (evaluate, recommend, interests, demo, report, recipes):
+app.command(cls=ProtocolCommand)(evaluate)
+for command in (recommend, interests, demo, report, recipes):
     app.command(cls=Command)(command)
 
 

@@ -109,6 +109,12 @@ class TargetsCommand(SettingsCommand):
     left_out = ("target",)
 
 
+class ProtocolCommand(SettingsCommand):
+    """One that trains nothing: its options say how a log is read, split and judged."""
+
+    left_out = ("", "model", "target", "loss", "candidates", "training", "interest")
+
+
 def parameters(options: Iterable[Option]) -> list[Any]:
     """Return the parameters of a command for options made from settings."""
 

@@ -38,6 +38,13 @@ HistoryItems = Annotated[
         help="The items of a user who is not in the log, oldest first, separated by commas."
     ),
 ]
+Before = Annotated[
+    str | None,
+    typer.Option(
+        help="valid or test: use of each user only what stands before this part, as an evaluation "
+        "does; without users for all that are asked about there."
+    ),
+]
 KeepSeen = Annotated[
     bool | None,
     typer.Option(
@@ -60,6 +67,7 @@ def recommend(
     unknown: Unknown = "skip",
     history: HistoryItems = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items for each user.")] = 10,
+    before: Before = None,
     keep_seen: KeepSeen = None,
     why: Annotated[
         bool,
@@ -79,9 +87,11 @@ def recommend(
       softrec recommend runs/first --user ann -k 10
 
       softrec recommend runs/first --history tea,jam --out best.csv
+
+      softrec recommend runs/first --before test -k 50 --out lists.parquet
     """
     load(plugins)
-    recommender, people = _service(run, user, users_file, unknown, history, out, trust)
+    recommender, people = _service(run, user, users_file, unknown, history, out, trust, before)
     mask_seen = None if keep_seen is None else not keep_seen
     show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
 
@@ -120,8 +130,10 @@ def _service(
     history: list[str] | None,
     out: Path | None,
     trust: bool,
+    before: str | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories that a command names."""
+    from softrec.evaluation.asked import Asked
     from softrec.experiments.store.folders import check_apart
     from softrec.experiments.train import open_run
     from softrec.serving.files import read_users, writer_of
@@ -135,9 +147,16 @@ def _service(
     listed = read_users(users_file) if users_file else []
     histories = {f"history {n}": [item.strip() for item in text.split(",")]
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
+    if before not in (None, "valid", "test"):
+        raise RecipeError(f"--before must be valid or test, got {before!r}")
+    opened = open_run(run, trust=trust)
     if not user and not listed and not histories:
-        raise RecipeError("expected users or a history; give --user, --users-file or --history")
-    recommender = open_run(run, trust=trust).recommender()
+        if before is None:
+            raise RecipeError("expected users or a history; give --user, --users-file or --history")
+        split = opened.split()
+        asked = Asked.of(split, opened.mask_seen).cases(before).user
+        user = split.train.users.ids(asked).to_list()
+    recommender = opened.recommender(before)
     if users_file and unknown == "skip":
         listed = _known(recommender.log.users, listed, users_file)
     people = list(dict.fromkeys([*(user or []), *listed]))

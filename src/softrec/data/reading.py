@@ -146,6 +146,36 @@ def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
     return Raw(place, frame, names)
 
 
+def read_frame(source: Any, what: str) -> pl.DataFrame:
+    """Return all columns of a table that is no log, as they are; those of CSV and TSV are text.
+
+    Args:
+        source: a path (CSV, TSV, JSON, JSON lines, Parquet, Arrow), or a Polars, pandas or Arrow
+            table.
+        what: how the table is called in messages.
+
+    Raises:
+        DataError: if it is missing, broken or empty, or of another kind.
+    """
+    try:
+        if isinstance(source, str | Path):
+            path = Path(source)
+            _check_there(path)
+            if files := _parquet_files(path):
+                frame = parquet.read_columns(files, {n: n for n in parquet.column_names(files)})
+            else:
+                json = path.suffix.lower() == ".json"
+                frame = pl.read_json(path) if json else _scan(source, True).collect()
+        else:
+            frame = _scan(source, True).collect()
+    except BROKEN as error:
+        reason = one_line(str(error) or type(error).__name__, 150)
+        raise DataError(f"{what} cannot be read: {reason}; {_remedy(source)}") from error
+    if frame.is_empty():
+        raise DataError(f"{what} has no rows")
+    return frame
+
+
 def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | None]:
     """Return the ids and weights of a source, and its times, which stand in a unit of their own."""
     done: dict[str, pl.Series] = {}

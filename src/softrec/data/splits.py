@@ -133,8 +133,7 @@ class Split:
         is one relevant item. Where only one event of each user is `relevant`, the others of the
         part are neither asked about nor in the history.
         """
-        known = [self.train] if part == "valid" else [self.train, self.valid]
-        before = replace(self.train, frame=pl.concat([log.frame for log in known])).sequences
+        before = self.before(part).sequences
         after = (self.valid if part == "valid" else self.test).sequences
         user = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
         if not len(user):
@@ -146,6 +145,11 @@ class Split:
         if self.order == "shuffled":
             history = in_random_order(history, self.seed)
         return Cases(user, history, chosen_events(after, user, self.relevant, self.seed))
+
+    def before(self, part: Literal["valid", "test"]) -> Interactions:
+        """Return the events before `part` as one log: what is known where it is asked about."""
+        known = [self.train] if part == "valid" else [self.train, self.valid]
+        return replace(self.train, frame=pl.concat([log.frame for log in known]))
 
     def held_out(self, part: Literal["valid", "test"]) -> Sequences:
         """Return the items of each user in `part` and after it, (U rows)."""

@@ -41,16 +41,28 @@ def differences(
     Raises:
         RunError: if the runs do not have the same users in the same order.
     """
-    whose = [*baselines, *[0] * (len(runs) - len(baselines))]
     tables = [[run.per_user for run in row] for row in runs]
     _check_users(runs, tables)
-    found: list[dict[str, MetricDifference]] = [{} for _ in runs[1:]]
+    return between(tables, metrics, counted=counted, drawn=drawn, baselines=baselines)
+
+
+def between(
+    tables: Sequence[Sequence[pl.DataFrame]],
+    metrics: Sequence[str],
+    *,
+    counted: int = 0,
+    drawn: Collection[str] = (),
+    baselines: Sequence[int] = (),
+) -> list[dict[str, MetricDifference]]:
+    """Return the same of tables of the same users, a row of them for each variant."""
+    whose = [*baselines, *[0] * (len(tables) - len(baselines))]
+    found: list[dict[str, MetricDifference]] = [{} for _ in tables[1:]]
     for metric in metrics:
         values = [np.stack([table[metric].to_numpy() for table in row]) for row in tables]
         results = {
-            place: _difference(
+            place: difference_between(
                 values[whose[place]], each,
-                deterministic=place >= len(runs) - counted, drawn=metric in drawn,
+                deterministic=place >= len(tables) - counted, drawn=metric in drawn,
             )
             for place, each in enumerate(values)
             if whose[place] != place
@@ -63,7 +75,7 @@ def differences(
     return found
 
 
-def _difference(
+def difference_between(
     a: np.ndarray, b: np.ndarray, *, deterministic: bool, drawn: bool
 ) -> MetricDifference:
     """Return how b differs from a, of (seeds, users) each; p is not corrected."""
@@ -112,7 +124,7 @@ def against_trained(
     ]
     best, simple = trained[places[0]], counted[places[1]]
     values = [np.stack([run.per_user[metric].to_numpy() for run in row]) for row in (best, simple)]
-    found = _difference(*values, deterministic=True, drawn=True)
+    found = difference_between(*values, deterministic=True, drawn=True)
     return places[0], places[1], found
 
 

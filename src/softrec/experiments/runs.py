@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
@@ -169,11 +169,17 @@ class Run:
             )
         return model.eval()
 
-    def recommender(self) -> Recommender:
-        """Return the service: raw ids in, raw ids out; it ranks what the run was judged by."""
+    def recommender(self, before: Literal["valid", "test"] | None = None) -> Recommender:
+        """Return the service: raw ids in, raw ids out; it ranks what the run was judged by.
+
+        Args:
+            before: know of each user what stands before this part alone, as an evaluation of it
+                does; by default all of the log.
+        """
         model = ranked(self.model(), self.recipe)
         length = self.recipe.training.length
-        return Recommender(model, self.log, length=length, mask_seen=self.mask_seen)
+        log = self.log if before is None else self.split().before(before)
+        return Recommender(model, log, length=length, mask_seen=self.mask_seen)
 
     def evaluate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,17 +84,17 @@ def results_of(
         baseline=names[0],
         metrics=tuple(metrics),
         variants=tuple(
-            _variant(name, row, metrics, difference, truth).model_copy(
+            variant_of(name, row, metrics, difference, truth).model_copy(
                 update=_place_of(wanted, place)
             )
             for place, (name, row, difference) in enumerate(zip(names, runs, found, strict=True))
         ),
         ceiling=_ceiling(truth),
         evaluation=asked.facts(),
-        slices=() if slices is None else tuple(map(_slice, slices.iter_rows(named=True))),
+        slices=() if slices is None else tuple(map(slice_of, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
         notes=(
-            *_notes(base, split, asked),
+            *notes_of(base, split, asked),
             *([gap] if gap else []),
             *wanted.notes,
             *notes,
@@ -144,20 +144,22 @@ def _place_of(wanted: Plan, place: int) -> dict[str, Any]:
     }
 
 
-def _slice(row: dict[str, Any]) -> SliceDifference:
+def slice_of(row: dict[str, Any]) -> SliceDifference:
+    """Return a row of `differences_by_slice` as the results have it."""
     return SliceDifference.model_validate(row)
 
 
-def _variant(
+def variant_of(
     name: str,
     runs: Sequence[Run],
     metrics: Sequence[str],
     difference: dict[str, MetricDifference],
     truth: Truth | None,
 ) -> Variant:
+    """Return what is told of one variant, from its runs."""
+
     def over_seeds(part: str) -> dict[str, SeedMean]:
-        values = {metric: [run.facts[part][metric] for run in runs] for metric in metrics}
-        return {m: SeedMean(mean=float(np.mean(v)), per_seed=tuple(v)) for m, v in values.items()}
+        return seed_means({metric: [run.facts[part][metric] for run in runs] for metric in metrics})
 
     first, target = runs[0], runs[0].recipe.target
     counted = is_counted(first.recipe.model.name)
@@ -172,7 +174,7 @@ def _variant(
         test=over_seeds("test"),
         valid=over_seeds("valid"),
         difference=difference or None,
-        runs=tuple(map(_training, runs)),
+        runs=tuple(map(training_of, runs)),
         regret=None if truth is None else truth.regret(runs),
         lists=_lists(runs),
     )
@@ -181,7 +183,11 @@ def _variant(
 def _lists(runs: Sequence[Run]) -> dict[str, SeedMean]:
     """Return the measures of the lists that all runs have."""
     names = [name for name in runs[0].lists if all(name in run.lists for run in runs)]
-    values = {name: [run.lists[name] for run in runs] for name in names if name != "k"}
+    return seed_means({name: [run.lists[name] for run in runs] for name in names if name != "k"})
+
+
+def seed_means(values: Mapping[str, Sequence[float]]) -> dict[str, SeedMean]:
+    """Return the mean of the values of each name, with the values."""
     return {n: SeedMean(mean=float(np.mean(v)), per_seed=tuple(v)) for n, v in values.items()}
 
 
@@ -202,7 +208,8 @@ def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) ->
     )  # fmt: skip
 
 
-def _training(run: Run) -> Training:
+def training_of(run: Run) -> Training:
+    """Return what is told of one training."""
     facts = run.facts
     counted = is_counted(run.recipe.model.name)  # has no epochs, and nothing that could level off
     curve = (
@@ -237,7 +244,8 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
     return Ceiling(name=name, test=truth.best_metrics())
 
 
-def _notes(base: Recipe, split: Split, asked: Asked) -> list[str]:
+def notes_of(base: Recipe, split: Split, asked: Asked) -> list[str]:
+    """Return what a reader has to know of data and protocol."""
     leak = split.leak()
     lines = [sentence_of(asked.facts()), *split.told(), *([leak.sentence()] if leak else [])]
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines]

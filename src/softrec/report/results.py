@@ -118,10 +118,14 @@ class Training(_Part):
 
 
 class Variant(_Part):
-    """A model with target and loss, trained with each seed, or a simple baseline, counted once."""
+    """A model with target and loss, trained with each seed; a simple baseline, counted once; lists.
+
+    Lists of another system (kind "listed") have no trainings that are known of, and nothing was
+    chosen on validation.
+    """
 
     name: str
-    kind: Literal["trained", "counted"] = "trained"
+    kind: Literal["trained", "counted", "listed"] = "trained"
     target: dict[str, Any]  # its settings, or those of the baseline, shown as they are
     model: dict[str, Any] = {}  # the same
     loss: dict[str, Any] = {}
@@ -146,6 +150,11 @@ class Variant(_Part):
     def peak_memory_mib(self) -> float:
         """Return the mean over the runs."""
         return _mean_known([run.peak_memory_mib for run in self.runs])
+
+    @property
+    def trainings(self) -> int:
+        """Return how often it was trained or, of lists, how many of them came."""
+        return len(self.runs) or max((len(each.per_seed) for each in self.test.values()), default=0)
 
     @property
     def rising(self) -> list[int]:
@@ -266,8 +275,13 @@ class Results(_Part):
 
     @property
     def trained(self) -> list[Variant]:
-        """Return the variants that are trained, the baseline among them."""
-        return [variant for variant in self.variants if variant.kind == "trained"]
+        """Return the variants that are no simple baselines, the baseline among them."""
+        return [variant for variant in self.variants if variant.kind != "counted"]
+
+    @property
+    def listed(self) -> list[Variant]:
+        """Return the variants that are lists of other systems."""
+        return [variant for variant in self.variants if variant.kind == "listed"]
 
     @property
     def counted(self) -> list[Variant]:

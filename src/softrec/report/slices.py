@@ -58,10 +58,11 @@ def forests(results: Results) -> list[Plot]:
     if not chosen or not results.slices:
         return []
     baselines = {row.variant.name: results.baseline_of(row.variant) for row in chosen}
-    alone = any(len(v.runs) < 2 for row in chosen for v in (row.variant, *baselines.values()))
+    alone = any(v.trainings < 2 for row in chosen for v in (row.variant, *baselines.values()))
     line = f"Line: 95 % interval over the users {'only' if alone else 'and the trainings'}."
     several = len(chosen) > 1
-    whose = "of each model the variant" if several else "of the variant"
+    whose = ", of each model the variant" if several else ", of the variant"
+    which = "" if results.listed else f"{whose} that is best on validation"
     title = "The best variants" if several else chosen[0].variant.name
     to = "the baseline of its model" if several else next(iter(baselines.values())).name
     return [
@@ -74,10 +75,9 @@ def forests(results: Results) -> list[Plot]:
                 for row in chosen
                 for each in _of(results, slicing, row.variant.name)
             ),
-            f"Difference in {results.selection.metric} to {to}, {whose} that is best on "
-            f"validation, by {slicing} of the test cases (their number beside the slice). "
-            f"{line} A filled dot stands for evidence (Holm-adjusted p < {LEVEL}, over all "
-            "slices and variants).",
+            f"Difference in {results.selection.metric} to {to}{which}, by {slicing} of the test "
+            f"cases (their number beside the slice). {line} A filled dot stands for evidence (Holm-adjusted p < "
+            f"{LEVEL}, over all slices and variants).",
             [looks.entry(row.variant.name, row.look) for row in chosen if several],
         )
         for number, slicing in enumerate(_slicings(results))
@@ -112,11 +112,15 @@ def forest_figure(results: Results, slicing: str) -> Figure:
 
 
 def best_soft(results: Results) -> list[Row]:
-    """Return for each model the variant that is best on validation, except its baseline."""
+    """Return for each model the variant that is best on validation, except its baseline.
+
+    Of lists, which were chosen by nothing, the first.
+    """
     found: dict[str, Row] = {}
     for row in rows(results):
         value = valid_mean(results, row.variant)
-        if row.variant.baseline is None or not math.isfinite(value):
+        chosen = math.isfinite(value) or row.variant.kind == "listed"
+        if row.variant.baseline is None or not chosen:
             continue
         if row.panel not in found or value > valid_mean(results, found[row.panel].variant):
             found[row.panel] = row

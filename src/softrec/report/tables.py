@@ -145,6 +145,8 @@ def cost(results: Results) -> Table:
     """Return time and memory of the trainings, a row per variant."""
 
     def row_of(variant: Variant) -> list[str]:
+        if not variant.runs:  # lists, of which nothing is known
+            return [variant.name, *[""] * 8]
         trained = variant.kind == "trained"
         base = results.baseline_of(variant).seconds_per_epoch
         share = f"{text.decimals(_ratio(variant.seconds_per_epoch, base), 2)} ×"

@@ -60,14 +60,17 @@ def simple_sentence(results: Results) -> str:
     values = {variant.name: variant.test.get(metric) for variant in results.variants}
     own, trained = (text.mean_and_spread(values[n]) for n in (simple.counted, simple.trained))
     difference = simple.difference
+    listed = any(each.name == simple.trained for each in results.listed)
+    chosen = "" if listed else ", the best trained row on validation"
     numbers = (
-        f"{metric} {own} against {trained} of {simple.trained}, the best trained row on validation "
+        f"{metric} {own} against {trained} of {simple.trained}{chosen} "
         f"(difference {text.signed(difference.mean)}, 95 % interval "
         f"{text.span(difference.interval)})"
     )
     if math.isnan(difference.p):
         call = "higher" if difference.mean > 0 else "not higher"
-        told = f"The best simple baseline, {simple.counted}, is {call} than the best trained row"
+        than = simple.trained if listed else "the best trained row"
+        told = f"The best simple baseline, {simple.counted}, is {call} than {than}"
         return f"{told}: {numbers}. {ONE_SEED}"
     if difference.p < LEVEL and difference.mean < 0:
         return f"The best simple baseline, {simple.counted}, is beaten: {numbers}."
@@ -109,7 +112,7 @@ def certainty(results: Results) -> str:
     told = (
         "The intervals and p-values cover the choice of users and the randomness of training "
         "together."
-        if min(len(variant.runs) for variant in results.trained) > 1
+        if min(variant.trainings for variant in results.trained) > 1
         else f"{ONE_SEED} The intervals cover the choice of users only; for a verdict give each "
         "variant three seeds or more."
     )
@@ -132,7 +135,7 @@ def _verdict(metric: str, variant: Variant, baseline: Variant) -> Verdict:
         told = f"{metric} at test has no usable comparison with the baseline."
         return Verdict(name, "not compared", told)
     numbers = _numbers(metric, variant, baseline, difference)
-    if min(len(each.runs) for each in (variant, baseline)) < 2:
+    if min(each.trainings for each in (variant, baseline)) < 2:
         told = f"{numbers} over the users only. {ONE_SEED}"
         return Verdict(name, "no verdict", told, "one seed")
     numbers += f", Holm-adjusted p {text.p_equals(difference.p_holm)}."

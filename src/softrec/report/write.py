@@ -61,6 +61,8 @@ def render_report(results: Results) -> str:
         "Budget": results.budget,
         "Choice of the best epoch": results.selection.model_dump(),
     }
+    if results.listed:
+        facts = {"Data": results.data, "Verdict": {"metric": results.selection.metric}}
     return environment.get_template("report.html.j2").render(
         results=results,
         headline=headline(found, results),
@@ -117,7 +119,7 @@ def console_table(results: Results) -> Table:
             text.difference(difference) if difference else "",
             text.decimals(variant.seconds_per_epoch, 1),
             _shown_call(by_name.get(variant.name), difference)
-            if variant.kind == "trained"
+            if variant.kind != "counted"
             else _shown(counted_call(variant, chosen), difference),
         ]
         last = variant in ends and bool(results.counted or len(ends) > 1)

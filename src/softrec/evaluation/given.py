@@ -1,0 +1,157 @@
+"""Ranks of the relevant items in lists that are given, of whatever system made them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from softrec.blocks import blocks
+from softrec.data.interactions import Sequences
+from softrec.data.ranked_lists import RankedLists
+from softrec.data.splits import Cases, rows_of
+from softrec.data.vocabulary import UNKNOWN
+from softrec.evaluation.metrics import Ranks
+from softrec.limits import LIMITS
+from softrec.retrieval import NOT_RANKED
+
+
+class GivenRanks(NamedTuple):
+    """What lists are worth to the cases, and what was found in them."""
+
+    ranks: Ranks
+    listed: np.ndarray  # (N,) in how many lists each item is, of their first places
+    asked: np.ndarray  # (C,) whether a case has a list
+    short: int  # lists of fewer than k items, of those
+    seen: int  # listed items that stand in the history, left out
+    unknown: int  # listed items that are not in the catalogue, each time
+    tied: int  # listed items whose score another item of the list has
+
+
+def ranks_in(
+    lists: RankedLists,
+    cases: Cases,
+    n_items: int,
+    k: int,
+    *,
+    mask_seen: bool,
+    measured: int | None = None,
+) -> GivenRanks:
+    """Return the rank of each relevant item in the list of its case.
+
+    rank = the number of items listed before the first of another score, itself and its ties
+    included; an item that is not listed is not ranked. As `softrec.retrieval.rank_of`, so that
+    constant scores win nothing.
+
+    Args:
+        lists: of any users; those that are not asked about are left out.
+        cases: what is asked.
+        n_items: N, of the catalogue.
+        k: length of a whole list; shorter ones are counted.
+        mask_seen: items of the history are left out of the lists, and those after them move up.
+            Items that the catalogue does not have keep their place.
+        measured: how many places of each list count in `listed`; by default k.
+
+    Example:
+        >>> from softrec.data.interactions import Sequences
+        >>> cases = Cases(np.array([7]), Sequences.of([[0]]), Sequences.of([[2]]))
+        >>> user, item = np.array([7, 7, 7]), np.array([0, 1, 2])
+        >>> lists = RankedLists(user, item, None, [], [])
+        >>> ranks_in(lists, cases, 4, 10, mask_seen=True).ranks.rank.tolist()
+        [2]
+    """
+    order = np.argsort(cases.user, kind="stable")
+    begin = np.searchsorted(lists.user, cases.user[order])
+    end = np.searchsorted(lists.user, cases.user[order], side="right")
+    rank = np.full(len(cases.relevant.items), NOT_RANKED)
+    listed = np.zeros(n_items, dtype=np.int64)
+    counts = dict.fromkeys(("short", "seen", "unknown", "tied"), 0)
+    for some in blocks(len(cases), LIMITS.cases):
+        own = order[some]
+        part = _Part.of(lists, begin[some], end[some])
+        if mask_seen:
+            part = part.without(rows_of(cases.history, own), n_items)
+            counts["seen"] += part.dropped
+        asked = rows_of(cases.relevant, own)
+        place = np.arange(len(asked.items)) + np.repeat(
+            cases.relevant.offsets[own] - asked.offsets[:-1], asked.lengths
+        )
+        rank[place] = part.rank_of(asked, n_items)
+        first = part.item[(part.position <= (measured or k)) & (part.item != UNKNOWN)]
+        listed += np.bincount(first, minlength=n_items)
+        lengths = np.bincount(part.case, minlength=len(own))
+        counts["short"] += int(((end[some] > begin[some]) & (lengths < k)).sum())
+        counts["unknown"] += int((part.item == UNKNOWN).sum())
+        counts["tied"] += part.tied
+    case = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
+    has = np.zeros(len(cases), dtype=bool)
+    has[order] = end > begin
+    return GivenRanks(Ranks(case, rank, cases.relevant.lengths), listed, has, **counts)
+
+
+class _Part(NamedTuple):
+    """The lists of some cases, flat: a row per listed item."""
+
+    case: np.ndarray  # 0 .. of the cases, sorted
+    item: np.ndarray
+    score: np.ndarray | None
+    dropped: int = 0
+
+    @classmethod
+    def of(cls, lists: RankedLists, begin: np.ndarray, end: np.ndarray) -> _Part:
+        lengths = end - begin
+        case = np.repeat(np.arange(len(begin)), lengths)
+        place = np.arange(len(case)) + np.repeat(begin - (np.cumsum(lengths) - lengths), lengths)
+        score = None if lists.score is None else lists.score[place]
+        return cls(case, lists.item[place], score)
+
+    def without(self, history: Sequences, n_items: int) -> _Part:
+        """Return the lists without the items of the histories."""
+        owner = np.repeat(np.arange(len(history)), history.lengths)
+        known = np.isin(
+            _pairs(self.case, self.item, n_items), _pairs(owner, history.items, n_items)
+        )
+        left = ~known
+        score = None if self.score is None else self.score[left]
+        return _Part(self.case[left], self.item[left], score, int(known.sum()))
+
+    @property
+    def position(self) -> np.ndarray:
+        """Return the place of each listed item in its list, from 1."""
+        return np.arange(len(self.case)) - np.searchsorted(self.case, self.case) + 1
+
+    @property
+    def _runs(self) -> np.ndarray:
+        """Return where runs of equal scores of a case begin, (r,)."""
+        if self.score is None:
+            return np.arange(len(self.case))
+        begins = np.ones(len(self.case), dtype=bool)
+        begins[1:] = (np.diff(self.case) != 0) | (self.score[1:] != self.score[:-1])
+        return np.flatnonzero(begins)
+
+    @property
+    def tied(self) -> int:
+        sizes = np.diff(self._runs, append=len(self.case))
+        return int(sizes[sizes > 1].sum())
+
+    def rank_of(self, asked: Sequences, n_items: int) -> np.ndarray:
+        """Return the rank of each relevant item, (R,), of the last of its run."""
+        sizes = np.diff(self._runs, append=len(self.case))
+        last = np.repeat(self._runs + sizes - 1, sizes)
+        rank = self.position[last] if len(last) else self.position
+        own = _pairs(self.case, self.item, n_items)
+        by_pair = np.argsort(own, kind="stable")
+        owner = np.repeat(np.arange(len(asked)), asked.lengths)
+        wanted = _pairs(owner, asked.items, n_items)
+        place = np.searchsorted(own, wanted, sorter=by_pair)
+        found = np.full(len(wanted), NOT_RANKED)
+        inside = np.flatnonzero(place < len(own))
+        at = by_pair[place[inside]]
+        hit = own[at] == wanted[inside]
+        found[inside[hit]] = rank[at[hit]]
+        return found
+
+
+def _pairs(case: np.ndarray, item: np.ndarray, n_items: int) -> np.ndarray:
+    """Return one number for each case and item; items that the catalogue lacks have none."""
+    return np.where(item == UNKNOWN, -1, case * n_items + item)

@@ -1,0 +1,194 @@
+"""Lists of any system as rows of a comparison: read, judged by a recipe's protocol, described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from softrec.data.ranked_lists import RankedLists, read_lists
+from softrec.data.splits import Split
+from softrec.errors import DataError, RecipeError, shown
+from softrec.evaluation.asked import Asked
+from softrec.evaluation.given import GivenRanks, ranks_in
+from softrec.evaluation.lists import list_measures
+from softrec.evaluation.metrics import evaluate, parse_metric
+from softrec.experiments.evaluator import Evaluator
+from softrec.experiments.runs import Run, open_run
+from softrec.experiments.store.folders import RUN
+from softrec.recipe.recipe import Recipe
+from softrec.retrieval import NOT_RANKED
+
+
+class Row(NamedTuple):
+    """What is judged under one name: lists, or runs, of as many trainings as were given."""
+
+    name: str
+    tables: list[pl.DataFrame]  # user, and the metrics of each case, a table for each training
+    lists: list[dict[str, float]]  # measures of the lists, likewise
+    runs: list[Run]  # none where lists were given
+    notes: list[str]
+
+
+class Judge(NamedTuple):
+    """The protocol that all rows are judged by: recipe, data, and what is asked on them."""
+
+    recipe: Recipe
+    split: Split
+    asked: Asked
+
+    def row(self, name: str, sources: Sequence[Any]) -> Row:
+        """Return the row of lists or runs of one name.
+
+        Raises:
+            SoftrecError: if they cannot be read, or are mixed.
+        """
+        runs = [run for run in map(as_run, sources) if run is not None]
+        if runs and len(runs) < len(sources):
+            raise RecipeError(f"{name} names runs and lists; give them names of their own")
+        if not runs:
+            judged = [self._of_lists(source) for source in sources]
+            notes = [note for _, _, told in judged for note in told]
+            return Row(name, [t for t, _, _ in judged], [m for _, m, _ in judged], [], notes)
+        own = [run.recipe.model_copy(update={"seed": 0}) for run in runs]
+        if any(one != own[0] for one in own):
+            raise RecipeError(
+                f"the runs of {name} differ in more than the seed; give each recipe a name of its "
+                "own, such as NAME=RUN"
+            )
+        found = [self._of_run(run) for run in runs]
+        return Row(name, [t for t, _ in found], [m for _, m in found], runs, [])
+
+    def _of_run(self, run: Run) -> tuple[pl.DataFrame, dict[str, float]]:
+        run.check_data(self.split)
+        score = run.recipe.evaluation.score
+        judged_by = {
+            "evaluation": self.recipe.evaluation.model_copy(update={"score": score}),
+            "training": run.recipe.training.model_copy(
+                update={"monitor": self.recipe.training.monitor}
+            ),
+        }
+        recipe = run.recipe.model_copy(update=judged_by)
+        return Evaluator(recipe, self.split, "test", self.asked).with_lists(run.model())
+
+    def _of_lists(self, source: Any) -> tuple[pl.DataFrame, dict[str, float], list[str]]:
+        """Return the metrics of each case, the measures of the lists, and what was noticed."""
+        train, metrics = self.split.train, self.recipe.evaluation.metrics
+        data = self.recipe.data
+        lists = read_lists(source, train, user=data.user, item=data.item)
+        cases = self.asked.test
+        k = parse_metric(self.recipe.training.monitor)[1]
+        longest = max(parse_metric(metric)[1] for metric in metrics)
+        found = ranks_in(
+            lists, cases, train.n_items, longest, measured=k, mask_seen=self.asked.mask_seen
+        )
+        if not found.asked.any():
+            raise DataError(
+                f"none of the {len(np.unique(lists.user)):,} users with a list in "
+                f"{_called(source)} is asked about in the test part, which has "
+                f"{shown(train.users.ids(cases.user[:3]).to_list())}; give lists for these users"
+            )
+        table = evaluate(found.ranks, metrics)
+        if cases.single:
+            table.insert_column(0, pl.Series("rank", found.ranks.rank))
+        table.insert_column(0, train.users.ids(cases.user).alias("user"))
+        measures = {"k": k, **list_measures(found.listed, train.item_counts)._asdict()}
+        return table, measures, notes_on(lists, found, self, _called(source), longest)
+
+
+def as_run(source: Any) -> Run | None:
+    """Return the run that is given, or that lies in a folder; None for all else."""
+    if isinstance(source, Run):
+        return source
+    folder = isinstance(source, str | Path) and Path(source).is_dir()
+    return open_run(source) if folder and (Path(source) / RUN.result).exists() else None
+
+
+def _called(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | Path) else "the lists"
+
+
+def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k: int) -> list[str]:
+    """Return a sentence for each thing that makes lists other than whole lists of known items."""
+    train, asked = judge.split.train, int(found.asked.sum())
+    n_cases = len(found.asked)
+    others = np.setdiff1d(lists.user, judge.asked.test.user)
+    told = []
+    if lists.strangers:
+        told.append(
+            f"{len(lists.strangers):,} users are not in the log and are left out: "
+            f"{shown(lists.strangers)}"
+        )
+    if len(others):
+        told.append(
+            f"{len(others):,} users are not asked about in the test part and are left out: "
+            f"{shown(train.users.ids(others[:4]).to_list())}"
+        )
+    if asked < n_cases:
+        lacking = train.users.ids(judge.asked.test.user[~found.asked][:4]).to_list()
+        told.append(
+            f"{n_cases - asked:,} of {n_cases:,} test users have no list, which counts as no hit: "
+            f"{shown(lacking)}"
+        )
+    if found.seen:
+        told.append(
+            f"{found.seen:,} listed items stand in the history of their user, where new items are "
+            "asked for; they are left out, and those after them move up"
+        )
+    if found.unknown:
+        told.append(
+            f"{found.unknown:,} listed items are not in the catalogue; they keep their place and "
+            f"are no hits: {shown(lists.unknown)}"
+        )
+    if (found.ranks.rank == NOT_RANKED).all():
+        told.append(
+            "no list has a relevant item; lists must be made of what stands before the test part, "
+            "without its events"
+        )
+    if found.short:
+        told.append(
+            f"{found.short:,} of {asked:,} lists have fewer than {k} items; what is missing "
+            "counts as no hit"
+        )
+    if found.tied:
+        told.append(
+            f"{found.tied:,} listed items have the score of another item of their list; ties count "
+            "against the relevant item"
+        )
+    return [f"{called}: {sentence}." for sentence in told]
+
+
+def named(given: Any, default: str) -> dict[str, list[Any]]:
+    """Return what is given by name: several of one name are trainings of one system.
+
+    Args:
+        given: a path, a table or a run; a list of them; or one of these for each name.
+        default: the name of a table in memory.
+
+    Example:
+        >>> named(["a/theirs.csv", "run=b/c"], "lists")
+        {'theirs': ['a/theirs.csv'], 'run': ['b/c']}
+    """
+    found: dict[str, list[Any]] = {}
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            found[str(name)] = list(value) if isinstance(value, list | tuple) else [value]
+        return found
+    for one in given if isinstance(given, list | tuple) else [given]:
+        name, source = _name_and_source(one, default)
+        found.setdefault(name, []).append(source)
+    return found
+
+
+def _name_and_source(one: Any, default: str) -> tuple[str, Any]:
+    if isinstance(one, Run):
+        return one.folder.name, one
+    if not isinstance(one, str | Path):
+        return default, one
+    name, equals, path = str(one).partition("=")
+    if equals and name and "/" not in name and not Path(one).exists():
+        return name, path
+    return Path(one).stem if Path(one).is_file() else Path(one).name, one

@@ -1,0 +1,269 @@
+"""Ranked lists of any system, judged like the variants of a comparison, beside simple baselines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from softrec.data.interactions import Interactions
+from softrec.data.splits import Split
+from softrec.errors import RecipeError
+from softrec.evaluation.asked import Asked
+from softrec.evaluation.by_slice import differences_by_slice
+from softrec.experiments.baselines import simple_recipes, those_that_fit
+from softrec.experiments.build.data import load_logged
+from softrec.experiments.comparison import REPORT, Comparison
+from softrec.experiments.differences import between, difference_between
+from softrec.experiments.given_lists import Judge, Row, as_run, named
+from softrec.experiments.inputs import read_source
+from softrec.experiments.runs import Run, describe
+from softrec.experiments.sliced import case_slices
+from softrec.experiments.stages import kept_run
+from softrec.experiments.store.folders import COMPARISON, reserved
+from softrec.experiments.summary import (
+    notes_of,
+    seed_means,
+    slice_of,
+    training_of,
+    variant_of,
+)
+from softrec.experiments.train import fit_recipe, inputs_of, versions
+from softrec.experiments.variants import check_distinct
+from softrec.recipe.options import recipe_of
+from softrec.recipe.recipe import Recipe, merged, read_recipe
+from softrec.report.results import (
+    MetricDifference,
+    Results,
+    Selection,
+    Simple,
+    Variant,
+    write_results,
+)
+from softrec.report.write import write_report
+
+LOGGER = logging.getLogger(__name__)
+
+
+def judge_lists(
+    lists: Any,
+    data: Any = None,
+    *,
+    out: str | Path,
+    against: Any = None,
+    metrics: str | Sequence[str] | None = None,
+    baselines: bool = True,
+    user_table: Any = None,
+    item_table: Any = None,
+    data_dir: Path | None = None,
+    overwrite: bool = False,
+    command: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Judge ranked lists on the test part of a log, and write a comparison; see `evaluate_lists`.
+
+    Raises:
+        SoftrecError: if something cannot be read, before anything is counted.
+    """
+    rows = named(lists, "lists")
+    references = {} if against is None else named(against, "reference")
+    check_distinct([*references, *rows])
+    recipe, log = _protocol(data, references, metrics, dict(options or {}))
+    read = [one for each in (rows, references) for some in each.values() for one in some]
+    inputs = [*inputs_of(recipe), *(str(one) for one in read if isinstance(one, str | Path))]
+    with reserved(out, COMPARISON, inputs) as place:
+        asked_for = json.dumps(
+            [[recipe.model_dump(mode="json")], [{n: list(map(str, s)) for n, s in rows.items()}]],
+            indent=1,
+        )
+        place.check_free(asked_for, overwrite=overwrite)
+        split = _split(data, references, recipe, data_dir, log)
+        asked = Asked.of(split, recipe.evaluation.mask_seen)
+        slices = case_slices(recipe, split, asked, user_table, item_table)
+        judge = Judge(recipe, split, asked)
+        judged = [judge.row(name, some) for name, some in (references | rows).items()]
+        for note in (note for row in judged for note in row.notes):
+            LOGGER.info(note)
+        simple, notes = those_that_fit(simple_recipes(recipe) if baselines else {}, split)
+        check_distinct([*(row.name for row in judged), *simple])
+        folder = place.begin(asked_for, describe(split), overwrite=overwrite)
+        counted = {name: _counted(folder, name, one, split) for name, one in simple.items()}
+        results = _results(judge, judged, counted, slices, notes, command, folder)
+        write_report(results, folder / REPORT)
+        write_results(results, folder / COMPARISON.result)
+        place.finish()
+    return Comparison(place.out, results)
+
+
+def _protocol(
+    data: Any, references: Mapping[str, Any], metrics: Any, options: dict[str, Any]
+) -> tuple[Recipe, Interactions | None]:
+    """Return the recipe that says how to judge: of the log and the options, or of a run."""
+    wanted = metrics.split(",") if isinstance(metrics, str) else metrics
+    own: dict[str, Any] = {"evaluation.metrics": list(wanted)} if wanted else {}
+    if data is not None:
+        if wanted and not {"monitor", "training.monitor"} & options.keys():
+            own["training.monitor"] = wanted[0]
+        given = read_source(data, options | own)
+        recipe = recipe_of(given.fields, given.options, given.place)
+        return _of_whole_catalogue(recipe), given.log
+    runs = [run for some in references.values() for run in map(as_run, some) if run is not None]
+    if not runs:
+        raise RecipeError(
+            "lists are judged on a log: give it with --data, or a run of it with --against (in "
+            "Python data= or against=)"
+        )
+    changed = [name for name, value in options.items() if value is not None]
+    if changed:
+        raise RecipeError(
+            f"{changed[0]} says how a log is split and judged, but without --data that is done as "
+            "for the run of --against; give --data, or leave it out"
+        )
+    if wanted and runs[0].recipe.training.monitor not in wanted:
+        own["training.monitor"] = wanted[0]
+    fields = merged(runs[0].recipe.model_dump(mode="json"), own)
+    return _of_whole_catalogue(read_recipe(fields)), None
+
+
+def _of_whole_catalogue(recipe: Recipe) -> Recipe:
+    """Refuse drawn negatives: nobody's list says how it ranks them."""
+    if recipe.evaluation.negatives is None:
+        return recipe
+    raise RecipeError(
+        "lists are of the whole catalogue, but evaluation.negatives ranks drawn items alone; "
+        "leave it out (evaluation.negatives=null), or judge the run by a log with --data"
+    )
+
+
+def _split(
+    data: Any,
+    references: Mapping[str, Any],
+    recipe: Recipe,
+    data_dir: Path | None,
+    log: Interactions | None,
+) -> Split:
+    if data is not None:
+        return load_logged(recipe, data_dir, log)
+    runs = (run for some in references.values() for run in map(as_run, some) if run is not None)
+    return next(runs).split()
+
+
+def _counted(folder: Path, name: str, recipe: Recipe, split: Split) -> Run:
+    own = folder / "runs" / name
+    LOGGER.info("counting %s", name)
+    return kept_run(own) or fit_recipe(recipe, own, split=split)
+
+
+def _results(
+    judge: Judge,
+    rows: Sequence[Row],
+    counted: Mapping[str, Run],
+    slices: pl.DataFrame,
+    notes: Sequence[str],
+    command: str,
+    folder: Path,
+) -> Results:
+    """Return what was found, and write the tables of users and slices."""
+    recipe, split, asked = judge
+    metrics, metric = list(recipe.evaluation.metrics), recipe.training.monitor
+    names = [*(row.name for row in rows), *counted]
+    tables = [*(row.tables for row in rows), *([run.per_user] for run in counted.values())]
+    told = between(tables, metrics, counted=len(counted), drawn=[metric])
+    found = [{}, *told]
+    values = {n: _stacked(own, metric) for n, own in zip(names, tables, strict=True)}
+    sliced = differences_by_slice(slices, values, deterministic=list(counted))
+    sliced.write_parquet(folder / "slices.parquet")
+    _per_user(names, tables, metrics).write_parquet(folder / "per_user.parquet")
+    baseline = names[0]
+    events = len(split.train) + len(split.valid) + len(split.test)
+    variants = [
+        *(_variant(row, metrics, own) for row, own in zip(rows, found, strict=False)),
+        *(
+            variant_of(name, [run], metrics, found[len(rows) + number], None)
+            for number, (name, run) in enumerate(counted.items())
+        ),
+    ]
+    return Results(
+        title=f"{', '.join(row.name for row in rows)} on {recipe.data.title}: ranked lists",
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        seed_note="lists judged as they came",
+        data={"name": recipe.data.title, **describe(split), "events": events},
+        model={},
+        budget={},
+        selection=Selection(metric=metric, on="nothing"),
+        baseline=baseline,
+        metrics=tuple(metrics),
+        variants=tuple(
+            one.model_copy(update={"baseline": None if one.name == baseline else baseline})
+            for one in variants
+        ),
+        ceiling=None,
+        evaluation=asked.facts(),
+        slices=tuple(map(slice_of, sliced.iter_rows(named=True))),
+        simple=_simple(rows, counted, metric),
+        notes=(
+            *notes_of(recipe, split, asked), *(note for row in rows for note in row.notes), *notes
+        ),
+    )  # fmt: skip
+
+
+def _variant(row: Row, metrics: Sequence[str], difference: dict[str, MetricDifference]) -> Variant:
+    """Return what is told of lists, or of runs that were judged again beside them."""
+    test = {
+        name: [float(table[name].to_numpy().mean()) for table in row.tables] for name in metrics
+    }
+    first = row.runs[0] if row.runs else None
+    of_run: dict[str, Any] = {}
+    if first is not None:
+        known = [name for name in metrics if all(name in run.valid for run in row.runs)]
+        of_run = {
+            "kind": "trained",
+            "target": first.recipe.target.model_dump(mode="json"),
+            "model": {"name": first.recipe.model.name, **first.recipe.model.settings},
+            "soft_mass": first.recipe.target.soft_mass,
+            "valid": seed_means({name: [run.valid[name] for run in row.runs] for name in known}),
+            "runs": tuple(map(training_of, row.runs)),
+        }
+    measures = {name: [one[name] for one in row.lists] for name in row.lists[0] if name != "k"}
+    lists = {"kind": "listed", "target": {}, "soft_mass": 0.0, "valid": {}, "runs": ()}
+    return Variant(
+        name=row.name, test=seed_means(test), difference=difference or None, regret=None,
+        lists=seed_means(measures), **(of_run or lists),
+    )  # fmt: skip
+
+
+def _simple(rows: Sequence[Row], counted: Mapping[str, Run], metric: str) -> Simple | None:
+    """Return how the simple baseline that is best on validation does against the first lists."""
+    if not counted:
+        return None
+    best = max(counted, key=lambda name: counted[name].valid[metric])
+    lists = next(row for row in rows if not row.runs)
+    pair = _stacked(lists.tables, metric), _stacked([counted[best].per_user], metric)
+    return Simple(
+        counted=best,
+        trained=lists.name,
+        difference=difference_between(*pair, deterministic=True, drawn=True),
+    )
+
+
+def _stacked(tables: Sequence[pl.DataFrame], metric: str) -> np.ndarray:
+    return np.stack([table[metric].to_numpy() for table in tables])
+
+
+def _per_user(
+    names: Sequence[str], tables: Sequence[Sequence[pl.DataFrame]], metrics: Sequence[str]
+) -> pl.DataFrame:
+    """Return the metrics of all rows, a row per name, number of training, and user."""
+    return pl.concat(
+        table.select(pl.lit(name).alias("target"), pl.lit(number).alias("seed"), "user", *metrics)
+        for name, own in zip(names, tables, strict=True)
+        for number, table in enumerate(own)
+    )
