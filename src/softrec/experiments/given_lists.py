@@ -95,8 +95,12 @@ class Judge(NamedTuple):
         if cases.single:
             table.insert_column(0, pl.Series("rank", found.ranks.rank))
         table.insert_column(0, train.users.ids(cases.user).alias("user"))
-        measures: dict[str, float] = {"k": k, **list_measures(found.listed, train.item_counts)._asdict()}
-        return table, measures, notes_on(lists, found, self, _called(source), longest)
+        measured = list_measures(found.listed, train.item_counts)._asdict()
+        return (
+            table,
+            {"k": float(k), **measured},
+            notes_on(lists, found, self, _called(source), longest),
+        )
 
 
 def as_run(source: Any) -> Run | None:
