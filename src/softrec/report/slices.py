@@ -76,8 +76,8 @@ def forests(results: Results) -> list[Plot]:
                 for each in _of(results, slicing, row.variant.name)
             ),
             f"Difference in {results.selection.metric} to {to}{which}, by {slicing} of the test "
-            f"cases (their number beside the slice). {line} A filled dot stands for evidence (Holm-adjusted p < "
-            f"{LEVEL}, over all slices and variants).",
+            f"cases (their number beside the slice). {line} A filled dot stands for evidence "
+            f"(Holm-adjusted p < {LEVEL}, over all slices and variants).",
             [looks.entry(row.variant.name, row.look) for row in chosen if several],
         )
         for number, slicing in enumerate(_slicings(results))
