@@ -261,7 +261,7 @@ def test_a_run_in_a_few_lines(kept):
     for shown in (repr(run), str(run)):
         assert len(shown.splitlines()) <= 3
         assert f"{run.test['ndcg@10']:.4f} on test" in shown
-        assert "sasrec towards one-hot on log.csv" in shown
+        assert "sasrec with target one-hot on log.csv" in shown
         assert "epoch 1 of 1 is the best" in shown
     table = run._repr_html_()
     assert table.count("<tr>") == 1 + len(run.test)

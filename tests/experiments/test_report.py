@@ -104,7 +104,7 @@ def test_the_cost_table(page):
 
 def test_regret_settings_and_the_way_to_run_it_again(page):
     assert page.table("Regret")["pop+ (alpha 0.4)"]["ndcg@10"] == "0.0321"
-    targets = page.table("What each variant")
+    targets = page.table("The target of each")
     assert targets["pop+ (alpha 0.4)"]["target"] == "kind: pop+ (alpha 0.4), alpha: 0.4"
     assert targets["pop+ (alpha 0.4)"]["soft mass"] == "20.0 %"
     assert page.table("Versions")["torch"]["version"] == "2.6.0"

@@ -68,13 +68,13 @@ class Split:
     seed: int = 0
 
     def protocol(self) -> dict[str, Any]:
-        """Return what differs from asking about all events after histories in their order."""
+        """Return the settings `relevant`, `order` and `seed`, if they are not the defaults."""
         own = {"relevant": self.relevant, "order": self.order}
-        told = {name: value for name, value in own.items() if value != getattr(Split, name)}
-        return {**told, "seed": self.seed} if told else {}
+        changed = {name: value for name, value in own.items() if value != getattr(Split, name)}
+        return {**changed, "seed": self.seed} if changed else {}
 
-    def told(self) -> list[str]:
-        """Return a sentence for each thing that `protocol` says."""
+    def notes(self) -> list[str]:
+        """Return a sentence for each setting in `protocol`."""
         lines = []
         if self.relevant != "all":
             seed = f" (seed {self.seed})" if self.relevant == "random" else ""

@@ -1,4 +1,4 @@
-"""The simple baselines beside every comparison: without them no row says whether it is any good."""
+"""The simple baselines of every comparison: they show whether the trained rows are any good."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from softrec.recipe.specs.models import is_counted
 NAMES = (
     "popularity", "recent-popularity", "markov", "item-knn", "rp3beta", "session-knn", "ease",
 )  # fmt: skip
-LENGTH = 50  # items of a history that they read at least; some models are trained on one alone
+LENGTH = (
+    50  # items of a history that baselines read at least; some models are trained with length 1
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,8 +32,8 @@ def simple_recipes(base: Recipe) -> dict[str, Recipe]:
 def simple_recipe(base: Recipe, model: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a counted model, for the data and the evaluation of `base`.
 
-    Settings that it does not have are chosen on validation. Its histories are as long as those of
-    `base`, and 50 items at least.
+    Settings that are not given are chosen on validation. Its histories are as long as those of
+    `base`, and at least 50 items.
     """
     fields = base.model_dump(mode="json")
     training = {"length": max(base.training.length, LENGTH), "monitor": base.training.monitor}
@@ -65,7 +67,7 @@ def those_that_fit(
 
 
 def check_buildable(recipe: Recipe, split: Split) -> None:
-    """Refuse a recipe that cannot be built, before anything but what it depends on is trained."""
+    """Refuse a recipe that cannot be built, before it is trained; its stages may be trained."""
     if is_counted(recipe.model.name):
         check_counted(recipe, split)
     else:

@@ -1,7 +1,8 @@
-"""From what is to be combined to the variants of a comparison: models x targets x losses x values.
+"""The variants of a comparison: all combinations of models, targets, losses and values of a grid.
 
-Each variant is what `fit` would train with the same options. Equal ones are one. What makes no
-sense together is left out with a note, unless nothing would be left of something that was named.
+Each variant is what `fit` would train with the same options. Equal variants are merged. A
+combination that makes no sense is left out with a note. It is an error if nothing is left of
+something that was named.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ def plan(given: Given, axes: Axes, seeds: int | Sequence[int] = (0, 1, 2)) -> Pl
     """Return the variants of a comparison, in the order of models, targets, losses, values.
 
     Args:
-        given: the base: its data, budget and evaluation are those of all variants, and so are its
-            options, in each variant that they apply to. Its own target is not used.
-        axes: what is combined.
-        seeds: of the trainings; a number stands for so many from the base's own seed.
+        given: the base. All variants have its data, budget and evaluation, and its other options as
+            far as they apply. Its target is not used.
+        axes: the models, targets, losses and values to combine.
+        seeds: of the trainings; a number n means the n seeds from the base's seed on.
 
     Raises:
-        RecipeError: if something does not fit anywhere, or comes twice.
+        RecipeError: if something fits to no variant, or is named twice.
     """
     return Planner(given, axes).plan(seeds)
 
@@ -65,7 +66,7 @@ class Combination(NamedTuple):
 
 
 class Planner:
-    """Makes the recipes and the names of combinations."""
+    """Makes recipes and names from combinations."""
 
     def __init__(self, given: Given, axes: Axes) -> None:
         fields = with_plugins(given.fields, given.options, given.place)
@@ -84,11 +85,11 @@ class Planner:
         return self.axes.models[number].get("name", self.named["model"])
 
     def reads(self, number: int) -> str:
-        """Return what a model reads: "history" or "user"."""
+        """Return the input of a model: "history" or "user"."""
         return getattr(MODELS.get(self.model(number)), "reads", "history")
 
     def plan(self, seeds: int | Sequence[int]) -> Plan:
-        """Return the variants, equal ones once."""
+        """Return the plan, in which equal variants are merged."""
         if not self.trained:
             raise RecipeError(
                 f"{self.model(0)} is counted, not trained, and has no target; name a model that is "
@@ -113,7 +114,7 @@ class Planner:
         return replace(made, counted=self.simple(made.base))
 
     def combinations(self) -> Iterator[Combination]:
-        """Yield all combinations, those of a group one after the other."""
+        """Yield all combinations, group by group."""
         axes = self.axes
         for model in self.trained:
             places = [p for p in axes.grid if p.partition(".")[0] not in ("target", "loss")]
@@ -126,7 +127,7 @@ class Planner:
     def values(
         self, places: Iterable[str], model: int, target: int, loss: int
     ) -> Iterator[dict[str, int]]:
-        """Yield the values of those fields of the grid that a combination has, by number."""
+        """Yield the values of the grid, by number, for the fields that a combination has."""
         entries = self.entries(Combination(model, target, loss, {}))
         own = [p for p in places if self.applies(p, entries) and not _is_given(p, entries)]
         for numbers in product(*(range(len(self.axes.grid[place])) for place in own)):
@@ -142,7 +143,7 @@ class Planner:
         }
 
     def applies(self, place: str, entries: Mapping[str, Entry]) -> bool:
-        """Tell whether a combination has a field; one that none has is left for the complaint."""
+        """Return whether a combination has a field; true if none has it, which is refused later."""
         section, _, field = place.partition(".")
         if section not in OWN or field == "name":
             return True
@@ -181,14 +182,14 @@ class Planner:
         return recipe_of(self.fields, options, self.place, adapt)
 
     def _axis(self, section: str, one: Combination) -> Entry:
-        """Return the entry that was named; empty where the base's member is used."""
+        """Return the entry that was named; empty if the member of the base is used."""
         listed = {"model": self.axes.models[one.model], "loss": self.axes.losses[one.loss]}
         return listed[section]
 
     def variant(
         self, recipe: Recipe, own: Sequence[Combination], seeds: int | Sequence[int]
     ) -> VariantPlan:
-        """Return the variant of a recipe and of all combinations that came down to it."""
+        """Return the variant of a recipe and of all combinations that have this recipe."""
         self.check_once(recipe, own)
         first = own[0]
         values = {place: {one.values.get(place) for one in own} for place in first.values}
@@ -213,7 +214,7 @@ class Planner:
         return VariantPlan(name, group, series, grid, copies, covers)
 
     def check_once(self, recipe: Recipe, own: Sequence[Combination]) -> None:
-        """Refuse what was named twice; the label alone may have one loss for several."""
+        """Refuse what was named twice; with one-hot labels several losses may be the same."""
         first, alone = own[0], isinstance(recipe.target, OneHotSettings)
         for other in own[1:]:
             if (alone or first.loss == other.loss) and first[:2] == other[:2]:
@@ -224,7 +225,7 @@ class Planner:
                     raise RecipeError(f"the {axis} {text} is given twice; compare different ones")
 
     def check_used(self, made: Plan) -> None:
-        """Refuse a loss or a value that was named and no variant has."""
+        """Refuse a loss or a value that was named but that no variant has."""
         covered = frozenset().union(*(variant.covers for variant in made.variants))
         for number, entry in enumerate(self.axes.losses):
             if Cover("loss", number) not in covered:
@@ -241,14 +242,14 @@ class Planner:
                 )
 
     def covers(self, one: Combination, recipe: Recipe | None = None) -> frozenset[Cover]:
-        """Return what a combination is an answer to; the label alone may have another loss."""
+        """Return what a combination covers; with one-hot labels the loss may be another one."""
         loss = self.axes.losses[one.loss].get("name", self.named["loss"])
         other = recipe is not None and recipe.loss.name != loss
         axes = {"model": one.model, "target": one.target, "loss": one.loss, **one.values}
         return frozenset(Cover(*each) for each in axes.items() if not (other and each[0] == "loss"))
 
     def group(self, one: Combination, grid: Mapping[str, Any]) -> str:
-        """Return what a group is called: its model, with what was said of it."""
+        """Return the name of a group: its model, with the given settings."""
         outer = {place: v for place, v in grid.items() if place.partition(".")[0] not in OWN[1:]}
         several = len(self.trained) > 1
         if not several and not any(p.partition(".")[0] not in OWN[1:] for p in self.axes.grid):
@@ -259,7 +260,7 @@ class Planner:
     def row(
         self, one: Combination, recipe: Recipe, grid: Mapping[str, Any], collapsed: bool
     ) -> str:
-        """Return what a variant is called inside its group."""
+        """Return the name of a variant inside its group."""
         target = target_name(recipe, {p[7:] for p in one.values if p not in grid})
         losses = any(place.startswith("loss.") for place in one.values)
         if (len(self.axes.losses) < 2 and not losses) or collapsed:
@@ -270,13 +271,13 @@ class Planner:
         return f"{target}, {member_name({**short(own), 'name': recipe.loss.name, **short(values)})}"
 
     def text(self, one: Combination) -> str:
-        """Return a combination in words, for what is left out."""
+        """Return a combination in words, for notes and messages."""
         entries = self.entries(one)
         several = (("model", self.trained), ("target", (0, 0)), ("loss", self.axes.losses))
         return ", ".join(member_name(entries[s]) for s, listed in several if len(listed) > 1)
 
     def notes(self) -> Iterator[str]:
-        """Yield what was arranged for a model because others beside it need something else."""
+        """Yield notes on settings that a model has because the other models need others."""
         for place in self.shared:
             section, _, field = place.partition(".")
             listed = {"model": self.axes.models, "target": self.axes.targets}.get(
@@ -306,7 +307,7 @@ class Planner:
 
 
 def _takes(section: str, name: str, field: str) -> bool:
-    """Tell whether a member of a section has a setting."""
+    """Return whether a member of a section has a setting."""
     if section == "model":
         return name in MODELS and (field == "preset" or field in settings_of(name))
     registry = TARGETS if section == "target" else LOSSES
@@ -329,12 +330,12 @@ def _place(section: str, field: str) -> str:
 
 
 def _is_given(place: str, entries: Mapping[str, Entry]) -> bool:
-    """Tell whether a field has a value in brackets, which stays."""
+    """Return whether a field has a value in brackets, which is kept."""
     return any(place == _place(s, field) for s, entry in entries.items() for field in entry)
 
 
 def _for_label_alone(loss: Any) -> Any:
-    """Return the section of the loss where there is no soft target."""
+    """Return the section of the loss that is used without a soft target."""
     try:
         return LossSettings.read(loss).for_label_alone().model_dump(mode="json")
     except (PydanticCustomError, ValidationError):  # the recipe is about to say it

@@ -1,9 +1,9 @@
-"""Same data, same model, same budget; target or loss differ. Did it help?
+"""Compares variants that differ in target, loss or model, with the same data and budget.
 
-The answer is a mean over users and trainings: each user's metric under a soft target less the
-same user's metric under the baseline, with an interval that knows both that other users might have
-come and that another seed might have trained another model, and a p-value corrected for how many
-variants were tried. Each model has a baseline of its own. With one seed there is no verdict.
+The result is the mean, over users and trainings, of the metric of a variant minus the metric of its
+baseline for the same user. The interval covers both the choice of users and the randomness of
+training, and the p-value is corrected for the number of variants. Each model has its own baseline.
+With one seed there is no verdict.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ def compare_targets(
     seeds: Sequence[int] = (0, 1, 2),
     **options: Any,
 ) -> Comparison:
-    """Train `base` once per target and seed, see `compare_variants`.
+    """Train `base` on each target with each seed; see `compare_variants`.
 
     Args:
-        base: data, model, budget; its own target is not used.
+        base: data, model and budget; its target is not used.
         targets: target sections of recipes; the first is the baseline.
         out: the folder of the comparison.
-        seeds: each target is trained once per seed; of one seed no verdict is given.
+        seeds: each target is trained once per seed; with one seed there is no verdict.
         **options: those of `compare_variants`.
 
     Raises:
-        RecipeError: if a target does not fit, before anything is trained.
+        RecipeError: if a target does not fit; nothing is trained then.
     """
     given = Given(base.model_dump(mode="json"), {})
     return compare_variants(plan(given, Axes(targets), seeds), out, **options)
@@ -79,7 +79,7 @@ def compare_variants(
     user_table: Any = None,
     item_table: Any = None,
 ) -> Comparison:
-    """Train each variant with each seed, and write a report, its numbers, and a table of users.
+    """Train each variant with each seed; write the report, the results and a table of users.
 
     Finished runs are kept in `out`.part and reused if the comparison was interrupted.
 
@@ -87,15 +87,15 @@ def compare_variants(
         wanted: the variants, from `plan`.
         out: the folder of the comparison.
         data_dir: a folder with public data sets.
-        log: the log, where it lies in memory.
-        command: what was typed, for the report.
+        log: the log, if it is in memory.
+        command: the command or call, for the report.
         overwrite: replace a finished comparison.
         baselines: add rows of the simple baselines, each counted once.
-        user_table: by whose columns test cases are sliced; see `own_table`.
-        item_table: likewise, for their labels.
+        user_table: a table of users; test cases are sliced by its columns, see `own_table`.
+        item_table: a table of items; test cases are sliced by the columns of their label.
 
     Raises:
-        SoftrecError: if something cannot be built, before anything is trained.
+        SoftrecError: if something cannot be built; nothing is trained then.
     """
     recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
     inputs = [path for recipe in recipes for path in inputs_of(recipe)]
@@ -119,7 +119,7 @@ def _compared(
     overwrite: bool,
     tables: tuple[Any, Any],
 ) -> Results:
-    """Train and judge, leave all files in the folder of the work in progress."""
+    """Train and evaluate everything; write all files to the folder of the work in progress."""
     base = wanted.base
     simple = {**(simple_recipes(base) if baselines else {}), **wanted.counted}
     asked_for = [*(v.recipes for v in wanted.variants), *([recipe] for recipe in simple.values())]
@@ -153,10 +153,10 @@ def _compared(
 
 
 def buildable(wanted: Plan, split: Split) -> Plan:
-    """Return what can be built, before anything but what it depends on is trained.
+    """Return the plan with the variants that can be built; only stages may be trained before.
 
     Raises:
-        SoftrecError: if nothing would be left of something that was named.
+        SoftrecError: if nothing is left of something that was named.
     """
     refused: list[Refused] = []
     for variant in wanted.variants:
@@ -183,7 +183,7 @@ def settled(wanted: Plan, split: Split) -> Plan:
 def _all_trained(
     folder: Path, names: Sequence[str], rows: Sequence[Sequence[Recipe]], split: Split
 ) -> list[list[Run]]:
-    """Return the runs of all rows, trained unless they are there."""
+    """Return the runs of all rows; runs that do not exist yet are trained."""
     runs: list[list[Run]] = []
     number, total = 0, sum(map(len, rows))
     for name, row in zip(names, rows, strict=True):
@@ -205,7 +205,7 @@ def _trained(
     name: str,
     sibling: Path | None,
 ) -> Run:
-    """Return the run of a recipe: the one that is there, else a new one next to its sibling."""
+    """Return the run of a recipe; if it does not exist yet, it is trained."""
     run = kept_run(folder)
     if run is not None:
         if run.recipe == recipe:

@@ -1,4 +1,4 @@
-"""A finished comparison, read from its folder; `compare` makes them."""
+"""A finished comparison, read from its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison, in its folder."""
+    """A finished comparison: its folder and its results."""
 
     folder: Path
     results: Results
@@ -37,7 +37,7 @@ def open_comparison(folder: str | Path) -> Comparison:
     """Read a finished comparison.
 
     Raises:
-        RunError: if there is none in `folder`, or its results are of another softrec.
+        RunError: if there is none in `folder`, or this version cannot read its results.
     """
     folder = Path(folder)
     return Comparison(folder, read_results(folder / COMPARISON.result))

@@ -1,4 +1,4 @@
-"""Models that are counted: their few settings are tried on validation, the best is kept."""
+"""Fits counted models: their settings are tried on validation, and the best are kept."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ LARGEST_GRID = 12
 
 @dataclass(frozen=True)
 class CountingResult:
-    """What was tried, a row for each combination of settings; it reads like `TrainingResult`."""
+    """The result of a grid search, with the attributes of `TrainingResult`.
+
+    The curve has a row for each combination of settings.
+    """
 
     curve: list[dict[str, Any]]
-    best_epoch: int  # which combination is the best, counted from 1
-    chosen: dict[str, Any]  # its settings, of those that were searched
-    best: dict[str, float]  # its metrics on the whole validation part
+    best_epoch: int  # the number of the best combination, counted from 1
+    chosen: dict[str, Any]  # the settings of the best combination, only those that were searched
+    best: dict[str, float]  # the metrics of the best combination on the whole validation part
     stopped_early: bool = True
 
     @property
@@ -42,12 +45,13 @@ class CountingResult:
 
 
 def grid(spec: ModelSettings) -> list[dict[str, Any]]:
-    """Return the combinations to try: of the model's grid, what the recipe does not set.
+    """Return the combinations to try: the model's grid for the settings that are not given.
 
-    Settings that only scoring reads change fastest, so that a fit serves several combinations.
+    Settings that only scoring reads change fastest, so that one fit is used for several
+    combinations.
 
     Raises:
-        RecipeError: if there are more than a dozen.
+        RecipeError: if there are more than 12.
     """
     kind = MODELS[spec.name]
     assert issubclass(kind, Scorer)
@@ -72,9 +76,9 @@ def check_counted(recipe: Recipe, split: Split) -> None:
 def counted(
     recipe: Recipe, split: Split, valid: Evaluator, *, tried_on: int = 5_000
 ) -> tuple[Scorer, CountingResult]:
-    """Return the scorer that is best on validation, and all that was tried.
+    """Return the scorer that is best on validation, and the results of all combinations.
 
-    Of equal ones the first is kept. The grid is judged on at most `tried_on` validation cases, so
+    Of equal ones the first is kept. The grid search uses at most `tried_on` validation cases, so
     that it takes seconds on large logs, too. Nothing depends on the seed.
     """
     spec, monitor = recipe.model, recipe.training.monitor
@@ -94,7 +98,7 @@ def counted(
              "seconds/fit": counting, "seconds/validate": validating}
         )  # fmt: skip
         LOGGER.debug("%s %d of %d: %s; %s %.4f on validation", spec.name, number, len(tried),
-                     _told(chosen), monitor, metrics[monitor])  # fmt: skip
+                     _settings_text(chosen), monitor, metrics[monitor])  # fmt: skip
         if best is None or metrics[monitor] > rows[place - 1][f"valid/{monitor}"]:
             best, place = scorer, number
     assert best is not None
@@ -102,12 +106,12 @@ def counted(
     found = CountingResult(rows, place, tried[place - 1], whole)
     LOGGER.info(
         "%s, best of %d settings: %s; %s %.4f on validation; %.1f s",
-        spec.name, len(tried), _told(found.chosen), monitor, whole[monitor], found.seconds,
+        spec.name, len(tried), _settings_text(found.chosen), monitor, whole[monitor], found.seconds,
     )  # fmt: skip
     return best, found
 
 
-def _told(chosen: dict[str, Any]) -> str:
+def _settings_text(chosen: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "as given"
 
 
@@ -116,7 +120,7 @@ def _metrics(row: dict[str, Any]) -> dict[str, float]:
 
 
 class _Fitted:
-    """The last fit, which serves all settings that only scoring reads."""
+    """Keeps the last fit, which is used for all settings that only scoring reads."""
 
     def __init__(self, recipe: Recipe, split: Split, events: Events) -> None:
         self.recipe, self.split, self.events = recipe, split, events

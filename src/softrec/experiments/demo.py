@@ -33,7 +33,7 @@ def run_demo(
     overwrite: bool = False,
     baselines: bool = True,
 ) -> Comparison:
-    """Run the demo and leave its report in `out`."""
+    """Run the demo and write its report to `out`."""
     return compare_targets(
         read_recipe(RECIPE),
         TARGETS,

@@ -1,4 +1,4 @@
-"""How the variants of a comparison differ from the baseline, over users and trainings."""
+"""Differences between the variants of a comparison and their baselines."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def differences(
     drawn: Collection[str] = (),
     baselines: Sequence[int] = (),
 ) -> list[dict[str, MetricDifference]]:
-    """Return for each variant but the first how it differs from its baseline in each metric.
+    """Return the differences from the baseline, for each variant except the first, by metric.
 
     Args:
-        runs: a row for each variant, a run for each seed; of a counted model one run alone.
+        runs: a row for each variant, a run for each seed; for a counted model one run.
         metrics: columns of the tables of users.
-        counted: how many rows at the end are of counted models, the same in every training.
+        counted: how many rows at the end are counted models, which do not depend on the seed.
         drawn: the metrics that get a bootstrap interval, which takes seconds on many users.
-        baselines: the row that each one is compared with, the first unless told; a row that is its
-            own has no differences.
+        baselines: the baseline of each row, by number; by default the first row. A row that is its
+            own baseline has no differences.
 
     Returns:
-        {metric: difference} for each variant. What is not known is NaN: interval and p-values if a
-        variant has one seed only. p_holm is corrected over the variants.
+        {metric: difference} for each variant. Interval and p-values are NaN if a variant has only
+        one seed. p_holm is corrected over the variants.
 
     Raises:
         RunError: if the runs do not have the same users in the same order.
@@ -78,7 +78,7 @@ def between(
 def difference_between(
     a: np.ndarray, b: np.ndarray, *, deterministic: bool, drawn: bool
 ) -> MetricDifference:
-    """Return how b differs from a, of (seeds, users) each; p is not corrected."""
+    """Return the difference of b from a, (seeds, users) each; p is not corrected."""
     found = crossed(a, b, deterministic=deterministic)
     size = effect(a, b, deterministic=deterministic)
     ends = bootstrap(a, b, deterministic=deterministic) if drawn else (math.nan, math.nan)
@@ -107,16 +107,16 @@ def difference_between(
 def against_trained(
     trained: Sequence[Sequence[Run]], counted: Sequence[Sequence[Run]], metric: str
 ) -> tuple[int, int, MetricDifference]:
-    """Return the best counted row against the best trained row, both chosen on validation.
+    """Compare the best counted row with the best trained row; both are chosen on validation.
 
     Args:
         trained: a row for each trained variant, a run for each seed.
         counted: a row of one run for each counted model.
-        metric: by which they are chosen and compared.
+        metric: the metric of the choice and of the comparison.
 
     Returns:
-        The places of the trained and of the counted row, and how the counted one differs at test.
-        The p-value is of this comparison alone.
+        The numbers of the trained and of the counted row, and the difference of the counted one on
+        test. The p-value is not corrected.
     """
     places = [
         int(np.argmax([np.mean([run.valid[metric] for run in row]) for row in rows]))

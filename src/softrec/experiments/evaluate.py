@@ -1,4 +1,4 @@
-"""A finished run judged again: by other metrics, on the other part, on a log that has moved."""
+"""Evaluates a finished run again: with other metrics, on the other part, or with a given log."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def evaluated(
     data: Any = None,
     data_dir: Path | None = None,
 ) -> pl.DataFrame:
-    """Return the metrics of each user, ranked as the run's recipe says.
+    """Return the metrics of each user; items are ranked as the recipe of the run says.
 
     Args:
         run: a finished run.
         part: "test" or "valid".
         metrics: such as ["ndcg@5", "recall@50"] or "ndcg@5,recall@50"; by default the recipe's.
-        data: the log the run was trained on, a path or a table; by default the copy it keeps.
-        data_dir: a folder with public data sets, where `data` names one.
+        data: the log that the run was trained on, a path or a table; by default the copy in the
+            run folder.
+        data_dir: a folder with public data sets, if `data` names one.
 
     Raises:
         RecipeError, RunError: as `judged`.
@@ -45,13 +46,13 @@ def judged(
     data: Any = None,
     data_dir: Path | None = None,
 ) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Return the metrics of each user, and k and the measures of the top-k lists.
+    """Return the metrics of each user, and the measures of the top-k lists with their k.
 
     Arguments are those of `evaluated`.
 
     Raises:
         RecipeError: if there is no such part or metric.
-        RunError: if `data` are others than those of the run.
+        RunError: if `data` is not the log of the run.
     """
     if part not in ("test", "valid"):
         raise RecipeError(f"--part must be test or valid, got {part!r}")

@@ -1,4 +1,4 @@
-"""The evaluator: models judged on one part of the data, as their recipe says."""
+"""The evaluator: evaluates models on one part of the data, as their recipe says."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from softrec.types import Model
 
 
 class Evaluator:
-    """Judges models on one part of a split by the protocol of a recipe.
+    """Evaluates models on one part of a split, by the protocol of a recipe.
 
-    Cases, and the negatives drawn for them, are made once and are the same for every model.
+    Cases, and the negatives sampled for them, are made once and are the same for every model.
 
     Args:
-        recipe: how to judge.
+        recipe: with the evaluation protocol.
         split: the data.
-        part: which part of them.
-        asked: what is asked on `split`; by default what the recipe says of it.
+        part: the part to evaluate on.
+        asked: the task on `split`; by default as the recipe says.
     """
 
     def __init__(
@@ -56,15 +56,16 @@ class Evaluator:
     def with_lists(
         self, model: Model, metrics: Sequence[str] | None = None
     ) -> tuple[pl.DataFrame, dict[str, float]]:
-        """Return the same, and measures of the lists at the cut-off of the selection metric.
+        """Return the table of `per_user`, and the measures of the top-k lists.
 
-        The lists are of the whole catalogue, also where negatives are drawn for the metrics.
+        k is the cut-off of the selection metric. The lists are of the whole catalogue, also if the
+        metrics use sampled negatives.
         """
         length, mask_seen = self.recipe.training.length, self.asked.mask_seen
         listed = Listed(self.k, model.n_items)
         table = self._per_user(model, metrics, listed)
         counts = listed.counts
-        if self.negatives is not None:  # they say nothing of lists
+        if self.negatives is not None:  # sampled rankings give no lists
             model = ranked(model, self.recipe)
             counts = listed_counts(model, self.cases, self.k, length=length, mask_seen=mask_seen)
         return table, {"k": self.k, **list_measures(counts, self.events)._asdict()}
@@ -84,7 +85,7 @@ class Evaluator:
         return table.insert_column(0, self.users.ids(self.cases.user).alias("user"))
 
     def some(self, number: int) -> Evaluator:
-        """Return an evaluator of at most so many cases, the same ones each time."""
+        """Return an evaluator of at most `number` cases, the same ones each time."""
         if len(self.cases) <= number:
             return self
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.cases))[:number])

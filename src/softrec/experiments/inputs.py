@@ -1,4 +1,4 @@
-"""From what a user hands over, a name, a file, a recipe or a table, to a recipe and its data."""
+"""From the input of a user (a name, a file, a recipe or a table) to a recipe and its data."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ COLUMNS = ("user", "item", "time", "weight", "header", "text_ids")
 
 
 class Input(NamedTuple):
-    """What to train, and on what where that lies in memory."""
+    """The recipe to train, and its log if that is in memory."""
 
     recipe: Recipe
     log: Interactions | None = None
 
 
 class Given(NamedTuple):
-    """The fields of a recipe that a source stands for, and the options that lie over them."""
+    """The fields of a recipe from a source, and the options that change them."""
 
     fields: Mapping[str, Any]
     options: Mapping[str, Any]
-    place: str = "the recipe"  # where the fields come from, for messages
+    place: str = "the recipe"  # where the fields come from; shown in messages
     log: Interactions | None = None
 
 
 def read_input(source: Any, options: Mapping[str, Any]) -> Input:
-    """Return what `source` and the options that lie over it ask for.
+    """Return the recipe, and perhaps the log, that `source` and the options describe.
 
     Args:
         source: the path of a log or of a recipe (.yaml), the name of a data set or of a recipe that
@@ -57,7 +57,7 @@ def read_input(source: Any, options: Mapping[str, Any]) -> Input:
 
 
 def read_source(source: Any, options: Mapping[str, Any]) -> Given:
-    """Return the fields of a recipe that `source` stands for, see `read_input`."""
+    """Return the fields of a recipe that `source` describes; see `read_input`."""
     options = {name: value for name, value in options.items() if value is not None}
     if not isinstance(source, str | Path):
         return _in_memory(source, options)
@@ -70,7 +70,7 @@ def read_source(source: Any, options: Mapping[str, Any]) -> Given:
 
 
 def _recipe_file(source: str) -> Path | None:
-    """Return the recipe that `source` names: a file here, else one that comes with softrec."""
+    """Return the path of the recipe that `source` names: a file, else a recipe of softrec."""
     if source.endswith(RECIPES):
         return Path(source) if exists(source) else shipped.find(source) or Path(source)
     return None if exists(source) else shipped.find(source)
@@ -107,14 +107,14 @@ def _log_of(source: Any, spec: DataSettings) -> Interactions:
 
 
 def load_data(source: Any, spec: DataSettings, data_dir: Path | None = None) -> Split:
-    """Return the data of a log, read, cleaned and split as `spec` says of another source."""
+    """Return the data of a log, read, cleaned and split by the settings `spec` of another log."""
     if isinstance(source, str | Path):
         return load_split(spec.model_copy(update={"source": str(source)}), data_dir)
     return split_of(_log_of(source, spec), spec)
 
 
 def fingerprint(log: Interactions) -> str:
-    """Return a short hash of all that a log says: ids, events, times, weights, and their order."""
+    """Return a short hash of the content of a log: ids, events, times, weights, and order."""
     digest = hashlib.sha256()
     for vocabulary in (log.users, log.items):
         ids = vocabulary.raw.cast(pl.String).to_list()
@@ -129,7 +129,7 @@ def fingerprint(log: Interactions) -> str:
 def python_call(
     name: str, source: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]
 ) -> str:
-    """Return the Python that does the same again; a table in memory is called `log` there.
+    """Return the Python call for the report; a table in memory is called `log` in it.
 
     Example:
         >>> python_call("fit", "a.csv", {"out": "r"}, {"alpha": 0.4, "model.dim": 8})
@@ -143,7 +143,7 @@ def python_call(
 
 
 def _shown(value: Any) -> str:
-    """Return a value as Python has it; of a class or function its name, of a module its class."""
+    """Return a value as Python code; a class or function by its name, a module by its class."""
     if callable(value):
         return getattr(value, "__name__", f"{type(value).__name__}(...)")
     return repr(value)

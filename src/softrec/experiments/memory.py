@@ -1,4 +1,4 @@
-"""The peak memory of a piece of work, where the system reports it."""
+"""The peak memory of a computation, if the system reports it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PeakMemory:
         self.known = self._reset()
 
     def mib(self) -> float | None:
-        """Return the peak in MiB, or None where the system does not report it."""
+        """Return the peak in MiB, or None if the system does not report it."""
         if self.gpu:
             return torch.cuda.max_memory_allocated() / 2**20
         return _status("VmHWM") if self.known else None
@@ -28,7 +28,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             return True
         try:
-            RESET.write_text("5")  # sets the high-water mark back to what is in use now
+            RESET.write_text("5")  # resets the peak to the memory in use now
         except OSError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""What variants, and their members with settings, are called."""
+"""Names of variants, and of members with settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def target_name(recipe: Recipe, left_out: Iterable[str] = ()) -> str:
         if key not in (*NOT_SETTINGS, *left_out)
         and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
     }
-    if settings.get("teacher"):  # a path of this machine says nothing, and is long
+    if settings.get("teacher"):  # a path is long, and only valid on this machine
         settings["teacher"] = name_of(settings["teacher"])
     inside = ", ".join(f"{key} {value}" for key, value in settings.items())
     own = getattr(recipe.target, "label", recipe.target.name)
@@ -34,7 +34,7 @@ def name_of(run: str | dict[str, Any]) -> str:
 
 
 def short(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields by their names alone: "lr" of "training.lr"."""
+    """Return fields by the last part of their names: "lr" for "training.lr"."""
     ends = {place: place.rpartition(".") for place in entry}
     return {
         (section if section and end == "name" else end): entry[place]
@@ -43,7 +43,7 @@ def short(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def member_name(entry: Mapping[str, Any]) -> str:
-    """Return a member with its settings as a user would say it: "sasrec (dim 64)"."""
+    """Return the name of a member with its settings, such as "sasrec (dim 64)"."""
     inside = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in NOT_SETTINGS)
     name = entry.get("label", entry.get("name", ""))
     return f"{name} ({inside})" if inside else str(name)

@@ -1,7 +1,7 @@
 """Does the order of events matter in a log? The same model, with histories in random order.
 
 A model is trained and tested twice: on the log, and on the control of `Split.shuffled`, which has
-the same labels after the same items in random order. What it loses there it had from the order.
+the same labels after the same items in random order. The difference is its gain from the order.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ ORDERS = ("shuffled", "log")
 
 
 class OrderFound(NamedTuple):
-    """What a model gains from the order of a log, in one metric.
+    """The gain of a model from the order of a log, in one metric.
 
-    `low` and `high` are the 95 % interval of the gain: over users and trainings, over users alone
-    for a model that is counted, NaN for one training, which cannot tell.
+    `low` and `high` are the ends of the 95 % interval of the gain, over users and trainings. For a
+    counted model the interval is over users only; with one training it is NaN.
     """
 
     metric: str
@@ -74,21 +74,21 @@ def compare_order(
     log: Interactions | None = None,
     overwrite: bool = False,
 ) -> OrderFound:
-    """Train `base` on the log and on its shuffled control, and return what it gains from the order.
+    """Train `base` on the log and on its shuffled control, and return the gain from the order.
 
-    Leaves a run for each in `out`, and the answer in `order.json`. Finished runs are used again.
+    Writes the runs to `out`, and the result to `order.json`. Finished runs are used again.
 
     Args:
         base: data, model, target and budget.
         out: a folder.
-        seeds: of the trainings; a model that is counted needs one.
+        seeds: of the trainings; a counted model needs one.
         data_dir: a folder with public data sets.
-        log: the log, where it lies in memory.
+        log: the log, if it is in memory.
         overwrite: replace finished runs of other recipes.
 
     Raises:
-        RecipeError: if the recipe is of the control already.
-        RunError: if `out` holds runs of other recipes.
+        RecipeError: if the recipe sets `data.order`.
+        RunError: if `out` contains runs of other recipes.
     """
     if base.data.order != "log":
         raise RecipeError("data.order is what is compared here; leave it out")
@@ -116,8 +116,8 @@ def compare_order(
 
 
 def _found(
-    metric: str, rows: Sequence[Sequence[Run]], told: MetricDifference, *, counted: bool
+    metric: str, rows: Sequence[Sequence[Run]], gain: MetricDifference, *, counted: bool
 ) -> OrderFound:
     shuffled, log = (sum(run.test[metric] for run in row) / len(row) for row in rows)
-    low, high = (told.low_users, told.high_users) if counted else (told.low, told.high)
-    return OrderFound(metric, log, shuffled, told.mean, low, high)
+    low, high = (gain.low_users, gain.high_users) if counted else (gain.low, gain.high)
+    return OrderFound(metric, log, shuffled, gain.mean, low, high)

@@ -1,4 +1,4 @@
-"""Tables of users and items of a user's own, by whose columns the test cases are sliced."""
+"""Your own tables of users and items; the test cases are sliced by their columns."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def own_table(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl
     Args:
         source: the path of a .csv, .tsv or .parquet file, or a Polars frame.
         kind: "user" or "item".
-        ids: of the log; where they are text, those of a file are read as text.
-        column: the name of the column of the ids in the log, if it was given; a column of this
-            name holds the ids, or one of a usual name such as user_id, else the first.
+        ids: of the log; if they are text, the ids of a file are read as text.
+        column: the name of the column of the ids in the log, if it was given. The ids are in the
+            column of this name, else in one with a usual name such as user_id, else in the first.
 
     Raises:
         DataError: if it cannot be read.

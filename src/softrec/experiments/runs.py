@@ -1,4 +1,4 @@
-"""A finished run, read from its folder; `run` makes them."""
+"""A finished run, read from its folder."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from softrec.serving.recommender import Recommender
 from softrec.types import Encoder, Model
 
 FORMAT = 2
-UNSEALED = 1  # the format before run.json kept hashes
+UNSEALED = 1  # the format before run.json had hashes
 FACTS = {"recipe", "data", "best_epoch", "epochs", "curve", "valid", "test"}
 FILES = (
     "model.safetensors", "items.parquet", "users.parquet", "log.parquet", "per_user.parquet",
     "curve.csv", "recipe.yaml", "softrec.json",
 )  # fmt: skip
-"""What `run.json` keeps hash and size of."""
+"""The files whose hash and size are in `run.json`."""
 
 
 class ChangedRunError(RunError):
-    """A run folder does not hold what was written into it."""
+    """A file of a run folder was changed after it was written."""
 
 
 class UncheckedRunWarning(UserWarning):
-    """A run folder is taken as it is."""
+    """A run folder is used without checking its files."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,17 @@ class Run:
 
     @property
     def mask_seen(self) -> bool:
-        """Return whether the run was judged by new items alone, those of the history left out."""
+        """Return whether the run was evaluated on new items only, with seen items masked."""
         return bool(self.facts.get("evaluation", {}).get("mask_seen", True))
 
     @property
     def weights_fingerprint(self) -> str:
-        """Return a short hash of the weights; of a counted model, of all that its scores are of."""
+        """Return a short hash of the weights; for a counted model also of its settings."""
         weights = hash_of(self.folder / "model.safetensors")
         if "settings" in self.facts:
             spec = self.recipe.model.with_settings(self.facts["settings"])
-            told = json.dumps([weights, spec.name, spec.settings, self.recipe.training.length])
-            weights = hashlib.sha256(told.encode()).hexdigest()
+            facts = json.dumps([weights, spec.name, spec.settings, self.recipe.training.length])
+            weights = hashlib.sha256(facts.encode()).hexdigest()
         return weights[:24]
 
     @property
@@ -99,7 +99,7 @@ class Run:
 
     @cached_property
     def log(self) -> Interactions:
-        """Return the whole log the run was made from, in the order of events."""
+        """Return the whole log of the run, in the order of events."""
         vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
         return Interactions(self._table("log").drop("part", strict=False), *vocabularies)
 
@@ -109,7 +109,7 @@ class Run:
         return self.split().train
 
     def split(self) -> Split:
-        """Return the parts of the log that it was trained, chosen and tested on."""
+        """Return the training, validation and test parts of the log."""
         table = self._table("log")
         if "part" not in table.columns:
             raise RunError(
@@ -134,7 +134,7 @@ class Run:
         """Return the trained encoder, in evaluation mode.
 
         Raises:
-            RunError: if the model has no vectors: it is counted, not trained.
+            RunError: if the model is counted and has no vectors.
         """
         model = self.model()
         if not isinstance(model, Encoder):
@@ -154,7 +154,9 @@ class Run:
         try:
             state = load_file(path)
             model.to(next(part.dtype for part in state.values() if part.is_floating_point()))
-            model.load_state_dict(state)  # a copy: what is read is only a view of the file
+            model.load_state_dict(
+                state
+            )  # a copy, because the tensor that was read is a view of the file
         except PermissionError as error:
             raise _unreadable(path) from error
         except (RuntimeError, OSError, SafetensorError) as error:
@@ -189,16 +191,17 @@ class Run:
         data: Any = None,
         data_dir: Path | None = None,
     ) -> dict[str, float]:
-        """Return the mean metrics, for instance others than those of the recipe.
+        """Evaluate the run again and return the mean metrics.
 
         Args:
             part: "test" or "valid".
             metrics: such as ["ndcg@5", "recall@50"]; by default those of the recipe.
-            data: the log it was trained on, a path or a table; by default the copy it keeps.
-            data_dir: a folder with public data sets, where `data` names one.
+            data: the log that the run was trained on, a path or a table; by default the copy in the
+                run folder.
+            data_dir: a folder with public data sets, if `data` names one.
 
         Raises:
-            SoftrecError: if there is no such part or metric, or `data` are others than the run's.
+            SoftrecError: if there is no such part or metric, or `data` is not the log of the run.
 
         Example:
             run.evaluate("valid", metrics=["hit_rate@1", "ndcg@5"])
@@ -215,10 +218,10 @@ class Run:
         return views.run_html(self)
 
     def check_data(self, split: Split) -> None:
-        """Refuse data other than those of the run.
+        """Refuse data that are not those of the run.
 
         Raises:
-            RunError: if catalogue, users or events are others.
+            RunError: if the catalogue, the users or the events differ.
         """
         listed = difference(self.facts["data"], describe(split))
         if listed is not None:
@@ -229,12 +232,12 @@ class Run:
 
 
 def _finite(part: torch.Tensor) -> bool:
-    """Tell whether all of a tensor is finite, in one pass and without a table of booleans."""
+    """Return whether all of a tensor is finite, in one pass and without a table of booleans."""
     return not part.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(part))).all())
 
 
 def ranked(model: Model, recipe: Recipe) -> Model:
-    """Return `model` as its recipe ranks with it: by products, angles or distances of vectors."""
+    """Return `model` with the scores that its recipe ranks by: products, cosines or distances."""
     kind = recipe.ranking_score
     if kind == "inner" or not isinstance(model, Encoder):
         return model
@@ -242,17 +245,17 @@ def ranked(model: Model, recipe: Recipe) -> Model:
 
 
 def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:
-    """Read a finished run, after a check that its files are those that were written.
+    """Open a finished run, after checking that its files are unchanged.
 
     Args:
         folder: of the run.
         trust: do not check the files, for runs that were edited on purpose.
-        model: for a run whose model was given as an instance: one built with the same settings;
-            its weights do not matter, and it is left as it is.
+        model: for a run whose model was given as an instance: an instance with the same settings.
+            It may have any weights, and is not changed.
 
     Raises:
-        RunError: if there is none, it is unfinished, changed or of another format, or the model is
-            another than it was trained with.
+        RunError: if there is no run, if it is unfinished, changed or of another format, or if the
+            model is another one than the run was trained with.
     """
     folder = Path(folder)
     path = folder / RUN.result
@@ -281,7 +284,7 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
 
 
 def _give_model(folder: Path, facts: dict[str, Any], model: Encoder) -> None:
-    """Build the model of a run from an instance, unless that it was trained with is here."""
+    """Register an instance as the model of a run, unless the trained instance is registered."""
     given = next((one for one in facts.get("plugins", ()) if "instance" in one), None)
     if given is None:
         raise RunError(f"the model of {folder} was not given as an instance; leave out model=")
@@ -340,7 +343,7 @@ def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
 
 
 def _check_files(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse a run whose files are not those that were written."""
+    """Refuse a run whose files were changed."""
     if facts["format"] == UNSEALED:
         warnings.warn(
             f"{folder} is from a version of softrec that stored no hashes; its files are used "
@@ -366,7 +369,7 @@ def _unreadable(path: Path) -> RunError:
 
 
 def describe(split: Split) -> dict[str, Any]:
-    """Return the facts about the data of a run that a reader needs."""
+    """Return the entries of run.json about the data."""
     return {
         "users": split.train.n_users,
         "items": split.train.n_items,
@@ -388,6 +391,6 @@ def _events_fingerprint(split: Split) -> str:
     for part in (split.train, split.valid, split.test):
         for kind in ("user", "item"):
             digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
-        if part.has_time:  # some models read it, so that what they make depends on it
+        if part.has_time:  # some models read times, so that their results depend on it
             digest.update(part.ordered["time"].to_numpy().astype("<i8").tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The variants of a comparison in slices of the test cases."""
+"""Differences between the variants of a comparison in slices of the test cases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from softrec.recipe.specs.models import is_counted
 def case_slices(
     base: Recipe, split: Split, asked: Asked, user_table: Any = None, item_table: Any = None
 ) -> pl.DataFrame:
-    """Return the slices of the test cases, of the columns of own tables, too.
+    """Return the slices of the test cases, also by the columns of own tables.
 
     Raises:
         DataError: if a table cannot be used.
@@ -48,13 +48,13 @@ def sliced(
     runs: Sequence[Sequence[Run]],
     slices: pl.DataFrame,
 ) -> pl.DataFrame:
-    """Return how the variants differ from their baselines in the selection metric, by slice.
+    """Return the differences from the baselines in the selection metric, by slice.
 
     Args:
-        wanted: what was trained.
-        names: of the variants, the baseline's first.
-        runs: a row for each of them, a run for each seed; of a simple baseline one run.
-        slices: of `case_slices`.
+        wanted: the plan of the comparison.
+        names: of the variants, the baseline first.
+        runs: a row for each variant, a run for each seed; one run for a simple baseline.
+        slices: the result of `case_slices`.
     """
     base, variants = wanted.base, wanted.variants
     whose = {
@@ -73,7 +73,7 @@ def sliced(
 
 
 def _label_counts(split: Split, windows: str) -> np.ndarray | None:
-    """Return how often each item is a label; None where each event but the first of a user is."""
+    """Return how often each item is a label; None if all events except a user's first are."""
     train = split.train
     if windows == "interactions":
         return train.item_counts

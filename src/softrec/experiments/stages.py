@@ -1,8 +1,8 @@
-"""Stages of a pipeline: a teacher, or weights to start from, is trained before what depends on it.
+"""Stages: runs that another run depends on, such as a teacher or initial weights.
 
-Where a recipe names the recipe of another run (teacher then student, base then propagation then
-student, extractor then fine-tuning), that run is looked for in the cache under a name made of its
-recipe and its data. It is made there if it is missing, and goes on if it was interrupted.
+A recipe may name the recipe of another run: a teacher before a student, or a base model before
+propagation. That run is looked for in the cache, under a name made from its recipe and its data. If
+it is missing it is trained; if it was interrupted it is resumed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
     """Return `recipe` with the folder of a finished run for each recipe that it depends on.
 
     Args:
-        recipe: what is about to be trained.
-        split: its data, which are those of all stages.
-        fit: trains a recipe in a folder; called where a finished run is missing.
+        recipe: the recipe that will be trained.
+        split: its data; all stages use the same.
+        fit: trains a recipe in a folder; called if there is no finished run.
 
     Raises:
         SoftrecError: if a target needs a package that is not installed.
@@ -47,7 +47,9 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
     def run_of(place: str, stage: Recipe) -> str:
         folder = folder_of(stage, split)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with held(folder, wait=True, suffix=".stage.lock"):  # others may want the same
+        with held(
+            folder, wait=True, suffix=".stage.lock"
+        ):  # another process may train the same stage
             if kept_run(folder) is not None:
                 LOGGER.info("%s, %s: found in %s", place, named(stage), folder)
                 return str(folder)
@@ -58,9 +60,9 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
 
 
 def kept_run(folder: Path) -> Run | None:
-    """Return the finished run of a folder that softrec keeps for itself, if there is one.
+    """Return the finished run in a folder of the cache or of a comparison, if there is one.
 
-    A damaged one is removed with a message and trained again.
+    A damaged one is removed with a message, so that it is trained again.
     """
     if (folder / RUN.result).exists():
         try:
@@ -77,24 +79,24 @@ def kept_run(folder: Path) -> Run | None:
 
 
 def chain_of(recipe: Recipe) -> list[Recipe]:
-    """Return all recipes a run depends on, in the order they are trained, and its own at last."""
+    """Return all recipes that a run depends on, in the order of training, with its own last."""
     before = [step for stage in recipe.stages().values() for step in chain_of(stage)]
     return [*before, recipe]
 
 
 def named(recipe: Recipe) -> str:
-    """Return a few words for a recipe: its model and its target."""
-    return f"{recipe.model.name} towards {recipe.target.name}"
+    """Return a short text for a recipe: its model and its target."""
+    return f"{recipe.model.name} with target {recipe.target.name}"
 
 
 def folder_of(stage: Recipe, split: Split) -> Path:
-    """Return where the run of a stage lies, in the cache (`SOFTREC_CACHE`).
+    """Return the folder of the run of a stage, in the cache (`SOFTREC_CACHE`).
 
-    Runs that it names by their folder count by their weights: another run in the same place makes
-    another stage.
+    The name of the folder depends on the weights of the runs that the stage names by their folder,
+    so that another run in the same place gives another stage.
 
     Raises:
-        RunError: if there is no such run.
+        RunError: if a run that it names does not exist.
     """
     fields = stage.model_dump(mode="json", exclude={"data"})
     facts = {

@@ -1,4 +1,4 @@
-"""What a comparison found, from its finished runs: the results of its report."""
+"""The results of a comparison, computed from its finished runs."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ def results_of(
     """Return the results of a comparison.
 
     Args:
-        wanted: what was trained.
+        wanted: the plan of the comparison.
         split: the data.
-        asked: what was asked on them.
-        names: of the variants, the baseline's first, then of the simple baselines.
-        runs: a row for each of them, a run for each seed; of a simple baseline one run.
-        command: what was typed.
-        truth: what the simulator knows.
-        gap: why it knows nothing where one would expect it to; else empty.
-        notes: what else a reader has to know.
-        slices: of `sliced`.
+        asked: the evaluation task.
+        names: of the variants, the baseline first, then of the simple baselines.
+        runs: a row for each name, a run for each seed; one run for a simple baseline.
+        command: the command or call.
+        truth: the best ranking, for simulated data.
+        gap: why there is no best ranking although the data are simulated; else empty.
+        notes: other notes for the report.
+        slices: the result of `sliced`.
     """
     base, baselines = wanted.base, wanted.baselines
     metrics = list(base.evaluation.metrics)
     counted = sum(is_counted(row[0].recipe.model.name) for row in runs[1:])
-    told = differences(
+    against = differences(
         runs, metrics, counted=counted, drawn=[base.training.monitor], baselines=baselines
     )
-    found = [{}, *told]
+    found = [{}, *against]
     training = base.training.model_dump(mode="json")
     if training["start"] is not None:
         training["start"] = name_of(training["start"])
@@ -103,7 +103,7 @@ def results_of(
 
 
 def _title(wanted: Plan) -> str:
-    """Return what was compared on what, and in what the variants differ."""
+    """Return the title: the models, the data, and in what the variants differ."""
     recipes = [variant.recipes[0] for variant in wanted.variants]
     models = ", ".join(dict.fromkeys(recipe.model.name for recipe in recipes))
     differing = [
@@ -127,12 +127,12 @@ def _title(wanted: Plan) -> str:
 
 
 def _apart_from_windows(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings of training, without those that a model needs its own of."""
+    """Return the settings of training, without those that depend on the model."""
     return recipe.training.model_dump(exclude={"windows"})
 
 
 def _place_of(wanted: Plan, place: int) -> dict[str, Any]:
-    """Return where a row stands among the others, and what it is compared with."""
+    """Return the group of a row and its baseline."""
     if place >= len(wanted.variants):
         return {"baseline": wanted.variants[0].name}
     variant, baseline = wanted.variants[place], wanted.baselines[place]
@@ -192,7 +192,7 @@ def seed_means(values: Mapping[str, Sequence[float]]) -> dict[str, SeedMean]:
 
 
 def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) -> Simple | None:
-    """Return how the best simple baseline does against the best trained variant."""
+    """Return the comparison of the best simple baseline with the best trained variant."""
     counted = [is_counted(row[0].recipe.model.name) for row in runs]
     if not any(counted) or all(counted):
         return None
@@ -211,7 +211,9 @@ def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) ->
 def training_of(run: Run) -> Training:
     """Return what is told of one training."""
     facts = run.facts
-    counted = is_counted(run.recipe.model.name)  # has no epochs, and nothing that could level off
+    counted = is_counted(
+        run.recipe.model.name
+    )  # has no epochs, so that it cannot have stopped too early
     curve = (
         ()
         if counted
@@ -247,7 +249,7 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
 def notes_of(base: Recipe, split: Split, asked: Asked) -> list[str]:
     """Return what a reader has to know of data and protocol."""
     leak = split.leak()
-    lines = [sentence_of(asked.facts()), *split.told(), *([leak.sentence()] if leak else [])]
+    lines = [sentence_of(asked.facts()), *split.notes(), *([leak.sentence()] if leak else [])]
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines]
     number = base.evaluation.negatives
     if number is None:

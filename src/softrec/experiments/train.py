@@ -9,10 +9,10 @@
       per_user.parquet   the test metrics of each user
       curve.csv          one row per epoch, or for each setting that was tried of a counted model
       recipe.yaml        the recipe
-      softrec.json       the mark of a folder of softrec, with the data it was begun on
+      softrec.json       the marker file of softrec, with facts about the data
 
-`run.json` keeps hash and size of the others. A run in progress lives in RUN.part, with checkpoints,
-and gets its name when it is complete: see `folders`.
+`run.json` has the hash and size of the other files. A run in progress is in RUN.part, with
+checkpoints, and is renamed when it is complete: see `folders`.
 """
 
 from __future__ import annotations
@@ -77,23 +77,23 @@ def fit_recipe(
     sibling: Path | None = None,
     overwrite: bool = False,
 ) -> Run:
-    """Train a recipe, evaluate it on the test part, and leave a run in `out`.
+    """Train a recipe, evaluate it on the test part, and write the run to `out`.
 
-    If the same recipe was interrupted before, its training goes on where it stood. The recipes it
-    depends on are trained first, or found: see `stages`.
+    If training of the same recipe was interrupted, it is resumed. The stages that the recipe
+    depends on are trained first, unless they are in the cache: see `stages`.
 
     Args:
-        recipe: what to do.
+        recipe: the recipe.
         out: the folder of the run.
         data_dir: a folder with public data sets.
-        log: the log, where it lies in memory.
-        split: the data, if already loaded, cleaned and split.
-        sibling: a finished run on the same data; its data files become hard links.
-        overwrite: replace a finished run, and drop an unfinished one of another recipe.
+        log: the log, if it is in memory.
+        split: the data, if they were already read, cleaned and split.
+        sibling: a finished run on the same data; its data files are used as hard links.
+        overwrite: replace a finished run, and remove an unfinished one of another recipe.
 
     Raises:
-        RunError: if `out` is taken.
-        DataError: if the data cannot be used; nothing is left under `out` then.
+        RunError: if `out` exists.
+        DataError: if the data cannot be used; nothing is written to `out` then.
     """
     text = _yaml(recipe)
     with reserved(out, RUN, inputs_of(recipe)) as place:
@@ -105,7 +105,7 @@ def fit_recipe(
             LOGGER.info(line)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
-        # What cannot be built is refused before anything is written.
+        # A recipe that cannot be built is refused before anything is written.
         fit = (_counting if is_counted(recipe.model.name) else _training)(recipe, split, valid)
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):
@@ -126,7 +126,7 @@ def fit_recipe(
 
 
 class Fitted(NamedTuple):
-    """A model that is ready, how it became so, and what else run.json says of that."""
+    """A finished model, the result of its training, and further entries of run.json."""
 
     model: Model
     how: TrainingResult | CountingResult
@@ -134,11 +134,11 @@ class Fitted(NamedTuple):
 
 
 Fit = Callable[[Path], Fitted]
-"""Makes a model; the folder is for checkpoints."""
+"""Trains or counts a model; the folder is for checkpoints."""
 
 
 def _training(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
-    """Return how an encoder is trained, all of it built."""
+    """Return a function that trains an encoder; everything is built before it is called."""
     encoder, objective, batches = build(resolved(recipe, split), split)
 
     def fit(folder: Path) -> Fitted:
@@ -149,7 +149,7 @@ def _training(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
 
 
 def _counting(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
-    """Return how a scorer is counted: there is nothing to go on from, for it takes seconds."""
+    """Return a function that counts a scorer; it takes seconds, and is not resumed."""
     check_counted(recipe, split)
 
     def fit(_: Path) -> Fitted:
@@ -190,13 +190,13 @@ def _train(
 
 
 def inputs_of(recipe: Recipe) -> list[str]:
-    """Return the files and folders a recipe reads, those that are named."""
+    """Return the files and folders that a recipe names and reads."""
     data = recipe.data
     return [path for path in (data.source, data.valid, data.test, *recipe.runs()) if path]
 
 
 def resolved(recipe: Recipe, split: Split) -> Recipe:
-    """Return `recipe` with each recipe that it depends on trained, now or before."""
+    """Return `recipe` with the folder of a trained run for each recipe that it depends on."""
 
     def fit(stage: Recipe, folder: Path) -> Run:
         return fit_recipe(stage, folder, split=split)
@@ -206,7 +206,7 @@ def resolved(recipe: Recipe, split: Split) -> Recipe:
 
 @contextmanager
 def _dropped_if_worthless(place: Place) -> Iterator[None]:
-    """Remove the work in progress after an error, unless it holds something to go on from."""
+    """Remove the work in progress after an error, unless training can be resumed from it."""
     try:
         yield
     except BaseException:
@@ -216,7 +216,7 @@ def _dropped_if_worthless(place: Place) -> Iterator[None]:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Tell whether only the name of a run is missing; what is only half of it is put away."""
+    """Return whether a run only needs to be renamed; an incomplete result is removed."""
     if not (folder / RUN.result).exists():
         return False
     try:
@@ -241,7 +241,7 @@ def _write(
     made: dict[str, Any],
     sibling: Path | None,
 ) -> None:
-    """Put the results of a run next to its checkpoints, run.json last."""
+    """Write the results of a run next to its checkpoints, run.json last."""
     state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
     with replacing(folder / "model.safetensors") as fresh:
         save_file(state, fresh)
@@ -272,7 +272,7 @@ def _write(
 
 
 def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
-    """Write log and vocabularies, or link those of another run on the same data."""
+    """Write the log and the vocabularies, or link those of another run on the same data."""
     tables = {
         "users": pl.DataFrame({"raw": split.train.users.raw}),
         "items": pl.DataFrame({"raw": split.train.items.raw}),
@@ -280,7 +280,7 @@ def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
     }
     for name, table in tables.items():
         path = folder / f"{name}.parquet"
-        # Beside the file and not into it: an interrupted run may have linked it already.
+        # Written under another name, then renamed: the existing file may be a hard link.
         with replacing(path) as fresh:
             table.write_parquet(fresh)
         if sibling is not None:
@@ -299,6 +299,6 @@ def _log_of(split: Split) -> pl.DataFrame:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions a number depends on."""
+    """Return the versions of the software that the numbers depend on."""
     packages = ("softrec", "torch", "lightning", "numpy", "polars")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,7 +1,7 @@
-"""What the simulated shop knows of a comparison: the best ranking, and how far a model is from it.
+"""The best possible ranking of a simulated shop, and the difference of a model from it.
 
-The truth is asked what evaluation asks: the same cases, masked or not as they are, and with the
-last event of a user open or under exposure as it was simulated.
+It uses the same cases as the evaluation, with seen items masked or not, and with the last event of
+a user open or biased by exposure, as it was simulated.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from softrec.simulation import Shop, best_items, best_ranks, expected_metrics
 from softrec.types import device_of, evaluating
 
 LONGEST = 10
-"""Lists are judged down to this place at most."""
+"""The longest list that is compared with the truth."""
 
 
 class Truth:
-    """The best ranking of test cases, and what the lists of a model lack.
+    """The best ranking of test cases, and the regret of the lists of a model.
 
-    Both are expectations over the true distribution of the next item, so they carry no noise of
-    which item happened to come.
+    The regret is an expectation over the true distribution of the next item, so it does not depend
+    on which item was drawn.
 
     Args:
         shop: the simulator.
-        cases: what is tested; one relevant item each, the next one.
+        cases: the test cases; the relevant item of each is the next one.
         metrics: names such as "ndcg@10".
-        exposed: whether the relevant items came under exposure, like the rest of the log.
+        exposed: whether the relevant items are biased by exposure, like the rest of the log.
     """
 
     def __init__(self, shop: Shop, cases: Cases, metrics: Sequence[str], *, exposed: bool) -> None:
@@ -47,7 +47,7 @@ class Truth:
         self.k = max(parse_metric(metric)[1] for metric in metrics)
 
     def best_metrics(self) -> dict[str, float]:
-        """Return the test metrics of the best ranking, on the items that did come."""
+        """Return the test metrics of the best ranking, for the relevant items of the cases."""
         ranks = best_ranks(self.shop, self.cases, exposed=self.exposed)
         rank = np.where(ranks <= self.k, ranks, NOT_RANKED)
         one = np.arange(len(self.cases))
@@ -55,7 +55,7 @@ class Truth:
         return {name: float(np.mean(table[name].to_numpy())) for name in table.columns}
 
     def regret(self, runs: Sequence[Run]) -> dict[str, float]:
-        """Return how much expected hit rate and NDCG the lists of a model lack, over the seeds."""
+        """Return the regret: the best expected hit rate and NDCG minus the model's, over seeds."""
         k = min(self.k, LONGEST, self.shop.n_items)
         best = self._expected(best_items(self.shop, self.cases, k, exposed=self.exposed))
         own = np.mean([self._expected(lists(run, self.cases, k)) for run in runs], axis=0)
@@ -69,9 +69,9 @@ class Truth:
 
 
 def truth_of(recipe: Recipe, split: Split, cases: Cases) -> tuple[Truth | None, str]:
-    """Return what the simulator knows of the test cases of a recipe, and why it knows nothing.
+    """Return the truth about the test cases of a recipe, or None with the reason.
 
-    The reason is empty where nobody would expect a truth: the log is not simulated.
+    The reason is empty if the log is not simulated.
     """
     data = recipe.data
     if data.source != SHOP:
@@ -94,7 +94,7 @@ def _without(why: str) -> str:
 
 
 def lists(run: Run, cases: Cases, k: int) -> np.ndarray:
-    """Return the top k of a run for each case, (C, k); history left out as in its evaluation."""
+    """Return the top k of a run for each case, (C, k); seen items masked as in its evaluation."""
     model = ranked(run.model(), run.recipe)
     found = []
     with evaluating(model), torch.no_grad():

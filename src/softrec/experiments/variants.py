@@ -1,7 +1,7 @@
-"""The variants of a comparison: what is trained, in which groups, and what was left out.
+"""The variants of a comparison: what is trained, in which groups, and what is left out.
 
-Variants that differ in target and loss alone are a group, and its first is the baseline of the
-others. `combinations` makes them.
+Variants that differ only in target and loss are a group, and the first of a group is the baseline
+of the others. `combinations` makes the variants.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from softrec.recipe.options import dotted
 from softrec.recipe.recipe import Recipe
 
 Entry = Mapping[str, Any]
-"""A member with its settings, by name; empty: what the base has."""
+"""A member with its settings, by name; empty for the member of the base."""
 
 
 class Axes(NamedTuple):
-    """What is combined, as sections of recipes; the first target is the baseline."""
+    """The models, targets, losses and values to combine; the first target is the baseline."""
 
     targets: Sequence[Entry]
     models: Sequence[Entry] = ({},)
@@ -29,11 +29,11 @@ class Axes(NamedTuple):
 
 
 def axes_of(targets: Any, models: Any, losses: Any, grid: Any, options: Mapping[str, Any]) -> Axes:
-    """Return what is to be combined, from texts or lists; None names nothing.
+    """Return the axes from texts or lists; None stands for the member of the base.
 
     Raises:
-        RecipeError: if something cannot be read, or `options` are about the target, or name a model
-            or a loss, too.
+        RecipeError: if something cannot be read, if `options` contain settings of the target, or
+            if they name a model or a loss in addition to `models` or `losses`.
     """
     for name, value in options.items():
         if any(place.startswith("target.") for place in dotted({name: value})):
@@ -58,18 +58,18 @@ def axes_of(targets: Any, models: Any, losses: Any, grid: Any, options: Mapping[
 
 @dataclass(frozen=True)
 class VariantPlan:
-    """A row of a comparison that is trained."""
+    """A variant that is trained: a row of a comparison."""
 
     name: str
-    group: str  # those that differ in target and loss alone; "" if all do
+    group: str  # the name of its group; "" if there is only one group
     series: str  # the name without the values of the grid
     grid: Mapping[str, Any]  # the values of the grid, by place
     recipes: tuple[Recipe, ...]  # for each seed
-    covers: frozenset[Cover] = frozenset()  # what was named that it is an answer to
+    covers: frozenset[Cover] = frozenset()  # the entries and values that it covers
 
 
 class Cover(NamedTuple):
-    """Something that was named: an entry of an axis, or a value of a field of the grid."""
+    """Something that the user named: an entry of an axis, or a value of the grid."""
 
     axis: str
     place: int
@@ -85,7 +85,7 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison trains, and what it counts."""
+    """The variants that a comparison trains, and the models that it counts."""
 
     variants: tuple[VariantPlan, ...]
     counted: Mapping[str, Recipe]  # simple baselines that were named among the models
@@ -93,12 +93,12 @@ class Plan:
 
     @property
     def base(self) -> Recipe:
-        """Return a recipe with the data and the evaluation of all."""
+        """Return a recipe that has the data and the evaluation of all variants."""
         return self.variants[0].recipes[0]
 
     @property
     def baselines(self) -> list[int]:
-        """Return for each variant the place of its baseline, the first of its group."""
+        """Return for each variant the number of its baseline, which is the first of its group."""
         first: dict[str, int] = {}
         return [first.setdefault(v.group, place) for place, v in enumerate(self.variants)]
 

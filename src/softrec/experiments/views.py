@@ -1,4 +1,4 @@
-"""Data, runs and comparisons as a person likes to see them: a line or three, a small table."""
+"""Short texts and small tables for data, runs and comparisons."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from softrec.experiments.comparison import Comparison
     from softrec.experiments.runs import Run
 
-# A number of seconds between these is taken for a time of a log: 1990 to 2100.
+# Numbers in this range are taken as times in seconds: 1990 to 2100.
 DAWN, DUSK = 631_152_000, 4_102_444_800
 
 
 def run_text(run: Run) -> str:
-    """Return what a run is and how good it is, in two lines."""
+    """Return a run in two lines: what was trained, and its metrics."""
     metric = run.recipe.training.monitor
     return (
         f"Run {run.folder}: {asked(run.recipe)}\n"
@@ -35,7 +35,7 @@ def run_text(run: Run) -> str:
 
 
 def best_of(run: Run) -> str:
-    """Return which epoch, or which settings of a counted model, were kept."""
+    """Return which epoch was kept, or which settings of a counted model."""
     facts = run.facts
     if not is_counted(run.recipe.model.name):
         return f"epoch {facts['best_epoch']} of {facts['epochs']} is the best"
@@ -44,13 +44,13 @@ def best_of(run: Run) -> str:
 
 
 def run_html(run: Run) -> str:
-    """Return the same as a table of all metrics."""
+    """Return a run as an HTML table of all metrics."""
     rows = [(name, run.valid.get(name), value) for name, value in run.test.items()]
     return _html(run_text(run), ("metric", "validation", "test"), rows)
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Return what was compared, how good each target is and whether it helped, in three lines."""
+    """Return a comparison in three lines: its title, the metric of each target, its verdict."""
     results, calls = comparison.results, _calls(comparison)
     metric = results.selection.metric
     listed = ", ".join(
@@ -63,12 +63,12 @@ def comparison_text(comparison: Comparison) -> str:
     return (
         f"Comparison {comparison.folder}: {results.title}\n"
         f"{metric} on test, {results.seed_note}: {listed}\n"
-        f"all of it: {comparison.folder / 'report.html'}, or .results"
+        f"all results: {comparison.folder / 'report.html'}, or .results"
     )
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """Return the same as a table of all metrics, a row per target, with the difference."""
+    """Return a comparison as an HTML table of all metrics and the difference, a row per target."""
     results, calls = comparison.results, _calls(comparison)
     metric, metrics = results.selection.metric, results.metrics
     rows = []
@@ -90,16 +90,17 @@ def _calls(comparison: Comparison) -> dict[str, str]:
 
 
 def asked(recipe: Recipe) -> str:
-    """Return a recipe in a few words."""
+    """Return a recipe in a few words: model, target and data."""
     if is_counted(recipe.model.name):
         return f"{recipe.model.name} on {recipe.data.title}"
     alpha = getattr(recipe.target, "alpha", None)
     setting = "" if alpha is None else f" (alpha {alpha:g})"
-    return f"{recipe.model.name} towards {recipe.target.name}{setting} on {recipe.data.title}"
+    target = f"{recipe.target.name}{setting}"
+    return f"{recipe.model.name} with target {target} on {recipe.data.title}"
 
 
 def data_text(split: Split) -> str:
-    """Return what there is to learn from and to be asked about, in one line."""
+    """Return the sizes of the log and of its parts, in one line."""
     parts = (split.train, split.valid, split.test)
     per_user = [np.bincount(part.frame["user"].to_numpy(), minlength=part.n_users)
                 for part in parts]  # fmt: skip
@@ -124,7 +125,7 @@ def _span(parts: Sequence[Interactions]) -> str:
 
 
 def moments(first: int, last: int) -> list[str]:
-    """Return two times as days, if both are since 1970 in a usual unit, else as they are."""
+    """Return two times as days if both count from 1970 in a usual unit, else as they are."""
     for unit in (1, 10**3, 10**6, 10**9):
         if first / unit >= DAWN and last / unit < DUSK:
             days = (datetime.fromtimestamp(time / unit, UTC).date() for time in (first, last))

@@ -1,4 +1,4 @@
-"""The figures of a report: which numbers go into which plot, and the words beside it."""
+"""The figures of a report: the numbers of each plot, its title and its notes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from softrec.report.results import Epoch, Results, SeedMean, Variant
 from softrec.report.rows import Row, has_grid, rows
 from softrec.report.verdict import counted_call, verdicts
 
-CALLS = {"better": "helped", "worse": "hurt"}  # simple baselines, in the colours of the others
+CALLS = {
+    "better": "helped",
+    "worse": "hurt",
+}  # the colour of simple baselines, by position among the colours
 BAR_METRICS = 2  # the table has all
 ValueOf = Callable[[Epoch], float]
 
 
 def figures(results: Results) -> list[Plot]:
-    """Return the plots that the results have something for."""
+    """Return the plots for which the results have data."""
     found = [_forest(results)] if any(_intervals(results)) else []
     found += grids(results)
     if _any_known(results, _valid(results.selection.metric)):
@@ -34,7 +37,7 @@ def figures(results: Results) -> list[Plot]:
 
 
 def forest_figure(results: Results) -> Figure:
-    """Draw the difference of each variant to the baseline with its interval, one below another."""
+    """Draw a forest plot: the difference of each variant from the baseline, with its interval."""
     blocks = [block for block in _intervals(results) if block]
     return plots.forest(blocks, f"difference in {results.selection.metric}")
 
@@ -128,7 +131,7 @@ def _loss(results: Results) -> Plot:
 
 def _bars(results: Results) -> Plot:
     overview = tables.overview(results)
-    told = "; ".join(
+    values = "; ".join(
         f"{row[0]}: "
         + ", ".join(f"{m} {cell}" for m, cell in zip(overview.head[1:], row[1:], strict=True))
         for row in overview.rows
@@ -141,7 +144,7 @@ def _bars(results: Results) -> Plot:
     return Plot(
         title,
         plots.svg("bars", partial(bar_figure, results)),
-        told,
+        values,
         f"Means over the test users, from 0. Small dots: the single seeds.{line}{below}"
         f"{_of_a_grid(results)}",
     )

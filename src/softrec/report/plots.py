@@ -1,6 +1,6 @@
-"""The figures of a report: names and numbers in, SVG that takes its colours from the page out.
+"""Draws the figures of a report from names and numbers, as SVG with the colours of the page.
 
-Nothing here knows how results are kept. A number that is not known is NaN.
+It does not depend on the types of the results. An unknown number is NaN.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from softrec.report.looks import (
     Look,
 )
 
-WIDTH = 4.8  # inches: about as wide as a phone, so that 9 point text stays 9 point there
+WIDTH = 4.8  # inches: about the width of a phone, so that text of 9 points is not scaled there
 CALLS = {"helped": HELPED, "hurt": HURT}
 
 
@@ -50,7 +50,7 @@ class Plot:
 
 
 class Interval(NamedTuple):
-    """A difference to the baseline, its interval, and what is said of it."""
+    """A difference from the baseline, its interval and its verdict."""
 
     name: str
     mean: float
@@ -76,7 +76,7 @@ class CurvePanel(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A mean with the text beside it, and the values it is the mean of."""
+    """A mean, the text beside it, and the single values."""
 
     name: str
     color: str
@@ -115,7 +115,7 @@ def forest(blocks: Sequence[Sequence[Interval]], label: str) -> Figure:
             markerfacecolor=color if row.call in CALLS else PAGE,
         )  # fmt: skip
     axes.set_ylim(-0.5, len(rows) - 0.5)
-    # Beside the lines, for above them a name would stand on the line at 0.
+    # Beside the intervals, because above them a name would cover the line at 0.
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.tick_params(axis="y", left=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -157,7 +157,7 @@ def _draw_curve(axes: Axes, run: Curve) -> None:
         color=look.color,
         linestyle=look.line,
         linewidth=LINE_WIDTH,
-        marker="." if len(run.values) == 1 else None,  # a line of one epoch is invisible
+        marker="." if len(run.values) == 1 else None,  # a line with one epoch would be invisible
     )
     if run.best is not None and run.best in run.values:
         axes.plot(
@@ -213,15 +213,15 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
 
 
 def svg(name: str, draw: Callable[[], Figure]) -> Markup:
-    """Return what `draw` draws as SVG to stand inside a page.
+    """Return the figure of `draw` as SVG for use inside an HTML page.
 
-    It is drawn with Matplotlib's own defaults and ours, whatever the user's settings file says.
-    Nothing in it points outside, its ids start with `name` and so are its own among several
-    figures of the page, its size is left to the page, and the stand-in colours have become CSS.
+    The settings are Matplotlib's defaults and those of this file; the user's settings file is not
+    used. The SVG has no external references and no fixed size. Its ids start with `name`, so that
+    they differ from those of other figures. The placeholder colours are replaced by CSS variables.
     """
     ours = {
-        "svg.fonttype": "none",  # text stays text: it can be selected and follows the page's font
-        "svg.hashsalt": name,  # ids that do not change from run to run
+        "svg.fonttype": "none",  # text can be selected and has the font of the page
+        "svg.hashsalt": name,  # the same ids in every run
         "font.size": 9,
         "axes.titlesize": 9,
         "figure.facecolor": "none",

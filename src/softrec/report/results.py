@@ -1,6 +1,6 @@
-"""The results of a comparison: what a report says, as types, and the file they are kept in.
+"""The results of a comparison: the content of a report as types, and its file results.json.
 
-A number that is not known is NaN here and null in the file.
+An unknown number is NaN here and null in the file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from softrec.evaluation.significance import seed_spread
 from softrec.files import write_text
 
 FORMAT = 2
-"""The version of the file that is written."""
+"""The format of the file that is written."""
 READ = (1, FORMAT)
-"""The versions that are read. 1 has no slices; a file without a version is older, and is read if
-its fields are these."""
+"""The formats that are read. Format 1 has no slices. A file without a format is older, and is read
+if its fields are the same."""
 
 
 def _known(value: Any) -> Any:
@@ -39,7 +39,7 @@ def _written(value: float) -> float | None:
 
 
 Number = Annotated[float, BeforeValidator(_known), PlainSerializer(_written)]
-"""A number that may be not known."""
+"""A number that may be unknown."""
 
 
 class _Part(BaseModel):
@@ -64,7 +64,7 @@ class SeedMean(_Part):
 
 
 class MetricDifference(_Part):
-    """How a variant differs from the baseline in one metric."""
+    """The difference of a variant from its baseline in one metric."""
 
     mean: Number
     low: Number  # ends of the interval over users and trainings
@@ -72,9 +72,9 @@ class MetricDifference(_Part):
     relative: Number  # mean / the baseline's mean
     p: Number
     p_holm: Number  # corrected over the variants
-    detectable: Number  # a true difference of this size is found with a power of 80 %
+    detectable: Number  # the smallest true difference that is found with a power of 80 %
     effect: Number = math.nan  # mean / sd of one user's difference between two trainings
-    low_bootstrap: Number = math.nan  # ends of the bootstrap interval, of the selection metric
+    low_bootstrap: Number = math.nan  # ends of the bootstrap interval; only of the selection metric
     high_bootstrap: Number = math.nan
     low_users: Number  # ends of the interval over the users alone
     high_users: Number
@@ -113,7 +113,7 @@ class Training(_Part):
     seconds: Number
     seconds_per_epoch: Number
     peak_memory_mib: Number
-    levelled_off: bool  # patience stopped it, not the budget of epochs
+    levelled_off: bool  # stopped by `patience`, not by the maximum number of epochs
     curve: tuple[Epoch, ...]
 
 
@@ -126,10 +126,12 @@ class Variant(_Part):
 
     name: str
     kind: Literal["trained", "counted", "listed"] = "trained"
-    target: dict[str, Any]  # its settings, or those of the baseline, shown as they are
+    target: dict[str, Any]  # its settings, as they are shown
     model: dict[str, Any] = {}  # the same
     loss: dict[str, Any] = {}
-    group: str = ""  # of those that differ in target and loss alone; "" if all do
+    group: str = (
+        ""  # the group of variants that differ only in target and loss; "" if there is one group
+    )
     series: str = ""  # its name without the values of the grid
     grid: dict[str, Any] = {}  # the values of the grid, by their place in a recipe
     baseline: str | None = None  # the name of the variant that it is compared with
@@ -138,17 +140,17 @@ class Variant(_Part):
     valid: dict[str, SeedMean]
     difference: dict[str, MetricDifference] | None  # None for a baseline
     runs: tuple[Training, ...]
-    regret: dict[str, Number] | None  # by metric; known of simulated data
+    regret: dict[str, Number] | None  # by metric; only for simulated data
     lists: dict[str, SeedMean] = {}  # measures of the lists at test, by their name
 
     @property
     def seconds_per_epoch(self) -> float:
-        """Return the mean over the runs."""
+        """Return the mean time of an epoch over the runs."""
         return _mean_known([run.seconds_per_epoch for run in self.runs])
 
     @property
     def peak_memory_mib(self) -> float:
-        """Return the mean over the runs."""
+        """Return the mean peak memory over the runs."""
         return _mean_known([run.peak_memory_mib for run in self.runs])
 
     @property
@@ -158,23 +160,23 @@ class Variant(_Part):
 
     @property
     def rising(self) -> list[int]:
-        """Return the seeds of the runs that the budget stopped before patience would have."""
+        """Return the seeds of the runs that had not levelled off when the epochs ended."""
         return [run.seed for run in self.runs if not run.levelled_off]
 
     def difference_in(self, metric: str) -> MetricDifference | None:
-        """Return the difference to the baseline in a metric, if there is one."""
+        """Return the difference from the baseline in a metric, if there is one."""
         return (self.difference or {}).get(metric)
 
 
 class SliceDifference(_Part):
-    """The selection metric of a variant in a slice of the test cases, and how it differs there."""
+    """The selection metric of a variant in a slice of the test cases, with its difference."""
 
     slicing: str  # the way to slice
     slice: str
     variant: str
     n: int  # cases
     mean: Number
-    difference: Number  # to the baseline; NaN for itself
+    difference: Number  # from the baseline; NaN for the baseline itself
     low: Number  # ends of the interval over users and trainings
     high: Number
     low_users: Number
@@ -191,7 +193,7 @@ class SliceDifference(_Part):
 
 
 class Simple(_Part):
-    """The best simple baseline against the best trained variant, both chosen on validation."""
+    """The best simple baseline compared with the best trained variant, both by validation."""
 
     counted: str  # their names
     trained: str
@@ -199,14 +201,14 @@ class Simple(_Part):
 
 
 class Ceiling(_Part):
-    """The best that any model could reach, known of simulated data."""
+    """The best metrics that any model could reach; only for simulated data."""
 
     name: str
     test: dict[str, Number]  # by metric
 
 
 class Selection(_Part):
-    """What the best epoch is chosen by, and the verdict with it."""
+    """How the best epoch is chosen: the metric, which also decides the verdict, and the part."""
 
     metric: str
     on: str
@@ -231,13 +233,13 @@ class Results(_Part):
     ceiling: Ceiling | None
     simple: Simple | None = None  # where there are simple baselines
     slices: tuple[SliceDifference, ...] = ()
-    evaluation: dict[str, Any] = {}  # what was ranked and asked
+    evaluation: dict[str, Any] = {}  # notes on the data and on the task
     notes: tuple[str, ...]
 
     @model_validator(mode="before")
     @classmethod
     def _one_baseline(cls, fields: Any) -> Any:
-        """Give variants of a file that names no baselines the first one."""
+        """Use the first baseline for variants of a file that names no baselines."""
         if not isinstance(fields, dict) or not isinstance(fields.get("variants"), list | tuple):
             return fields
         first = fields.get("baseline")
@@ -251,18 +253,18 @@ class Results(_Part):
 
     @property
     def baseline_variant(self) -> Variant:
-        """Return the first baseline, see `variant`."""
+        """Return the first baseline."""
         return self.variant(self.baseline)
 
     def baseline_of(self, variant: Variant) -> Variant:
-        """Return the variant that a variant is compared with; of a baseline itself."""
+        """Return the baseline of a variant; a baseline is its own."""
         return variant if variant.baseline is None else self.variant(variant.baseline)
 
     def variant(self, name: str) -> Variant:
-        """Return the variant of a name, that of a baseline.
+        """Return the variant with the name of a baseline.
 
         Raises:
-            RunError: if no variant has it.
+            RunError: if no variant has this name.
         """
         for variant in self.variants:
             if variant.name == name:
@@ -290,7 +292,7 @@ class Results(_Part):
 
     @property
     def groups(self) -> list[str]:
-        """Return what differs in more than target and loss: the models, mostly; [""] if nothing."""
+        """Return the names of the groups, which are mostly models; [""] if there is one group."""
         return list(dict.fromkeys(variant.group for variant in self.trained))
 
     def of_group(self, group: str) -> list[Variant]:
@@ -299,16 +301,16 @@ class Results(_Part):
 
     @property
     def metrics_by_weight(self) -> list[str]:
-        """Return the names of the metrics, first the one that the verdict is about."""
+        """Return the names of the metrics, the selection metric first."""
         return list(dict.fromkeys([self.selection.metric, *self.metrics]))
 
     @property
     def seeds(self) -> list[int]:
-        """Return the seeds that any variant was trained with."""
+        """Return all seeds of the trainings."""
         return list(dict.fromkeys(run.seed for each in self.trained for run in each.runs))
 
     def ceiling_of(self, metric: str) -> float:
-        """Return the best that any model could reach in a metric; NaN if it is not known."""
+        """Return the best value of a metric that any model could reach; NaN if it is unknown."""
         return self.ceiling.test.get(metric, math.nan) if self.ceiling else math.nan
 
     def as_json(self) -> dict[str, Any]:
@@ -322,10 +324,10 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Return the results that a file holds.
+    """Return the results in a file.
 
     Raises:
-        RunError: if there is no such file, or it holds no results that this softrec reads.
+        RunError: if there is no such file, or this version of softrec cannot read it.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))

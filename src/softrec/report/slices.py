@@ -1,4 +1,4 @@
-"""What a report says of slices of the test cases: a table, and a forest plot for each slicing."""
+"""Slices of the test cases in a report: a table, and a forest plot for each slicing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def tables(results: Results) -> list[Table]:
 
 
 def table(results: Results, baseline: str = "") -> Table | None:
-    """Return the difference of each variant in each slice; None if nothing was sliced.
+    """Return the table of differences by variant and slice; None if there are no slices.
 
     Args:
-        results: what was found.
-        baseline: the one whose variants are told of; by default the first.
+        results: of the comparison.
+        baseline: the name of the baseline whose variants are shown; by default the first.
     """
     baseline = baseline or results.baseline
     all_rows = (*results.trained, *results.counted)
@@ -147,5 +147,5 @@ def _call(found: SliceDifference) -> str:
 
 
 def _cell(found: SliceDifference) -> str:
-    told = f"{text.signed(found.difference)} ({text.span(found.interval)})"
-    return f"{told} {MARK}" if _call(found) else told
+    cell = f"{text.signed(found.difference)} ({text.span(found.interval)})"
+    return f"{cell} {MARK}" if _call(found) else cell

@@ -1,4 +1,4 @@
-"""The tables of a report, cell by cell."""
+"""The tables of a report, as text cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softrec.report.results import MetricDifference, Results, Variant
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells; the first of each row names the row. A row of one cell heads those below it."""
+    """A table of text cells. The first cell names its row; a row of one cell is a heading."""
 
     caption: str
     head: list[str]
@@ -23,7 +23,7 @@ SIMPLE = "simple baselines, counted and not trained"
 
 
 def grouped(results: Results, row_of: Callable[[Variant], list[str]]) -> list[list[str]]:
-    """Return a row for each variant, each group and the simple baselines under a heading."""
+    """Return a row for each variant, with a heading for each group and the simple baselines."""
     rows: list[list[str]] = []
     for group in results.groups:
         if group:
@@ -53,7 +53,7 @@ def overview(results: Results) -> Table:
 
 
 def of_metric(results: Results, metric: str) -> Table:
-    """Return everything that is known of one metric, a row per variant."""
+    """Return all results of one metric, a row per variant."""
     head = ["", "test", "each seed", "validation", "difference", "95 % interval", "relative", "p"]
     head += ["p (Holm)", "users only: 95 % interval", "users only: p of ranks"]
     head += ["wins / ties / losses", "users", "effect size", "detectable (power 80 %)"]
@@ -80,7 +80,10 @@ def _metric_row(variant: Variant, metric: str) -> list[str]:
 
 
 def _gap_cells(results: Results, variant: Variant, metric: str) -> list[str]:
-    """Return how far a variant is from the best, and how much of the baseline's way it goes."""
+    """Return how much a variant is below the best, and its fraction of the gap closed.
+
+    The gap is between the baseline and the best that any model could reach.
+    """
     best = results.ceiling_of(metric)
     own, base = (
         each.test[metric].mean if metric in each.test else math.nan
@@ -110,7 +113,7 @@ def _difference_cells(difference: MetricDifference | None) -> list[str]:
 
 
 def beyond_accuracy(results: Results) -> Table | None:
-    """Return measures of the lists, a row per variant; None if no variant has them."""
+    """Return the measures of the lists, a row per variant; None if no variant has them."""
     names = list(dict.fromkeys(name for variant in results.variants for name in variant.lists))
     if not names:
         return None
@@ -127,7 +130,7 @@ def beyond_accuracy(results: Results) -> Table | None:
 
 
 def regret(results: Results) -> Table | None:
-    """Return how much each variant loses to the truth, where a simulator knows it."""
+    """Return the regret of each variant; None if the data are not simulated."""
     regrets = {variant.name: variant.regret for variant in results.variants if variant.regret}
     if not regrets:
         return None
@@ -171,7 +174,7 @@ def cost(results: Results) -> Table:
 
 
 def _epochs(variant: Variant) -> list[list[str]]:
-    """Return the best epoch, all epochs, and whether it had levelled off, of each run."""
+    """Return for each run the best epoch, the number of epochs, and whether it levelled off."""
     return [
         [text.count(run.best_epoch) for run in variant.runs],
         [text.count(run.epochs) for run in variant.runs],
@@ -191,7 +194,7 @@ def targets(results: Results) -> Table:
         return [*row, text.setting(variant.model)] if several else row
 
     head = ["", "target", "soft mass", *["loss"] * losses, *["model"] * several]
-    return Table("What each variant is trained towards", head, grouped(results, row_of))
+    return Table("The target of each variant", head, grouped(results, row_of))
 
 
 def versions(results: Results) -> Table:

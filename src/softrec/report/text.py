@@ -1,4 +1,4 @@
-"""Numbers and settings as a reader sees them."""
+"""Numbers and settings as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNKNOWN = "n/a"
 
 
 def decimals(value: float, digits: int = 4) -> str:
-    """Return a number with so many decimals.
+    """Return a number with `digits` decimals.
 
     Example:
         >>> decimals(1234.56789), decimals(float("nan"))
@@ -35,12 +35,12 @@ def percent(value: float, *, sign: bool = False) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return a p-value, or what it is below."""
+    """Return a p-value; a very small one as "< 0.0001"."""
     return "< 0.0001" if value < 0.0001 else decimals(value)
 
 
 def p_equals(value: float) -> str:
-    """Return a p-value with the sign before it, to stand in a sentence."""
+    """Return a p-value with "=" or "<" before it, for use in a sentence."""
     return p_value(value) if value < 0.0001 else f"= {p_value(value)}"
 
 
@@ -55,7 +55,7 @@ def span(ends: tuple[float, float]) -> str:
 
 
 def mean_and_spread(value: SeedMean | None) -> str:
-    """Return a mean, with the standard deviation over the seeds where there are several."""
+    """Return a mean, with the standard deviation over the seeds if there are several."""
     if value is None:
         return UNKNOWN
     spread = value.spread
@@ -63,7 +63,7 @@ def mean_and_spread(value: SeedMean | None) -> str:
 
 
 def difference(value: MetricDifference) -> str:
-    """Return a difference to the baseline and its interval, in two lines."""
+    """Return a difference from the baseline and its interval, in two lines."""
     relative = percent(value.relative, sign=True)
     return f"{signed(value.mean)} ({relative})\n{span(value.interval)}"
 
@@ -90,7 +90,7 @@ def settings(values: dict[str, object]) -> list[tuple[str, str]]:
 
 
 def seeds(values: list[int]) -> str:
-    """Return which seeds are meant.
+    """Return seeds as text.
 
     Example:
         >>> seeds([0, 2])

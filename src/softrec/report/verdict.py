@@ -1,4 +1,4 @@
-"""The verdict on each soft variant: whether it helped, hurt, or neither can be said."""
+"""The verdict on each soft variant: helped, hurt, no evidence, or no verdict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ONE_SEED = "One training seed: cannot tell training noise from a gain."
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the experiment says about one soft variant, on the selection metric at test."""
+    """The verdict on one soft variant, by the selection metric on test."""
 
     name: str
     call: Call
@@ -37,11 +37,11 @@ class Verdict:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Return for each variant but the baselines whether it helped, hurt, or neither can be said.
+    """Return the verdict on each variant except the baselines.
 
-    Evidence is a Holm-adjusted p below 0.05 for the selection metric at test; the sign of the
-    difference says which way it goes. There is no verdict where training had one seed, for then
-    nothing tells luck of training from a gain, nor where a run had not levelled off.
+    A variant helped or hurt if the Holm-adjusted p of the selection metric on test is below 0.05,
+    by the sign of the difference. There is no verdict with one seed, because a lucky training
+    cannot be distinguished from a gain, and none on runs that had not levelled off.
 
     Raises:
         RunError: if no variant has the name of the baseline.
@@ -53,7 +53,10 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def simple_sentence(results: Results) -> str:
-    """Return whether the best trained variant beats the best simple baseline; "" without any."""
+    """Return a sentence: does the best trained variant beat the best simple baseline?
+
+    "" if there are no simple baselines.
+    """
     simple, metric = results.simple, results.selection.metric
     if simple is None:
         return ""
@@ -79,7 +82,7 @@ def simple_sentence(results: Results) -> str:
 
 
 def counted_call(variant: Variant, metric: str) -> str:
-    """Return how a simple baseline compares with the one-hot row, in a word or two."""
+    """Return the verdict on a simple baseline compared with the one-hot row, in a word or two."""
     difference = variant.difference_in(metric)
     if difference is None or math.isnan(difference.p_holm):
         return "no verdict"
@@ -87,11 +90,11 @@ def counted_call(variant: Variant, metric: str) -> str:
 
 
 def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
-    """Return the verdicts counted in one sentence, those without evidence included.
+    """Return one sentence with the number of verdicts of each kind.
 
     Args:
         found: the verdicts.
-        results: what they are of, to say of how many models, and whether losses differ, too.
+        results: of the comparison, to mention groups and variants without a soft target.
     """
     groups = len(results.groups) if results else 1
     if not found:
@@ -101,15 +104,16 @@ def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
     counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
     judged = [] if results is None else [results.variant(each.name) for each in found]
     kind = "soft variant" if all(each.soft_mass > 0 for each in judged) else "variant"
-    told = f"Of {len(found)} {kind}{'s' * (len(found) > 1)}: {counts}."
+    sentence = f"Of {len(found)} {kind}{'s' * (len(found) > 1)}: {counts}."
     if groups > 1:
-        told = f"Each against the baseline of its own model. {told}"
-    return f"{told} {ONE_SEED}" if any(each.reason == "one seed" for each in found) else told
+        sentence = f"Each against the baseline of its own model. {sentence}"
+    one_seed = any(each.reason == "one seed" for each in found)
+    return f"{sentence} {ONE_SEED}" if one_seed else sentence
 
 
 def certainty(results: Results) -> str:
     """Return what the intervals cover, and which runs cannot be judged."""
-    told = (
+    sentences = (
         "The intervals and p-values cover the choice of users and the randomness of training "
         "together."
         if min(variant.trainings for variant in results.trained) > 1
@@ -122,22 +126,22 @@ def certainty(results: Results) -> str:
         if variant.rising
     )
     if waiting:
-        told += (
+        sentences += (
             f" Not levelled off when the epochs ended: {waiting}. There is no verdict on these; "
             "give more epochs."
         )
-    return told
+    return sentences
 
 
 def _verdict(metric: str, variant: Variant, baseline: Variant) -> Verdict:
     name, difference = variant.name, variant.difference_in(metric)
     if difference is None or math.isnan(difference.mean):
-        told = f"{metric} at test has no usable comparison with the baseline."
-        return Verdict(name, "not compared", told)
+        sentence = f"{metric} at test has no usable comparison with the baseline."
+        return Verdict(name, "not compared", sentence)
     numbers = _numbers(metric, variant, baseline, difference)
     if min(each.trainings for each in (variant, baseline)) < 2:
-        told = f"{numbers} over the users only. {ONE_SEED}"
-        return Verdict(name, "no verdict", told, "one seed")
+        sentence = f"{numbers} over the users only. {ONE_SEED}"
+        return Verdict(name, "no verdict", sentence, "one seed")
     numbers += f", Holm-adjusted p {text.p_equals(difference.p_holm)}."
     which = " and ".join(
         f"{text.seeds(each.rising)} of {whose}"
@@ -145,11 +149,11 @@ def _verdict(metric: str, variant: Variant, baseline: Variant) -> Verdict:
         if each.rising
     )
     if which:
-        told = (
+        sentence = (
             f"{numbers} {which[0].upper()}{which[1:]} had not levelled off when the epochs ended, "
             "so this says little of what longer training gives."
         )
-        return Verdict(name, "no verdict", told, "not levelled off")
+        return Verdict(name, "no verdict", sentence, "not levelled off")
     if math.isnan(difference.p_holm):
         return Verdict(name, "not compared", f"{numbers} There is no p-value to judge by.")
     return Verdict(name, _call(difference), " ".join([numbers, *_cautions(difference)]))
@@ -171,7 +175,7 @@ def _call(difference: MetricDifference) -> Call:
 
 
 def _cautions(difference: MetricDifference) -> Iterator[str]:
-    """Yield the remarks without which the numbers would say too much."""
+    """Yield remarks that keep a reader from concluding too much from the numbers."""
     if difference.p_holm < LEVEL:
         return
     if difference.low > 0 or difference.high < 0:

@@ -1,7 +1,6 @@
-"""The report as one HTML file that needs nothing else, and as a table for the terminal.
+"""The report as one self-contained HTML file, and as a table for the terminal.
 
-Both say what `Results` hold and compute nothing but what a reader would: ratios, and a verdict in
-words.
+Both show the content of `Results`. They compute only ratios, and verdicts in words.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ def write_report(results: Results, path: Path) -> None:
     """Write the report as one HTML file; equal results give an equal file.
 
     Args:
-        results: what it says.
-        path: the file to write; its folder is made if need be.
+        results: the content.
+        path: the file to write; its folder is made if it is missing.
 
     Raises:
         RunError: if no variant has the name of the baseline.
@@ -85,13 +84,13 @@ def render_report(results: Results) -> str:
 
 
 def console_table(results: Results) -> Table:
-    """Return the main facts for the terminal: means, the difference, its certainty, the cost.
+    """Return a table for the terminal: means, differences, intervals, p-values and cost.
 
     Raises:
         RunError: if no variant has the name of the baseline.
     """
     chosen = results.selection.metric
-    # The page has all metrics; a terminal has room for the one that decides and one more.
+    # The HTML page has all metrics; a terminal has room for the selection metric and one more.
     metrics = sorted(results.metrics, key=lambda name: name != chosen)[:CONSOLE_METRICS]
     found = verdicts(results)
     simple = [sentence] if (sentence := simple_sentence(results)) else []
@@ -107,7 +106,9 @@ def console_table(results: Results) -> Table:
     )
     table.add_column("variant")
     for title in (*metrics, "difference\n95 % interval", "s/epoch"):
-        table.add_column(title, justify="right", no_wrap=True)  # names wrap before numbers do
+        table.add_column(
+            title, justify="right", no_wrap=True
+        )  # names are wrapped first, numbers are not
     table.add_column("verdict\np (Holm)", no_wrap=True)
     ends = [results.of_group(group)[-1] for group in results.groups]
     for variant in (*results.trained, *results.counted):

@@ -1,1 +1,1 @@
-"""What is built of a recipe: data, model, target, objective."""
+"""Builds data, model, target and objective from a recipe."""

@@ -39,12 +39,12 @@ def load_logged(
     data_dir: Path | None = None,
     log: Interactions | None = None,
 ) -> Split:
-    """Return the data of a recipe, and log what was read, set aside, and will be ranked.
+    """Return the data of a recipe, and log what was read and left out, and what will be ranked.
 
     Args:
-        recipe: its data, and its model, which some of what is told depends on.
-        data_dir: a folder with public data sets, looked into before the cache and the network.
-        log: the log, where it lies in memory.
+        recipe: says which data; some of the messages depend on its model.
+        data_dir: a folder with public data sets, searched before the cache and any download.
+        log: the log, if it is in memory.
     """
     split = load_split(recipe.data, data_dir) if log is None else split_of(log, recipe.data)
     asked = Asked.of(split, recipe.evaluation.mask_seen)
@@ -58,7 +58,7 @@ def load_split(spec: DataSettings, data_dir: Path | None = None) -> Split:
 
     Args:
         spec: the data part of a recipe.
-        data_dir: a folder with public data sets, looked into before the cache and the network.
+        data_dir: a folder with public data sets, searched before the cache and any download.
     """
     return _asked(_loaded(spec, data_dir), spec)
 
@@ -84,18 +84,18 @@ def _loaded(spec: DataSettings, data_dir: Path | None) -> Split:
 
 
 def split_of(log: Interactions, spec: DataSettings) -> Split:
-    """Clean and split a log that is read already."""
+    """Clean and split a log that has been read already."""
     return _asked(_split(cleaned(log, spec), spec, {}), spec)
 
 
 def _asked(split: Split, spec: DataSettings) -> Split:
-    """Return the split with what `spec` says of relevant items and the order of histories."""
+    """Return the split with the relevant items and the order of histories of `spec`."""
     split = replace(split, relevant=spec.relevant, seed=spec.split_seed)
     return split.shuffled(spec.split_seed) if spec.order == "shuffled" else split
 
 
 def shop_of(spec: DataSettings) -> Shop:
-    """Return the simulated shop behind `spec`, which knows the truth."""
+    """Return the simulated shop of `spec`, whose true distribution is known."""
     return make_shop(**{k: v for k, v in spec.shop.items() if k not in SIMULATION})
 
 
@@ -164,7 +164,7 @@ def cleaned(log: Interactions, spec: DataSettings) -> Interactions:
 
 
 def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> Split:
-    """Split by what the recipe says, else by the data set's protocol, else leave-last-out."""
+    """Split as the recipe says, else by the protocol of the data set, else leave-last-out."""
     kind = spec.split or protocol.get("split") or "leave-last-out"
     cold = spec.cold_items or protocol.get("cold", "drop")
     short = spec.short_users or protocol.get("short", "keep")

@@ -1,4 +1,4 @@
-"""From a recipe and its data to the model and what it is trained on."""
+"""From a recipe and its data to the model and its training batches."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from softrec.types import Events, Model
 
 
 def notices(spec: ModelSettings, split: Split) -> list[str]:
-    """Return a line for each thing about the data of a run that its user has to know.
+    """Return messages about the data that a user of a run should know, one line each.
 
     Args:
-        spec: the model, for some know users by number.
-        split: its data.
+        spec: the model; some identify users by number.
+        split: the data.
     """
     lines = [split.aside.sentence()]
     untrained = split.untrained_users()
@@ -42,17 +42,17 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
             f"{new:,} users of the test part have no event before it, so that nothing is known of "
             "them and nothing asked"
         )
-    return [line for line in (*lines, *split.told()) if line]
+    return [line for line in (*lines, *split.notes()) if line]
 
 
 def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int | None) -> Model:
-    """Return a freshly initialised model; the same seed gives the same weights.
+    """Return a new model with initial weights; the same seed gives the same weights.
 
     Args:
         spec: which model, and its settings.
-        log: the training part: its catalogue, its users, and its events for models of graphs.
+        log: the training part; graph models use its events.
         length: the longest history.
-        seed: of the weights; None leaves them at anything, where others are about to be loaded.
+        seed: of the weights; None leaves them uninitialised, because others are loaded next.
     """
     model, n_items = MODELS[spec.name], log.n_items
     reads_times = model.needs_times or getattr(model, "fits_times", False)
@@ -86,11 +86,11 @@ DRAWS = (
     torch.Tensor.uniform_, torch.Tensor.normal_,
     nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_,
 )  # fmt: skip
-"""What weights are drawn by; all other functions of `nn.init` come down to these."""
+"""The functions that initialise weights; all other functions of `nn.init` call these."""
 
 
 class _Undrawn(TorchFunctionMode):
-    """A context in which weights are not drawn: most of the time of making a large table."""
+    """A context in which weights are not initialised, which takes most of the time of a table."""
 
     def __torch_function__(
         self,
@@ -99,7 +99,7 @@ class _Undrawn(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call a function of torch, unless it draws into a tensor."""
+        """Call a function of torch, unless it fills a tensor with random numbers."""
         kwargs = kwargs or {}
         if func in DRAWS:
             return args[0] if args else kwargs["tensor"]

@@ -1,6 +1,6 @@
-"""From a recipe and its data to what is trained, on what, and towards what.
+"""From a recipe and its data to the encoder, the objective and the training batches.
 
-Each axis builds itself: the settings of target, loss and candidates have a `build` of their own.
+The settings of target, loss and candidates have a method `build`, which is called here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import InterestSettings
 from softrec.types import Batch, Encoder
 
-BATCHES_LOOKED_AT = 64  # by losses that depend on what the target gives to the labels
+BATCHES_LOOKED_AT = 64  # batches that a loss may read to choose its balance
 
 
 def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBatches]:
@@ -61,13 +61,13 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
 
 
 def _fraction(candidates: CandidatesSettings, n_items: int) -> float:
-    """Return which fraction of the items but the label are scored against it."""
+    """Return the fraction of the items, without the label, that are scored against it."""
     drawn = candidates.number_of(n_items) if isinstance(candidates, DrawnSettings) else None
     return 1.0 if drawn is None else min(1.0, drawn / (n_items - 1))
 
 
 def _first(batches: TrainingBatches) -> Iterable[Batch]:
-    """Yield the first batches of an epoch, whose state is then as it was."""
+    """Yield the first batches of an epoch; afterwards the batches are in the same state again."""
     state = batches.state_dict()
     try:
         yield from islice(iter(batches), BATCHES_LOOKED_AT)

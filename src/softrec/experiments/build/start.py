@@ -1,8 +1,8 @@
-"""To begin a training from the weights of a finished run, on the same data or on newer ones.
+"""Initialises a model from the weights of a finished run, on the same data or on newer data.
 
-Rows of tables belong to users and items, and are matched by raw id; what the run did not know
-begins afresh. Which entries of a model are such tables is not listed anywhere: they are the ones
-that grow when the catalogue or the users do.
+Rows of tables belong to users and items, and are matched by raw id. Users and items that are
+unknown to the run are initialised at random. Which entries of a model are such tables is found by
+building the model for more items or users: they are the entries that become larger.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ LOGGER = logging.getLogger(__name__)
 
 
 def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int) -> None:
-    """Give `encoder` the weights of a finished run, or of the part of it that fits.
+    """Initialise `encoder` from a finished run; rows of unknown users and items stay random.
 
     Args:
-        encoder: of the users and items of `split`.
+        encoder: a model for the users and items of `split`.
         start: the folder of the run.
-        split: the data that the encoder is about to be trained on.
-        seed: of the rows of users and items that the run does not know.
+        split: the data that the encoder will be trained on.
+        seed: of the rows of users and items that are unknown to the run.
 
     Raises:
-        RunError: if the model of the run does not fit, or it knows none of the items.
-        DataError: if its ids are of another kind.
+        RunError: if the model of the run does not fit, or none of the items is in the run.
+        DataError: if the ids are of another kind.
     """
     assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
-    _tell_of_leaks(run, split)
+    _log_leaks(run, split)
     other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed)
     try:
         encoder.initialise_from(other)
@@ -57,8 +57,8 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int) -> None:
         ) from error
 
 
-def _tell_of_leaks(run: Run, split: Split) -> None:
-    """Tell how many test events the run was trained on; on its own split it was on none."""
+def _log_leaks(run: Run, split: Split) -> None:
+    """Log how many test events the run was trained on; on its own split there are none."""
     if difference(run.facts["data"], describe(split)) is None:
         return
     known, asked = run.trained_on, split.test
@@ -104,8 +104,8 @@ def _moved(run: Run, split: Split, seed: int) -> Encoder:
         fresh = state[name]
         state[name] = weight if kind is None else _rows(weight, fresh, places[kind], old[kind])
     moved.load_state_dict(state)
-    told = [kind for kind in places if kind in tables.values()]
-    new_here = {kind: int((places[kind] == UNKNOWN).sum()) for kind in told}
+    kinds = [kind for kind in places if kind in tables.values()]
+    new_here = {kind: int((places[kind] == UNKNOWN).sum()) for kind in kinds}
     counts = [f"{count:,} of {len(places[kind]):,} {kind}" for kind, count in new_here.items()]
     LOGGER.info(
         "training.start: %s are unknown to %s and are initialised at random",
@@ -116,7 +116,7 @@ def _moved(run: Run, split: Split, seed: int) -> Encoder:
 
 
 def _rows(trained: Tensor, fresh: Tensor, places: np.ndarray, old: Vocabulary) -> Tensor:
-    """Return `fresh` with the rows of what was known; rows for padding stand at the end."""
+    """Return `fresh` with the rows of known users or items; rows for padding are at the end."""
     table = fresh.to(trained.dtype, copy=True)
     known = np.flatnonzero(places != UNKNOWN)
     table[torch.from_numpy(known)] = trained[torch.from_numpy(places[known])]
@@ -125,7 +125,7 @@ def _rows(trained: Tensor, fresh: Tensor, places: np.ndarray, old: Vocabulary) -
 
 
 def tables_of(spec: ModelSettings, log: Interactions, length: int) -> dict[str, Kind]:
-    """Return which entries of a model's state have a row for each item, or for each user."""
+    """Return the entries of a model's state that have a row for each item, or for each user."""
 
     def rows(n_items: int, n_users: int) -> dict[str, int]:
         def ids(count: int) -> Vocabulary:

@@ -1,7 +1,7 @@
-"""What targets are fitted on: the training part of a recipe's data, teachers, and artifacts.
+"""The data that targets are fitted on: the training part of a recipe, teachers, and artifacts.
 
-What a source remembers of every training context is made once and kept as an artifact: the
-vectors of a trained model, shared labels, neighbours.
+Results for all training contexts, such as a teacher's vectors, propagated labels or neighbours, are
+computed once and stored as artifacts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VECTORS = "vectors.npy"
 
 @dataclass(frozen=True)
 class Training:
-    """What a source may be fitted on, and the model that is trained towards it: `TrainingData`."""
+    """The data that a source is fitted on, and the model to train: implements `TrainingData`."""
 
     split: Split
     data: Examples
@@ -62,7 +62,7 @@ class Training:
 
     @property
     def label_counts(self) -> Tensor:
-        """Return how often each item is a label of an epoch: of the windows, not of the events."""
+        """Return how often each item is a label in an epoch, as the windows are cut, (N,)."""
         _, stop = self.data.histories()
         labels = torch.from_numpy(self.data.sequences.items[stop])
         return labels.long().bincount(minlength=self.n_items).double()
@@ -84,7 +84,7 @@ class Training:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what the training contexts and their labels depend on."""
+        """Return everything that training contexts and their labels depend on, as plain data."""
         return self._facts
 
     @cached_property
@@ -106,14 +106,14 @@ class Training:
             yield lambda count: progress.advance(task, count)
 
     def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
-        """Return the folder that `make` writes, made now or found again in the cache."""
+        """Return the folder that `make` writes: from the cache, or made now."""
         return artifact(kind, facts, make)
 
     def teacher(self, run: Trained) -> TrainedTeacher:
-        """Return a finished run, after a check that it knows the same items from the same data.
+        """Return a finished run, after checking that it has the same items from the same data.
 
         Raises:
-            RunError: if there is none, or it belongs to other data.
+            RunError: if there is no run, or it belongs to other data.
         """
         assert isinstance(run, str)  # recipes of runs have been resolved
         opened = open_run(run)
@@ -129,14 +129,14 @@ class Training:
 
 @dataclass(frozen=True)
 class TrainedTeacher:
-    """A finished run as a teacher: `Teacher`."""
+    """A finished run as a teacher: implements `Teacher`."""
 
     run: Run
     training: Training
 
     @property
     def folder(self) -> Path:
-        """Return where the run lies."""
+        """Return the folder of the run."""
         return self.run.folder
 
     @property
@@ -151,11 +151,11 @@ class TrainedTeacher:
 
     @property
     def counted(self) -> bool:
-        """Return whether it is counted, not trained, and has no vectors."""
+        """Return whether it is a counted model, which has no vectors."""
         return is_counted(self.model)
 
     def best(self, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best items of all contexts and their probabilities, memory maps (C, k)."""
+        """Return the k best items of all contexts, and their probabilities, (C, k) memory maps."""
         scorer, training = self.run.model(), self.training
         length = self.run.recipe.training.length
         assert isinstance(scorer, Scorer)
@@ -174,7 +174,7 @@ class TrainedTeacher:
 
     @property
     def scoring(self) -> Scoring:
-        """Return the scores it was trained with."""
+        """Return the kind of score that it was trained with."""
         return scoring_of(self.run.recipe.loss)
 
     def items(self) -> ItemVectors:
@@ -184,7 +184,7 @@ class TrainedTeacher:
         return ItemVectors(items.vectors.detach().float(), bias)
 
     def vectors(self) -> np.ndarray:
-        """Return its vectors of all training contexts, (C, D) float32, a memory map."""
+        """Return its vectors of all training contexts, (C, D) float32, as a memory map."""
         training = self.training
 
         def make(folder: Path) -> None:
@@ -207,12 +207,12 @@ class TrainedTeacher:
 
 
 def scoring_of(loss: LossSettings) -> Scoring:
-    """Return the scores a model is trained with."""
+    """Return the kind of score that a model is trained with."""
     return Scoring(loss.score, loss.score_temperature)
 
 
 def about(source: TargetSource | None) -> dict[str, Any]:
-    """Return what is worth knowing of how a source was made, as plain data: {} for most."""
+    """Return facts about a source for run.json, as plain data; for most sources {}."""
     if isinstance(source, MixtureSource):
         parts = {f"part {place}": about(part) for place, part in enumerate(source.sources, 1)}
         return {name: facts for name, facts in parts.items() if facts}

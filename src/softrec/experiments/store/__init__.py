@@ -1,1 +1,1 @@
-"""What is kept: run folders, artifacts, and their hashes."""
+"""Storage: run folders, artifacts, and their hashes."""

@@ -1,4 +1,4 @@
-"""Results that take long and depend only on their inputs: computed once, found again by them."""
+"""Artifacts: results that take long to compute, stored under a name made from their inputs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FILES = "files.json"  # hash and size of all files
 
 
 class DamagedArtifactWarning(UserWarning):
-    """What lies in the cache is not what was written, and is made again."""
+    """An artifact in the cache was changed or damaged; it is computed again."""
 
 
 def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
-    """Return the folder with what `make` writes, made now unless it is there already.
+    """Return the folder with the files that `make` writes, from the cache or made now.
 
-    It lies in the cache (`SOFTREC_CACHE`, by default ~/.cache/softrec) under a name made of
-    `facts`, which are kept beside it. A folder gets its name when it is complete: an interrupted
-    making leaves nothing that could be taken for a result. One that was changed since is made
-    again, and that is said.
+    It is in the cache (`SOFTREC_CACHE`, by default ~/.cache/softrec) under a name made from
+    `facts`, which are stored with it. A folder gets its name when it is complete, so that an
+    interrupted computation cannot be taken for a result. If it was changed, it is computed again,
+    with a warning.
 
     Args:
-        kind: what it is, such as "teacher-vectors".
-        facts: all it depends on, as plain data.
-        make: writes the files into the folder it is given.
+        kind: of the result, such as "teacher-vectors".
+        facts: everything that it depends on, as plain data.
+        make: writes the files into a given folder.
     """
     text = json.dumps(dict(facts), sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -47,7 +47,7 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
         warnings.warn(f"{complaint}; it is computed again", DamagedArtifactWarning, stacklevel=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
-    part.chmod(folder.parent.stat().st_mode)  # mkdtemp makes it for the owner alone
+    part.chmod(folder.parent.stat().st_mode)  # mkdtemp makes a folder that only the owner can read
     try:
         make(part)
         written = json.dumps(dict(facts), indent=1, sort_keys=True)
@@ -55,12 +55,12 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
         names = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
         write_facts(part / FILES, {"files": sealed(part, sorted(names))})
         if folder.exists() and damage(folder) is not None:
-            with suppress(FileNotFoundError):  # another run has put it away meanwhile
+            with suppress(FileNotFoundError):  # another process has moved it meanwhile
                 shutil.rmtree(folder)
         try:
             part.rename(folder)
         except OSError:
-            if not folder.exists():  # else another run made the same meanwhile
+            if not folder.exists():  # else another process made the same meanwhile
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -68,7 +68,7 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
 
 
 def damage(folder: Path) -> str | None:
-    """Return what is wrong with an artifact, if anything is."""
+    """Return what is wrong with an artifact; None if nothing is."""
     try:
         return changed(folder, read_facts(folder / FILES)["files"])
     except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):

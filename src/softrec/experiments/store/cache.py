@@ -1,4 +1,4 @@
-"""The content of the cache, without files that others put there."""
+"""The content of the cache, without files that softrec did not put there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from softrec.errors import RunError
 from softrec.experiments.store.artifacts import FACTS
 from softrec.experiments.store.folders import RUN, UNFINISHED, held, is_marked, is_ours, remove
 
-DAY = 86_400  # seconds; what is being made for so long was left by a kill
-UNPACKED = {PLAYS}  # files that readers make beside those that were downloaded
+DAY = 86_400  # seconds; an unfinished file that is older was left by a kill
+UNPACKED = {PLAYS}  # files that readers make from the downloaded ones
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Entry:
 
 
 def entries(kind: str) -> list[Entry]:
-    """Return what the cache holds of a kind: data, artifacts, runs or hashes."""
+    """Return the entries of the cache of a kind: data, artifacts, runs or hashes."""
     return [Entry(kind, path, _size(path)) for path in sorted(_FOUND[kind](cache_dir()))]
 
 
 def clear(found: Sequence[Entry]) -> list[Path]:
-    """Remove entries, and return those that stay because another process is making them."""
+    """Remove entries, and return those that another process is writing, which are kept."""
     kept = []
     for entry in found:
         if entry.kind == "runs":
@@ -49,13 +49,13 @@ def clear(found: Sequence[Entry]) -> list[Path]:
             shutil.rmtree(entry.path)
         else:
             entry.path.unlink(missing_ok=True)
-        with suppress(OSError):  # others are left
+        with suppress(OSError):  # all others are kept
             entry.path.parent.rmdir()
     return kept
 
 
 def _data(root: Path) -> Iterator[Path]:
-    """Yield the files of data sets, whole or in part; nothing else that lies beside them."""
+    """Yield the files of data sets, complete or not, and no other files of their folders."""
     for source in map(sources.get, sources.names()):
         for file in (root / source.name).glob("*"):
             known = {remote.name for remote in source.files} | UNPACKED

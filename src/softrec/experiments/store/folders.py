@@ -1,8 +1,8 @@
-"""The folder that a command makes: held by one process, marked as ours, replaced in one step.
+"""The output folder of a command: locked by one process, with a marker file, replaced in one step.
 
-Work in progress lies in OUT.part, which carries a mark (`softrec.json`); a folder without it is
-never touched. OUT gets its name when it is complete. An old OUT that is replaced waits inside
-OUT.part until the new one has its name, so that a kill at any point loses neither.
+Work in progress is in OUT.part, which has a marker file (`softrec.json`). A folder without the
+marker is never changed. OUT.part is renamed to OUT when it is complete. An old OUT that is replaced
+is first moved into OUT.part, so that a kill at any moment loses neither.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Kind:
     """A kind of folder.
 
     Attributes:
-        name: what it is called.
-        asked: the file with what is to be made.
-        result: the file that a finished one has.
-        fields: of the result, that distinguish it from a file of somebody else.
-        other: how an unfinished one of something else is called.
-        current: what was asked, in the present names of its fields.
+        name: of the kind, for messages.
+        asked: the name of the file with the recipes.
+        result: the name of the file that only a finished folder has.
+        fields: of the result; they distinguish it from a file of another program.
+        other: words for an unfinished folder of other recipes, for messages.
+        current: replaces former names in the text of the recipes.
     """
 
     name: str
@@ -67,7 +67,7 @@ COMPARISON = Kind("comparison", "comparison.json", "results.json",
 
 @dataclass(frozen=True)
 class Place:
-    """An output folder that this process holds; see `reserved`."""
+    """An output folder that this process has locked; see `reserved`."""
 
     out: Path
     kind: Kind
@@ -78,10 +78,10 @@ class Place:
         return unfinished(self.out)
 
     def check_free(self, asked: str, *, overwrite: bool) -> None:
-        """Refuse to lose a finished folder, the progress of something else, or what is not ours.
+        """Refuse to replace a finished folder, unfinished work of other recipes, or other files.
 
         Raises:
-            RunError: with the remedy.
+            RunError: if something is there that would be lost.
         """
         if self.out.exists() and not overwrite:
             raise RunError(
@@ -99,15 +99,15 @@ class Place:
             )
 
     def begin(self, asked: str, data: Mapping[str, Any], *, overwrite: bool) -> Path:
-        """Return the folder to work in: made now, or one that was begun for the same.
+        """Return the folder to work in: a new one, or an unfinished one of the same recipes.
 
         Args:
-            asked: what is to be made, as text.
-            data: facts about the data it is made from.
-            overwrite: drop what was begun for something else.
+            asked: the recipes, as text.
+            data: facts about the data.
+            overwrite: remove unfinished work of other recipes or data.
 
         Raises:
-            RunError: if something else was begun, or the folder cannot be made.
+            RunError: if there is unfinished work of other data, or the folder cannot be made.
         """
         begun = self._begun()
         other = None
@@ -127,7 +127,7 @@ class Place:
         return self.part
 
     def finish(self) -> None:
-        """Give the work in progress its name, in the place of what was there before."""
+        """Rename the work in progress to its final name, and remove the folder that it replaces."""
         if self.out.exists():
             self.out.rename(self.part / REPLACED)
         self.part.rename(self.out)
@@ -140,14 +140,14 @@ class Place:
             remove(self.part)
 
     def _begun(self) -> str | None:
-        """Return what the work in progress was begun for, if there is any."""
+        """Return the recipes of the work in progress, if there is any."""
         asked = self.part / self.kind.asked
         if not asked.exists():
             return None
         text = asked.read_text(encoding="utf-8")
         try:
             return self.kind.current(text)
-        except (ValueError, yaml.YAMLError, RecipeError):  # not what we wrote
+        except (ValueError, yaml.YAMLError, RecipeError):  # not a file that softrec wrote
             return text
 
     def _make(self, asked: str, data: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ class Place:
             raise _cannot_make(self.part, error) from error
 
     def heal(self) -> None:
-        """Put right what a kill in `finish` left, and refuse a folder that is not ours."""
+        """Finish what a kill inside `finish` left, and refuse a folder that is not softrec's."""
         if self.part.is_symlink() or (self.part.exists() and not is_marked(self.part, self.kind)):
             raise RunError(
                 f"{self.part} is the folder for the work in progress, but the existing one was "
@@ -177,18 +177,18 @@ class Place:
 
 @contextmanager
 def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> Iterator[Place]:
-    """Hold an output folder: no other process, and no other thread of this one, makes it.
+    """A context in which an output folder is locked against other processes and threads.
 
-    The lock is the system's and goes with the process, however it ends.
+    It is a lock of the operating system, which ends with the process in any case.
 
     Args:
-        out: the folder to be made.
-        kind: what is to be made.
-        inputs: files and folders that are read; the output must not touch them.
+        out: the folder to make.
+        kind: of the folder.
+        inputs: files and folders that are read; the output must not contain or be inside them.
 
     Raises:
-        RunError: if another process holds it, if it names no folder that could be made, or if a
-            folder that is not ours stands in the way.
+        RunError: if another process has locked it, if the folder cannot be made, or if there is a
+            folder in its place that softrec did not make.
         TrainingError: if another thread of this process trains.
     """
     place = Place(checked_output(out, inputs), kind)
@@ -199,12 +199,12 @@ def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> 
 
 @contextmanager
 def held(out: Path, *, wait: bool = False, suffix: str = ".softrec.lock") -> Iterator[None]:
-    """A context in which no other process holds `out`; its folder must exist.
+    """A context in which this process has locked `out`; the parent folder must exist.
 
     Args:
-        out: what is held; the lock lies beside it, hidden, and is removed.
-        wait: for another process to let go, instead of an error.
-        suffix: of the lock's name.
+        out: the path to lock; the lock is a hidden file next to it, which is removed afterwards.
+        wait: wait for another process to release the lock, instead of an error.
+        suffix: of the name of the lock file.
     """
     path = out.with_name(f".{out.name}{suffix}")
     lock = FileLock(path, timeout=-1 if wait else 0)
@@ -219,17 +219,17 @@ def held(out: Path, *, wait: bool = False, suffix: str = ".softrec.lock") -> Ite
     try:
         yield
     finally:
-        with suppress(OSError):  # where open files cannot be removed, an empty one stays
+        with suppress(OSError):  # if open files cannot be removed, an empty file is left
             path.unlink()
         lock.release()
 
 
 def checked_output(out: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
-    """Return the path of an output folder, after a check that it can be one.
+    """Return the path of an output folder, after checking that it can be one.
 
     Raises:
-        RunError: if it is empty, `~`, a file, a symbolic link, a name of our own, or touches one
-            of `inputs`.
+        RunError: if it is empty, `~`, a file, a symbolic link or a name that softrec uses itself,
+            or if it is, contains or is inside one of `inputs`.
     """
     text, out = str(out), Path(out)
     if not text.strip() or "\0" in text or out.name in ("", ".."):
@@ -254,12 +254,12 @@ def checked_output(out: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
 
 
 def check_apart(out: Path, given: str | Path) -> None:
-    """Refuse an output that is an input, lies inside one, or holds one.
+    """Refuse an output that is an input, is inside one, or contains one.
 
     Raises:
-        RunError: with both names.
+        RunError: if it does.
     """
-    if not Path(given).exists():  # the name of a data set, or told elsewhere
+    if not Path(given).exists():  # the name of a data set, or an error that is raised elsewhere
         return
     own, read = out.resolve(), Path(given).resolve()
     how = "is" if own == read else "lies in" if read in own.parents else "holds"
@@ -273,7 +273,7 @@ def unfinished(out: Path) -> Path:
 
 
 def is_ours(folder: Path, kind: Kind) -> bool:
-    """Tell whether a finished folder was made by softrec: it is marked, or has such a result."""
+    """Return whether softrec made a finished folder: it has the marker or such a result."""
     if not folder.is_dir():
         return False
     try:
@@ -285,7 +285,7 @@ def is_ours(folder: Path, kind: Kind) -> bool:
 
 
 def is_marked(folder: Path, kind: Kind) -> bool:
-    """Tell whether a folder carries our mark, or holds nothing but an unfinished one."""
+    """Return whether a folder has the marker, or contains only an unfinished marker."""
     if not folder.is_dir():
         return False
     try:
@@ -298,7 +298,7 @@ def is_marked(folder: Path, kind: Kind) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of ours; its mark goes last, so that a kill leaves it ours."""
+    """Remove a folder of softrec, the marker last, so that after a kill it is still marked."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -317,15 +317,15 @@ IN_WORDS = {
 
 
 def difference(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """Return in words what facts about data differ, of those that both have."""
+    """Return in words which facts about data differ, of those that both have."""
     different = [name for name in given if name in own and own[name] != given[name]]
-    said = [IN_WORDS.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
-    return "; ".join(said) or None
+    words = [IN_WORDS.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
+    return "; ".join(words) or None
 
 
 @contextmanager
 def _parents(place: Place) -> Iterator[None]:
-    """Make the folders above an output, and remove them again if nothing comes of it."""
+    """Make the folders above an output, and remove them again after an error."""
     above = place.out.absolute().parents
     missing = [folder for folder in above if not folder.exists()]
     try:

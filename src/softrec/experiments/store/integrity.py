@@ -1,7 +1,8 @@
-"""What files of a folder held when they were written, and whether they still hold it.
+"""Hashes of the files of a folder when they were written, and whether they were changed since.
 
-A large file is hashed once. Afterwards its size and times stand for its content, by a record in the
-cache (`SOFTREC_CACHE`, folder `hashes`), so that folders which cannot be written to work, too.
+A large file is hashed once. The hash is stored in the cache (`SOFTREC_CACHE`, folder `hashes`) with
+the size and times of the file, and used as long as these are the same. The cache is used because
+the folder itself may not be writable.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def sealed(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def changed(folder: Path, files: Files) -> str | None:
-    """Return what is wrong with the first of `files` that is not what `sealed` saw, if any.
+    """Return what is wrong with the first of `files` that was changed after `sealed`; else None.
 
     Raises:
-        OSError: if a file is there and cannot be read.
+        OSError: if a file exists and cannot be read.
     """
     for name, kept in files.items():
         path = folder / name
@@ -39,14 +40,14 @@ def changed(folder: Path, files: Files) -> str | None:
         size = path.stat().st_size
         if size != kept["size"]:
             return f"{path} was changed: its size is {size:,} bytes, expected {kept['size']:,}"
-        # A record may be wrong itself: only what is read now may accuse a file.
+        # The stored hash may be wrong, so the file is read before it is refused.
         if hash_of(path) != kept["sha256"] and sha256_of(path) != kept["sha256"]:
             return f"{path} was changed: its content is not what softrec wrote"
     return None
 
 
 def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file; of a large one from the record, if size and times are those."""
+    """Return the SHA-256 of a file; for a large unchanged file the stored one."""
     known = path.stat()
     if known.st_size < LIMITS.hashed:
         return sha256_of(path)
@@ -57,14 +58,14 @@ def hash_of(path: Path) -> str:
         "mtime_ns": known.st_mtime_ns,
         "ctime_ns": known.st_ctime_ns,
     }
-    # By its inode, for a folder that is complete gets another name.
+    # By its inode, because a folder is renamed when it is complete.
     record = cache_dir() / "hashes" / f"{known.st_dev:x}-{known.st_ino:x}.json"
     with suppress(OSError, ValueError):
         kept = read_facts(record)
         if {name: kept.get(name) for name in looks} == looks:
             return kept["content"]
     content = sha256_of(path)
-    with suppress(OSError):  # a cache that cannot be written to costs time, nothing else
+    with suppress(OSError):  # a cache that is not writable only costs time
         record.parent.mkdir(parents=True, exist_ok=True)
         write_facts(record, {**looks, "content": content})
     return content
