@@ -10,7 +10,7 @@ from softrec.errors import RecipeError
 from softrec.models.registry import MODELS
 from softrec.recipe import tables
 from softrec.recipe.recipe import sections
-from softrec.recipe.specs.docstrings import arguments_told, source, summary
+from softrec.recipe.specs.docstrings import described_arguments, source, summary
 from softrec.recipe.specs.models import settings_of
 from softrec.settings import setting
 from softrec.targets.one_hot import OneHotSettings
@@ -92,7 +92,7 @@ def test_every_setting_of_a_model_is_described(name):
 @pytest.mark.parametrize("name", OWN)
 def test_the_docstring_of_a_model_names_no_argument_that_it_lacks(name):
     known = {*settings_of(name), "n_items", "n_users", "edges"}
-    assert set(arguments_told(MODELS[name])) <= known
+    assert set(described_arguments(MODELS[name])) <= known
 
 
 def test_a_model_without_a_line_for_an_argument_is_noticed(restored):
@@ -142,10 +142,10 @@ def test_what_a_docstring_says():
         """
 
     assert summary(Told) == "One, in two lines."
-    assert arguments_told(Told) == {"a": "first, and more", "b": '"x": or "y"'}
+    assert described_arguments(Told) == {"a": "first, and more", "b": '"x": or "y"'}
     assert source(Told) == "Somebody, somewhere."
 
     class Untold(Told):
         pass
 
-    assert (summary(Untold), arguments_told(Untold), source(Untold)) == ("", {}, "")
+    assert (summary(Untold), described_arguments(Untold), source(Untold)) == ("", {}, "")

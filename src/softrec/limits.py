@@ -1,7 +1,8 @@
-"""How much is held at a time, and from which size on the cheaper way is taken: memory and speed.
+"""Limits of memory and speed: sizes of blocks, and from which size on a cheaper method is used.
 
-Results are the same whatever the limits, up to rounding; but a search that is not exact finds other
-neighbours, and fewer rounds of `wishes` draw another log. Where memory is short:
+Results do not depend on the limits, up to rounding, with two exceptions: an approximate search
+finds other neighbours, and another number of `wishes` gives another simulated log. With little
+memory:
 
     with limited(encoded=64, scores=2**20):
         run.recommend(...)
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(slots=True)
 class Limits:
-    """The limits that hold now; the defaults were measured on one core."""
+    """The limits; the defaults were measured on one core."""
 
     encoded: int = 1024
     """Histories that a model reads at once outside training."""
@@ -27,28 +28,28 @@ class Limits:
     cases: int = 2**16
     """Cases whose given lists are looked at at once."""
     negatives: int = 2 * 2**20
-    """Bytes of the vectors of drawn negatives: they stay in the cache until they are multiplied."""
+    """Bytes of the vectors of sampled negatives, which stay in the cache until they are used."""
     intervals: int = 2**18
     """Numbers of a block of queries by time intervals, on a CPU."""
     products: int = 2**22
-    """Terms of a block of a product of sparse tables: with their places some 150 MB."""
+    """Terms in a block of a product of sparse tables: about 150 MB with their places."""
     terms: int = 2**20
     """Numbers of a sparse table that are added to scores at a time."""
     spread: int = 2**20
-    """Numbers of a block of rows while labels spread in a cluster."""
+    """Numbers in a block of rows in label propagation inside a cluster."""
     hits: int = 2**22
-    """Neighbours that are looked at at once."""
+    """Neighbours in a block of search results."""
     contexts: int = 16_384
-    """Contexts, or items of histories, whose vectors are worked on at once."""
+    """Contexts, or items of histories, in a block."""
     cluster: int = 2**31
     """Bytes of the tables of a cluster, about 11,500 examples; 2.5 times that in double precision.
-    Larger clusters go by neighbours."""
+    In larger clusters labels are propagated among neighbours only."""
     exact_search: int = 100_000
-    """Rows up to which all pairs are compared to find neighbours: a minute or less."""
+    """The most rows for an exact search of neighbours, which then takes at most a minute."""
     wishes: int = 64
-    """Rounds of wishing in the simulated shop before the exact distribution is drawn from."""
+    """Rounds of sampled wishes in the simulated shop; then the exact distribution is sampled."""
     hashed: int = 2**24
-    """Bytes of a file up to which it is hashed every time; of larger ones the hash is recorded."""
+    """Bytes of a file up to which it is hashed every time; hashes of larger files are stored."""
 
 
 LIMITS = Limits()
@@ -56,7 +57,7 @@ LIMITS = Limits()
 
 @contextmanager
 def limited(**values: int) -> Iterator[None]:
-    """Set limits for a time.
+    """A context in which limits have other values.
 
     Raises:
         AttributeError: if there is no limit of that name.

@@ -1,4 +1,4 @@
-"""What a split leaves out or leaks, counted and said, so that nobody finds it out too late."""
+"""Counts and messages about what a split leaves out and how it leaks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class LeakageWarning(UserWarning):
 
 @dataclass(frozen=True)
 class SetAside:
-    """Users and items that a split does not ask about as it asks about the others.
+    """The users and items that a split leaves out.
 
     Attributes:
-        short_users: users of fewer than 3 events, too few for a part each.
-        short: whether they are kept in the training part alone, or dropped.
-        cold_items: items of validation or test that no training event has.
-        cold_events: the events of validation and test that have them.
+        short_users: how many users have fewer than 3 events, which cannot be split into 3 parts.
+        short: whether they are kept in the training part, or dropped.
+        cold_items: how many items of validation or test have no training event.
+        cold_events: how many events of validation and test have such an item.
         cold: whether these events are kept as certain misses, or dropped.
 
     Example:
@@ -44,7 +44,7 @@ class SetAside:
         return asdict(self)
 
     def sentence(self) -> str:
-        """Return one line with the counts and the reasons; nothing if nothing is set aside."""
+        """Return one line with the counts and the reasons; "" if nothing is left out."""
         aside: list[str] = []
         reasons: list[str] = []
         if self.short_users:
@@ -57,27 +57,27 @@ class SetAside:
                 f"no training event has the items (their {self.cold_events:,} events are removed "
                 "from validation and test)"
             )
-        said = []
+        parts = []
         if aside:
-            said.append(f"{' and '.join(aside)} set aside, because {', and '.join(reasons)}")
+            parts.append(f"{' and '.join(aside)} set aside, because {', and '.join(reasons)}")
         if self.cold_items and self.cold == "keep":
-            said.append(
+            parts.append(
                 f"{self.cold_items:,} items without a training event are kept as certain misses "
                 f"({self.cold_events:,} events)"
             )
-        return "; ".join(said)
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
 class Leak:
-    """How much of the future a model has learned from when it is tested.
+    """How much a model learns from events that are later than the test events.
 
     Attributes:
         split: the name of the split.
         trained_later: the fraction of training events after the median test event.
-        first_seen_later: test events whose item has its first training event only later.
-        tested: test events.
-        users: users whose own history goes on after one of their test events.
+        first_seen_later: how many test events have an item whose first training event is later.
+        tested: how many test events there are.
+        users: how many users have training or validation events after one of their test events.
 
     Example:
         >>> print(Leak("leave-last-out", 0.48, 3210, 43098, 0).sentence())
@@ -116,7 +116,9 @@ def leak_of(train: Interactions, valid: Interactions, test: Interactions, name: 
     asked, learned = (part.frame["time"].to_numpy() for part in (test, train))
     if asked.min() >= learned.max():
         return None
-    first = np.full(train.n_items, np.iinfo(np.int64).min)  # no later time for items of none
+    first = np.full(
+        train.n_items, np.iinfo(np.int64).min
+    )  # items without a training event are not later
     first[train.item_counts > 0] = np.iinfo(np.int64).max
     np.minimum.at(first, train.frame["item"].to_numpy(), learned)
     return Leak(
@@ -131,7 +133,7 @@ def leak_of(train: Interactions, valid: Interactions, test: Interactions, name: 
 def warn_of_leaks(
     train: Interactions, valid: Interactions, test: Interactions, name: str, *, stacklevel: int
 ) -> None:
-    """Warn with numbers where a test event comes before a training event.
+    """Warn, with numbers, if a test event comes before a training event.
 
     Args:
         train: the training part.
@@ -150,7 +152,7 @@ def warn_of_leaks(
 
 
 def _last(*parts: Interactions) -> np.ndarray:
-    """Return the time of each user's last event, (U,); the earliest of all times for none."""
+    """Return the time of each user's last event, (U,); without events, the lowest number."""
     last = np.full(parts[0].n_users, np.iinfo(np.int64).min)
     for part in parts:
         np.maximum.at(last, part.frame["user"].to_numpy(), part.frame["time"].to_numpy())
@@ -158,7 +160,7 @@ def _last(*parts: Interactions) -> np.ndarray:
 
 
 def _first(part: Interactions) -> np.ndarray:
-    """Return the time of each user's first event, (U,); the latest of all times for none."""
+    """Return the time of each user's first event, (U,); without events, the highest number."""
     first = np.full(part.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, part.frame["user"].to_numpy(), part.frame["time"].to_numpy())
     return first

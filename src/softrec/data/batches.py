@@ -1,4 +1,4 @@
-"""From sequences to training examples and batches, by array operations only."""
+"""From sequences to training examples and batches, with array operations only."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Padding = Literal["left", "right"]
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples as stretches of the sequences: nothing is copied before it is needed.
+    """Training examples as ranges of the sequences; no item is copied before it is needed.
 
-    Example e reads `sequences.items[start[e]:stop[e]]`. If `every` is False the last item of the
-    stretch is the label and the others are the history; otherwise each item after the first is
-    the label of those before it.
+    Example e is `sequences.items[start[e]:stop[e]]`. If `every` is False, its last item is the
+    label and the others are the history. Otherwise each item after the first is a label, and the
+    items before it are its history.
 
-    A context is a history that training asks about, without its label. There is one for each
-    prediction, and they are numbered 0 .. C-1: by the example if `every` is False, else by the
-    example's first context plus the step.
+    A context is a history for which training makes a prediction, without the label. The contexts
+    have the numbers 0 .. C-1. If `every` is False the number of a context is that of the example,
+    otherwise it is the number of the example's first context plus the step.
 
     Example:
         >>> data = examples(Sequences.of([[5, 6, 7], [8, 9]]), "positions", 3)
@@ -60,18 +60,18 @@ class Examples:
 
     @property
     def n_contexts(self) -> int:
-        """Return C, the number of contexts, which is that of the predictions of an epoch."""
+        """Return C, the number of contexts, which is the number of predictions in an epoch."""
         return int(self._first[-1]) if self.every else len(self)
 
     def contexts(self, example: np.ndarray, step: np.ndarray | None) -> np.ndarray:
-        """Return the numbers of the contexts that a training batch asks about, (P,) int64.
+        """Return the numbers of the contexts of a training batch, (P,) int64.
 
         Args:
             example: `Batch.example`, (P,).
-            step: `Batch.step`, (P,); None where each example is asked once.
+            step: `Batch.step`, (P,); None if each example has one prediction.
 
         Raises:
-            ValueError: if every position is asked and no steps are given, or the reverse.
+            ValueError: if every position is predicted and no steps are given, or the reverse.
         """
         if self.every != (step is not None):
             expected = "steps" if self.every else "no steps"
@@ -83,7 +83,7 @@ class Examples:
     def stretches(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (example, start, stop) of contexts, (B,) int64 each.
 
-        The history is `sequences.items[start:stop]` and its label follows at `stop`.
+        The history is `sequences.items[start:stop]`, and its label is at `stop`.
 
         Raises:
             ValueError: if a number is not in 0 .. C-1.
@@ -112,16 +112,16 @@ def examples(
 
     Args:
         sequences: the training part, oldest first.
-        windows: "last": each user's last item from those before it; "positions": the last
-            `length` + 1 items of each user, every one predicted from those before it (one pass of
-            a causal model serves them all); "prefixes": every item of every user from the `length`
-            items before it, an example each; "sliding": windows of `length` + 1 items every
-            `stride` items, every position predicted; "interactions": every item of every user,
-            the first one too, from the up to `length` items before it, an example each. Models
-            that know users by number learn from these; others see an empty history as padding.
+        windows: one of five. "last": the last item of each user is a label, with the items before
+            it as history. "positions": the last `length` + 1 items of each user, where each item is
+            predicted from those before it in one pass of a causal model. "prefixes": each item of
+            each user, except the first, is the label of an example, with up to `length` items
+            before it as history. "sliding": windows of `length` + 1 items, one every `stride`
+            items; every position is predicted. "interactions": as "prefixes", and also the first
+            item of each user, with an empty history; for models that identify users by number.
         length: L, the longest history.
-        stride: for sliding windows, how many items further the next one starts; `length` if
-            None, so that every item is predicted once.
+        stride: for sliding windows, the distance of the starts of two windows; by default `length`,
+            so that every item is predicted once.
     """
     if length < 1:
         raise DataError(f"the length of histories must be at least 1, got {length}")
@@ -169,7 +169,7 @@ def _interactions(sequences: Sequences, length: int) -> Examples:
 
 
 def _enumerated(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (which, place) of `counts[which]` things each: [2, 1] -> [0, 0, 1], [0, 1, 0]."""
+    """Return (which, place) for `counts[which]` places each: [2, 1] -> [0, 0, 1], [0, 1, 0]."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -177,14 +177,14 @@ def _enumerated(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def padded_histories(
     sequences: Sequences, start: np.ndarray, stop: np.ndarray, padding: int, side: Padding = "right"
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the stretches as `Batch.history` and `Batch.time`, (B, longest) int64 each.
+    """Return ranges of the sequences as `Batch.history` and `Batch.time`, (B, longest) int64 each.
 
-    Times are None where the sequences have none, and 0 where the history is padded. Their unit is
-    that of the log: whole numbers are as they were read (seconds, in most public logs), dates and
-    fractions of seconds are microseconds; see `softrec.data.reading.read_table`.
+    Times are None if the sequences have none, and 0 at padding. Their unit is that of the log:
+    whole numbers as they were read (seconds, in most public logs), microseconds for dates and for
+    fractions of seconds; see `softrec.data.reading.read_table`.
 
     Args:
-        sequences: items, oldest first, maybe with times.
+        sequences: items, oldest first, perhaps with times.
         start: (B,) int64 the place of each history's first item.
         stop: (B,) int64 the place after its last one.
         padding: the number N that pads histories.
@@ -204,7 +204,7 @@ def padded_histories(
 
 
 def _places(start: np.ndarray, stop: np.ndarray, side: Padding) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each cell of the padded table reads, (B, longest), and whether it does."""
+    """Return the place that each cell of the padded table reads, and whether it is no padding."""
     columns = np.arange(max(int((stop - start).max(initial=0)), 1))
     first = start[:, None] if side == "right" else (stop - len(columns))[:, None]
     places = first + columns
@@ -212,7 +212,7 @@ def _places(start: np.ndarray, stop: np.ndarray, side: Padding) -> tuple[np.ndar
 
 
 def _filled(values: np.ndarray, places: np.ndarray, real: np.ndarray, empty: int) -> np.ndarray:
-    """Return the values at `places` where they are real, else `empty`."""
+    """Return the values at `places`, and `empty` where `real` is false."""
     if not len(values):
         return np.full(places.shape, empty, dtype=np.int64)
     return np.where(real, values.take(places, mode="clip"), empty)
@@ -243,9 +243,9 @@ def training_batch(
 def context_batch(
     data: Examples, contexts: np.ndarray, padding: int, side: Padding = "right"
 ) -> Batch:
-    """Return the batch of the contexts numbered `contexts`, (B,): a row each, asked at its end.
+    """Return the batch of the contexts numbered `contexts`, (B,), with one prediction per row.
 
-    `label` is the item that training predicts there, `example` the example it belongs to.
+    `label` is the item that training predicts there, `example` the example of the context.
     """
     example, start, stop = data.stretches(contexts)
     history, time = padded_histories(data.sequences, start, stop, padding, side)
@@ -261,9 +261,9 @@ def context_batch(
 def case_batches(
     cases: Cases, length: int, padding: int, size: int = 512
 ) -> Iterator[tuple[slice, Batch]]:
-    """Yield (rows, batch) over evaluation cases: the last `length` items of each history.
+    """Yield (rows, batch) for evaluation cases, with the last `length` items of each history.
 
-    The labels of these batches are the first relevant items; only training looks at them.
+    The labels of these batches are the first relevant items; the evaluation does not use them.
     """
     offsets = cases.history.offsets
     first = cases.relevant.items[cases.relevant.offsets[:-1]]
@@ -279,9 +279,9 @@ def case_batches(
 
 
 class TrainingBatches:
-    """Shuffled batches of an epoch; where it stands is two numbers, so that it can go on exactly.
+    """Shuffled batches of an epoch; its state is two numbers, so that it can be resumed exactly.
 
-    The order of epoch e depends on (seed, e) alone, never on how many batches were drawn before.
+    The order of epoch e depends only on (seed, e), and not on how many batches were made before.
 
     Args:
         data: the training examples.
@@ -309,24 +309,24 @@ class TrainingBatches:
         self.position = 0
 
     def __len__(self) -> int:
-        """Return the number of batches of a whole epoch."""
+        """Return the number of batches in an epoch."""
         return -(-len(self.data) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the remaining batches of the epoch, then turn to the next epoch."""
+        """Yield the remaining batches of the epoch, then move on to the next epoch."""
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.data))
         for number in range(self.position, len(self)):
             begin = number * self.batch_size
             chosen = order[begin : begin + self.batch_size]
-            # Moved on before the batch leaves: a checkpoint made after it must not repeat it.
+            # Counted before the batch is used: after a checkpoint it must not be repeated.
             last = number + 1 == len(self)
             self.epoch, self.position = (self.epoch + 1, 0) if last else (self.epoch, number + 1)
             yield training_batch(self.data, chosen, self.padding, self.side)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the next batch will come from."""
+        """Return the epoch and the position of the next batch."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` stood."""
+        """Continue at the position of `state`."""
         self.epoch, self.position = state["epoch"], state["position"]

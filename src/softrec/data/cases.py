@@ -1,4 +1,4 @@
-"""What an evaluation asks: the relevant items of users, and the histories before them."""
+"""Evaluation cases: the relevant items of users, and the histories before them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from softrec.data.interactions import Interactions, Sequences
 
 Relevant = Literal["all", "first", "last", "random"]
-"""Which of a user's events in validation or test are asked about."""
+"""Which of a user's events in validation or test are the relevant items."""
 
 
 @dataclass(frozen=True)
 class Cases:
-    """What an evaluation asks: after `history`, which items are `relevant`?
+    """Evaluation cases: histories, and the relevant items that should rank high after them.
 
-    Row c of both belongs to user `user[c]`. The history holds everything known before.
+    Row c of both belongs to user `user[c]`. The history has all events before the part.
 
     Raises:
-        ValueError: if an item is relevant twice in a case: it would count as two items.
+        ValueError: if an item is twice among the relevant items of a case.
     """
 
     user: np.ndarray  # (C,) int64
@@ -38,15 +38,15 @@ class Cases:
 
     @cached_property
     def repeated(self) -> np.ndarray:
-        """Return which relevant items stand in the history of their case, (R,) bool."""
+        """Return which relevant items are in the history of their case, (R,) bool."""
         highest = max(part.items.max(initial=0) for part in (self.history, self.relevant))
         asked, known = (_pairs(part, int(highest) + 1) for part in (self.relevant, self.history))
         return np.isin(asked, known)
 
     def new_only(self) -> Cases:
-        """Return the cases that ask for new items alone.
+        """Return the cases with new relevant items only.
 
-        Relevant items of the history are left out, and so are cases without any other.
+        Relevant items in the history are left out, and so are cases without other relevant items.
 
         Example:
             >>> cases = Cases(
@@ -64,7 +64,7 @@ class Cases:
         return replace(self, relevant=relevant).rows(left)
 
     def rows(self, chosen: np.ndarray) -> Cases:
-        """Return some cases by their places."""
+        """Return some cases by their numbers."""
         parts = rows_of(self.history, chosen), rows_of(self.relevant, chosen)
         return Cases(self.user[chosen], *parts)
 
@@ -89,7 +89,7 @@ def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:
 
 
 def _distinct(sequences: Sequences) -> Sequences:
-    """Return each row with its items once, at the place of the first."""
+    """Return each row with each item once, at its first place."""
     pairs = _pairs(sequences, int(sequences.items.max(initial=0)) + 1)
     first = np.zeros(len(pairs), dtype=bool)
     first[np.unique(pairs, return_index=True)[1]] = True
@@ -97,20 +97,20 @@ def _distinct(sequences: Sequences) -> Sequences:
 
 
 def _chosen(sequences: Sequences, keep: np.ndarray) -> Sequences:
-    """Return the rows with some of their items alone, `keep` (total,) bool."""
+    """Return the rows with only the items where `keep` (total,) is true."""
     offsets = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[sequences.offsets]
     times = None if sequences.times is None else sequences.times[keep]
     return Sequences(offsets, sequences.items[keep], times)
 
 
 def chosen_events(sequences: Sequences, rows: np.ndarray, which: Relevant, seed: int) -> Sequences:
-    """Return the items of some rows that are asked about, distinct in each row.
+    """Return the relevant items of some rows, distinct in each row.
 
     Args:
         sequences: the events of each user in a part, (U rows).
-        rows: which rows, (C,); none empty.
-        which: all of them, or one: the first, the last, or one at random.
-        seed: of the draw; what is drawn for a row does not depend on which other rows are asked.
+        rows: which rows, (C,); none of them is empty.
+        which: all events, or one: the first, the last, or one at random.
+        seed: of the random choice, which does not depend on the other rows.
     """
     if which == "all":
         return _distinct(rows_of(sequences, rows))
@@ -127,23 +127,23 @@ def chosen_events(sequences: Sequences, rows: np.ndarray, which: Relevant, seed:
 
 
 def _places_at_random(sequences: Sequences, seed: int, *, but_last: bool = False) -> np.ndarray:
-    """Return for each place the place of the same row that takes it, (total,) int64."""
+    """Return a random permutation of the places of each row, as one array (total,) int64."""
     key = np.random.default_rng(seed).random(len(sequences.items))
     if but_last:
-        key[sequences.offsets[1:][sequences.lengths > 0] - 1] = 1  # more than any key drawn
+        key[sequences.offsets[1:][sequences.lengths > 0] - 1] = 1  # larger than all random keys
     return np.lexsort((key, np.repeat(np.arange(len(sequences)), sequences.lengths)))
 
 
 def in_random_order(sequences: Sequences, seed: int) -> Sequences:
-    """Return the rows with their items in random order; the times stay in their places."""
+    """Return the rows with their items in random order; the times keep their places."""
     return replace(sequences, items=sequences.items[_places_at_random(sequences, seed)])
 
 
 def log_in_random_order(log: Interactions, seed: int) -> Interactions:
-    """Return the log with the items of each user in random order, all but the last.
+    """Return the log with the items of each user in random order, except the last one.
 
-    The times of a user stay in their places, and each weight stays with its item. The last item
-    stays the label of the windows that have it alone.
+    The times of a user keep their places, and each weight stays with its item. The last item is
+    not moved, because with `windows: last` it is the label.
     """
     taken = _places_at_random(log.sequences, seed, but_last=True)
     moved = [name for name in log.ordered.columns if name not in ("user", "time")]

@@ -1,4 +1,4 @@
-"""The log: interactions of users with items, in order; raw ids outside, numbers inside."""
+"""The log: interactions of users with items, in order, with numbers in place of raw ids."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from softrec.errors import DataError, shown
 class Sequences:
     """The items of every user, oldest first, as one flat array with offsets (CSR).
 
-    User u has `items[offsets[u]:offsets[u + 1]]`, with the times in the same places, where these
-    are known.
+    User u has `items[offsets[u]:offsets[u + 1]]`, and the times at the same places, if there are
+    times.
 
     Raises:
-        ValueError: if there are not as many times as items.
+        ValueError: if the number of times differs from the number of items.
     """
 
     offsets: np.ndarray  # (U + 1,) int64
@@ -63,7 +63,7 @@ class Interactions:
     """An immutable log of interactions.
 
     `frame` has the columns user and item (numbers, see the vocabularies), and time (int64) and
-    weight (float32) where the source has them, in the order of the source.
+    weight (float32) if the source has them, in the order of the source.
 
     Example:
         >>> import polars as pl
@@ -91,24 +91,24 @@ class Interactions:
         """Read a log from a file, a folder of Parquet files, or a Polars, pandas or Arrow table.
 
         Args:
-            source: what to read; see `softrec.data.reading.read_table` for the kinds.
+            source: the file or table; see `softrec.data.reading.read_table` for the kinds.
             user: the column of the users; None looks for the usual names.
-            item: the column of the items; None likewise.
-            time: the column of the times; None likewise. Without any, the order of the rows is
-                the order of events.
-            weight: the column of weights or ratings; None likewise.
+            item: the column of the items; None looks for the usual names.
+            time: the column of the times; None looks for the usual names. Without times, the order
+                of the rows is the order of events.
+            weight: the column of weights or ratings; None looks for the usual names.
             header: whether a CSV or TSV file starts with column names.
-            text_ids: read ids as text even where they look like numbers.
+            text_ids: read ids as text even if they look like numbers.
 
         Raises:
-            DataError: with the place and the remedy, if the source is not a usable log.
+            DataError: if the source is not a usable log; the message says where and how to fix it.
         """
         columns = {"user": user, "item": item, "time": time, "weight": weight}
         return cls.together([read_table(source, columns, header=header, text_ids=text_ids)])[0]
 
     @classmethod
     def together(cls, tables: Sequence[pl.DataFrame]) -> list[Interactions]:
-        """Translate raw tables (from `read_table`) with one pair of vocabularies for all.
+        """Make logs of raw tables (from `read_table`), all with the same two vocabularies.
 
         Raises:
             DataError: if the tables have different columns or types of ids.
@@ -148,20 +148,20 @@ class Interactions:
 
     @property
     def has_time(self) -> bool:
-        """Return whether the log states times, not only an order."""
+        """Return whether the log has times, and not only an order."""
         return "time" in self.frame.columns
 
     @cached_property
     def ordered(self) -> pl.DataFrame:
-        """Return the frame sorted by user, inside a user by time; ties keep the source's order."""
+        """Return the frame sorted by user and then by time; equal times keep the source's order."""
         keys = ["user", "time"] if self.has_time else ["user"]
         return self.frame.sort(keys, maintain_order=True)
 
     @cached_property
     def sequences(self) -> Sequences:
-        """Return the items of every user of the vocabulary in the order of events, and the times.
+        """Return the items of every user of the vocabulary, in the order of events, and the times.
 
-        The times are those of `ordered`, not a copy: who does not ask for them pays nothing.
+        The times are those of `ordered` without a copy.
         """
         counts = np.bincount(self.ordered["user"].to_numpy(), minlength=self.n_users)
         offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
@@ -175,7 +175,7 @@ class Interactions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return a short hash of the catalogue: equal hashes mean equal item numbers."""
+        """Return a short hash of the catalogue; logs with equal hashes have equal item numbers."""
         digest = hashlib.sha256()
         digest.update(str(self.items.raw.dtype).encode())
         ids = self.items.raw.cast(pl.String).to_list()
@@ -189,7 +189,7 @@ class Interactions:
         return replace(self, frame=self.frame.filter(keep))
 
     def compact(self) -> Interactions:
-        """Return the log with vocabularies of only the users and items that occur."""
+        """Return the log with vocabularies that have only the users and items that occur."""
         if self.frame.is_empty():
             raise DataError("no interaction is left after cleaning; use weaker cleaning steps")
         parts = {}
@@ -205,7 +205,7 @@ class Interactions:
         )
 
     def drop_duplicates(self) -> Interactions:
-        """Keep the earliest of several interactions of a user with the same item."""
+        """Return the log with only the earliest interaction of each user with each item."""
         user, item = (self.frame[kind].to_numpy().astype(np.int64) for kind in ("user", "item"))
         order = np.arange(len(self))
         if self.has_time:
@@ -216,7 +216,7 @@ class Interactions:
         return self.where(keep).compact()
 
     def min_weight(self, least: float) -> Interactions:
-        """Keep interactions with a weight (a rating, say) of at least `least`."""
+        """Return the interactions with a weight (such as a rating) of at least `least`."""
         if "weight" not in self.frame.columns:
             raise DataError(
                 "the log has no weight or rating column to filter by; name the column with "
@@ -225,7 +225,10 @@ class Interactions:
         return self.where(pl.col("weight") >= least).compact()
 
     def min_counts(self, *, user: int = 1, item: int = 1) -> Interactions:
-        """Keep items with at least `item` interactions, then users with at least `user`, once."""
+        """Keep items with at least `item` interactions, then users with at least `user`.
+
+        Both are counted once, so that an item may have fewer interactions afterwards.
+        """
         kept = self.where(self.item_counts[self.frame["item"].to_numpy()] >= item)
         per_user = np.bincount(kept.frame["user"].to_numpy(), minlength=self.n_users)
         return kept.where(per_user[kept.frame["user"].to_numpy()] >= user).compact()
@@ -253,9 +256,13 @@ class Interactions:
         users: Vocabulary | None = None,
         items: Vocabulary | None = None,
     ) -> Interactions:
-        """Make a log of item sequences; by default users and items are their own raw ids.
+        """Make a log from item sequences; by default the raw ids are the numbers.
 
-        `times` stands for the times of the sequences, where these have none.
+        Args:
+            sequences: the items of each user, oldest first.
+            times: (total,) the times of the items, if the sequences have none.
+            users: the raw ids of the users.
+            items: the raw ids of the items.
         """
         times = sequences.times if times is None else times
         n_items = int(sequences.items.max()) + 1 if len(sequences.items) else 0

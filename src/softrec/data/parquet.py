@@ -1,7 +1,7 @@
-"""Parquet files by way of Arrow, which refuses damaged pages: Polars may end the process at them.
+"""Reads Parquet files by Arrow, because Polars may end the process at a damaged page.
 
-A page whose header claims 2^61 rows is an error that can be caught in the one, and an allocation
-that cannot in the other.
+For a page whose header claims 2^61 rows, Arrow raises an error that can be caught. Polars tries to
+allocate the memory, which cannot be caught.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ def column_names(files: Sequence[Path]) -> list[str]:
     """Return the names of the columns, which are the same in all files.
 
     Raises:
-        OSError: if the files have different columns, two have one name, or a file is broken.
-        pyarrow.ArrowException: if one is broken.
+        OSError: if the files have different columns, two columns have the same name, or a file is
+            broken.
+        pyarrow.ArrowException: if a file is broken.
     """
     names = [_names(file) for file in files]
     for file, own in zip(files, names, strict=True):
@@ -38,7 +39,7 @@ def read_columns(files: Sequence[Path], names: Mapping[str, str]) -> pl.DataFram
 
     Args:
         files: Parquet files with the same columns.
-        names: what a column is called in the result -> its name in the files.
+        names: the name of a column in the result -> its name in the files.
 
     Raises:
         OSError: if a file is broken.
@@ -49,7 +50,7 @@ def read_columns(files: Sequence[Path], names: Mapping[str, str]) -> pl.DataFram
 
 
 def read_file(file: Path) -> pl.DataFrame:
-    """Return all columns of a file; errors as those of `read_columns`."""
+    """Return all columns of a file; the errors are those of `read_columns`."""
     return read_columns([file], {name: name for name in column_names([file])})
 
 
@@ -63,7 +64,7 @@ def _names(file: Path) -> list[str]:
 def _read(file: Path, names: Mapping[str, str]) -> pl.DataFrame:
     try:
         table = parquet.ParquetFile(file).read(columns=list(names.values()))
-        table.validate(full=True)  # Polars takes over texts and categories unseen
+        table.validate(full=True)  # Polars takes texts and categories from Arrow without a check
         return pl.DataFrame({kind: _series(table[name]) for kind, name in names.items()})
     except pa.ArrowNotImplementedError:  # such as integers of 128 bits, which Arrow does not have
         wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
@@ -71,6 +72,6 @@ def _read(file: Path, names: Mapping[str, str]) -> pl.DataFrame:
 
 
 def _series(column: pa.ChunkedArray) -> pl.Series:
-    if pa.types.is_dictionary(column.type):  # the categories of one file are not another's
+    if pa.types.is_dictionary(column.type):  # files may have different categories
         column = column.cast(column.type.value_type)
     return pl.Series(pl.from_arrow(column))

@@ -1,6 +1,6 @@
-"""From a file or a frame of any common kind to one raw table: user, item, and maybe time, weight.
+"""From a file or a table of any common kind to a raw table: user, item, perhaps time and weight.
 
-Only the named columns are ever read: files are scanned lazily through Polars, Parquet by Arrow.
+Only these columns are read: files are scanned lazily by Polars, Parquet files by Arrow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 from softrec.data import parquet, values
 from softrec.errors import DataError, one_line, shown
 
-# A column is looked for under these names when the caller does not name it.
+# The usual names of columns, which are looked for if the caller does not name a column.
 ALIASES = {
     "user": ("user", "user_id", "userid", "uid", "session", "session_id", "sessionid", "visitorid"),
     "item": ("item", "item_id", "itemid", "iid", "movie_id", "movieid", "product_id", "productid"),
@@ -31,12 +31,12 @@ REQUIRED = ("user", "item")
 
 
 def _scan_csv(source: Any, separator: str, header: bool) -> pl.LazyFrame:
-    # Everything is read as text: a type guessed from the first rows is the usual way to lose the
+    # Everything is read as text: with a type guessed from the first rows one may lose the
     # zeros of '007' or to fail in row one million.
     lazy = pl.scan_csv(source, separator=separator, has_header=header, infer_schema=False)
     if header:
         return lazy
-    # Polars counts nameless columns from 1 or from 0, by its version.
+    # Polars counts columns without names from 1 or from 0, depending on its version.
     names = lazy.collect_schema().names()
     return lazy.rename({name: f"column_{place}" for place, name in enumerate(names, start=1)})
 
@@ -51,7 +51,7 @@ SCANNERS: dict[str, Callable[[Any, bool], pl.LazyFrame]] = {
 }
 PARQUET = ".parquet"
 PACKED = (".gz", ".zst", ".xz")
-# What reading a broken file raises; Polars panics at some damaged ones.
+# The errors of reading a broken file; Polars panics at some damaged files.
 BROKEN = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
@@ -65,7 +65,7 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Raw:
-    """The columns of one source as they were found: kinds for names, and for each its own name."""
+    """The columns of a source, named by their kind, and their names in the source."""
 
     place: str
     frame: pl.DataFrame
@@ -79,20 +79,20 @@ def read_table(
     header: bool = True,
     text_ids: bool = False,
 ) -> pl.DataFrame:
-    """Return the table user, item[, time][, weight] of `source`, checked, in the order of `source`.
+    """Return the checked table user, item[, time][, weight] of a source, in its order.
 
     Args:
         source: a path (CSV, TSV, JSON lines, Parquet file or folder, Arrow; CSV and TSV may be
-            packed with gz, zst or xz), or a Polars, pandas or Arrow table.
-        columns: the name of the column for each of user, item, time, weight; None looks for the
-            usual names, and leaves time and weight out where there is none.
-        header: whether a CSV or TSV file starts with the names; without, they are column_1, ...
-        text_ids: read ids as text even where they look like numbers.
+            compressed with gz, zst or xz), or a Polars, pandas or Arrow table.
+        columns: the name of the column for each of user, item, time, weight. None looks for the
+            usual names, and leaves out time and weight if there is no such column.
+        header: whether a CSV or TSV file starts with column names; if not, they are column_1, ...
+        text_ids: read ids as text even if they look like numbers.
 
     Raises:
-        DataError: if a column is missing or there twice, an id is null, ids mix numbers and text,
-            a time or weight cannot be read, the table is empty, or the file is broken. All
-            wrong values are reported at once.
+        DataError: if a column is missing or occurs twice, an id is null, ids mix numbers and text,
+            a time or weight cannot be read, the table is empty, or the file is broken. All wrong
+            values are reported at once.
     """
     return read_tables([source], columns, header=header, text_ids=text_ids)[0]
 
@@ -107,7 +107,7 @@ def read_tables(
     """Return the tables of several sources, parts of one log, with times in one unit.
 
     Raises:
-        DataError: as `read_table`, and if the times of the sources are of different units.
+        DataError: as `read_table`, and if the times of the sources have different units.
     """
     raws = [_raw(source, columns, header) for source in sources]
     checked = [_checked(raw, text_ids) for raw in raws]
@@ -177,7 +177,7 @@ def read_frame(source: Any, what: str) -> pl.DataFrame:
 
 
 def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | None]:
-    """Return the ids and weights of a source, and its times, which stand in a unit of their own."""
+    """Return the ids and weights of a source, and its times in the unit of that source."""
     done: dict[str, pl.Series] = {}
     times = None
     problems: list[str] = []
@@ -192,7 +192,7 @@ def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | Non
                 done[kind] = values.ids(column, name, text_ids=text_ids).alias(kind)
         except DataError as error:
             problems.append(str(error))
-    if len(problems) > 1:  # the remedy of each has no room in one line
+    if len(problems) > 1:  # there is no room for how to fix each of them
         problems = [problem.partition("; ")[0] for problem in problems]
     if problems:
         raise DataError(f"{raw.place}: {'; '.join(problems)}")
@@ -208,10 +208,10 @@ def _suffixes(path: str | Path) -> set[str]:
 
 
 def _line_ends(source: Any, lazy: pl.LazyFrame) -> list[pl.Expr]:
-    """Return what makes Polars read the lines of a CSV to their ends.
+    """Return expressions that make Polars read the lines of a CSV to their ends.
 
-    It stops after the last column asked for, and a line with one separator too many (a name with
-    a comma in it, say) would shift its ids unnoticed.
+    Otherwise it stops after the last requested column. A line with one separator too many, such as
+    a name with a comma, would then shift its ids unnoticed.
     """
     if not _is_text(source):
         return []
@@ -248,7 +248,7 @@ def _scan(source: Any, header: bool) -> pl.LazyFrame:
 def _from_pandas(frame: Any) -> pl.DataFrame:
     try:
         return pl.from_pandas(frame)
-    except Exception as error:  # Arrow raises its own kinds for columns of mixed Python objects
+    except Exception as error:  # Arrow raises its own errors for columns of mixed Python objects
         raise DataError(
             f"the pandas frame cannot be converted ({one_line(str(error), 150)}); give each "
             "column one name and one type, for instance by frame['item'].astype(str)"
@@ -266,7 +266,7 @@ def _check_there(path: Path) -> None:
 
 
 def _parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files of a path, in the order of their numbers; [] for all else."""
+    """Return the Parquet files of a path, in the order of their numbers; else []."""
     if not path.is_dir():
         return [path] if path.suffix.lower() == PARQUET else []
     files = sorted(
@@ -291,7 +291,7 @@ def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
         _check_encoding(path)
     if packed == ".xz":
         return scanner(BytesIO(lzma.decompress(path.read_bytes())), header)
-    if set("*?[") & set(str(path)):  # Polars would look for files of this pattern
+    if set("*?[") & set(str(path)):  # Polars would use the path as a pattern of file names
         return scanner(BytesIO(path.read_bytes()), header)
     return scanner(path, header)
 
@@ -318,7 +318,7 @@ def _check_encoding(path: Path) -> None:
 
 
 def _check_separator(lazy: pl.LazyFrame, present: list[str], place: str) -> None:
-    """Refuse a file of one column that another separator would make several of."""
+    """Refuse a file with one column that would have several columns with another separator."""
     if len(present) > 1:
         return
     line = "".join([*present, *map(str, lazy.head(1).collect().row(0, named=False) or ())])
@@ -332,7 +332,7 @@ def _check_separator(lazy: pl.LazyFrame, present: list[str], place: str) -> None
 
 
 def _find_columns(present: list[str], wanted: dict[str, str | None], place: str) -> dict[str, str]:
-    """Return kind -> column name, for the kinds that `present` has."""
+    """Return kind -> column name, for the kinds that are among the columns `present`."""
     names: dict[str, str] = {}
     problems: list[str] = []
     for kind, aliases in ALIASES.items():

@@ -1,4 +1,4 @@
-"""What a model learns from, is chosen by, and is judged on."""
+"""Splits of a log into training, validation and test part."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ __all__ = [
 Choice = Literal["error", "keep", "drop"]
 Order = Literal["log", "shuffled"]
 SHORT = 3
-"""Events of a user that a split of each user needs: one to train, one to validate, one to test."""
+"""The events that a user needs in a split by user: one each for training, validation and test."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Three parts of one log, with the same vocabularies, and what is asked of two of them.
+    """The three parts of a log, with the same vocabularies, and the relevant items of two parts.
 
     Attributes:
-        train: what is learned from.
-        valid: what is chosen by.
-        test: what is judged on.
+        train: the training part.
+        valid: the validation part, on which models and epochs are chosen.
+        test: the test part.
         name: of the kind of split.
-        aside: what is left out.
-        relevant: which events of a user in a part are asked about.
+        aside: the users and items that are left out.
+        relevant: which events of a user in validation and test are the relevant items.
         order: of the histories; "shuffled" is a control, see `shuffled`.
-        seed: of the draw of relevant items, and of the order.
+        seed: of random relevant items, and of a shuffled order.
     """
 
     train: Interactions
@@ -90,10 +90,10 @@ class Split:
         return lines
 
     def shuffled(self, seed: int = 0) -> Split:
-        """Return a control whose histories, in training and in all cases, are in random order.
+        """Return a control in which all histories, of training and evaluation, are shuffled.
 
-        The labels are the same: each user's last training item and what is asked of validation and
-        test. A model that is as good on it does not need the order.
+        The labels are the same: each user's last training item, and the relevant items of
+        validation and test. A model that is as good on the control does not use the order.
         """
         train = log_in_random_order(self.train, seed)
         return replace(self, train=train, order="shuffled", seed=seed)
@@ -104,22 +104,22 @@ class Split:
         return replace(self.train, frame=pl.concat(frames))
 
     def known(self) -> Sequences:
-        """Return every item of each user in any part, (U rows), repetitions included."""
+        """Return all items of each user in any part, (U rows), with repetitions."""
         return self.whole().sequences
 
     def untrained_users(self) -> int:
-        """Return how many users of the test cases have no training event, only validation."""
+        """Return how many users of the test cases have validation events but no training event."""
         train, valid, test = (
             part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
         )
         return int((~train & valid & test).sum())
 
     def leak(self) -> Leak | None:
-        """Return how much of the future is learned from; None if nothing, or without times."""
+        """Return how much the split leaks; None if it does not, or if there are no times."""
         return leak_of(self.train, self.valid, self.test, self.name)
 
     def new_users(self) -> int:
-        """Return how many users have test events but none before: they cannot be asked about."""
+        """Return how many users have test events but no earlier event: they have no case."""
         train, valid, test = (
             part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
         )
@@ -130,8 +130,8 @@ class Split:
 
         A history for the test part includes the validation part. Users without a history or
         without an event in the part are left out. An item that occurs twice for a user in the part
-        is one relevant item. Where only one event of each user is `relevant`, the others of the
-        part are neither asked about nor in the history.
+        is one relevant item. If only one event of each user is `relevant`, the other events of the
+        part are neither relevant nor in the history.
         """
         before = self.before(part).sequences
         after = (self.valid if part == "valid" else self.test).sequences
@@ -152,22 +152,22 @@ class Split:
         return replace(self.train, frame=pl.concat([log.frame for log in known]))
 
     def held_out(self, part: Literal["valid", "test"]) -> Sequences:
-        """Return the items of each user in `part` and after it, (U rows)."""
+        """Return the items of each user in `part` and in later parts, (U rows)."""
         frames = [self.valid.frame, self.test.frame] if part == "valid" else [self.test.frame]
         return replace(self.train, frame=pl.concat(frames)).sequences
 
 
 def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = "drop") -> Split:
-    """Split each user: the last item for test, the one before for validation, the rest to train.
+    """Split each user: the last event for test, the one before for validation, the rest to train.
 
-    Warns where times show that training events of some users come after test events of others.
-    Use `by_time` where that matters.
+    Warns if times show that training events of some users come after test events of others. Use
+    `by_time` if that matters.
 
     Args:
         log: the whole log.
-        short: what to do with users of fewer than 3 events: "keep" them wholly in the training
-            part, "drop" them, or "error".
-        cold: what to do with items that occur in no training part: see `check_cold`.
+        short: what to do with users with fewer than 3 events: "keep" them in the training part,
+            "drop" them, or "error".
+        cold: what to do with items without a training event: see `check_cold`.
     """
     lengths = log.sequences.lengths
     ordered = log.ordered
@@ -181,13 +181,13 @@ def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = 
 def by_time(
     log: Interactions, *, valid: float = 0.1, test: float = 0.1, cold: Choice = "drop"
 ) -> Split:
-    """Cut the whole log at two moments, so that nothing of the future is learned from.
+    """Split the whole log at two moments, so that no training event is later than a test event.
 
     Args:
         log: a log with times.
         valid: the fraction of events in the validation part, before the test part.
         test: the fraction of events in the test part, the latest ones.
-        cold: what to do with items that occur in no training part: see `check_cold`.
+        cold: what to do with items without a training event: see `check_cold`.
     """
     if not log.has_time:
         raise DataError(
@@ -210,18 +210,18 @@ def by_user_ratio(
     short: Choice = "keep",
     cold: Choice = "drop",
 ) -> Split:
-    """Hold out a random fraction of each user's events for validation, and one for test.
+    """Hold out random fractions of each user's events for validation and for test.
 
-    Each part has at least one event of each user. The parts keep the order of the log. Warns where
+    Each part has at least one event of each user. The parts keep the order of the log. Warns if
     times show that training events come after test events.
 
     Args:
         log: the whole log.
         valid: the fraction of each user's events in the validation part.
         test: the fraction of each user's events in the test part.
-        seed: of the draw.
-        short: what to do with users of fewer than 3 events: see `leave_last_out`.
-        cold: what to do with items that occur in no training part: see `check_cold`.
+        seed: of the random choice.
+        short: what to do with users with fewer than 3 events: see `leave_last_out`.
+        cold: what to do with items without a training event: see `check_cold`.
     """
     _check_fractions(valid, test)
     lengths, place = _shuffled_places(log, seed)
@@ -245,8 +245,8 @@ def carved(
 ) -> Split:
     """Keep a published test part; validate on a random fraction of each user's training events.
 
-    So nothing is chosen on the test part. Users with a single training event keep it. By default
-    cold items are misses, as in the papers that published the parts.
+    So nothing is chosen on the test part. A user's only training event stays in the training part.
+    By default cold items are misses, as in the papers that published the parts.
     """
     if not 0 < valid < 1:
         raise DataError(f"the fraction for validation must lie between 0 and 1, got {valid}")
@@ -257,7 +257,7 @@ def carved(
 
 
 def _shuffled_places(log: Interactions, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many events each user has, (U,), and each event's random place there, (E,)."""
+    """Return the number of events of each user, (U,), and a random place for each event, (E,)."""
     user = log.frame["user"].to_numpy()
     lengths = np.bincount(user, minlength=log.n_users)
     shuffled = np.random.default_rng(seed).permutation(len(user))
@@ -272,7 +272,7 @@ def given(
 ) -> Split:
     """Use three logs with the same vocabularies (see `Interactions.together`) as the parts.
 
-    Warns where times show that training events come after test events.
+    Warns if times show that training events come after test events.
     """
     warn_of_leaks(train, valid, test, "given", stacklevel=3)
     return check_cold(Split(train, valid, test, "given"), cold)
@@ -287,7 +287,7 @@ def _check_fractions(valid: float, test: float) -> None:
 
 
 def _without_short(role: np.ndarray, lengths: np.ndarray, short: Choice) -> np.ndarray:
-    """Return the part of each event, those of users of few events being trained on, or in none."""
+    """Return the part of each event; events of short users are in training or in no part."""
     return np.where(lengths < SHORT, "none" if short == "drop" else "train", role)
 
 
@@ -328,17 +328,17 @@ def _split(
 
 
 def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Split:
-    """Treat cold items: they occur in no training event, so no model can have learned them.
+    """Handle cold items: they have no training event, so that no model can learn them.
 
     Args:
-        split: the split to look at.
+        split: the split.
         cold: "drop" removes their events from validation and test, "keep" counts them as misses;
-            the catalogue stays as it is. "error" names them.
-        problems: other problems, reported together with these.
+            the catalogue is not changed. "error" refuses them.
+        problems: other problems, which are reported together with these.
 
     Raises:
-        DataError: if there are problems; if there are any such items and `cold` is "error"; if
-            nothing is left to validate or test on.
+        DataError: if there are problems, if there are cold items and `cold` is "error", or if
+            validation or test becomes empty.
     """
     unseen = split.train.item_counts == 0
     lost = np.flatnonzero(unseen & (split.valid.item_counts + split.test.item_counts > 0))

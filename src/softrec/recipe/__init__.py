@@ -1,1 +1,1 @@
-"""What may be said: recipes, their sections and options."""
+"""Recipes, their sections and their options."""

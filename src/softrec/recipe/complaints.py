@@ -1,4 +1,4 @@
-"""What pydantic refuses, in one line: what came, what there is, and what may have been meant."""
+"""Errors of pydantic as one line: the value found, the accepted values, and a suggestion."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MISSING = {
 
 
 def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -> str:
-    """Return the first of pydantic's complaints in one line.
+    """Return the first of pydantic's errors in one line.
 
     Args:
         error: of a recipe.
-        sections: the fields below each place of a recipe, such as "target.pop+".
+        sections: the settings at each place of a recipe, such as "target.pop+".
     """
     first = _inmost(error.errors(include_url=False)[0])
     *path, last = _place(first)
@@ -54,12 +54,12 @@ def complaint(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -
 
 
 def field_of(error: ValidationError) -> str:
-    """Return the path to the field that the first complaint is about, such as "training.lr"."""
+    """Return the path to the field of the first error, such as "training.lr"."""
     return ".".join(_place(_inmost(error.errors(include_url=False)[0])))
 
 
 def _inmost(error: Any) -> Any:
-    """Return the first of the errors inside an error, with the whole way to it."""
+    """Return the first of the errors inside an error, with the whole path to it."""
     if error["type"] != NESTED:
         return error
     about = error["ctx"]

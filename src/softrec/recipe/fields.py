@@ -1,7 +1,7 @@
-"""The fields that have an option and a keyword of their own, read from the settings classes.
+"""The fields that have an option and a keyword, read from the settings classes.
 
-`softrec fit`, `fit()`, `compare()` and the tables of docs/recipes.md take theirs from here, so that
-a field is added in one place: its settings class, with `common=True`.
+`softrec fit`, `fit()`, `compare()` and the tables of docs/recipes.md use them, so that a new field
+is added in one place: its settings class, with `common=True`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from softrec.recipe.specs.models import ModelSettings
 
 @dataclass(frozen=True)
 class Option:
-    """What is set by one name: `alpha`, of all targets that have it."""
+    """An option: one name, such as `alpha`, for the field of all members that have it."""
 
     name: str
     """The keyword: "alpha"."""
     path: str
     """The place in a recipe: "target.alpha"."""
     fields: dict[str, FieldInfo] = field(default_factory=dict)
-    """The field, by the members of its section that have it; by "" where there is no choice."""
+    """The field, by the members of its section that have it; by "" without members."""
 
     @property
     def section(self) -> str:
-        """Return the section of a recipe that it belongs to; "" for none."""
+        """Return the section of a recipe that it belongs to; "" if it is in no section."""
         return self.path.rpartition(".")[0]
 
     @property
@@ -42,25 +42,25 @@ class Option:
 
     @property
     def meaning(self) -> str:
-        """Return what it means, with choices and defaults, for help and documents."""
+        """Return its meaning, with choices and defaults, for help and documents."""
         everywhere = len(self.fields) == len(_listed(self.section))
         return meaning(self.fields, everywhere=everywhere, with_defaults=True)
 
 
 def flags(name: str, info: FieldInfo) -> tuple[str, ...]:
-    """Return the names on the command line of a field that has an option."""
+    """Return the names of a field's option on the command line."""
     return extra(info, "flags") or (f"--{name.replace('_', '-')}",)
 
 
 def meaning(
     fields: Mapping[str, FieldInfo], *, everywhere: bool = True, with_defaults: bool = False
 ) -> str:
-    """Return what one name means to the members that have it, with choices.
+    """Return the meaning of a name for the members that have it, with its choices.
 
     Args:
         fields: the field of each member.
-        everywhere: all members have it, so that it need not be said which do.
-        with_defaults: say the defaults, too.
+        everywhere: whether all members of the section have it, so that they are not listed.
+        with_defaults: include the defaults.
     """
     texts: dict[str, list[str]] = {}
     for member, info in fields.items():
@@ -75,7 +75,7 @@ def meaning(
 
 
 def kind(info: FieldInfo) -> Any:
-    """Return the type of a field, of the choices None is none of.
+    """Return the type of a field without None.
 
     Example:
         >>> kind(FieldInfo(annotation=int | None))
@@ -87,12 +87,12 @@ def kind(info: FieldInfo) -> Any:
 
 
 def several(info: FieldInfo) -> bool:
-    """Tell whether a field has several texts."""
+    """Return whether a field is a list of texts."""
     return get_origin(kind(info)) is tuple
 
 
 def simple(info: FieldInfo) -> type[int] | type[float] | type[bool] | type[str]:
-    """Return the type in which a value is typed: int, float or bool, else str."""
+    """Return the type of an option's value: int, float or bool, else str."""
     plain = get_args(kind(info))[0] if get_origin(kind(info)) is Annotated else kind(info)
     return next((one for one in (bool, int, float) if plain is one), str)
 
@@ -105,21 +105,21 @@ def listed(names: Sequence[str]) -> str:
 def _text(info: FieldInfo) -> str:
     known = extra(info, "choices")
     names = known() if known else get_args(kind(info)) if get_origin(kind(info)) is Literal else ()
-    told = info.description or ""
-    if not names or all(name in told for name in names):
-        return told
+    text = info.description or ""
+    if not names or all(name in text for name in names):
+        return text
     if any(":" in name for name in names):
-        return f"{told}: {'; '.join(names)}"
-    return f"{told}; one of {listed(names)}"
+        return f"{text}: {'; '.join(names)}"
+    return f"{text}; one of {listed(names)}"
 
 
 def common_default(fields: Mapping[str, FieldInfo]) -> str:
-    """Return the default; where members differ, that of most first."""
+    """Return the default; if members differ, the most common one first."""
     return by_member({member: shown_default(info) for member, info in fields.items()})
 
 
 def by_member(shown: Mapping[str, str]) -> str:
-    """Return what members have in common; where they differ, what most have first.
+    """Return the text of all members; if they differ, the most common one first.
 
     Example:
         >>> by_member({"mixed": "inner", "bpr": "inner", "sl": "cosine"})
@@ -137,7 +137,7 @@ def by_member(shown: Mapping[str, str]) -> str:
 
 
 def shown_default(info: FieldInfo) -> str:
-    """Return a default as a recipe has it; "" where there is none, or the text tells it."""
+    """Return a default as in a recipe; "" if there is none, or the description mentions it."""
     value = None if info.is_required() else info.get_default(call_default_factory=True)
     if value is None or value in ((), {}):
         return ""
@@ -151,23 +151,23 @@ def shown_default(info: FieldInfo) -> str:
 
 
 def default_of(info: FieldInfo) -> str:
-    """Return a default as a table has it: "required", "none" or the value; "" if told beside it."""
+    """Return a default for a table: "required", "none" or the value; "" if it is described."""
     if info.is_required():
         return "required"
-    untold = "by default" not in (info.description or "")
-    return shown_default(info) or ("none" if untold else "")
+    described = "by default" in (info.description or "")
+    return shown_default(info) or ("" if described else "none")
 
 
 def _listed(section: str) -> list[str]:
-    """Return the members of a section that a user may choose."""
+    """Return the members of a section that a user can choose."""
     below = _below(section) if section else {}
     return [member for member, kind in below.items() if getattr(kind, "listed", True)]
 
 
 def extra(info: FieldInfo, name: str) -> Any:
-    """Return what `setting` was told of a field, beside what pydantic knows."""
-    told = info.json_schema_extra
-    return told.get(name) if isinstance(told, Mapping) else None
+    """Return an argument of `setting` that pydantic does not store itself."""
+    found = info.json_schema_extra
+    return found.get(name) if isinstance(found, Mapping) else None
 
 
 def places() -> dict[str, type[BaseModel]]:
@@ -181,7 +181,7 @@ def options() -> dict[str, Option]:
     """Return all options by their keywords, in the order of the sections.
 
     Raises:
-        RecipeError: if fields of two sections claim the same keyword.
+        RecipeError: if fields of two sections have the same keyword.
     """
     found: dict[str, Option] = {}
     for section in Recipe.model_fields:
@@ -197,19 +197,19 @@ def options() -> dict[str, Option]:
 
 
 def _common(section: str) -> Iterator[tuple[str, str, str, FieldInfo]]:
-    """Yield member, name, path and field of what is common in a section, itself first."""
+    """Yield member, name, path and field of the common fields of a section; its own first."""
     own, below = Recipe.model_fields[section], _below(section)
     if extra(own, "common"):
         yield "", section, f"{section}.name" if below else section, own
     for member, settings in below.items():
         if not getattr(settings, "listed", True):
-            continue  # only the code makes it
+            continue  # only code can make it
         for name, info in settings.model_fields.items():
             if extra(info, "common"):
                 yield member, name, f"{section}.{name}", info
 
 
 def _below(section: str) -> dict[str, type[BaseModel]]:
-    """Return the settings of a section by the members it is chosen from; by "" without choice."""
+    """Return the settings of a section by its members; by "" if the section has no members."""
     split = {place.partition("."): settings for place, settings in places().items()}
     return {member: settings for (first, _, member), settings in split.items() if first == section}

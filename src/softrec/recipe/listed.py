@@ -1,4 +1,4 @@
-"""Lists of models, targets and losses to compare, and of values to try, as a user gives them."""
+"""Reads lists of models, targets and losses to compare, and of values to try."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def parse_list(section: Section, given: object) -> list[dict[str, Any]]:
 
     Args:
         section: "model", "target" or "loss".
-        given: a text, a section such as {"name": "pop+", "alpha": 0.4}, an object that stands for
-            one, or several of these.
+        given: a text, a section such as {"name": "pop+", "alpha": 0.4}, a Python object in its
+            place, or a list of these.
 
     Raises:
-        RecipeError: if it is none of these, or names nothing.
+        RecipeError: if it is none of these, or is empty.
 
     Example:
         >>> [model["name"] for model in parse_list("model", "sasrec(dim=64),mf")]
@@ -74,7 +74,7 @@ def _listed(section: Section, given: object) -> list[dict[str, Any]]:
 
 
 def shown_list(section: Section, given: object) -> object:
-    """Return what was given as a report shows it: of an object its name."""
+    """Return a list as a report shows it; an object is shown by its name."""
     if given is None or isinstance(given, str | Mapping):
         return given
     alone = is_object(given) if section == "target" else callable(given)
@@ -92,11 +92,12 @@ def parse_grid(given: object) -> dict[str, list[Any]]:
     """Return the values to try of each field, by its place in a recipe.
 
     Args:
-        given: texts such as "target.alpha=0.1,0.3", or {"target.alpha": [0.1, 0.3]}; the field as
-            in options, so that "alpha" would do.
+        given: texts such as "target.alpha=0.1,0.3", or {"target.alpha": [0.1, 0.3]}. A field may
+            have its short name, such as "alpha".
 
     Raises:
-        RecipeError: if a field is unknown or is the same for all variants, or a value comes twice.
+        RecipeError: if a field is unknown or must be the same for all variants, or if a value is
+            given twice.
 
     Example:
         >>> parse_grid(["alpha=0.1,0.3"])

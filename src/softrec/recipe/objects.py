@@ -1,4 +1,4 @@
-"""Python objects where a recipe has a name: what stands in the recipe for them."""
+"""Python objects in place of a name: how a recipe represents them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softrec.types import Encoder
 
 
 def target_fields(value: Any) -> Any:
-    """Return the target section for an object; texts and mappings as they are.
+    """Return the target section for an object; texts and mappings are returned unchanged.
 
     Args:
         value: settings, a source (a batch -> its target), or (name, source) with or without the
@@ -43,21 +43,22 @@ def target_fields(value: Any) -> Any:
 
 
 def is_object(value: Any) -> bool:
-    """Tell whether a target is given as an object: neither text, settings as data, nor a list."""
+    """Return whether a target is given as an object: not a text, a mapping or a list."""
     named = isinstance(value, tuple) and len(value) == 3 and callable(value[1])
     plain = value is None or isinstance(value, str | Mapping)
     return named or (not plain and not isinstance(value, Iterable)) or callable(value)
 
 
 def member_name(section: str, value: Any) -> Any:
-    """Return the name of a class, instance or function of one's own, registered unless it was.
+    """Return the name of a class, an instance or a function; it is registered if it was not.
 
     Args:
         section: "model" or "loss".
-        value: a model's class or instance, a loss, or what is no object.
+        value: the class or an instance of a model, a loss, or a value that is not an object and is
+            returned unchanged.
 
     Raises:
-        RecipeError: if it is a module, but no encoder.
+        RecipeError: if it is a module but not an encoder.
     """
     if section == "model" and isinstance(value, nn.Module):
         return given_model(value)
@@ -75,10 +76,10 @@ def member_name(section: str, value: Any) -> Any:
 
 
 def given_model(model: nn.Module) -> str:
-    """Return the name of a model that is given as an instance: of its class and its weights.
+    """Return the name of a model that is given as an instance, made from its class and weights.
 
     Raises:
-        RecipeError: if it is no encoder.
+        RecipeError: if it is not an encoder.
     """
     if not isinstance(model, Encoder):
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""From flat options, as typed on a command line or in a Python call, to the fields of a recipe."""
+"""From options of the command line or of a Python call to the fields of a recipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMED = (
     "target",
     "loss",
     "candidates",
-)  # sections whose other fields belong to their name
+)  # sections whose other fields depend on their name
 NOT_TRAINING = ("data", "model", "evaluation", "seed", "plugins")
 FILES = ("source", "valid", "test", *RUNS)
 RECIPES = (".yaml", ".yml")
@@ -40,11 +40,12 @@ def recipe_of(
     place: str = "the recipe",
     adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Recipe:
-    """Return the recipe `base` with `options` laid over it; None options change nothing.
+    """Return the recipe `base`, changed by `options`; options that are None change nothing.
 
-    An option is flat ("alpha"), dotted ("model.dim") or a section (target={"name": ...}). Another
-    model, target or loss than the base's starts from its own defaults. Errors name `place`, where
-    the base comes from. `adapt` may change the fields before they are read.
+    An option is flat ("alpha"), dotted ("model.dim") or a section (target={"name": ...}). If an
+    option names another model, target or loss than the base, the settings of that section start
+    from the defaults. Errors name `place`, where the base comes from. `adapt` may change the fields
+    before they are read.
 
     Raises:
         RecipeError: if an option is unknown or does not fit.
@@ -67,10 +68,10 @@ def recipe_of(
 def with_plugins(
     base: Mapping[str, Any], options: Mapping[str, Any], place: str = "the recipe"
 ) -> dict[str, Any]:
-    """Return the fields of a recipe, after its plugins and those of the options are loaded."""
+    """Return the fields of a recipe, after loading its plugins and those of the options."""
     fields = dict(current(base))
     plugins = [*_texts(fields.get("plugins")), *_texts(options.get("plugins"))]
-    if plugins:  # first, for what follows may be theirs
+    if plugins:  # first, because other fields may name members of the plugins
         fields["plugins"] = _loaded(plugins, _files(place))
     return fields
 
@@ -80,7 +81,7 @@ def _files(place: str) -> tuple[Path, ...]:
 
 
 def _begun(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is left of a base: what belongs to a name that is changed goes with it."""
+    """Return the base without the settings of members that are replaced by other members."""
     begun = dict(fields)
     for section in NAMED:
         wanted = changes.get(f"{section}.name")
@@ -90,7 +91,7 @@ def _begun(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def _for_counted(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a recipe that are of use to a model that is counted, not trained."""
+    """Return the fields of a recipe that a counted model uses."""
     training = fields.get("training")
     if not isinstance(training, Mapping):
         return {name: value for name, value in fields.items() if name in NOT_TRAINING}
@@ -99,7 +100,7 @@ def _for_counted(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are given by their places in a recipe: {"target.alpha": 0.4}."""
+    """Return the options by their places in a recipe, such as {"target.alpha": 0.4}."""
     places = {name: option.path for name, option in common().items()}
     changes: dict[str, Any] = {}
     for name, value in spread(options):
@@ -114,7 +115,7 @@ def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield options one by one, sections field by field, in Python's own types."""
+    """Yield single options, of a section each field, as plain Python types."""
     for name, value in options.items():
         if name == "target":
             value = target_fields(value)
@@ -127,7 +128,7 @@ def spread(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in Python's own types."""
+    """Return a value as a plain Python type."""
     if isinstance(value, Mapping):
         return {name: plain(inside) for name, inside in value.items()}
     if isinstance(value, list | tuple):
@@ -142,19 +143,21 @@ def _name(section: object) -> object:
 
 
 def _anchored(fields: dict[str, Any], files: tuple[Path, ...]) -> dict[str, Any]:
-    """Make paths of files and runs absolute, and put recipes in the place of their files.
+    """Make paths of files and runs absolute, and replace paths of recipes by their fields.
 
-    A run must find its files from any folder, and a recipe must contain all that it depends on.
+    A run must find its files from any folder, and a recipe must contain everything that it depends
+    on.
 
     Args:
         fields: of a recipe.
-        files: the recipe files that led here, the last beside which others are looked for first.
+        files: the recipe files from the outermost to this one. Other files are looked for first in
+            the folder of the last one.
 
     Raises:
         RecipeError: if a recipe depends on itself.
     """
     fields = dict(fields)
-    if fields.get("plugins"):  # first, for what follows may be theirs
+    if fields.get("plugins"):  # first, because other fields may name members of the plugins
         fields["plugins"] = _loaded(_texts(fields["plugins"]), files)
     return {
         name: absolute(section, files) if name in ("data", "target", "training") else section
@@ -167,14 +170,14 @@ def _texts(given: Any) -> list[Any]:
 
 
 def _loaded(plugins: list[Any], files: tuple[Path, ...]) -> list[Any]:
-    """Load plugins, and return them as they are found from any folder."""
+    """Load plugins, and return them with absolute paths."""
     found = [plugin_path(name, files) for name in plugins]
     load_plugins(found)
     return found
 
 
 def plugin_path(name: Any, files: tuple[Path, ...]) -> Any:
-    """Return the absolute path of a plugin that is a file, looked for beside the recipe first."""
+    """Return the absolute path of a plugin file, looked for first in the folder of the recipe."""
     if not str(name).endswith(".py"):
         return name
     beside = (files[-1].parent if files else Path()) / str(name)
@@ -182,7 +185,7 @@ def plugin_path(name: Any, files: tuple[Path, ...]) -> Any:
 
 
 def absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
-    """Return a section with absolute paths, and recipes in the place of their files."""
+    """Return a section with absolute paths, and with fields in place of paths of recipes."""
     if isinstance(section, list | tuple):
         return [absolute(part, files) for part in section]
     if not isinstance(section, Mapping):
@@ -196,7 +199,7 @@ def absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
 
 
 def _found(path: str, files: tuple[Path, ...]) -> Any:
-    """Return an absolute path, or the fields of a recipe; the name of a data set as it is."""
+    """Return an absolute path, the fields of a recipe, or the name of a data set unchanged."""
     if path.endswith(RECIPES):
         beside = (files[-1].parent if files else Path()) / path
         file = beside if exists(beside) else Path(path)
@@ -235,7 +238,7 @@ def parse_member(section: str, text: str) -> dict[str, Any]:
 
 
 def parts_of(text: str) -> list[str]:
-    """Return the parts of a text between commas outside brackets, empty ones left out.
+    """Return the parts of a text between commas outside brackets, without empty ones.
 
     Example:
         >>> parts_of("one-hot,pop+(alpha=1,scale=log)")

@@ -1,8 +1,9 @@
-"""What others bring: modules that register members, and where the members of a recipe come from.
+"""Plugins: modules that register members; and the origin of the members of a recipe.
 
-A recipe names them (`plugins: [my_module, ./my_target.py]`), a command line (`--plugin`), or an
-installed package in the entry point group `softrec.plugins`. To load a plugin is to run its code:
-a recipe that is given to `fit` or `compare` may ask for it, a run folder that is opened may not.
+A plugin is named by a recipe (`plugins: [my_module, ./my_target.py]`), by an option (`--plugin`),
+or by an installed package in the entry point group `softrec.plugins`. Loading a plugin runs its
+code. The plugins of a recipe that is given to `fit` or `compare` are loaded; those of a run folder
+that is opened are not.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from softrec.registry import Chosen, PluginWarning, Registry
 
 
 def load_plugins(plugins: Iterable[str | Path]) -> None:
-    """Import modules and files, which register what they bring.
+    """Import modules and files that register members.
 
     Args:
-        plugins: names of modules, or paths that end with .py.
+        plugins: names of modules, or paths of files ending in .py.
 
     Raises:
         RecipeError: if one cannot be imported.
@@ -69,7 +70,7 @@ def _run_file(path: Path) -> None:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up there
+    sys.modules[path.stem] = module  # dataclasses look up their module in sys.modules
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -86,7 +87,7 @@ def _file_of(module: ModuleType | None) -> Path | None:
 
 
 def members_of(recipe: Recipe) -> Iterator[tuple[Registry[Any], str]]:
-    """Yield the registry and the name of everything that a recipe chooses by name."""
+    """Yield registry and name of each member that a recipe names."""
     yield MODELS, recipe.model.name
     if recipe.data.source in SOURCES:
         yield SOURCES, recipe.data.source
@@ -106,9 +107,9 @@ def _chosen(value: Any) -> Iterator[tuple[Registry[Any], str]]:
 
 
 def plugins_of(recipe: Recipe) -> list[dict[str, str]]:
-    """Return kind, name, module, file and hash of each member that does not come with softrec.
+    """Return kind, name, module, file and hash of each member that is not part of softrec.
 
-    Of a model that was given as an instance, the class instead of file and hash.
+    For a model that was given as an instance, the class is returned instead of file and hash.
     """
     found = []
     for registry, name in members_of(recipe):
@@ -123,7 +124,7 @@ def plugins_of(recipe: Recipe) -> list[dict[str, str]]:
 
 
 def _origin(module: str) -> dict[str, str]:
-    """Return a module, its file, and the hash of that."""
+    """Return the name of a module, its file, and the hash of the file."""
     path = _file_of(sys.modules.get(module))
     facts = {"module": module}
     if path is not None and path.is_file():
@@ -132,12 +133,12 @@ def _origin(module: str) -> dict[str, str]:
 
 
 def missing_plugins(needed: Iterable[Mapping[str, str]]) -> str | None:
-    """Return what is missing of the members that a run needs, with the remedy; None if nothing is.
+    """Return a message about a missing member that a run needs; None if none is missing.
 
-    One that comes from another file than it did is told in a warning.
+    If a member now comes from another file, there is a warning.
 
     Args:
-        needed: as `plugins_of` returned it.
+        needed: the result of `plugins_of`.
     """
     registries = {registry.kind: registry for registry in Registry.all}
     for one in needed:

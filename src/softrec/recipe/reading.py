@@ -1,7 +1,8 @@
-"""Plain data from YAML: mappings, lists, texts, numbers, yes and no, within bounds.
+"""Plain data from YAML: mappings, lists, texts, numbers, true and false, of limited size.
 
-What is more than that in YAML is refused: a tag makes another type, a reference to itself has no
-end, a few references to references are larger than any memory, and of two equal names one is lost.
+Everything else in YAML is refused: tags, which make other types; references to themselves, which
+are infinite; nested references, which can exceed any memory; and two fields of the same name, of
+which one would be lost.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from softrec.errors import RecipeError, one_line
 
 LARGEST = 200_000  # bytes of a recipe file
 DEEPEST = 40  # levels of nesting
-MOST = 20_000  # values, those that are referred to counted each time
+MOST = 20_000  # values; a value that is referred to counts each time
 _PREFIX = "tag:yaml.org,2002:"
 _TEXT, _MERGE, _FLOAT, _TIMESTAMP = (
     _PREFIX + name for name in ("str", "merge", "float", "timestamp")
@@ -35,7 +36,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self.depth = 0
         self.values = 0
-        self.sizes: dict[int, int] = {}  # of each finished node, by its id
+        self.sizes: dict[int, int] = {}  # the number of values in each finished node, by its id
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         before, event = self.values, self.peek_event()
@@ -72,7 +73,7 @@ class _Loader(yaml.SafeLoader):
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
 
 
-# YAML 1.1 takes 1e-3 for text, for it has no point.
+# In YAML 1.1 the number 1e-3 would be text, because it has no point.
 _Loader.add_implicit_resolver(
     _FLOAT, re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -82,7 +83,7 @@ def parsed(text: str) -> Any:
     """Return the plain data of a YAML text.
 
     Raises:
-        ValueError: in one line, if it is none, or larger than any recipe.
+        ValueError: if it is not plain data or too large.
     """
     if len(text) > LARGEST:
         raise ValueError(f"it has more than {LARGEST:,} bytes")
@@ -100,7 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the fields of a recipe file.
 
     Raises:
-        RecipeError: if there is no such file or it is no YAML mapping.
+        RecipeError: if there is no such file or it is not a YAML mapping.
     """
     try:
         if path.exists() and not path.is_file():
@@ -127,7 +128,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def exists(path: str | Path) -> bool:
-    """Tell whether there is such a file; none has a name that no file can have."""
+    """Return whether a file exists; false also for text that cannot be a file name."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""A recipe: all that makes a run, as data. Read from YAML or the command line, checked at once.
+"""A recipe: everything that determines a run, as data, checked when it is read.
 
-Nothing below `experiments/` ever sees a recipe; `build` turns it into plain arguments.
+Only `experiments/` and `cli/` use recipes; `experiments/build` turns them into plain arguments.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS, TargetSettings
 
 FOR_COUNTED = ("length", "monitor", "padding_side")
-"""What counts of `training` where a model is counted, not trained."""
+"""The fields of `training` that a counted model uses."""
 
 
 class Recipe(Settings):
     """Data x model x target x loss x candidates, a training budget and a seed.
 
-    A recipe may depend on others: `target.teacher` and `training.start` name a finished run or hold
-    the recipe of one, whose data and seed are then those of the whole.
+    A recipe may depend on others: `target.teacher` and `training.start` are a finished run or the
+    recipe of a run, which is trained with the same data and seed.
     """
 
     data: DataSettings = setting(text="the log, and how it is read, cleaned and split")
@@ -60,8 +60,7 @@ class Recipe(Settings):
     target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
         setting(
             OneHotSettings(),
-            "the distribution over items that the model is trained towards; one-hot is the label "
-            "alone",
+            "the distribution over items that the model is fitted to; one-hot is the label alone",
             common=True,
             flags=("--target", "-t"),
             choices=TARGETS.choices,
@@ -83,7 +82,7 @@ class Recipe(Settings):
         choices=CANDIDATES.choices,
     )
     training: TrainingSettings = setting(
-        TrainingSettings(), "what is trained on, how, and how long"
+        TrainingSettings(), "the training examples, the optimiser, and how long to train"
     )
     evaluation: EvaluationSettings = setting(
         EvaluationSettings(), "the ranking of validation and test, and its metrics"
@@ -107,12 +106,12 @@ class Recipe(Settings):
 
     @property
     def ranking_score(self) -> Literal["inner", "cosine", "euclidean"]:
-        """Return how items are scored in validation, test and service."""
+        """Return the score of the ranking in validation, test and recommendation."""
         own = self.evaluation.score
         return self.loss.score if own == "trained" else own
 
     def stages(self) -> dict[str, Recipe]:
-        """Return the recipes that this one depends on directly, by their place."""
+        """Return the recipes that this recipe depends on directly, by their place in it."""
         found: dict[str, Recipe] = {}
 
         def noted(place: str, run: Recipe | str) -> str:
@@ -124,13 +123,17 @@ class Recipe(Settings):
         return found
 
     def with_stages(self, run_of: Callable[[str, Recipe], str]) -> Recipe:
-        """Return the recipe with `run_of(place, stage)` instead of each recipe it depends on."""
+        """Return the recipe with `run_of(place, stage)` in place of each stage.
+
+        Args:
+            run_of: returns the folder of a run, from the place in the recipe and the stage.
+        """
         return Recipe.model_validate(
             self._replaced(lambda place, run: run if isinstance(run, str) else run_of(place, run))
         )
 
     def runs(self) -> list[str]:
-        """Return the folders of finished runs that this recipe, or one it depends on, names."""
+        """Return the folders of finished runs that this recipe or one of its stages names."""
         found: list[str] = []
 
         def noted(place: str, run: Recipe | str) -> str:
@@ -141,7 +144,7 @@ class Recipe(Settings):
         return found
 
     def _replaced(self, run_of: Callable[[str, Recipe | str], str]) -> dict[str, Any]:
-        """Return the fields, with `run_of` instead of each folder or recipe of another run."""
+        """Return the fields, with `run_of` in place of each folder or recipe of another run."""
         fields = self.model_dump(mode="json")
         common = {"data": fields["data"], "seed": self.seed}
 
@@ -184,7 +187,7 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _interest_by_default(cls, fields: Any) -> Any:
-        """Let a model that can predict interests learn to, unless the recipe says how itself."""
+        """Add the section `interest` with defaults if the model predicts interests."""
         if not isinstance(fields, dict) or fields.get("interest") is not None:
             return fields
         model = fields.get("model")
@@ -192,7 +195,7 @@ class Recipe(Settings):
         return {**fields, "interest": {}} if predicts_interests(name) else fields
 
     def _check_model(self) -> None:
-        """Refuse what the model cannot do."""
+        """Refuse sections that the model cannot use."""
         name = self.model.name
         if is_counted(name):
             self._check_counted()
@@ -200,7 +203,7 @@ class Recipe(Settings):
             raise ValueError(f"interest belongs to timirec; {name} predicts no interests")
 
     def _check_counted(self) -> None:
-        """Refuse what belongs to training alone, unless it is at its default."""
+        """Refuse fields that only training uses, unless they have their defaults."""
         given = {
             "target": self.target != OneHotSettings(),
             "loss": self.loss != MixedSettings(),
@@ -219,7 +222,7 @@ class Recipe(Settings):
             )
 
     def _check_optimizer(self) -> None:
-        """Refuse to leave rows alone where every row has a gradient."""
+        """Refuse sparse-adam if every row of the tables has a gradient."""
         if self.training.optimizer != "sparse-adam":
             return
         candidates = self.candidates
@@ -240,7 +243,7 @@ class Recipe(Settings):
                 )
 
     def _check_stages(self) -> None:
-        """Refuse stages that cannot be read, or whose model is of no use here."""
+        """Refuse stages that cannot be read, or whose model does not fit."""
         own, stages = self.model.name, self.stages()
         start, teacher = stages.get("training.start"), stages.get("target.teacher")
         if start is not None and start.model.name not in starts_of(own):
@@ -275,7 +278,7 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
     """Return the checked recipe of nested plain data.
 
     Raises:
-        RecipeError: naming the field, what came, and what would do.
+        RecipeError: if a field is wrong; the message names it, its value, and accepted values.
     """
     place = one_line(place, 150)
     try:
@@ -288,7 +291,7 @@ def read_recipe(fields: dict[str, Any], place: str = "the recipe") -> Recipe:
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """Return the settings that may stand at each place of a recipe: "data", "target.pop+", ..."""
+    """Return the settings at each place of a recipe, such as "data" or "target.pop+"."""
     found: dict[str, type[BaseModel]] = {"": Recipe}
     for place, kind in _kinds().items():
         if issubclass(kind, Chosen):
@@ -306,7 +309,7 @@ def _kinds() -> dict[str, type[BaseModel]]:
 
 
 def _settings(annotation: Any) -> type[BaseModel] | None:
-    """Return the settings in the type of a field, if there are some."""
+    """Return the settings class in the type of a field, if there is one."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
@@ -331,7 +334,7 @@ def choices(place: str) -> list[str]:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with the dotted `changes` laid over it: {"training.lr": 0.01}."""
+    """Return `base` with the dotted `changes` applied, such as {"training.lr": 0.01}."""
     result = {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}
     for dotted, value in changes.items():
         *path, last = dotted.split(".")

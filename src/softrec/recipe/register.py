@@ -1,4 +1,4 @@
-"""`softrec.register`: names for targets, losses, models, ... that do not come with softrec."""
+"""`softrec.register`: names for targets, losses, models, ... of your own."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ KINDS = {
     "candidates": (),
     "metric": ("ranks", "k"),
 }
-"""What functions can be registered as, and the names of their first arguments by which they are
-known; others say `kind=`."""
+"""The kinds of functions, and the names of their first arguments, by which the kind is determined.
+If the arguments have other names, `kind=` must be given."""
 
 
 def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
-    """Give a name to something of your own, for recipes, `fit`, `compare` and the command line.
+    """Register an object of your own for recipes, `fit`, `compare` and the command line.
 
-    A call, or a decorator. What follows the first arguments of a function, as keywords with types
-    and perhaps defaults, are its settings in a recipe.
+    It is a function or a decorator. The keyword arguments of a registered function, with types and
+    perhaps defaults, are its settings in a recipe.
 
     Args:
-        name: by which it is chosen.
-        thing: a model's class (an `Encoder` or a `Scorer`); a target, (training, **settings) ->
-            what makes the target of a batch; a softmax loss, (stats, answers, weight, **settings)
-            -> a value per example; a loss on pairs, (label, others, count, **settings) -> a value
-            per row; a metric, (ranks, k) -> a value per case; a `Source` of data; or a class of
-            settings.
+        name: the name in recipes.
+        thing: one of the following. A class of models (an `Encoder` or a `Scorer`). A target:
+            (training, **settings) -> a source, which makes the target of a batch. A softmax loss:
+            (stats, answers, weight, **settings) -> one value per example. A pairwise loss: (label,
+            others, count, **settings) -> one value per row. A metric: (ranks, k) -> one value per
+            case. A `Source` of data. A class of settings.
         kind: of a function whose arguments have other names: "target", "loss", "pairwise loss",
             "candidates" or "metric".
 
     Returns:
-        The thing itself; a decorator where none was given.
+        The object itself; a decorator if no object was given.
 
     Raises:
-        RecipeError: if the name is taken, or it cannot be told what the thing is.
+        RecipeError: if the name is taken, or the kind of the object cannot be determined.
 
     Example:
         @softrec.register("even")

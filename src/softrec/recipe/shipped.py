@@ -1,4 +1,4 @@
-"""The recipes that come with softrec, for who has no checkout."""
+"""The recipes that come with softrec, in a wheel or in a checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def find(name: str) -> Path | None:
 
 
 def folders() -> tuple[Path, ...]:
-    """Return where they may lie: in the package, and in a checkout beside `src`."""
+    """Return the folders where recipes may be: in a wheel, and in a checkout."""
     return PACKAGE / "recipes", PACKAGE.parents[1] / "recipes"
 
 
@@ -25,5 +25,5 @@ def paths() -> list[Path]:
 
 
 def purpose(path: Path) -> str:
-    """Return what a recipe is for: its first line of comment."""
+    """Return the purpose of a recipe: its first line, which is a comment."""
     return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").rstrip(": ")

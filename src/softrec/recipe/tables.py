@@ -1,7 +1,7 @@
-"""The tables of docs/recipes.md and docs/models.md, made of the settings: `make docs`.
+"""Writes the tables of docs/recipes.md and docs/models.md from the settings: `make docs`.
 
-A table is between `<!-- generated: NAME -->` and `<!-- end -->`; what is outside stays as it is.
-The tables list what comes with softrec, and nothing that was registered from outside.
+A table is between `<!-- generated: NAME -->` and `<!-- end -->`; the rest of a page is not changed.
+The tables list the members of softrec, and nothing that was registered from outside.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from softrec.recipe.specs.models import grid_of, is_counted, reads_graph, settin
 
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
 ARGUMENT = ("data", "source")
-"""The field that is an argument of commands and functions, no option."""
+"""The field that is an argument of commands and functions and not an option."""
 
 
 def written(page: str) -> str:
-    """Return a page with its tables made again.
+    """Return a page with new tables.
 
     Raises:
         RecipeError: if it names a table that does not exist.
@@ -63,7 +63,7 @@ def fields_table(section: str) -> str:
     for member, kind in members.items():
         for name, info in kind.model_fields.items():
             fields.setdefault(name, {})[member] = info
-    if "name" in fields:  # which the section describes
+    if "name" in fields:  # described in the section of the member
         fields["name"] = {"": Recipe.model_fields[section]}
     rows = [
         (name, _option(section, name, have), _default(have), _meaning(have, len(members)))
@@ -88,7 +88,7 @@ def _default(fields: Mapping[str, FieldInfo]) -> str:
 
 
 def _meaning(fields: Mapping[str, FieldInfo], of: int) -> str:
-    if "" in fields and extra(fields[""], "choices"):  # listed in a table of their own
+    if "" in fields and extra(fields[""], "choices"):  # listed in a separate table
         return fields[""].description or ""
     return meaning(fields, everywhere=len(fields) == of)
 
@@ -97,7 +97,7 @@ def _meaning(fields: Mapping[str, FieldInfo], of: int) -> str:
 
 
 def names_table(section: str) -> str:
-    """Return the table of what can be chosen in a section, each with its own settings."""
+    """Return the table of the members of a section, each with its settings."""
     members = _members(section)
     offered = [kind.model_fields for kind in members.values() if _offered(kind)]
     shared = set.intersection(*(set(fields) for fields in offered))
@@ -122,7 +122,7 @@ def _settings(fields: Mapping[str, FieldInfo], left_out: set[str]) -> str:
 
 
 def trained_table() -> str:
-    """Return the table of the models that are trained."""
+    """Return the table of the trained models."""
     rows = [
         (_linked(name), _reads(name), ", ".join(MODELS[name].PRESETS), summary(MODELS[name]))
         for name in _models(counted=False)
@@ -131,7 +131,7 @@ def trained_table() -> str:
 
 
 def counted_table() -> str:
-    """Return the table of the models that are counted."""
+    """Return the table of the counted models."""
     rows = [
         (_linked(name), ", ".join(grid_of(name)), summary(MODELS[name]))
         for name in _models(counted=True)
@@ -140,7 +140,7 @@ def counted_table() -> str:
 
 
 def models_part(counted: bool) -> str:
-    """Return a section for each model: what it reads, presets, settings, source."""
+    """Return a section for each model: its input, presets, settings and source."""
     return "\n\n".join(_model(name) for name in _models(counted=counted))
 
 
@@ -158,7 +158,7 @@ def _model(name: str) -> str:
 
 
 def plain_table(fields: Mapping[str, FieldInfo], tried: Mapping[str, Any] | None = None) -> str:
-    """Return the table of settings that have no option; with the values that are tried, if any."""
+    """Return the table of settings without options, with the values that are tried, if any."""
     if not fields:
         return "It has no settings."
     rows = [
@@ -172,12 +172,12 @@ def plain_table(fields: Mapping[str, FieldInfo], tried: Mapping[str, Any] | None
 
 def _presets(name: str) -> Iterable[str]:
     for preset, values in MODELS[name].PRESETS.items():
-        told = ", ".join(f"{setting} {_value(value)}" for setting, value in values.items())
-        yield f"- `preset: {preset}` is {told}."
+        listed = ", ".join(f"{setting} {_value(value)}" for setting, value in values.items())
+        yield f"- `preset: {preset}` is {listed}."
 
 
 def _value(value: Any) -> str:
-    """Return a value as YAML has it."""
+    """Return a value as in YAML."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_value, value))}]"
     if value is None or isinstance(value, bool):
@@ -207,7 +207,7 @@ def _models(*, counted: bool) -> list[str]:
 
 
 def _members(section: str) -> dict[str, Any]:
-    """Return the settings of a section, by name where it is chosen from several."""
+    """Return the settings of the members of a section, by name; by "" if it has no members."""
     found = {}
     for place, kind in places().items():
         first, _, name = place.partition(".")
@@ -226,7 +226,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text with links to other pages, and bars that end no cell."""
+    """Return a text as a cell, with links to other pages and escaped bars."""
     return re.sub(r"docs/(\w+\.md)", r"[\1](\1)", text).replace("|", "\\|")
 
 
@@ -240,11 +240,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings of trained models": partial(models_part, counted=False),
     "settings of counted models": partial(models_part, counted=True),
 }
-"""What makes each table, by the name in its marker."""
+"""The function that makes each table, by the name in its marker."""
 
 
 def main(pages: list[str]) -> None:
-    """Write the tables of some pages again."""
+    """Update the tables of pages, given by their paths."""
     for path in map(Path, pages):
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Lists of users in, tables of recommendations out."""
+"""Reads lists of users and writes tables of recommendations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 
 
 def writer_of(path: Path) -> Callable[[pl.DataFrame, Path], object]:
-    """Return how a table is written to `path`.
+    """Return the function that writes a table to `path`, by its ending.
 
     Raises:
         DataError: if the ending is unknown or the folder does not exist.
@@ -42,14 +42,14 @@ def writer_of(path: Path) -> Callable[[pl.DataFrame, Path], object]:
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write a table as CSV, Parquet or JSON, whole or not at all; lists in CSV are 'a,b,c'."""
+    """Write a table as CSV, Parquet or JSON, completely or not at all; lists in CSV are 'a,b,c'."""
     writer = writer_of(path)
     with written(path) as fresh:
         writer(table, fresh)
 
 
 def _flat(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the table with lists as text, their parts between commas: CSV has no lists."""
+    """Return the table with lists as text, separated by commas, because CSV has no lists."""
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
     parts = (pl.col(name).list.eval(pl.element().cast(pl.String)) for name in lists)
     return table.with_columns(part.list.join(",") for part in parts)
@@ -57,7 +57,7 @@ def _flat(table: pl.DataFrame) -> pl.DataFrame:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Give a name to write to, which becomes `path` when all went well."""
+    """Yield a temporary path to write to, which is renamed to `path` if there was no error."""
     try:
         with replacing(path) as fresh:
             yield fresh

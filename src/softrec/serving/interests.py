@@ -1,4 +1,4 @@
-"""What stands behind a recommendation: the interests of a user, and which of them it is due to."""
+"""Attribution of recommendations to the interests of a user."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from softrec.types import ItemVectors, Products, Scores
 
 
 class Weighted(NamedTuple):
-    """The interests of some users, and how much each counts where a score is their sum."""
+    """The interests of some users, and their weights if a score is a weighted sum."""
 
     vectors: Tensor  # (B, K, D)
-    weights: Tensor | None  # (B, K), sums to 1; None where the best interest alone gives the score
+    weights: Tensor | None  # (B, K), sums to 1; None if a score is the highest over the interests
 
 
 class Attribution(NamedTuple):
-    """For each chosen item the interest that contributed most, and its part of the score."""
+    """The interest that contributed most to the score of each item, and its contribution."""
 
     interest: Tensor  # (B, k) int64
-    contribution: Tensor | None  # (B, k); None where a score is no sum
+    contribution: Tensor | None  # (B, k); None if a score is the highest over the interests
 
 
 def weighted_interests(scores: Scores, name: str) -> tuple[Weighted, ItemVectors]:
-    """Return the interests behind the scores of B users, each asked once, and the item vectors.
+    """Return the interests of the B users of `scores`, and the item vectors.
 
     Args:
-        scores: of a batch.
-        name: of the model, for the error.
+        scores: of a batch with one row per user.
+        name: of the model, for messages.
 
     Raises:
         DataError: if the model has one vector for a user, or none.
@@ -55,13 +55,13 @@ def attribution(interests: Weighted, items: ItemVectors, chosen: Tensor) -> Attr
     $$k^* = \mathrm{argmax}_k \; a_k \, v_k \cdot w_i \qquad
     contribution = a_{k^*} v_{k^*} \cdot w_i$$
 
-    with the weights a, all 1 and no contribution where the best interest alone gives the
-    score. The parts of all interests and the item's bias add up to the score. Of equal parts the
-    first counts.
+    with the weights a. If a score is the highest over the interests, all weights are 1 and there is
+    no contribution. The contributions of all interests and the bias of the item add up to the
+    score. Of equal contributions, the first one counts.
 
     Args:
         interests: of B users.
-        items: vectors (N, D); their bias moves all interests alike.
+        items: vectors (N, D); the bias is the same for all interests and is not used.
         chosen: (B, k) int64 items.
 
     Example:

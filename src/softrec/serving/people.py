@@ -1,4 +1,4 @@
-"""Who is asked about, said as is convenient: one user or several, one history or several."""
+"""Reads the arguments `users` and `histories`, which may be one or several."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def users_of(users: object) -> list[object]:
 
 
 def histories_of(histories: object) -> dict[Any, Sequence[object]]:
-    """Return name -> items, oldest first; what has no name is called "history 1", "history 2", ...
+    """Return name -> items, oldest first; without names they are "history 1", "history 2", ...
 
     Example:
         >>> histories_of({"bob": ["tea", "jam"]})

@@ -1,4 +1,4 @@
-"""Recommendations: raw ids in, raw ids out."""
+"""The recommender: recommendations for raw ids."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from softrec.types import Batch, Model, Products, Scores, device_of
 
 
 class UnknownItemWarning(UserWarning):
-    """A history names items that the model has never seen; they were skipped."""
+    """A history contains unknown items, which were skipped."""
 
 
 class _People(NamedTuple):
-    """Who is asked about: the names to answer with, the numbers in the log, and the histories."""
+    """Some users: their names in the answer, their numbers in the log, and their histories."""
 
     names: list[object]
-    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for somebody with a history of their own
+    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for given histories
     rows: Sequences
 
     def blocks(self) -> Iterator[_People]:
-        """Yield some people at a time."""
+        """Yield blocks of users."""
         for some in blocks(len(self.names), LIMITS.encoded):
             places = np.arange(some.start, some.stop)
             rows = rows_of(self.rows, places)
@@ -57,14 +57,14 @@ class _People(NamedTuple):
 
 
 class Recommender:
-    """A trained model with its log: the best items for known users and for any history.
+    """Recommends items to users of a log and for given histories.
 
     Args:
-        model: an encoder or a scorer; what does not depend on users is computed once, when it is
-            first needed.
-        log: all known interactions, for the histories of known users and the catalogue.
+        model: an encoder or a scorer. Whatever does not depend on users is computed once, when it
+            is first needed.
+        log: all known interactions, for the histories of its users and for the catalogue.
         length: how many of the last items of a history the model reads.
-        mask_seen: leave out items of the history unless a call says otherwise.
+        mask_seen: leave out items of the history; each call can override this.
     """
 
     def __init__(
@@ -85,27 +85,27 @@ class Recommender:
         mask_seen: bool | None = None,
         why: bool = False,
     ) -> pl.DataFrame:
-        """Return the `k` best items of each user as rows user, rank, item, score.
+        """Return the `k` best items of each user as a table with columns user, rank, item, score.
 
         Args:
-            users: raw ids of users of the log, or a single one; their whole history is used.
+            users: raw ids of users of the log, or one id; their whole history is used.
             k: how many items.
-            histories: name -> raw item ids, oldest first, for people who are not in the log, or
-                with a history of their own. Models that read the number of the user, or the
-                times of events, cannot use them. Also lists without names, or a single one.
-            mask_seen: leave out items of the history; by default as the recommender does, which
-                for that of a run is how the run was judged. If fewer than `k` others are left,
-                the table has fewer rows for that user.
-            why: for a model with interests, add the columns interest, the user's interest that
-                contributed most to the item (see `interests`), and contribution, its part
-                of the score. Where a score is that of the best interest alone, it is null.
+            histories: name -> raw item ids, oldest first, for users who are not in the log. Lists
+                without names and a single list are accepted, too. Models that read the number of
+                the user, or the times of events, cannot use histories.
+            mask_seen: leave out items of the history; by default as the recommender was made. The
+                recommender of a run does what the run's evaluation did. If fewer than `k` items
+                are left, the table has fewer rows for that user.
+            why: for a model with interests, add two columns: interest, the interest of the user
+                that contributed most to the score (see `interests`), and contribution, its part of
+                the score. Contribution is null if a score is the highest over the interests.
 
         Raises:
             DataError: if a user is unknown, a history has no known item, the model cannot use
-                histories, or it has no interests that would say why.
+                histories, or `why` is true and the model has no interests.
 
         Warns:
-            UnknownItemWarning: with the items of histories that were skipped.
+            UnknownItemWarning: if items of histories are unknown and were skipped.
         """
         people = self._people(users, histories)
         k = min(k, self.log.n_items)
@@ -131,29 +131,29 @@ class Recommender:
         items: int = 5,
         mask_seen: bool | None = None,
     ) -> pl.DataFrame:
-        """Return what each user may want, as rows user, interest, weight, items.
+        """Return the interests of each user as a table with columns user, interest, weight, items.
 
-        A user has the interests 0 .. K-1. A number means nothing by itself: interest 1 of one
-        user has no more to do with interest 1 of another than the model made of it. Models with
-        fewer interests for short histories repeat the first one.
+        A user has the interests 0 .. K-1. The number has no meaning by itself: interest 1 of one
+        user need not be similar to interest 1 of another. Models that have fewer interests for
+        short histories repeat the first one.
 
         Args:
             users: as in `recommend`.
             histories: as in `recommend`.
-            items: how many items to show of each interest: the best if it were the user's only
-                one.
+            items: how many items to show for each interest: those that rank first if it is the
+                only interest.
             mask_seen: as in `recommend`; lists may be shorter then.
 
         Returns:
-            The weight is how much the model expects the interest, the softmax of its logits; null
-            for models that expect nothing, whose scores are those of the best interest. `items`
-            is a list of raw ids, best first.
+            A table. The weight is the predicted probability of the interest, the softmax of its
+            logits; it is null for models that do not predict interests. `items` is a list of raw
+            ids, best first.
 
         Raises:
             DataError: as in `recommend`, and if the model has no interests.
 
         Warns:
-            UnknownItemWarning: with the items of histories that were skipped.
+            UnknownItemWarning: if items of histories are unknown and were skipped.
         """
         if items < 1:
             raise ValueError(f"items must be 1 or more, got {items}")
@@ -171,7 +171,7 @@ class Recommender:
                 "left": (found["score"] > -np.inf).sum(2).ravel(),
             }
         )
-        # What is left out stands at the end of its list, with a score of -inf.
+        # Items that are left out are at the end of a list, with the score -inf.
         lists = pl.col("items").arr.to_list().list.head(pl.col("left"))
         return table.with_columns(lists).drop("left")
 
@@ -187,13 +187,13 @@ class Recommender:
             return _People(names, known, rows)
         given = list(starmap(self._of_items, histories.items()))
         numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
-        # The times of their events are not known, so all rows go without times: models that
-        # read them have refused.
+        # The times of given histories are unknown, so no row has times. Models that read times
+        # have refused histories before.
         rows = Sequences.of([*(rows[row] for row in range(len(rows))), *given])
         return _People([*names, *histories], numbers, rows)
 
     def _refusal(self) -> str | None:
-        """Return why only users of its log can be served, and the remedy; None if all can."""
+        """Return why the model cannot use given histories, and how to fix it; None if it can."""
         name = self.model.name
         if self.model.reads == "user":
             return (
@@ -242,7 +242,7 @@ class Recommender:
         return numbers
 
     def _asked(self, some: _People, device: torch.device) -> Batch:
-        """Return the batch that asks each of some people once."""
+        """Return the batch with one prediction per user."""
         stop = some.rows.offsets[1:]
         start = np.maximum(some.rows.offsets[:-1], stop - self.length)
         history, time = padded_histories(some.rows, start, stop, self.model.n_items)
@@ -258,7 +258,7 @@ class Recommender:
 
     @cached_property
     def _score(self) -> Callable[[Batch], Scores]:
-        """The scores of a batch, by a model that no longer changes."""
+        """The function from a batch to its scores, computed once."""
         with torch.inference_mode():
             return self.model.scores()
 
@@ -269,7 +269,7 @@ class Recommender:
     def _best(
         self, some: _People, k: int, mask_seen: bool | None, why: bool
     ) -> dict[str, np.ndarray]:
-        """Return item, score, and, where asked for and known, interest and contribution, (b, k)."""
+        """Return item, score and, for `why`, interest and contribution, (b, k) each."""
         device = device_of(self.model)
         scores = self._score(self._asked(some, device))
         seen = some.seen(device) if self._masks(mask_seen) else None
@@ -285,7 +285,7 @@ class Recommender:
 
     @torch.inference_mode()
     def _behind(self, some: _People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
-        """Return item and score (b, K, k), the best of each interest, and weight (b, K) if any."""
+        """Return the best items of each interest with scores, (b, K, k), and weights (b, K)."""
         device = device_of(self.model)
         scores = self._score(self._asked(some, device))
         (vectors, weights), items = weighted_interests(scores, self.model.name)

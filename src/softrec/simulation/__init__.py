@@ -1,4 +1,4 @@
-"""A shop with a known truth, the log of its users, and what the truth says of a ranking."""
+"""A simulated shop whose true next-item distribution is known, and the log of its users."""
 
 from softrec.simulation.log import simulate
 from softrec.simulation.shop import Shop, make_shop

@@ -1,4 +1,4 @@
-"""The log of a shop's users: they wish, and what they were shown and did not have is logged."""
+"""The simulated log: users wish for items, and shown items that are new to them are logged."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def simulate(
     open_test: bool = True,
     times: bool = False,
 ) -> Interactions:
-    """Return the log of users who wish, and interact with what they are shown.
+    """Return the log of users who wish for items and interact with the items that are shown.
 
-    The vocabulary holds the whole catalogue, whether an item occurs or not; so split with
-    `cold="keep"` or `cold="drop"`, since a rare item may occur in no training part.
+    The vocabulary has the whole catalogue, including items that do not occur. So split with
+    `cold="keep"` or `cold="drop"`, because a rare item may have no training event.
 
     Args:
-        shop: where they are.
+        shop: the parameters.
         n_users: how many users.
         min_length: the fewest events of a user; their number is uniform.
         max_length: the most events of a user.
         seed: of the users; the shop has its own.
-        open_test: draw each user's last event with everything shown, like a small randomised
-            experiment. The test event of leave-last-out then measures what users wish for,
-            and `next_item(..., exposed=False)` is its truth. Without it, the last event is
-            biased by exposure like all others and `exposed=True` is its truth.
-        times: give the log times (seconds). Without them the order of rows is the order of
-            events, and leave-last-out has nothing to warn of.
+        open_test: show all items at each user's last event, like a small randomised experiment.
+            The test event of leave-last-out then is what the user wished for, and its true
+            distribution is `next_item(..., exposed=False)`. Without it, the last event is biased
+            by exposure like all others, and its true distribution has `exposed=True`.
+        times: add times (seconds) to the log. Without times the order of rows is the order of
+            events, and leave-last-out does not warn of leakage.
 
     Returns:
         A log with users 0 .. n_users-1 and the shop's items.
@@ -84,18 +84,18 @@ def simulate(
 
 
 class _Events:
-    """Draws the next event of users by wishing and rejecting.
+    """Samples the next event of users: wishes are sampled until one is accepted.
 
     Args:
-        shop: where they are.
-        rng: where the draws come from.
+        shop: the parameters.
+        rng: the random numbers.
     """
 
     def __init__(self, shop: Shop, rng: np.random.Generator) -> None:
         self.shop = shop
         self.rng = rng
-        # The items by category, where each category ends, and cumulated probabilities: those of
-        # category c run from c to c + 1, so that one sorted array serves all.
+        # The items by category, the end of each category, and cumulative probabilities: those of
+        # category c run from c to c + 1, so that one sorted array is enough.
         self.by_category = np.argsort(shop.category, kind="stable")
         self.ends = np.cumsum(np.bincount(shop.category, minlength=shop.tastes.shape[1]))
         cumulated = np.cumsum(shop.within[self.by_category])
@@ -130,8 +130,8 @@ class _Events:
         """Return one wish per row, (b,).
 
         Args:
-            options: (b, C + 2 S) cumulated probabilities of a category or a complement; what
-                they leave is a uniform wish.
+            options: (b, C + 2 S) cumulative probabilities of the categories and the complements;
+                the remaining probability is that of a uniform wish.
             complements: (b, 2 S) items.
         """
         n_categories = self.shop.tastes.shape[1]
@@ -152,7 +152,7 @@ class _Events:
 
 
 def _times(rng: np.random.Generator, offsets: np.ndarray) -> np.ndarray:
-    """Return times in seconds, int64: users start over one year and come every few days."""
+    """Return times in seconds, int64: users start within a year and return every few days."""
     lengths = np.diff(offsets)
     gaps = 1 + rng.exponential(_GAP, size=offsets[-1]).astype(np.int64)
     passed = np.cumsum(gaps)

@@ -1,28 +1,29 @@
 """A shop whose true next-item distribution is known.
 
-One wish, for a user in the mood of archetype m after the history h, is an item i with probability
+A user is in one of M moods (archetypes). A wish of a user in mood m with history h is item i with
+probability
 
     w_m(i | h) = (1 - noise) ((1 - stickiness) taste_m(i) + stickiness pull_h(i)) + noise / N
     taste_m(i) = tastes[m, category_i] within_i
     pull_h(i)  = the last item's category by popularity, or one of its complements, and with a
                  smaller weight the same of the item before it
 
-A user interacts with no item twice. A wish comes to anything only if the shop shows the item, with
-probability exposure_i; else nothing is logged and the user wishes again. So the next logged item
-of a user in mood m has the distribution
+A user interacts with no item twice. The shop shows a wished item with probability exposure_i. If it
+is not shown, nothing is logged and the user wishes again. So the next logged item of a user in mood
+m has the distribution
 
     P_m(i | h) = w_m(i | h) exposure_i / Z_m(h),   over the items that are not in h
 
-and a popular item is logged more often than it is wished for. The mood drifts: before each wish
-it is drawn again with probability `drift`. It is hidden, but it takes one of M values, so the
-forward recursion of a hidden Markov model states what the history alone tells about it, and with
-it the best prediction that any model could make, exactly:
+and a popular item is logged more often than it is wished for. Before each wish the mood is sampled
+again with probability `drift`. The mood is hidden, but it has only M values. So the forward
+recursion of a hidden Markov model gives its distribution P(m | h) exactly, and with it the best
+prediction that any model could make:
 
     P(i | h) = sum_m P(m | h) P_m(i | h)
 
-The simulation (`log`) samples wishes and rejects them as described above; the prediction
-(`truth`) samples nothing. The two have in common only the parameters (here) and what follows from
-the last two items (`wishes`).
+The simulation (`log`) samples wishes and rejects them as described; the prediction (`truth`)
+samples nothing. Both use only the parameters (here) and the effect of the last two items
+(`wishes`).
 """
 
 from __future__ import annotations
@@ -43,22 +44,22 @@ _SHOP = 1  # the first word of a seed, so that shop 0 shares no random number wi
 class Shop:
     """The parameters of a simulated shop with N items, C categories and M archetypes.
 
-    Made by `make_shop` from a few parameters. Item numbers are the shop's everywhere: in the
-    vocabulary of the simulated log, in its sequences, and in the columns of `next_item`. They stay
-    so through a split, but not through `Interactions.compact` or a file that lacks some items; then
-    `shop.items.numbers(log.items.raw)` gives the shop's number of each number of the log.
+    `make_shop` makes it from a few parameters. Items have the same numbers in the vocabulary of the
+    simulated log, in its sequences, and in the columns of `next_item`. A split keeps the numbers.
+    `Interactions.compact` and a file without some of the items change them; then
+    `shop.items.numbers(log.items.raw)` returns the shop's number for each number of the log.
     """
 
     category: np.ndarray  # (N,) int64
     within: np.ndarray  # (N,) the probability of the item within its category
     exposure: np.ndarray  # (N,) the probability that a wished item is shown
     tastes: np.ndarray  # (M, C) each archetype's distribution over the categories
-    prior: np.ndarray  # (M,) how common each archetype is
+    prior: np.ndarray  # (M,) the probability of each archetype
     complements: np.ndarray  # (N, S) int64; an item named twice counts twice
     complement_weight: np.ndarray  # (S,) sums to 1
     stickiness: float  # the weight of the last items in a wish; the rest is taste
-    complementarity: float  # the weight of complements in what the last items pull towards
-    memory: float  # the weight of the item before the last in that pull
+    complementarity: float  # the weight of complements in the effect of the last items
+    memory: float  # the weight of the item before the last in that effect
     drift: float  # the probability of a new mood before a wish
     noise: float  # the fraction of wishes that are uniform over the catalogue
 
@@ -69,7 +70,7 @@ class Shop:
 
     @property
     def popularity(self) -> np.ndarray:
-        """Return the mean taste, (N,), which sums to 1: noise, pull and exposure left out."""
+        """Return the mean taste, (N,), which sums to 1, without noise, last items and exposure."""
         return (self.prior @ self.tastes)[self.category] * self.within
 
     @cached_property
@@ -95,27 +96,28 @@ def make_shop(
     exposure_floor: float = 0.2,
     seed: int = 0,
 ) -> Shop:
-    """Return a shop drawn from a few parameters.
+    """Return a random shop with the given parameters.
 
     Args:
         n_items: items of the catalogue.
         n_categories: categories, filled at random with at least one item each.
-        n_archetypes: kinds of users; a user's mood is one of them at a time.
-        interests: categories that an archetype cares for.
-        skew: exponent of Zipf's law, for the items of a category and for the categories that
-            archetypes care for; 0 is none.
+        n_archetypes: the number of moods; at each time a user is in one of them.
+        interests: the number of categories that an archetype likes.
+        skew: exponent of Zipf's law, for the items of a category and for the categories of an
+            archetype; 0 is a uniform distribution.
         stickiness: the weight of the last two items in a wish; the rest is the archetype's taste.
-        complementarity: the weight of complements in what those items pull towards; the rest is
-            more of the same category.
-        n_complements: complements of an item, all in one other category; the s-th weighs 1 / s.
-        memory: the weight of the item before the last in that pull.
+        complementarity: the weight of complements in the effect of the last two items; the rest is
+            other items of the same category.
+        n_complements: the number of complements of an item, all in one other category; the s-th
+            has a weight in proportion to 1 / s.
+        memory: the weight of the item before the last in the effect of the last two items.
         drift: the probability of a new mood before a wish.
-        noise: the fraction of wishes that are uniform over the catalogue; above 0, so that a user
-            always has something left to wish for.
-        exposure_floor: the probability that an item nobody cares for is shown when wished. An
-            item is shown with probability floor + (1 - floor) sqrt(popularity / highest one); 1
-            shows everything.
-        seed: of the shop; the users have their own.
+        noise: the fraction of wishes that are uniform over the catalogue; above 0, so that there
+            is always an item to wish for.
+        exposure_floor: the probability that an unpopular item is shown when it is wished for. An
+            item is shown with probability floor + (1 - floor) sqrt(popularity / highest
+            popularity); with 1 every item is shown.
+        seed: of the shop; the users have their own seed.
 
     Raises:
         RecipeError: if a parameter is out of its range.
@@ -180,8 +182,8 @@ def _probability_within(rng: np.random.Generator, category: np.ndarray, skew: fl
 def _tastes(
     rng: np.random.Generator, n_archetypes: int, n_categories: int, interests: int, skew: float
 ) -> np.ndarray:
-    """Return each archetype's distribution over categories, (M, C), 0 but for its interests."""
-    # The largest of log p + Gumbel noise are draws by p without replacement.
+    """Return each archetype's distribution over categories, (M, C), 0 except its interests."""
+    # The largest of log p + Gumbel noise are a sample from p without replacement.
     score = rng.gumbel(size=(n_archetypes, n_categories))
     score -= skew * np.log(np.arange(1, n_categories + 1))
     chosen = np.argsort(-score, axis=1)[:, :interests]
@@ -194,7 +196,7 @@ def _tastes(
 def _draw_complements(
     rng: np.random.Generator, category: np.ndarray, n_categories: int, n_complements: int
 ) -> np.ndarray:
-    """Return each item's complements, (N, S), uniform over the category that goes with its own."""
+    """Return each item's complements, (N, S), uniform over one other category."""
     ring = rng.permutation(n_categories)
     partner = np.empty(n_categories, dtype=np.int64)
     partner[ring] = np.roll(ring, -1)
@@ -209,7 +211,7 @@ def require(holds: bool | np.bool_, name: str, value: object, wanted: str) -> No
     """Refuse a parameter that is out of its range.
 
     Raises:
-        RecipeError: naming it, its range and its value.
+        RecipeError: if `holds` is false; the message has name, range and value.
     """
     if not holds:
         raise RecipeError(f"{name} must be {wanted}; got {value}")

@@ -1,4 +1,4 @@
-"""What can be known of a user's next item from the history alone, exactly."""
+"""The exact distribution of a user's next item, given the history."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from softrec.simulation.wishes import (
 
 
 class Expected(NamedTuple):
-    """Expectations under the truth, one per case; their means are what a perfect test would say."""
+    """Expected metrics under the true distribution, one per case."""
 
     hit: np.ndarray  # (C,) the probability that the next item is in the list
     ndcg: np.ndarray  # (C,) the sum over ranks r = 1 .. K of p(item at r) / log2(r + 1)
@@ -34,22 +34,22 @@ def next_item(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the true distribution of the next item given each history, block by block.
 
-    The events of a history are taken as logged under exposure, so it must not reach past an
-    open test event. The items of a history have probability 0.
+    The events of a history are treated as biased by exposure, so a history must not include an open
+    test event. The items of a history have probability 0.
 
     Args:
         shop: the parameters.
         history: item numbers of the shop, oldest first; a history may be empty.
-        block: rows at a time; by default as many as fit about 4 MB.
-        exposed: the distribution of what would be logged next, rather than of what the user
-            would choose if everything were shown.
+        block: rows at a time; by default as many as need about 4 MB.
+        exposed: whether to return the distribution of the next logged item, instead of the item
+            that the user would choose if all items were shown.
 
     Yields:
         (rows, probabilities): a slice of the rows of `history` and (b, N) float64, each row
         sums to 1. Every block is a new array.
 
     Raises:
-        DataError: if a history holds an item twice, the whole catalogue, or a foreign number.
+        DataError: if a history has an item twice, the whole catalogue, or an unknown number.
 
     Example:
         >>> from softrec.simulation.log import simulate
@@ -115,17 +115,17 @@ def expected_metrics(
     block: int | None = None,
     exposed: bool = False,
 ) -> Expected:
-    """Return the exact expectation of hit@k and NDCG@k of any model's lists, per case.
+    """Return the exact expectation of hit@k and NDCG@k of given lists, per case.
 
-    It asks how probable each listed item is, rather than whether it was the one that came:
-    the same mean as the metrics of the test events, without the chance in those events. The
-    distance to the best is what `best_items` gets, less this.
+    It uses the true probability of each listed item instead of the item of the test event. So its
+    mean is that of the metrics of the test events, without their random error. The regret is the
+    result for `best_items` minus this result.
 
     Args:
         shop: the parameters.
-        cases: whose histories the lists answer; the relevant items play no part.
+        cases: the histories for which the lists were made; their relevant items are not used.
         items: (C, K) item numbers, best first. A number outside 0 .. N-1 is an empty place.
-        k: how much of the lists counts; all of it by default.
+        k: how many places of the lists count; by default all.
         block: rows at a time, see `next_item`.
         exposed: see `next_item`.
 
@@ -165,15 +165,15 @@ def _gains(n: int) -> np.ndarray:
 def _mood_given(shop: Shop, past: np.ndarray) -> np.ndarray:
     """Return P(m | h) for the next wish, (b, M), by forward filtering.
 
-    See Rabiner, A Tutorial on Hidden Markov Models, Proc. IEEE 77(2), 1989, section III.A;
-    here what a mood emits depends on the earlier items too, which changes nothing.
+    See Rabiner, A Tutorial on Hidden Markov Models, Proc. IEEE 77(2), 1989, section III.A. Here the
+    emitted item depends on the earlier items, too, which does not change the recursion.
     """
     belief = np.tile(shop.prior, (len(past), 1))
     for column in range(past.shape[1]):
         rows = np.flatnonzero(past[:, column] < shop.n_items)
         earlier, item = past[rows, :column], past[rows, column]
         pull = pull_of(shop, earlier)
-        # How likely the item was to be shown is the same in every mood and cancels.
+        # The probability that the item was shown is the same in every mood and cancels.
         seen = belief[rows] * wish_probability(shop, pull, item)
         seen /= shown_mass(shop, pull, earlier, shop.exposure)
         seen /= seen.sum(axis=1, keepdims=True)
@@ -182,7 +182,7 @@ def _mood_given(shop: Shop, past: np.ndarray) -> np.ndarray:
 
 
 def _checked_lists(shop: Shop, cases: Cases, items: np.ndarray, k: int | None) -> np.ndarray:
-    """Return the first k columns of `items` once they are fit to be judged."""
+    """Return the first k columns of `items`, after checking them."""
     listed = np.asarray(items)
     if listed.ndim != 2 or len(listed) != len(cases):
         raise DataError(
@@ -204,7 +204,7 @@ def _checked_lists(shop: Shop, cases: Cases, items: np.ndarray, k: int | None) -
 
 
 def _check_histories(shop: Shop, history: Sequences) -> None:
-    """Refuse rows of items that cannot come from this shop."""
+    """Refuse histories that cannot come from this shop."""
     items = history.items[history.offsets[0] : history.offsets[-1]]
     row = np.repeat(np.arange(len(history)), history.lengths)
     remedy = "give histories of this shop's own log, in the shop's item numbers"

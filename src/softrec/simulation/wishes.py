@@ -1,4 +1,4 @@
-"""How probable each item is for a user in a known mood: one wish, and what becomes of it.
+"""The probability of each item for a user in a known mood: as a wish, and as the next event.
 
 `past` is a table (b, L) of b histories, oldest item first, with N as padding on the left. `shown`
 (N,) is the probability that an item is shown when it is wished for.
@@ -16,18 +16,18 @@ CELLS = 1 << 19  # numbers in one block of probabilities; few enough to stay in 
 
 
 class Pull(NamedTuple):
-    """The probabilities by which the last two items of b histories determine the next wish."""
+    """The effect of the last two items of b histories on the next wish, as probabilities."""
 
-    taste: np.ndarray  # (b,) the probability that taste decides
+    taste: np.ndarray  # (b,) the probability that the wish comes from taste
     category: np.ndarray  # (b, C) the probability of browsing each category
     items: np.ndarray  # (b, 2 S) the complements
     weight: np.ndarray  # (b, 2 S) the probability of each
 
 
 def pull_of(shop: Shop, past: np.ndarray) -> Pull:
-    """Return what the last two items of `past` pull towards.
+    """Return the effect of the last two items of `past` on the next wish.
 
-    A history of one item pulls with that one alone; an empty one leaves all to taste.
+    Of a history with one item, only that item has an effect; of an empty one, only taste.
     """
     recent, there = _without_padding(shop, past[:, :-3:-1])
     weight = np.array([1 - shop.memory, shop.memory])[: recent.shape[1]] * there
@@ -91,7 +91,7 @@ def next_item_given(
 
 
 def block_size(shop: Shop, block: int | None) -> int:
-    """Return how many rows of N probabilities to hold at a time."""
+    """Return how many rows of N probabilities to keep in memory at a time."""
     if block is None:
         return max(64, CELLS // shop.n_items)
     require(block >= 1, "block", block, "at least 1")

@@ -1,8 +1,8 @@
-"""Public data sets: found in a data folder or the cache, else downloaded; read to a log.
+"""Public data sets, from a data folder, from the cache or by download.
 
 A file is looked for in the data folder (`data_dir`, or the environment variable `SOFTREC_DATA`),
-then in the cache (`SOFTREC_CACHE`, by default `~/.cache/softrec`), and downloaded to the cache at
-last.
+then in the cache (`SOFTREC_CACHE`, by default `~/.cache/softrec`). If it is in neither, it is
+downloaded to the cache.
 
 Example:
     >>> get("yelp2018").split["split"]
@@ -60,7 +60,7 @@ def get(name: str) -> Source:
     """Return the data set called `name`.
 
     Raises:
-        DataError: if there is none; it names those that are spelled alike.
+        DataError: if there is none; the message suggests similar names.
     """
     if name in SOURCES:
         return SOURCES[name]
@@ -70,10 +70,10 @@ def get(name: str) -> Source:
 
 
 def data_folder(data_dir: Path | None = None) -> Path | None:
-    """Return the data folder: `data_dir`, else what SOFTREC_DATA names, else None.
+    """Return the data folder: `data_dir`, else the folder in SOFTREC_DATA, else None.
 
     Raises:
-        DataError: if it is no folder.
+        DataError: if it is not a folder.
     """
     named = "--data-dir"
     if data_dir is None:
@@ -91,7 +91,7 @@ def data_folder(data_dir: Path | None = None) -> Path | None:
 
 
 def find(source: Source, file: RemoteFile, data_dir: Path | None = None) -> Path | None:
-    """Return where `file` lies on this machine, or None; a data folder comes before the cache."""
+    """Return the path of `file` in the data folder, else in the cache, else None."""
     places = (f"{source.name}/{file.name}", *file.local)
     folder = data_folder(data_dir)
     roots = [folder, cache_dir()] if folder else [cache_dir()]
@@ -107,16 +107,16 @@ def find(source: Source, file: RemoteFile, data_dir: Path | None = None) -> Path
 def locate(
     source: Source, data_dir: Path | None = None, progress: bool | None = None
 ) -> dict[str, Path]:
-    """Return the path of each file of `source`, downloading those that are not here.
+    """Return the path of each file of `source`; missing files are downloaded.
 
     Args:
         source: the data set.
-        data_dir: a folder to look in first; None for what SOFTREC_DATA names, if anything.
-        progress: whether downloads show a bar; None shows it on a terminal only.
+        data_dir: a folder to look in first; by default the folder in SOFTREC_DATA, if it is set.
+        progress: whether downloads show a bar; by default only on a terminal.
 
     Raises:
-        DataError: if a file cannot be had; the text says which to put where. Or if a file in the
-            cache has a wrong checksum. Files of a data folder are used as they are.
+        DataError: if a file cannot be downloaded; the message says which file to put where. Also
+            if a file in the cache has a wrong checksum. Files of a data folder are not checked.
     """
     return {file.name: _path_of(source, file, data_dir, progress) for file in source.files}
 
@@ -154,7 +154,7 @@ def _verify_kept(path: Path, checksum: str) -> None:
 
 
 def by_hand(source: Source, file: RemoteFile) -> str:
-    """Return which file to put where, for one who has no network."""
+    """Return a text that says which file to put where if there is no network."""
     where = file.how or f"Download {file.url} on a machine with a network connection"
     kept = cache_dir() / source.name / file.name
     places = " or ".join((f"{source.name}/{file.name}", *file.local))
@@ -165,15 +165,15 @@ def by_hand(source: Source, file: RemoteFile) -> str:
 
 
 def load(name: str, data_dir: Path | None = None, progress: bool | None = None) -> Parts:
-    """Return the data set called `name`, found or downloaded, and read.
+    """Read the data set called `name`; missing files are downloaded.
 
     Args:
         name: one of `names()`.
-        data_dir: a folder to look in first; None for what SOFTREC_DATA names, if anything.
-        progress: whether downloads show a bar; None shows it on a terminal only.
+        data_dir: a folder to look in first; by default the folder in SOFTREC_DATA, if it is set.
+        progress: whether downloads show a bar; by default only on a terminal.
 
     Raises:
-        DataError: if there is no such data set, it cannot be had, or it is damaged.
+        DataError: if there is no such data set, it cannot be downloaded, or it is damaged.
     """
     source = get(name)
     here = {file.name for file in source.files if find(source, file, data_dir) is not None}
@@ -198,7 +198,7 @@ def item_table(
     """Return the columns item (raw ids, as in the log) and title of the data set called `name`.
 
     Raises:
-        DataError: if there is no such data set, it has no titles, or they cannot be had.
+        DataError: if there is no such data set, it has no titles, or they cannot be downloaded.
     """
     source = get(name)
     if source.item_table is None:

@@ -1,4 +1,4 @@
-"""What the Amazon review data of 2014 have in common: terms, and readers of their two forms."""
+"""Common parts of the Amazon review data of 2014: terms of use, and readers of two formats."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ticosrec(path: str) -> str:
 
 
 def read_sequences(sequences: Path, times: Path) -> Parts:
-    """Read S3-Rec's `user item item ...` with TiCoSeRec's times of the same lines and positions."""
+    """Read S3-Rec's lines `user item item ...`, with TiCoSeRec's times at the same positions."""
     table, moments = user_lists(sequences), user_lists(times)
     if not table["user"].equals(moments["user"]):
         raise DataError(
@@ -53,7 +53,7 @@ def read_sequences(sequences: Path, times: Path) -> Parts:
 
 
 def read_reviews(reviews: Path) -> Parts:
-    """Read the owner's reviews, one JSON object a line."""
+    """Read the owner's reviews, one JSON object per line."""
     schema = {
         "reviewerID": pl.String,
         "asin": pl.String,
@@ -77,7 +77,7 @@ def sequences_source(
 ) -> Source:
     """Return the source of S3-Rec's sequences with TiCoSeRec's times.
 
-    `items` and `times` are the category as each repository calls it, and the checksum.
+    `items` and `times` are the name of the category in each repository, and the checksum.
     """
     (category, items_checksum), (times_category, times_checksum) = items, times
     items_file, times_file = f"{category}.txt", f"{times_category}_time_org_rank.txt"

@@ -1,7 +1,6 @@
-"""What a data set is to softrec: files with addresses, terms, and a reader.
+"""The description of a data set: files with addresses, terms of use, and a reader.
 
-The addresses were written down without a network at hand; whether each still answers was not
-checked. A changed file is caught by its checksum.
+It was not checked that every address still works. A changed file is detected by its checksum.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ class RemoteFile:
     """One file of a data set.
 
     Attributes:
-        name: the name under which the file is kept in the cache folder.
-        url: where it is downloaded from; None if it is only to be had by hand.
-        checksum: `md5:...` or `sha256:...` of the file at `url`; None where none is known.
-        local: other paths, relative to a data folder, at which the same content may lie. Each is
-            looked for as it is and packed (`.xz`, `.gz`).
-        how: where to get the file by hand, for an error text.
+        name: the name of the file in the cache folder.
+        url: the address for downloads; None if it must be fetched by hand.
+        checksum: `md5:...` or `sha256:...` of the file at `url`; None if it is unknown.
+        local: other paths, relative to a data folder, where the same content may be. Each is also
+            looked for with the endings `.xz` and `.gz`.
+        how: how to get the file by hand, for messages.
     """
 
     name: str
@@ -40,7 +39,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Counts:
-    """How large a data set is."""
+    """The size of a data set: its users, items and events."""
 
     users: int
     items: int
@@ -48,13 +47,13 @@ class Counts:
 
     @classmethod
     def of(cls, log: Interactions) -> Counts:
-        """Return the counts of what occurs in `log`."""
+        """Return how many users, items and events occur in `log`."""
         return cls(log.frame["user"].n_unique(), log.frame["item"].n_unique(), len(log))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a reader returns: one whole `log`, or the published `train` and `test` parts.
+    """The result of a reader: one whole `log`, or the published `train` and `test` parts.
 
     Published parts have the same vocabularies.
     """
@@ -86,10 +85,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class ItemTable:
-    """What is known of the items of a data set besides the log: their titles.
+    """The titles of the items of a data set.
 
     Attributes:
-        file: where it is.
+        file: the file with the titles.
         read: returns the table, with the columns item (raw ids, as in the log) and title.
     """
 
@@ -99,22 +98,22 @@ class ItemTable:
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set: where it is, on which terms, and how it is read.
+    """A public data set: its files, terms of use, reader and default protocol.
 
     Attributes:
-        name: what it is called on the command line and in recipes.
-        title: one line on what it is.
+        name: its name on the command line and in recipes.
+        title: a description in one line.
         files: its files.
         read: reads the files, given as paths in the order of `files`.
-        licence: the terms as far as known.
-        citation: what to cite.
-        homepage: where its owner describes it.
-        split: the split the literature uses, as plain data for a recipe. `split` is one of
+        licence: the terms of use as far as they are known.
+        citation: the publications to cite.
+        homepage: the page of its owner.
+        split: the split that the literature uses, as plain data for a recipe. `split` is one of
             "leave-last-out", "time", "user-ratio", "given"; the other keys are its options. For
-            "given", `valid` is the fraction of each user's training events to validate on, and
-            `every_position` says that each test event but a session's first is predicted.
-        counts: the size of what `read` returns; None where it was never measured.
-        notes: what a user has to know before using it.
+            "given", `valid` is the fraction of each user's training events for validation, and
+            `every_position` says that each test event of a session except the first is predicted.
+        counts: the size of the result of `read`; None if it was not measured.
+        notes: what a user should know before using it.
         item_table: the titles of its items; None if it has none.
     """
 
@@ -139,11 +138,11 @@ def sources_of(module: ModuleType) -> dict[str, Source]:
 
 
 SOURCES: Registry[Source] = Registry("data set", "softrec.data.sources", found=sources_of)
-"""All there are, in the order of their files."""
+"""All data sets, in the order of their files."""
 
 
 def cache_dir() -> Path:
-    """Return the folder that downloads go to: what SOFTREC_CACHE names, else ~/.cache/softrec."""
+    """Return the cache folder: the one in SOFTREC_CACHE, else ~/.cache/softrec."""
     given = os.environ.get("SOFTREC_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "softrec"
 

@@ -17,7 +17,7 @@ PADDING = 0
 
 
 def read(table: Path) -> Parts:
-    """Read lines of comma-separated items, padded with 0 at the left; a line is a user, from 1."""
+    """Read lines of comma-separated items, padded with 0 on the left; a line is a user, from 1."""
     try:
         frame = pl.read_csv(content(table), has_header=False, infer_schema_length=None)
         rows = frame.cast(pl.Int64).to_numpy()

@@ -20,7 +20,7 @@ COMMIT = "32e2eb918d41d8d60a5fc1271a8c458125e036f6"
 
 
 LISTS = pl.List(pl.Int64)
-# What damaged pickles raise, as its documentation has it: UnpicklingError, and others too.
+# The errors of damaged pickles, according to the documentation of pickle.
 BAD_PICKLE = (
     pickle.UnpicklingError, EOFError, ValueError, LookupError, OverflowError, AttributeError,
     TypeError, MemoryError, RecursionError,
@@ -28,19 +28,19 @@ BAD_PICKLE = (
 
 
 class _NoClasses(pickle.Unpickler):
-    """Reads lists, tuples and numbers; a pickle that names any class or function is refused."""
+    """Reads lists, tuples and numbers; a pickle that names a class or a function is refused."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
 
 
 def read(train: Path, test: Path) -> Parts:
-    """Read training sessions and test examples; each test session is returned whole, once.
+    """Read training sessions and test examples; each test session is returned once, completely.
 
-    The published test examples are, for each session, its prefixes of two items and more,
-    from the longest to the shortest, the last item of each being the one to predict. All of them
-    are in the longest, so the test part holds that: an evaluation at every position of it but the
-    first asks exactly the published examples.
+    The published test examples are, for each session, its prefixes with at least two items, from
+    the longest to the shortest. The last item of each prefix is the item to predict. The longest
+    prefix contains all others, so the test part has only that one: an evaluation at all its
+    positions except the first predicts exactly the published examples.
     """
     trained = _train_lists(train)
     tested = _longest(_test_lists(test), test)
@@ -71,7 +71,7 @@ def _test_lists(path: Path) -> pl.Series:
 
 
 def _longest(examples: pl.Series, path: Path) -> pl.Series:
-    """Return the first example of each session; the one before ended with a session's shortest."""
+    """Return the first example of each session, which is its longest."""
     table = pl.DataFrame({"example": examples, "before": examples.shift(1)}).select(
         "example",
         starts=pl.col("before").list.len().fill_null(2) == 2,

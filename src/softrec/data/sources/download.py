@@ -1,7 +1,7 @@
-"""Download a file once, whole and verified, or say what is missing.
+"""Downloads a file once, completely and with a verified checksum.
 
-What is not complete lies under `<name>.part`; the final name appears only after the checksum was
-right. An interrupted download goes on where it stopped, if the server can.
+An incomplete file is called `<name>.part`; it is renamed after the checksum was verified. An
+interrupted download resumes where it stopped, if the server supports this.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ from rich.progress import (
 from softrec.errors import DataError
 
 CHUNK = 1 << 16  # bytes
-ATTEMPTS = 4  # in a row without a single new byte, or too slow
+ATTEMPTS = 4  # successive attempts that brought no new byte or were too slow
 SLOWEST = 1000  # bytes a second
 LONGEST = 6 * 3600.0  # seconds for one file
-# The first bytes of files with these endings; they reveal a web page in place of the file.
+# The first bytes of files with these endings, to detect a web page in place of the file.
 BEGINNINGS = {".gz": b"\x1f\x8b", ".zip": b"PK", ".xz": b"\xfd7zXZ", ".mat": b"MATLAB"}
 OK, PARTIAL, RANGE_NOT_SATISFIABLE = 200, 206, 416
 
-Report = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
+Report = Callable[
+    [int, int | None], None
+]  # bytes so far, and the total number of bytes if it is known
 
 
 class DownloadError(DataError):
-    """A file could not be had over the network."""
+    """A file could not be downloaded."""
 
 
 class _CutError(OSError):
-    """The connection ended before the file did."""
+    """The connection ended before the file was complete."""
 
 
 class _SlowError(_CutError):
-    """The connection brings next to nothing."""
+    """The connection is too slow."""
 
 
 def fetch(
@@ -66,23 +68,23 @@ def fetch(
 
     Args:
         url: an http or https address.
-        target: the final name; its folder is made if need be.
+        target: the final path; its folder is made if it is missing.
         checksum: `md5:...` or `sha256:...`; without one only the length can be checked.
         progress: whether to show a bar on stderr; None shows it on a terminal only.
-        timeout: seconds without a byte, or with fewer than 1,000 bytes each, after which the
-            connection counts as cut.
-        pause: seconds to wait before going on after a cut, doubled each time in a row.
-        limit: seconds in all, whatever the server does.
+        timeout: seconds without a byte, or with fewer than 1,000 bytes per second, after which the
+            connection counts as interrupted.
+        pause: seconds to wait before the next attempt, doubled after each attempt that failed.
+        limit: the most seconds for the whole download.
 
     Raises:
-        DownloadError: if there is no way to the file, the server refuses it, or it takes too long.
-        DataError: if the checksum is wrong, or without one the content is of another kind than the
-            name says; what came is removed.
+        DownloadError: if the server cannot be reached or refuses, or the download takes too long.
+        DataError: if the checksum is wrong, or, without a checksum, if the content is not of the
+            kind that the name says. The file is removed then.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     if checksum is None:
-        # A partial file may be of another version, and nothing would reveal it: start again.
+        # Without a checksum, a partial file of another version would not be detected: start again.
         part.unlink(missing_ok=True)
     shown = sys.stderr.isatty() if progress is None else progress
     with _bar(shown) as bar:
@@ -115,7 +117,7 @@ def fetch(
 
 
 def _within(limit: float, url: str, action: Callable[[], None]) -> None:
-    """Run `action`, but wait no longer than `limit` seconds: a server may drip for ever."""
+    """Run `action`, but wait at most `limit` seconds, because a server may be slow for ever."""
     outcome: list[BaseException | None] = []
 
     def run() -> None:
@@ -135,7 +137,7 @@ def _within(limit: float, url: str, action: Callable[[], None]) -> None:
 
 
 def _check_kind(url: str, part: Path, ending: str) -> None:
-    """Refuse content that cannot be the file, where no checksum is known."""
+    """Refuse content that cannot be the file, if no checksum is known."""
     with part.open("rb") as file:
         head = file.read(512)
     begins = BEGINNINGS.get(ending, b"")
@@ -179,7 +181,7 @@ def _bar(shown: bool) -> Progress:
 
 
 def _persist(url: str, part: Path, timeout: float, pause: float, report: Report) -> None:
-    """Transfer until the file is complete, or `ATTEMPTS` in a row have brought nothing."""
+    """Transfer until the file is complete, or `ATTEMPTS` successive attempts brought nothing."""
     fruitless = 0
     while True:
         before = _size(part)
@@ -187,8 +189,8 @@ def _persist(url: str, part: Path, timeout: float, pause: float, report: Report)
             _transfer(url, part, timeout, report)
             return
         except urllib.error.HTTPError as error:
-            error.close()  # it holds the connection
-            if error.code < 500:  # the server knows its answer; asking again changes nothing
+            error.close()  # the error keeps the connection open
+            if error.code < 500:  # an answer of the server that another request would not change
                 raise DownloadError(f"{url}: {error.code} {error.reason}") from error
             reason: Exception = error
         except _SlowError as error:
@@ -204,10 +206,10 @@ def _persist(url: str, part: Path, timeout: float, pause: float, report: Report)
 
 
 def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
-    """Make one request for what `part` still lacks, and append the answer.
+    """Request the missing rest of `part` once, and append the answer.
 
     Raises:
-        _CutError: if the answer ended early.
+        _CutError: if the answer ended too early.
     """
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "softrec"})
@@ -228,7 +230,9 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
         ):
             part.unlink()
             raise _CutError("the server sent another range than the one that was requested")
-        done = have if resumed else 0  # 200: the server knows no ranges and begins at the start
+        done = (
+            have if resumed else 0
+        )  # 200: the server does not support ranges and sends the whole file
         length = response.headers.get("Content-Length")
         total = done + int(length) if length is not None and length.isdecimal() else None
         whole = (response.headers.get("Content-Range") or "").rpartition("/")[2]
@@ -252,7 +256,7 @@ def _transfer(url: str, part: Path, timeout: float, report: Report) -> None:
 
 
 def _beyond_the_end(content_range: str | None, part: Path) -> None:
-    """Deal with a part that the server says is complete (`bytes */<its length>`) or too long."""
+    """Handle a part that the server says is complete (`bytes */<its length>`) or too long."""
     if content_range == f"bytes */{_size(part)}":
         return
     part.unlink()

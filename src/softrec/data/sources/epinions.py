@@ -19,7 +19,7 @@ from softrec.errors import DataError, one_line, shown
 def read(ratings: Path) -> Parts:
     """Read `ratings.tsv` (header user_id, item_id, category_id, rating) or `rating.mat`.
 
-    All rows are kept, repeated ones too.
+    All rows are kept, including repeated ones.
     """
     if ratings.suffix == ".mat":
         table = _matrix(ratings)
@@ -29,7 +29,7 @@ def read(ratings: Path) -> Parts:
     return Parts(Interactions.together([table])[0])
 
 
-# SciPy crashes the whole process at some damaged files, so that another one reads them.
+# SciPy crashes the whole process at some damaged files, so a separate process reads them.
 LOAD = """
 import io, sys
 import numpy, scipy.io

@@ -1,4 +1,4 @@
-"""What the sets of GenRec-Datasets have in common: logs with times, and the titles of items."""
+"""Common parts of the data sets of GenRec-Datasets: logs with times, and titles of items."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ def timed_source(
 
     Args:
         name: of the data set, and of its folder.
-        title: one line on what it is.
-        upstream: what the repository calls it.
+        title: a description in one line.
+        upstream: its name in the repository.
         events: checksum of events.tsv.
         titles: checksum of titles.tsv; None if there are no titles.
-        licence: the terms as far as known.
-        citation: what to cite besides the repository.
-        homepage: where its owner describes it.
+        licence: the terms of use as far as they are known.
+        citation: the publications to cite in addition to the repository.
+        homepage: the page of its owner.
         counts: its size.
-        notes: what is special about it.
-        split: the protocol; by default one cut through time for all users.
+        notes: special notes.
+        split: the protocol; by default a split by time.
     """
     table = None
     if titles is not None:
@@ -95,7 +95,7 @@ def timed_source(
 
 
 def _file(name: str, pickled: str, header: str, upstream: str, checksum: str) -> RemoteFile:
-    """Return a file that was written as text from a pickle, which softrec does not open."""
+    """Return a text file that was made from a pickle; softrec does not open the pickle."""
     return RemoteFile(
         f"{name}.tsv",
         url=None,

@@ -1,4 +1,4 @@
-"""What the MovieLens data sets have in common: terms, and an archive with one file of ratings."""
+"""Common parts of the MovieLens data sets: terms of use, and an archive with a file of ratings."""
 
 from __future__ import annotations
 

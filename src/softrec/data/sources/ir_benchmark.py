@@ -1,4 +1,4 @@
-"""What the sets of IR-Benchmark-Dataset have in common: published parts, no times, no order."""
+"""Common parts of the data sets of IR-Benchmark-Dataset: published parts, no times, no order."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def parts_source(
 
     Args:
         name: of the data set, and of its folder.
-        title: one line on what it is.
+        title: a description in one line.
         upstream: its folder in the repository.
         train: checksum of train.tsv.
         test: checksum of test.tsv.
         counts: its size.
-        notes: what is special about it.
+        notes: special notes.
     """
     how = f"Unpack {upstream}/proc.zip of {REPOSITORY} (commit {COMMIT[:12]}), take {{}}"
     common = (

@@ -26,7 +26,7 @@ def read(plays: Path) -> Parts:
     """
     unpacked = _unpacked(plays) if plays.name.endswith(".tar.gz") else plays
     try:
-        # 2.4 GB of text: scanned, so that only these three columns are ever held.
+        # 2.4 GB of text: scanned, so that only these three columns are in memory.
         table = (
             pl.scan_csv(
                 unpacked,
@@ -49,7 +49,7 @@ def read(plays: Path) -> Parts:
     except BROKEN as error:
         reason = one_line(str(error), 150)
         raise DataError(f"{plays} does not have the layout of {PLAYS}: {reason}") from error
-    # Reversed, so that ties are oldest first.
+    # Reversed, so that events with equal times are in the order oldest first.
     return Parts(Interactions.together([checked(table, plays).reverse()])[0])
 
 

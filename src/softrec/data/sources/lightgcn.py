@@ -1,4 +1,4 @@
-"""What the data sets of LightGCN have in common: their addresses and the reader."""
+"""Common parts of the data sets of LightGCN: their addresses and the reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MovieLens 1M: ratings with times, the sequences that SASRec made of it, and with all times."""
+"""MovieLens 1M: ratings with times, the sequences of SASRec, and a copy with all times."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def read(ratings: Path) -> Parts:
 
 
 def _with_order(path: Path) -> pl.DataFrame:
-    """Read a copy that states each user's order of events, but the time of only some.
+    """Read a copy that has the order of each user's events, but the times of only some events.
 
-    Times that are not known for all rows are left out, for a log has times or has none; the rows
-    are put in the stated order, which then is the order of events.
+    The times are left out, because a log has times for all events or none. The rows are sorted by
+    the given order, which is then the order of events.
     """
     wanted = {"user_id": "user", "movie_id": "item", "rating": "weight", "timestamp": "time"}
     types = {old: KINDS[new] for old, new in wanted.items()}

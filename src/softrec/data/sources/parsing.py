@@ -1,4 +1,4 @@
-"""The few layouts that public data sets come in, read a column at a time."""
+"""Reads the few formats of public data sets, column by column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softrec.data import values
 from softrec.data.reading import BROKEN
 from softrec.errors import DataError, one_line
 
-# What unpacking raises at damaged files; zipfile also meets methods and passwords it has not.
+# The errors of unpacking damaged files, and of zip files with unsupported methods or passwords.
 UNPACKING = (
     lzma.LZMAError, EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error, struct.error,
     NotImplementedError, RuntimeError,
@@ -61,15 +61,15 @@ def columns(
     """Read the named columns of a separated file of numbers.
 
     Args:
-        path: the file, maybe packed.
-        places: for each of user, item, time, weight that the file has, where: a number, counted
-            from 0, in a file without a header; a name in a file with one.
-        separator: the one byte between two values. For `::` give `:`; each number then counts
-            twice.
-        member: which file of a zip archive.
+        path: the file, perhaps compressed.
+        places: the place of each of user, item, time, weight that the file has: the number of the
+            column, counted from 0, in a file without a header, else its name.
+        separator: the one byte between two values. For `::` give `:`; the numbers of the columns
+            are then 0, 2, 4, ...
+        member: the name of the file in a zip archive.
 
     Raises:
-        DataError: if the file is damaged, has other columns, or something else than numbers.
+        DataError: if the file is damaged, or has other columns or values that are not numbers.
     """
     data = content(path, member)
     read = partial(
@@ -86,7 +86,7 @@ def columns(
             kind: place if isinstance(place, str) else present[place]
             for kind, place in places.items()
         }
-        # Typed at once: as text, the 20 million rows of the largest file take twice the memory.
+        # Read as numbers: as text, the 20 million rows of the largest file take twice the memory.
         table = read(
             columns=list(names.values()),
             schema_overrides={name: KINDS[kind] for kind, name in names.items()},
@@ -100,7 +100,7 @@ def columns(
 
 
 def user_lists(path: Path) -> pl.DataFrame:
-    """Read lines `user item item ...` to the rows user, item, in the order of the lines."""
+    """Read lines `user item item ...` as rows user, item, in the order of the lines."""
     words = item_lists(path)
     listed = pl.DataFrame({"user": words.list.first(), "item": words.list.slice(1)})
     rows = listed.filter(pl.col("item").list.len() > 0).explode("item")
@@ -109,7 +109,7 @@ def user_lists(path: Path) -> pl.DataFrame:
 
 
 def numbered(lists: pl.Series, path: Path, first: int = 1) -> pl.DataFrame:
-    """Turn item lists to the rows user, item; users are numbered from `first`."""
+    """Turn lists of items into rows user, item; users are numbered from `first`."""
     listed = pl.DataFrame({"item": lists}).with_row_index("user", offset=first)
     rows = listed.filter(pl.col("item").list.len() > 0).explode("item")
     table = rows.select(pl.col("user").cast(pl.Int64), _as_numbers(rows["item"], path))
@@ -117,12 +117,12 @@ def numbered(lists: pl.Series, path: Path, first: int = 1) -> pl.DataFrame:
 
 
 def item_lists(path: Path) -> pl.Series:
-    """Return the words of each line that has any, still as text."""
+    """Return the words of each non-empty line, as text."""
     try:
         lines = (
             pl.read_csv(
                 content(path),
-                separator="\x01",  # which no text holds: a line is one value
+                separator="\x01",  # a separator that no text contains, so that a line is one value
                 has_header=False,
                 infer_schema=False,
                 quote_char=None,
@@ -134,7 +134,7 @@ def item_lists(path: Path) -> pl.Series:
         raise DataError(
             f"{path} must be text with one list on each line: {one_line(str(error), 150)}"
         ) from error
-    # Some published files have a space too many at the end of a line, or nothing behind a user.
+    # Some published files have a space at the end of a line, or a user without items.
     words = lines.str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ")
     return words.filter(words.list.first() != "")
 
@@ -146,10 +146,11 @@ def _as_numbers(column: pl.Series, path: Path) -> pl.Series:
 
 
 def checked(table: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Return the raw table of a data set if it can be a log.
+    """Return the raw table of a data set, after checking that it can be a log.
 
     Raises:
-        DataError: if it has no events, or a value is missing, no whole id, or infinite.
+        DataError: if it has no events, or if a value is missing or infinite, or an id is not a
+            whole number.
     """
     if table.is_empty():
         raise DataError(f"{path} has no events; check that it is the right file, and complete")

@@ -1,1 +1,1 @@
-"""The sections of a recipe, one file each: what may be said, and what it means."""
+"""The settings of the sections of a recipe that are not chosen by name."""

@@ -1,4 +1,4 @@
-"""Settings that are the arguments of a function: named and typed by its signature, within ranges.
+"""Settings made from the arguments of a function: names and types of its signature, and ranges.
 
 The parameters of the simulated shop and the settings of the backbones are defined in this way.
 """
@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from softrec.errors import no_such, one_line
-from softrec.recipe.specs.docstrings import arguments_told
+from softrec.recipe.specs.docstrings import described_arguments
 from softrec.settings import Count, Decay, Positive, Rounds, Seed, Text, Weight, Width, check_number
 
 Length = Annotated[int, Field(ge=1, le=10_000)]
@@ -43,9 +43,9 @@ RANGES: dict[str, Any] = {
     "exposure_floor": Annotated[float, Field(gt=0, le=1)], "seed": Seed,
     "n_users": Annotated[int, Field(ge=1, le=10**7)], "min_length": Length, "max_length": Length,
 }  # fmt: skip
-"""What each number may be, by the name of its setting."""
+"""The range of each number, by the name of its setting."""
 WIDTHS = {"layers": Width}
-"""What each may be where the setting lists widths."""
+"""The range of each number of a list of widths."""
 
 
 def arguments(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def arguments(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> d
 
 def fields_of(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> dict[str, FieldInfo]:
     """Return the arguments of a function, or of a class, as fields that its docstring describes."""
-    told = arguments_told(function)
+    told = described_arguments(function)
     parameters = inspect.signature(function).parameters
     return {
         name: FieldInfo(
@@ -75,16 +75,16 @@ def _default(given: Any) -> dict[str, Any]:
 
 
 def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given as values of the types that are `known`.
+    """Return the given settings, converted to their types.
 
     Args:
-        owner: whose settings these are, for the error.
+        owner: the name of the owner of the settings, for messages.
         given: name -> value, as read.
         known: name -> type.
 
     Raises:
-        ValueError: in one line, if there is no such setting, or its value is none of its type or
-            out of its range.
+        ValueError: if there is no such setting, or if a value has the wrong type or is out of
+            range.
     """
     values: dict[str, Any] = {}
     for name, value in given.items():
@@ -106,7 +106,7 @@ def checked(owner: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> d
 
 
 def safe_repr(value: object) -> str:
-    """Return `repr(value)`, or its type where Python writes no number so long."""
+    """Return `repr(value)`, or words for a number that is too long for `repr`."""
     try:
         return repr(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where the log is and how it is cleaned and split."""
+"""The log, and how it is read, cleaned and split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softrec.simulation import make_shop, simulate
 SHOP = "shop"
 """The data source that simulates its log."""
 STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N"}
-"""The cleaning steps, and the number that stands behind their `=`."""
+"""The cleaning steps, and the kind of number after their `=`."""
 SIMULATION = tuple(name for name in arguments(simulate, ("shop",)) if name != "seed")
 """The parameters of the shop that belong to its users."""
 PARAMETERS = arguments(make_shop) | arguments(simulate, ("shop",))
@@ -24,10 +24,10 @@ SHOP_FIELDS = fields_of(simulate, ("shop", "seed")) | fields_of(make_shop)
 
 
 def parse_step(step: str) -> tuple[str, float]:
-    """Return the name of a cleaning step and its number; 0 for a step without one.
+    """Return the name of a cleaning step and its number; 0 for a step without a number.
 
     Raises:
-        ValueError: if there is no such step, or its number is missing or none.
+        ValueError: if there is no such step, or its number is missing or wrong.
 
     Example:
         >>> parse_step("k-core=5")
@@ -53,11 +53,11 @@ def parse_step(step: str) -> tuple[str, float]:
 
 
 MEMORY = "memory:"
-"""Begins the source of a log that lies in no file; the fingerprint of its content follows."""
+"""The prefix of the source of a log in memory; after it comes the fingerprint of the log."""
 
 
 class DataSettings(Settings):
-    """Where the log is and how it is cleaned and split."""
+    """The log, and how it is read, cleaned and split."""
 
     source: Text = setting(
         text="a file, a folder of Parquet files, the name of a data set, or shop", common=True
@@ -66,17 +66,23 @@ class DataSettings(Settings):
         None, "a file with the validation part (split: given)", common=True
     )
     test: Text | None = setting(None, "a file with the test part (split: given)", common=True)
-    user: Text | None = setting(None, "column of the user; by default found", common=True)
-    item: Text | None = setting(None, "column of the item; by default found", common=True)
+    user: Text | None = setting(
+        None, "column of the user; by default the one with a usual name", common=True
+    )
+    item: Text | None = setting(
+        None, "column of the item; by default the one with a usual name", common=True
+    )
     time: Text | None = setting(
-        None, "column of the time; by default found, else the order of the rows counts", common=True
+        None,
+        "column of the time; by default the one with a usual name, else the rows are in order",
+        common=True,
     )
     weight: Text | None = setting(
-        None, "column of the rating or weight; by default found", common=True
+        None, "column of the rating or weight; by default the one with a usual name", common=True
     )
     header: bool = setting(
         True,
-        "whether CSV and TSV files start with names; without, columns are column_1, ...",
+        "whether CSV and TSV files start with column names; if not, they are column_1, ...",
         common=True,
     )
     text_ids: bool = setting(
@@ -136,7 +142,7 @@ class DataSettings(Settings):
 
     @property
     def title(self) -> str:
-        """Return the name of the data as people say it."""
+        """Return a short name of the data."""
         return "a table in memory" if self.source.startswith(MEMORY) else Path(self.source).name
 
     @field_validator("clean", mode="before")

@@ -1,4 +1,4 @@
-"""What a docstring says: its first paragraph, its arguments one by one, its source."""
+"""Parts of a docstring: its first paragraph, its arguments, its source."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def source(thing: Any) -> str:
     return _joined(found[1]) if found else ""
 
 
-def arguments_told(thing: Any) -> dict[str, str]:
-    """Return what the `Args:` of a docstring say of each argument, in one line each.
+def described_arguments(thing: Any) -> dict[str, str]:
+    """Return the descriptions of the arguments in the `Args:` of a docstring, each in one line.
 
     Example:
         >>> def shifted(by):
@@ -34,7 +34,7 @@ def arguments_told(thing: Any) -> dict[str, str]:
         ...         by: how far,
         ...             in steps.
         ...     '''
-        >>> arguments_told(shifted)
+        >>> described_arguments(shifted)
         {'by': 'how far, in steps'}
     """
     found = re.search(r"^Args:\n((?:    .*\n?|\n)+)", _text(thing), re.MULTILINE)
@@ -45,7 +45,7 @@ def arguments_told(thing: Any) -> dict[str, str]:
 
 
 def _text(thing: Any) -> str:
-    return inspect.cleandoc(thing.__doc__ or "")  # its own, not one that is inherited
+    return inspect.cleandoc(thing.__doc__ or "")  # its own docstring, not an inherited one
 
 
 def _joined(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which model, with which settings."""
+"""The settings of a model in a recipe."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from softrec.settings import Text, setting
 from softrec.types import Scorer
 
 OF_THE_DATA = ("n_items", "n_users", "edges")
-"""Arguments of models that no recipe sets."""
+"""Arguments of models that a recipe cannot set."""
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 TUNE = "tune"
-"""The setting of all models that are counted."""
+"""The setting of all counted models."""
 NOT_KEPT = ("length", TUNE)
 """What is not a model's own: the length is that of training unless a recipe says another."""
 
 
 def _presets() -> list[str]:
-    """Return the presets of each model that has some: "mf: bsl"."""
+    """Return the presets of the models that have some, such as "mf: bsl"."""
     known = {name: getattr(MODELS[name], "PRESETS", {}) for name in MODELS.choices()}
     return [f"{name}: {', '.join(presets)}" for name, presets in known.items() if presets]
 
 
 class ModelSettings(BaseModel):
-    """A model by name, a preset of its settings, and settings of one's own.
+    """A model by name, a preset, and settings that override the preset.
 
-    Of a model that is counted, settings that are not given are chosen on validation, unless
-    `tune: false` leaves them at their defaults.
+    Settings of a counted model that are not given are chosen on validation, unless `tune: false`
+    leaves them at their defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -42,14 +42,14 @@ class ModelSettings(BaseModel):
     name: Text = setting("sasrec", "the model", choices=MODELS.choices)
     preset: Text | None = setting(
         None,
-        "settings of a paper; others given beside it override them",
+        "settings of a paper; other settings of the model override them",
         common=True,
         choices=_presets,
     )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the arguments of the backbone: the preset's, overridden by one's own."""
+        """Return the arguments of the model: those of the preset, overridden by the given ones."""
         preset = MODELS[self.name].PRESETS[self.preset] if self.preset else {}
         own = self.__pydantic_extra__ or {}
         return {**preset, **{name: value for name, value in own.items() if name != TUNE}}
@@ -71,17 +71,17 @@ class ModelSettings(BaseModel):
         return is_counted(self.name) and (self.__pydantic_extra__ or {}).get(TUNE, True)
 
     def with_settings(self, chosen: Mapping[str, Any]) -> ModelSettings:
-        """Return these settings with others beside them."""
+        """Return these settings with the settings `chosen` added."""
         return ModelSettings.model_validate({**self.model_dump(), **chosen})
 
     @model_validator(mode="before")
     @classmethod
     def _own_settings(cls, fields: Any) -> Any:
-        """Give the settings the types of the backbone's arguments: 64 for "64"."""
+        """Convert the settings to the types of the model's arguments: "64" becomes 64."""
         if not isinstance(fields, dict):
             return fields
         name = fields.get("name", "sasrec")
-        if not isinstance(name, str):  # bytes would be taken for one, unchecked
+        if not isinstance(name, str):  # else bytes would be accepted without a check
             raise ValueError(
                 f"the name of a model must be a text, got {one_line(safe_repr(name), 80)}"
             )
@@ -102,7 +102,7 @@ class ModelSettings(BaseModel):
 
 
 def settings_of(name: str) -> dict[str, FieldInfo]:
-    """Return the settings of a model: the arguments of its class, and `tune` if some are tried."""
+    """Return the settings of a model: the arguments of its class, and `tune` if it has a grid."""
     tune = {TUNE: setting(True, "choose the settings that are not given on validation")}
     return fields_of(MODELS[name], OF_THE_DATA) | (tune if grid_of(name) else {})
 
@@ -113,22 +113,22 @@ def grid_of(name: str) -> Mapping[str, tuple[Any, ...]]:
 
 
 def starts_of(name: str) -> tuple[str, ...]:
-    """Return the models whose trained weights a model is initialised from: its own, and others."""
+    """Return the models from whose weights a model can be initialised: itself, and others."""
     kinds = getattr(MODELS[name], "initialised_from", ())
     return (name, *(other for other, model in MODELS.items() if model in kinds))
 
 
 def is_counted(name: object) -> bool:
-    """Tell whether a model is counted, not trained: a `Scorer`."""
+    """Return whether a model is counted and not trained: a `Scorer`."""
     kind = MODELS[name] if isinstance(name, str) and name in MODELS else None
     return isinstance(kind, type) and issubclass(kind, Scorer)
 
 
 def reads_graph(name: str) -> bool:
-    """Tell whether a model reads the events of the training part."""
+    """Return whether a model reads the events of the training part as a graph."""
     return takes(MODELS[name], "edges")
 
 
 def predicts_interests(name: object) -> bool:
-    """Tell whether a model predicts which of a user's interests comes next."""
+    """Return whether a model predicts which interest of a user comes next."""
     return isinstance(name, str) and name in MODELS and MODELS[name].predicts_interests

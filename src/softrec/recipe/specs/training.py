@@ -1,4 +1,4 @@
-"""How a model is trained and judged."""
+"""The settings of training and evaluation in a recipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_LIST = 100_000  # the largest cut-off of a metric
 
 
 class TrainingSettings(Settings):
-    """What is trained on, and how long."""
+    """The training examples, the optimiser, and how long to train."""
 
     windows: Literal["last", "positions", "prefixes", "sliding", "interactions"] = setting(
         "positions",
@@ -34,7 +34,11 @@ class TrainingSettings(Settings):
         common=True,
     )
     length: int = setting(
-        50, "the longest history that a model reads, in items", common=True, ge=1, le=10_000
+        50,
+        "length of the longest history that a model reads, in items",
+        common=True,
+        ge=1,
+        le=10_000,
     )
     stride: Count | None = setting(
         None,
@@ -47,9 +51,9 @@ class TrainingSettings(Settings):
         common=True,
     )
     start: Trained | None = setting(
-        None, "a trained run or its recipe, whose weights are the initial ones", common=True
+        None, "a trained run or its recipe; the model is initialised with its weights", common=True
     )
-    epochs: Rounds = setting(100, "the most epochs to train", common=True)
+    epochs: Rounds = setting(100, "maximum number of epochs", common=True)
     batch_size: int = setting(128, "examples (rows) in a batch", common=True, ge=1, le=10**7)
     lr: Positive = setting(1e-3, "learning rate", common=True)
     weight_decay: Weight = setting(0.0, "L2 penalty of Adam, except on biases", common=True)
@@ -68,7 +72,9 @@ class TrainingSettings(Settings):
         "auto", "the device, in Lightning's terms", common=True
     )
     checkpoint_minutes: Positive = setting(
-        5.0, "minutes between checkpoints, the most work that a kill can cost", common=True
+        5.0,
+        "minutes between checkpoints; after a kill, at most this much work is lost",
+        common=True,
     )
     checkpoint_steps: Count | None = setting(
         None, "steps between checkpoints, instead of minutes", common=True
@@ -76,11 +82,11 @@ class TrainingSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How a ranking is judged."""
+    """The ranking of validation and test, and its metrics."""
 
     metrics: tuple[Text, ...] = setting(
         ("recall@10", "ndcg@10", "mrr@10", "recall@20", "ndcg@20"),
-        "what is computed of each user's ranking; must contain training.monitor",
+        "the metrics of each user's ranking; must contain training.monitor",
         common=True,
         max_length=100,
     )
@@ -95,13 +101,13 @@ class EvaluationSettings(Settings):
     )
     negatives_seed: Seed = setting(0, "seed of that sample, the same in validation and test")
     score: Literal["trained", "inner", "cosine", "euclidean"] = setting(
-        "trained", "the score of the ranking; trained: the one of the loss"
+        "trained", "the score of the ranking; trained: the score of the loss"
     )
 
     @field_validator("metrics", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        """Take "ndcg@5,recall@10", alone or in a list."""
+        """Accept "ndcg@5,recall@10" as a text or in a list."""
         parts = (value,) if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
             return value
@@ -120,7 +126,7 @@ class EvaluationSettings(Settings):
 
 
 class InterestSettings(Settings):
-    """TiMiRec: the interest that the label calls for is predicted from the history alone."""
+    """How TiMiRec learns to predict, from the history, the interest that the label belongs to."""
 
     weight: Weight = setting(1.0, "weight of the distillation loss; 0 leaves it out")
     temperature: Temperature = setting(
