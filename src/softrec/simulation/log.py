@@ -48,8 +48,7 @@ def simulate(
         RecipeError: if the lengths do not fit the catalogue.
 
     Example:
-        >>> from softrec.limits import LIMITS
-    from softrec.simulation.shop import make_shop
+        >>> from softrec.simulation.shop import make_shop
         >>> simulate(make_shop(n_items=60, n_categories=4), n_users=30).n_users
         30
     """
