@@ -18,6 +18,9 @@ from softrec.recipe import shipped
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.name for path in (ROOT / "recipes").glob("*.yaml"))
 
+REPRODUCTION = ROOT / "src" / "softrec" / "experiments" / "reproduction"
+PUBLISHED = [*REPRODUCTION.glob("published/*"), *REPRODUCTION.glob("papers/*")]
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
@@ -30,6 +33,9 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 def test_the_wheel_has_all_recipes_and_is_typed(wheel):
     inside = set(wheel.namelist())
     assert {f"softrec/recipes/{name}" for name in NAMES} <= inside
+    papers = {path.relative_to(ROOT / "src").as_posix() for path in PUBLISHED}
+    assert len(papers) > 20
+    assert papers <= inside
     assert {"softrec/py.typed", "softrec/report/report.html.j2"} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from softrec.objective import Objective
     from softrec.recipe.plugins import load_plugins
     from softrec.recipe.register import register
+    from softrec.report.reproduction import Reproduction
     from softrec.serving.recommender import Recommender
     from softrec.types import Encoder
 
@@ -34,6 +35,7 @@ __all__ = [
     "load_plugins",
     "open_run",
     "register",
+    "reproduce",
 ]
 
 # Imported on first use: importing torch takes a second, and `import softrec` does not need it.
@@ -242,6 +244,65 @@ def evaluate_lists(
             overwrite=overwrite,
             command=python_call("evaluate_lists", source, arguments, options),
             options=options,
+        )
+
+
+def reproduce(
+    paper: str,
+    *,
+    out: str | Path,
+    table: str | None = None,
+    row: str | None = None,
+    budget: float | None = None,
+    seeds: int = 1,
+    baselines: bool = True,
+    defaults: bool = True,
+    data_dir: str | Path | None = None,
+    progress: bool | None = None,
+) -> Reproduction:
+    """Run the trainings behind a paper's tables, the cheapest first; return published and own.
+
+    Args:
+        paper: "softrec", "desorec", "timirec", "bsl", or a file (.yaml) of your own, see
+            docs/reproduction.md.
+        out: the folder of the results; one that was begun goes on.
+        table: the name of a table, or a part of it; by default all.
+        row: printed names of data set, backbone, method or setting, separated by commas.
+        budget: minutes; nothing is begun that may take longer than what is left of them.
+        seeds: train each row so often.
+        baselines: count the simple baselines beside each block.
+        defaults: train models with today's defaults beside each block.
+        data_dir: a folder with public data sets, looked into before any download.
+        progress: as for `fit`.
+
+    Raises:
+        SoftrecError: if there is no such paper, table or row, or `out` cannot be used. A training
+            that fails is a row with the reason.
+
+    Example:
+        found = softrec.reproduce("desorec", row="Diginetica,GRU4Rec", out="runs/desorec")
+        found.frame().filter(pl.col("verdict") == "below")
+    """
+    from softrec.experiments.inputs import python_call
+    from softrec.experiments.reproduction.run import reproduce_paper
+    from softrec.progress import telling
+
+    given = {"out": str(out), "table": table, "row": row, "budget": budget, "seeds": seeds}
+    told = {name: value for name, value in given.items() if value is not None}
+    told |= {} if baselines else {"baselines": False}
+    told |= {} if defaults else {"defaults": False}
+    with telling(progress):
+        return reproduce_paper(
+            paper,
+            out,
+            table=table,
+            row=row,
+            budget=budget,
+            seeds=seeds,
+            baselines=baselines,
+            defaults=defaults,
+            data_dir=_path(data_dir),
+            command=python_call("reproduce", paper, told, {}),
         )
 
 

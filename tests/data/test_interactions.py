@@ -144,6 +144,29 @@ def test_another_catalogue_has_another_fingerprint(raw):
 # --- cleaning ---
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), min_size=1),
+    st.integers(1, 4),
+)
+def test_pieces_are_cut_from_the_oldest_on_and_rows_keep_their_order(rows, length):
+    order = sorted(range(len(rows)), key=lambda place: (rows[place][2], place))
+    seen: Counter = Counter()
+    names = {}
+    for place in order:
+        user = rows[place][0]
+        names[place] = f"{user}/{seen[user] // length + 1}"
+        seen[user] += 1
+    expected = [(names[place], *row[1:]) for place, row in enumerate(rows)]
+    cut = log_of(rows, "user", "item", "time").pieces(length)
+    assert raw_rows(cut) == expected
+    check_compact(cut)
+
+
+def test_a_piece_has_an_event():
+    with refused(DataError):
+        log_of([(0, 0)], "user", "item").pieces(0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), min_size=1))
 def test_drop_duplicates_keeps_the_earliest_and_the_order(rows):
     best = {}

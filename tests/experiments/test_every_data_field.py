@@ -98,6 +98,16 @@ def core(found, k):
     return found
 
 
+def in_pieces(found, length):
+    """Return the events of each user in pieces, each a user of its own; `found` is in order."""
+    seen: Counter = Counter()
+    pieces = []
+    for user, item, time in found:
+        pieces.append((f"{user}/{seen[user] // length + 1}", item, time))
+        seen[user] += 1
+    return pieces
+
+
 def counted(parts):
     return {name: Counter(found) for name, found in parts.items()}
 
@@ -163,6 +173,7 @@ SEEN: dict[str, list] = {
             (["drop-duplicates"], first_of_each(ALL)), (["min-user=8"], frequent(ALL, user=8)),
             (["min-item=11"], frequent(ALL, item=11)),
             (["drop-duplicates", "k-core=3"], core(first_of_each(ALL), 3)),
+            (["pieces=4"], in_pieces(ALL, 4)),
         )
     ],
     "short_users": [({"short_users": name}, counted(last_out(ALL, short=name)))

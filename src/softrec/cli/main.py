@@ -20,6 +20,7 @@ from softrec.cli.evaluate import evaluate
 from softrec.cli.listing import recipes, report
 from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
 from softrec.cli.recommend import interests, recommend
+from softrec.cli.reproduce import reproduce
 from softrec.cli.settings import settings
 from softrec.cli.show import print_line
 from softrec.cli.train import compare, demo, fit, order
@@ -64,11 +65,21 @@ app.command(cls=SettingsCommand)(fit)
 app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
-for command in (recommend, interests, demo, report, recipes):
+for command in (recommend, interests, demo, report, recipes, reproduce):
     app.command(cls=Command)(command)
 
 
-HEAVY = ("fit", "compare", "order", "demo", "report", "evaluate", "recommend", "interests")
+HEAVY = (
+    "fit",
+    "compare",
+    "order",
+    "demo",
+    "report",
+    "evaluate",
+    "recommend",
+    "interests",
+    "reproduce",
+)
 
 
 def preload() -> None:

@@ -245,6 +245,29 @@ class Interactions:
                 return self.where(keep).compact()
             keep = smaller
 
+    def pieces(self, length: int) -> Interactions:
+        """Cut each user's interactions, oldest first, into pieces of `length`: users of their own.
+
+        The last piece may be shorter. The third piece of ann is the user "ann/3".
+
+        Raises:
+            DataError: if `length` is below 1.
+        """
+        if length < 1:
+            raise DataError(f"a piece has at least one event, got {length}; cut pieces of 30, say")
+        ordered = self.frame.with_row_index("row")
+        if self.has_time:
+            ordered = ordered.sort("time", maintain_order=True)
+        number = pl.int_range(pl.len()).over("user") // length
+        ordered = ordered.with_columns(number.alias("piece"))
+        own = pl.col("user").cast(pl.Int64) * len(self) + pl.col("piece")  # by user, then by piece
+        ordered = ordered.with_columns((own.rank("dense") - 1).cast(pl.UInt32).alias("own"))
+        named = ordered.select("own", "user", "piece").unique("own").sort("own")
+        raw = self.users.ids(named["user"].to_numpy()).cast(pl.String)
+        names = raw + "/" + (named["piece"] + 1).cast(pl.String)
+        frame = ordered.sort("row").with_columns(user="own").select(self.frame.columns)
+        return Interactions(frame, Vocabulary(names.alias("raw")), self.items)
+
     # --- made from something else ---
 
     @classmethod

@@ -29,6 +29,7 @@ CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "k-core": lambda log, k: log.k_core(int(k)),
     "min-user": lambda log, least: log.min_counts(user=int(least)),
     "min-item": lambda log, least: log.min_counts(item=int(least)),
+    "pieces": lambda log, length: log.pieces(int(length)),
 }
 
 LOGGER = logging.getLogger(__name__)

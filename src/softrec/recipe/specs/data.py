@@ -15,7 +15,10 @@ from softrec.simulation import make_shop, simulate
 
 SHOP = "shop"
 """The data source that simulates its log."""
-STEPS = {"drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N"}
+STEPS = {
+    "drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N",
+    "pieces": "N",
+}  # fmt: skip
 """The cleaning steps, and the kind of number after their `=`."""
 SIMULATION = tuple(name for name in arguments(simulate, ("shop",)) if name != "seed")
 """The parameters of the shop that belong to its users."""
@@ -90,7 +93,8 @@ class DataSettings(Settings):
     )
     clean: tuple[Text, ...] = setting(
         (),
-        "cleaning steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, min-item=5",
+        "cleaning steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "
+        "min-item=5, pieces=30",
         common=True,
         max_length=100,
     )

@@ -1,0 +1,98 @@
+"""`softrec reproduce`: the published tables of a paper, and what the same trainings give here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from softrec.cli.options import Baselines, DataDir
+from softrec.cli.show import print_line
+
+Paper = Annotated[
+    str,
+    typer.Argument(
+        help="softrec, desorec, timirec or bsl, or a file (.yaml) of your own, see "
+        "docs/reproduction.md."
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The folder of the results; one that was begun goes on."),
+]
+TableName = Annotated[
+    str | None,
+    typer.Option("--table", help="The name of a table, or a part of it; by default all."),
+]
+RowNames = Annotated[
+    str | None,
+    typer.Option(
+        "--row",
+        help="Printed names of data set, backbone, method or setting, separated by commas: "
+        "'Diginetica,GRU4Rec'.",
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Minutes: nothing is begun that may take longer than what is left of them."
+    ),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of trainings of each row.")]
+Defaults = Annotated[
+    bool,
+    typer.Option(
+        "--defaults/--no-defaults", help="Train models with today's defaults beside each block."
+    ),
+]
+List = Annotated[
+    bool, typer.Option("--list", help="List the rows with their recipes, and do nothing.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="List what would be run, in order, and do nothing.")
+]
+
+
+def reproduce(
+    paper: Paper,
+    out: Folder = None,
+    table: TableName = None,
+    row: RowNames = None,
+    budget: Budget = None,
+    seeds: Seeds = 1,
+    baselines: Baselines = True,
+    defaults: Defaults = True,
+    list_: List = False,
+    dry_run: DryRun = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the trainings behind a paper's tables, cheapest first: published and own numbers.
+
+    Writes reproduction.md, .html, .csv, .parquet and .json. Finished trainings are kept, and the
+    same command goes on after an interruption.
+
+    Examples:
+      softrec reproduce desorec --list
+
+      softrec reproduce desorec --row Diginetica,GRU4Rec --budget 120 --out runs/desorec
+    """
+    from softrec.errors import RecipeError
+    from softrec.experiments.reproduction.listing import job_lines, row_lines
+    from softrec.experiments.reproduction.run import planned, reproduce_paper
+
+    if list_ or dry_run:
+        wanted = planned(
+            paper, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults
+        )
+        for line in row_lines(wanted) if list_ else job_lines(wanted, data_dir):
+            typer.echo(line)
+        return
+    if out is None:
+        raise RecipeError("the results need a folder; name one with --out, such as runs/reproduced")
+    found = reproduce_paper(
+        paper, out, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults,
+        budget=budget, data_dir=data_dir, command=" ".join(["softrec", *sys.argv[1:]]),
+    )  # fmt: skip
+    print_line(f"{found.sentence()}. The table is {out / 'reproduction.md'}, also .html and .csv")

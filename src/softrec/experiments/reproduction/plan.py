@@ -1,0 +1,200 @@
+"""What is to be done for the cells of a paper: trainings, and what stands beside them, by cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from softrec.data import sources
+from softrec.errors import RecipeError, shown
+from softrec.experiments.baselines import simple_recipes
+from softrec.experiments.reproduction.cells import Cell, with_metrics
+from softrec.experiments.reproduction.cost import minutes
+from softrec.experiments.views import asked
+from softrec.recipe.recipe import Recipe, read_recipe
+
+DEFAULTS = ("sasrec", "gru4rec")
+"""The models whose defaults stand beside a block."""
+DEFAULTS_BY_USER = ("mf", "lightgcn")
+"""The same where the log has no order."""
+
+Kind = Literal["cell", "simple", "defaults"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is wanted.
+
+    Attributes:
+        name: what it is called.
+        recipe: of the run, with its seed.
+        kind: what it is wanted for.
+        minutes: the most that it may take; NaN if that is not known.
+    """
+
+    name: str
+    recipe: Recipe
+    kind: Kind
+    minutes: float
+
+    @property
+    def folder(self) -> str:
+        """Return the name of its folder, which is made of the recipe alone."""
+        fields = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
+        key = hashlib.sha256(fields.encode()).hexdigest()[:8]
+        words = "".join(c if c.isalnum() or c in ".+" else "-" for c in asked(self.recipe))
+        return f"{words}-seed{self.recipe.seed}-{key}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of a block, and the jobs of each, by the name of what stands beside them."""
+
+    table: str
+    dataset: str
+    cells: list[Cell]
+    jobs: list[list[Job]]  # of each cell, one for each seed
+    beside: dict[str, Job] = field(default_factory=dict)
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        """Return all of them."""
+        return [*self.beside.values(), *(job for own in self.jobs for job in own)]
+
+
+def selected(cells: Sequence[Cell], table: str | None, row: str | None) -> list[Cell]:
+    """Return the cells of a table and of a row.
+
+    Args:
+        cells: all of a paper.
+        table: the name of a table, or a part of it.
+        row: printed names of data set, backbone, method or setting, separated by commas.
+
+    Raises:
+        RecipeError: if there are none.
+    """
+    tables = list(dict.fromkeys(cell.table for cell in cells))
+    if table is not None:
+        exact = [name for name in tables if name.lower() == table.lower()]
+        found = exact or [name for name in tables if table.lower() in name.lower()]
+        if not found:
+            raise RecipeError(f"no table is called {table!r}; there are {shown(tables, 20)}")
+        cells = [cell for cell in cells if cell.table in found]
+    if row is not None:
+        words = [word.strip().lower() for word in row.split(",") if word.strip()]
+        chosen = [cell for cell in cells if _has(cell, words)]
+        if not chosen:
+            named = dict.fromkeys(name for cell in cells for name in cell.names.values() if name)
+            raise RecipeError(f"no row has the names {row!r}; there are {shown(named, 30)}")
+        cells = chosen
+    return list(cells)
+
+
+def _has(cell: Cell, words: Iterable[str]) -> bool:
+    names = {name.lower() for name in cell.names.values()}
+    return all(word in names for word in words)
+
+
+def groups(
+    cells: Sequence[Cell], seeds: Sequence[int], *, baselines: bool = True, defaults: bool = True
+) -> list[Group]:
+    """Return the cells by block, with what is to be run for each.
+
+    Args:
+        cells: those wanted.
+        seeds: of the trainings.
+        baselines: with the simple baselines on the same data and protocol.
+        defaults: with models of today's defaults on the same data and protocol.
+    """
+    blocks: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        blocks.setdefault(cell.block, []).append(cell)
+    found: list[Group] = []
+    for (table, dataset), own in blocks.items():
+        jobs = [[_job(cell, seed) for seed in seeds if cell.recipe is not None] for cell in own]
+        base = _base(own)
+        beside: dict[str, Job] = {}
+        if base is not None and baselines:
+            beside |= _beside(simple_recipes(base), "simple", dataset)
+        if base is not None and defaults:
+            beside |= _beside(default_recipes(base), "defaults", dataset)
+        found.append(Group(table, dataset, own, jobs, beside))
+    return found
+
+
+def _job(cell: Cell, seed: int) -> Job:
+    assert cell.recipe is not None
+    recipe = cell.recipe.model_copy(update={"seed": seed})
+    name = " ".join([cell.names["dataset"], cell.row])
+    return Job(name, recipe, "cell", minutes(recipe))
+
+
+def _base(cells: Iterable[Cell]) -> Recipe | None:
+    """Return the recipe whose data and ranking are those of a block, with all its metrics."""
+    recipes = [cell.recipe for cell in cells if cell.recipe is not None]
+    if not recipes:
+        return None
+    metrics = dict.fromkeys(name for recipe in recipes for name in recipe.evaluation.metrics)
+    return with_metrics(recipes[0], metrics)
+
+
+def _beside(recipes: dict[str, Recipe], kind: Kind, dataset: str) -> dict[str, Job]:
+    return {
+        name: Job(f"{dataset} {name}", recipe, kind, minutes(recipe))
+        for name, recipe in recipes.items()
+    }
+
+
+def default_recipes(base: Recipe) -> dict[str, Recipe]:
+    """Return what `fit` trains by default, every position against the full catalogue."""
+    by_user = base.training.windows == "interactions"
+    fields = base.model_dump(mode="json")
+    training = {"monitor": base.training.monitor}
+    if by_user:
+        training |= {"windows": "interactions", "length": 1}
+    return {
+        f"{name}, defaults": read_recipe(
+            {
+                "data": fields["data"],
+                "evaluation": {**fields["evaluation"], "score": "trained"},
+                "training": training,
+                "model": {"name": name},
+                "seed": base.seed,
+            }
+        )
+        for name in (DEFAULTS_BY_USER if by_user else DEFAULTS)
+    }
+
+
+def by_cost(found: Iterable[Group]) -> list[Job]:
+    """Return each job once: simple baselines, then by seed and by cost."""
+    jobs: dict[str, Job] = {}
+    for group in found:
+        for job in group.all_jobs:
+            jobs.setdefault(job.folder, job)
+    return sorted(
+        jobs.values(),
+        key=lambda job: (
+            job.kind != "simple",
+            job.recipe.seed,
+            0.0 if math.isnan(job.minutes) else job.minutes,
+        ),
+    )
+
+
+def where(recipe: Recipe, data_dir: Path | None) -> str:
+    """Return whether the data of a recipe are on this machine, in a word or three."""
+    if recipe.data.source not in sources.SOURCES:
+        return (
+            "" if recipe.data.source == "shop" or Path(recipe.data.source).exists() else "missing"
+        )
+    source = sources.get(recipe.data.source)
+    missing = [file for file in source.files if sources.find(source, file, data_dir) is None]
+    if not missing:
+        return "here"
+    return "to be downloaded" if all(file.url for file in missing) else "missing"

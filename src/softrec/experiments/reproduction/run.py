@@ -1,0 +1,217 @@
+"""Run what a paper's tables need, the cheapest first, and keep a table of what came out.
+
+    OUT/
+      reproduction.json   the results; .csv, .parquet, .md and .html say the same
+      runs/               a run folder for each training
+      softrec.json        the mark of a folder of softrec
+
+Whatever is finished is kept, so that the same command goes on after a kill, or with more budget. A
+training that was interrupted goes on at its last checkpoint. The table is written after each run.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+
+from softrec.data.splits import Split
+from softrec.errors import RunError, SoftrecError, one_line
+from softrec.experiments.build.data import load_logged
+from softrec.experiments.reproduction import share
+from softrec.experiments.reproduction.cells import cells_of, training_of
+from softrec.experiments.reproduction.papers import Paper, read_paper
+from softrec.experiments.reproduction.plan import Group, Job, by_cost, groups, selected
+from softrec.experiments.reproduction.results import results_of
+from softrec.experiments.runs import Run
+from softrec.experiments.stages import kept_run
+from softrec.experiments.store.folders import MARK, Kind, checked_output, held, is_marked
+from softrec.experiments.train import fit_recipe
+from softrec.files import write_facts
+from softrec.recipe.recipe import Recipe
+from softrec.report.reproduction import Reproduction
+from softrec.report.reproduction_tables import write_all
+
+REPRODUCTION = Kind("reproduction", "softrec.json", "reproduction.json",
+                    frozenset({"paper", "blocks"}), "another reproduction", str)  # fmt: skip
+
+LOGGER = logging.getLogger(__name__)
+
+
+def planned(
+    paper: str,
+    *,
+    table: str | None = None,
+    row: str | None = None,
+    seeds: int = 1,
+    baselines: bool = True,
+    defaults: bool = True,
+) -> list[Group]:
+    """Return what `reproduce_paper` would run with the same arguments."""
+    cells = selected(cells_of(paper), table, row)
+    return groups(cells, range(seeds), baselines=baselines, defaults=defaults)
+
+
+def reproduce_paper(
+    paper: str,
+    out: str | Path,
+    *,
+    table: str | None = None,
+    row: str | None = None,
+    budget: float | None = None,
+    seeds: int = 1,
+    baselines: bool = True,
+    defaults: bool = True,
+    data_dir: Path | None = None,
+    command: str = "",
+) -> Reproduction:
+    """Run the trainings of a paper's rows, the cheapest first, and write a table in `out`.
+
+    Args:
+        paper: softrec, desorec, timirec or bsl, or a file of your own; see `papers`.
+        out: the folder of the results; one that was begun goes on.
+        table: the name of a table, or a part of it; by default all.
+        row: printed names of data set, backbone, method or setting, separated by commas.
+        budget: minutes; nothing is begun that may take longer than what is left of them.
+        seeds: train each row so often.
+        baselines: with the simple baselines beside each block.
+        defaults: with models of today's defaults beside each block.
+        data_dir: a folder with public data sets.
+        command: what was typed, for the table.
+
+    Raises:
+        RecipeError: if there is no such paper, table or row.
+        RunError: if `out` is another folder, or another process is writing there.
+    """
+    wanted = planned(
+        paper, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults
+    )
+    out = checked_output(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        _begin(out)
+        stages = share.stages_of(
+            cell.recipe.model_copy(update={"seed": seed})
+            for cell in cells_of(paper)
+            for seed in range(seeds)
+            if cell.recipe is not None
+        )
+        bench = _Bench(read_paper(paper), out, wanted, command, data_dir, stages)
+        jobs = by_cost(wanted)
+        bench.find(jobs)
+        bench.write()
+        start = monotonic()
+        for number, job in enumerate(jobs, 1):
+            if job.folder in bench.runs:
+                continue
+            left = math.inf if budget is None else budget - (monotonic() - start) / 60
+            bench.do(job, left, f"{number} of {len(jobs)}")
+            bench.write()
+        return bench.results()
+
+
+def _begin(out: Path) -> None:
+    """Make the folder, or refuse one that is not ours."""
+    if out.exists() and not is_marked(out, REPRODUCTION):
+        raise RunError(
+            f"{out} exists and is no folder of a reproduction; choose another --out, or move it "
+            "away"
+        )
+    out.mkdir(exist_ok=True)
+    (out / "runs").mkdir(exist_ok=True)
+    if not (out / MARK).exists():
+        facts = {"made_by": "softrec", "version": version("softrec"), "kind": REPRODUCTION.name}
+        write_facts(out / MARK, facts)
+
+
+@dataclass
+class _Bench:
+    """Where the trainings are done: what is finished, what failed, the data that lie open."""
+
+    about: Paper
+    out: Path
+    wanted: Sequence[Group]
+    command: str
+    data_dir: Path | None
+    stages: Mapping[str, Recipe]
+    runs: dict[str, Run] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    _open: tuple[str, Split] | None = None
+    _missing: dict[str, str] = field(default_factory=dict)
+
+    def results(self) -> Reproduction:
+        """Return what was found so far."""
+        return results_of(self.about, self.wanted, self.runs, self.reasons, self.command)
+
+    def write(self) -> None:
+        """Write what was found so far."""
+        write_all(self.results(), self.out)
+
+    def find(self, jobs: Sequence[Job]) -> None:
+        """Look for runs that are finished."""
+        for job in jobs:
+            run = kept_run(self.out / "runs" / job.folder)
+            if run is not None:
+                self.runs[job.folder] = run
+
+    def do(self, job: Job, left: float, number: str) -> None:
+        """Do a job, unless it may take more than the minutes that are left; keep why not."""
+        if left <= 0:
+            self.reasons[job.folder] = "the budget was used up"
+            return
+        if job.minutes > left:
+            self.reasons[job.folder] = (
+                f"it may take {_minutes(job.minutes)}, and {_minutes(left)} of the budget were left"
+            )
+            return
+        LOGGER.info("%s: %s, seed %d", number, job.name, job.recipe.seed)
+        try:
+            split = self._split(job.recipe)
+            self.runs[job.folder] = self._run(job, split)
+            self.reasons.pop(job.folder, None)
+        except SoftrecError as error:
+            self.reasons[job.folder] = str(error)
+        except Exception as error:  # one that fails must not stop the others
+            LOGGER.exception("%s failed", job.name)
+            self.reasons[job.folder] = (
+                f"failed: {type(error).__name__}: {one_line(str(error), 200)}"
+            )
+        if job.folder in self.reasons:
+            LOGGER.info("%s: not run: %s", job.name, self.reasons[job.folder])
+
+    def _split(self, recipe: Recipe) -> Split:
+        """Return the data of a recipe; those of the last one stay open.
+
+        Raises:
+            DataError: if they are not to be had.
+        """
+        key = recipe.data.model_dump_json()
+        if key in self._missing:
+            raise SoftrecError(self._missing[key])
+        if self._open is None or self._open[0] != key:
+            self._open = None
+            try:
+                self._open = (key, load_logged(recipe, self.data_dir))
+            except SoftrecError as error:
+                text = f"data set {recipe.data.title} is not available: {error}"
+                self._missing[key] = text
+                raise SoftrecError(text) from error
+        return self._open[1]
+
+    def _run(self, job: Job, split: Split) -> Run:
+        folder = self.out / "runs" / job.folder
+        stage = self.stages.get(training_of(job.recipe))  # of another row, maybe fewer metrics
+        if job.kind == "cell":
+            share.take(job.recipe, split, folder)
+        run = kept_run(folder) or fit_recipe(job.recipe, folder, split=split)
+        if stage is not None:
+            share.give(stage, split, folder)
+        return run
+
+
+def _minutes(number: float) -> str:
+    return f"{number:,.0f} minutes" if number < 120 else f"{number / 60:,.0f} hours"

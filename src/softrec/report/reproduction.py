@@ -1,0 +1,260 @@
+"""The results of a reproduction: published and own numbers, verdicts, what stands beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from softrec.errors import RunError, one_line
+from softrec.files import write_text
+from softrec.report.results import Number, SeedMean
+
+FORMAT = 1
+"""The version of the file that is written."""
+REACHED = 0.97
+"""The least ratio to the published number with which that is reached."""
+ABOVE = 1.03
+"""The ratio above which more than that was reached."""
+
+Verdict = Literal["reached", "above", "below", "other data", "not printed", "not run"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def verdict_of(ratio: float) -> Verdict:
+    """Return what a ratio of an own to a published number means.
+
+    Example:
+        >>> verdict_of(0.97), verdict_of(0.96), verdict_of(1.04)
+        ('reached', 'below', 'above')
+    """
+    if ratio > ABOVE:
+        return "above"
+    return "reached" if ratio >= REACHED else "below"
+
+
+class Measured(_Part):
+    """A published number, and what the same training gives here.
+
+    Attributes:
+        metric: in softrec's name.
+        published: the printed number; NaN where none was printed.
+        here: the mean over the users and the trainings; None if none is finished.
+        gain_published: the relative difference to the baseline of the table, as printed.
+        gain_here: the same of the own numbers.
+        note: what a reader has to know of this number alone.
+    """
+
+    metric: str
+    published: Number
+    here: SeedMean | None = None
+    gain_published: Number = math.nan
+    gain_here: Number = math.nan
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """Return own by published; NaN if either is not known."""
+        if self.here is None or not self.published > 0:
+            return math.nan
+        return self.here.mean / self.published
+
+
+class Row(_Part):
+    """A cell of a published table: a training with its metrics.
+
+    Attributes:
+        name: backbone and method, as printed.
+        backbone: as printed.
+        method: as printed.
+        setting: as printed.
+        command: that does this training alone; "" if no training stands for it.
+        reason: why it was not run; "" if it was.
+        stand_in: other data that are used instead of the paper's.
+        note: what a reader has to know.
+        supposed: a cause of a difference that was not proved.
+        found: a cause of a difference that was found by a measurement.
+        seeds: of the finished trainings.
+        epochs: the best epoch and all epochs of each of them.
+        minutes: of all of them; NaN if there is none.
+        estimate: the most minutes that one of them was thought to take.
+        measured: a value for each metric.
+    """
+
+    name: str
+    backbone: str
+    method: str
+    setting: str
+    command: str = ""
+    reason: str = ""
+    stand_in: str = ""
+    note: str = ""
+    supposed: str = ""
+    found: str = ""
+    seeds: tuple[int, ...] = ()
+    epochs: tuple[tuple[int, int], ...] = ()
+    minutes: Number = math.nan
+    estimate: Number = math.nan
+    measured: tuple[Measured, ...]
+
+    def verdict(self, measured: Measured) -> Verdict:
+        """Return what one of its numbers says."""
+        if not self.seeds:
+            return "not run"
+        if math.isnan(measured.ratio):
+            return "not printed"
+        return "other data" if self.stand_in else verdict_of(measured.ratio)
+
+    def cause(self, measured: Measured) -> str:
+        """Return why a number is below the published one, as far as that is known."""
+        if self.verdict(measured) != "below":
+            return ""
+        if self.found:
+            return f"found: {self.found}"
+        return f"supposed: {self.supposed}" if self.supposed else "the cause is not known"
+
+
+class Beside(_Part):
+    """What stands beside a block: a simple baseline, or a model with today's defaults.
+
+    Attributes:
+        name: of the model.
+        kind: counted, or trained with the defaults.
+        test: the test metrics.
+        valid: the validation metric that chooses the best.
+        chosen: which of its kind has the best validation.
+        reason: why it was not run; "" if it was.
+    """
+
+    name: str
+    kind: Literal["simple", "defaults"]
+    test: dict[str, SeedMean] = {}
+    valid: Number = math.nan
+    chosen: bool = False
+    reason: str = ""
+
+
+class Block(_Part):
+    """The rows of a table on one data set, and what stands beside them."""
+
+    table: str
+    dataset: str
+    source: str = ""  # what the data are to softrec
+    protocol: str = ""
+    rows: tuple[Row, ...]
+    beside: tuple[Beside, ...] = ()
+
+    @property
+    def metrics(self) -> list[str]:
+        """Return all metrics of its rows."""
+        return list(dict.fromkeys(m.metric for row in self.rows for m in row.measured))
+
+
+class Reproduction(_Part):
+    """All that was found of a paper."""
+
+    format: int = FORMAT
+    paper: str
+    citation: str
+    created: str
+    command: str
+    complete: bool
+    versions: dict[str, str]
+    blocks: tuple[Block, ...]
+
+    def numbers(self) -> Iterator[tuple[Block, Row, Measured]]:
+        """Yield each number with its row and block."""
+        for block in self.blocks:
+            for row in block.rows:
+                yield from ((block, row, measured) for measured in row.measured)
+
+    def counts(self) -> dict[Verdict, int]:
+        """Return how many numbers have each verdict."""
+        found: dict[Verdict, int] = dict.fromkeys(get_args(Verdict), 0)
+        for _, row, measured in self.numbers():
+            found[row.verdict(measured)] += 1
+        return found
+
+    def sentence(self) -> str:
+        """Return what was reached, in one line."""
+        counts = self.counts()
+        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+        return f"{self.paper}: of {sum(counts.values()):,} published numbers {told}"
+
+    def frame(self) -> pl.DataFrame:
+        """Return a table with a row for each published number, and for each that stands beside."""
+        rows = [_flat(block, row, measured) for block, row, measured in self.numbers()]
+        for block in self.blocks:
+            for beside in block.beside:
+                rows += _flat_beside(block, beside)
+        return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+SCHEMA = {
+    "table": pl.String, "dataset": pl.String, "kind": pl.String, "backbone": pl.String,
+    "method": pl.String, "setting": pl.String, "metric": pl.String, "published": pl.Float64,
+    "here": pl.Float64, "ratio": pl.Float64, "spread": pl.Float64, "seeds": pl.Int64,
+    "gain_published": pl.Float64, "gain_here": pl.Float64, "verdict": pl.String,
+    "reason": pl.String, "note": pl.String, "minutes": pl.Float64, "command": pl.String,
+}  # fmt: skip
+
+
+def _flat(block: Block, row: Row, measured: Measured) -> tuple[object, ...]:
+    here = measured.here
+    values = (
+        measured.published, here.mean if here else math.nan, measured.ratio,
+        here.spread if here else math.nan, len(row.seeds), measured.gain_published,
+        measured.gain_here,
+    )  # fmt: skip
+    numbers = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
+    reason = row.reason or row.cause(measured) or row.stand_in
+    note = "; ".join(part for part in (row.note, measured.note) if part)
+    minutes = None if math.isnan(row.minutes) else row.minutes
+    return (
+        block.table, block.dataset, "published", row.backbone, row.method, row.setting,
+        measured.metric, *numbers, row.verdict(measured), reason, note, minutes, row.command,
+    )  # fmt: skip
+
+
+def _flat_beside(block: Block, beside: Beside) -> list[tuple[object, ...]]:
+    empty = {metric: None for metric in block.metrics}
+    return [
+        (
+            block.table, block.dataset, beside.kind, beside.name, "", "", metric, None,
+            mean.mean if mean else None, None, None, len(mean.per_seed) if mean else 0, None, None,
+            "" if mean else "not run", beside.reason, "", None, "",
+        )
+        for metric, mean in (beside.test or empty).items()
+    ]  # fmt: skip
+
+
+def write_reproduction(found: Reproduction, path: Path) -> None:
+    """Write the results as JSON."""
+    write_text(path, found.model_dump_json(indent=1))
+
+
+def read_reproduction(path: Path) -> Reproduction:
+    """Return what `write_reproduction` wrote.
+
+    Raises:
+        RunError: if it is no such file, or of another version.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
+            raise RunError(
+                f"{path} has format {fields['format']}, and this softrec reads {FORMAT}; run the "
+                "reproduction again"
+            )
+        return Reproduction.model_validate(fields)
+    except (OSError, ValueError, ValidationError) as error:
+        reason = one_line(str(error), 150)
+        raise RunError(f"{path} has no results of a reproduction: {reason}") from error

@@ -1,0 +1,403 @@
+"""Published tables and what the same trainings give: a small paper on the simulated shop."""
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import softrec
+from messages import refused
+from softrec.cli import main as cli
+from softrec.errors import RecipeError, RunError
+from softrec.experiments.inputs import read_input
+from softrec.experiments.reproduction import run as running
+from softrec.experiments.reproduction.cells import cells_of
+from softrec.experiments.reproduction.cost import minutes
+from softrec.experiments.reproduction.plan import by_cost
+from softrec.experiments.runs import open_run
+from softrec.experiments.stages import folder_of
+from softrec.report.reproduction import (
+    Measured,
+    Row,
+    read_reproduction,
+    verdict_of,
+    write_reproduction,
+)
+from softrec.report.reproduction_tables import markdown
+from softrec.report.results import SeedMean
+
+PAPERS = ("softrec", "desorec", "timirec", "bsl")
+
+RECIPE = """
+data:
+  source: shop
+  shop: {n_users: 60, n_items: 30, n_categories: 5, min_length: 5, max_length: 8}
+model: {name: youtubednn, dim: 8}
+training: {windows: last, length: 5, epochs: 1}
+evaluation: {metrics: [ndcg@10]}
+"""
+PAPER = """
+name: Small
+citation: Nobody, 2026
+tables:
+  - name: one
+    file: small.csv
+    recipe: "base"
+    baseline: Base
+    dataset:
+      Shop: {name: shop}
+      Gone: {changes: {data.source: gone.csv, data.shop: {}}}
+      Secret: {reason: it is not public}
+    backbone: {Net: {supposed: the moon}}
+    method:
+      Base: {}
+      LS: {changes: {target.name: uniform, target.alpha: 0.3}, note: alpha is not published}
+      KD: {changes: {target.name: skd, target.alpha: 0.3, target.teacher: base.yaml}}
+    cells:
+      - {where: {metric: HR@5}, note: a dash was printed}
+"""
+ROWS = [
+    ("Shop", "Base", "NDCG@10", "0.0001"), ("Shop", "Base", "HR@5", "-"),
+    ("Shop", "LS", "NDCG@10", "0.9999"), ("Shop", "KD", "NDCG@10", "0.5"),
+    ("Gone", "Base", "NDCG@10", "0.1"), ("Secret", "Base", "NDCG@10", "0.1"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch) -> str:
+    """A paper of a table with six trainings, of which four can be done."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    Path("base.yaml").write_text(RECIPE)
+    Path("small.yaml").write_text(PAPER)
+    rows = [("one", dataset, "Net", method, "", metric, value)
+            for dataset, method, metric, value in ROWS]  # fmt: skip
+    names = ["table", "dataset", "backbone", "method", "setting", "metric", "value"]
+    pl.DataFrame(rows, schema=names, orient="row").write_csv("small.csv")
+    return "small.yaml"
+
+
+def by_name(found):
+    return {(block.dataset, row.method): row for block in found.blocks for row in block.rows}
+
+
+# --- what comes with softrec ---
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_each_published_row_has_a_recipe_or_a_reason(name):
+    cells = cells_of(name)
+    for cell in cells:
+        assert (cell.recipe is None) == bool(cell.reason), cell
+        if cell.recipe is not None:  # it was checked when it was read
+            assert set(cell.published) <= set(cell.recipe.evaluation.metrics)
+            assert not math.isnan(minutes(cell.recipe))
+
+
+COUNTS = {"softrec": (270, 24), "desorec": (252, 20), "timirec": (216, 25), "bsl": (832, 88)}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_no_published_row_is_left_out(name):
+    cells = cells_of(name)
+    folder = Path(running.__file__).parent / "published"
+    tables = [pl.read_csv(path, infer_schema=False) for path in folder.glob(f"{name}_*.csv")]
+    rows = sum(len(table) for table in tables if "value" in table.columns)
+    published = sum(len(cell.published) for cell in cells)
+    assert (published, sum(cell.recipe is not None for cell in cells)) == COUNTS[name]
+    assert published == rows
+
+
+def test_the_numbers_are_those_that_were_written_down(real_data):
+    kept = Path(running.__file__).parent / "published"
+    given = real_data.parent / "spec" / "published"
+    if not given.is_dir():
+        pytest.skip(f"{given} does not exist")
+    assert {path.name for path in given.glob("*.csv")} == {path.name for path in kept.glob("*.csv")}
+    for path in given.glob("*.csv"):
+        one, other = (pl.read_csv(each, infer_schema=False) for each in (path, kept / path.name))
+        assert one.drop("source", strict=False).equals(other.drop("source", strict=False))
+
+
+@pytest.mark.parametrize(("method", "name"), [("LS", "ls"), ("POP+", "pop"), ("CSN", "csn")])
+def test_derived_recipes_are_those_that_are_shipped(method, name):
+    (cell,) = (
+        cell
+        for cell in cells_of("desorec")
+        if cell.recipe and (cell.names["backbone"], cell.names["method"]) == ("GRU4Rec", method)
+    )
+    assert cell.source == "diginetica-gru4rec-base"
+    assert cell.recipe == read_input(f"diginetica-gru4rec-{name}", {}).recipe
+
+
+def test_logged_settings_are_in_the_recipes():
+    """Of BSL's logs, from the table of their settings."""
+    folder = Path(running.__file__).parent / "published"
+    logged = pl.read_csv(folder / "bsl_hyperparameters.csv").rows(named=True)
+    cells = [cell for cell in cells_of("bsl") if cell.table == "repository logs" and cell.recipe]
+    assert len(cells) == 8
+    for cell in cells:
+        (own,) = (row for row in logged if all(row[k] == cell.names[k] for k in
+                                               ("dataset", "backbone", "method")))  # fmt: skip
+        recipe = cell.recipe
+        assert recipe.training.lr == own["lr"]
+        assert recipe.training.batch_size == own["batch_size"]
+        assert recipe.loss.score_temperature == own["t1"]
+        assert recipe.loss.l2 == pytest.approx(own["l2"])
+        assert getattr(recipe.loss, "exponent", 1.0) == own["t2"]
+        assert recipe.candidates.number_of(10**6) == own["n_negs"]
+        assert recipe.model.settings.get("layers") == own["layers"]
+        assert (
+            recipe.ranking_score
+            == {"cosine": "cosine", "inner product": "inner"}[own["test_score"]]
+        )
+
+
+# --- verdicts ---
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(0.9699, "below"), (0.97, "reached"), (1.0, "reached"), (1.03, "reached"), (1.031, "above")],
+)
+def test_thresholds(ratio, verdict):
+    assert verdict_of(ratio) == verdict
+
+
+def row_of(value, **fields):
+    mean = SeedMean(mean=value, per_seed=(value,))
+    measured = Measured(metric="ndcg@10", published=0.1, here=mean)
+    return Row(name="r", backbone="b", method="m", setting="", seeds=(0,), measured=(measured,),
+               **fields)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"supposed": "the moon"}, "supposed: the moon"),
+        ({"supposed": "the moon", "found": "ties"}, "found: ties"),
+        ({}, "the cause is not known"),
+    ],
+)
+def test_a_supposed_cause_is_not_called_found(fields, cause):
+    below, reached = row_of(0.09, **fields), row_of(0.0999, **fields)
+    assert below.cause(below.measured[0]) == cause
+    assert reached.cause(reached.measured[0]) == ""
+
+
+def test_no_number_of_other_data_is_held_against_a_published_one():
+    other = row_of(0.1, stand_in="the shop")
+    assert other.verdict(other.measured[0]) == "other data"
+
+
+# --- a run of it ---
+
+
+def test_all_of_a_paper(paper):
+    found = softrec.reproduce(paper, out="out", progress=False, defaults=False)
+    rows = by_name(found)
+    assert [rows["Shop", name].verdict(rows["Shop", name].measured[0])
+            for name in ("Base", "LS", "KD")] == ["above", "below", "below"]  # fmt: skip
+    base, soft = rows["Shop", "Base"], rows["Shop", "LS"]
+    assert base.verdict(base.measured[1]) == "not printed"
+    assert math.isnan(base.measured[1].published)
+    assert base.measured[1].here is not None  # measured all the same
+    assert soft.cause(soft.measured[0]) == "supposed: the moon"
+    assert soft.measured[0].gain_published == pytest.approx(9998)
+    own = soft.measured[0].here.mean / base.measured[0].here.mean - 1
+    assert soft.measured[0].gain_here == pytest.approx(own)
+    assert "data set gone.csv is not available" in rows["Gone", "Base"].reason
+    assert rows["Secret", "Base"].reason == "it is not public"
+    (block, *_) = found.blocks
+    assert {each.name for each in block.beside if each.test} >= {"popularity", "markov", "ease"}
+    (best,) = (each for each in block.beside if each.chosen)
+    assert best.valid == max(each.valid for each in block.beside if each.test)
+    assert "ndcg@10" in best.test
+    assert not found.complete
+    kept = read_reproduction(Path("out/reproduction.json"))
+    assert kept.model_dump_json() == found.model_dump_json()
+    frame = pl.read_parquet("out/reproduction.parquet")
+    assert frame.equals(found.frame())
+    assert len(frame.filter(pl.col("kind") == "published")) == len(ROWS)
+    text = Path("out/reproduction.md").read_text()
+    assert "| Net, LS | ndcg@10 | 0.9999 |" in text
+    assert "Below: supposed: the moon (Net, LS; Net, KD)." in text
+    assert "softrec fit base.yaml --set target.name=uniform --set target.alpha=0.3" in text
+    page = Path("out/reproduction.html").read_text()
+    assert "Small: published and here" in page
+    assert "it is not public" in page
+
+
+def test_the_teacher_of_one_row_is_the_run_of_another(paper):
+    found = softrec.reproduce(paper, out="out", row="Shop", progress=False, baselines=False,
+                              defaults=False)  # fmt: skip
+    assert found.complete
+    runs = {
+        open_run(path).recipe.target.name: open_run(path) for path in Path("out/runs").iterdir()
+    }
+    base = runs["one-hot"]
+    kept = folder_of(base.recipe, base.split())
+    assert not kept.exists()  # the stage measures less
+    (kept,) = Path("cache/runs").glob("youtubednn-*")
+    assert (kept / "model.safetensors").samefile(base.folder / "model.safetensors")
+
+
+def test_a_stage_that_was_trained_is_a_row(paper):
+    lines = Path("small.csv").read_text().splitlines(keepends=True)
+    Path("small.csv").write_text("".join(line for line in lines if "HR@5" not in line))
+    softrec.reproduce(paper, out="out", row="Shop,KD", progress=False, baselines=False,
+                      defaults=False)  # fmt: skip
+    (kept,) = Path("cache/runs").glob("youtubednn-*")
+    other = softrec.reproduce(paper, out="other", row="Base,Shop", progress=False,
+                              baselines=False, defaults=False)  # fmt: skip
+    (folder,) = Path("other/runs").iterdir()
+    assert (folder / "model.safetensors").samefile(kept / "model.safetensors")
+    assert other.complete
+
+
+def test_it_goes_on_where_it_stood(paper, monkeypatch):
+    real, trained = running.fit_recipe, []
+
+    def killed(recipe, folder, **options):
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(recipe)
+        return real(recipe, folder, **options)
+
+    options = {"row": "Shop", "progress": False, "baselines": False, "defaults": False}
+    monkeypatch.setattr(running, "fit_recipe", killed)
+    with pytest.raises(KeyboardInterrupt):
+        softrec.reproduce(paper, out="out", **options)
+    begun = read_reproduction(Path("out/reproduction.json"))
+    assert [len(row.seeds) for row in by_name(begun).values()] == [1, 0, 0]
+    trained.clear()
+    trained.append(None)
+
+    def counted(recipe, folder, **options):
+        trained.append(recipe)
+        return real(recipe, folder, **options)
+
+    monkeypatch.setattr(running, "fit_recipe", counted)
+    found = softrec.reproduce(paper, out="out", **options)
+    assert len(trained) == 1 + 2
+    assert found.complete
+    one, other = (str(by_name(each)["Shop", "Base"]) for each in (begun, found))
+    assert one == other
+
+
+def test_a_row_that_fails_does_not_stop_the_others(paper, monkeypatch):
+    real = running.fit_recipe
+
+    def fails(recipe, folder, **options):
+        if recipe.target.name == "uniform":
+            raise RuntimeError("a wheel came off")
+        return real(recipe, folder, **options)
+
+    monkeypatch.setattr(running, "fit_recipe", fails)
+    found = softrec.reproduce(paper, out="out", row="Shop", progress=False, baselines=False,
+                              defaults=False)  # fmt: skip
+    rows = by_name(found)
+    assert rows["Shop", "LS"].reason == "failed: RuntimeError: a wheel came off"
+    assert rows["Shop", "KD"].seeds == (0,)
+
+
+def test_nothing_is_begun_that_the_budget_cannot_end(paper):
+    options = {"row": "Shop", "progress": False, "baselines": False, "defaults": False}
+    found = softrec.reproduce(paper, out="out", budget=0, **options)
+    assert {row.reason for row in by_name(found).values()} == {"the budget was used up"}
+    wanted = running.planned(paper, row="Shop", baselines=False, defaults=False)
+    costs = sorted({job.minutes for job in by_cost(wanted)})
+    assert len(costs) == 2  # with and without a teacher
+    bench = running._Bench(running.read_paper(paper), Path("out"), wanted, "", None, {})
+    for job in by_cost(wanted):
+        bench.do(job, left=costs[0], number="")
+    reasons = {job.recipe.target.name: bench.reasons.get(job.folder) for job in by_cost(wanted)}
+    assert reasons["one-hot"] is None
+    assert "of the budget were left" in reasons["skd"]
+
+
+def test_seeds_are_trained_one_after_the_other(paper):
+    found = softrec.reproduce(paper, out="out", row="Shop,LS", seeds=2, progress=False,
+                              baselines=False, defaults=False)  # fmt: skip
+    (row,) = by_name(found).values()
+    assert row.seeds == (0, 1)
+    assert len(row.measured[0].here.per_seed) == 2
+    assert "±" in markdown(found)
+
+
+def test_models_with_todays_defaults_stand_beside(paper, monkeypatch):
+    (group,) = running.planned(paper, row="Shop", baselines=False)
+    recipes = [job.recipe for job in group.beside.values()]
+    assert [recipe.model.name for recipe in recipes] == ["sasrec", "gru4rec"]
+    plain = read_input("shop", {}).recipe
+    for recipe in recipes:
+        assert recipe.training == plain.training
+        assert recipe.candidates == plain.candidates
+        assert recipe.evaluation.metrics == ("ndcg@10", "recall@5")
+
+
+# --- what is refused, and the command line ---
+
+
+def test_what_does_not_exist_is_refused(paper):
+    options = {"out": "out", "progress": False}
+    with refused(RecipeError):
+        softrec.reproduce("desorek", **options)
+    with refused(RecipeError):
+        softrec.reproduce(paper, table="two", **options)
+    with refused(RecipeError):
+        softrec.reproduce(paper, row="Shop,SASRec", **options)
+    Path("out").mkdir()
+    Path("out/mine.txt").write_text("mine")
+    with refused(RunError):
+        softrec.reproduce(paper, **options)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Secret:", "Other:"),
+        ("file: small.csv", "file: none.csv"),
+        ("name: one", "name: two"),
+        ("supposed: the moon", "cause: the moon"),
+        ("metric: HR@5", "colour: red"),
+        ("alpha: 0.3}, note", "alpha: 3}, note"),
+    ],
+)
+def test_a_paper_that_makes_no_sense_is_refused(paper, old, new):
+    Path(paper).write_text(Path(paper).read_text().replace(old, new, 1))
+    with refused(RecipeError):
+        cells_of(paper)
+
+
+def test_results_of_another_version_are_refused(paper):
+    found = softrec.reproduce(paper, out="out", row="Secret", progress=False)
+    path = Path("out/reproduction.json")
+    write_reproduction(found.model_copy(update={"format": 99}), path)
+    with refused(RunError):
+        read_reproduction(path)
+
+
+def test_the_command_line(paper, capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as done:
+            cli.main(["reproduce", paper, *arguments])
+        return done.value.code, capsys.readouterr()
+
+    code, said = run("--list")
+    assert code == 0
+    assert "it is not public" in said.out
+    assert "base target.name=uniform target.alpha=0.3" in said.out
+    code, said = run("--dry-run", "--no-baselines", "--no-defaults")
+    lines = said.out.splitlines()
+    assert len(lines) == 1 + 4 + 1
+    assert "missing" in said.out
+    assert not Path("out").exists()
+    code, said = run()
+    assert code == 2
+    assert "--out" in said.err
+    code, said = run("--row", "Shop,Base", "--no-baselines", "--no-defaults", "--out", "out")
+    assert code == 0
+    assert "of 2 published numbers 1 above, 1 not printed" in said.err
+    assert Path("out/reproduction.md").exists()
