@@ -1,22 +1,22 @@
-"""Candidates: the negatives a positive is scored against. All items, a sample, or in-batch.
+"""Candidates: the items that a label is scored against. All items, a sample, or in-batch.
 
-Let C be the candidates of a row without its label, c_j how often candidate j was drawn and E_j how
-often it was expected to be. The losses see the logits z_j + log(c_j / E_j): their exponentials
-sum, in the mean over draws, to the sum over the whole catalogue without the label, so that R and
-with it every softmax loss estimates the full one (Bengio and Senecal, 2008). The label's own
-logit stays as it is. Without correction E_j = 1.
+Let C be the candidates of a row without its label, c_j how often candidate j was sampled, and E_j
+the expectation of c_j. The losses use the logits z_j + log(c_j / E_j). The expectation of the sum
+of their exponentials is the sum over the whole catalogue without the label, so that R, and with it
+every softmax loss, is an estimate of the full one (Bengio and Senecal, 2008). The label's own logit
+is not corrected. Without correction E_j = 1.
 
-| drawn | E_j |
+| sampled | E_j |
 |---|---|
 | n of N, uniform, shared, each at most once | n / N |
 | n with replacement from Q, shared, hits on the label left out | n Q_j |
 | n with replacement from the items but the label, for each row | n / (N - 1), n Q_j |
 | n with replacement from the F items the user did not interact with | n / F |
-| the other labels of the batch, of which j is f_j | (P - 1) f_j |
+| the other labels of the batch, where a fraction f_j of all labels is j | (P - 1) f_j |
 
-A draw that hits the label is left out of C. In-batch negatives may mask the user's other
-positives, too. Sources are modules: what they remember of the data are buffers, which move along
-and are not saved.
+A sampled item that is the label is left out of C. In-batch negatives may also mask the user's other
+positives. Sources are modules: what they store of the data are buffers, which move with them and
+are not saved.
 """
 
 from softrec.candidates.auto import AutoSettings

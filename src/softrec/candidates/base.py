@@ -1,4 +1,4 @@
-"""What candidates are: items with counts and corrections, and their settings in a recipe."""
+"""Candidates: items with counts and corrections; and the base classes of their settings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from softrec.types import Batch
 
 
 class Candidates(NamedTuple):
-    """The candidates of a batch, shared by its rows or drawn for each.
+    """The candidates of a batch, the same for all rows or sampled for each row.
 
-    Shared ones are distinct and ascending, (M,); `hits` and `masked` then say what a row sees
-    otherwise. With (P, M), a count of 0 leaves a candidate out.
+    Candidates that are the same for all rows are distinct and ascending, (M,), and `hits` and
+    `masked` say where a row differs. With (P, M), a candidate with count 0 is left out.
     """
 
     items: Tensor  # (M,) or (P, M) int64
-    counts: Tensor  # same shape, how often each was drawn
+    counts: Tensor  # same shape, how often each was sampled
     correction: Tensor | None = None  # same shape, -log E_j; None without correction
-    hits: Tensor | None = None  # (P,) how often the row's label stays a negative; None: never
-    masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place among M) left out
+    hits: Tensor | None = None  # (P,) how often the row's label counts as a negative; None: never
+    masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place among M) that are left out
 
 
 class StepSize(NamedTuple):
@@ -35,10 +35,10 @@ class StepSize(NamedTuple):
 
 
 class CandidateSource(Protocol):
-    """Draws the candidates of a batch, by torch's global random numbers."""
+    """Samples the candidates of a batch, with torch's global random numbers."""
 
     def __call__(self, batch: Batch) -> Candidates:
-        """Return the negatives that the labels of `batch` are scored against."""
+        """Return the candidates for `batch`."""
         ...
 
 
@@ -48,16 +48,16 @@ CANDIDATES: Registry[type[CandidatesSettings]] = Registry("candidates", "softrec
 
 
 class CandidatesSettings(Chosen):
-    """Candidates as a recipe names them: a subclass has settings as fields, and `build`."""
+    """The settings of candidates in a recipe: a subclass has settings as fields, and `build`."""
 
     registry: ClassVar[Registry[Any]] = CANDIDATES
 
     def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource | None:
-        """Return what draws the candidates of a batch; None where they are all items.
+        """Return the source of the candidates; None if they are all items.
 
         Args:
             training: the training part.
-            softmax: whether they are for a softmax loss.
+            softmax: whether the loss is a softmax loss.
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method build(training, softmax)")
 
@@ -70,11 +70,11 @@ class FullSettings(CandidatesSettings, name="full"):
     """All items."""
 
     def build(self, training: TrainingData, *, softmax: bool) -> None:
-        """Return None: nothing is drawn."""
+        """Return None, because nothing is sampled."""
 
 
 class DrawnSettings(CandidatesSettings):
-    """Candidates that are drawn, of which losses may be corrected for how likely each was."""
+    """The settings of sampled and in-batch candidates, with the log Q correction."""
 
     correction: bool | None = setting(
         None,
@@ -87,16 +87,16 @@ class DrawnSettings(CandidatesSettings):
     )
 
     def check_soft(self) -> None:
-        """Refuse a soft target over candidates that a row leaves out.
+        """Refuse a soft target if rows leave out candidates to which it may give probability.
 
         Raises:
-            ValueError: with the remedy.
+            ValueError: if they do; the message says how to fix it.
         """
 
     def corrects(self, *, softmax: bool) -> bool:
-        """Return whether losses are corrected."""
+        """Return whether the scores are corrected."""
         return softmax if self.correction is None else self.correction
 
     def number_of(self, n_items: int) -> int | None:
-        """Return how many items are drawn of a catalogue; None if that is not known before."""
+        """Return how many items are sampled from a catalogue; None if it is not known before."""
         return None

@@ -15,9 +15,9 @@ class InBatch(nn.Module):
     """The labels of the other rows.
 
     Args:
-        frequency: (N,) fraction of the training labels that each item is, for the sampling-bias
+        frequency: (N,) the fraction of the training labels that are this item, for the log Q
             correction (Yi et al., RecSys 2019); None without correction.
-        mask_hits: leave out a row's own label where other rows have it, too.
+        mask_hits: leave out a row's own label if other rows have it, too.
         mask_positives: leave out the items of a row's history, and other labels of its user.
     """
 
@@ -34,7 +34,7 @@ class InBatch(nn.Module):
         self.mask_hits, self.mask_positives = mask_hits, mask_positives
 
     def forward(self, batch: Batch) -> Candidates:
-        """Return the distinct labels of `batch`."""
+        """Return the distinct labels of `batch` as candidates."""
         label = batch.label
         items, place, counts = label.unique(return_inverse=True, return_counts=True)
         correction = None
@@ -47,14 +47,14 @@ class InBatch(nn.Module):
 
 
 def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pairs (row, place in `items`) of what a row's user interacted with."""
+    """Return the pairs (row, place in `items`) of the items that a row's user interacted with."""
     rows = len(batch.label)
     sequence = torch.arange(rows, device=items.device) if batch.row is None else batch.row
     user = batch.user[sequence]
     found = [_found(batch.history[sequence], items)]
     order = user.argsort(stable=True)
     _, size = user[order].unique_consecutive(return_counts=True)
-    first = torch.repeat_interleave(size.cumsum(0) - size, size)  # (P,) where its group begins
+    first = torch.repeat_interleave(size.cumsum(0) - size, size)  # (P,) the start of its group
     sizes = torch.repeat_interleave(size, size)
     owner = torch.repeat_interleave(torch.arange(rows, device=items.device), sizes)
     within = torch.arange(len(owner), device=items.device) - (sizes.cumsum(0) - sizes)[owner]
@@ -80,7 +80,7 @@ class InBatchSettings(DrawnSettings, name="in-batch"):
     mask_positives: bool = setting(False, "mask items that the user has interacted with")
 
     def check_soft(self) -> None:
-        """Refuse a soft target where a user's other items are left out."""
+        """Refuse a soft target if a user's other items are left out."""
         if self.mask_positives:
             raise ValueError(
                 "a soft target may give probability to items that mask_positives masks, and "
@@ -88,7 +88,7 @@ class InBatchSettings(DrawnSettings, name="in-batch"):
             )
 
     def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
-        """Return the labels of the batch."""
+        """Return the source of in-batch candidates."""
         counts = training.label_counts
         frequency = counts / counts.sum() if self.corrects(softmax=softmax) else None
         return InBatch(frequency, self.mask_hits, self.mask_positives)

@@ -1,4 +1,4 @@
-"""Candidates drawn from the catalogue, for the whole batch or for each row."""
+"""Candidates sampled from the catalogue, for the whole batch or for each row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softrec.types import Batch
 
 
 class SharedUniform(nn.Module):
-    """`number` distinct items, uniform over the catalogue, one draw for the whole batch."""
+    """`number` distinct items, uniform over the catalogue, the same for all rows of a batch."""
 
     def __init__(self, n_items: int, number: int, corrected: bool = True) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class SharedUniform(nn.Module):
         self.n_items, self.number, self.corrected = n_items, number, corrected
 
     def forward(self, batch: Batch) -> Candidates:
-        """Return a fresh sample; all items, if `number` is N."""
+        """Return a new sample; all items if `number` is N."""
         device = batch.label.device
-        # NumPy's draw without replacement does not touch the items it leaves out.
+        # NumPy samples without replacement without a pass over all items.
         seed = int(torch.randint(2**62, (1,)))
         drawn = np.random.default_rng(seed).choice(
             self.n_items, self.number, replace=False, shuffle=False
@@ -44,12 +44,12 @@ class SharedUniform(nn.Module):
 
 
 class SharedDraws(nn.Module):
-    """`number` draws with replacement from a distribution over the items, for the whole batch.
+    """A sample with replacement from a distribution over the items, the same for all rows.
 
     Args:
         probs: (N,), sums to 1.
-        number: of draws.
-        corrected: whether logits are corrected for how often an item was expected.
+        number: the size of the sample.
+        corrected: whether logits are corrected for the expected counts (log Q correction).
     """
 
     probs: Tensor
@@ -60,7 +60,7 @@ class SharedDraws(nn.Module):
         self.number, self.corrected = number, corrected
 
     def forward(self, batch: Batch) -> Candidates:
-        """Return the distinct items of a fresh sample, with their counts."""
+        """Return the distinct items of a new sample, with their counts."""
         items, counts = _draws(self.probs, (self.number,)).unique(return_counts=True)
         expected = self.number * self.probs[items].double()
         correction = -expected.log().float() if self.corrected else None
@@ -68,14 +68,14 @@ class SharedDraws(nn.Module):
 
 
 class RowDraws(nn.Module):
-    """`number` draws for each row, uniform over all items but the label, or as the arguments say.
+    """A sample for each row, by default uniform over all items except the label.
 
     Args:
         n_items: N.
-        number: of draws.
-        probs: (N,), sums to 1: draws from this distribution; a draw of the label counts 0.
-        corrected: whether logits are corrected for how often an item was expected.
-        interacted: draws uniformly from what the row's user did not interact with.
+        number: the size of the sample of a row.
+        probs: (N,), sums to 1: sample from this distribution; if the label is sampled, it counts 0.
+        corrected: whether logits are corrected for the expected counts (log Q correction).
+        interacted: sample uniformly from the items that the row's user did not interact with.
     """
 
     probs: Tensor | None
@@ -98,7 +98,7 @@ class RowDraws(nn.Module):
         self.interacted = interacted
 
     def forward(self, batch: Batch) -> Candidates:
-        """Return (P, number) items; a draw of the label counts 0."""
+        """Return (P, number) items; the label counts 0."""
         label = batch.label[:, None]
         shape = (len(batch.label), self.number)
         if self.interacted is not None:
@@ -107,7 +107,9 @@ class RowDraws(nn.Module):
             return Candidates(items, counts, -expected.log() if self.corrected else None)
         if self.probs is None:
             drawn = torch.randint(self.n_items - 1, shape, device=label.device)
-            items = drawn + (drawn >= label)  # past the label: every other item alike
+            items = drawn + (
+                drawn >= label
+            )  # skip the label, so that all other items are equally likely
             expected = torch.full(shape, self.number / (self.n_items - 1), device=label.device)
         else:
             items = _draws(self.probs, shape)
@@ -116,7 +118,7 @@ class RowDraws(nn.Module):
         return Candidates(items, counts, -expected.log() if self.corrected else None)
 
     def _negatives(self, batch: Batch, interacted: Interacted) -> tuple[Tensor, Tensor, Tensor]:
-        """Return items, how often each was expected, and whether a row has negatives at all."""
+        """Return items, their expected counts, and whether a row has any negatives."""
         user = batch.prediction_user
         shape = (len(user), self.number)
         there = interacted.n_negatives(user)[:, None]
@@ -128,14 +130,14 @@ class RowDraws(nn.Module):
 
 
 def _draws(probs: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return items drawn with replacement, by inverting the running sum."""
+    """Return items sampled with replacement, by inverting the cumulative sum."""
     running = probs.double().cumsum(0)
     drawn = torch.rand(shape, dtype=torch.float64, device=probs.device) * running[-1]
     return torch.searchsorted(running, drawn, right=True).clamp(max=len(probs) - 1)
 
 
 def log_uniform(counts: Tensor) -> Tensor:
-    """Return the log-uniform distribution over items by falling count, (N,).
+    """Return the log-uniform distribution over items in the order of decreasing count, (N,).
 
     Formula: Q = log((r + 2) / (r + 1)) / log(N + 1) for the item of rank r = 0, 1, ...
 
@@ -192,12 +194,12 @@ class SampledSettings(DrawnSettings, name="sampled"):
         return self
 
     def number_of(self, n_items: int) -> int:
-        """Return how many items are drawn of a catalogue."""
+        """Return how many items are sampled from a catalogue."""
         drawn = int((self.ratio or 0) * n_items) if self.number is None else self.number
         return max(1, drawn)
 
     def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
-        """Return a sampler: of each row, or of the whole batch."""
+        """Return the source: a sample for each row, or one for the whole batch."""
         n_items, corrected = training.n_items, self.corrects(softmax=softmax)
         number = self.number_of(n_items)
         probs = self._probs(training.item_counts)
@@ -214,7 +216,7 @@ class SampledSettings(DrawnSettings, name="sampled"):
         return SharedUniform(n_items, number, corrected)
 
     def _probs(self, counts: Tensor) -> Tensor | None:
-        """Return how likely each item is, (N,); None: all alike."""
+        """Return the probability of each item, (N,); None if all are equal."""
         match self.sampler:
             case "uniform":
                 return None

@@ -1,4 +1,4 @@
-"""How often a batch uses each item, for a penalty on the vectors that it uses."""
+"""How often a batch uses each item, for the L2 penalty on the vectors that it uses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def times_used(label: Tensor, chosen: Candidates, n_items: int) -> Tensor:
         return used
     out = (chosen.masked[0] * m + chosen.masked[1]).unique()
     own = row * m + place
-    if chosen.hits is not None:  # hits, unless masked
+    if chosen.hits is not None:  # how often each label counts as a negative, unless masked
         stay = chosen.hits[row] * torch.isin(own, out)
         used = used.index_add(0, items[place], -stay)
     out = out[~torch.isin(out, own)] % m

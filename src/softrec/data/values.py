@@ -1,4 +1,4 @@
-"""What one column of a raw table means: ids, times, weights, or an error that names the row."""
+"""Converts columns of a raw table to ids, times and weights, with errors that name the row."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import polars as pl
 
 from softrec.errors import DataError, one_line, shown
 
-# Tried in turn on what is left; day and month in another order than ISO's are never guessed.
+# Tried one after the other; another order of day and month than ISO's is never guessed.
 NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
-# Whole numbers below this are held exactly by a float of so many bits.
+# Whole numbers below this are exact in a float of this type.
 EXACT = {pl.Float64: 2**53, pl.Float32: 2**24, pl.Float16: 2**11}
 MICROSECONDS = 1_000_000
 DAY = 86_400 * MICROSECONDS
-YEARS_1_TO_9999 = (-719_162, 2_932_896)  # days since 1970; Python knows no others
+YEARS_1_TO_9999 = (-719_162, 2_932_896)  # days since 1970; Python has no other dates
 
 WHOLE, FRACTIONS = "whole numbers", "numbers with a fraction"
 LOCAL, MOMENTS = "dates without a zone", "dates with a zone"
-# Since when a time counts as one of such a unit, if it counts from 1970: 1973 in each of them.
+# From this number on, a time since 1970 is taken to be in this unit; it is 1973 in each unit.
 SINCE_1973 = {
     "seconds": 10**8,
     "milliseconds": 10**11,
@@ -35,10 +35,11 @@ SINCE_1973 = {
 def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:
     """Return ids as int64, else uint64, else text; or as dates.
 
-    Whole numbers come out the same however they are stored: as integers, text, fractions (1.0).
+    The result for whole numbers does not depend on how they are stored: as integers, text, or
+    fractions (1.0).
 
     Raises:
-        DataError: if one is missing or no id, or numbers and text are mixed.
+        DataError: if an id is missing or cannot be an id, or if numbers and text are mixed.
     """
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -65,7 +66,7 @@ def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:
 
 
 def _missing(column: pl.Series) -> pl.Series:
-    """Return where there is no id: null, no number, or a text of nothing but spaces."""
+    """Return where there is no id: null, NaN, or a text that has only spaces."""
     if column.dtype == pl.String:
         return column.is_null() | (column.str.strip_chars() == "").fill_null(False)
     if column.dtype.is_float():
@@ -83,13 +84,13 @@ def _check_years(column: pl.Series, name: str) -> None:
 
 
 def _out_of_calendar(column: pl.Series) -> pl.Series:
-    """Return which dates Python has no words for; Polars panics where it has to say them."""
+    """Return which dates Python cannot represent; Polars panics when it formats them."""
     days = _microseconds(column) // DAY
     return days.is_between(*YEARS_1_TO_9999).fill_null(False).not_() & column.is_not_null()
 
 
 def _whole_ids(column: pl.Series, name: str) -> pl.Series:
-    """Turn whole numbers that are stored as fractions, as pandas does, to integers."""
+    """Convert whole numbers that are stored as fractions, as pandas does, to integers."""
     whole = column.cast(pl.Int128, strict=False)
     broken = (whole.cast(column.dtype, strict=False) == column).fill_null(False).not_()
     if bool(broken.any()):
@@ -110,7 +111,7 @@ def _whole_ids(column: pl.Series, name: str) -> pl.Series:
 
 
 def _digits_if_all_are(column: pl.Series, name: str) -> pl.Series:
-    """Return a text column of whole numbers without fractions; refuse one that mixes both.
+    """Return a text column of whole numbers without ".0"; refuse a mix of numbers and text.
 
     Numbers with zeros in front stay text.
     """
@@ -129,7 +130,7 @@ def _digits_if_all_are(column: pl.Series, name: str) -> pl.Series:
 
 
 def _smallest(column: pl.Series) -> pl.Series:
-    """Return whole numbers as int64, else uint64, else text; other text as it is."""
+    """Return whole numbers as int64, else uint64, else text; other text is returned unchanged."""
     if column.dtype == pl.String and not bool(column.str.contains("^(0|-?[1-9][0-9]*)$").all()):
         return column
     for kind in (pl.Int64, pl.UInt64):
@@ -161,17 +162,17 @@ def mixed_with(columns: Sequence[pl.Series], kind: str) -> pl.Series:
 
 @dataclass(frozen=True)
 class Times:
-    """The times of one file: int64, and what they are, for files with others do not mix."""
+    """The times of one file, int64, and their kind, because different kinds cannot be mixed."""
 
     values: pl.Series
     kind: str  # WHOLE, FRACTIONS, LOCAL or MOMENTS; all but WHOLE are microseconds
 
 
 def times(column: pl.Series, name: str) -> Times:
-    """Return whole numbers as they are, anything finer and dates as microseconds.
+    """Return whole numbers unchanged; numbers with a fraction and dates become microseconds.
 
     Raises:
-        DataError: if a value is no time, or dates with and without a zone are mixed.
+        DataError: if a value is not a time, or dates with and without a zone are mixed.
     """
     found = _times(column)
     missing = found.values.is_null()
@@ -186,7 +187,7 @@ def times(column: pl.Series, name: str) -> Times:
 
 
 def _times(column: pl.Series) -> Times:
-    """Return times with null where a value is none."""
+    """Return times, with null where a value is not a time."""
     kind = column.dtype
     if kind.is_numeric():
         return _numeric_times(column)
@@ -208,7 +209,7 @@ def _unread(found: Times) -> int:
 
 
 def _microseconds(column: pl.Series) -> pl.Series:
-    """Return dates or date-times as int64 microseconds since 1970, null where it has no room."""
+    """Return dates or date-times as int64 microseconds since 1970, null if they do not fit."""
     counted = column.to_physical().cast(pl.Int64)
     if column.dtype == pl.Date:
         return _scaled(counted, DAY)
@@ -217,16 +218,16 @@ def _microseconds(column: pl.Series) -> pl.Series:
 
 
 def _scaled(whole: pl.Series, factor: int) -> pl.Series:
-    """Return int64 `whole` times `factor`, null where it has no room."""
+    """Return int64 `whole` times `factor`, null if the product does not fit."""
     most = (2**63 - 1) // factor
     fits = whole.is_between(-most, most)
     return whole.zip_with(fits.fill_null(False), _nothing(whole, pl.Int64())) * factor
 
 
 def _numeric_times(column: pl.Series) -> Times:
-    """Return whole numbers as they are; with a fraction anywhere, all as millionths (of seconds).
+    """Return whole numbers unchanged; if any number has a fraction, all become millionths.
 
-    Integers are never led through float64, which cannot hold nanoseconds since 1970.
+    Integers are never converted to float64, in which nanoseconds since 1970 are not exact.
     """
     if not column.dtype.is_float():
         whole = column.cast(pl.Int64, strict=False)
@@ -239,7 +240,7 @@ def _numeric_times(column: pl.Series) -> Times:
 
 
 def _dates(text: pl.Series, patterns: tuple[str, ...], kind: str) -> Times:
-    """Return ISO dates and date-times, null where a text is none of `patterns`."""
+    """Return ISO dates and date-times, null where a text fits none of `patterns`."""
     iso = text.str.replace(" ", "T", literal=True)
     found = _nothing(text, pl.Datetime("us"))
     for pattern in patterns:
@@ -253,11 +254,11 @@ def _dates(text: pl.Series, patterns: tuple[str, ...], kind: str) -> Times:
 def in_one_unit(parts: Sequence[Times], places: Sequence[str]) -> list[pl.Series]:
     """Return the times of several files in one unit.
 
-    Whole numbers beside numbers with a fraction count seconds as these do.
+    If one file has whole numbers and another has numbers with a fraction, both are seconds.
 
     Raises:
-        DataError: if some are dates and others numbers, dates with and without a zone, or numbers
-            that look like seconds in one file and like milliseconds in another.
+        DataError: if dates and numbers are mixed, or dates with and without a zone, or numbers that
+            look like seconds in one file and like milliseconds in another.
     """
     kinds = {part.kind for part in parts}
     values = [part.values for part in parts]
@@ -285,7 +286,7 @@ def _finer(seconds: pl.Series, place: str) -> pl.Series:
 
 
 def _unit(values: pl.Series) -> str | None:
-    """Return the unit that times since 1970 look like; None if they may be anything."""
+    """Return the unit that times since 1970 seem to have; None if it is unclear."""
     middle = abs(int(values.sort()[len(values) // 2]))
     return next((unit for unit, since in reversed(SINCE_1973.items()) if middle >= since), None)
 
@@ -307,7 +308,7 @@ def weights(column: pl.Series, name: str) -> pl.Series:
     """Return weights as float32.
 
     Raises:
-        DataError: if one is missing, no number, or infinite.
+        DataError: if a weight is missing, not a number, or infinite.
     """
     kind = column.dtype
     if not (kind.is_numeric() or kind in TEXT_OR_TRUTH):
@@ -332,7 +333,7 @@ def weights(column: pl.Series, name: str) -> pl.Series:
 TEXT_OR_TRUTH = (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum)
 
 
-# --- what messages need ---
+# --- for messages ---
 
 
 def named(name: str) -> str:
@@ -341,7 +342,7 @@ def named(name: str) -> str:
 
 
 def value_at(column: pl.Series, row: int) -> str:
-    """Return what stands in `row`, counted from 1, for a message."""
+    """Return the value in `row`, counted from 1, for a message."""
     cell = column[row - 1 : row]
     if cell.dtype in (pl.Date, pl.Datetime) and bool(_out_of_calendar(cell).all()):
         cell = cell.to_physical()

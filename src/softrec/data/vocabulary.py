@@ -1,4 +1,4 @@
-"""The border between raw ids and numbers: translated once on the way in, once on the way out."""
+"""Vocabularies: raw ids are translated to numbers on the way in and back on the way out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import polars as pl
 from softrec.errors import DataError, shown
 
 UNKNOWN = -1
-FEW = 16  # ids of a vocabulary for each one that is looked up: from here on a search beats a join
+FEW = (
+    16  # ids in a vocabulary per id that is looked up, from which on a search is faster than a join
+)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Raw ids in a fixed order; the number of an id is its place, 0 .. len-1.
+    """Raw ids in a fixed order; the number of an id is its position, 0 .. len-1.
 
     Example:
         >>> items = Vocabulary.of(pl.Series(["tea", "jam", "tea"]))
@@ -38,10 +40,10 @@ class Vocabulary:
         return len(self.raw)
 
     def numbers(self, ids: pl.Series | Iterable[object]) -> np.ndarray:
-        """Return the number of each id, int64; `UNKNOWN` (-1) for an id that is not here.
+        """Return the number of each id, int64; `UNKNOWN` (-1) for an unknown id.
 
         Raises:
-            DataError: if the ids are of another kind (text against numbers) than the vocabulary.
+            DataError: if the ids are of another kind than the vocabulary, such as text and numbers.
         """
         wanted = ids if isinstance(ids, pl.Series) else pl.Series("raw", list(ids), strict=False)
         if len(wanted) == 0:
@@ -59,7 +61,7 @@ class Vocabulary:
 
     @cached_property
     def _order(self) -> np.ndarray | None:
-        """Return the numbers of the ids in their sorted order; None if they stand in it already."""
+        """Return the numbers of the ids in sorted order; None if the ids are sorted already."""
         return None if self.raw.is_sorted() else self.raw.arg_sort().to_numpy().astype(np.int64)
 
     @cached_property
@@ -74,9 +76,9 @@ class Vocabulary:
         return np.where(known, place if self._order is None else self._order[place], UNKNOWN)
 
     def sorted_out(self, ids: Iterable[object]) -> tuple[list[object], list[object]]:
-        """Return the ids that are here, each once, and those that are not, in their order.
+        """Return the known ids, each once, and the unknown ids, in their order.
 
-        Ids of another kind are not here, either.
+        Ids of another kind are unknown, too.
 
         Example:
             >>> Vocabulary.of(pl.Series([3, 7])).sorted_out(["7", "ann", "7", "3"])
@@ -99,7 +101,7 @@ class Vocabulary:
         """Return the raw ids at `numbers` (any sequence of integers).
 
         Raises:
-            IndexError: if a number is not in 0 .. len-1; `UNKNOWN` stands for no id.
+            IndexError: if a number is not in 0 .. len-1, such as `UNKNOWN`.
         """
         places = np.atleast_1d(np.asarray(numbers)).astype(np.int64)
         if len(places) and not 0 <= places.min() <= places.max() < len(self):
@@ -110,7 +112,7 @@ class Vocabulary:
         return self.raw.gather(places)
 
     def _same_kind(self, wanted: pl.Series) -> pl.Series:
-        """Cast `wanted` to the vocabulary's type: '12' finds 12, but 'tea' is refused, not lost."""
+        """Cast `wanted` to the vocabulary's type: '12' becomes 12, and 'tea' is refused."""
         cast = _cast(wanted, self.raw.dtype)
         lost = wanted.filter(cast.is_null() & wanted.is_not_null())
         if len(lost):
@@ -123,7 +125,7 @@ class Vocabulary:
 
 
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
-    """Return `ids` as type `kind`, null where one would have to be changed for it (1.5 to 1)."""
+    """Return `ids` as type `kind`, null where the value would change (1.5 to 1)."""
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)
@@ -134,5 +136,5 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
         if pl.String in (ids.dtype, kind):
             return cast
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
-    except pl.exceptions.PolarsError:  # there is no way at all from one type to the other
+    except pl.exceptions.PolarsError:  # one type cannot be converted to the other
         return nothing

@@ -1,4 +1,4 @@
-"""Losses: `softmax_loss` for any training loop, the formulas, and the passes that compute them."""
+"""Losses: `softmax_loss` for any training loop, the formulas, and the code that computes them."""
 
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.distillation import interest_distillation

@@ -1,4 +1,4 @@
-"""What is computed with a block of logits where no mean item is: nothing, lists, teachers."""
+"""Soft targets that the streamed pass reads block by block: none, lists of items, teachers."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from softrec.losses.once import Given
 from softrec.losses.softmax import SoftmaxProblem, SoftTarget, TargetAnswers, answers_of, no_answers
 from softrec.types import ListedTarget, LogitTarget
 
-TINY = 1e-20  # a factor below this is no gradient any more
+TINY = 1e-20  # smaller factors count as 0
 
 
 class Beside(Protocol):
     """How the streamed pass reads a soft target, block by block."""
 
-    blocks: int  # how many blocks of logits are in the cache at once
+    blocks: int  # how many blocks of logits are in memory at once
 
     def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return the expected logit of some rows, (b,); `block` still has all logits."""
+        """Return the expected logit of some rows, (b,), from the `block` of logits."""
         ...
 
     def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return what the losses ask, differentiable in both."""
+        """Return the target's answers for the losses, differentiable in both logits."""
         ...
 
     def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        """Add the gradient through `expected` to the block; return the factor on the block, (b,).
+        """Add the gradient through `expected` to the block; return the factor of the block, (b,).
 
-        The block holds p^, and its gradient is dL/dR times that.
+        The block contains p^, and the gradient in the logits is the factor times the block.
         """
         ...
 
     def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
-        """Return the gradient through `expected` in the users that is not in the block, (b, D)."""
+        """Return the part of the users' gradient through `expected` outside the block, (b, D)."""
         ...
 
     def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
-        """Add what is left to dL/dW (M, D) and dL/db (M,), where they are asked for.
+        """Add the remaining gradients to dL/dW (M, D) and dL/db (M,), if they are wanted.
 
-        Return dL/dm for a mean m given.
+        Return dL/dm if a mean item m was given.
         """
         ...
 
@@ -53,11 +53,11 @@ class LabelAlone:
     blocks = 1
 
     def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return what no loss asks for."""
+        """Return a number that no loss uses."""
         return block.new_zeros(len(block))
 
     def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return the answers of the label alone."""
+        """Return the answers of a one-hot target."""
         return no_answers(label_logit)
 
     def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class LabelAlone:
 
 
 class _InBlock:
-    """Targets whose gradient joins that of the block: c (p^ + (e / c) s), c on the users."""
+    """Targets whose gradient is added to the block: c (p^ + (e / c) s), with c on the users."""
 
     blocks = 1
 
@@ -83,7 +83,7 @@ class _InBlock:
         raise NotImplementedError
 
     def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        factor = torch.where(by_rest.abs() < TINY, TINY, by_rest)  # c may vanish, e need not
+        factor = torch.where(by_rest.abs() < TINY, TINY, by_rest)  # c may be 0 where e is not
         self.add(rows, block, by_expected / factor)
         return factor
 
@@ -95,9 +95,9 @@ class _InBlock:
 
 
 class Listed(_InBlock):
-    """A few items a row over the full catalogue: read from the logits, written to the gradient.
+    """A few items per row, over the full catalogue, read from the block of logits.
 
-    That touches k numbers a row, where the mean item needs k rows of D numbers each way.
+    This reads and writes k numbers per row; with the mean item it would be k rows of D numbers.
     """
 
     def __init__(self, soft: SoftTarget, place: Tensor, precise: torch.dtype) -> None:
@@ -112,7 +112,7 @@ class Listed(_InBlock):
         return (block.gather(1, self.items[rows]) * self.probs[rows]).sum(1)
 
     def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return what the losses ask."""
+        """Return the target's answers."""
         moment = expected - self.surplus[rows] * label_logit
         return answers_of(moment, self.label[rows], self.mass[rows])
 
@@ -122,13 +122,13 @@ class Listed(_InBlock):
 
 
 class Teacher(_InBlock):
-    """A teacher's softmax over a block without the positive, beside its log-odds of the positive.
+    """A teacher's softmax over the negatives of a block, and its log-odds of the positive.
 
     Args:
-        soft: the target over the whole catalogue, and which of it the negatives are.
-        target: its target.
+        soft: the target over the whole catalogue, with the items of the negatives.
+        target: the teacher, which is the target of `soft`.
         problem: the softmax problem of the same batch.
-        room: gives memory for (b, M) numbers.
+        room: returns memory for (b, M) numbers.
     """
 
     blocks = 2
@@ -147,14 +147,14 @@ class Teacher(_InBlock):
         self.block = self.odds = self.total = self.label_logit
 
     def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Fill the own block with `total` x s over the negatives, 0 at the positive; return M.
+        """Fill a second block with `total` x s over the negatives, 0 at the positive; return M.
 
-        Divided by `total` are numbers of a row, which saves the pass of a softmax that divides.
+        Only one number per row is divided by `total`, which saves a pass over the block.
         """
         place = self.place[rows, None]
         column = place.clamp(min=0)
         self.block = self.target.fill(rows, self.room(len(place)))
-        # The lowest number instead of -inf: a row of the positive alone has a softmax, too.
+        # The lowest number instead of -inf: so a row with only the positive has a softmax, too.
         lowest = torch.finfo(self.block.dtype).min
         own = self.block.gather(1, column).masked_fill(place >= 0, lowest)
         self.block.scatter_(1, column, own)
@@ -168,7 +168,7 @@ class Teacher(_InBlock):
         return expected / self.total
 
     def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return what the losses ask; `expected` is the mean logit of the negatives."""
+        """Return the target's answers; `expected` is the mean logit of the negatives."""
         return TargetAnswers(self.odds.sigmoid(), (-self.odds).sigmoid(), expected)
 
     def add(self, rows: slice, block: Tensor, slope: Tensor) -> None:
@@ -179,7 +179,8 @@ class Teacher(_InBlock):
 def _row_dots(left: Tensor, right: Tensor) -> Tensor:
     """Return the dot product of each row of `left` with that of `right`, (b,), without a copy.
 
-    In pairs of rows, of which two of four products count: single rows have a slow path.
+    It multiplies pairs of rows and uses two of the four products, because products of single rows
+    are slow.
     """
     even = len(left) // 2 * 2
     width = left.shape[1]

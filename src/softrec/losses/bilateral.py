@@ -1,36 +1,37 @@
-r"""Softmax losses on cosines whose positive stays out of the denominator: SL and BSL.
+r"""Softmax losses on cosines without the positive in the denominator: SL and BSL.
 
 Let f be a cosine, z = f / t the logits at temperature t, z_y that of the positive, and
 R = logsumexp_j z_j over the negatives. The softmax loss of the BSL paper is
 
     SL(t) = -z_y + R
 
-and BSL changes the weight of one side or the shape of both. Three different losses go by its name:
+and BSL changes the weight of the negatives or the form of both terms. Three different losses have
+this name:
 
     reweight    -z_y + t2 R                                  z = f / t1         authors' code
     multi       -log mean_{i in G} exp z_i + t2 R            z = f / t1         authors' code
     bilateral   -tau1 log mean_{i in G} exp(f_i / tau1)
                 + tau2 R                                     z = f / tau2       the abstract's form
 
-G are the positives of the same user in the batch. In the code t2 is an exponent, the weight of the
-negative side, and not a second temperature: both sides see the one temperature t1. In the bilateral
-form each side has its own, and the weight of a side is its temperature. With one positive per user
-tau1 drops out and what is left is tau2 SL(tau2), whereas `reweight` still differs from SL by t2.
-The authors' plots name the exponent tau1/tau2, the bilateral form has tau2/tau1 inside its group
-mean: published values of the one say nothing of the other.
+G is the set of positives of the same user in the batch. In the code t2 is an exponent, the weight
+of the negatives, and not a second temperature: both terms have the same temperature t1. In the
+bilateral form each term has its own temperature, which is also its weight. With one positive per
+user, tau1 cancels and the bilateral form is tau2 SL(tau2), while `reweight` differs from SL by t2.
+The authors' plots call the exponent tau1/tau2, but the bilateral form has tau2/tau1 inside its
+group mean. So published values of one form cannot be used for the other.
 
-All are put together from two pieces:
+All three are sums of two functions:
 
     reweight    bsl_reweight(t2)
     multi       grouped_label(z_y, G) + negative_side(t2)
     bilateral   tau1 grouped_label(z_y, G, tau2 / tau1) + negative_side(tau2)
 
-The literature writes R sometimes with a sum and sometimes with a mean over the M negatives. The
-difference, t2 log M, has no gradient; here R is what it is given as. To have the positive in the
-denominator too (SSM, InfoNCE) use `hard_cross_entropy`.
+In the literature R has sometimes a sum and sometimes a mean over the M negatives. The difference,
+t2 log M, has no gradient; here R is used as it is given. For a loss with the positive in the
+denominator (SSM, InfoNCE) use `hard_cross_entropy`.
 
-With a soft target s of weight a, z_y gives way to (1 - a) z_y + a E_s[z] in `sl` and `reweight`.
-Without any negative R is -inf, and so is the loss: give every row at least one.
+With a soft target s of weight a, z_y is replaced by (1 - a) z_y + a E_s[z] in `sl` and `reweight`.
+Without negatives R is -inf, and so is the loss: each row needs at least one negative.
 
 Source: Wu et al., "BSL: Understanding and Improving Softmax Loss for Recommendation", ICDE 2024,
 and its public code.
@@ -54,11 +55,11 @@ def sl(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
     """Return R - z_y, the softmax loss without the positive in its denominator.
 
     Formula: R - z_y, (P,) in nats; no lower bound. The gradient is -1 at the positive and the
-    softmax over the negatives, however well they are separated.
+    softmax over the negatives, for any difference of their scores.
 
     Args:
-        stats: z_y and R, both over cosines divided by the temperature.
-        answers: the mean logit of the target joins the label's: both are pulled up.
+        stats: z_y and R, both of cosines divided by the temperature.
+        answers: of the soft target; its mean logit is increased together with the label's logit.
         weight: the weight a of the soft target; 0 for the label alone.
 
     Example:
@@ -74,10 +75,10 @@ def sl(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
 
 
 def bsl_reweight(exponent: float) -> SoftmaxLoss:
-    """Return BSL as its code has it: SL with another weight on the negative side.
+    """Return BSL as in the authors' code: SL with another weight on the negatives.
 
-    Formula: t2 R - z_y, (P,) in nats. t2 = 1 is `sl`. In the code's other mode, multi, users with
-    several positives in the batch have one term in common: `grouped_label` + `negative_side`.
+    Formula: t2 R - z_y, (P,) in nats. t2 = 1 is `sl`. In the other mode of the code, multi, the
+    positives of a user in the batch have a common term: `grouped_label` + `negative_side`.
 
     Args:
         exponent: t2, positive; 1.06 to 1.32 for matrix factorisation in the authors' logs.
@@ -106,12 +107,12 @@ def _bsl_reweight(
 
 
 def _attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
-    """Return E_q[z] = (1 - a) z_y + a E_s[z]: the label's logit, where there is no soft target."""
+    """Return E_q[z] = (1 - a) z_y + a E_s[z], which is z_y without a soft target."""
     return stats.label_logit - weight * answers.gap(stats.label_logit)
 
 
 def negative_side(coefficient: float) -> SoftmaxLoss:
-    """Return the negative side alone, to be added to `grouped_label`.
+    """Return a loss with only the term of the negatives, to be added to `grouped_label`.
 
     Formula: coefficient R, (P,) in nats. The gradient in the negatives is the coefficient times
     their softmax.
@@ -143,15 +144,16 @@ def _negative_side(
 
 
 def grouped_label(label_logit: Tensor, group: Tensor, sharpness: float = 1.0) -> Tensor:
-    """Return the positive side over groups: every row has the value of its group.
+    """Return the term of the positives by groups: each row has the value of its group.
 
     Formula: -log mean_{i in G(b)} exp(sharpness z_i), (P,) in nats. Summed over the m rows of a
-    group, the gradient is -m sharpness softmax(sharpness z) within it: positives of a low score,
-    which may be noise, are discounted. A group of one gives -sharpness z.
+    group, the gradient is -m sharpness softmax(sharpness z) over the group: positives with a low
+    score, which may be noise, have a small gradient. The value of a group of one row is
+    -sharpness z.
 
     Args:
         label_logit: z_y, (P,).
-        group: (P,) int64, any numbers: rows of equal number, such as the user's, are one group.
+        group: (P,) int64, any numbers: rows with equal numbers, such as the user's, are one group.
         sharpness: positive; 1 for the mode multi of the code, tau2 / tau1 for the bilateral form
             with z = f / tau2.
 
@@ -188,7 +190,7 @@ def _check_positive(value: float, name: str) -> None:
 
 
 class SlSettings(LossSettings, name="sl"):
-    """SL: the softmax loss on cosines, the label not in the denominator."""
+    """SL: the softmax loss on cosines, without the label in the denominator."""
 
     score: Kind = setting("cosine", SCORE, common=True)
     score_temperature: Temperature = setting(0.1, SCORE_TEMPERATURE, common=True)
@@ -199,7 +201,7 @@ class SlSettings(LossSettings, name="sl"):
 
 
 class BslSettings(LossSettings, name="bsl"):
-    """BSL: SL with another weight on the negatives, or another shape of the positives."""
+    """BSL: SL with another weight on the negatives, or with another form of the positives."""
 
     score: Kind = setting("cosine", SCORE, common=True)
     score_temperature: Temperature = setting(0.1, SCORE_TEMPERATURE, common=True)
@@ -232,7 +234,7 @@ class BslSettings(LossSettings, name="bsl"):
                 return Term({"bsl": (bsl_reweight(self.exponent), 1.0)})
             case "multi":
                 return Term({"negative": (negative_side(self.exponent), 1.0)}, (grouped_label, 1.0))
-            case "single":  # the code's name for what is SL
+            case "single":  # the name of SL in the authors' code
                 return Term({"sl": (sl, 1.0)})
             case "bilateral":
                 tau1, tau2 = self.positive_temperature, self.score_temperature

@@ -1,6 +1,6 @@
-r"""Distilling one small distribution into another: which of K interests a target item calls for.
+r"""Distillation of a distribution over K interests: which interest the label belongs to.
 
-The teacher has seen the target item, the student only the history. Both give K logits; with
+The teacher knows the label, the student only the history. Both give K logits. With
 temperature T, p = softmax(teacher / T) and q = softmax(student / T).
 """
 
@@ -23,18 +23,18 @@ def interest_distillation(
     """Return T^2 times the divergence of the student's interests q from the teacher's p.
 
     Formula: kl: T^2 sum_k p_k (log p_k - log q_k); ce: -T^2 sum_k p_k log q_k; (P,) in nats. T^2 is
-    **included**: it keeps the gradient T (q - p) in the student of one size, so that as T grows the
-    value tends to sum_k (centred student - centred teacher)^2 / 2K.
+    **included**: with it the gradient in the student, T (q - p), has the same size for all T, and
+    for large T the value tends to sum_k (centred student - centred teacher)^2 / 2K.
 
-    The two forms differ by T^2 times the entropy of p. With `detach` that is a constant and their
-    gradients are equal; without, gradients flow into the teacher too, and they are two losses.
+    The two forms differ by T^2 times the entropy of p. With `detach` this is a constant, and their
+    gradients are equal. Without it, the teacher has a gradient, too, and the two losses differ.
 
     Args:
         student_logits: (P, K), at temperature 1.
         teacher_logits: (P, K), at temperature 1; in TiMiRec the cosines of interests and item.
         temperature: T, positive.
-        form: "kl", what the authors' code computes, or "ce", what their equation 8 says.
-        detach: whether the teacher is a constant; False is the ablation "w/o stopgrad".
+        form: "kl", as in the authors' code, or "ce", as in their equation 8.
+        detach: whether the teacher has no gradient; False is the ablation "w/o stopgrad".
 
     Raises:
         ValueError: if the temperature is not positive or the form is unknown.

@@ -1,4 +1,4 @@
-"""The front door: a loss over the full catalogue in anyone's training loop."""
+"""`softmax_loss`: a loss over the full catalogue, for any training loop."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ def softmax_loss(
     loss: Literal["mixed", "hard"] | Loss = "mixed",
     rows: int | None = None,
 ) -> Tensor:
-    """Return the mean loss of users against the items they chose, and all others, ().
+    """Return the mean loss of user vectors and their labels over the full catalogue, ().
 
-    Formula: for "mixed" the cross-entropy with (1 - a) e_y + a s, in nats, a the weight and s the
-    target; "hard" is that of the label alone. Logits are `users @ items.T + bias`; only a few rows
-    of them are in memory at a time. The gradient is computed with the value and can be asked for
-    once. For one value per example see `softrec.losses.streamed`.
+    Formula: "mixed" is the cross-entropy with (1 - a) e_y + a s, in nats, where a is the weight and
+    s the target; "hard" is the cross-entropy with the label alone. The logits are
+    `users @ items.T + bias`; only a few rows of them are in memory at a time. The gradient is
+    computed together with the value, so `backward` can run once. `softrec.losses.streamed` returns
+    one value per example.
 
     Args:
         users: (..., D), any leading shape: the output of a model for each label.
         items: (N, D).
-        label: (...) int64, in 0 .. N-1. Leave padded places out: `users[real], label[real]`.
+        label: (...) int64, in 0 .. N-1. Leave out padding: `users[real], label[real]`.
         bias: (N,), or None.
-        target: a soft target for the labels, flattened to (P,); None: the label alone.
+        target: a soft target for the labels, flattened to (P,); None for the label alone.
         weight: of the soft target, in [0, 1].
-        loss: "mixed" or "hard"; named softmax losses such as `decoupled(0.5)`; or a loss on pairs
-            of scores such as `bpr`.
-        rows: how many rows of logits are in memory; chosen by N if None.
+        loss: "mixed" or "hard"; named softmax losses such as `decoupled(0.5)`; or a pairwise loss
+            such as `bpr`.
+        rows: how many rows of logits are in memory at a time; by default chosen by N.
 
     Raises:
-        ValueError: if shapes do not fit, a label is no item, the weight is outside [0, 1], or the
-            loss needs a target and there is none.
+        ValueError: if shapes do not fit, a label is not an item, the weight is outside [0, 1], or
+            the loss needs a target and there is none.
 
     Example:
         >>> users, items = torch.zeros(2, 3, 8, requires_grad=True), torch.ones(5, 8)

@@ -1,15 +1,15 @@
-r"""Logits of chosen (user, item) pairs, without the vectors of the pairs.
+r"""Logits of given (user, item) pairs, without gathering the vectors of the pairs.
 
-Gathering the vectors of M items a row and multiplying takes P x M x D numbers, and as many again
-on the way back. Seen as a sparse P x N matrix S whose row b has its places at items_b, all three
-products go pair by pair:
+Gathering the vectors of M items per row takes P x M x D numbers, and as many for their gradient.
+Instead, the logits are a sparse P x N matrix S with entries only at items_b in row b, and all three
+products are computed entry by entry:
 
-    logits          S = h W^T, only at its places
-    way to users    dh = G W      with G the gradient at the same places
-    way to items    dW = G^T h
+    logits                S = h W^T, only at these entries
+    gradient of users     dh = G W      with G the gradient at the same entries
+    gradient of items     dW = G^T h
 
-Where the items are few against M, a place in a row is not rare and dense products are faster: a
-block of rows of the P x N table at a time. Either way nothing larger than a block is held.
+If N is small compared with M, dense products are faster: they compute one block of rows of the
+P x N table at a time. With both methods nothing larger than a block is in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from softrec.blocks import blocks
 from softrec.csr import csr
 from softrec.limits import LIMITS
 
-DENSE_UP_TO = 8  # items per pair of a row; measured on one core: a draw at about 15
+DENSE_UP_TO = (
+    8  # dense for N up to this times M; measured on one core, both are equally fast at about 15
+)
 
 
 def pair_logits(
@@ -37,18 +39,18 @@ def pair_logits(
     *,
     dense: bool | None = None,
 ) -> Tensor:
-    """Return the logits of M items for each user, in memory of P x M and not P x M x D.
+    """Return the logits of M items for each user, with P x M and not P x M x D numbers in memory.
 
-    Formula: z_bj = h_b . w_i + b_i with i = items_bj, (P, M), in float32 or wider whatever the
-    vectors are. It can be differentiated once.
+    Formula: z_bj = h_b . w_i + b_i with i = items_bj, (P, M), in float32 or wider, also for
+    half-precision vectors. It can be differentiated once.
 
     Args:
         users: h, (P, D).
         vectors: w, (N, D).
-        items: (P, M) int64, in 0 .. N-1; an item may stand in a row more than once.
+        items: (P, M) int64, in 0 .. N-1; an item may occur in a row several times.
         bias: b, (N,), or None.
-        dense: whether to go by dense blocks of the P x N table or pair by pair; by default dense
-            for N up to 8 M.
+        dense: whether to compute dense blocks of the P x N table, instead of single pairs; by
+            default dense for N up to 8 M.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -71,7 +73,7 @@ def pair_logits(
         return gathered_logits(users, vectors, items, bias)
     if dense is None:
         dense = len(vectors) <= DENSE_UP_TO * items.shape[1]
-    # Half precision is rounded once, in the vectors, and not again in every product.
+    # Half-precision vectors are converted first, so that products are not rounded again.
     precise = torch.promote_types(torch.promote_types(users.dtype, vectors.dtype), torch.float32)
     logits: Any = _PairLogits.apply(users.to(precise), vectors.to(precise), items, dense)
     if bias is None:
@@ -82,7 +84,7 @@ def pair_logits(
 def gathered_logits(
     users: Tensor, vectors: Tensor, items: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Return the same by gathering P x M x D numbers: the reference of `pair_logits`."""
+    """Return the logits of `pair_logits` by gathering P x M x D numbers: its reference."""
     logits = torch.einsum("pd,pmd->pm", users, vectors[items])
     return logits if bias is None else logits + bias[items]
 
@@ -108,12 +110,14 @@ class _PairLogits(torch.autograd.Function):
 def _sparse_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
     n_rows, n_pairs = items.shape
     native = users.device.type == "cpu" and users.dtype in (torch.float32, torch.float64)
-    if not native or n_pairs > len(vectors):  # a sparse tensor has no more places than a full one
+    if not native or n_pairs > len(
+        vectors
+    ):  # a sparse tensor has at most as many entries as a full one
         rows = max(1, LIMITS.gathered // (n_pairs * users.shape[1]))
         parts = zip(users.split(rows), items.split(rows), strict=True)
         return torch.cat([gathered_logits(h, vectors, places) for h, places in parts])
     lowest, highest = items.aminmax()
-    if lowest < 0 or highest >= len(vectors):  # the product below would read elsewhere
+    if lowest < 0 or highest >= len(vectors):  # the product below would read other memory
         raise IndexError(
             f"items must be in 0 .. {len(vectors) - 1}, got {int(lowest)} .. {int(highest)}"
         )
@@ -130,8 +134,8 @@ def _sparse_gradients(
     by_users = by_vectors = None
     if needed[0]:
         by_users = F.embedding_bag(items, vectors, per_sample_weights=gradient, mode="sum")
-    if needed[1]:  # the bag of an item is the users it stands with
-        order = items.flatten().int().argsort()  # half the digits of int64 to sort by
+    if needed[1]:  # the bag of an item is the users that have it
+        order = items.flatten().int().argsort()  # sorting int32 is faster than sorting int64
         size = items.flatten().bincount(minlength=len(vectors))
         by_vectors = F.embedding_bag(
             order // items.shape[1],
@@ -169,7 +173,7 @@ def _dense_gradients(
 
 
 def _blocks(users: Tensor, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield a few rows at a time and room for their logits, the same memory each time."""
+    """Yield blocks of rows, each with memory for its logits, which is the same for all blocks."""
     rows = max(1, LIMITS.gathered // len(vectors))
     room = users.new_empty(min(rows, len(users)), len(vectors))
     for part in blocks(len(users), rows):

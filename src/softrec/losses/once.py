@@ -1,4 +1,4 @@
-"""Gradients that are computed together with their value: backward only hands them out, once."""
+"""Gradients that are computed together with their value; backward only returns them, once."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Given = tuple[Tensor | None, Tensor | None]
-"""The gradients in vectors and in their bias, where they are asked for."""
+"""The gradients in vectors and in their bias, if they are wanted."""
 
 
 class Wanted(NamedTuple):
-    """Which gradients of a problem are asked for; for others there is no memory and no product."""
+    """Which gradients of a problem are wanted; others take no memory and no product."""
 
     users: bool
     negatives: bool
     negatives_bias: bool
     positive: bool
     positive_bias: bool
-    mean: bool  # of a mean item that was given
+    mean: bool  # of a given mean item
     mean_bias: bool
 
 
 class GivenOnce(torch.autograd.Function):
-    """A function whose forward keeps, in `ctx.gradients`, those of its first value.
+    """A function whose forward stores the gradients of its first value in `ctx.gradients`.
 
-    One for each argument but the last, which is no tensor; None instead of the list if no gradient
-    is asked for.
+    There is one for each argument except the last, which is not a tensor. If no gradient is wanted,
+    it is None instead of a list.
     """
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the gradients times that of the first value, and let go of them."""
+        """Return the gradients times the gradient of the first value, and release their memory."""
         gradients: list[Tensor | None] | None = ctx.gradients
         if gradients is None:
             raise RuntimeError(
@@ -43,7 +43,7 @@ class GivenOnce(torch.autograd.Function):
             )
         ctx.gradients = None
         scale = grad_outputs[0]
-        # Usually the loss is the root and the scale is 1; on a CPU that is free to find out.
+        # Usually the scale is 1, because the loss is the root; on a CPU this check costs nothing.
         if scale.device.type != "cpu" or float(scale) != 1.0:
             for gradient in gradients:
                 if gradient is not None:

@@ -1,4 +1,4 @@
-"""Losses on pairs of scores in the streamed pass: autograd works within a block."""
+"""Pairwise losses in the streamed pass, with autograd inside a block."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from softrec.losses.softmax import Slopes, SoftmaxProblem
 
 
 class PairBlocks:
-    """A loss on pairs of scores, for a block of logits."""
+    """A pairwise loss, computed on blocks of logits."""
 
-    blocks = 4  # autograd holds several copies of a block
+    blocks = 4  # autograd keeps several copies of a block
 
     def __init__(self, problem: SoftmaxProblem, loss: Pairs) -> None:
         self.problem, self.loss = problem, loss
@@ -21,7 +21,7 @@ class PairBlocks:
     def __call__(
         self, rows: slice, users: Tensor, block: Tensor, label_logit: Tensor, *, wanted: bool
     ) -> tuple[dict[str, Tensor], Slopes | None]:
-        """Return the values of some rows and, if they are wanted, the gradients in their logits."""
+        """Return the values of some rows and, if they are wanted, the gradients in the logits."""
         counts = self._counts(rows, block)
         with torch.enable_grad():
             leaves = [label_logit.detach().requires_grad_(), block.detach().requires_grad_()]
@@ -35,7 +35,7 @@ class PairBlocks:
         return values, Slopes(by_label, by_negatives, torch.ones_like(by_label), None)
 
     def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
-        """Add nothing: there is no soft target."""
+        """Add nothing, because there is no soft target."""
         return None, None
 
     def _counts(self, rows: slice, block: Tensor) -> Tensor:

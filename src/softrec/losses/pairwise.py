@@ -1,18 +1,17 @@
-r"""Losses on the score of the positive and the scores of its negatives.
+r"""Pairwise losses, on the score of the positive and the scores of its negatives.
 
-Every loss here has one shape, `loss(positive, negatives, counts)`:
+Every loss here has the form `loss(positive, negatives, counts)`:
 
     positive   f_p, (P,): the score of the positive
     negatives  f_j, (P, M): the scores of the negatives
     counts     c_j, (P, M) or (1, M), a float: how often each negative counts
 
-and returns one value per row, (P,). The counts make one code path of negatives drawn twice, of
-negatives shared by the batch, and of places that are only padding: a negative that counts 0 is left
-out, and neither its score nor its gradient is ever seen. A mean over negatives is
-sum_j c_j x_j / sum_j c_j; a row without a counted negative has a negative side of 0.
+and returns one value per row, (P,). With counts, the same code is used for negatives that were
+sampled twice, for negatives that are the same for all rows, and for padding. A negative with count
+0 is left out, and its score and gradient have no effect. A mean over negatives is
+sum_j c_j x_j / sum_j c_j. In a row without negatives the term of the negatives is 0.
 
-Whether the scores are inner products, cosines or negative distances is the caller's choice; the
-losses on cosines say so.
+The scores may be inner products, cosines or negative distances; a loss that needs cosines says so.
 
 `bpr`, `softmax_weighted_bpr`, `bce`, `bce_sum` and `mse` are such losses. `gbce`, `ccl`
 and `hinge` have parameters and return one: a `functools.partial`, whose repr
@@ -48,7 +47,7 @@ class Pairs(NamedTuple):
         return ["loss"]
 
     def check(self, weight: float, *, soft: bool) -> None:
-        """Refuse a soft target, or a weight of one."""
+        """Refuse a soft target, and a weight other than 0."""
         if soft or weight:
             raise ValueError(
                 "a pairwise loss cannot use a soft target, but got "
@@ -80,10 +79,10 @@ def bpr(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
 
 
 def softmax_weighted_bpr(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
-    """Return BPR with hard negatives weighted up: the log of a weighted mean of sigmoids.
+    """Return BPR with larger weights on hard negatives: the log of a weighted mean of sigmoids.
 
     Formula: -log sum_j w_j sigmoid(f_p - f_j) with w = softmax(f + log c), (P,) in nats. With one
-    negative it is `bpr`. The weights are part of the loss: gradients flow through them.
+    negative it is `bpr`. The weights are part of the loss and have a gradient.
 
     Args:
         positive: (P,) scores of the positives.
@@ -101,14 +100,14 @@ def softmax_weighted_bpr(positive: Tensor, negatives: Tensor, counts: Tensor) ->
     """
     scores = _counted(positive, negatives, counts)
     some = (counts > 0).any(1, keepdim=True)
-    log_count = torch.where(some, counts.log(), 0)  # a row of -inf has no softmax
+    log_count = torch.where(some, counts.log(), 0)  # a row with only -inf has no softmax
     log_weight = (scores + log_count).log_softmax(1)
     log_sigmoid = F.logsigmoid(positive[:, None] - scores)
     return torch.where(some[:, 0], -(log_weight + log_sigmoid).logsumexp(1), 0)
 
 
 def bce(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
-    """Return binary cross-entropy, positive and negatives of equal weight.
+    """Return binary cross-entropy with equal weights of the positive and of all negatives.
 
     Formula: softplus(-f_p) + mean_j softplus(f_j), (P,) in nats.
 
@@ -128,10 +127,10 @@ def bce(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
 
 
 def bce_sum(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
-    """Return binary cross-entropy with the sum over negatives, not their mean.
+    """Return binary cross-entropy with the sum over negatives instead of the mean.
 
-    Formula: softplus(-f_p) + sum_j c_j softplus(f_j), (P,) in nats. M negatives weigh M times as
-    much as in `bce`; the public code of BSL compares with this form.
+    Formula: softplus(-f_p) + sum_j c_j softplus(f_j), (P,) in nats. M negatives have M times the
+    weight as in `bce`; the public code of BSL compares with this form.
 
     Args:
         positive: (P,) scores of the positives.
@@ -170,12 +169,12 @@ def mse(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
 
 
 def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
-    """Return generalised binary cross-entropy: BCE that knows its negatives were sampled.
+    """Return generalised binary cross-entropy: BCE corrected for the sampling of negatives.
 
     Formula: (beta softplus(-f_p) + sum_j c_j softplus(f_j)) / (1 + sum_j c_j), (P,) in nats, with
     beta = alpha (t (1 - 1/alpha) + 1/alpha) = 1 - t (1 - alpha). The probability of the positive is
-    raised to beta. At t = 0 this is ordinary BCE, whose probabilities are too high, since most
-    negatives are never seen; at t = 1 they are calibrated.
+    raised to the power beta. With t = 0 this is ordinary BCE, whose probabilities are too high
+    because most negatives are not sampled; with t = 1 they are calibrated.
 
     Args:
         calibration: t, in [0, 1].
@@ -183,7 +182,7 @@ def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
             in (0, 1].
 
     Raises:
-        ValueError: if either is outside its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> loss = gbce(calibration=1.0, sampling_rate=0.5)
@@ -208,15 +207,15 @@ def _gbce(positive: Tensor, negatives: Tensor, counts: Tensor, *, exponent: floa
 def ccl(margin: float, weight: float) -> PairwiseLoss:
     """Return the cosine contrastive loss of SimpleX; scores are cosines.
 
-    Formula: (1 - f_p) + w mean_j max(0, f_j - m), (P,). Negatives below the margin are let be.
+    Formula: (1 - f_p) + w mean_j max(0, f_j - m), (P,). Negatives below the margin have no effect.
 
     Args:
         margin: m, in [-1, 1].
-        weight: w, of the negative side; not negative. (Matrix factorisation in the authors'
+        weight: w, the weight of the negatives; not negative. (Matrix factorisation in the authors'
             experiments: m = 0.9, w = 150 with M = 800.)
 
     Raises:
-        ValueError: if either is outside its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> loss = ccl(margin=0.5, weight=10.0)
@@ -243,10 +242,10 @@ def _ccl(
 
 
 def hinge(margin: float) -> PairwiseLoss:
-    """Return the hinge loss on score differences; on negative squared distances it is CML's.
+    """Return the hinge loss on score differences; with negative squared distances it is CML.
 
-    Formula: sum_j c_j max(0, m + f_j - f_p), (P,). Collaborative metric learning has
-    f = -||u - i||^2 and keeps all vectors inside the unit ball; its rank weights are not included.
+    Formula: sum_j c_j max(0, m + f_j - f_p), (P,). Collaborative metric learning uses
+    f = -||u - i||^2 and keeps all vectors inside the unit ball. Its rank weights are not included.
 
     Args:
         margin: m, in units of the scores; not negative.
@@ -271,7 +270,7 @@ def _hinge(positive: Tensor, negatives: Tensor, counts: Tensor, *, margin: float
 
 
 def _counted(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
-    """Return the scores with 0 for those left out: 0 times an infinite score would be NaN."""
+    """Return the scores with 0 where the count is 0: 0 times an infinite score would be NaN."""
     rows, number = len(positive), negatives.shape[-1]
     fits = positive.dim() == 1 and negatives.shape == (rows, number)
     if not fits or counts.shape not in (negatives.shape, (1, number)):
@@ -300,7 +299,7 @@ def _check_weight(weight: float) -> None:
 
 
 class BprSettings(PairwiseSettings, name="bpr"):
-    """BPR: the label against each negative."""
+    """BPR: the score of the label compared with the score of each negative."""
 
     pairs = staticmethod(bpr)
 
@@ -330,22 +329,24 @@ class MseSettings(PairwiseSettings, name="mse"):
 
 
 class GbceSettings(PairwiseSettings, name="gbce"):
-    """gBCE of gSASRec: binary cross-entropy that knows how few negatives were drawn.
+    """gBCE of gSASRec: binary cross-entropy corrected for the fraction of negatives sampled.
 
-    It needs `candidates: sampled`, which say how few.
+    It needs `candidates: sampled`, which give this fraction.
     """
 
     needs_fraction = True
 
-    calibration: Alpha = setting(0.75, "t, 0 to 1: 0 is binary cross-entropy, 1 calibrates fully")
+    calibration: Alpha = setting(
+        0.75, "t, 0 to 1: 0 is binary cross-entropy, 1 gives calibrated probabilities"
+    )
 
     def build(self, given: LossInputs) -> Term:
-        """Return the loss for the fraction of the items that is drawn."""
+        """Return the loss for the fraction of the items that is sampled."""
         return Term(gbce(self.calibration, given.fraction))
 
 
 class CclSettings(PairwiseSettings, name="ccl"):
-    """CCL of SimpleX, a contrastive loss on cosines: negatives count above a margin only."""
+    """CCL of SimpleX, a contrastive loss on cosines: only negatives above a margin count."""
 
     score: Kind = setting("cosine", SCORE, common=True)
     margin: float = setting(0.9, "cosine above which a negative counts", ge=-1, le=1)

@@ -1,4 +1,4 @@
-"""The reference of the streamed pass: the same by whole tables, for small sizes."""
+"""The reference of the streamed pass: the same loss from whole tables, for small sizes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def plain(
     soft: SoftTarget | None = None,
     weight: float = 0.0,
 ) -> ObjectiveValue:
-    """Return what `softrec.losses.streaming.streamed` does, from tables of P x M numbers.
+    """Return the result of `softrec.losses.streaming.streamed`, from tables of P x M numbers.
 
-    It can be differentiated as often as one likes. Arguments and errors are those of `streamed`.
+    It can be differentiated any number of times. Arguments and errors are those of `streamed`.
     """
     loss_of(loss).check(weight, soft=soft is not None)
     check_problem(problem, soft)

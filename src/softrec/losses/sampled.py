@@ -1,4 +1,4 @@
-"""Positives with vectors of their own and a sample of negatives, in the streamed pass."""
+"""Positives that have their own vectors, and a sample of negatives, in the streamed pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from softrec.losses.softmax import SoftmaxProblem
 
 
 class Into(Protocol):
-    """Where the gradient in the users goes."""
+    """The buffer for the gradient in the users."""
 
     users: Tensor | None
 
 
 class Apart:
-    """Positives that may stand among the negatives, or not."""
+    """Positives with their own vectors, which may be among the negatives or not."""
 
     def __init__(self, problem: SoftmaxProblem, precise: torch.dtype, wanted: Wanted) -> None:
         assert problem.positive is not None
@@ -38,9 +38,9 @@ class Apart:
         return own.to(self.precise)
 
     def rest(self, rows: slice, block: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Leave the positive out of `block`, but for its hits; turn it into exp(z - R).
+        """Leave the positive out of `block`, except for its hits; turn the block into exp(z - R).
 
-        Return R, (b,), and a mask of rows that have no negatives; their R is 0.
+        Return R, (b,), and a mask of rows without negatives; their R is 0.
         """
         place = self.problem.place[rows, None]
         column = place.clamp(min=0)
@@ -75,7 +75,7 @@ class Apart:
         return weight.to(self.precise)
 
     def back(self, rows: slice, users: Tensor, slope: Tensor, into: Into) -> None:
-        """Carry dL/dz_y back."""
+        """Add the gradients through z_y."""
         if into.users is not None:
             into.users[rows] += slope[:, None] * self.vectors[rows]
         if self.d_vectors is not None:
@@ -84,5 +84,5 @@ class Apart:
             self.d_bias[rows] = slope.to(self.d_bias.dtype)
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return the gradient in the positives' own vectors and biases."""
+        """Return the gradients in the vectors and biases of the positives."""
         return self.d_vectors, self.d_bias

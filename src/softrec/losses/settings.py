@@ -1,4 +1,4 @@
-"""The settings of a loss in a recipe: its fields, what it accepts, and how it is built."""
+"""The base classes of the settings of losses: their fields, checks, and `build`."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ LOSSES: Registry[type[LossSettings]] = Registry("loss", "softrec.losses")
 
 
 class LossInputs(NamedTuple):
-    """What a loss may depend on, other than its own settings."""
+    """The inputs on which a loss may depend, in addition to its settings."""
 
     source: TargetSource | None
-    """Makes the soft target of a batch; None where there is none."""
+    """Makes the soft target of a batch; None without a soft target."""
     weight: float
     """The weight a of the soft target."""
     fraction: float
-    """Which fraction of the items but the label are scored against it; 1 for the catalogue."""
+    """The fraction of the items, without the label, that are candidates; 1 for all items."""
     first_batches: Callable[[], Iterable[Batch]]
-    """Return the first batches of an epoch, without moving its order on."""
+    """Returns the first batches of an epoch, without changing the position in it."""
 
 
 class Term(NamedTuple):
-    """A loss, and what it asks of the labels of a whole batch."""
+    """A loss, and perhaps a further loss on all labels of a batch."""
 
     loss: Mapping[str, tuple[Callable[..., Tensor], float]] | Pairs
     label_part: tuple[Callable[[Tensor, Tensor], Tensor], float] | None = None
 
 
 class LossSettings(Chosen):
-    """A softmax loss as a recipe names it; `PairwiseSettings` are those on pairs of scores.
+    """The settings of a softmax loss in a recipe; those of a pairwise loss are `PairwiseSettings`.
 
-    A subclass has its own settings as fields, and `build`. With a name it can be chosen:
+    A subclass has its own settings as fields, and a method `build`. With a name it can be chosen:
 
         class MySettings(LossSettings, name="mine"):
             def build(self, given):
@@ -54,7 +54,7 @@ class LossSettings(Chosen):
     softmax: ClassVar[bool] = True
     """Whether it has a denominator: a softmax over the candidates."""
     needs_fraction: ClassVar[bool] = False
-    """Whether it must know which fraction of the items is drawn."""
+    """Whether it needs to know the fraction of the items that is sampled."""
 
     score: Kind = setting("inner", SCORE, common=True)
     score_temperature: Temperature = setting(1.0, SCORE_TEMPERATURE, common=True)
@@ -65,14 +65,14 @@ class LossSettings(Chosen):
     )
 
     def check(self, *, soft: bool) -> None:
-        """Refuse a soft target that the loss has no place for, or none where it needs one.
+        """Refuse a soft target that the loss cannot use, or a missing one that it needs.
 
         Raises:
-            ValueError: with the remedy.
+            ValueError: if it does not fit; the message says how to fix it.
         """
 
     def for_label_alone(self) -> LossSettings:
-        """Return the loss to use instead of this one where there is no soft target."""
+        """Return the loss that is used without a soft target; by default this one."""
         return self
 
     def build(self, given: LossInputs) -> Term:
@@ -81,9 +81,9 @@ class LossSettings(Chosen):
 
 
 class PairwiseSettings(LossSettings):
-    """A loss on pairs of scores: the label's and another item's. It accepts no soft target.
+    """The settings of a pairwise loss, which accepts no soft target.
 
-    A subclass without settings of its own names its function: `pairs = staticmethod(my_loss)`.
+    A subclass without settings of its own only names its function: `pairs = staticmethod(my_loss)`.
     """
 
     softmax: ClassVar[bool] = False

@@ -1,15 +1,16 @@
-r"""The theory of softmax losses on one page.
+r"""The softmax losses: theory, types and formulas.
 
 Let h be a user vector, w_i the item vectors, b_i their bias, z_i = h.w_i + b_i the logits, y the
 label, s a soft target and a its weight, so that the model is fitted to q = (1 - a) e_y + a s.
 
-Every loss of the family needs two numbers of the model and two of the target, each pair of the
-label and of the others apart from it:
+Every such loss needs two numbers of the model and two of the target, one for the label and one for
+the other items:
 
-    z_y, the label's logit              s_y, what the target gives to the label; r = 1 - s_y
+    z_y, the label's logit              s_y, the target's probability of the label; r = 1 - s_y
     R = log sum_{i != y} exp z_i        M = sum_{i != y} s_i z_i / r, the mean logit of the others
 
-Because z is linear in w, r M = h . m with the mean item m = sum_{i != y} s_i w_i: no B x N table.
+Because z is linear in w, r M = h . m with the mean item m = sum_{i != y} s_i w_i, without a table
+of P x N numbers.
 With u = z_y - R, the log-odds of the label (p_y = sigmoid(u)):
 
     hard         softplus(-u)                               cross-entropy with the label alone
@@ -18,16 +19,16 @@ With u = z_y - R, the log-odds of the label (p_y = sigmoid(u)):
     mixed        softplus(-u) + a r (z_y - M)               cross-entropy with q
                  = binary + (1 - q_y) rest
 
-Label and others are kept apart because the way back is not safe. From lse = logaddexp(z_y, R)
-log(1 - p_y) is -inf in float32 from u = 14 on; from s_y and the mean logit E = s_y z_y + r M of
-all items, r and M are only rounding once a target is sure of its label. Nothing here has an
-epsilon to hide that.
+The numbers of the label and of the other items are kept separate, because they cannot be computed
+accurately from their sums. From lse = logaddexp(z_y, R), log(1 - p_y) is -inf in float32 from
+u = 14 on. From s_y and the mean logit of all items, E = s_y z_y + r M, r and M are only rounding
+errors if s_y is close to 1. So no epsilon is needed here.
 
-A loss here is a function (stats, answers, weight) -> one value per example. The constants that
-turn a cross-entropy into a KL divergence have no gradient and are left out.
+A loss is a function (stats, answers, weight) -> one value per example. The constants that turn a
+cross-entropy into a KL divergence have no gradient and are left out.
 
-Two paths compute from it the mean over a batch, with the same arguments: `streaming.streamed` and
-its reference `reference.plain`. Candidates of each row's own go by `table.table_loss`.
+Two functions with the same arguments compute the mean over a batch: `streaming.streamed`, and its
+reference `reference.plain`. For candidates that are sampled for each row it is `table.table_loss`.
 """
 
 from __future__ import annotations
@@ -44,24 +45,25 @@ from softrec.types import ItemVectors, Rest, Target
 
 
 class SoftmaxProblem(NamedTuple):
-    """Users, the positive of each, and the negatives it is scored against, common to all.
+    """User vectors, the positive of each user, and negatives that are the same for all rows.
 
-    Over the full catalogue all items stand among the negatives, the positive at `place`, from
-    where it is left out. Over a sample it has vectors of its own, and may be among them or not.
+    Over the full catalogue, all items are in the table of negatives; the positive is at `place`,
+    where it is left out. With a sample, the positive has its own vectors, and it may be in the
+    table of negatives or not.
     """
 
     users: Tensor  # (P, D)
     negatives: ItemVectors  # (M, D), (M,)
-    place: Tensor  # (P,) int64, where the positive stands among the negatives; -1: nowhere
+    place: Tensor  # (P,) int64, the positive's place among the negatives; -1: not among them
     positive: ItemVectors | None = None  # (P, D), (P,); None: the negatives' row `place`
-    counts: Tensor | None = None  # (M,) how often each negative counts; None: once
+    counts: Tensor | None = None  # (M,) how often each negative counts; None: each counts once
     correction: Tensor | None = None  # (M,) added to the logits for the softmax; None: 0
-    hits: Tensor | None = None  # (P,) how often the positive stays a negative; None: never
-    masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place) of negatives left out
+    hits: Tensor | None = None  # (P,) how often the positive counts as a negative; None: never
+    masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place) of negatives that are left out
 
     @property
     def log_weight(self) -> Tensor | None:
-        """Return what is added to the negatives' logits for the softmax, (M,): log(c_j / E_j)."""
+        """Return log(c_j / E_j), which is added to the negatives' logits for the softmax, (M,)."""
         if self.counts is None:
             return None
         weight = self.counts.log()
@@ -69,14 +71,14 @@ class SoftmaxProblem(NamedTuple):
 
     @property
     def shift(self) -> Tensor | None:
-        """Return what is added to every row of inner products for the softmax, (M,)."""
+        """Return the bias plus `log_weight`, which is added to the inner products, (M,)."""
         bias, log_weight = self.negatives.bias, self.log_weight
         if bias is None or log_weight is None:
             return bias if log_weight is None else log_weight
         return log_weight + bias
 
     def masked_in(self, rows: slice) -> tuple[Tensor, Tensor] | None:
-        """Return the pairs masked in some rows, the first of which is 0."""
+        """Return the masked pairs of some rows, with rows counted from the first of them."""
         if self.masked is None:
             return None
         row, place = self.masked
@@ -85,16 +87,18 @@ class SoftmaxProblem(NamedTuple):
 
 
 class SoftTarget(NamedTuple):
-    """The soft target of a problem; nothing of it is renormalised yet."""
+    """The soft target of a softmax problem, not yet renormalised over the candidates."""
 
     target: Target  # over all items
-    label: Tensor  # (P,) int64, which of them is each row's positive
-    items: Tensor | None = None  # (M,) ascending, which are the negatives; None: all, in order
+    label: Tensor  # (P,) int64, the item of each row's positive
+    items: Tensor | None = (
+        None  # (M,) ascending, the items of the negatives; None: all items in order
+    )
     n_items: int = 0  # N, needed with `items`
-    mean: ItemVectors | None = None  # (P or 1, D) and (P or 1, 1): its mean item, if it is given
+    mean: ItemVectors | None = None  # (P or 1, D) and (P or 1, 1): its mean item, if that is given
 
     def rest(self, place: Tensor) -> tuple[Tensor, Rest]:
-        """Return what the positive has, (P,), and the target over the negatives without it."""
+        """Return the positive's probability, (P,), and the target over the negatives without it."""
         own = self.target.prob_of(self.label).detach()
         if self.items is None:
             return own, self.target.without(self.label)
@@ -102,14 +106,14 @@ class SoftTarget(NamedTuple):
 
 
 class SoftmaxStats(NamedTuple):
-    """What a softmax loss needs to know of the model."""
+    """The two numbers of the model that a softmax loss needs."""
 
     label_logit: Tensor  # (P,) z_y
     rest_lse: Tensor  # (P,) R, the logsumexp over the negatives
 
 
 class TargetAnswers(NamedTuple):
-    """What a softmax loss needs to know of the soft target.
+    """The numbers of the soft target that a softmax loss needs.
 
     Example:
         >>> answers = TargetAnswers(torch.tensor([0.75]), torch.tensor([0.25]), torch.tensor([2.0]))
@@ -118,8 +122,8 @@ class TargetAnswers(NamedTuple):
     """
 
     label_prob: Tensor  # (P,) s_y
-    rest_prob: Tensor  # (P,) r = 1 - s_y, to full precision however small
-    rest_logit: Tensor  # (P,) M, the mean logit of all but the label; any number where r = 0
+    rest_prob: Tensor  # (P,) r = 1 - s_y, accurate also if it is small
+    rest_logit: Tensor  # (P,) M, the mean logit of the other items; any number where r = 0
 
     def gap(self, label_logit: Tensor) -> Tensor:
         """Return z_y - E_s[z] = r (z_y - M), (P,)."""
@@ -134,7 +138,7 @@ SoftmaxLoss = Callable[[SoftmaxStats, TargetAnswers, float], Tensor]
 
 
 class Parts(dict[str, tuple[SoftmaxLoss, float]]):
-    """Named softmax losses and the coefficient of each: what is minimised is their weighted sum.
+    """Named softmax losses with coefficients; their weighted sum is minimised.
 
     Example:
         >>> stats = SoftmaxStats(torch.tensor([2.0]), torch.tensor([1.5421588]))
@@ -150,15 +154,15 @@ class Parts(dict[str, tuple[SoftmaxLoss, float]]):
         return list(self)
 
     def check(self, weight: float, *, soft: bool) -> None:
-        """Refuse losses that would give a number for something else than what is asked.
+        """Refuse losses, weights and soft targets that do not fit together.
 
         Args:
             weight: of the soft target.
             soft: whether there is a soft target.
 
         Raises:
-            ValueError: if there is no part, the weight is outside [0, 1], or it or a part needs a
-                soft target and there is none.
+            ValueError: if there is no part, if the weight is outside [0, 1], or if a soft target is
+                missing although a part or a weight above 0 needs it.
         """
         check_weight(weight)
         if not self:
@@ -190,11 +194,11 @@ class Parts(dict[str, tuple[SoftmaxLoss, float]]):
 
 
 Loss = Mapping[str, tuple[SoftmaxLoss, float]] | PairwiseLoss | Pairs
-"""What a caller gives: named softmax losses with coefficients, or one loss on pairs of scores."""
+"""A loss as an argument: named softmax losses with coefficients, or one pairwise loss."""
 
 
 def loss_of(loss: Loss) -> Parts | Pairs:
-    """Return the kind of loss that was given; only here are the two distinguished."""
+    """Return a loss as `Parts` or `Pairs`; only this function distinguishes the two."""
     if isinstance(loss, Parts | Pairs):
         return loss
     return Parts(loss) if isinstance(loss, Mapping) else Pairs(loss)
@@ -210,7 +214,7 @@ def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> N
     """Refuse a weight outside [0, 1], and numbers that are not one per example.
 
     Raises:
-        ValueError: naming what was expected and what came.
+        ValueError: if they do not fit; the message has the expected and the actual shape.
     """
     check_weight(weight)
     expected = stats.label_logit.shape
@@ -223,7 +227,7 @@ def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> N
 
 
 def hard_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
-    """Return -log p_y, the cross-entropy with the label alone; the target is not asked.
+    """Return -log p_y, the cross-entropy with the label alone; the target is not used.
 
     Example:
         >>> stats = SoftmaxStats(torch.tensor([2.0]), torch.tensor([1.5421588]))
@@ -251,25 +255,25 @@ def binary_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> T
     """Return the cross-entropy of "the label or not": Bernoulli(q_y) against Bernoulli(p_y).
 
     Formula: softplus(u) - q_y u with q_y = 1 - a + a s_y, (P,) in nats; computed as
-    q_y softplus(-u) + (1 - q_y) softplus(u), where no difference of large numbers occurs, so
-    that a confident label keeps its gradient p_y - q_y in single precision.
+    q_y softplus(-u) + (1 - q_y) softplus(u), without a difference of large numbers, so that the
+    gradient p_y - q_y is accurate in single precision also if p_y is close to 1.
 
     Source: Zhang et al., "Learning Recommender Systems with Soft Target: A Decoupled
     Perspective", DASFAA 2024; its lambda1 is the weight a, its lambda2 this part's coefficient.
     """
     check_asked(stats, answers, weight)
     odds = stats.label_logit - stats.rest_lse
-    others = weight * answers.rest_prob  # 1 - q_y, where 1 - q_y itself would cancel
+    others = weight * answers.rest_prob  # 1 - q_y, which would be inaccurate as a difference
     label = 1 - weight + weight * answers.label_prob
     return label * F.softplus(-odds) + others * F.softplus(odds)
 
 
 def rest_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
-    """Return the cross-entropy over all items but the label, both sides renormalised.
+    """Return the cross-entropy over all items except the label, with both sides renormalised.
 
-    Formula: R - M with M = sum_{i != y} s_i z_i / (1 - s_y), (P,) in nats; it does not depend on
-    the weight, for mixing with the label changes no proportion among the others. Where s_y = 1
-    there is nothing left to fit, and the part is 0.
+    Formula: R - M with M = sum_{i != y} s_i z_i / (1 - s_y), (P,) in nats. It does not depend on
+    the weight, because mixing with the label does not change the proportions of the other items.
+    Where s_y = 1 there is nothing to fit, and the loss is 0.
 
     Source: as `binary_part`.
     """
@@ -278,17 +282,20 @@ def rest_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Ten
 
 
 def mixed() -> Parts:
-    """Return the objective of SoftRec: one soft cross-entropy."""
+    """Return the loss of SoftRec: cross-entropy with label and soft target mixed."""
     return Parts({"soft": (soft_cross_entropy, 1.0)})
 
 
 def hard() -> Parts:
-    """Return the objective with one-hot labels."""
+    """Return cross-entropy with one-hot labels."""
     return Parts({"hard": (hard_cross_entropy, 1.0)})
 
 
 def decoupled(balance: float) -> Parts:
-    """Return DesoRec's loss: `balance` (its lambda2) is the weight of binary.
+    """Return DesoRec's loss: balance * `binary_part` + (1 - balance) * `rest_part`.
+
+    Args:
+        balance: the paper's lambda2, the weight of the binary part, in [0, 1].
 
     Raises:
         ValueError: if the balance is outside [0, 1].
@@ -299,16 +306,16 @@ def decoupled(balance: float) -> Parts:
 
 
 class Slopes(NamedTuple):
-    """The gradient of the mean loss in the logits of a few rows."""
+    """The gradients of the mean loss in the logits of some rows."""
 
     positive: Tensor  # (b,) dL/dz_y
-    negatives: Tensor  # (b, M), up to the factor of its row
+    negatives: Tensor  # (b, M), to be multiplied by the factor of its row
     factor: Tensor  # (b,)
-    users: Tensor | None  # (b, D) what is added to the users' gradient
+    users: Tensor | None  # (b, D) to be added to the users' gradient
 
 
 class ObjectiveValue(NamedTuple):
-    """The value that is minimised, and what it is made of."""
+    """The value to minimise, and the values of its parts."""
 
     total: Tensor  # () the weighted sum of all parts, averaged over the examples
     parts: dict[str, Tensor]  # name -> (P,) detached value of each part, without its coefficient
@@ -321,9 +328,9 @@ def mean_of(target: Target, items: ItemVectors) -> ItemVectors:
 
 
 def answers_of(moment: Tensor, label_prob: Tensor, mass: Tensor) -> TargetAnswers:
-    """Return the answers from what the target gives to the label and to the negatives.
+    """Return the answers from the target's probabilities of the label and of the negatives.
 
-    Together they are renormalised to 1. A row that gives nothing to either falls back on its label.
+    They are renormalised to sum to 1. If both are 0 in a row, its target is the label.
 
     Args:
         moment: (P,) sum_{i != y} s_i z_i.
@@ -333,7 +340,7 @@ def answers_of(moment: Tensor, label_prob: Tensor, mass: Tensor) -> TargetAnswer
     total = label_prob + mass
     empty = total <= 0
     total = total.masked_fill(empty, 1)
-    left = mass > torch.finfo(mass.dtype).tiny  # below it 1 / mass is no number
+    left = mass > torch.finfo(mass.dtype).tiny  # for smaller numbers 1 / mass is infinite
     return TargetAnswers(
         (label_prob / total).masked_fill(empty, 1),
         torch.where(left, mass / total, 0),
@@ -342,18 +349,18 @@ def answers_of(moment: Tensor, label_prob: Tensor, mass: Tensor) -> TargetAnswer
 
 
 def no_answers(like: Tensor) -> TargetAnswers:
-    """Return the answers of a target that is the label alone."""
+    """Return the answers of a one-hot target."""
     nothing = torch.zeros_like(like, requires_grad=False)
     return TargetAnswers(nothing + 1, nothing, nothing)
 
 
 def check_problem(problem: SoftmaxProblem, soft: SoftTarget | None) -> None:
-    """Refuse shapes that do not fit, labels that are no item, and targets nothing would answer.
+    """Refuse shapes that do not fit, labels that are not items, and targets with masked negatives.
 
-    Labels are looked at on a CPU only: elsewhere it would have to wait for the device.
+    Labels are checked on a CPU only, because elsewhere the check would wait for the device.
 
     Raises:
-        ValueError: naming what was expected and what came.
+        ValueError: if something does not fit; the message has the expected and the actual value.
     """
     users, (vectors, bias, _), place, positive = problem[:4]
     if users.dim() != 2 or not len(users):

@@ -1,4 +1,4 @@
-"""The softmax losses as a recipe names them: mixed and decoupled."""
+"""The settings of the softmax losses mixed and decoupled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softrec.settings import Alpha, setting
 
 
 class MixedSettings(LossSettings, name="mixed"):
-    """Softmax cross-entropy with label and soft target mixed: SoftRec; of the label alone, SSM."""
+    """Cross-entropy with a mixture of label and soft target (SoftRec); for one-hot labels, SSM."""
 
     def build(self, given: LossInputs) -> Term:
         """Return the mixed loss; with the label alone it is cross-entropy (SSM)."""
@@ -20,7 +20,7 @@ class MixedSettings(LossSettings, name="mixed"):
 
 
 class DecoupledSettings(LossSettings, name="decoupled"):
-    """DesoRec: label or not, and which other, with weights of their own."""
+    """DesoRec: "the label or not" and "which of the others" as two terms with separate weights."""
 
     balance: Alpha | Literal["red-line"] = setting(
         0.5,
@@ -30,7 +30,7 @@ class DecoupledSettings(LossSettings, name="decoupled"):
     )
 
     def check(self, *, soft: bool) -> None:
-        """Refuse the label alone."""
+        """Refuse a missing soft target."""
         if not soft:
             raise ValueError(
                 "loss: decoupled separates the label from the rest of a soft target, but there "
@@ -52,7 +52,8 @@ class DecoupledSettings(LossSettings, name="decoupled"):
 def _red_line(given: LossInputs) -> float:
     """Return lambda2* = 1 / (1 + lambda1 (1 - q_y)) at the mean q_y of the first batches.
 
-    There the decoupled loss is, in the mean, the mixed one.
+    With this balance, the gradient of the decoupled loss has, on average, the direction of the
+    mixed one.
     """
     assert given.source is not None
     probs = [

@@ -1,20 +1,20 @@
-"""The one place that touches P x M numbers: a block of rows at a time, value and gradient at once.
+"""The streamed pass: value and gradient of a loss over P x M logits, one block of rows at a time.
 
-The loss of a row depends on its logits through (z_y, R) alone. Once the logits of a few rows stand
-in the cache, their R, the derivative of the loss in (z_y, R), and from it the whole gradient of
-these rows follow before the block is overwritten by the next. A step is then three matrix products
-(logits, gradient of the users, gradient of the items), which is the least that even hard
-cross-entropy needs, and no table of P x M numbers exists at any time.
+The loss of a row depends on its logits only through (z_y, R). When the logits of a few rows are in
+the processor's cache, R, the derivatives of the loss in z_y and R, and the whole gradient of these
+rows are computed before the next block overwrites them. So a step needs three matrix products
+(logits, gradient of the users, gradient of the items), as many as hard cross-entropy, and there is
+never a table of P x M numbers.
 
 Inside a block the softmax over the negatives, p^_i = exp(z_i - R), overwrites the logits in place.
 With c = dL/dR and g = dL/dz_y the gradient in the logits is c p^_i, and g at the positive. The
-factor c is put on the users instead of the block, which saves a pass over it:
+users are multiplied by c instead of the block, which saves a pass over the block:
 
     dL/dh  = c (p^ W) + g w_y           dL/dW += p^T (c h),  row y: + g h
 
-What the soft target adds is linear, E = h . m(W): its gradient is added to the same buffers once,
-after the last block. Targets that are read otherwise are in `beside.py`, positives with vectors of
-their own in `sampled.py`, losses on pairs of scores in `pairs.py`.
+The expected logit of a soft target is linear, E = h . m(W), so its gradient is added to the same
+buffers once, after the last block. Targets that are read block by block are in `beside.py`,
+positives with their own vectors in `sampled.py`, pairwise losses in `pairs.py`.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from softrec.losses.softmax import (
 from softrec.types import ListedTarget, LogitTarget
 
 MIB = 2**20
-CACHED = 48 * MIB  # about a last-level cache: larger blocks gain nothing more
-LARGEST = 192 * MIB  # no block is larger, however many items there are
-FEWEST_ROWS = 64  # fewer rows make the matrix products slow
+CACHED = 48 * MIB  # about a last-level cache; larger blocks are not faster
+LARGEST = 192 * MIB  # the largest block, for any number of items
+FEWEST_ROWS = 64  # with fewer rows the matrix products are slow
 NOT_GIVEN = (None, None)
 
 
@@ -63,22 +63,22 @@ def streamed(
     *,
     rows: int | None = None,
 ) -> ObjectiveValue:
-    """Return the mean loss of positives against shared negatives, a block of rows at a time.
+    """Return the mean loss of positives and negatives common to all rows, block by block.
 
-    Rows without any negative have the loss 0. The gradient is computed together with the value, so
-    it can be asked for once, and only through `total`. Statistics are float32 or wider whatever
-    the dtype of the vectors.
+    Rows without negatives have the loss 0. The gradient is computed together with the value, so
+    `backward` can run once, and only through `total`. Statistics are float32 or wider for any type
+    of the vectors.
 
     Args:
         problem: users, negatives, positives.
-        loss: named softmax losses with coefficients, or one loss on pairs of scores.
-        soft: the soft target; None: the label alone.
+        loss: named softmax losses with coefficients, or one pairwise loss.
+        soft: the soft target; None for the label alone.
         weight: of the soft target, in [0, 1]; a in the formulas.
-        rows: rows in a block; chosen by the number of negatives if None.
+        rows: rows in a block; by default chosen by the number of negatives.
 
     Raises:
-        ValueError: if weight, shapes or labels are out of their range, or a soft target is missing
-            or has no place in the loss.
+        ValueError: if weight, shapes or labels are out of range, if a soft target is missing, or
+            if there is one that the loss cannot use.
 
     Sibling: `softrec.losses.reference.plain`, from whole tables.
     """
@@ -92,7 +92,7 @@ def streamed(
         *(problem.positive or NOT_GIVEN)[:2],
         *given[:2],
     )
-    recorded = torch.is_grad_enabled()  # which forward cannot see: it runs without
+    recorded = torch.is_grad_enabled()  # forward itself runs without gradients and cannot know this
     wanted = Wanted(*(recorded and t is not None and t.requires_grad for t in tensors))
     make = partial(Sweep, problem, kind, soft, weight, rows, wanted)
     total, *values = _Streamed.apply(*tensors, make)
@@ -100,7 +100,7 @@ def streamed(
 
 
 class _Streamed(GivenOnce):
-    """Value and gradient in one sweep."""
+    """The streamed pass as a function of autograd."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
@@ -112,7 +112,7 @@ class _Streamed(GivenOnce):
 
 
 class Sweep:
-    """One pass over the rows; gradients gather in buffers on the way."""
+    """One pass over the rows, which adds up the gradients in buffers."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Sweep:
             self.shift = problem.shift
         m = len(negatives.vectors)
         most = rows or max(1, block_rows(m, precise.itemsize) // self.inside.blocks)
-        n = len(users)  # in equal blocks: a short last one runs slower
+        n = len(users)  # in equal blocks, because a short last block would be slow
         self.rows = math.ceil(n / math.ceil(n / most))
         self.block = workspace(self.rows, m, precise, users.device)
         self.into = Gradients(problem, precise, wanted)
@@ -168,20 +168,20 @@ class Sweep:
         return block
 
     def _back(self, rows: slice, users: Tensor, slopes: Slopes) -> None:
-        """Carry the gradient in the logits of some rows back."""
+        """Add the gradients through the logits of some rows."""
         self.into.add(rows, users, slopes)
         self.positive.back(rows, users, slopes.positive, self.into)
         if slopes.users is not None and self.into.users is not None:
             self.into.users[rows] += slopes.users
 
     def gradients(self) -> list[Tensor | None]:
-        """Return the gradient of the mean loss in all that has one."""
+        """Return the gradients of the mean loss in all arguments, None where not wanted."""
         mean = self.inside.finish(self.into.vectors, self.into.bias)
         return [*self.into.result(), *self.positive.gradients(), *mean]
 
 
 class SoftmaxBlocks:
-    """Softmax losses on a block of logits, which becomes their gradient."""
+    """Softmax losses on a block of logits, which is overwritten by the gradient."""
 
     def __init__(
         self, loss: Parts, weight: float, beside: Beside, positive: Among | Apart, n_rows: int
@@ -193,7 +193,7 @@ class SoftmaxBlocks:
     def __call__(
         self, rows: slice, users: Tensor, block: Tensor, label_logit: Tensor, *, wanted: bool
     ) -> tuple[dict[str, Tensor], Slopes | None]:
-        """Return the values of some rows and, if they are wanted, the gradients in their logits."""
+        """Return the values of some rows and, if they are wanted, the gradients in the logits."""
         expected = self.beside.read(rows, users, block)
         rest, alone = self.positive.rest(rows, block)
         with torch.enable_grad():
@@ -219,20 +219,20 @@ class SoftmaxBlocks:
 
 
 class Among:
-    """Positives that stand among the negatives: the full catalogue."""
+    """Positives that are in the table of negatives: the full catalogue."""
 
     def __init__(self, problem: SoftmaxProblem) -> None:
         self.place, self.vectors = problem.place, problem.negatives.vectors
 
     def logit(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return z_y from the block, so that it is rounded as the others are, (b,)."""
+        """Return z_y from the block, with the same rounding as the other logits, (b,)."""
         return block.gather(1, self.place[rows, None])[:, 0]
 
     def rest(self, rows: slice, block: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Take the positive out of `block` and turn it into exp(z - R); return R, (b,).
+        """Leave the positive out of `block` and turn the block into exp(z - R); return R, (b,).
 
-        R = max z - log max p^, since p^ = exp(z - R) has its largest value where z has: two cheap
-        passes beside the fused softmax, instead of a slow logsumexp and a second exponential.
+        R = max z - log max p^, because p^ = exp(z - R) has its maximum where z has. This takes two
+        cheap passes in addition to the fused softmax, and no logsumexp and second exponential.
         """
         block.scatter_(1, self.place[rows, None], -math.inf)
         largest = block.amax(1)
@@ -240,19 +240,19 @@ class Among:
         return largest - block.amax(1).log(), None
 
     def back(self, rows: slice, users: Tensor, slope: Tensor, into: Gradients) -> None:
-        """Carry dL/dz_y back."""
+        """Add the gradients through z_y."""
         place = self.place[rows]
         if into.users is not None:
             into.users[rows] += slope[:, None] * self.vectors[place]
         into.add_at(place, users, slope)
 
     def gradients(self) -> Given:
-        """Return nothing: it is part of the negatives' own."""
+        """Return nothing, because they are part of the negatives' gradients."""
         return NOT_GIVEN
 
 
 class MeanItem:
-    """The mean item m(W) of a target; at the end, its gradient goes back to W."""
+    """A target that is read by its mean item m(W), whose gradient is added to W's at the end."""
 
     blocks = 1
 
@@ -271,21 +271,21 @@ class MeanItem:
         self.d_bias = None if own_bias is None else torch.zeros_like(own_bias)
 
     def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return the sum of s_i z_i, h . m + b . s, (b,)."""
+        """Return sum_i s_i z_i = h . m + b . s, (b,)."""
         expected = (users * _of(self.mean, rows)).sum(1)
         return expected if self.mean_bias is None else expected + _of(self.mean_bias, rows)[:, 0]
 
     def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
-        """Return what the losses ask, without what the target still gives to the positive."""
+        """Return the target's answers, without the probability left at the positive."""
         moment = expected - self.surplus[rows] * label_logit
         return answers_of(moment, self.label[rows], self.mass[rows])
 
     def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        """Return the factor c of the block, to which nothing is added."""
+        """Return the factor c of the block, which is not changed."""
         return by_rest
 
     def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
-        """Keep dL/dm of some rows, and return dL/dh."""
+        """Store dL/dm of some rows, and return dL/dh."""
         slope = by_expected[:, None]
         for kept, rate in ((self.d_mean, slope * users), (self.d_bias, slope)):
             if kept is not None:
@@ -293,7 +293,7 @@ class MeanItem:
         return slope * _of(self.mean, rows)
 
     def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
-        """Carry dL/dm back to W and b, into the buffers; return it for a mean that was given."""
+        """Add the gradients of m in W and b to the buffers; return dL/dm if m was given."""
         if self.given:
             return self.d_mean, self.d_bias
         if self.d_mean is not None and vectors is not None:
@@ -304,14 +304,14 @@ class MeanItem:
 
 
 def _of(tensor: Tensor, rows: slice) -> Tensor:
-    """Return the block's rows of a (P, .) answer, or all of a shared (1, .) one."""
+    """Return some rows of a (P, .) tensor, or all of a (1, .) tensor."""
     return tensor if len(tensor) == 1 else tensor[rows]
 
 
 def _read_beside(
     problem: SoftmaxProblem, soft: SoftTarget | None, precise: torch.dtype, wanted: Wanted
 ) -> Beside:
-    """Return how a soft target is read; a mean item does for any."""
+    """Return how a soft target is read; any target can be read by its mean item."""
     if soft is None:
         return LabelAlone()
     if soft.mean is None and isinstance(soft.target, LogitTarget):
@@ -326,7 +326,7 @@ def _read_beside(
 
 
 class Gradients:
-    """The buffers dL/dh, dL/dW and dL/db that all rows add to, where they are asked for."""
+    """The buffers of dL/dh, dL/dW and dL/db, if these are wanted."""
 
     def __init__(self, problem: SoftmaxProblem, precise: torch.dtype, wanted: Wanted) -> None:
         self.items = items = problem.negatives
@@ -364,7 +364,7 @@ class Gradients:
             self.bias.index_add_(0, place, slope)
 
     def result(self) -> list[Tensor | None]:
-        """Return them in the types of users and items."""
+        """Return the gradients in the types of users and items."""
         vectors, bias, _ = self.items
         return [
             self.users,
@@ -374,7 +374,7 @@ class Gradients:
 
 
 def block_rows(n_items: int, bytes_per_number: int = 4) -> int:
-    """Return how many rows of logits a block holds, for a catalogue of `n_items`."""
+    """Return how many rows of logits a block has, for a catalogue of `n_items`."""
     row = n_items * bytes_per_number
     return max(1, min(max(FEWEST_ROWS, CACHED // row), LARGEST // row))
 
@@ -387,8 +387,8 @@ def workspace(
 ) -> Tensor:
     """Return uninitialised memory (rows, columns) that this thread uses again in the next step.
 
-    On a CPU a fresh block costs a page fault every 4 KiB, in all some 5 % of a step; other
-    devices have an allocator of their own that keeps memory.
+    On a CPU new memory costs a page fault every 4 KiB, about 5 % of the time of a step. Other
+    devices have allocators that reuse memory.
     """
     if device.type != "cpu":
         return torch.empty(rows, columns, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Losses from tables of scores: for negatives drawn for each row, and for the reference."""
+"""Losses from tables of scores: for negatives sampled for each row, and for the reference."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def table_loss(
     answers: TargetAnswers | None = None,
     weight: float = 0.0,
 ) -> ObjectiveValue:
-    """Return the mean loss of positives against the negatives of their row.
+    """Return the mean loss of positives and the negatives of each row.
 
-    Rows without any negative have the loss 0.
+    Rows without negatives have the loss 0.
 
     Args:
         label_logit: (P,) of the positives.
         logits: (P, M) of the negatives.
         counts: (P, M), how often each negative counts; 0 leaves it out.
-        loss: named softmax losses with coefficients, or one loss on pairs of scores.
+        loss: named softmax losses with coefficients, or one pairwise loss.
         correction: (P, M) or (M,), added to the logits for the softmax.
-        answers: of the soft target; None: the label alone.
+        answers: of the soft target; None for the label alone.
         weight: of the soft target, in [0, 1]; a in the formulas.
 
     Raises:
-        ValueError: if shapes do not fit, the weight is outside [0, 1], or a soft target is missing
-            or has no place in the loss.
+        ValueError: if shapes do not fit, the weight is outside [0, 1], a soft target is missing,
+            or there is one that the loss cannot use.
     """
     kind = loss_of(loss)
     kind.check(weight, soft=answers is not None)
@@ -56,7 +56,7 @@ def table_loss(
     if isinstance(kind, Pairs):
         values = {"loss": kind.loss(label_logit, logits, counts)}
     else:
-        # A row of -inf alone would have no gradient but NaN; its value is masked below.
+        # The gradient of a row with only -inf would be NaN; its value is masked below.
         weighted = logits + counts.log().masked_fill(alone[:, None], 0)
         if correction is not None:
             weighted = weighted + correction
@@ -75,7 +75,7 @@ def row_answers(
     items: Tensor,
     hidden: Tensor,
 ) -> TargetAnswers:
-    """Return what a soft target answers over each row's positive and negatives.
+    """Return the answers of a soft target over the positive and the negatives of each row.
 
     Args:
         soft: the target, or its mean item over the whole catalogue.
@@ -83,7 +83,7 @@ def row_answers(
         label_logit: (P,) of the positives.
         logits: (P, M) of the negatives.
         items: (P, M) int64, the negatives of each row.
-        hidden: (P, M) bool, which of them are left out.
+        hidden: (P, M) bool, which negatives are left out.
     """
     if soft.mean is None:
         label_prob, probs = soft.target.among(soft.label, items, hidden)
@@ -98,7 +98,7 @@ def row_answers(
 
 
 def hidden_among(items: Tensor, counts: Tensor) -> Tensor:
-    """Return which negatives of a row (P, M) do not count, or stand there before already."""
+    """Return which negatives of a row (P, M) have count 0, or are repeated in the row."""
     order = items.argsort(dim=1)
     ranked = items.gather(1, order)
     again = torch.zeros_like(ranked, dtype=torch.bool)

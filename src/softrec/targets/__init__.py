@@ -1,4 +1,4 @@
-"""Soft targets, known by their answers. What makes them of a log or a model is in `build`."""
+"""Soft targets. The code that makes them from a log or from a trained model is in `build`."""
 
 from softrec.targets.dense import DenseTarget
 from softrec.targets.mixture import MixtureSource, MixtureTarget

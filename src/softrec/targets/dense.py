@@ -1,4 +1,4 @@
-"""A target written out as a table: the definition, and the oracle of all others."""
+"""A target given as a table: the definition with which the tests compare all others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softrec.types import Rest, Target
 
 @dataclass(frozen=True)
 class DenseTarget(Target):
-    """Any distribution, as its P x N table. For tests and tiny catalogues only.
+    """Any distribution, as a P x N table. For tests and very small catalogues only.
 
     Example:
         >>> import torch
@@ -31,7 +31,7 @@ class DenseTarget(Target):
         return self.probs.to(vectors) @ vectors
 
     def within(self, items: Tensor, n_items: int) -> DenseTarget:
-        """Return the columns of some items."""
+        """Return the target with only the columns of some items."""
         return DenseTarget(self.probs[:, items])
 
     def without(self, place: Tensor) -> Rest:

@@ -1,4 +1,4 @@
-"""A weighted sum of targets is a target: both of its answers are linear."""
+"""A weighted sum of targets is a target, because its two methods are linear."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ class MixtureTarget(Target):
         check_weights(self.weights, len(self.targets))
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the weighted sum of the answers, (P,) or (P, M)."""
+        """Return the weighted sum of the probabilities, (P,) or (P, M)."""
         answers = [t.prob_of(items) for t in self.targets]
         return torch.stack([w * a for w, a in zip(self.weights, answers, strict=True)]).sum(0)
 
     def mean_item(self, vectors: Tensor) -> Tensor:
-        """Return the weighted sum of the mean items, (P, D), or (1, D) if all are shared."""
+        """Return the weighted sum of the mean items, (P, D), or (1, D) if all rows are the same."""
         means = [t.mean_item(vectors) for t in self.targets]
         weighted = [w * m for w, m in zip(self.weights, means, strict=True)]
         return sum(weighted[1:], start=weighted[0])
 
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
-        """Add the gradients of all, each with its weight."""
+        """Add the gradients of all components, multiplied by their weights."""
         for weight, target in zip(self.weights, self.targets, strict=True):
             shared = len(target.mean_item(out[:, :1])) == 1
             given = rows.sum(0, keepdim=True) if shared else rows
             target.add_mean_gradient(weight * given, out)
 
     def without(self, place: Tensor) -> Rest:
-        """Return the mixture of what each leaves."""
+        """Return the mixture of the components without the item."""
         parts = [target.without(place) for target in self.targets]
         surplus, mass = (
             torch.stack([w * n for w, n in zip(self.weights, numbers, strict=True)]).sum(0)
@@ -67,11 +67,11 @@ class MixtureTarget(Target):
 
 
 class MixtureSource(nn.Module):
-    """Makes the mixture of what several sources say of a batch.
+    """Makes the mixture of the targets of several sources.
 
     Args:
-        sources: of the members.
-        weights: of the members; they sum to 1.
+        sources: of the components.
+        weights: of the components; they sum to 1.
     """
 
     def __init__(self, sources: Sequence[TargetSource], weights: Sequence[float]) -> None:
@@ -79,7 +79,7 @@ class MixtureSource(nn.Module):
         check_weights(weights, len(sources))
         self.sources = tuple(sources)
         self.weights = tuple(weights)
-        # Those that are modules move with this one; a function has nothing to move.
+        # Sources that are modules move with this one; functions have nothing to move.
         self.moved = nn.ModuleList(source for source in sources if isinstance(source, nn.Module))
 
     def forward(self, batch: Batch) -> MixtureTarget:
@@ -98,11 +98,11 @@ def check_weights(weights: Sequence[float], count: int) -> None:
 
 
 class PartSettings(Settings):
-    """One part of a mixture."""
+    """One component of a mixture."""
 
     weight: float = setting(text="of the target in the mixture", gt=0, le=1)
     target: Annotated[SerializeAsAny[TargetSettings], BeforeValidator(TargetSettings.read)] = (
-        setting(text="any target but one-hot and mixture; its alpha has no meaning")
+        setting(text="any target except one-hot and mixture; its alpha is ignored")
     )
 
     @field_validator("target")
@@ -116,7 +116,7 @@ class PartSettings(Settings):
 
 
 class MixtureSettings(TargetSettings, name="mixture"):
-    """Several soft targets in one; alpha is the weight of all together."""
+    """A weighted mixture of several soft targets; alpha is the weight of the mixture."""
 
     alone: ClassVar[bool] = True
 
@@ -136,7 +136,7 @@ class MixtureSettings(TargetSettings, name="mixture"):
 
     @property
     def shared(self) -> bool:
-        """Return whether all parts are the same for all rows."""
+        """Return whether all components are the same for all rows."""
         return all(part.target.shared for part in self.of)
 
     @property
@@ -145,7 +145,7 @@ class MixtureSettings(TargetSettings, name="mixture"):
         return tuple(package for part in self.of for package in part.target.packages)
 
     def build(self, training: TrainingData) -> MixtureSource:
-        """Return the mixture of the sources of its parts."""
+        """Return the mixture of the sources of its components."""
         return MixtureSource(
             tuple(part.target.build(training) for part in self.of),
             tuple(part.weight for part in self.of),

@@ -1,7 +1,7 @@
-"""A source of targets that is a Python object, as a recipe states it: by a name and a fingerprint.
+"""The settings of a source that is a Python object: a name and a fingerprint.
 
-The object itself stays in the process that was given it. Its run is whole like any other; the
-recipe alone cannot be run again, for the object lies nowhere else.
+The object exists only in the process in which it was given. Its run folder is complete like any
+other, but the recipe alone cannot be run again.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from softrec.targets.settings import WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
 from softrec.types import TargetSource
 
-DEEPEST = 8  # levels of attributes that a fingerprint looks at
+DEEPEST = 8  # levels of attributes that a fingerprint includes
 OF_ANY_MODULE = frozenset(vars(nn.Module()))
 
 
 class ObjectSettings(TargetSettings, name="object"):
-    """A Python object, given in Python to fit or compare; YAML cannot make it again."""
+    """A Python object that was given to fit or compare; a YAML file cannot contain it."""
 
     listed = False
     objects: ClassVar[dict[str, Any]] = {}
@@ -34,11 +34,11 @@ class ObjectSettings(TargetSettings, name="object"):
     alpha: Alpha = setting(text=WEIGHT, common=True)
     label: Text = setting(text="its name in reports")
     kind: Text = setting(text="its class, with the module")
-    fingerprint: Text = setting(text="a short hash of what it holds")
+    fingerprint: Text = setting(text="a short hash of its content")
 
     @classmethod
     def of(cls, source: Any, label: str | None = None) -> dict[str, Any]:
-        """Return the fields for a source, but for alpha, and keep it for `build`."""
+        """Return the fields for a source, without alpha, and store the source for `build`."""
         kind = type(source)
         key = fingerprint_of(source)
         cls.objects[key] = source
@@ -50,7 +50,7 @@ class ObjectSettings(TargetSettings, name="object"):
         """Return the object.
 
         Raises:
-            RecipeError: if this process was not given it.
+            RecipeError: if the object was not given in this process.
         """
         source = self.objects.get(self.fingerprint)
         if source is None:
@@ -62,17 +62,17 @@ class ObjectSettings(TargetSettings, name="object"):
 
 
 def fingerprint_of(thing: Any) -> str:
-    """Return a short hash of what an object holds."""
+    """Return a short hash of the content of an object."""
     digest = hashlib.sha256()
     _add(digest, thing, DEEPEST)
     return digest.hexdigest()[:16]
 
 
 def _add(digest: Any, thing: Any, depth: int) -> None:
-    """Add what an object holds: numbers, texts, tensors, code, and that of its parts.
+    """Add the content of an object to a hash: numbers, texts, tensors, code, and its parts.
 
-    What cannot be looked into counts as itself alone. Two objects never pass for one another then,
-    but an interrupted comparison does not know such an object again in another process.
+    An object whose content cannot be read is identified by its identity. So two objects are never
+    taken for the same, but another process cannot resume a comparison with such an object.
     """
     digest.update(f"{type(thing).__module__}.{type(thing).__qualname__}\0".encode())
     if isinstance(thing, Tensor):
@@ -94,9 +94,9 @@ def _add(digest: Any, thing: Any, depth: int) -> None:
 
 
 def _parts(thing: Any) -> list[tuple[str, Any]] | None:
-    """Return the named parts of an object; None if it does not tell them."""
+    """Return the named parts of an object; None if they cannot be read."""
     if isinstance(thing, nn.Module):
-        # Not its state_dict, which leaves out what is not saved.
+        # Not its state_dict, which does not have buffers that are not saved.
         held = {**dict(thing.named_parameters(recurse=False)), **dict(thing.named_children()),
                 **dict(thing.named_buffers(recurse=False))}  # fmt: skip
         own = {name: part for name, part in vars(thing).items() if name not in OF_ANY_MODULE}

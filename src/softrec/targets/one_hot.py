@@ -1,4 +1,4 @@
-"""The label alone: what models are trained towards everywhere else."""
+"""One-hot targets: the label alone, as in usual training."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class OneHotSettings(TargetSettings, name="one-hot"):
         return 0.0
 
     def build(self, training: TrainingData) -> TargetSource:
-        """Raise: there is nothing to build."""
+        """Raise an error, because there is no soft target to build."""
         raise RecipeError("one-hot is the label alone; there is no soft target to build")

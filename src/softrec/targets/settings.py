@@ -1,4 +1,4 @@
-"""What every target says of itself in a recipe: its settings, its mass, and how it is built."""
+"""The base class of the settings of targets: the weight of the soft target, and `build`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from softrec.types import TargetSource
 
 TARGETS: Registry[type[TargetSettings]] = Registry("target", "softrec.targets")
 
-# What settings mean that several targets have.
+# The descriptions of settings that several targets have.
 WEIGHT = "weight of the soft target, 0 to 1"
 HALF = "weight of the soft target, 0 to 1; half of it goes to the label"
 FLATTER = "temperature of the distribution; larger is flatter"
-TEACHER = "a trained run or its recipe (.yaml), whose run is found or trained first"
+TEACHER = "a trained run, or its recipe (.yaml), which is trained first unless it is in the cache"
 
 
 class TargetSettings(Chosen):
-    """A target as a recipe names it.
+    """The settings of a target in a recipe.
 
-    A subclass has the settings as fields, and `build`. With a name it can be chosen:
+    A subclass has settings as fields, and a method `build`. With a name it can be chosen:
 
         class MySettings(TargetSettings, name="mine"):
             alpha: Alpha = 0.2
@@ -30,11 +30,11 @@ class TargetSettings(Chosen):
 
     registry: ClassVar[Registry[Any]] = TARGETS
     alone: ClassVar[bool] = False
-    """Whether it cannot be a part of a mixture."""
+    """Whether it cannot be a component of a mixture."""
 
     @property
     def soft_mass(self) -> float:
-        """Return the weight of what `build` gives in the target that is trained towards: alpha."""
+        """Return a, the weight of the soft target of `build` in q = (1 - a) e_y + a s: alpha."""
         return getattr(self, "alpha")  # noqa: B009 - a field of most
 
     @property
@@ -51,7 +51,7 @@ class TargetSettings(Chosen):
         """Refuse a teacher whose model does not fit.
 
         Raises:
-            ValueError: with the remedy.
+            ValueError: if it does not fit; the message says how to fix it.
         """
 
     def build(self, training: TrainingData) -> TargetSource:
@@ -64,9 +64,9 @@ class TargetSettings(Chosen):
 
 
 class HalfSettings(TargetSettings):
-    """A target that is (s + label) / 2 with weight alpha, as in SoftRec."""
+    """A target (s + e_y) / 2 with weight alpha, as in SoftRec; so the weight of s is alpha / 2."""
 
     @property
     def soft_mass(self) -> float:
-        """Return alpha / 2."""
+        """Return a = alpha / 2, the weight of the soft target s."""
         return super().soft_mass / 2

@@ -17,10 +17,10 @@ from softrec.types import Batch, Rest, Target
 
 
 class UniformTarget(Target, nn.Module):
-    """The same probability for each of N items; label smoothing spreads its mass this way.
+    """The same probability for each of N items: label smoothing.
 
-    Formula: s_i = 1/N. With weight a the model is fitted to (1 - a) e_y + a/N. It is the target of
-    every batch, and so its own source.
+    Formula: s_i = 1/N. With weight a the model is fitted to (1 - a) e_y + a/N. The target is the
+    same for every batch, so it is also its own source.
 
     Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
     CVPR 2016.
@@ -35,7 +35,7 @@ class UniformTarget(Target, nn.Module):
         self.n_items = n_items
 
     def forward(self, batch: Batch) -> UniformTarget:
-        """Return itself: the target of every batch."""
+        """Return itself, because it is the target of every batch."""
         return self
 
     def prob_of(self, items: Tensor) -> Tensor:
@@ -47,22 +47,26 @@ class UniformTarget(Target, nn.Module):
         return vectors.mean(0, keepdim=True)
 
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
-        """Add the same row to all items."""
+        """Add the same gradient to all items."""
         out += rows.sum(0, keepdim=True) / self.n_items
 
     def within(self, items: Tensor, n_items: int) -> SharedTarget:
-        """Return 1/N for each of some items."""
+        """Return a target with 1/N for each of some items."""
         return SharedTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
 
     def without(self, place: Tensor) -> Rest:
-        """Return the same; 1/N is subtracted, and (N - 1)/N is left."""
+        """Return the same target, from which 1/N is subtracted; (N - 1)/N remains."""
         prob = (place >= 0).float() / self.n_items
         left = (self.n_items - (place >= 0).float()) / self.n_items
         return Rest(self, prob, left)
 
 
 class SharedTarget(Target):
-    """One distribution for all rows, or its values at some of the items."""
+    """One distribution for all rows, or a part of one, at some of the items.
+
+    Args:
+        probs: (N,) the probability of each item.
+    """
 
     def __init__(self, probs: Tensor) -> None:
         self.probs = probs  # (N,)
@@ -76,18 +80,19 @@ class SharedTarget(Target):
         return self.probs.to(vectors.dtype)[None] @ vectors
 
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
-        """Add a rank-one product."""
+        """Add the outer product of s and the sum of `rows`."""
         out.addr_(self.probs.to(out.dtype), rows.sum(0))
 
     def within(self, items: Tensor, n_items: int) -> SharedTarget:
-        """Return the probabilities of some items; their sum may be below 1."""
+        """Return a target with the probabilities of some items; their sum may be below 1."""
         return SharedTarget(self.probs[items])
 
     def without(self, place: Tensor) -> Rest:
-        """Return the same for all rows but those of the most popular item.
+        """Return s without one item per row.
 
-        Another item holds at most half of the whole and can be taken off; the most popular one may
-        be nearly all, and is kept apart.
+        Any item except the most popular one has at most half of the probability, so that it can be
+        subtracted accurately. Rows of the most popular item, which may have nearly all of it, get a
+        sum over the others.
         """
         probs = self.probs
         top = probs.argmax(keepdim=True)
@@ -99,10 +104,10 @@ class SharedTarget(Target):
 
 
 class PopularityTarget(SharedTarget, nn.Module):
-    """One distribution over the items, shared by all examples; the soft part of POP+.
+    """One distribution over the items, the same for all examples; the soft part of POP+.
 
-    Formula: s given as an (N,) tensor that sums to 1; see `popularity` for how counts make it. It
-    is the target of every batch, and so its own source.
+    Formula: s is given as an (N,) tensor that sums to 1; `popularity` computes it from counts. The
+    target is the same for every batch, so it is also its own source.
 
     Source: Cheng et al., SIGIR 2021, eq. 6-7. There the target is (s + e_y)/2, so its alpha is
     twice the weight a used here.
@@ -120,13 +125,13 @@ class PopularityTarget(SharedTarget, nn.Module):
         self.register_buffer("probs", probs, persistent=False)
 
     def forward(self, batch: Batch) -> PopularityTarget:
-        """Return itself: the target of every batch."""
+        """Return itself, because it is the target of every batch."""
         return self
 
 
 @dataclass(frozen=True)
 class _TopApart(Target):
-    """Probabilities that all rows have in common, but for one item."""
+    """Probabilities that are the same for all rows, except for one item."""
 
     probs: Tensor  # (N,), 0 at the item
     item: Tensor  # (1,) int64
@@ -145,7 +150,7 @@ class _TopApart(Target):
         out.addmm_(both.T, weights.T @ rows.to(out))
 
     def _parts(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the common part and the item alone, (2, N), and a row's weights of them."""
+        """Return the common part and the single item, (2, N), and their weights for each row."""
         alone = torch.zeros_like(self.probs).index_fill(0, self.item, 1)
         weights = torch.stack([torch.ones_like(self.prob), self.prob], 1)
         return torch.stack([self.probs, alone]).to(like), weights.to(like)
@@ -157,17 +162,18 @@ Scale = Literal["log", "frequency", "count", "relative"]
 def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log") -> Tensor:
     """Return the popularity distribution of POP+: softmax(d_pop / T), (N,).
 
-    The paper does not say on which scale d_pop counts, and two of the three readings are
-    degenerate on real data: with raw counts all mass falls on one item, with relative
-    frequencies the result is uniform.
+    The paper does not define the scale of d_pop, and two of the three interpretations are
+    degenerate on real data: with raw counts nearly all probability is on one item, with relative
+    frequencies the result is nearly uniform.
 
     Args:
         counts: (N,) how often each item occurs in the training part.
         temperature: T > 0; larger is flatter.
-        scale: "log" gives s_i proportional to max(count, 1)^(1/T), at T = 1 the popularity
-            itself (an item never seen counts as seen once, so that every item has some mass);
-            "frequency" is the same, but an item never seen gets nothing: the POP+ that DesoRec
-            compares with; "count" and "relative" are the literal readings.
+        scale: "log" gives s_i proportional to max(count, 1)^(1/T), which at T = 1 is the popularity
+            itself; an item without an event counts as if it had one, so that every item has some
+            probability. "frequency" is the same, but an item without an event has probability 0:
+            the POP+ baseline of DesoRec. "count" and "relative" are d_pop as raw counts and as
+            relative frequencies.
 
     Example:
         >>> popularity(torch.tensor([50.0, 5.0, 10.0, 35.0]))
@@ -194,7 +200,7 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
 
 
 class UniformSettings(TargetSettings, name="uniform"):
-    """Label smoothing: alpha of the mass, spread evenly."""
+    """Label smoothing: the same probability for all items, with weight alpha."""
 
     alpha: Alpha = setting(0.1, WEIGHT, common=True)
 
@@ -209,7 +215,7 @@ class UniformSettings(TargetSettings, name="uniform"):
 
 
 class PopularitySettings(HalfSettings, name="pop+"):
-    """Popularity (SoftRec): the target is (popularity + label) / 2 with weight alpha."""
+    """Popularity (SoftRec): the target is (popularity + label) / 2, with weight alpha."""
 
     alpha: Alpha = setting(0.4, HALF, common=True)
     temperature: Temperature = setting(1.0, FLATTER, common=True)

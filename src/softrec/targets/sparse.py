@@ -1,4 +1,4 @@
-"""A target with a few items per row: neighbours, propagated labels, the top of a teacher."""
+"""A target with a few items per row, such as propagated labels or a teacher's best items."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from softrec.blocks import blocks
 from softrec.csr import csr
 from softrec.types import ListedTarget, Rest
 
-COLUMNS = 64  # items a row that are scattered at once, so that a large k needs no large copy
-LISTED = 2  # from N / 2 listed items on a product is faster; measured on one core
+COLUMNS = 64  # items per row that are scattered at a time, so that a large k needs no large copy
+LISTED = 2  # if more than N / 2 items are listed, a product is faster; measured on one core
 
 
 @dataclass(frozen=True)
 class SparseTarget(ListedTarget):
-    """k items and their probabilities for each row; those of an item listed twice add.
+    """k items with their probabilities for each row; if an item occurs twice, they are added.
 
     Formula: s_b = sum_k probs[b, k] e_{items[b, k]}; each row of probs sums to 1. Rows with fewer
-    items are filled up with any item at probability 0.
+    items are filled up with any item and probability 0.
 
     Example:
         >>> near = SparseTarget(torch.tensor([[2, 0]]), torch.tensor([[0.7, 0.3]]))
@@ -33,7 +33,7 @@ class SparseTarget(ListedTarget):
     probs: Tensor  # (P, k)
 
     def prob_of(self, items: Tensor) -> Tensor:
-        """Return the probabilities of items (P,) or (P, M): k x M comparisons a row."""
+        """Return the probabilities of items (P,) or (P, M), with k x M comparisons per row."""
         if items.dim() == 1:
             return (self.probs * (self.items == items[:, None])).sum(1)
         found = torch.zeros(items.shape, dtype=self.probs.dtype, device=items.device)
@@ -42,13 +42,13 @@ class SparseTarget(ListedTarget):
         return found
 
     def mean_item(self, vectors: Tensor) -> Tensor:
-        """Return the weighted mean of k rows, (P, D); the gradient touches only these rows."""
+        """Return the weighted mean of k rows, (P, D); only these rows have a gradient."""
         return F.embedding_bag(
             self.items, vectors, per_sample_weights=self.probs.to(vectors), mode="sum"
         )
 
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
-        """Scatter each row to its k items."""
+        """Add each row, times the probabilities, to the gradients of its k items."""
         probs = self.probs.to(out)
         if _by_product(out, probs.numel()):
             out.addmm_(_transposed(self.items, probs, len(out)), rows.to(out))
@@ -62,7 +62,7 @@ class SparseTarget(ListedTarget):
         return self.items, self.probs
 
     def within(self, items: Tensor, n_items: int) -> SparseTarget:
-        """Return the places among `items` (M,), ascending; others have 0."""
+        """Return the target with places among `items` (M,), ascending; other items have 0."""
         places = torch.searchsorted(items, self.items).clamp(max=len(items) - 1)
         found = items[places] == self.items
         return SparseTarget(places, self.probs * found)
@@ -74,10 +74,10 @@ class SparseTarget(ListedTarget):
 
 
 def _by_product(out: Tensor, listed: int) -> bool:
-    """Say whether S^T rows is faster as a product of a sparse matrix than item by item.
+    """Return whether S^T rows is faster as a sparse matrix product than item by item.
 
-    It copies no row, but first sorts what is listed and goes over all items. A bias has nothing
-    worth that.
+    The product copies no row, but it sorts the listed items first and reads all items. For a bias,
+    with one column, it is never worth it.
     """
     if out.shape[1] == 1:
         return False
@@ -86,7 +86,7 @@ def _by_product(out: Tensor, listed: int) -> bool:
 
 
 def _transposed(items: Tensor, probs: Tensor, n_items: int) -> Tensor:
-    """Return S^T, (N, P): which rows list an item, and with what."""
+    """Return S^T, (N, P): the rows that list an item, with the probabilities."""
     size = items.flatten().bincount(minlength=n_items)
     if len(size) > n_items:  # the product would write elsewhere
         raise IndexError(f"items must be in 0 .. {n_items - 1}, got {len(size) - 1}")

@@ -1,4 +1,4 @@
-"""What another model would predict: the softmax of its logits, never written out as a table."""
+"""The prediction of another model, the softmax of its logits, which is never stored as a table."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from softrec.types import ItemVectors, LogitTarget, Rest, Target
 class TeacherTarget(LogitTarget):
     """The prediction of a model with vectors of its own, at a temperature.
 
-    Formula: s = softmax(z / T) with z = users @ vectors.T + bias. The width of the teacher need
-    not be the student's. Losses read `fill` a block of rows at a time beside the student's own
-    logits, for one matrix product more; `prob_of` and `mean_item` make a pass of their own.
+    Formula: s = softmax(z / T) with z = users @ vectors.T + bias. Teacher and student may have
+    different widths. Losses call `fill` for one block of rows at a time, together with the
+    student's logits, which costs one more matrix product. `prob_of` and `mean_item` compute all
+    logits again.
 
     Args:
         users: (P, D_T) the teacher's user vectors.
@@ -69,7 +70,7 @@ class TeacherTarget(LogitTarget):
         return (logits / self.temperature).view(items.shape)
 
     def within(self, items: Tensor, n_items: int) -> TeacherTarget:
-        """Return the softmax over some items alone."""
+        """Return the softmax over some items only."""
         bias = None if self.items.bias is None else self.items.bias[items]
         chosen = ItemVectors(self.items.vectors[items], bias)
         return TeacherTarget(self.users, chosen, self.temperature)
@@ -81,12 +82,12 @@ class TeacherTarget(LogitTarget):
         return (logits - lse.view(-1, *[1] * (items.dim() - 1))).exp()
 
     def mean_item(self, vectors: Tensor) -> Tensor:
-        """Return the mean row of `vectors` under each row's softmax, (P, D)."""
+        """Return the mean of `vectors` under the softmax of each row, (P, D)."""
         means = [block.softmax(1).to(vectors.dtype) @ vectors for _, block in self._blocks()]
         return torch.cat(means)
 
     def without(self, place: Tensor) -> Rest:
-        """Return the softmax without one item a row, whose exponential is never summed."""
+        """Return the softmax without one item per row, which is left out of all sums."""
         lse = torch.cat([_hide(b, place[rows]).logsumexp(1) for rows, b in self._blocks()])
         own = self.logits_of(place.clamp(min=0)).masked_fill(place < 0, -torch.inf)
         whole = torch.logaddexp(lse, own)
@@ -108,11 +109,11 @@ class TeacherTarget(LogitTarget):
 
 @dataclass(frozen=True)
 class _TeacherWithout(Target):
-    """A teacher's probabilities of all items but one a row."""
+    """A teacher's probabilities of all items except one per row."""
 
     teacher: TeacherTarget
     place: Tensor  # (P,)
-    lse: Tensor  # (P,) of all logits, the item's too
+    lse: Tensor  # (P,) the logsumexp of all logits, including that of the item
 
     def prob_of(self, items: Tensor) -> Tensor:
         lse, place = (
@@ -129,7 +130,7 @@ class _TeacherWithout(Target):
 
 
 def _hide(block: Tensor, place: Tensor) -> Tensor:
-    """Set one logit a row to -inf, in place; -1 stands for none."""
+    """Set one logit per row to -inf, in place; -1 stands for none."""
     column = place.clamp(min=0)[:, None]
     own = block.gather(1, column).masked_fill(place[:, None] >= 0, -torch.inf)
     return block.scatter_(1, column, own)
@@ -137,10 +138,9 @@ def _hide(block: Tensor, place: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TopTarget(Target):
-    """The k best items of a teacher with their probabilities; what is left is spread evenly.
+    """The k best items of a teacher; the remaining probability is spread evenly over all items.
 
-    Formula: s = sum_k probs_k e_{items_k} + floor sum_i e_i, the floor being what the
-    probabilities of a row leave of 1, divided by N.
+    Formula: s = sum_k probs_k e_{items_k} + floor sum_i e_i with floor = (1 - sum_k probs_k) / N.
 
     Example:
         >>> best = TopTarget.of(torch.tensor([[2]]), torch.tensor([[0.6]]), n_items=4)
@@ -149,7 +149,7 @@ class TopTarget(Target):
     """
 
     best: SparseTarget
-    floor: Tensor  # (P,) what every item has beside
+    floor: Tensor  # (P,) the probability that every item has in addition
     n_items: int
 
     @classmethod
@@ -168,16 +168,16 @@ class TopTarget(Target):
         return self.best.mean_item(vectors) + self.floor.to(vectors)[:, None] * vectors.sum(0)
 
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
-        """Scatter to the best items, and to all."""
+        """Add the gradients of the best items, and of all items."""
         self.best.add_mean_gradient(rows, out)
         out += self.floor.to(out) @ rows
 
     def within(self, items: Tensor, n_items: int) -> TopTarget:
-        """Return the probabilities of some items, as they are."""
+        """Return the target with the probabilities of some items, not renormalised."""
         return TopTarget(self.best.within(items, n_items), self.floor, len(items))
 
     def without(self, place: Tensor) -> Rest:
-        """Return the others of the best, and the floor, which is taken off."""
+        """Return the other items among the k best; the floor of the item is subtracted."""
         best, _, mass = self.best.without(place)
         inside = (place >= 0).to(self.floor)
         assert isinstance(best, SparseTarget)

@@ -1,1 +1,1 @@
-"""The training step and loop."""
+"""Training: the step and the loop, checkpoints, and optimisers."""

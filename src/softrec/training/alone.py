@@ -1,4 +1,4 @@
-"""One training at a time in a process, for torch's global random numbers are shared by threads."""
+"""One training at a time in a process, because all threads share torch's random numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from softrec.errors import TrainingError
 
-_TRAINING = threading.RLock()  # a stage is trained inside the run that depends on it
+_TRAINING = (
+    threading.RLock()
+)  # reentrant, because a stage is trained inside the run that depends on it
 
 
 @contextmanager
@@ -16,7 +18,7 @@ def alone() -> Iterator[None]:
     """A context in which no other thread of this process trains.
 
     Raises:
-        TrainingError: if another thread does.
+        TrainingError: if another thread trains.
     """
     if not _TRAINING.acquire(blocking=False):
         raise TrainingError(

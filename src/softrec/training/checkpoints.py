@@ -1,9 +1,9 @@
-"""What a training keeps to go on from: whole, of a known hash, and enough to end the same.
+"""Checkpoints, from which an interrupted training is resumed with the same results.
 
-resume.ckpt       everything, of some step
+resume.ckpt       the whole state after some step
 best.ckpt         the weights of the best epoch so far
-checkpoints.json  the hashes these may have
-trained.json      the learning curve, once training is over and only the test is left
+checkpoints.json  the hashes of these files
+trained.json      the learning curve; it exists when training is complete and only the test is left
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRAINED = "trained.json"
 
 
 def resumable(folder: Path) -> bool:
-    """Tell whether `folder` holds something to go on from."""
+    """Return whether training can be resumed from `folder`."""
     return (folder / RESUME).exists() or (folder / TRAINED).exists()
 
 
@@ -40,7 +40,7 @@ def begun(folder: Path) -> Path | None:
     """Return the checkpoint of an interrupted training, if there is one.
 
     Raises:
-        RunError: if it, or the best weights that belong to it, are not what was written.
+        RunError: if it, or the file with the best weights, was changed.
     """
     if not (folder / RESUME).exists():
         return None
@@ -50,10 +50,10 @@ def begun(folder: Path) -> Path | None:
 
 
 def finished(folder: Path) -> list[dict[str, float]] | None:
-    """Return the learning curve of a training that is over; None if it is not.
+    """Return the learning curve of a complete training; None if it is not complete.
 
     Raises:
-        RunError: if it is not what was written.
+        RunError: if the file was changed.
     """
     if not (folder / TRAINED).exists():
         return None
@@ -64,15 +64,15 @@ def finished(folder: Path) -> list[dict[str, float]] | None:
 
 
 def keep_finished(folder: Path, curve: list[dict[str, float]]) -> None:
-    """Note that training is over; a kill from now on costs the test alone."""
+    """Store that training is complete; after a kill, only the test is run again."""
     write_facts(folder / TRAINED, {"curve": curve})
 
 
 def load_best(encoder: Encoder, folder: Path) -> int:
-    """Give `encoder` its best weights, and return their epoch, counted from 1.
+    """Load the best weights into `encoder`, and return their epoch, counted from 1.
 
     Raises:
-        RunError: if they are not what was written.
+        RunError: if the file was changed.
     """
     kept = torch.load(_verified(folder, BEST), weights_only=True, map_location="cpu")
     state = kept["state_dict"]
@@ -82,19 +82,22 @@ def load_best(encoder: Encoder, folder: Path) -> int:
 
 
 def forget(folder: Path) -> None:
-    """Remove what is of no use to a finished run."""
-    # The one to go on from goes first: without the best weights it would be of no use.
+    """Remove the files that a finished run does not need."""
+    # The resume checkpoint first: without the best weights it cannot be used.
     for name in (RESUME, TRAINED, BEST, HASHES):
         (folder / name).unlink(missing_ok=True)
-    for left in [*folder.glob("*.ckpt.*"), *folder.glob("*.json.*.part")]:  # of a kill while saving
+    for left in [
+        *folder.glob("*.ckpt.*"),
+        *folder.glob("*.json.*.part"),
+    ]:  # left by a kill while saving
         left.unlink()
 
 
 @contextmanager
 def _noted(folder: Path, name: str) -> Iterator[Path]:
-    """Give a name to save a checkpoint under, which replaces the old one with its hash noted.
+    """Yield a path for a new checkpoint, which then replaces the old one; its hash is stored.
 
-    The note names the hashes of both, so that it is right on either side of the renaming.
+    Both hashes are stored, so that they are correct before and after the renaming.
     """
     hashes = _hashes(folder)
     with replacing(folder / name) as fresh:
@@ -125,7 +128,7 @@ def _broken(folder: Path, name: str) -> RunError:
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps the weights of the epoch whose `metric` is highest, of equal ones the first."""
+    """Saves the weights of the epoch with the highest `metric`; of equal ones, the first."""
 
     def __init__(self, folder: Path, metric: str) -> None:
         self.folder = folder
@@ -133,7 +136,7 @@ class BestCheckpoint(Checkpoint):
         self.score: float | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the weights if they are the best so far."""
+        """Save the weights if they are the best ones so far."""
         score = float(trainer.callback_metrics[self.metric])
         score = -math.inf if math.isnan(score) else score
         if self.score is None or score > self.score:
@@ -146,16 +149,17 @@ class BestCheckpoint(Checkpoint):
         return {"score": self.score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Load the best metric so far."""
         self.score = state_dict["score"]
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Saves everything a resumed run needs, every so often.
+    """Saves everything that a resumed run needs, at regular intervals.
 
-    Inside an epoch, or at its end after validation. Not between an epoch's last batch and its
-    validation, for Lightning would go on with the next epoch and leave out the validation. Where
-    the batches stand is kept here, for Lightning takes that up inside an epoch only.
+    It saves inside an epoch, or at its end after validation. It does not save between the last
+    batch of an epoch and the validation, because Lightning would then resume with the next epoch
+    and skip the validation. The position of the batches is stored here, because Lightning restores
+    it only inside an epoch.
     """
 
     def __init__(
@@ -169,15 +173,15 @@ class ResumeCheckpoint(Checkpoint):
         self.saved_step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the next batch will come from."""
+        """Return the position of the next batch."""
         return self.batches.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on there."""
+        """Continue at that position."""
         self.batches.load_state_dict(state_dict)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count steps from here."""
+        """Count steps and minutes from here."""
         self.saved_step = trainer.global_step
 
     def on_train_batch_end(
@@ -188,13 +192,13 @@ class ResumeCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save inside an epoch, if it is time."""
+        """Save inside an epoch, if the interval has passed."""
         if self._due(trainer) and not trainer.is_last_batch:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save after validation, if it is time."""
-        # That training stops here is not part of a checkpoint; that it is over is kept elsewhere.
+        """Save after validation, if the interval has passed."""
+        # A checkpoint does not say that training stops here; trained.json does.
         if self._due(trainer) and not trainer.should_stop:
             self._save(trainer)
 

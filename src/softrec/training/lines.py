@@ -1,4 +1,4 @@
-"""A line of text for each epoch, for who watches a training or reads its log afterwards."""
+"""A line of text for each epoch, for the terminal or a log file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lines:
-    """Tells how a training goes.
+    """Logs a line for each epoch of a training.
 
     Args:
         monitor: the validation metric that chooses the best epoch.
-        epochs: at most.
+        epochs: the maximum number of epochs.
 
     Example:
         >>> from softrec.progress import telling
@@ -29,11 +29,11 @@ class Lines:
     epochs: int
 
     def resumed(self, epoch: int) -> None:
-        """Tell that an interrupted training goes on in an epoch, counted from 1."""
+        """Log that an interrupted training is resumed in an epoch, counted from 1."""
         LOGGER.info("going on in epoch %d of %d", epoch, self.epochs)
 
     def epoch(self, curve: list[dict[str, float]]) -> None:
-        """Tell the last epoch of a curve."""
+        """Log a line for the last epoch of a curve."""
         values = [row[f"valid/{self.monitor}"] for row in curve]
         seconds = sorted(row["seconds/train"] + row["seconds/validate"] for row in curve)
         best = values.index(max(values))
@@ -53,7 +53,7 @@ class Lines:
 
 
 def _time(seconds: float) -> str:
-    """Return a time as a person would say it."""
+    """Return a time as text, in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Train an encoder, keep its best state, and be able to go on after a kill as if nothing happened.
+"""Trains an encoder, keeps its best weights, and resumes an interrupted training exactly.
 
 The loop, devices, progress bar and loggers are Lightning's.
 """
@@ -39,7 +39,7 @@ from softrec.types import Encoder
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training went; the encoder itself now has its best weights."""
+    """The result of a training; the encoder itself has its best weights."""
 
     curve: list[dict[str, float]]  # one row per epoch
     best_epoch: int  # counted from 1
@@ -54,13 +54,13 @@ class TrainingResult:
 
     @property
     def seconds_per_epoch(self) -> float:
-        """Return the median time of an epoch's training, without validation."""
+        """Return the median time of an epoch, without validation."""
         times = sorted(row["seconds/train"] for row in self.curve)
         return times[len(times) // 2]
 
     @property
     def seconds(self) -> float:
-        """Return the time of all epochs, with validation."""
+        """Return the time of all epochs, including validation."""
         return sum(row["seconds/train"] + row["seconds/validate"] for row in self.curve)
 
 
@@ -85,33 +85,33 @@ def train(
 ) -> TrainingResult:
     """Train `encoder` and leave it with the weights of its best epoch.
 
-    If `folder` holds a checkpoint of an interrupted training, that goes on exactly where it
-    stood: weights, optimiser, order of the data, random states, early stopping. Each epoch is a
-    line of the logger `softrec.training.lines`; a bar is shown as `softrec.progress` says.
+    If `folder` has a checkpoint of an interrupted training, it is resumed with the same weights,
+    optimiser, order of the data, random states and early stopping. Each epoch is a line of the
+    logger `softrec.training.lines`. `softrec.progress` decides whether a progress bar is shown.
 
     Args:
-        encoder: an `nn.Module`.
-        objective: what it is trained towards.
+        encoder: the model.
+        objective: the objective to minimise.
         batches: shuffled training batches.
-        validate: metrics of an encoder on the validation part, higher is better.
-        folder: where checkpoints and logs go.
-        epochs: at most.
+        validate: returns metrics of an encoder on the validation part; higher is better.
+        folder: the folder for checkpoints and logs.
+        epochs: the maximum number of epochs.
         lr: learning rate of Adam.
-        weight_decay: L2 of Adam, not on biases.
+        weight_decay: L2 penalty of Adam, except on biases.
         betas: of Adam.
-        optimizer: "adam", or "sparse-adam", which moves only those rows of the tables that a batch
-            gives a gradient: for drawn candidates from a large catalogue, without weight decay.
+        optimizer: "adam", or "sparse-adam", which updates only those rows of the tables that have a
+            gradient: for sampled candidates from a large catalogue, without weight decay.
         monitor: the validation metric that chooses the best epoch.
         patience: stop after this many epochs without improvement.
-        checkpoint_minutes: how much work a kill may cost.
-        checkpoint_steps: checkpoint every so many steps instead.
-        precision: of Lightning.
-        accelerator: likewise.
+        checkpoint_minutes: minutes between checkpoints.
+        checkpoint_steps: steps between checkpoints, in place of minutes.
+        precision: as in Lightning.
+        accelerator: as in Lightning.
 
     Raises:
-        TrainingError: if the loss is no longer a number, or there is no such accelerator here.
-        RunError: if the checkpoint to go on from is broken.
-        ValueError: if `optimizer` is not known, or is "sparse-adam" where every row has a gradient.
+        TrainingError: if the loss becomes NaN or infinite, or there is no such accelerator.
+        RunError: if the checkpoint is broken.
+        ValueError: if `optimizer` is unknown, or is "sparse-adam" and every row has a gradient.
     """
     curve = finished(folder)
     if curve is None:
@@ -146,7 +146,7 @@ def _loop(
     precision: Any,
     accelerator: str,
 ) -> list[dict[str, float]]:
-    """Train, and return the learning curve; the best weights lie in `folder` then."""
+    """Train, and return the learning curve; the best weights are in `folder` then."""
     module = SoftTargetModule(
         encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
         optimizer=optimizer, lines=Lines(monitor, epochs),
@@ -180,7 +180,7 @@ def _loop(
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, batches, ckpt_path=begun(folder), weights_only=True)
-        except SystemExit as stopped:  # how Lightning answers Ctrl-C, which it also switches off
+        except SystemExit as stopped:  # what Lightning does after Ctrl-C, which it also disables
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from stopped
     if not module.curve:
@@ -197,7 +197,7 @@ def _loggers(folder: Path) -> list[Logger]:
 
 
 class quiet:  # noqa: N801 - used like a function
-    """A context in which Lightning does not tell what a user of softrec cannot act on."""
+    """A context without messages of Lightning that a user of softrec cannot act on."""
 
     def __enter__(self) -> None:
         self.loggers = [logging.getLogger(f"lightning.{n}") for n in ("pytorch", "fabric")]

@@ -20,20 +20,20 @@ Validate = Callable[[Encoder], dict[str, float]]
 
 
 class SoftTargetModule(L.LightningModule):
-    """An encoder, its objective and its validation; nothing here knows of any of their kinds.
+    """An encoder with its objective and its validation, of any kind, for Lightning.
 
     Args:
         encoder: the model.
-        objective: what it is trained towards.
-        validate: the metrics of an encoder on the validation part, by name.
+        objective: the objective to minimise.
+        validate: returns the metrics of an encoder on the validation part, by name.
         lr: learning rate of Adam.
-        weight_decay: L2 of Adam, not on biases.
+        weight_decay: L2 penalty of Adam, except on biases.
         betas: of Adam.
         optimizer: "adam", or "sparse-adam": `LazyAdam`, with sparse gradients of long tables.
-        lines: told each epoch.
+        lines: logs each epoch.
 
     Raises:
-        ValueError: if the optimiser is not known, or is "sparse-adam" where `weight_decay` or the
+        ValueError: if the optimiser is unknown, or is "sparse-adam" and `weight_decay` or the
             objective gives every row a gradient.
     """
 
@@ -99,7 +99,7 @@ class SoftTargetModule(L.LightningModule):
         return value.total
 
     def _check_weights(self) -> None:
-        """Refuse weights that the last step broke: no loss has been computed with them yet."""
+        """Refuse weights that became NaN or infinite in the last step, before they are used."""
         bad = self._broken()
         if bad:
             raise TrainingError(
@@ -122,7 +122,7 @@ class SoftTargetModule(L.LightningModule):
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam, with L2 on everything but biases, or the lazy Adam, without."""
+        """Return Adam, with L2 on all parameters except biases, or `LazyAdam` without L2."""
         named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]
         biases = [p for n, p in named if n.rpartition(".")[2].startswith("bias")]
         others = [p for n, p in named if not n.rpartition(".")[2].startswith("bias")]
@@ -138,7 +138,7 @@ class SoftTargetModule(L.LightningModule):
     # --- epochs ---
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers of a run that is resumed."""
+        """Restore the random states of a resumed run."""
         self._clock = time.perf_counter()
         if self._resumed_rng is not None:
             _set_rng(self._resumed_rng)
@@ -147,7 +147,7 @@ class SoftTargetModule(L.LightningModule):
                 self.lines.resumed(self.current_epoch + 1)
 
     def on_train_epoch_end(self) -> None:
-        """Validate, and keep one row of the learning curve."""
+        """Validate, and add a row to the learning curve."""
         now = time.perf_counter()
         self.trained_seconds += now - self._clock
         self._check_weights()
@@ -168,7 +168,7 @@ class SoftTargetModule(L.LightningModule):
     # --- exact resume ---
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put random states and the unfinished epoch's sums beside weights and optimiser."""
+        """Add the random states and the sums of the unfinished epoch to the checkpoint."""
         checkpoint["softrec"] = {
             "rng": _get_rng(),
             "curve": self.curve,
@@ -178,7 +178,7 @@ class SoftTargetModule(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back."""
+        """Load the random states and the sums of the unfinished epoch."""
         kept = checkpoint["softrec"]
         self._resumed_rng = kept["rng"]
         self.curve = kept["curve"]

@@ -1,4 +1,4 @@
-"""Adam that moves only the rows of a table that have a gradient."""
+"""Adam that updates only the rows of a table that have a gradient."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OptimizerName = Literal["adam", "sparse-adam"]
 
 
 def mark_sparse(encoder: Encoder) -> None:
-    """Let lookups in tables as long as the catalogue, or longer, give sparse gradients.
+    """Make lookups in tables with at least as many rows as the catalogue give sparse gradients.
 
-    Here alone that is decided: tables and objective look at the mark. A table that a model reads
-    as a whole, as graph convolutions do, keeps a dense gradient.
+    It sets `sparse` of the encoder and of these tables, which the objective reads. A table that a
+    model reads as a whole, as graph convolutions do, keeps a dense gradient.
 
     Args:
         encoder: the model.
@@ -32,32 +32,32 @@ def mark_sparse(encoder: Encoder) -> None:
     """
     encoder.sparse = True
     for module in encoder.modules():
-        # In shorter tables, as of positions, nearly every row is looked up by every batch.
+        # In shorter tables, such as those of positions, a batch uses nearly every row.
         if isinstance(module, nn.Embedding) and module.num_embeddings >= encoder.n_items:
             module.sparse = True
 
 
 class LazyAdam(torch.optim.Adam):
-    r"""Adam, fused, except for sparse gradients, of which only the rows present are read.
+    r"""Fused Adam; of a sparse gradient it reads and updates only the rows that are present.
 
     $$m_r \leftarrow \beta_1 m_r + (1 - \beta_1) g_r \qquad
       v_r \leftarrow \beta_2 v_r + (1 - \beta_2) g_r^2 \qquad
       \theta_r \leftarrow \theta_r -
         \eta \frac{m_r / (1 - \beta_1^t)}{\sqrt{v_r / (1 - \beta_2^t)} + \epsilon}$$
 
-    for the rows r of the gradient; t counts the steps of the whole table. A step costs what the
-    rows of a batch cost, whatever the length of the table.
+    for the rows r of the gradient; t counts the steps of the whole table. The cost of a step does
+    not depend on the length of the table.
 
-    It is another method than Adam. There a row without a gradient has the gradient 0: it drifts on
-    along its old direction, and its moments shrink by beta_1 and beta_2. Here it stays, and keeps
-    its moments until it is seen again. An item seen every hundredth step is therefore moved by
-    an average over its last ten appearances rather than over the last ten steps. Where every row
-    has a gradient both are equal, and so is a parameter whose gradient is dense. State and
-    checkpoints are those of Adam.
+    It is a different method from Adam. In Adam a row without a gradient has the gradient 0: it
+    continues to move in its old direction, and its moments are multiplied by beta_1 and beta_2.
+    Here the row and its moments do not change until it has a gradient again. So an item that occurs
+    in every hundredth step is moved by an average over its last ten occurrences, and not over the
+    last ten steps. If every row has a gradient, or the gradient is dense, both methods are the
+    same. State and checkpoints are those of Adam.
 
-    `torch.optim.SparseAdam` is the same but for epsilon, which it adds to the root of v without
-    its correction: it weighs up to 30 times as much there in the first steps, and small
-    gradients, such as those of a mean over a batch, move too little at first.
+    `torch.optim.SparseAdam` differs only in epsilon, which it adds to the root of v before the bias
+    correction. There it has up to 30 times the effect in the first steps, and small gradients, such
+    as those of a mean over a batch, move the parameters too little at first.
 
     Args:
         params: parameters, or groups of them.
@@ -74,8 +74,8 @@ class LazyAdam(torch.optim.Adam):
         >>> (table.weight.detach() - before).round(decimals=4)[:, 0]
         tensor([ 0.0000,  0.0000, -0.1000])
 
-    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; rows left alone
-    as in "LazyAdam" of TensorFlow.
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; rows without a
+    gradient as in "LazyAdam" of TensorFlow.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LazyAdam(torch.optim.Adam):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
-        self._step_supports_amp_scaling = False  # a scaler of gradients undoes its scale before
+        self._step_supports_amp_scaling = False  # a gradient scaler has divided by its scale before
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -102,14 +102,14 @@ class LazyAdam(torch.optim.Adam):
                 if gradient is not None and gradient.is_sparse:
                     self._move_rows(parameter, gradient.coalesce(), group)
                     sparse.append((parameter, gradient))
-                    parameter.grad = None  # Adam passes over it
+                    parameter.grad = None  # Adam skips it
         super().step()
         for parameter, gradient in sparse:
             parameter.grad = gradient
         return loss
 
     def _move_rows(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        """Update parameter and moments where a coalesced gradient has rows."""
+        """Update parameter and moments in the rows of a coalesced gradient."""
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)

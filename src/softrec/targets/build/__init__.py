@@ -1,1 +1,1 @@
-"""What makes soft targets out of a log or of a trained model."""
+"""Makes soft targets from a log or from a trained model."""

@@ -1,4 +1,4 @@
-"""Targets that remember something of every training context: labels, vectors, neighbours."""
+"""Sources that store something per training context: propagated labels, vectors, neighbours."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from softrec.types import Batch, Encoder, ItemVectors, evaluating
 
 PLAIN = Scoring()
 PROBABILITIES = "probabilities.npy"
-FORMER = "shares.npy"  # what the file was called
+FORMER = "shares.npy"  # the former name of the file
 Advance = Callable[[int], None]
-"""Told how many more contexts are done; a progress bar's."""
+"""Called with the number of further contexts that are done, for a progress bar."""
 
 
 def context_vectors(
@@ -37,15 +37,15 @@ def context_vectors(
 ) -> None:
     """Write the user vector of every training context to `path`, (C, D) float32.
 
-    Of several interests, the one that scores the context's own label highest.
+    Of several interests, it is the one with the highest score of the context's label.
 
     Args:
         encoder: a trained model.
         data: the training examples; their contexts are numbered by `Examples.contexts`.
-        path: an .npy file, made here, to be read as a memory map.
+        path: an .npy file, which is made and can be read as a memory map.
         length: how many of the last items of a history the model reads.
-        scoring: how the model scores.
-        advance: told after each block how many contexts it had.
+        scoring: the kind of score of the model.
+        advance: called after each block with its number of contexts.
     """
     example, start, stop = data.stretches(np.arange(data.n_contexts))
     start = np.maximum(start, stop - length)
@@ -72,12 +72,12 @@ def context_vectors(
 
 @dataclass(frozen=True)
 class Contexts:
-    """Rows of what is remembered, one for each training context."""
+    """The training contexts, whose numbers are the rows of what a source stores."""
 
     data: Examples
 
     def numbers(self, batch: Batch) -> np.ndarray:
-        """Return the number of the context behind each prediction of `batch`, (P,)."""
+        """Return the number of the context of each prediction of `batch`, (P,)."""
         step = None if batch.step is None else batch.step.cpu().numpy()
         return self.data.contexts(batch.example.cpu().numpy(), step)
 
@@ -88,7 +88,7 @@ class Contexts:
         return self.data.user[example]
 
     def check(self, remembered: np.ndarray) -> None:
-        """Refuse rows that belong to other contexts."""
+        """Refuse rows that do not belong to these contexts."""
         if len(remembered) != self.data.n_contexts:
             raise ValueError(
                 f"expected one row for each of the {self.data.n_contexts} training contexts, got "
@@ -97,16 +97,17 @@ class Contexts:
 
 
 class RememberedSource(nn.Module):
-    """A few items with their probabilities for each training context; labels shared by propagation.
+    """A few stored items with probabilities for each training context, such as propagated labels.
 
     Formula: s = sum_k probs[c, k] e_{items[c, k]} for context c.
 
     Args:
         contexts: numbers the contexts.
         items: (C, k) integers, perhaps a memory map.
-        probs: (C, k); each row sums to 1, or to less where `n_items` is given.
-        n_items: N, where the rest of a row is spread evenly over the catalogue; else None.
-        about: what is worth knowing of how they were made, as plain data.
+        probs: (C, k); each row sums to 1, or to less if `n_items` is given.
+        n_items: N, if the remaining probability of a row is spread evenly over the catalogue; else
+            None.
+        about: facts about how they were made, for run.json, as plain data.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class RememberedSource(nn.Module):
         self.n_items, self.about = n_items, dict(about or {})
 
     def forward(self, batch: Batch) -> SparseTarget | TopTarget:
-        """Return the remembered items of each context of `batch`."""
+        """Return the stored items of each context of `batch` as a target."""
         rows = self.contexts.numbers(batch)
         device = batch.label.device
         items = torch.from_numpy(self.items[rows]).to(device, torch.int64)
@@ -134,16 +135,16 @@ class RememberedSource(nn.Module):
 
 
 class TeacherSource(nn.Module):
-    """The prediction of a trained model for each training context; its vectors are remembered.
+    """The prediction of a trained model for each training context, from stored vectors.
 
-    Formula: s = softmax(z_teacher / T), z_teacher the scores the teacher was trained with.
+    Formula: s = softmax(z_teacher / T), with z_teacher the scores with which it was trained.
 
     Args:
         contexts: numbers the contexts.
         vectors: (C, D_T) the teacher's user vectors, perhaps a memory map.
         items: its item vectors.
         temperature: T > 0.
-        scoring: how the teacher scores.
+        scoring: the kind of score of the teacher.
 
     Source: SKD and CKD of Cheng et al., SIGIR 2021, eq. 10-11.
     """
@@ -176,12 +177,12 @@ class TeacherSource(nn.Module):
 def scored_teacher(
     users: Tensor, items: ItemVectors, temperature: float, scoring: Scoring
 ) -> TeacherTarget:
-    """Return a teacher that predicts with the scores of `scoring`."""
+    """Return a teacher target with the kind of score `scoring`."""
     return TeacherTarget(scoring.users(users), scoring.items(items), temperature)
 
 
 def probabilities_in(folder: Path) -> Path:
-    """Return the file with the probabilities of kept items, under its present or former name."""
+    """Return the file with the probabilities of stored items, by its present or former name."""
     former = folder / FORMER
     return former if former.exists() else folder / PROBABILITIES
 
@@ -214,21 +215,21 @@ def best_of_teacher(
 
 
 class NeighbourSource(nn.Module):
-    """CSN: what the model itself now predicts for a similar context, one drawn in each step.
+    """CSN: the model's own prediction for a similar context, sampled anew at each step.
 
     Contexts of the same user should not be among the neighbours (`nearest(..., owner=)`): they
-    overlap, and a later one holds the label.
+    overlap, and a later one contains the label.
 
-    Formula: s = softmax(z(c') / T), c' uniform among the neighbours of c, with the parameters of
-    this step, without gradient and dropout.
+    Formula: s = softmax(z(c') / T), with c' sampled uniformly from the neighbours of c, computed
+    with the parameters of this step, without gradient and dropout.
 
     Args:
         contexts: numbers the contexts.
         neighbours: (C, k) numbers of contexts, perhaps a memory map.
-        encoder: the model that is being trained; no part of this module, which would save it twice.
+        encoder: the model that is trained. It is not a submodule, because it would be saved twice.
         temperature: T > 0.
         side: the side on which histories are padded.
-        scoring: how the model scores in training.
+        scoring: the kind of score of the model in training.
 
     Source: Cheng et al., SIGIR 2021, eq. 8-9 and Algorithm 1.
     """
@@ -245,19 +246,19 @@ class NeighbourSource(nn.Module):
         super().__init__()
         contexts.check(neighbours)
         self.contexts, self.neighbours = contexts, neighbours
-        self._of = (encoder,)  # in a tuple, where a module does not look for its parts
+        self._of = (encoder,)  # in a tuple, so that it does not become a submodule
         self.side: Padding = side
         self.temperature, self.scoring = temperature, scoring
 
     @property
     def encoder(self) -> Encoder:
-        """Return the model that is being trained."""
+        """Return the model that is trained."""
         return self._of[0]
 
     def forward(self, batch: Batch) -> TeacherTarget:
         """Return the model's own prediction for one neighbour of each context of `batch`."""
         listed = self.neighbours[self.contexts.numbers(batch)]
-        # Drawn by torch, whose random state a resumed run takes up again.
+        # Sampled by torch, whose random state is restored when a run is resumed.
         drawn = torch.randint(listed.shape[1], (len(listed),)).numpy()
         chosen = listed[np.arange(len(listed)), drawn].astype(np.int64)
         others = context_batch(self.contexts.data, chosen, self.encoder.n_items, self.side)

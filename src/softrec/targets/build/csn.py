@@ -1,4 +1,4 @@
-"""CSN as a recipe names it: what the model itself predicts for a similar context."""
+"""The settings of csn: the model's own prediction for a similar context is the soft target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEIGHBOURS = "neighbours.npy"
 
 
 class CsnSettings(HalfSettings, name="csn"):
-    """What the model predicts for a similar context (SoftRec): half of the target is the label."""
+    """The model's prediction for a similar context (SoftRec); half of the target is the label."""
 
     alpha: Alpha = setting(0.4, HALF, common=True)
     temperature: Temperature = setting(1.0, FLATTER, common=True)
@@ -33,11 +33,11 @@ class CsnSettings(HalfSettings, name="csn"):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Return what finds neighbours, and what makes vectors if there is no teacher."""
+        """Return faiss, which finds neighbours, and gensim if item2vec is needed."""
         return ("faiss",) if self.teacher is not None else ("faiss", "gensim")
 
     def build(self, training: TrainingData) -> NeighbourSource:
-        """Return a source that asks the model in training about neighbours, made or found again."""
+        """Return a source with the neighbours of all contexts, computed now or from the cache."""
         facts: dict[str, Any] = {**training.facts, "k": self.k, "seed": self.seed}
         vectors, of = self._vectors(training)
         contexts = Contexts(training.data)
@@ -56,7 +56,7 @@ class CsnSettings(HalfSettings, name="csn"):
         )  # fmt: skip
 
     def _vectors(self, training: TrainingData) -> tuple[Callable[[], np.ndarray], dict[str, Any]]:
-        """Return what makes the vectors of all training contexts, and what these depend on."""
+        """Return a function that makes the vectors of all contexts, and what they depend on."""
         if self.teacher is not None:
             teacher = training.teacher(self.teacher)
             return teacher.vectors, {"teacher": teacher.fingerprint}

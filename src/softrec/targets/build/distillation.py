@@ -1,4 +1,4 @@
-"""Distillation as a recipe names it: what a trained model predicts, whole or its best items."""
+"""The settings of kd, skd and ckd: the prediction of a trained model is the soft target."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from softrec.training_data import TrainingData
 
 ANY, SAME, OTHER = "kd", "skd", "ckd"
 TOP_OF_COUNTED = 100
-"""How many items are kept of a teacher that has no vectors to keep instead."""
+"""How many items are stored per context of a counted teacher, which has no vectors."""
 
 
 class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
-    """What a trained model predicts; skd: of the same architecture, ckd: of another, kd: of any."""
+    """The prediction of a trained model; skd: of the same architecture, ckd: another, kd: any."""
 
     alpha: Alpha = setting(0.4, HALF, common=True)
     temperature: Temperature = setting(1.0, FLATTER, common=True)
@@ -37,7 +37,7 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
     )
 
     def check_teacher(self, teacher: str, model: str) -> None:
-        """Refuse a teacher whose model is not what the name of the target says."""
+        """Refuse a teacher whose architecture does not fit the name of the target."""
         if self.name == SAME and teacher != model:
             raise ValueError(
                 f"{SAME} is distillation from the same architecture, but the teacher is a "
@@ -50,7 +50,7 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
             )
 
     def build(self, training: TrainingData) -> TeacherSource | RememberedSource:
-        """Return the teacher's predictions: its softmax, or its best items, made or found again."""
+        """Return the teacher's predictions: its softmax, or only its best items if `top` is set."""
         teacher = training.teacher(self.teacher)
         try:
             self.check_teacher(teacher.model, training.model)

@@ -1,4 +1,4 @@
-"""Item vectors from the log alone: items that stand in the same sequences come to lie together."""
+"""item2vec: vectors learned from the log, similar for items that occur in the same sequences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from softrec.data.interactions import Sequences
 from softrec.extras import require
 
-LONGEST = 10_000  # gensim cuts off what a sentence has beyond that, so longer ones are split
+LONGEST = 10_000  # gensim ignores the rest of a longer sentence, so longer ones are split
 
 
 def item_vectors(
@@ -30,29 +30,29 @@ def item_vectors(
 
     Formula: with input vectors v and output vectors v', maximise over all pairs (i, j) of items
     at most `window` places apart in a sequence
-    log sigmoid(v_i . v'_j) + sum_n log sigmoid(-v_i . v'_n), where `negatives` items n are drawn
+    log sigmoid(v_i . v'_j) + sum_n log sigmoid(-v_i . v'_n), where `negatives` items n are sampled
     in proportion to count^exponent. The rows of the result are v.
 
-    An item that never occurs near another one (or fewer than `min_count` times) has learned
-    nothing and gets the zero vector.
+    An item that never occurs near another one, or fewer than `min_count` times, has the zero
+    vector.
 
     One thread trains, so that the same sequences and seed give the same vectors on the same
-    machine; several threads would be faster, but update each other's vectors in random order.
-    With the whole sequence as window a sequence of length L costs L^2 pairs an epoch: for logs
-    with histories of many hundreds of items choose a smaller `window`.
+    machine. Several threads would be faster, but they update the vectors in random order. With the
+    whole sequence as window, a sequence of length L has L^2 pairs per epoch: for logs with
+    histories of many hundreds of items choose a smaller `window`.
 
     Args:
         sequences: the training part, item numbers 0 .. N-1.
         n_items: N, the size of the catalogue.
         dim: D, the width of the vectors.
-        window: how far apart two items of a pair may be, nearer pairs not preferred; None for the
-            whole sequence, as the paper has it for sets.
-        negatives: negative items drawn for each pair.
-        exponent: power of the counts that negatives are drawn by.
-        epochs: passes over the sequences; the learning rate falls from 0.025 to 0.0001.
-        seed: of the initial vectors and of all draws.
+        window: the largest distance of two items of a pair; nearer pairs are not preferred. None
+            for the whole sequence, as in the paper for sets.
+        negatives: negative items sampled for each pair.
+        exponent: power of the counts in the distribution of negatives.
+        epochs: passes over the sequences; the learning rate decreases from 0.025 to 0.0001.
+        seed: of the initial vectors and of all random choices.
         min_count: leave out items that occur fewer times.
-        sample: rho, leave out occurrences of an item of frequency f with probability
+        sample: rho; an occurrence of an item of frequency f is left out with probability
             1 - sqrt(rho/f) - rho/f; 0 keeps all.
 
     Raises:
@@ -108,8 +108,8 @@ def item_vectors(
 class Sentences:
     """The sequences as lists of at most `longest` names, one at a time; iterated once per epoch.
 
-    Names, because gensim takes a number for the rank of a word as well, and would draw negatives
-    by the counts of other items.
+    They are names, because gensim would take a number as the rank of a word, and would sample
+    negatives by the counts of other items.
     """
 
     def __init__(self, sequences: Sequences, names: list[str], longest: int = LONGEST) -> None:
@@ -119,7 +119,7 @@ class Sentences:
 
     def __iter__(self) -> Iterator[list[str]]:
         offsets = self.sequences.offsets
-        for user in np.flatnonzero(self.sequences.lengths > 1):  # one item alone makes no pair
+        for user in np.flatnonzero(self.sequences.lengths > 1):  # a single item has no pair
             for begin in range(offsets[user], offsets[user + 1], self.longest):
                 stop = min(begin + self.longest, offsets[user + 1])
                 yield [self.names[item] for item in self.sequences.items[begin:stop].tolist()]

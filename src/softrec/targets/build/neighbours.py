@@ -1,8 +1,9 @@
 """The nearest training contexts of every training context: the neighbour lists of CSN.
 
-A context is a history that training asks about, without its label. It is represented by the mean
-of its items' vectors, and compared by the cosine. Both steps go through the contexts in blocks, so
-that beside the (E, D) vectors, which may be a memory map, little is in memory.
+A context is a history for which training makes a prediction, without the label. It is represented
+by the mean of its items' vectors, and contexts are compared by the cosine. Both steps work on
+blocks of contexts, so that little is in memory besides the (E, D) vectors, which may be a memory
+map.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from softrec.errors import DataError
 from softrec.extras import require
 from softrec.limits import LIMITS
 
-PER_LIST = 40  # rows for each list of the inverted file that k-means learns from; FAISS asks 39
+PER_LIST = 40  # rows per list that k-means is trained on; FAISS wants at least 39
 
 
 def context_means(
@@ -30,21 +31,21 @@ def context_means(
     *,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the mean vector of each history, (E, D) float32: zero where a history is empty.
+    """Return the mean vector of each history, (E, D) float32; 0 for an empty history.
 
-    Formula: row e is the mean of vectors[i] over i in items[start[e]:stop[e]], as the difference
-    of two running sums in float64. Histories may overlap; a part that many of them have in
-    common is added once. The work is done on (block + longest history) x D numbers at a time.
+    Formula: row e is the mean of vectors[i] over i in items[start[e]:stop[e]], computed as the
+    difference of two cumulative sums in float64. Histories may overlap, and common parts are added
+    only once. It needs (block + longest history) x D numbers at a time.
 
     Args:
         items: the sequences one after the other, (total,) item numbers.
-        start: where each history begins in `items`, (E,).
-        stop: where it ends, its label left out, (E,); see `softrec.data.batches.Examples`.
+        start: the start of each history in `items`, (E,).
+        stop: its end, without the label, (E,); see `softrec.data.batches.Examples`.
         vectors: the item vectors, (N, D).
-        out: where to write the means, (E, D), for instance a memory map; None makes an array.
+        out: an array for the means, (E, D), for instance a memory map; None makes an array.
 
     Raises:
-        ValueError: if the shapes or numbers do not fit each other.
+        ValueError: if shapes or numbers do not fit together.
 
     Example:
         >>> histories = np.array([0, 0]), np.array([1, 2])
@@ -78,36 +79,37 @@ def nearest(
     seed: int = 0,
     progress: bool = False,
 ) -> np.ndarray:
-    """Return the k rows of largest cosine with each row, its own left out: (E, k) int32.
+    """Return the k rows with the largest cosine to each row, (E, k) int32.
 
-    A row's own are itself and, with `owner`, all rows of its owner: two histories of one user
-    overlap, and the longer one may hold what the shorter one asks for.
+    A row is not its own neighbour. With `owner`, no row of the same owner is a neighbour: two
+    histories of one user overlap, and the longer one may contain the label of the shorter one.
 
-    Each list goes from the nearest on, and always has k entries:
+    Each list starts with the nearest row and always has k entries:
 
-    - Where there are fewer others (or the search finds fewer), they are repeated in turn; where
+    - If there are fewer rows of other owners, or the search finds fewer, they are repeated. If
       there are none, a row is its own neighbour.
-    - A zero row has no direction. It is nobody's neighbour, and its own neighbours are itself: a
-      context that is its own neighbour is trained towards its own prediction, which changes
-      nothing but the length of the gradient.
-    - Rows that are alike are each other's neighbours; among more than k + 1 of them, which ones
-      are listed is left to FAISS.
+    - A zero row has no direction. It is a neighbour of no other row, and its only neighbour is
+      itself. With such a target, a context is trained on its own prediction, which changes only the
+      length of the gradient.
+    - Equal rows are neighbours of each other. If there are more than k + 1 equal rows, FAISS
+      decides which ones are listed.
 
-    The approximate search keeps half-precision copies of the rows in an inverted file of about
-    4 sqrt(E) lists and looks into the `probes` nearest lists. It never holds a second copy of
-    `vectors` in single precision; the exact search does.
+    The approximate search stores half-precision copies of the rows in an inverted file with about
+    4 sqrt(E) lists and searches the `probes` nearest lists. Only the exact search needs a second
+    copy of `vectors` in single precision.
 
     Args:
         vectors: (E, D), of any length, in memory or memory-mapped.
-        k: neighbours a row.
-        owner: (E,) integers, whose each row is, such as the user's; None: rows are unrelated.
-        approximate: whether to search approximately; None does from 100,000 rows on.
-        probes: lists looked into: more find more of the true neighbours and take longer.
-        seed: of the sample of rows that the lists are learned from.
+        k: the number of neighbours of a row.
+        owner: (E,) integers, the owner of each row, such as the user; None if there are no owners.
+        approximate: whether to search approximately; by default from 100,000 rows on.
+        probes: how many lists are searched; with more lists, more of the true neighbours are found,
+            and the search takes longer.
+        seed: of the sample of rows from which the lists are learned.
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: if a row is not finite, or an argument has no meaning.
+        ValueError: if a row is not finite, or an argument is out of range.
 
     Example:
         >>> vectors = np.array([[1.0, 0.0], [3.0, 1.0], [0.0, 1.0]])
@@ -135,7 +137,9 @@ def nearest(
         index.add(_unit(vectors[rows]))
     owner = owner[known]
     _, inverse, size = np.unique(owner, return_inverse=True, return_counts=True)
-    enough = np.minimum(k + size[inverse], len(known))  # as many hits hold k of others
+    enough = np.minimum(
+        k + size[inverse], len(known)
+    )  # so many hits contain k rows of other owners
     own = np.arange(len(known))
     parts = list(zip(_blocks(known), _blocks(own), strict=True))
     for rows, numbers in track(parts, description="neighbours", disable=not progress):
@@ -150,10 +154,10 @@ def save(neighbours: np.ndarray, path: Path | str) -> None:
 
 
 def load(path: Path | str) -> np.ndarray:
-    """Return neighbour lists (E, k) int32 from a file of `save`, mapped, not read.
+    """Return neighbour lists (E, k) int32 from a file of `save`, as a memory map.
 
     Raises:
-        DataError: if there is no such file, or it holds something else.
+        DataError: if there is no such file, or if it contains something else.
     """
     remedy = "compute the neighbour lists again"
     try:
@@ -194,7 +198,7 @@ def _check_search(vectors: np.ndarray, k: int, probes: int, owner: np.ndarray | 
 
 
 def _near_each_other(start: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the numbers of all histories, in blocks that begin within `limits.contexts` items."""
+    """Yield the numbers of all histories, in blocks starting within `limits.contexts` items."""
     order = np.argsort(start, kind="stable")
     begins = start[order]
     done = 0
@@ -222,7 +226,7 @@ def _with_direction(vectors: np.ndarray) -> np.ndarray:
 
 
 def _unit(block: np.ndarray) -> np.ndarray:
-    """Return the rows at length 1; scaled by their largest number first, whose square is safe."""
+    """Return the rows with length 1; divided by their largest number first, to avoid overflow."""
     scaled = block / np.abs(block).max(axis=1, keepdims=True)
     return (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
 
@@ -241,7 +245,7 @@ def _inverted_file(vectors: np.ndarray, known: np.ndarray, probes: int, seed: in
         n_lists,
         faiss.ScalarQuantizer.QT_fp16,
         faiss.METRIC_INNER_PRODUCT,
-        False,  # the rows themselves, not what they differ by from the centre of their list
+        False,  # store the rows themselves, not their difference from the centre of the list
     )
     index.cp.seed = seed
     index.nprobe = min(probes, n_lists)
@@ -259,7 +263,7 @@ def _searched(
 ) -> np.ndarray:
     """Return k hits of other owners for each of `rows`, (b, k); `own` are the rows' numbers.
 
-    Few rows are near many of their own, so that only these are asked for more.
+    Only for the few rows that are near many rows of their own owner are more hits requested.
     """
     lists = np.empty((len(own), k), dtype=np.int64)
     open_ = np.arange(len(own))
@@ -278,7 +282,7 @@ def _searched(
 
 
 def _first(hits: np.ndarray, other: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
-    """Return the first k hits a row that are of others, in turn if there are fewer, or its own."""
+    """Return the first k hits per row of other owners, repeated if there are fewer."""
     order = np.argsort(~other, axis=1, kind="stable")
     found = other.sum(axis=1, keepdims=True)
     turns = np.arange(k) % np.maximum(found, 1)

@@ -13,7 +13,7 @@ from softrec.limits import LIMITS
 from softrec.targets.build.contexts import PROBABILITIES, Advance
 from softrec.types import Batch, Scorer, evaluating
 
-"""How many scores are held at a time."""
+"""How many scores are in memory at a time."""
 
 
 def best_of_scorer(
@@ -28,15 +28,14 @@ def best_of_scorer(
 ) -> None:
     """Write a scorer's k best items and their probabilities, (C, k), to .npy files.
 
-    Formula: the k largest of softmax(scores / T) over all items. Where all items beyond the k best
-    have the same score, as those that no neighbour has, they and an even rest are the whole
-    softmax.
+    Formula: the k largest of softmax(scores / T) over all items. If all other items have the same
+    score, such as items that no neighbour has, then these k and an even rest are the exact softmax.
 
     Args:
-        scorer: fitted.
+        scorer: a fitted scorer.
         data: the training examples; their contexts are numbered by `Examples.contexts`.
         temperature: T > 0.
-        k: how many.
+        k: how many items.
         folder: for the files items.npy and probabilities.npy.
         length: how many of the last items of a history the scorer reads.
         advance: called after each block with its number of contexts.

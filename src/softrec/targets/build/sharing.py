@@ -1,4 +1,4 @@
-"""DesoRec's target as a recipe names it: labels shared among similar training contexts."""
+"""The settings of interest-sharing (DesoRec): labels propagated among similar contexts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from softrec.targets.settings import TEACHER, WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
 
 LABELS = "labels"
-MASS_KEPT = 0.95  # of shared labels, below which the cut is worth a word
+MASS_KEPT = 0.95  # fraction of the labels' probability; if less is kept, there is a warning
 
 
 class CutWarning(UserWarning):
-    """A soft target was cut to a few items and lost more than a little by it."""
+    """A soft target was cut to a few items and lost more than 5 % of its probability."""
 
 
 class InterestSharingSettings(TargetSettings, name="interest-sharing"):
-    """Labels shared among training contexts that a base model finds similar (DesoRec)."""
+    """Labels propagated among training contexts that a base model finds similar (DesoRec)."""
 
     alpha: Alpha = setting(0.3, WEIGHT, common=True)
     teacher: Trained = setting(text=TEACHER, common=True)
@@ -40,11 +40,11 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Return what finds clusters and neighbours."""
+        """Return faiss, which finds clusters and neighbours."""
         return ("faiss",)
 
     def build(self, training: TrainingData) -> RememberedSource:
-        """Return the shared labels, made of the teacher's vectors or found again."""
+        """Return the propagated labels, computed from the teacher's vectors or from the cache."""
         teacher = training.teacher(self.teacher)
         settings = self.model_dump(exclude={"name", "alpha", "teacher"})
 

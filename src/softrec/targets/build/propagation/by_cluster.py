@@ -25,36 +25,37 @@ def propagate(
     seed: int = 0,
     progress: bool = False,
 ) -> PropagatedLabels:
-    """Return the label of each example, mixed with the labels of examples that resemble it.
+    """Return the label of each example, mixed with the labels of similar examples.
 
-    Formula: q^{t+1} = a w q^t + (1 - a) q^0 inside each cluster of k-means, w the softmax of
-    -|x_u - x_v|_2 / tau without the diagonal. The `keep` largest of each row are kept and
-    scaled to sum to 1. In clusters of more than `SMALL` examples the fixed point stands in for
-    `rounds` where a^rounds <= `SAME`: none of them differs by more than a^rounds, no row by more
-    than 2 a^rounds in all. Rounding in float32 adds up to 1e-6.
+    Formula: q^{t+1} = a w q^t + (1 - a) q^0 inside each cluster of k-means, with w the softmax of
+    -|x_u - x_v|_2 / tau without the diagonal. The `keep` largest entries of each row are kept and
+    rescaled to sum to 1. In clusters with more than `SMALL` examples, the fixed point is used in
+    place of `rounds` if a^rounds <= `SAME`: no entry differs by more than a^rounds, and the entries
+    of a row together by at most 2 a^rounds. Rounding in float32 adds at most 1e-6.
 
-    With `neighbours`, and in clusters whose tables would take more than `limits.cluster`, each
-    example looks at its nearest neighbours only (64 unless told), and rows are cut to `keep`
-    entries after every round without scaling. Each entry is then at most what it would be without
-    these cuts, and `mass_kept` tells how much they took. What w loses beyond the neighbours is
-    not in it. In clusters of more than `limits.exact_search` examples neighbours are approximate.
+    With `neighbours`, and in clusters whose tables would need more than `limits.cluster`, each
+    example uses only its nearest neighbours (64 if `neighbours` is None), and rows are cut to
+    `keep` entries after every round without rescaling. Each entry is then at most what it would be
+    without these cuts, and `mass_kept` is the probability that is left. It does not include what w
+    loses by the restriction to neighbours. In clusters with more than `limits.exact_search`
+    examples the neighbours are approximate.
 
     Args:
-        vectors: (E, D) floats, what the base model computes from each example's context; a
-            memory map is read cluster by cluster, after k-means has read all of it.
-        labels: (E,) integers, the item of each example.
-        clusters: of k-means with the Euclidean distance; at most E are made.
+        vectors: (E, D) floats, the base model's vectors of the contexts. A memory map is read
+            cluster by cluster, after k-means has read all of it.
+        labels: (E,) integers, the label of each example.
+        clusters: of k-means with the Euclidean distance; at most E.
         tau: temperature, in units of the distance between vectors.
-        damping: the paper's a, in [0, 1); 0 leaves the labels as they are.
+        damping: the paper's a, in [0, 1); 0 leaves the labels unchanged.
         rounds: T, or None for the fixed point.
         keep: labels kept for each example.
-        neighbours: m, or None for everybody in the cluster.
+        neighbours: m, or None for all examples of the cluster.
         seed: of k-means.
         progress: whether to show a bar of the clusters.
 
     Raises:
         ValueError: if an argument is out of range, or shapes or kinds do not fit.
-        DataError: if a vector holds NaN or infinity.
+        DataError: if a vector has NaN or infinite numbers.
 
     Example:
         >>> vectors = np.array([[0.0], [0.1], [9.0]], dtype=np.float32)
@@ -63,7 +64,8 @@ def propagate(
 
     Source: Zhang et al., "Learning Recommender Systems with Soft Target: A Decoupled
     Perspective", DASFAA 2024; with the details of its code (a = 1/2, T = 20, 16 clusters, tau
-    0.25 to 2). There the example itself is left out by a distance of 60; here it is left out.
+    0.25 to 2). The code leaves out the example itself by setting its distance to 60; here it is
+    left out exactly.
     """
     diffusion = Diffusion(tau, damping, rounds, keep, neighbours)
     _check(vectors, labels, clusters, diffusion)

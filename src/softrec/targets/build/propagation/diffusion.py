@@ -1,4 +1,4 @@
-"""How labels spread inside a cluster: the settings, and how many rounds change anything."""
+"""The settings of label propagation inside a cluster, and how many rounds have an effect."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import NamedTuple
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
 
-ROUNDING = 2.0**-24  # a^T from which on float32 does not see a further round
+ROUNDING = 2.0**-24  # a^T below which a further round changes nothing in float32
 
 
 class Diffusion(NamedTuple):
-    """How labels spread inside a cluster."""
+    """The settings of label propagation inside a cluster."""
 
     tau: float = 2.0  # the unit of the distances
-    damping: float = 0.5  # a, the part of each round that comes from others
-    rounds: int | None = 20  # None: until nothing changes any more
+    damping: float = 0.5  # a, the weight of the other examples in each round
+    rounds: int | None = 20  # None: the fixed point
     keep: int = 300  # labels kept for each example
-    neighbours: int | None = None  # None: everybody, where the tables fit into memory
+    neighbours: int | None = None  # None: all examples, if the tables are not too large
 
     def check(self) -> None:
         """Refuse settings that are out of range.
 
         Raises:
-            ValueError: naming the setting, its range and its value.
+            ValueError: with the setting, its range and its value.
         """
         if not 0 < self.tau < math.inf:
             raise ValueError(f"tau must be positive and finite, got {self.tau}")
@@ -40,11 +40,11 @@ class Diffusion(NamedTuple):
 
 
 def effective_rounds(rounds: int | None, damping: float) -> int:
-    """Return how many rounds change anything."""
+    """Return how many rounds have an effect in float32."""
     enough = math.ceil(math.log(ROUNDING) / math.log(damping))
     return enough if rounds is None else min(rounds, enough)
 
 
 def row_blocks(n: int, width: int) -> Iterator[slice]:
-    """Yield slices of n rows that hold about `limits.spread` numbers, where a row holds `width`."""
+    """Yield slices of n rows with about `limits.spread` numbers; a row has `width` numbers."""
     return blocks(n, LIMITS.spread // width)

@@ -1,4 +1,4 @@
-"""The clusters of examples inside which labels spread."""
+"""The clusters of examples inside which labels are propagated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ KMEANS_ROUNDS = 100
 def assign_clusters(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     """Return the cluster of each of the E vectors, by k-means on all of them.
 
-    Centres start at random vectors; `KMEANS_ROUNDS` rounds are more than Lloyd's algorithm mostly
-    needs, and rounds after the last change do nothing. A centre that loses all its vectors takes
-    half of a large cluster (FAISS), where the paper's code leaves it empty.
+    The initial centres are random vectors. Lloyd's algorithm mostly needs fewer than
+    `KMEANS_ROUNDS` rounds, and rounds after the last change have no effect. A centre that loses all
+    its vectors takes half of a large cluster (FAISS); the code of the paper leaves it empty.
     """
     clusters = min(clusters, len(vectors))
     if clusters == 1:
@@ -24,8 +24,8 @@ def assign_clusters(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray
         clusters,
         niter=KMEANS_ROUNDS,
         seed=seed,
-        min_points_per_centroid=1,  # no words about small data
-        max_points_per_centroid=2**31 - 1,  # and no sample of large data
+        min_points_per_centroid=1,  # no warning about small data
+        max_points_per_centroid=2**31 - 1,  # no sampling of large data
     )
     means.train(vectors)
     _, nearest = means.assign(vectors)
@@ -33,7 +33,7 @@ def assign_clusters(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray
 
 
 def members_of(of_row: np.ndarray) -> list[np.ndarray]:
-    """Return the rows of each cluster that has any, in the order of the examples."""
+    """Return the rows of each non-empty cluster, in the order of the examples."""
     order = np.argsort(of_row, kind="stable")
     sizes = np.bincount(of_row[order])
     return [rows for rows in np.split(order, np.cumsum(sizes)[:-1]) if len(rows)]

@@ -1,4 +1,4 @@
-"""Propagated labels, and the folder they are kept in."""
+"""Propagated labels, and the folder in which they are stored."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ class PropagatedLabels:
         [[0.9746, 0.0254], [0.9578, 0.0422], [0.5201, 0.4799]]
     """
 
-    items: np.ndarray  # (E, k) int32; rows with fewer labels are filled up with their own
-    probs: np.ndarray  # (E, k) float32; rows sum to 1, the places filled up hold 0
-    mean_label_prob: float  # mean of q_y before the cut to k; with neighbours a lower bound
-    mass_kept: float  # mean of what the k labels held before the cut; likewise
-    clusters: int  # that hold examples
-    sparse_clusters: int  # of them, those in which only the nearest neighbours were used
+    items: np.ndarray  # (E, k) int32; rows with fewer labels are filled up with their own label
+    probs: np.ndarray  # (E, k) float32; rows sum to 1, and places that were filled up have 0
+    mean_label_prob: float  # mean of q_y before the cut to k; a lower bound with neighbours
+    mass_kept: (
+        float  # mean probability of the k labels before rescaling; a lower bound with neighbours
+    )
+    clusters: int  # the number of non-empty clusters
+    sparse_clusters: int  # the number of clusters in which only the nearest neighbours were used
 
     @property
     def about(self) -> dict[str, Any]:
-        """Return the numbers beside the labels."""
+        """Return the numbers about the labels, for run.json."""
         return {name: getattr(self, name) for name in _PLAIN}
 
     def save(self, path: Path) -> None:
-        """Write the files that `load` reads into the folder `path`, which is made if need be."""
+        """Write the files that `load` reads to the folder `path`, which is made if missing."""
         path.mkdir(parents=True, exist_ok=True)
         np.save(path / _ITEMS, self.items)
         np.save(path / PROBABILITIES, self.probs)
@@ -48,7 +50,7 @@ class PropagatedLabels:
 
     @classmethod
     def load(cls, path: Path) -> PropagatedLabels:
-        """Return what `save` wrote; its arrays are memory maps, read as they are needed.
+        """Return what `save` wrote; its arrays are memory maps.
 
         Raises:
             DataError: if `path` is missing or broken.

@@ -1,4 +1,4 @@
-"""Labels spread among the nearest neighbours of each example, in memory linear in their number."""
+"""Label propagation among the nearest neighbours of each example, in linear memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def nearest_transition(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the m nearest others of each example, (n, m) int32, and their weights, rows sum to 1.
 
-    Exact up to `limits.exact_search` examples. Beyond, an inverted file with about 4 sqrt(n)
-    lists, 16 of which are searched. Distances are computed again from differences, for products
-    lose the small.
+    The search is exact for up to `limits.exact_search` examples. For more, an inverted file with
+    about 4 sqrt(n) lists is used, of which 16 are searched. Distances are computed again from
+    differences, because computed from products, small distances are inaccurate.
     """
     faiss = require("faiss", "the search for neighbours")
     n, dim = vectors.shape
@@ -43,11 +43,11 @@ def nearest_transition(
         x = vectors[rows]
         _, found = index.search(x, neighbours + 1)  # pyright: ignore[reportCallIssue]
         selves = np.arange(rows.start, rows.stop)[:, None]
-        # The example itself goes last and off; where its doubles crowd it out, the last one goes.
+        # The example itself is moved to the end and removed; else the last neighbour is removed.
         order = np.argsort(found == selves, axis=1, kind="stable")[:, :neighbours]
         others = np.take_along_axis(found, order, axis=1)
         distance = np.linalg.norm(vectors[others] - x[:, None], axis=2).astype(np.float64)
-        distance[others < 0] = np.inf  # the lists searched held too few
+        distance[others < 0] = np.inf  # the searched lists had too few examples
         alone = np.isinf(distance).all(1)
         others[alone, 0], distance[alone, 0] = selves[alone, 0], 0
         near[rows] = np.where(others < 0, selves, others)
@@ -62,8 +62,8 @@ def spread_rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return columns and probabilities of the largest of each row, and the label's probability.
 
-    One round is one product of sparse matrices, [a w | (1 - a) E] [q; I], where E holds the
-    labels: the restart is a further neighbour that is sure of its label.
+    One round is one product of sparse matrices, [a w | (1 - a) E] [q; I], where E is the one-hot
+    matrix of the labels.
     """
     n, m = near.shape
     a = diffusion.damping

@@ -1,4 +1,4 @@
-"""Labels spread by tables over a whole cluster: round by round, or by one linear solve."""
+"""Label propagation with dense tables of a cluster: round by round, or by one linear solve."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from torch import Tensor
 
 from softrec.targets.build.propagation.diffusion import effective_rounds, row_blocks
 
-SAME = 1e-6  # a^T from which on the fixed point stands in for T rounds; T = 20 for a = 1/2
-SMALL = 512  # up to this many examples the rounds that were asked for are computed as they are
+SAME = 1e-6  # if a^T is at most this, the fixed point is used for T rounds; T = 20 for a = 1/2
+SMALL = 512  # clusters with at most this many examples always compute all rounds
 
 
 def transition(vectors: np.ndarray, tau: float) -> Tensor:
-    """Return w (n, n) float32: rows sum to 1, the diagonal is 0; a single example copies itself.
+    """Return w (n, n) float32: rows sum to 1, the diagonal is 0; for a single example w is 1.
 
-    Squared distances come from products, |x|^2 + |y|^2 - 2 x.y. In float64 and around the mean
-    this costs little beside what follows and does not lose small distances between far vectors.
+    Squared distances are computed from products, |x|^2 + |y|^2 - 2 x.y, in float64 and after
+    subtracting the mean. So small distances between vectors far from 0 are accurate, and the cost
+    is small compared with the propagation.
     """
     n = len(vectors)
     if n == 1:
@@ -29,7 +30,7 @@ def transition(vectors: np.ndarray, tau: float) -> Tensor:
         block = torch.addmm(lengths, x[rows], x.T, alpha=-2)
         distance = block.add_(lengths[rows, None]).clamp_(min=0).sqrt_()
         distance.diagonal(rows.start).fill_(torch.inf)
-        distance -= distance.amin(1, keepdim=True)  # before rounding: the nearest decide
+        distance -= distance.amin(1, keepdim=True)  # before rounding: the nearest examples decide
         part = distance.div_(-tau).float().exp_()
         torch.div(part, part.sum(1, keepdim=True), out=w[rows])
     return w
@@ -45,14 +46,14 @@ def spread_labels(
         columns: (n,) the label of each example, in 0 .. L-1.
         n_labels: L.
         damping: a, in (0, 1).
-        rounds: None for the fixed point, which also stands in for many rounds of a large cluster.
+        rounds: None for the fixed point, which is also used for many rounds in a large cluster.
     """
     first = torch.zeros(len(w), n_labels)
     first[torch.arange(len(w)), torch.from_numpy(columns)] = 1 - damping
     if rounds is None or (damping**rounds <= SAME and len(w) > SMALL):
         w.mul_(-damping).diagonal().add_(1)
         if int((w > -torch.finfo(w.dtype).tiny).sum()) > len(w):
-            # Weights so unlike make subnormal numbers, which make a solve many times as long.
+            # Very different weights give subnormal numbers, with which a solve is much slower.
             w, first = w.double(), first.double()
         return torch.linalg.solve(w, first).clamp_(min=0).float()
     q = first / (1 - damping)
