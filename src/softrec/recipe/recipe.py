@@ -128,6 +128,8 @@ class Recipe(Settings):
         Args:
             run_of: returns the folder of a run, from the place in the recipe and the stage.
         """
+        if not self.stages():
+            return self  # it was checked when it was read
         return Recipe.model_validate(
             self._replaced(lambda place, run: run if isinstance(run, str) else run_of(place, run))
         )
