@@ -2,6 +2,7 @@
 
 results   what a report says, as types, and the file they are kept in
 verdict   whether each soft variant helped
+advice    what to use, in a few sentences
 text      numbers and settings as a reader sees them
 tables    the tables, cell by cell
 rows      which rows figures show: of the values of a grid the best on validation

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from softrec.files import write_text
 from softrec.report import figures, slices, tables, text
+from softrec.report.advice import advice
 from softrec.report.results import MetricDifference, Results
 from softrec.report.rows import rows
 from softrec.report.verdict import (
@@ -64,6 +65,7 @@ def render_report(results: Results) -> str:
         facts = {"Data": results.data, "Verdict": {"metric": results.selection.metric}}
     return environment.get_template("report.html.j2").render(
         results=results,
+        advice=None if results.listed else advice(results),  # nobody here chose the lists
         headline=headline(found, results),
         simple=simple_sentence(results),
         verdicts=[each for each in found if each.name in shown],
@@ -96,7 +98,14 @@ def console_table(results: Results) -> Table:
     simple = [sentence] if (sentence := simple_sentence(results)) else []
     by_name = {verdict.name: verdict for verdict in found}
     table = Table(
-        title=Text(" ".join([f"{results.title}: {headline(found, results)}", *simple])),
+        title=Text(
+            "\n".join(
+                [
+                    *([] if results.listed else [advice(results).text]),
+                    " ".join([f"{results.title}: {headline(found, results)}", *simple]),
+                ]
+            )
+        ),
         caption=Text(
             f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)}"
         ),
