@@ -1,4 +1,4 @@
-"""All items, or a sample of them where a step over all would cost too much."""
+"""All items, or a sample of them if a step over all items costs too much."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SHARE = 0.25  # of the budget, for a sample
 
 
 class AutoSettings(CandidatesSettings, name="auto"):
-    r"""All items, or a sample of them where a step over all would cost too much.
+    r"""All items, or a sample of them if a step over all items costs too much.
 
     $$3 N D P \le B \quad \text{all } N \text{ items, else a sample of } M = B / (12 D P)$$
 
-    with the width D and P labels a step: a sample saves three quarters of the budget B at least, so
-    that it is worth its noise. It is uniform, for the whole batch, with log Q correction for
-    softmax losses. The sizes of the data alone decide, never the machine: the same
-    recipe on the same data always trains on the same candidates.
+    with the width D and P labels per step. A sample saves at least three quarters of the budget B.
+    It is uniform, the same for all rows of a batch, with log Q correction for softmax losses. The
+    choice depends only on the sizes of the data and not on the machine, so that the same recipe on
+    the same data always uses the same candidates.
 
-    Source: three products a step is what exact cross-entropy needs (docs/math.md). One core of a
-    CPU computes about 10 billion multiply-adds a second.
+    Exact cross-entropy needs three products per step (docs/math.md). One core of a CPU computes
+    about 10 billion multiply-adds per second.
     """
 
     budget: Positive = setting(
@@ -36,7 +36,7 @@ class AutoSettings(CandidatesSettings, name="auto"):
 
         Example:
             >>> AutoSettings().decided(StepSize(n_items=3000, width=64, labels=1000))[1]
-            'all 3,000 items: a step has 0.58 billion multiply-adds, within the budget of 4'
+            'all 3,000 items: a step has 0.576 billion multiply-adds, within the budget of 4'
         """
         each = PRODUCTS * step.width * step.labels
         cost = each * step.n_items / 1e9
@@ -53,5 +53,5 @@ class AutoSettings(CandidatesSettings, name="auto"):
         )
 
     def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
-        """Refuse: what is built is what was decided."""
+        """Raise an error: the settings that `decided` returns are built instead."""
         raise TypeError("auto candidates draw nothing; build what `decided` returns")

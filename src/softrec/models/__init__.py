@@ -1,4 +1,4 @@
-"""Models, one per file."""
+"""The models: encoders, one per file, and counted models in `counted`."""
 
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA

@@ -1,14 +1,14 @@
-r"""Dynamic routing: the items of a history are shared out to a few interest capsules.
+r"""Dynamic routing: assigns the items of a history to a few interest capsules.
 
-Every item j sends a message m_kj to every capsule k, and holds a logit b_kj for each. One
-iteration:
+Every item j sends a message m_kj to every capsule k, and has a logit b_kj for each. One iteration:
 
 $$w_{kj} = \frac{\exp b_{kj}}{\sum_{k'} \exp b_{k'j}}, \quad
   u_k = \mathrm{squash}\Big(\sum_{j} w_{kj} m_{kj}\Big), \quad
   b_{kj} \leftarrow b_{kj} + u_k \cdot m_{kj}$$
 
-An item goes more and more to the capsule that agrees with it, as in a soft k-means. The sum goes
-over real items only; the logits of the last iteration are not moved, for nobody reads them.
+In each iteration the weight of an item moves to the capsule that agrees with it, as in soft
+k-means. The sum is over real items only. The logits are not updated in the last iteration, because
+they are not used again.
 
 Source: Sabour et al., "Dynamic Routing Between Capsules", NeurIPS 2017.
 """
@@ -27,8 +27,8 @@ def squash(vectors: Tensor) -> Tensor:
 
     $$\mathrm{squash}(z) = \frac{|z|^2}{1 + |z|^2} \frac{z}{|z|} = z \, \frac{|z|}{1 + |z|^2}$$
 
-    The form on the right divides by nothing that can vanish: at 0 value and gradient are exactly 0,
-    with no epsilon.
+    The form on the right has no division by 0: at z = 0 value and gradient are exactly 0, without
+    an epsilon.
 
     Example:
         >>> squash(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
@@ -47,14 +47,14 @@ def route(
     A history without real items has capsules of 0.
 
     Args:
-        messages: (P, K, L, D), or (P, L, D) where an item sends the same to all capsules.
+        messages: (P, K, L, D), or (P, L, D) if an item sends the same message to all capsules.
         real: (P, L) bool, False at padding.
-        logits: (P, K, L) to start from, or a shape that broadcasts to it. At -inf an item sends
-            nothing to a capsule; each item needs a capsule that it can send to.
+        logits: (P, K, L) initial logits, or a shape that broadcasts to it. With -inf an item sends
+            nothing to a capsule; each item needs at least one capsule with a finite logit.
         iterations: of the routing, at least 1.
-        detach: no gradient through the messages in all but the last iteration, as the public code
-            of ComiRec (both for its DR and its MIND) and of TiMiRec has it. The weights are then
-            constants to the gradient. False: through all iterations.
+        detach: no gradient through the messages except in the last iteration, as in the public code
+            of ComiRec (both for its DR and its MIND) and of TiMiRec. The weights are then constants
+            for the gradient. False: a gradient through all iterations.
 
     Raises:
         ValueError: if `iterations` is below 1.
@@ -81,9 +81,9 @@ def route(
 
 
 def read_items(batch: Batch, padding: int, length: int) -> Tensor:
-    """Return the items read at each place asked for, (P, L'), the most recent one last.
+    """Return the items that are read for each prediction, (P, L'), the most recent one last.
 
-    L' is the longest real length, so that short histories cost little.
+    L' is the longest length without padding, so that short histories cost little.
 
     Raises:
         ValueError: if a history has more than `length` items.
@@ -99,7 +99,7 @@ def read_items(batch: Batch, padding: int, length: int) -> Tensor:
 
 
 def _coupling(logits: Tensor, hidden: Tensor) -> Tensor:
-    """Return how much of each item each capsule gets, (P, K, L); padding gives nothing."""
+    """Return the weight of each item for each capsule, (P, K, L); padding has weight 0."""
     return logits.softmax(1).masked_fill(hidden, 0)
 
 

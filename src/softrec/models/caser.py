@@ -24,26 +24,26 @@ class Caser(HistoryEncoder):
         vertical     o_g = E^T g + b_g                              filters g (L), giving D numbers
         h = relu(W dropout([o_vertical; o_horizontal]) + b)
 
-    A horizontal filter sees k items in a row wherever they stand, a vertical one weighs the
+    A horizontal filter reads k successive items at any place; a vertical filter weights the
     positions. Rows before the oldest item are zero, as in the original: left and right padding give
-    the same numbers, and the maximum runs over those rows, too. The user embedding that the
-    original appends is left out: the user is the history.
+    the same numbers, and the maximum includes those rows. The user embedding of the original is
+    left out: the user is represented by the history only.
 
-    Asked at every step, the filters run once over each history, with L - 1 zero rows before it, and
-    each step takes the maximum over its own L rows. No window is made for each step: memory is
-    B x 2L x D for the rows and B x L x (vertical D + horizontal heights) for the answers. All
-    heights 1 .. L cost about L^3 / 6 D multiply-adds a filter for one place, and four times that
-    for all L places of a history; with long histories a few heights do.
+    If every step is predicted, the filters run once over each history, with L - 1 zero rows before
+    it, and each step takes the maximum over its own L rows. No window is copied for each step:
+    memory is B x 2L x D for the rows and B x L x (vertical D + horizontal heights) for the outputs.
+    All heights 1 .. L cost about L^3 / 6 D multiply-adds per filter for one prediction, and four
+    times that for all L steps of a history; with long histories a few heights are enough.
 
     Args:
         n_items: size N of the catalogue.
         length: rows L of the image, the longest history.
         dim: width D of item and user vectors.
-        heights: heights of the horizontal filters, each within 1 .. L; all of them if None.
-        horizontal: filters of each height.
+        heights: heights of the horizontal filters, each in 1 .. L; all of them if None.
+        horizontal: number of filters of each height.
         vertical: number of vertical filters; 0 leaves them out.
-        dropout: on the joined answers of the filters.
-        final_activation: "relu", or "none" for user vectors of either sign.
+        dropout: on the concatenated outputs of the filters.
+        final_activation: "relu", or "none" for user vectors that may be negative.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "xavier" (all matrices and filters Xavier normal, biases 0), "normal" (all of them
@@ -51,8 +51,8 @@ class Caser(HistoryEncoder):
             biases 0).
 
     Raises:
-        ValueError: if there are no filters, a height is not within 1 .. L, or `init` or
-            `final_activation` is not known; from `forward`, if a history is longer than `length`.
+        ValueError: if there are no filters, a height is not in 1 .. L, or `init` or
+            `final_activation` is unknown; from `forward`, if a history is longer than `length`.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -111,7 +111,7 @@ class Caser(HistoryEncoder):
         initialise(self, init)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items.
+        """Return the user vectors (P, D) and the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
@@ -126,19 +126,19 @@ class Caser(HistoryEncoder):
         return Vectors(users, items or self.items())
 
     def _rows(self, batch: Batch) -> Tensor:
-        """Return item numbers: the last L of each history (B, L), or L - 1 paddings and all."""
+        """Return the last L item numbers of each history, (B, L), or all after L - 1 paddings."""
         if batch.row is None:
             return recent(batch, self.n_items, self.length)
         items = fitting(batch.history, self.n_items, self.length).items
         return F.pad(items, (self.length - 1, 0), value=self.n_items)
 
     def _answers(self, image: Tensor) -> Tensor:
-        """Return the joined answers of the filters to each L rows in a row, (B, S, width)."""
+        """Return the concatenated outputs of the filters for each L rows, (B, S, width)."""
         answers = []
         if self.vertical is not None:
             weight = self.vertical.weight[:, None, None]
             answers.append(F.conv2d(image[:, None], weight, self.vertical.bias).flatten(1, 2))
         for height, filters in zip(self.heights, self.horizontal, strict=True):
-            places = self.length - height + 1  # of such a filter in L rows
+            places = self.length - height + 1  # positions of such a filter in L rows
             answers.append(F.max_pool1d(filters(image), places, stride=1).relu())
         return torch.cat(answers, 1).transpose(1, 2)

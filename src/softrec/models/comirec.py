@@ -1,4 +1,4 @@
-"""ComiRec-SA: several interests of a user, each an attention of its own over the history."""
+"""ComiRec-SA: several interests of a user, each a separate attention over the history."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ Positions = Literal["values", "scores", "none"]
 
 @MODELS.named("comirec-sa")
 class ComiRecSA(HistoryEncoder):
-    r"""Item vectors -> K self-attentive averages; an item's score is that of its best interest.
+    r"""Item vectors -> K self-attentive averages; the score is the highest over the K interests.
 
     $$A = \mathrm{softmax}\big(W_2 \tanh(W_1 (H + P))\big) \qquad V = A^\top H$$
 
     with the item vectors H (L x D), position vectors P, the softmax over the L positions, and the
-    interests V (K x D). Padding has weight 0, and all interests of an empty history are 0.
-    Positions are the distance to the end, 1 for the most recent item, so that they do not depend
-    on the padding. With `transformer` H goes through a transformer layer first: ComiRec+.
+    interests V (K x D). Padding has weight 0, and all interests of an empty history are 0. A
+    position is the distance to the end, 1 for the most recent item, so that it does not depend on
+    the padding. With `transformer`, H is first the input of a transformer layer: ComiRec+.
 
     Args:
         n_items: size N of the catalogue.
         dim: width D of item and interest vectors.
         length: longest history.
         interests: number K of interests.
-        attention: width of W_1's output; 4 D if None.
-        transformer: one transformer layer (one head, feed-forward width D, ReLU, normalised after
-            each part, no dropout) in which every item sees the whole history.
+        attention: width of the output of W_1; 4 D if None.
+        transformer: use one transformer layer (one head, feed-forward width D, ReLU, normalised
+            after each part, no dropout), in which every item attends to the whole history.
         positions: where position vectors are added: "scores" (as in the formula), "values" (to H
             itself, before the transformer) or "none"; by default "scores", and "values" with a
-            transformer, which reads H and needs one of the last two.
-        bias: whether W_1 and W_2 have biases. That of W_2 cancels in the softmax.
+            transformer, which needs one of the last two because it reads H.
+        bias: whether W_1 and W_2 have biases. The bias of W_2 cancels in the softmax.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "xavier" (all matrices Xavier normal, biases 0), "normal" (all matrices and linear
             biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0).
 
     Raises:
-        ValueError: if a size is not positive, or an option is not known or does not fit.
+        ValueError: if a size is not positive, or an option is unknown or does not fit.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -56,8 +56,8 @@ class ComiRecSA(HistoryEncoder):
 
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020.
     Presets: "original", and the extractors of Wang et al., CIKM 2022: "timirec" without and
-    "timirec+" with the transformer layer. Their code at last adds positions to the values; without
-    the layer, the form of before is kept here, which is ComiRec's.
+    "timirec+" with the transformer layer. The latest version of their code adds positions to the
+    values; here this is done only with the layer, and without it as in ComiRec.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -119,7 +119,7 @@ class ComiRecSA(HistoryEncoder):
         initialise(self, init)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the interests of the users (P, K, D) beside the items.
+        """Return the interests of the users (P, K, D) and the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
@@ -128,18 +128,18 @@ class ComiRecSA(HistoryEncoder):
         return Vectors(interests, items or self.items())
 
     def histories(self, batch: Batch) -> Histories:
-        """Return the histories to read, one for each place asked for.
+        """Return the histories to read, one for each prediction.
 
         Raises:
-            ValueError: if one is longer than the model's `length`.
+            ValueError: if a history is longer than the model's `length`.
         """
         return prefixes(batch, self.n_items, self.length)
 
     def interests_in(self, histories: Histories) -> Tensor:
         """Return the interests (P, K, D) in histories (P, L')."""
         real = histories.items != self.n_items
-        filled = real[:, :1]  # padding stands at the right only
-        # A row of padding alone would be a softmax over nothing: it sees itself, and counts 0.
+        filled = real[:, :1]  # padding is at the right only
+        # A row with only padding would have a softmax over nothing: it attends to itself.
         visible = None if bool(real.all()) else real | ~filled
         values = self.table(histories.items)
         seen = values if self.positions is None else values + self._positions(histories)
@@ -161,20 +161,21 @@ class ComiRecSA(HistoryEncoder):
 
 
 class Transformer(nn.Module):
-    """One transformer layer that looks both ways: x <- LN(x + f(x)) for attention and for FFN.
+    """One bidirectional transformer layer: x <- LN(x + f(x)) for attention and for FFN.
 
-    The one head's output is not mapped again. Rows of padding come out as anything.
+    The output of the single head is not multiplied by another matrix. The output at padding is not
+    defined.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.query_key_value = nn.Linear(dim, 3 * dim)  # three maps in one product
+        self.query_key_value = nn.Linear(dim, 3 * dim)  # three matrices in one product
         self.widen = nn.Linear(dim, dim)
         self.narrow = nn.Linear(dim, dim)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """(B, L, D), (B, L) bool or None where all is visible -> (B, L, D)."""
+        """(B, L, D), and (B, L) bool or None if all is visible -> (B, L, D)."""
         first, second = self.norms
         q, k, v = (part[:, None] for part in self.query_key_value(x).chunk(3, -1))
         mask = None if visible is None else visible[:, None, None]

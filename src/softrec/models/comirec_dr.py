@@ -1,4 +1,4 @@
-"""ComiRec-DR: a map for each position and interest, and routing to a few interests."""
+"""ComiRec-DR: a matrix for each position and interest, and routing to a few interests."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ComiRecDR(HistoryEncoder):
     $$m_{kj} = S_{kj} v_j, \quad b_{kj} = 0, \quad
       (u_1, \dots, u_K) = \mathrm{route}(m, b), \quad z_i = \max_k u_k \cdot w_i$$
 
-    with the embeddings v_j of the real items and a map S_kj (D x D) for each interest k and
-    position j; `softrec.models.capsules.route` is the routing. Interests differ by their maps, so
-    that all logits b can start at 0 and nothing is random. Positions count back from the end of
+    with the embeddings v_j of the real items and a matrix S_kj (D x D) for each interest k and
+    position j; `softrec.models.capsules.route` is the routing. Interests differ by their matrices,
+    so that all logits b can start at 0 and nothing is random. Positions are counted from the end of
     the history, so that they do not depend on the side or the amount of padding. An interest is 0
     for an empty history, and its length is always below 1. Memory: messages of P x K x L x D
     numbers, and as many for their gradient.
@@ -31,18 +31,18 @@ class ComiRecDR(HistoryEncoder):
     Args:
         n_items: size N of the catalogue.
         dim: width D of item vectors and interests.
-        length: longest history; there are length x K maps.
+        length: longest history; there are length x K matrices.
         interests: number K of interests.
         iterations: of the routing, at least 1.
-        map_std: standard deviation of the entries of the maps at the start; D ** -0.5 if None,
-            with which a map keeps the length of a vector. The squash takes short vectors to the
-            square of their length, so small maps learn slowly.
+        map_std: standard deviation of the initial entries of the matrices; D ** -0.5 if None, with
+            which a product keeps the length of a vector. `squash` squares the length of short
+            vectors, so a model with small matrices learns slowly.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: of the tables: "xavier" (Xavier normal), "normal" or "gaussian" (both N(0, 0.01)).
 
     Raises:
-        ValueError: if `interests` or `iterations` is below 1, or `init` is not known.
+        ValueError: if `interests` or `iterations` is below 1, or `init` is unknown.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -52,8 +52,8 @@ class ComiRecDR(HistoryEncoder):
         (torch.Size([2, 2, 4]), torch.Size([5, 4]))
 
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020. The
-    preset "original" is that of its code for Amazon Books, where positions count from the oldest
-    item kept.
+    preset "original" has the settings of its code for Amazon Books, where positions are counted
+    from the oldest item.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -91,19 +91,19 @@ class ComiRecDR(HistoryEncoder):
         nn.init.normal_(self.maps, std=dim**-0.5 if map_std is None else map_std)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the interests (P, K, D) beside the items.
+        """Return the interests (P, K, D) and the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
         history = read_items(batch, self.n_items, self.length)
-        messages = self._messages(self.table(history))  # what padding would send, nobody is given
+        messages = self._messages(self.table(history))  # messages of padding are not used
         start = messages.new_zeros(1, self.n_interests, history.shape[1])
         interests = route(messages, history != self.n_items, start, self.iterations)
         return Vectors(interests, items or self.items())
 
     def _messages(self, vectors: Tensor) -> Tensor:
-        """(P, L', D) -> (P, K, L', D), a view of one batch of products, position by position."""
+        """(P, L', D) -> (P, K, L', D), a view of a batched product with a matrix per position."""
         maps = self.maps[self.length - vectors.shape[1] :]
         messages = torch.bmm(vectors.transpose(0, 1), maps)
         return messages.unflatten(2, (self.n_interests, -1)).permute(1, 2, 0, 3)

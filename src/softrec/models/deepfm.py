@@ -1,4 +1,4 @@
-"""DeepFM: a factorization machine and a network beside it, over the same history."""
+"""DeepFM: the sum of a factorization machine and a network, over the same history."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class DeepFM(HistoryEncoder):
     $$h = \mathrm{dropout}\Big(\sum_{i<j} v_i \odot v_j\Big) + \sum_i w_i
         + \mathrm{MLP}([x_1; \dots; x_L])$$
 
-    over the real items, with vectors w_i of their own table, as wide as h. The network reads L
-    slots of width D in a row. The most recent item is always in the last slot, and the slots before
-    the oldest item are zero: a slot means "so many items ago", and left and right padding give the
-    same numbers. Only the network sees the order.
+    over the real items, with vectors w_i from a separate table, as wide as h. The network reads L
+    concatenated vectors of width D. The most recent item is always the last one, and the vectors
+    before the oldest item are zero. So a place means "this many items ago", and left and right
+    padding give the same numbers. Only the network uses the order.
 
-    Each prediction is read as a window of its own: memory P x L x D, that is B x L x L x D where
-    every position is trained (256 histories of 20 items at D = 128: 52 MB).
+    Each prediction has its own window: memory is P x L x D, which is B x L x L x D if every
+    position is trained (256 histories of 20 items at D = 128: 52 MB).
 
     Args:
         n_items: size N of the catalogue.
-        length: slots L of the network, the longest history.
+        length: number L of items that the network reads, the longest history.
         dim: width D of item and user vectors.
         layers: widths of the hidden layers, each followed by the activation; a linear layer to D
             comes last. One hidden layer of width 4 D if None.
         activation: "relu", "gelu" or "tanh", after each hidden layer.
-        dropout: on the sum of pairs.
+        dropout: on the sum over pairs.
         mlp_dropout: after each hidden layer.
         first_order: add the sum of the w_i.
         tied: score with the input embeddings v instead of an output table of its own.
@@ -45,7 +45,7 @@ class DeepFM(HistoryEncoder):
             biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0).
 
     Raises:
-        ValueError: if a width is not positive, or `activation` or `init` is not known; from
+        ValueError: if a width is not positive, or `activation` or `init` is unknown; from
             `forward`, if a history is longer than `length`.
 
     Example:
@@ -56,8 +56,8 @@ class DeepFM(HistoryEncoder):
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Source: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
-    IJCAI 2017. Preset: "desorec" (Zhang et al., DASFAA 2024), whose wiring is not public: layers
-    and dropout are its arguments, the formula above is ours.
+    IJCAI 2017. Preset: "desorec" (Zhang et al., DASFAA 2024), whose code is not public: layers and
+    dropout are from the paper, the formula above is our choice.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -93,7 +93,7 @@ class DeepFM(HistoryEncoder):
         initialise(self, init)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items.
+        """Return the user vectors (P, D) and the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.

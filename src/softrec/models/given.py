@@ -1,4 +1,4 @@
-"""A model that is given as an instance, where a recipe has a name."""
+"""A model that is given as an instance in place of a name."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from softrec.types import Encoder
 
 
 class GivenModel:
-    """Builds copies of an encoder that was built elsewhere; asked like the class of a model.
+    """Makes copies of a given encoder; it is used like the class of a model.
 
-    Each run trains a copy of its own, so that all begin with the weights of the instance, which
-    itself is never trained.
+    Each run trains a copy, so that all runs start with the weights of the instance. The instance
+    itself is not trained.
     """
 
-    listed = False  # no name that a user could write
+    listed = False  # not a name that a user can write
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.kind = type(encoder)
 
     def __call__(self, n_items: int, *, length: int) -> Encoder:
-        """Return a copy.
+        """Return a copy of the encoder.
 
         Args:
-            n_items: of the data.
-            length: of the longest history that it will read.
+            n_items: the size of the catalogue.
+            length: the longest history that it will read.
 
         Raises:
-            RecipeError: if it was built for another catalogue, or for shorter histories.
+            RecipeError: if the encoder was built for another catalogue or for shorter histories.
         """
         own = self.encoder.n_items
         if own != n_items:
@@ -55,6 +55,6 @@ class GivenModel:
 
 
 def takes(model: Any, argument: str) -> bool:
-    """Tell whether a model of the registry is built of something of the data, such as "edges"."""
+    """Return whether the class of a model has an argument, such as "edges"."""
     kind = model.kind if isinstance(model, GivenModel) else model
     return argument in inspect.signature(kind).parameters

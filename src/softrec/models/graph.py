@@ -1,7 +1,7 @@
-"""The graph of users and items, products with it, and what encoders on it have in common.
+"""The graph of users and items, products with it, and a base class of encoders on it.
 
 Every product here is symmetric, so that its gradient is the same product: nothing is transposed,
-and nothing is kept for the way back but the graph.
+and only the graph is stored for backward.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from softrec.types import Batch, ItemVectors, StoredVectors, Vectors
 class Graph(nn.Module):
     """Interactions as an undirected graph of V = n_users + n_items nodes, users before items.
 
-    Only places of ones are stored, 12 bytes an edge; degrees are lengths of rows. A graph is data,
-    not weights: it moves with `to`, and is no part of `state_dict`.
+    Only the places of ones are stored, 12 bytes per edge; degrees are lengths of rows. A graph is
+    data and not a weight: it moves with `to`, and is not in `state_dict`.
 
     Args:
-        edges: (2, E) integers, users above items; what is repeated counts once.
+        edges: (2, E) integers, users in the first row, items in the second; repeats count once.
         n_users: number of users.
         n_items: number of items.
 
     Raises:
-        ValueError: if the edges are no such pairs.
+        ValueError: if the edges are not such pairs.
 
     Example:
         >>> graph = Graph(torch.tensor([[0, 1, 1, 1], [0, 0, 2, 2]]), n_users=2, n_items=3)
@@ -41,7 +41,7 @@ class Graph(nn.Module):
         [1, 2, 2, 0, 1]
     """
 
-    neighbours: Tensor  # (2 E,) of node 0, of node 1, ...
+    neighbours: Tensor  # (2 E,) the neighbours of node 0, of node 1, ...
     offsets: Tensor  # (V + 1,) where the neighbours of each node start
     order: Tensor  # (E,) the edges, sorted by user and item, in the order of the items' rows
 
@@ -63,8 +63,8 @@ class Graph(nn.Module):
     def drawn(self, kept: float) -> Tensor:
         """Return weights (2 E,): 1 / kept for a random fraction `kept` of the edges, else 0.
 
-        An edge is kept or dropped in both directions, so that products stay symmetric. Degrees
-        are those of the whole graph.
+        An edge is kept or left out in both directions, so that products are symmetric. Degrees are
+        those of the whole graph.
         """
         once = torch.empty(len(self.order), device=self.order.device).bernoulli_(kept) / kept
         return torch.cat([once, once[self.order]])
@@ -86,7 +86,7 @@ def _distinct(edges: Tensor, n_users: int, n_items: int) -> tuple[Tensor, Tensor
 
 
 class _Symmetric(torch.autograd.Function):
-    """y = P x of a symmetric linear operator P: the gradient in x is P too, of any order."""
+    """y = P x for a symmetric linear operator P; gradients of any order are products with P."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, operator: Callable[[Tensor], Tensor]) -> Tensor:
@@ -99,7 +99,7 @@ class _Symmetric(torch.autograd.Function):
 
 
 def neighbour_sum(graph: Graph, x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return A x, (V, D): of each node the sum of its neighbours' rows; 0 where there are none.
+    """Return A x, (V, D): for each node the sum of its neighbours' rows; 0 without neighbours.
 
     Args:
         graph: the adjacency A, symmetric.
@@ -110,7 +110,7 @@ def neighbour_sum(graph: Graph, x: Tensor, weights: Tensor | None = None) -> Ten
 
 
 def propagate(graph: Graph, x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return D^-1/2 A D^-1/2 x, (V, D), with the degrees in D; arguments as of `neighbour_sum`.
+    """Return D^-1/2 A D^-1/2 x, (V, D), with the degrees in D; arguments as in `neighbour_sum`.
 
     Example:
         >>> graph = Graph(torch.tensor([[0, 0], [0, 1]]), n_users=1, n_items=2)
@@ -123,21 +123,21 @@ def propagate(graph: Graph, x: Tensor, weights: Tensor | None = None) -> Tensor:
 def mean_of_layers(graph: Graph, x: Tensor, layers: int, weights: Tensor | None = None) -> Tensor:
     """Return (x + P x + ... + P^K x) / (K + 1), (V, D), with P = D^-1/2 A D^-1/2.
 
-    A polynomial of a symmetric matrix is symmetric: however many layers, forward and backward are
-    K products each, and no layer is kept for the way back.
+    A polynomial of a symmetric matrix is symmetric, so forward and backward are K products each,
+    and no layer is stored for backward.
 
     Args:
-        graph: as of `neighbour_sum`.
+        graph: as in `neighbour_sum`.
         x: (V, D).
         layers: K, 1 or more.
-        weights: as of `neighbour_sum`, the same in all layers.
+        weights: as in `neighbour_sum`, the same in all layers.
     """
     return _Symmetric.apply(x, partial(_mean_of_layers, graph, weights, layers))  # pyright: ignore[reportReturnType]
 
 
 def _sum(graph: Graph, weights: Tensor | None, x: Tensor) -> Tensor:
-    # A sum over lists of rows: on a CPU two thirds of the time of a product with a sparse tensor.
-    # Its fast path asks for contiguous rows, which the gradient of a sum has not.
+    # A sum over lists of rows; on a CPU it takes 2/3 of the time of a product with a sparse tensor.
+    # It is fast only for contiguous rows, which the gradient of a sum does not have.
     weights = None if weights is None else weights.to(x.dtype)
     return F.embedding_bag(
         graph.neighbours, x.contiguous(), graph.offsets, mode="sum",
@@ -172,21 +172,21 @@ def _mean_of_layers(graph: Graph, weights: Tensor | None, layers: int, x: Tensor
 
 
 class GraphEncoder(UserEncoder):
-    """Tables of users and items whose rows are changed along the edges, then asked for.
+    """Tables of users and items whose rows are propagated along the edges of the graph.
 
-    A class on it says how: `propagated`. `items` propagates once, and carries the vectors of all
-    users along for the batches to come.
+    A subclass defines the propagation in `propagated`. `items` propagates once, and its result has
+    the vectors of all users for the batches that follow.
 
     Args:
         n_items: size N of the catalogue.
         n_users: users of the training log, numbered 0 .. n_users-1.
-        edges: (2, E) integers, users above items: the training events.
+        edges: (2, E) integers, users in the first row, items in the second: the training events.
         dim: width of both tables.
         output_bias: add one number per item to its logit.
         init: "xavier" (uniform, each table by its own size) or "normal" (N(0, 0.1)).
 
     Raises:
-        ValueError: if the arguments make no tables or no graph.
+        ValueError: if the sizes, `init` or the edges are wrong.
     """
 
     def __init__(
@@ -200,13 +200,13 @@ class GraphEncoder(UserEncoder):
         """Return the vectors of all nodes, (V, D), from their rows in the tables."""
 
     def items(self) -> ItemVectors:
-        """Return the item vectors and bias; those of all users (n_users, D) are carried."""
+        """Return the item vectors and bias, and with them the vectors of all users."""
         nodes = torch.cat([self.user_table.weight, self.item_table.weight])
         users, items = self.propagated(nodes).split([self.n_users, self.n_items])
         return ItemVectors(items, self.bias, carried=users)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items, and the rows of layer 0 for l2."""
+        """Return the user vectors (P, D), the items, and the rows of layer 0 for the L2 penalty."""
         user = self.known_users(batch)
         items = items or self.items()
         stored = StoredVectors(F.embedding(user, self.user_table.weight), self.item_table.weight)
@@ -214,7 +214,7 @@ class GraphEncoder(UserEncoder):
 
 
 def check_dropout(name: str, rate: float) -> None:
-    """Check a fraction of edges to drop.
+    """Check a fraction of edges to leave out.
 
     Raises:
         ValueError: if it is not in [0, 1).

@@ -11,15 +11,15 @@ from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, ali
 from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
-MOSTLY_FULL = 0.6  # fraction of real items from which on packing costs more than it saves
+MOSTLY_FULL = 0.6  # with a larger fraction of real items, packing is slower
 
 
 @MODELS.named("gru4rec")
 class GRU4Rec(HistoryEncoder):
     """Embedding -> dropout -> GRU -> linear; the state after the last item is the user vector.
 
-    Padding is never read: each row runs from its first to its last real item. With a zero padding
-    row and no GRU bias that equals running over left padding.
+    Padding is never read: the GRU runs from the first to the last real item of each row. Without
+    GRU biases this is the same as running over left padding with a zero vector.
 
     Args:
         n_items: size N of the catalogue.
@@ -31,8 +31,8 @@ class GRU4Rec(HistoryEncoder):
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "xavier" (normal embeddings, uniform first GRU layer), "normal" (all linear and
-            embedding weights and biases from N(0, 0.01), the GRU as PyTorch starts it) or
-            "gaussian" (the same with biases 0).
+            embedding weights and biases from N(0, 0.01), the GRU as in PyTorch) or "gaussian" (as
+            "normal" with biases 0).
 
     Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks",
     ICLR 2016. Presets: "softrec" (Cheng et al., SIGIR 2021, which gives the width and Gaussian
@@ -75,7 +75,9 @@ class GRU4Rec(HistoryEncoder):
     def _initialise(self, init: str) -> None:
         if init == "xavier":
             nn.init.xavier_normal_(self.table.weight)
-            for weight in self.gru.all_weights[0][:2]:  # of the first layer: input, recurrent
+            for weight in self.gru.all_weights[0][
+                :2
+            ]:  # the matrices of the first layer: input and recurrent
                 nn.init.xavier_uniform_(weight)
         elif init in ("normal", "gaussian"):
             vectors = [] if self.output.vectors is None else [self.output.vectors]
@@ -87,7 +89,7 @@ class GRU4Rec(HistoryEncoder):
         self.table.zero_padding()
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items."""
+        """Return the user vectors (P, D) and the items."""
         histories = aligned(batch.history, self.n_items)
         inputs = self.dropout(self.table(histories.items))
         states = states_of(self.gru, inputs, histories.lengths)
@@ -96,15 +98,15 @@ class GRU4Rec(HistoryEncoder):
 
 
 def states_of(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """Return the last layer's state after each item, (B, L, H); those after the last mean nothing.
+    """Return the last layer's state after each item, (B, L, H); not defined at padding.
 
-    Padding at the end of a row is never read. Rows that are mostly full run on through it, which
-    on a CPU takes three fifths of the time of packing them; of others only the real items are
-    computed.
+    Padding at the end of a row does not change the states before it. If most rows are full, states
+    are computed at padding, too, which on a CPU takes 3/5 of the time of packing. Otherwise only
+    those of real items are computed.
 
     Args:
         gru: with `batch_first`.
-        inputs: (B, L, D), padded at the right.
+        inputs: (B, L, D), padded on the right.
         lengths: (B,) int64, at least 1.
     """
     longest = inputs.shape[1]

@@ -1,6 +1,6 @@
-"""What models of histories are made of: one form for all padding, an item table, an output layer.
+"""Common parts of models that read histories: a form without left padding, item table, output.
 
-Whatever the padding of a batch, models read histories with the real items at the left.
+For any padding of a batch, models read histories with the real items at the left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from softrec.types import Batch, Encoder, ItemVectors
 
 
 class Histories(NamedTuple):
-    """Histories with the oldest item in column 0 and padding, if any, only after the last."""
+    """Histories with the oldest item in column 0 and padding only after the last item."""
 
     items: Tensor  # (B, L') int64, L' is the longest real length of the batch
     lengths: Tensor  # (B,) int64, at least 1
@@ -24,15 +24,15 @@ class Histories(NamedTuple):
 
 
 def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histories:
-    """Move real items to the left and cut columns that only pad.
+    """Move real items to the left and remove columns with only padding.
 
-    A causal model then needs no mask for the padding, a recurrent one starts at the first real
+    A causal model then needs no mask for the padding, a recurrent model starts at the first real
     item, and left and right padding give the same numbers.
 
     Args:
         history: (B, L) int64; the real items of a row are contiguous.
-        padding: the number that is no item.
-        times: (B, L) int64 of the items, moved along with them.
+        padding: the number of the padding.
+        times: (B, L) int64 of the items, moved in the same way.
     """
     real = history != padding
     lengths = real.sum(1)
@@ -40,7 +40,7 @@ def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histo
     columns = torch.arange(longest, device=history.device)[None]
     beyond = columns >= lengths[:, None]
     first = real.to(torch.uint8).argmax(1)
-    if bool((first == 0).all()):  # already at the left
+    if bool((first == 0).all()):  # the items are at the left already
         items, moved = history[:, :longest], times if times is None else times[:, :longest]
     else:
         places = (first[:, None] + columns).clamp(max=history.shape[1] - 1)
@@ -51,9 +51,9 @@ def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histo
 
 
 def prefixes(batch: Batch, padding: int, length: int) -> Histories:
-    """Return one history for each place a batch asks for, (P, L').
+    """Return one history for each prediction, (P, L').
 
-    For models that read a history as a whole, whose answer at a step is no state on the way.
+    For models that read a history as a whole and have no state for each step.
 
     Raises:
         ValueError: if a history has more than `length` items.
@@ -75,9 +75,9 @@ def prefixes(batch: Batch, padding: int, length: int) -> Histories:
 
 
 def asked(states: Tensor, histories: Histories, batch: Batch) -> Tensor:
-    """Return the states (P, D) of (B, L', D) at the places a batch asks for.
+    """Return the states (P, D), of (B, L', D), at the places of the predictions.
 
-    By default that is after the last item of each row.
+    By default this is after the last item of each row.
     """
     if batch.row is None or batch.step is None:
         rows = torch.arange(len(states), device=states.device)
@@ -86,27 +86,27 @@ def asked(states: Tensor, histories: Histories, batch: Batch) -> Tensor:
 
 
 def pooled(values: Tensor, histories: Histories, batch: Batch) -> Tensor:
-    """Sum values (B, L', D), 0 at padding, over the items up to each place asked for: (P, D)."""
+    """Sum values (B, L', D), 0 at padding, over the items up to each prediction: (P, D)."""
     if batch.row is None:
         return values.sum(1)
     return asked(values.cumsum(1), histories, batch)
 
 
 def pooled_lengths(histories: Histories, batch: Batch) -> Tensor:
-    """Return how many items are read at each place asked for, (P,), at least 1."""
+    """Return how many items are read for each prediction, (P,), at least 1."""
     return histories.lengths if batch.step is None else batch.step + 1
 
 
 def recent(batch: Batch, padding: int, length: int) -> Tensor:
-    """Return the items read at each place asked for, (P, length), the most recent one last.
+    """Return the items that are read for each prediction, (P, length), the most recent one last.
 
     Args:
-        batch: histories and places.
-        padding: the number that is no item; it fills the slots before the oldest item.
-        length: slots of a window.
+        batch: histories, and the places of the predictions.
+        padding: the number of the padding, which fills the places before the oldest item.
+        length: the number of places.
 
     Raises:
-        ValueError: if a history has more items than slots.
+        ValueError: if a history has more items than places.
 
     Example:
         >>> from softrec.testing.encoders import at_every_step, padded
@@ -127,7 +127,7 @@ def recent(batch: Batch, padding: int, length: int) -> Tensor:
 
 
 def fitting(history: Tensor, padding: int, length: int, times: Tensor | None = None) -> Histories:
-    """Return the histories in one form (see `aligned`), refusing those of more than `length` items.
+    """Return the aligned histories; those with more than `length` items are refused.
 
     Raises:
         ValueError: if a history is longer.
@@ -146,22 +146,22 @@ def fitting(history: Tensor, padding: int, length: int, times: Tensor | None = N
 
 
 class ItemTable(nn.Embedding):
-    """Item vectors to look histories up in, with one more row, all zero, for padding."""
+    """Item vectors for histories, with one more row of zeros for padding."""
 
     def __init__(self, n_items: int, dim: int) -> None:
         super().__init__(n_items + 1, dim, padding_idx=n_items)
 
     def zero_padding(self) -> None:
-        """Set the padding row back to zero, after an initialisation has filled all rows."""
+        """Set the padding row to zero, after an initialisation of all rows."""
         with torch.no_grad():
             self.weight[-1].zero_()
 
 
 class OutputLayer(nn.Module):
-    """Item vectors of their own, or those of the input table; with or without a bias.
+    """The item vectors for scores: a separate table, or the input table; with or without a bias.
 
     Args:
-        table: the input table, for its size, and its weights where tied.
+        table: the input table, for its size, and for its rows if `tied`.
         dim: width D of the user vectors; a tied layer has the width of the table.
         tied: use the rows of the input table.
         bias: add one number per item.
@@ -189,7 +189,7 @@ class OutputLayer(nn.Module):
 
 
 class HistoryEncoder(Encoder):
-    """A model that looks histories up in `table`, and scores items by `output`."""
+    """A model that reads item vectors of histories from `table`, and scores items by `output`."""
 
     table: ItemTable
     output: OutputLayer
@@ -200,7 +200,7 @@ class HistoryEncoder(Encoder):
 
 
 class _AllButLast(torch.autograd.Function):
-    """`table[:-1]` whose gradient stays sparse: that of a slice is always written out."""
+    """`table[:-1]` with a sparse gradient; the gradient of a slice would be dense."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "ta
 
 
 def embedded(table: ItemTable, items: Tensor) -> Tensor:
-    """Return the vectors of items, (..., D), exactly 0 for padding whatever its row holds."""
+    """Return the vectors of items, (..., D), exactly 0 for padding."""
     real = items != table.num_embeddings - 1
     return table(items) * real[..., None]
 
@@ -26,10 +26,10 @@ def embedded(table: ItemTable, items: Tensor) -> Tensor:
 def tower(
     width: int, layers: Iterable[int], out: int, *, activation: Activation, dropout: float
 ) -> nn.Sequential:
-    """Return Linear -> activation -> dropout for each hidden width, and a linear layer at last.
+    """Return Linear -> activation -> dropout for each hidden width, and a linear layer at the end.
 
     Raises:
-        ValueError: if a width is not positive or the activation is not known.
+        ValueError: if a width is not positive or the activation is unknown.
     """
     widths = [width, *layers]
     if min(widths) < 1:
@@ -45,12 +45,13 @@ def tower(
 def initialise(model: nn.Module, init: Init) -> None:
     """Initialise every matrix of a model: tables, linear layers, filters, output vectors.
 
-    One-dimensional parameters are biases and batch norms. Of these only the biases of linear layers
-    and filters are touched: drawn by "normal", else set to 0. Drawn biases outweigh the products
-    of small matrices, so that at the start about half of the rectified units answer nothing.
+    One-dimensional parameters are biases and batch norms. Of these, only the biases of linear
+    layers and filters are initialised: at random with "normal", else with 0. Random biases are
+    larger than the products of small matrices, so that at first about half of the rectified units
+    are always 0.
 
     Raises:
-        ValueError: if `init` is not known.
+        ValueError: if `init` is unknown.
     """
     if init not in ("xavier", "normal", "gaussian"):
         raise ValueError(f"init must be xavier, normal or gaussian, got {init!r}")

@@ -1,4 +1,4 @@
-"""LightGCN: a user is the mean of the items of its events, of their other users, and so on."""
+"""LightGCN: user and item vectors, averaged over the layers of a propagation over their graph."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from softrec.models.registry import MODELS
 class LightGCN(GraphEncoder):
     """All vectors are E_final = (E + P E + ... + P^K E) / (K + 1) with P = D^-1/2 A D^-1/2.
 
-    E (V, D) has a row for each of the V = n_users + n_items nodes, A joins a user to the items of
-    its training events, D counts neighbours; a node without any keeps E / (K + 1). Scores are
-    inner products. The history is never read: users without a training event are unknown.
+    E (V, D) has a row for each of the V = n_users + n_items nodes, A connects a user with the items
+    of its training events, and D has the numbers of neighbours. A node without neighbours has the
+    vector E / (K + 1). Scores are inner products. The history is never read: users without a
+    training event are unknown.
 
-    A training step propagates once, and so does a ranking, whose batches share `items()`.
+    A training step propagates once. A ranking propagates once for all its batches, in `items()`.
 
     Args:
         n_items: size N of the catalogue.
         n_users: users of the training log, numbered 0 .. n_users-1.
-        edges: (2, E) integers, users above items: the training events; repeats count once.
+        edges: (2, E) integers, users in the first row, items in the second: the training events;
+            repeats count once.
         dim: width D of item and user vectors.
         layers: K, 1 or more.
-        edge_dropout: fraction of edges that a training step leaves out, in all layers, in both
-            directions; the others count 1 / (1 - edge_dropout).
+        edge_dropout: fraction of edges that a training step leaves out, in all layers and both
+            directions; the others have the weight 1 / (1 - edge_dropout).
         output_bias: add one number per item to its logit.
         init: "xavier" (uniform, each table by its own size) or "normal" (N(0, 0.1)).
 
     Raises:
-        DataError: from `forward`, if the batch names a user that is not in the table.
-        ValueError: if the arguments make no tables, layers or graph.
+        DataError: from `forward`, if a user of the batch is not in the table.
+        ValueError: if the sizes, `init` or the edges are wrong.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Matrix factorisation: a vector for each user and each item, and nothing else."""
+"""Matrix factorisation: a vector for each user and each item."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from softrec.types import Batch, ItemVectors, Vectors
 class MF(UserEncoder):
     """The user vector is a row of a table: h_b = dropout(U[user_b]), scores h_b V^T.
 
-    The history is never read, so the model knows the users of its training log and nobody else.
-    A user of the log without a training event keeps the vector of the initialisation.
+    The history is never read, so the model can only score items for users of its training log. The
+    vector of a user without a training event is never trained.
 
     Args:
         n_items: size N of the catalogue.
@@ -27,8 +27,8 @@ class MF(UserEncoder):
         init: "xavier" (uniform, each table by its own size) or "normal" (N(0, 0.01)).
 
     Raises:
-        DataError: from `forward`, if the batch names a user that is not in the table.
-        ValueError: if the arguments make no tables.
+        DataError: from `forward`, if a user of the batch is not in the table.
+        ValueError: if the sizes or `init` are wrong.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -65,6 +65,6 @@ class MF(UserEncoder):
         return ItemVectors(self.item_table.weight, self.bias)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items."""
+        """Return the user vectors (P, D) and the items."""
         users = self.dropout(self.user_table(self.known_users(batch)))
         return Vectors(users, items or self.items())

@@ -1,4 +1,4 @@
-"""MIND: one map for all items, and routing from random logits to a few interests."""
+"""MIND: one matrix for all items, and routing from random logits to a few interests."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class MIND(HistoryEncoder):
     $$m_j = S v_j, \quad b_{kj} \sim N(0, 1), \quad
       (u_1, \dots, u_K) = \mathrm{route}(m, b), \quad z_i = \max_k u_k \cdot w_i$$
 
-    with the embeddings v_j of the real items and one map S (D x D) that all items and interests
-    share; `softrec.models.capsules.route` is the routing. Because of the shared S, interests
-    differ by their starting logits b alone, which is why these are random. An interest is 0 for an
-    empty history, and its length is below 1 unless a ReLU layer follows.
+    with the embeddings v_j of the real items and one matrix S (D x D), the same for all items and
+    interests; `softrec.models.capsules.route` is the routing. Because S is the same, interests
+    differ only by their initial logits b, so these are random. An interest is 0 for an empty
+    history, and its length is below 1 unless a ReLU layer follows.
 
-    In training the logits are drawn again in every pass, from the global random state. In
-    evaluation they are read from a table that is drawn once, when the model is made, and is saved
-    with its weights: an item's logits depend on how far from the end it stands. The vectors of a
-    history are then the same each time, in any batch and with any padding.
+    In training the logits are sampled again in every step, from the global random state. In
+    evaluation they are read from a table, which is sampled once when the model is made, and saved
+    with its weights. The logits of an item then depend on its distance from the end of the history,
+    so that the vectors of a history are the same each time, in any batch and with any padding.
 
     Args:
         n_items: size N of the catalogue.
@@ -39,18 +39,18 @@ class MIND(HistoryEncoder):
         length: longest history.
         interests: number K of interests.
         iterations: of the routing, at least 1.
-        adaptive: a history of n items has K_n = max(1, min(K, floor(log2 n))) interests. Those
-            beyond are copies of the first one, which no maximum notices, and are left out of the
-            routing.
+        adaptive: a history of n items has K_n = max(1, min(K, floor(log2 n))) interests. The other
+            interests are copies of the first one, which do not change a maximum, and are left out
+            of the routing.
         relu_layer: a linear layer and a ReLU on each interest.
-        routing: "drawn" as above, or "fixed": the table in training, too.
+        routing: "drawn": random logits as above; "fixed": logits of the table in training, too.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "xavier" (all matrices Xavier normal, biases 0), "normal" (all matrices and linear
             biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0).
 
     Raises:
-        ValueError: if `interests` or `iterations` is below 1, or `routing` or `init` is not known.
+        ValueError: if `interests` or `iterations` is below 1, or `routing` or `init` is unknown.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -62,9 +62,9 @@ class MIND(HistoryEncoder):
     Source: Li et al., "Multi-Interest Network with Dynamic Routing for Recommendation at Tmall",
     CIKM 2019. Presets: "original" (adaptive, with a ReLU layer; sizes of the MIND in the code of
     Cen et al., KDD 2020) and "timirec" (Wang et al., CIKM 2022). The paper has several ReLU layers
-    over the interest and a user profile, here it is one without profile, as in that code, and
-    trains with a label-aware attention, whose limit p = infinity is the choice of one interest.
-    The published codes draw logits in evaluation, too, so that their rankings are random.
+    over the interest and a user profile; here it is one layer without profile, as in that code. The
+    paper trains with a label-aware attention, whose limit p = infinity is the choice of one
+    interest. The published codes sample logits in evaluation, too, so their rankings are random.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -114,18 +114,18 @@ class MIND(HistoryEncoder):
         initialise(self, init)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the interests (P, K, D) beside the items.
+        """Return the interests (P, K, D) and the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
         history = read_items(batch, self.n_items, self.length)
-        messages = self.map(self.table(history))  # what padding would send, nobody is given
+        messages = self.map(self.table(history))  # messages of padding are not used
         interests = self._interests(messages, history != self.n_items)
         return Vectors(interests, items or self.items())
 
     def _interests(self, messages: Tensor, real: Tensor) -> Tensor:
-        """Return the interests (P, K, D) that messages (P, L', D) of real items are routed to."""
+        """Return the interests (P, K, D) from messages (P, L', D) of real items, by routing."""
         logits = self._logits(messages)
         if not self.adaptive:
             return self.dense(route(messages, real, logits, self.iterations))
@@ -135,7 +135,7 @@ class MIND(HistoryEncoder):
         return torch.where(used, interests, interests[:, :1])
 
     def _logits(self, messages: Tensor) -> Tensor:
-        """Return the logits that routing starts from, (P, K, L') or (1, K, L')."""
+        """Return the initial logits of the routing, (P, K, L') or (1, K, L')."""
         rows, width, _ = messages.shape
         if self.training and self.routing == "drawn":
             shape = (rows, self.n_interests, width)
@@ -143,6 +143,6 @@ class MIND(HistoryEncoder):
         return self.logits[None, :, self.length - width :]
 
     def _used(self, lengths: Tensor) -> Tensor:
-        """Return which interests histories of some lengths have, (P, K): k <= max(1, log2 n)."""
+        """Return which interests a history of n items has, (P, K) bool: k <= max(1, log2 n)."""
         numbers = torch.arange(1, self.n_interests + 1, device=lengths.device)
         return (lengths[:, None] >= 2.0**numbers) | (numbers == 1)

@@ -21,14 +21,14 @@ class NFM(HistoryEncoder):
         = \tfrac12 \Big[\big(\sum_i v_i\big)^2 - \sum_i v_i^2\Big], \qquad
       h = \mathrm{MLP}(\mathrm{dropout}(\mathrm{BN}(f))) + \sum_i w_i$$
 
-    over the real items, squares taken by element. The original gives one number for one candidate;
-    here the network's last layer gives the user vector h, and the linear terms of the original are
-    vectors w_i of their own table, as wide as h. A history of one item has f = 0 and differs
-    from others by w only. The order of the items does not matter.
+    over the real items, with squares by element. The original computes one number for one
+    candidate. Here the last layer of the network gives the user vector h, and the linear terms of
+    the original are vectors w_i from a separate table, as wide as h. A history with one item has
+    f = 0, so that only w distinguishes such histories. The order of the items does not matter.
 
-    Batch norm sees one vector f for each prediction, never a padded position. A training batch of
-    one prediction has no variance and is normalised by the running statistics. Asked at every
-    step, the sums are running sums: memory B x L x D, as for the embeddings themselves.
+    Batch norm uses one vector f for each prediction, and no padding. A training batch with one
+    prediction has no variance and is normalised by the running statistics. If every step is
+    predicted, the sums are cumulative sums: memory is B x L x D, as for the embeddings themselves.
 
     Args:
         n_items: size N of the catalogue.
@@ -46,7 +46,7 @@ class NFM(HistoryEncoder):
             biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0).
 
     Raises:
-        ValueError: if a width is not positive, or `activation` or `init` is not known.
+        ValueError: if a width is not positive, or `activation` or `init` is unknown.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -96,7 +96,7 @@ class NFM(HistoryEncoder):
         initialise(self, init)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items."""
+        """Return the user vectors (P, D) and the items."""
         histories = aligned(batch.history, self.n_items)
         vectors = embedded(self.table, histories.items)
         total = pooled(vectors, histories, batch)

@@ -1,4 +1,4 @@
-"""NGCF: graph convolutions with weights, and with products of a node and its neighbours."""
+"""NGCF: graph convolutions with weight matrices and with products of a node and its neighbours."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ class NGCF(GraphEncoder):
 
         E'    = dropout(LeakyReLU(near W1 + b1) + LeakyReLU((E * near) W2 + b2))     each
         E'    = dropout(LeakyReLU(near W1 + b1 + (E * near) W2 + b2))                sum
-        final = [E, E'/|E'|, E''/|E''|, ...] beside each other, or their mean
+        final = [E, E'/|E'|, E''/|E''|, ...] concatenated, or their mean
 
-    with slope 0.2. E (V, D) has a row for each user and item, A joins a user to the items of its
-    training events. P = (D + 1)^-1 (A + 1), the mean over neighbours and the node itself ("row"),
-    or D^-1/2 A D^-1/2 ("symmetric"). Vectors have width (K + 1) D with "concat". The history is
-    never read: users without a training event are unknown.
+    with slope 0.2. E (V, D) has a row for each user and item, and A connects a user with the items
+    of its training events. P = (D + 1)^-1 (A + 1), the mean over neighbours and the node itself
+    ("row"), or D^-1/2 A D^-1/2 ("symmetric"). Vectors have width (K + 1) D with "concat". The
+    history is never read: users without a training event are unknown.
 
-    A training step propagates once, and so does a ranking, whose batches share `items()`.
+    A training step propagates once. A ranking propagates once for all its batches, in `items()`.
 
     Args:
         n_items: size N of the catalogue.
         n_users: users of the training log, numbered 0 .. n_users-1.
-        edges: (2, E) integers, users above items: the training events; repeats count once.
+        edges: (2, E) integers, users in the first row, items in the second: the training events;
+            repeats count once.
         dim: width D of the tables and of each layer.
         layers: K, 1 or more.
-        adjacency: "row" or "symmetric".
-        rectified: "each" message or their "sum".
+        adjacency: the form of P: "row" or "symmetric".
+        rectified: LeakyReLU of "each" message or of their "sum".
         pooling: "concat" or "mean" of layers 0 .. K.
         message_dropout: fraction of the numbers of E' that a training step sets to 0, before the
             division by the length.
         node_dropout: fraction of the entries of P that a training step leaves out, the same in all
-            layers; the name is the paper's. An edge goes in both directions, a node's own entry
-            on its own; the others count 1 / (1 - node_dropout).
+            layers; the name is the paper's. An edge is left out in both directions, and the entry
+            of a node itself separately. The others have the weight 1 / (1 - node_dropout).
         output_bias: add one number per item to its logit.
 
     Raises:
-        DataError: from `forward`, if the batch names a user that is not in the table.
-        ValueError: if the arguments make no tables, layers or graph.
+        DataError: from `forward`, if a user of the batch is not in the table.
+        ValueError: if sizes, options or the edges are wrong.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -70,9 +71,9 @@ class NGCF(GraphEncoder):
         (torch.Size([2, 12]), torch.Size([5, 12]))
 
     Source: Wang et al., "Neural Graph Collaborative Filtering", SIGIR 2019, eq. 7-11; preset
-    "original" is its reference code. Preset "bsl" is the wiring of Wu et al., "BSL: Understanding
-    and Improving Softmax Loss for Recommendation", ICDE 2024, which publishes no run of it: the
-    message dropout is the original's.
+    "original" has the settings of its reference code. Preset "bsl" has the form of Wu et al., "BSL:
+    Understanding and Improving Softmax Loss for Recommendation", ICDE 2024, which has no published
+    settings of it: the message dropout is that of the original.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -145,7 +146,7 @@ class NGCF(GraphEncoder):
         return sum(layers[1:], layers[0]) / len(layers)
 
     def _drawn(self, nodes: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return the weights of edges (2 E,) and of the nodes' own entries (V, 1)."""
+        """Return random weights of edges (2 E,) and of the nodes' own entries (V, 1)."""
         if not self.training or self.node_dropout == 0:
             return None, None
         kept = 1 - self.node_dropout
@@ -155,14 +156,14 @@ class NGCF(GraphEncoder):
     def _near(self, vectors: Tensor, weights: Tensor | None, own: Tensor | None) -> Tensor:
         if self.adjacency == "symmetric":
             return propagate(self.graph, vectors, weights)
-        # Not symmetric: the sum is, the division by its length is left to autograd.
+        # Only the sum is symmetric; the division is left to autograd.
         themselves = vectors if own is None else vectors * own
         total = themselves + neighbour_sum(self.graph, vectors, weights)
         return total / (self.graph.degrees() + 1).to(vectors.dtype)[:, None]
 
 
 def _xavier(dim: int) -> nn.Linear:
-    """Return a linear layer drawn by Xavier's rule, the bias as a matrix of one row."""
+    """Return a linear layer with Xavier initialisation, of the bias as a matrix with one row."""
     layer = nn.Linear(dim, dim)
     nn.init.xavier_uniform_(layer.weight)
     bound = (6 / (1 + dim)) ** 0.5

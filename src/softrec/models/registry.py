@@ -1,4 +1,4 @@
-"""The models by the names they have in recipes: `@MODELS.named("mine")` above the class."""
+"""The registry of models: `@MODELS.named("mine")` above a class registers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SASRec: a causal transformer over the history, whose blocks other models attend with, too."""
+"""SASRec: a causal transformer over the history, whose blocks are used by other models, too."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from softrec.types import Batch, ItemVectors, Vectors
 
 Norm = Literal["post", "pre", "query"]
 Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor]
-"""(queries, keys, values, dropout rate, step) -> answers, tensors (B, heads, L, D / heads).
+"""(queries, keys, values, dropout rate, step) -> outputs, tensors (B, heads, L, D / heads).
 
-With steps (B,) there is one query a row, asked at its step: (B, heads, 1, D / heads)."""
+With steps (B,) there is one query per row, at its step: (B, heads, 1, D / heads)."""
 
 
 @MODELS.named("sasrec")
 class SASRec(HistoryEncoder):
     """Item and position embeddings -> causal self-attention blocks; the last state is the user.
 
-    Positions count back from the end of the history (the last item has position 0), so that they
+    Positions are counted from the end of the history (the last item has position 0), so that they
     do not depend on the side or the amount of padding.
 
     Args:
         n_items: size N of the catalogue.
         dim: width D.
-        length: longest history; older items are not looked at.
+        length: longest history; older items are not read.
         layers: number of blocks.
         heads: attention heads in a block.
         inner: width of the feed-forward layer; `dim` if None.
         dropout: on the attention weights and on the output of each sub-layer.
         embedding_dropout: on the sum of item and position embeddings.
         norm: "post" (x <- LN(x + f(x))), "pre" (x <- x + f(LN(x)), and one LN at the end) or
-            "query" (as the original: only the queries of the attention are normalised, and the
-            attention adds to the normalised queries).
+            "query" (as in the original: only the queries of the attention are normalised, and the
+            output of the attention is added to the normalised queries).
         activation: "relu" or "gelu" in the feed-forward layer.
         rezero: multiply each sub-layer's output by a learned scalar that starts at 1e-8.
-        scale: multiply item embeddings by sqrt(D). Without it the positions, of a smaller table
-            and so drawn larger, drown the items, and training starts late.
-        projection: a linear layer over the joined heads.
+        scale: multiply item embeddings by sqrt(D). Without it the initial position embeddings,
+            which are larger because their table is smaller, dominate, and learning starts late.
+        projection: a linear layer over the concatenated heads.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
@@ -113,7 +113,7 @@ class SASRec(HistoryEncoder):
         self.table.zero_padding()
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items.
+        """Return the user vectors (P, D) and the items.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
@@ -130,7 +130,7 @@ class SASRec(HistoryEncoder):
 def causal(
     queries: Tensor, keys: Tensor, values: Tensor, rate: float, step: Tensor | None
 ) -> Tensor:
-    """Attend to the same and earlier steps by the products of queries and keys alone."""
+    """Attend to the same and earlier steps, by the products of queries and keys."""
     attend = F.scaled_dot_product_attention
     if step is None:
         return attend(queries, keys, values, is_causal=True, dropout_p=rate)
@@ -138,7 +138,7 @@ def causal(
 
 
 def up_to(step: Tensor, length: int) -> Tensor | None:
-    """Return who is visible from each row's step, (B, 1, 1, L) bool; None where all are."""
+    """Return which items are visible from each row's step, (B, 1, 1, L) bool; None if all are."""
     if bool((step == length - 1).all()):
         return None
     return (torch.arange(length, device=step.device) <= step[:, None])[:, None, None]
@@ -147,17 +147,17 @@ def up_to(step: Tensor, length: int) -> Tensor | None:
 def states_of(
     blocks: nn.ModuleList, x: Tensor, histories: Histories, batch: Batch, attend: Attend = causal
 ) -> Tensor:
-    """Return the states (P, D) of the last block at the places a batch asks for.
+    """Return the states (P, D) of the last block at the places of the predictions.
 
-    Asked at the end of each row alone, the last block has one query a row instead of L: of a model
-    of one block, most of the work is saved.
+    If there is one prediction per row, at its end, the last block has one query per row instead of
+    L. In a model with one block this saves most of the work.
 
     Args:
         blocks: of causal attention.
         x: (B, L', D) their input.
-        histories: whose padding stands at the right, where a causal model cannot see it.
-        batch: what is asked for.
-        attend: how a step attends to others.
+        histories: with padding on the right, where a causal model does not read it.
+        batch: the batch, with the places of the predictions.
+        attend: the attention.
     """
     if batch.row is not None or not len(blocks):
         for block in blocks:
@@ -170,7 +170,7 @@ def states_of(
 
 
 def from_end(histories: Histories) -> Tensor:
-    """Return the position of each column, (B, L'): 0 at the last real item and in the padding."""
+    """Return the position of each column, (B, L'): 0 at the last real item and at padding."""
     columns = torch.arange(histories.items.shape[1], device=histories.items.device)
     return (histories.lengths[:, None] - 1 - columns).clamp(min=0)
 
@@ -181,7 +181,7 @@ def initialise_blocks(
     """Initialise the embeddings and the linear layers of a transformer.
 
     Args:
-        blocks: the blocks; their norms stay as they are.
+        blocks: the blocks; their norms are not changed.
         tables: all embeddings.
         init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
             "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal, biases 0).
@@ -212,21 +212,21 @@ def initialise_blocks(
 
 
 class Block(nn.Module):
-    """Causal self-attention and a feed-forward layer, each around a residual.
+    """Causal self-attention and a feed-forward layer, each with a residual connection.
 
     Args:
         dim: width D.
         heads: attention heads; D is a multiple of them.
         inner: width of the feed-forward layer.
         dropout: on the attention weights and on the output of each sub-layer.
-        norm: "post" (x <- LN(x + f(x))), "pre" (x <- x + f(LN(x))) or "query" (only the queries
-            of the attention are normalised, and the attention adds to the normalised queries).
+        norm: "post" (x <- LN(x + f(x))), "pre" (x <- x + f(LN(x))) or "query" (only the queries of
+            the attention are normalised, and its output is added to the normalised queries).
         activation: "relu" or "gelu" in the feed-forward layer.
         rezero: multiply each sub-layer's output by a learned scalar that starts at 1e-8.
-        projection: a linear layer over the joined heads.
+        projection: a linear layer over the concatenated heads.
 
     Raises:
-        ValueError: if the width is no multiple of the heads.
+        ValueError: if the width is not a multiple of the heads.
     """
 
     def __init__(
@@ -258,7 +258,7 @@ class Block(nn.Module):
         self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
 
     def forward(self, x: Tensor, attend: Attend = causal, step: Tensor | None = None) -> Tensor:
-        """(B, L, D) -> (B, L, D), or (B, 1, D) if only one step of each row is asked for, (B,)."""
+        """(B, L, D) -> (B, L, D), or (B, 1, D) for one step (B,) of each row."""
         first, second = self.norms
         own = x if step is None else x[torch.arange(len(x), device=x.device), step][:, None]
         if self.style == "post":

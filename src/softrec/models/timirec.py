@@ -1,4 +1,4 @@
-"""TiMiRec: several interests, and a forecast of which of them comes next."""
+"""TiMiRec: several interests, and a prediction of which of them comes next."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class TiMiRec(Encoder):
 
     $$h = \sum_k \mathrm{softmax}(z)_k v_k \qquad z = \mathrm{MLP}(\mathrm{GRU}(H'))$$
 
-    `extractor`, a `ComiRecSA`, gives the interests v_k and the item vectors. `predictor`, with item
-    vectors H' of its own, gives the K logits z. It learns from
-    `softrec.losses.distillation.interest_distillation`: the teacher knows the item that came next.
-    The extractor is trained alone first, as a ComiRec; `initialise_from` copies its weights.
+    `extractor`, a `ComiRecSA`, computes the interests v_k and the item vectors. `predictor`, with
+    its own item vectors H', computes the K logits z. It is trained with the loss
+    `softrec.losses.distillation.interest_distillation`, whose teacher knows the label. The
+    extractor is first trained alone, as a ComiRec; `initialise_from` copies its weights.
 
     Args:
         n_items: size N of the catalogue.
@@ -47,15 +47,15 @@ class TiMiRec(Encoder):
         bias: whether the extractor's linear layers have biases.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
-        predictor_layers: linear layers from the GRU's last state to the logits; all but the last
+        predictor_layers: linear layers from the GRU's last state to the logits; all except the last
             are D -> D, each followed by dropout and ReLU.
-        predictor_dropout: in the predictor, after each linear layer but the last.
+        predictor_dropout: in the predictor, after each linear layer except the last.
         init: "xavier" (all matrices Xavier normal, biases 0), "normal" (all matrices and linear
             biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0); the GRU
-            starts as PyTorch starts it.
+            is initialised as in PyTorch.
 
     Raises:
-        ValueError: if a size is not positive, or an option is not known or does not fit.
+        ValueError: if a size is not positive, or an option is unknown or does not fit.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -66,9 +66,10 @@ class TiMiRec(Encoder):
         (torch.Size([2, 3, 4]), torch.Size([2, 3]), torch.Size([2, 4]))
 
     Source: Wang et al., "Target Interest Distillation for Multi-Interest Recommendation", CIKM
-    2022, eq. 3, 4 and 12-15. Presets: "movielens-1m", "beauty" and "grocery" are TiMiRec+ as the
-    authors ran it; they distilled at the temperatures 0.5, 0.1 and 1. The same names with "-plain"
-    are TiMiRec: its settings were not published, and K and layers are those of TiMiRec+.
+    2022, eq. 3, 4 and 12-15. Presets: "movielens-1m", "beauty" and "grocery" are TiMiRec+ with the
+    authors' settings; the temperatures of their distillation were 0.5, 0.1 and 1. The same names
+    with "-plain" are TiMiRec, whose settings were not published: K and layers are those of
+    TiMiRec+.
     """
 
     predicts_interests = True
@@ -121,7 +122,7 @@ class TiMiRec(Encoder):
         )
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items, and the interests they are the mean of.
+        """Return the user vectors (P, D), the items, and the interests whose mean the users are.
 
         Raises:
             ValueError: if a history is longer than the model's `length`.
@@ -131,14 +132,14 @@ class TiMiRec(Encoder):
         return Vectors(interests.mean(), items or self.items(), interests)
 
     def items(self) -> ItemVectors:
-        """Return the output vectors and bias, those of the extractor."""
+        """Return the output vectors and the bias of the extractor."""
         return self.extractor.items()
 
     def initialise_from(self, other: Encoder) -> None:
-        """Take over a trained TiMiRec, or a `ComiRecSA` of equal settings for the extractor.
+        """Copy the weights of a TiMiRec, or those of a `ComiRecSA` for the extractor.
 
         Raises:
-            ValueError: if `other` is of another kind or has other settings, which are named.
+            ValueError: if `other` is of another kind or has other settings.
         """
         if not isinstance(other, ComiRecSA):
             super().initialise_from(other)
@@ -158,7 +159,7 @@ class TiMiRec(Encoder):
 
 
 class Predictor(nn.Module):
-    """Which interest comes next: item vectors -> GRU -> linear layers from its last state."""
+    """Predicts the next interest: item vectors -> GRU -> linear layers of its last state."""
 
     def __init__(
         self, n_items: int, dim: int, interests: int, *, layers: int, dropout: float, init: Init

@@ -1,4 +1,4 @@
-"""TiSASRec: a causal transformer that knows how much time lies between the items of a history."""
+"""TiSASRec: a causal transformer that uses the time between the items of a history."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from softrec.types import Batch, ItemVectors, Vectors
 
 Unit = Literal["smallest", "published"]
 
-# The unit before any two times differ. All intervals are 0 then, whatever it is; as an upper bound
-# of later units only the second one counts.
+# The unit if all times so far are equal. All intervals are 0 then, for any unit; as an upper bound
+# of later units only the second one has an effect.
 LARGEST_UNIT: dict[Unit, int] = {"smallest": torch.iinfo(torch.int64).max, "published": 65535}
 
 ON_A_GPU = 2**26  # numbers of a block of queries by intervals
@@ -44,53 +44,53 @@ class TiSASRec(HistoryEncoder):
         out_i    = sum_j a_ij (v_j + P^V_j + R^V_ij)           a_i = softmax of score_i
         r_ij     = min(floor(|t_i - t_j| / u_i), intervals)    R_ij is row r_ij of a table
 
-    Positions count back from the end of the history (the last item has position 0). They are not
-    added to the item embeddings, only to keys and values.
+    Positions are counted from the end of the history (the last item has position 0). They are added
+    to keys and values, and not to the item embeddings.
 
-    **The unit.** An interval is measured in units of the history it stands in: u_i is the smallest
-    positive difference of successive times, among the items that the batch keeps, up to step i; 1
-    if there is none. The published codes take one unit for all steps of a user, from all of that
-    user's times. Here the unit of a step knows nothing of later steps, so that the same history
-    has the same vectors whether it is asked at its end or at every step, and no time of the future
-    leaks into the past. At the step asked for, u is the one unit of the history up to there; only
-    earlier steps, which the second and further blocks read, may have a larger one than in the
-    published form. A constant factor or offset of all times changes nothing.
+    **The unit.** An interval is measured in units of its history: u_i is the smallest positive
+    difference of successive times up to step i, among the items in the batch; 1 if there is none.
+    The published codes use one unit for all steps of a user, from all times of that user. Here the
+    unit of a step does not depend on later steps, so that a history has the same vectors if it is
+    predicted at its end or at every step, and no later time leaks into earlier steps. At the step
+    of the prediction, u is the unit of the whole history up to there. Only earlier steps, which the
+    second and further blocks read, may have a larger unit than in the published form. Multiplying
+    all times by a constant or adding a constant changes nothing.
 
-    With `unit="published"` no unit is larger than 65535, as in the code of the preset "timirec",
-    which writes 65535 for differences of 0, each time's difference to itself among them, before
-    it takes the minimum. What that code further reads, the user's validation and test times, is
-    not in the history and stays out.
+    With `unit="published"` no unit is larger than 65535, as in the code of the preset "timirec".
+    That code replaces differences of 0 by 65535 before it takes the minimum, including the
+    difference of each time from itself. It also uses the user's validation and test times, which
+    are not in the history and are not used here.
 
-    **Memory.** No table of pairs times dimensions is made. Scores are gathered from q R^K^T, and
-    attention weights are added up per interval before one product with R^V, for some queries at a
-    time; the way back does the same again. What is kept is of the size of plain attention,
-    B x heads x L x L, where R^K_ij and R^V_ij would take 2 x B x L x L x D. The price is time:
-    products of B x L queries with intervals + 1 rows, six of them a block and step.
+    **Memory.** There is no table of pairs times dimensions. Scores are gathered from q R^K^T, and
+    attention weights are summed per interval before one product with R^V, for a block of queries at
+    a time; backward computes the same again. Only tensors of the size of usual attention,
+    B x heads x L x L, are stored, while R^K_ij and R^V_ij would take 2 x B x L x L x D. This costs
+    time: six products of B x L queries with intervals + 1 rows, per block and step.
 
     Args:
         n_items: size N of the catalogue.
         dim: width D.
         length: longest history; longer ones are refused.
         layers: number of blocks.
-        heads: attention heads in a block; each reads its own part of P and R.
-        intervals: largest interval, in units; longer ones count as this one.
+        heads: attention heads in a block; each uses its own part of P and R.
+        intervals: largest interval, in units; longer intervals count as this one.
         inner: width of the feed-forward layer; `dim` if None.
         dropout: on the attention weights and on the output of each sub-layer.
-        embedding_dropout: on the embeddings of items and positions. The original also drops out
-            R^K_ij and R^V_ij, pair by pair, which would need all of them in memory.
+        embedding_dropout: on the embeddings of items and positions. The original also has dropout
+            on R^K_ij and R^V_ij for each pair, which would need all of them in memory.
         norm: "post", "pre" or "query", as in SASRec.
         activation: "relu" or "gelu" in the feed-forward layer.
         scale: multiply item embeddings by sqrt(D).
-        projection: a linear layer over the joined heads.
+        projection: a linear layer over the concatenated heads.
         unit: of an interval: "smallest" is the smallest positive difference of successive times in
-            the history up to the step, "published" the same, but at most 65535.
+            the history up to the step; "published" is the same, but at most 65535.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
             "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal).
 
     Raises:
-        ValueError: if options do not fit each other or are not known.
+        ValueError: if options are unknown or do not fit together.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -165,7 +165,7 @@ class TiSASRec(HistoryEncoder):
         self.table.zero_padding()
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items.
+        """Return the user vectors (P, D) and the items.
 
         Raises:
             DataError: if the batch has no times.
@@ -210,7 +210,7 @@ def intervals(times: Tensor, largest: int, unit: Unit = "smallest") -> Tensor:
 
 @dataclass(frozen=True)
 class TimedAttention:
-    """Causal attention with positions and intervals among the keys and values, an `Attend`."""
+    """Causal attention with positions and intervals added to keys and values, an `Attend`."""
 
     intervals: Tensor  # (B, L, L) int64, r_ij in 0 .. k
     position_keys: Tensor  # (B, L, D)
@@ -221,7 +221,7 @@ class TimedAttention:
     def __call__(
         self, queries: Tensor, keys: Tensor, values: Tensor, rate: float, step: Tensor | None
     ) -> Tensor:
-        """Return the answers (B, heads, L, D / heads), or of one step a row."""
+        """Return the outputs (B, heads, L, D / heads), or those of one step per row."""
         heads, length, width = keys.shape[1:]
         queries = queries / math.sqrt(width)
         keys = keys + _parts(self.position_keys, heads).transpose(1, 2)
@@ -239,7 +239,7 @@ class TimedAttention:
         return weights @ values + _rows_first(of_gaps, queries.shape[2])
 
     def _seen_from(self, step: Tensor | None, length: int) -> tuple[Tensor, Tensor | None]:
-        """Return the intervals of each query (Q, L), and who is visible; None where all are."""
+        """Return the intervals of each query (Q, L), and which items are visible or None."""
         if step is None:
             earlier = torch.ones(length, length, dtype=torch.bool, device=self.intervals.device)
             return self.intervals.flatten(0, 1), earlier.tril()
@@ -253,7 +253,7 @@ class ScoresOfRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, table: Tensor, index: Tensor) -> Tensor:
-        """Return the scores; keep what they are made of, not the Q x K products."""
+        """Return the scores; store their inputs for backward, not the Q x K products."""
         ctx.save_for_backward(x, table, index)
         return _scores(x, table, index)
 
@@ -270,7 +270,7 @@ class SumOfRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, table: Tensor, index: Tensor) -> Tensor:
-        """Return the sums; keep what they are made of, not the Q x K buckets."""
+        """Return the sums; store their inputs for backward, not the Q x K buckets."""
         ctx.save_for_backward(weights, table, index)
         return _sums(weights, table, index)
 
@@ -284,7 +284,7 @@ class SumOfRows(torch.autograd.Function):
 
 
 def _scores(x: Tensor, table: Tensor, index: Tensor) -> Tensor:
-    """Gather the scores from the products of some queries at a time with the whole table."""
+    """Gather the scores from the products of a block of queries with the whole table."""
     heads = len(x)
     scores = x.new_empty(heads, *index.shape)
     for some in _blocks(len(index), heads * len(table[0]), x.device):
@@ -294,7 +294,7 @@ def _scores(x: Tensor, table: Tensor, index: Tensor) -> Tensor:
 
 
 def _sums(weights: Tensor, table: Tensor, index: Tensor) -> Tensor:
-    """Add up the weights that name the same row of the table, then multiply once."""
+    """Sum the weights of each row of the table, then multiply once."""
     heads, size, width = table.shape
     sums = table.new_empty(heads, len(index), width)
     for some in _blocks(len(index), heads * size, table.device):
@@ -318,7 +318,7 @@ def _buckets(weights: Tensor, index: Tensor, size: int) -> Tensor:
 
 
 def _blocks(queries: int, width: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices of queries, so that `width` numbers for each make no large tensor."""
+    """Yield slices of queries, so that `width` numbers per query are no large tensor."""
     numbers = LIMITS.intervals if device.type == "cpu" else ON_A_GPU
     return blocks(queries, numbers // width)
 

@@ -1,4 +1,4 @@
-"""Models that know users by number, not by what they interacted with."""
+"""The base class of models that identify users by number and read no history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from softrec.types import Batch, Encoder
 
 
 class UserEncoder(Encoder):
-    """A model with a table of users and a table of items. It never reads the history.
+    """A model with a table of users and a table of items, which does not read the history.
 
     Args:
         n_items: size N of the catalogue.
@@ -21,7 +21,7 @@ class UserEncoder(Encoder):
         std: of the initialisation "normal".
 
     Raises:
-        ValueError: if the arguments make no tables.
+        ValueError: if the sizes or `init` are wrong.
     """
 
     reads = "user"
@@ -37,7 +37,7 @@ class UserEncoder(Encoder):
         self.n_items = n_items
         self.n_users = n_users
         self.user_table = nn.Embedding(n_users, dim)
-        # Without a padding row: no history is looked up, and Xavier's width counts the rows.
+        # Without a padding row: no history is read, and Xavier's rule counts the rows.
         self.item_table = nn.Embedding(n_items, dim)
         self.bias = nn.Parameter(torch.zeros(n_items)) if output_bias else None
         for table in (self.user_table, self.item_table):
@@ -49,10 +49,10 @@ class UserEncoder(Encoder):
                 raise ValueError(f"init must be xavier or normal, got {init!r}")
 
     def known_users(self, batch: Batch) -> Tensor:
-        """Return the user of each prediction, (P,), all of them in 0 .. n_users-1.
+        """Return the user of each prediction, (P,), after checking that all are in 0 .. n_users-1.
 
         Raises:
-            DataError: if the batch names a user that is not in the training log.
+            DataError: if a user of the batch is not in the training log.
         """
         user = batch.prediction_user
         unknown = (user < 0) | (user >= self.n_users)

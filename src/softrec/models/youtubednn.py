@@ -1,4 +1,4 @@
-"""YoutubeDNN: the mean of the history, and a network over it."""
+"""YoutubeDNN: a network over the mean of the history."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ class YoutubeDNN(HistoryEncoder):
     $$h = \mathrm{MLP}\Big(\frac{1}{n} \sum_{i=1}^{n} v_i\Big)$$
 
     with the embeddings v_i of the n real items; padding counts neither in the sum nor in n, and an
-    empty history has the mean 0. The order of the items does not matter. Asked at every step, the
-    means are running sums: memory B x L x D, as for the embeddings themselves.
+    empty history has the mean 0. The order of the items does not matter. If every step is
+    predicted, the means are computed by cumulative sums: memory is B x L x D, as for the embeddings
+    themselves.
 
     Args:
         n_items: size N of the catalogue.
         dim: width D of item and user vectors.
         layers: widths of the hidden layers, each followed by the activation; a linear layer to D
-            comes last. One hidden layer of width D if None; `()` leaves the linear layer alone.
+            comes last. One hidden layer of width D if None; with `()` there is only the linear
+            layer.
         activation: "relu", "gelu" or "tanh", after each hidden layer.
         dropout: after each hidden layer.
         tied: score with the input embeddings instead of an output table of its own.
@@ -40,7 +42,7 @@ class YoutubeDNN(HistoryEncoder):
             biases from N(0, 0.01)) or "gaussian" (all matrices from N(0, 0.01), biases 0).
 
     Raises:
-        ValueError: if a width is not positive, or `activation` or `init` is not known.
+        ValueError: if a width is not positive, or `activation` or `init` is unknown.
 
     Example:
         >>> from softrec.testing.encoders import padded
@@ -49,10 +51,10 @@ class YoutubeDNN(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
-    Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; there
-    a ReLU tower 1024-512-256. Presets: "softrec" (Cheng et al., SIGIR 2021), "desorec" (Zhang et
-    al., DASFAA 2024) and "timirec" (Wang et al., CIKM 2022). The published TiMiRec code lets the
-    padding into the sum; here it is masked.
+    Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, with
+    ReLU layers 1024-512-256. Presets: "softrec" (Cheng et al., SIGIR 2021), "desorec" (Zhang et
+    al., DASFAA 2024) and "timirec" (Wang et al., CIKM 2022). The published code of TiMiRec includes
+    padding in the sum; here it is masked.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -85,7 +87,7 @@ class YoutubeDNN(HistoryEncoder):
         initialise(self, init)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) beside the items."""
+        """Return the user vectors (P, D) and the items."""
         histories = aligned(batch.history, self.n_items)
         total = pooled(embedded(self.table, histories.items), histories, batch)
         users = self.tower(total / pooled_lengths(histories, batch)[:, None])

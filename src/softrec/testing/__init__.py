@@ -1,8 +1,8 @@
-"""Contracts that every target, loss, encoder and scorer keeps, for ours and for yours.
+"""Contract tests for targets, losses, encoders and scorers, of softrec and of your own.
 
-Each `check_*` is a plain function that raises `AssertionError` with what is wrong; put it in a
-test and parametrise as you like. `oracles` are the definitions, written out over whole tables in
-float64, that everything faster is compared with.
+Each `check_*` is a plain function that raises `AssertionError` with a message; call it in a test,
+parametrised as you like. `oracles` has the definitions over whole tables in float64, with which all
+faster code is compared.
 
 Example:
     >>> from softrec.targets.smoothing import UniformTarget
@@ -63,7 +63,7 @@ _former = former_names(__name__, {"popular_shares": popular_probabilities})
 
 
 def __getattr__(name: str) -> Any:
-    """Return what builds members as recipes do, and so loads all of softrec, when asked for."""
+    """Return `check_registered` on first use, because its module imports all of softrec."""
     if name in ("Checked", "check_registered"):
         from softrec.testing import registered
 

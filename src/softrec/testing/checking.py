@@ -1,4 +1,4 @@
-"""What all contracts need: a requirement that names itself when it is not met."""
+"""Requirements with messages, for all contract tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise `AssertionError` unless `condition`; unlike `assert`, also under `python -O`."""
+    """Raise `AssertionError` unless `condition` holds; unlike `assert`, also under `python -O`."""
     if not condition:
         raise AssertionError(message)
 
@@ -15,7 +15,7 @@ def require(condition: bool, message: str) -> None:
 def require_close(
     actual: Tensor, expected: Tensor, what: str, *, rtol: float = 1e-5, atol: float = 1e-6
 ) -> None:
-    """Raise `AssertionError` unless shapes agree and the numbers do within a tolerance."""
+    """Raise `AssertionError` unless shapes are equal and numbers are equal within a tolerance."""
     require(
         actual.shape == expected.shape,
         f"{what}: expected shape {tuple(expected.shape)}, got {tuple(actual.shape)}",

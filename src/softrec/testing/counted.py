@@ -1,7 +1,7 @@
-"""The simple baselines by their definitions, in loops over sequences and in float64.
+"""The simple baselines by their definitions, with loops over sequences and in float64.
 
-Each function returns the score of every item after a history, for the training sequences of all
-users. They are slow, and are what the models of `softrec.models.counted` are compared with.
+They are slow; the tests compare the models of `softrec.models.counted` with them. The argument
+`lists` has the training sequences of all users.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def summed(similar: np.ndarray, history: Sequence[int], recency: float) -> np.nd
 
 
 def cut(similar: np.ndarray, k: int) -> np.ndarray:
-    """Return the table with the k largest of each row alone, without its diagonal."""
+    """Return the table with only the k largest numbers of each row, without the diagonal."""
     kept = np.zeros_like(similar)
     for row, values in enumerate(similar):
         others = [(value, -item) for item, value in enumerate(values) if item != row]
@@ -66,7 +66,7 @@ def walks(lists: Lists, n_items: int, *, alpha: float, beta: float) -> np.ndarra
 
 
 def transitions(lists: Lists, n_items: int, steps: int) -> np.ndarray:
-    """Return the fractions of the items that followed an item; a pair d apart counts 1/d."""
+    """Return the fractions of the items that followed an item; at distance d a pair counts 1/d."""
     found = np.zeros((n_items, n_items))
     for items in lists:
         for place, item in enumerate(items):
@@ -100,7 +100,7 @@ def votes(
     last: int,
     recency: float,
 ) -> np.ndarray:
-    """Return the votes of the k sequences that are most like a history, all looked at, (N,)."""
+    """Return the votes of the k sequences that are most similar to a history, of all, (N,)."""
     weights: dict[int, float] = {}
     for step, item in enumerate(reversed(history[-last:])):
         weights[item] = weights.get(item, 0.0) + recency**step

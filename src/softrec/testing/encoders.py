@@ -25,22 +25,23 @@ def check_encoder(
 ) -> None:
     """Check shapes, padding, causality, determinism, gradients and saving of an encoder.
 
-    It is held to the capabilities that it declares. With `reads = "user"` the user vector comes
-    from the number of the user alone: the history changes nothing, and unknown users are refused.
-    With `needs_times` all batches carry times, which must matter, and a batch without them must be
-    refused. With `predicts_interests` the user vectors are the mean of the interests.
+    The checks depend on the capabilities that it declares. With `reads = "user"` the user vector
+    must depend only on the number of the user: the history changes nothing, and unknown users are
+    refused. With `needs_times` all batches have times, which must have an effect, and a batch
+    without times must be refused. With `predicts_interests` the user vectors are the mean of the
+    interests.
 
     Args:
-        make_encoder: makes a fresh encoder for histories of 6 items or more, its weights drawn
-            from the global random state; for users 0 to 3 at least, where it reads users.
+        make_encoder: makes a new encoder for histories of 6 items or more, with initial weights
+            from the global random state; if it reads users, for users 0 to 3 at least.
         n_items: size N of its catalogue, 8 or more.
-        prefixes: whether asking at a step within a history equals asking at the end of the
-            history cut there. False for models that number positions back from the end.
-        unmoved: endings of the names of parameters that no gradient can reach, such as the bias
+        prefixes: whether a prediction at a step inside a history equals the prediction at the end
+            of the history cut there. False for models that count positions from the end.
+        unmoved: endings of the names of parameters that cannot have a gradient, such as the bias
             of attention keys, which cancels in the softmax.
 
     Raises:
-        AssertionError: if the encoder breaks a rule, naming it.
+        AssertionError: if the encoder breaks a rule; the message names it.
     """
     torch.manual_seed(0)
     encoder = _made(make_encoder)
@@ -78,10 +79,10 @@ def padded(
     users: Sequence[int] | None = None,
     times: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
-    """Return a batch of histories, each asked once at its end, with `extra` columns of padding.
+    """Return a batch with a prediction at the end of each history, and `extra` padded columns.
 
-    The users are numbered as the rows unless `users` gives their numbers. With `times`, when each
-    event took place, the batch has times, padded with 0.
+    By default the users have the numbers of the rows. With `times`, the times of the events, the
+    batch has times, padded with 0.
 
     Example:
         >>> padded([[1, 2], [3]], 9, side="left").history
@@ -100,7 +101,7 @@ def padded(
 
 
 def at_every_step(batch: Batch, lengths: Sequence[int]) -> Batch:
-    """Return the batch asked after each item of each row."""
+    """Return the batch with a prediction after each item of each row."""
     row = torch.tensor([r for r, length in enumerate(lengths) for _ in range(length)])
     step = torch.tensor([s for length in lengths for s in range(length)])
     numbers = torch.arange(len(row))
@@ -108,7 +109,7 @@ def at_every_step(batch: Batch, lengths: Sequence[int]) -> Batch:
 
 
 class _Sample(NamedTuple):
-    """Histories of the lengths `LENGTHS`, with times where the encoder reads them."""
+    """Histories of the lengths `LENGTHS`, with times if the encoder reads them."""
 
     n_items: int
     items: list[list[int]]
@@ -162,7 +163,7 @@ def _made(make_encoder: Callable[[], Encoder]) -> Encoder:
 
 
 def _sample(n_items: int, times: bool) -> _Sample:
-    """Draw the histories. Times are seconds of a calendar, some equal, else 10 or more apart."""
+    """Return random histories. Some times are equal; others differ by at least 10 seconds."""
     require(n_items >= 8, f"the contract needs 8 items or more, got {n_items}")
     generator = torch.Generator().manual_seed(1)
     items = [torch.randperm(n_items, generator=generator)[:length] for length in LENGTHS]
@@ -210,7 +211,7 @@ def _check_shapes(encoder: Encoder, sample: _Sample) -> None:
 
 
 def _check_items_are_shared(encoder: Encoder, sample: _Sample) -> None:
-    """What `items()` computed serves any batch: ranking computes it once."""
+    """The result of `items()` can be used for any batch, because a ranking computes it once."""
     batch = sample.batch()
     expected, items = encoder(batch), encoder.items()
     found = encoder(batch, items)
@@ -270,7 +271,7 @@ def _check_alone(encoder: Encoder, sample: _Sample) -> None:
 
 
 def _check_steps(encoder: Encoder, sample: _Sample, prefixes: bool) -> None:
-    """Asked at every step: the last is the default, later items change nothing before them."""
+    """Predictions at every step: the last is the default; later items have no effect on earlier."""
     batch = sample.batch()
     asked = at_every_step(batch, LENGTHS)
     users = encoder(asked).users
@@ -302,7 +303,7 @@ def _with_later_changed(batch: Batch, cut: int, n_items: int) -> Batch:
 
 
 def _check_times(encoder: Encoder, sample: _Sample) -> None:
-    """Times change the vectors of a history of several items; they cannot be left out."""
+    """Times change the vectors of a history with several items, and are required."""
     batch = sample.batch()
     at_once = batch._replace(time=torch.zeros_like(batch.history))
     moved = (encoder(batch).users[0] != encoder(at_once).users[0]).any()
@@ -324,7 +325,7 @@ def _check_last_item(encoder: Encoder, sample: _Sample) -> None:
 
 
 def _check_users_alone(encoder: Encoder, sample: _Sample) -> None:
-    """Users who change places take their vectors along, whatever the histories."""
+    """If users are exchanged, so are their vectors, for any histories."""
     batch = sample.batch()
     users = encoder(batch).users
     require(bool((users[0] != users[1]).any()), "another user has the same user vector")
@@ -334,7 +335,7 @@ def _check_users_alone(encoder: Encoder, sample: _Sample) -> None:
 
 
 def _check_unknown_users(encoder: Encoder, sample: _Sample) -> None:
-    """A user without a number, -1, is refused by an error that says so."""
+    """The unknown user, -1, is refused with an error."""
     batch = sample.batch(users=[0, -1, 1, 2])
     try:
         encoder(batch)
@@ -358,8 +359,8 @@ def _check_saving(encoder: Encoder, make_encoder: Callable[[], Encoder], sample:
 
 
 def _check_gradients(encoder: Encoder, sample: _Sample, unmoved: Collection[str]) -> None:
-    """One cross-entropy reaches every parameter, and no padding row."""
-    encoder.eval()  # dropout could cut a parameter off by chance
+    """A cross-entropy has a gradient in every parameter, but not in the padding row."""
+    encoder.eval()  # with dropout a parameter might have no gradient by chance
     users, items, _, _ = encoder(sample.batch(side="left"))
     scores = _scores(users, items.vectors, items.bias)
     labels = torch.arange(len(LENGTHS))
@@ -375,7 +376,7 @@ def _check_gradients(encoder: Encoder, sample: _Sample, unmoved: Collection[str]
 
 
 def _scores(users: Tensor, vectors: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the logits (B, N), the best interest counting."""
+    """Return the logits (B, N); of several interests, the highest."""
     scores = users @ vectors.T
     scores = scores.amax(1) if users.dim() == 3 else scores
     return scores if bias is None else scores + bias

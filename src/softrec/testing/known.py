@@ -1,4 +1,4 @@
-"""Data of which the best possible ranking is known, and batches cut to train and to judge on."""
+"""Simulated data whose best possible ranking is known, and their split for training and test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from softrec.types import Batch
 
-LONGEST_WAIT = 100  # between two items, in the unit of times
+LONGEST_WAIT = 100  # the largest time between two items
 
 
 def chain(
@@ -19,18 +19,18 @@ def chain(
     seed: int,
     times: bool = False,
 ) -> Batch:
-    """Return histories of uniform items, after which the next item is a permutation of the last.
+    """Return histories of uniform items; the label is a permutation of the last item.
 
     Formula: with probability 1 - r the label is pi(last item), else it is uniform over all N
-    items. Nothing beats naming pi(last item), which is right as often as `best_top1` says.
+    items. The best prediction is pi(last item), which is correct with probability `best_top1`.
 
     Args:
         n_items: size N of the catalogue.
-        rows: how many histories B to draw, of one user each.
+        rows: the number B of histories, each of another user.
         length: items L of each history.
-        randomness: r, from 0 (certain) to 1 (noise).
-        seed: of the draws, and of the permutation.
-        times: whether the batch has times, increasing and of no meaning.
+        randomness: r, from 0 (deterministic) to 1 (noise).
+        seed: of the random numbers and of the permutation.
+        times: whether the batch has times, which increase and have no meaning.
 
     Raises:
         ValueError: if the randomness is not in [0, 1].
@@ -54,7 +54,7 @@ def chain(
 
 
 def best_top1(n_items: int, randomness: float) -> float:
-    """Return how often the best guess at the label of a `chain` is right: 1 - r + r / N.
+    """Return the probability that the best prediction for a `chain` is correct: 1 - r + r / N.
 
     Example:
         >>> best_top1(10, randomness=0.5)
@@ -72,20 +72,21 @@ def checkerboard(
     seed: int,
     times: bool = False,
 ) -> Batch:
-    """Return rows of one colour each, the parity of its items: those of the history, and the label.
+    """Return rows in which all items, those of the history and the label, are even or all are odd.
 
-    A model that pools its history can learn this, whatever it sees of the order. The best ranking
-    puts each label among the first N / 2 items; within them, nothing can be known.
+    The parity is called the colour of the row. A model that pools its history can learn this, also
+    if it ignores the order. The best ranking puts each label among the first N / 2 items; their
+    order cannot be predicted.
 
     Args:
         n_items: size N of the catalogue, even.
-        rows: how many rows B to draw.
-        length: the most items of a history; it has from 1 to so many, padded on the right.
-        users: for models that know users by number: how many there are. They come in turn, and the
-            colour of user u is u % 2 in all of its rows; each item of its colour is once the label
-            before any is again. None for one user a row, of any colour.
-        seed: of the draws.
-        times: whether the batch has times, increasing and of no meaning; 0 at padding.
+        rows: the number B of rows.
+        length: the longest history; a history has 1 to `length` items, padded on the right.
+        users: the number of users, for models that identify users by number. Rows go through the
+            users in turn, and the colour of user u is u % 2 in all its rows. Each item of the
+            colour is the label once before one is repeated. None for another user in each row.
+        seed: of the random numbers.
+        times: whether the batch has times, which increase and have no meaning; 0 at padding.
 
     Raises:
         ValueError: if the number of items is odd.
@@ -124,19 +125,19 @@ def noise(
     seed: int,
     times: bool = False,
 ) -> Batch:
-    """Return labels by popularity, whatever the history, the user and the times.
+    """Return labels by popularity, independent of the history, the user and the times.
 
-    The probabilities of the items are those of `popular_probabilities`; the best ranking is by
-    them. Histories are uniform.
+    The probabilities of the items are `popular_probabilities`; the best ranking is in their order.
+    Histories are uniform.
 
     Args:
         n_items: size N of the catalogue.
-        rows: how many rows B to draw.
+        rows: the number B of rows.
         length: items L of each history.
-        users: for models that know users by number: how many there are; they come in turn. None
-            for one user a row.
-        seed: of the draws.
-        times: whether the batch has times, increasing.
+        users: the number of users, for models that identify users by number; rows go through them
+            in turn. None for another user in each row.
+        seed: of the random numbers.
+        times: whether the batch has times, which increase.
 
     Example:
         >>> batch = noise(3, rows=6000, length=2, seed=0)
@@ -165,9 +166,9 @@ def popular_probabilities(n_items: int) -> Tensor:
 
 
 def _rounds(rows: int, users: int, n: int, generator: torch.Generator) -> Tensor:
-    """Return numbers below n (rows,), for users in turn, each of whom draws without putting back.
+    """Return random numbers below n (rows,), for users in turn, each without replacement.
 
-    Drawn again for each n rounds: a new order for every user.
+    After n rounds each user has a new random order.
     """
     times = -(-rows // (users * n))
     orders = torch.rand(times, users, n, generator=generator).argsort(2)
@@ -181,13 +182,13 @@ def _waits(history: Tensor, generator: torch.Generator) -> Tensor:
 def batch_of(
     history: Tensor, label: Tensor, *, user: Tensor | None = None, time: Tensor | None = None
 ) -> Batch:
-    """Return a batch that asks for one item after each history, of one user each unless told.
+    """Return a batch with one prediction after each history.
 
     Args:
         history: (B, L) int64.
         label: (B,) int64.
-        user: (B,) int64, the numbers of the users; None for 0 .. B-1.
-        time: (B, L) int64, when each item was taken.
+        user: (B,) int64, the numbers of the users; by default 0 .. B-1.
+        time: (B, L) int64, the time of each event.
 
     Example:
         >>> batch_of(torch.tensor([[1, 2], [3, 4]]), torch.tensor([3, 5])).user
@@ -198,14 +199,14 @@ def batch_of(
 
 
 def halves(batch: Batch, size: int) -> tuple[Batch, Batch]:
-    """Return the first `size` rows, to train on, and the others.
+    """Return the first `size` rows, for training, and the other rows.
 
     Args:
-        batch: each row asked once, at its end.
-        size: how many rows to train on.
+        batch: a batch with one prediction per row, at its end.
+        size: how many rows are for training.
 
     Raises:
-        ValueError: if the batch asks at steps within a history, or one part would be empty.
+        ValueError: if the batch has predictions inside a history, or one part would be empty.
 
     Example:
         >>> train, test = halves(chain(5, rows=10, length=3, seed=0), 6)

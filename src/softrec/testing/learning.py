@@ -1,9 +1,9 @@
-"""The contract of learning: what a model must make of data with a known answer.
+"""The contract of learning: a model must reach the best possible ranking on simulated data.
 
-`chain`, `checkerboard` and `noise` (in `known`) draw data of which the best possible ranking is
-known. `check_learns` holds a model to that ranking on rows it never saw, from below and from above;
-`check_learns_nothing_from_noise` holds it to popularity where there is nothing else to know.
-`batch_of`, `halves`, `trained` and `ranks` do the same for data of your own.
+`chain`, `checkerboard` and `noise` (in `known`) simulate data whose best possible ranking is known.
+`check_learns` checks that a model is neither worse nor better than that ranking on rows that it was
+not trained on. `check_learns_nothing_from_noise` checks that it is not better than popularity where
+nothing else can be learned. `batch_of`, `halves`, `trained` and `ranks` help with your own data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from softrec.testing.known import chain, halves, noise, popular_probabilities
 from softrec.types import Batch, Encoder, evaluating
 
 Loss = Callable[[Encoder, Batch], ObjectiveValue]
-"""An `Objective`, or any function like it."""
+"""An `Objective`, or any function with the same arguments."""
 
 ONE_HOT = Objective()
 LUCK = 3  # standard errors
@@ -34,16 +34,16 @@ def trained(
     steps: int = 80,
     lr: float = 0.02,
 ) -> Encoder:
-    """Return an encoder after some steps of Adam on one whole batch, in evaluation mode.
+    """Return an encoder after some steps of Adam on one batch, in evaluation mode.
 
-    The global random numbers are seeded with 0 first, for the weights and for dropout.
+    The global random state is seeded with 0 first, for the weights and for dropout.
 
     Args:
         make: makes an encoder.
-        batch: what to train on.
-        objective: gives the loss of an encoder on a batch.
-        steps: steps of the optimiser, each over the whole batch.
-        lr: its learning rate.
+        batch: the training examples.
+        objective: returns the loss of an encoder on a batch.
+        steps: the number of steps, each over the whole batch.
+        lr: the learning rate.
 
     Example:
         >>> from softrec.models.gru4rec import GRU4Rec
@@ -89,29 +89,29 @@ def check_learns(
     steps: int = 80,
     lr: float = 0.02,
 ) -> None:
-    """Check that an encoder learns all there is to learn, as seen on rows it was not trained on.
+    """Check that an encoder learns everything that can be learned, on rows not used for training.
 
-    The fraction of labels among the first `top` must be within `slack` and 3 standard errors,
-    sqrt(best (1 - best) / rows), of the best possible one. Above it is as wrong as below: such a
-    model has seen its labels.
+    The fraction of labels among the first `top` items must be within `slack` and 3 standard errors,
+    sqrt(best (1 - best) / rows), of the best possible fraction. A higher fraction is an error, too:
+    such a model knows its labels.
 
     Args:
-        make_encoder: makes a fresh encoder of small width, its weights drawn from the global
+        make_encoder: makes a new encoder of small width, with initial weights from the global
             random state.
         n_items: size N of its catalogue.
-        objective: what it is trained towards.
-        data: what to learn. By default a certain `chain` of 1000 histories of 4 items. For models
-            blind to order, and for those that know users by number, a `checkerboard`.
-        train: rows to train on; the others judge.
+        objective: the objective to train with.
+        data: the data. By default a deterministic `chain` of 1000 histories of 4 items. For models
+            that ignore the order, and for those that identify users by number, a `checkerboard`.
+        train: the number of rows for training; the others are for the test.
         top: how many of the first items count: 1 for a chain, N / 2 for a checkerboard.
         best: the best possible fraction of labels among them: 1, or `best_top1` for a chain with
             randomness.
-        slack: how far below that fraction a model may stay beyond luck.
-        steps: steps of training, each over all rows to train on.
+        slack: how much lower than `best` the fraction may be, in addition to the standard errors.
+        steps: steps of training, each over all rows for training.
         lr: learning rate of Adam.
 
     Raises:
-        AssertionError: if the fraction is too low or too high, naming it.
+        AssertionError: if the fraction is too low or too high.
 
     Example:
         >>> from softrec.models.gru4rec import GRU4Rec
@@ -144,23 +144,23 @@ def check_learns_nothing_from_noise(
     steps: int = 40,
     lr: float = 0.02,
 ) -> None:
-    """Check that no ranking of an encoder beats popularity where there is nothing else to know.
+    """Check that an encoder is not better than popularity on data without other structure.
 
-    By reciprocal rank, top 1 and top 3, on rows it was not trained on, each gain over the ranking
-    by `popular_probabilities` must be within 3 standard errors of 0, or below.
+    The metrics are reciprocal rank, top 1 and top 3, on rows not used for training. Each gain over
+    the ranking by `popular_probabilities` must be at most 3 standard errors.
 
     Args:
-        make_encoder: makes a fresh encoder, its weights drawn from the global random state.
+        make_encoder: makes a new encoder, with initial weights from the global random state.
         n_items: size N of its catalogue.
-        objective: what it is trained towards.
-        data: made by `noise`. By default 5000 histories of 4 items; ask for one with times or
-            users where the encoder needs them.
-        train: rows to train on; the others judge.
-        steps: steps of training, each over all rows to train on.
+        objective: the objective to train with.
+        data: made by `noise`; by default 5000 histories of 4 items. If the encoder needs times or
+            users, give data with these.
+        train: the number of rows for training; the others are for the test.
+        steps: steps of training, each over all rows for training.
         lr: learning rate of Adam.
 
     Raises:
-        AssertionError: if a metric is above that of popularity by more than luck, naming it.
+        AssertionError: if a metric is significantly above that of popularity.
 
     Example:
         >>> from softrec.models.gru4rec import GRU4Rec

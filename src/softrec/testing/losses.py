@@ -1,4 +1,4 @@
-"""The contract of a softmax loss, and of a pass that computes it."""
+"""The contract of a softmax loss, and of a function that computes it (a pass)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from softrec.types import ItemVectors, Target
 Pass = Callable[..., ObjectiveValue]
 """A function like `streamed`: (problem, loss, soft, weight)."""
 WEIGHTS = (0.0, 1e-6, 0.3, 1.0)
-ODDS = (-1e4, -80.0, -14.0, 0.0, 14.0, 80.0, 1e4)  # of the label
+ODDS = (-1e4, -80.0, -14.0, 0.0, 14.0, 80.0, 1e4)  # log-odds of the label
 
 
 def over_all(shared: Pass) -> Callable[..., ObjectiveValue]:
-    """Return a pass over the full catalogue: (parts, users, items, label, target, weight)."""
+    """Return a function that computes the loss over the full catalogue by a pass."""
 
     def loss(
         parts: Loss,
@@ -51,7 +51,7 @@ def over_all(shared: Pass) -> Callable[..., ObjectiveValue]:
 
 @dataclass(frozen=True)
 class SoftmaxCase:
-    """Everything a softmax loss is computed from."""
+    """The inputs of a softmax loss over the full catalogue."""
 
     users: Tensor  # (P, D)
     items: ItemVectors  # (N, D), (N,) or None
@@ -59,7 +59,7 @@ class SoftmaxCase:
     probs: Tensor  # (P, N), the soft target as a table
 
     def to(self, dtype: torch.dtype) -> SoftmaxCase:
-        """Return the same numbers, rounded to another dtype."""
+        """Return the case with its numbers rounded to another dtype."""
         bias = None if self.items.bias is None else self.items.bias.to(dtype)
         items = ItemVectors(self.items.vectors.to(dtype), bias)
         return SoftmaxCase(self.users.to(dtype), items, self.label, self.probs.to(dtype))
@@ -71,7 +71,7 @@ class SoftmaxCase:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A value and its gradients, detached."""
+    """The values and gradients of a loss, detached."""
 
     values: Tensor  # (P,)
     users: Tensor
@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def all(self) -> dict[str, Tensor]:
-        """Return what there is, by name."""
+        """Return the values and gradients by name."""
         named = {
             "value": self.values,
             "gradient of the users": self.users,
@@ -100,7 +100,7 @@ def random_case(
     bias: bool = True,
     dtype: torch.dtype = torch.float64,
 ) -> SoftmaxCase:
-    """Return a case with normal logits of deviation about `spread` and a random soft target."""
+    """Return a random case; the logits are normal with standard deviation about `spread`."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -124,7 +124,7 @@ def from_logits(logits: Tensor, label: Tensor, probs: Tensor) -> SoftmaxCase:
 
 
 def extreme_case(odds: float, dtype: torch.dtype = torch.float32) -> SoftmaxCase:
-    """Return a case with the label `odds` above or below, and s_y = 0, s_y = 1 and in between."""
+    """Return a case with log-odds of the label near +-`odds`, and with s_y from 0 to 1."""
     n_items, label, probabilities = 5, 2, (0.0, 0.3, 1.0)
     rows = [[0.5, -0.5, odds, 0.0, 1.0]] * len(probabilities)
     probs = [[(1 - probability) / (n_items - 1)] * n_items for probability in probabilities]
@@ -152,7 +152,7 @@ def outcome_of(case: SoftmaxCase, parts: Loss, weight: float, shared: Pass) -> O
 def oracle_outcome(
     case: SoftmaxCase, oracle: Oracle, weight: float, coefficient: float = 1.0
 ) -> Outcome:
-    """Return the same from whole tables in float64."""
+    """Return the values and gradients of a definition over whole tables in float64."""
     exact = case.to(torch.float64)
     leaves = [exact.users, exact.items.vectors]
     if exact.items.bias is not None:
@@ -175,26 +175,26 @@ def _check_value(value: ObjectiveValue, parts: Loss) -> None:
 def check_loss(loss: SoftmaxLoss, oracle: Oracle) -> None:
     """Check a loss on (z_y, R) and (s_y, E) against its definition over whole tables.
 
-    Checked with the plain and with the streamed pass: value and gradient at ordinary and at
-    extreme logits, for soft weights from 0 to 1; that adding a constant to all logits changes
-    nothing; that the gradient in the logits sums to 0.
+    It checks, with the plain and with the streamed pass, value and gradient at ordinary and at
+    extreme logits, for weights from 0 to 1; that adding a constant to all logits changes nothing;
+    and that the gradient in the logits sums to 0.
 
     Args:
         loss: one value per example from the statistics of the model and the target's answers.
         oracle: the same loss as a function of (logits, label, soft target, weight).
 
     Raises:
-        AssertionError: if the loss breaks a rule, naming it.
+        AssertionError: if the loss breaks a rule; the message names it.
     """
     check_pass({"loss": (loss, 1.0)}, oracle, plain)
     check_pass({"loss": (loss, 1.0)}, oracle, streamed)
 
 
 def check_pass(parts: Loss, oracle: Oracle, shared: Pass) -> None:
-    """Check an objective as one pass computes it; `oracle` is the weighted sum of its parts.
+    """Check a loss as a pass computes it; `oracle` is the definition of its weighted sum.
 
     Raises:
-        AssertionError: if the pass breaks a rule, naming it.
+        AssertionError: if the pass breaks a rule; the message names it.
     """
     for weight in WEIGHTS:
         for seed, (rows, n_items, bias) in enumerate([(9, 13, True), (1, 2, True), (4, 7, False)]):
@@ -218,7 +218,7 @@ def _check_agrees(
     for name, tensor in actual.items():
         what = f"{name} at weight {weight} ({case.users.dtype})"
         require(bool(torch.isfinite(tensor).all()), f"{what} is not finite")
-        large = name in ("value", "gradient of the users")  # these grow with the logits
+        large = name in ("value", "gradient of the users")  # these errors grow with the logits
         size = float(case.table().abs().max()) if large else 1.0
         atol = max(tolerance, 4 * torch.finfo(case.users.dtype).eps * size)
         require_close(tensor, expected[name], what, rtol=tolerance, atol=atol)
@@ -241,7 +241,7 @@ def _check_shift(
 
 
 def _check_extremes(parts: Loss, oracle: Oracle, weight: float, shared: Pass) -> None:
-    """In single precision a number as large as the logits may be off by a few of its last bits."""
+    """In single precision, numbers as large as the logits may differ in a few last bits."""
     for odds in ODDS:
         for dtype, tolerance in ((torch.float64, 1e-8), (torch.float32, 4e-6)):
             case = extreme_case(odds, dtype)

@@ -1,4 +1,4 @@
-"""The contracts of losses without an oracle, candidates, metrics and data sets."""
+"""The contracts of losses without a definition to compare with, candidates, metrics, data sets."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ SPLITS = ("leave-last-out", "time", "user-ratio", "given")
 
 
 def check_softmax(parts: Loss, weight: float) -> None:
-    """Check a softmax loss whose definition is not at hand; `check_loss` also takes an oracle.
+    """Check a softmax loss without its definition; with the definition use `check_loss`.
 
-    Checked are one finite value per example at ordinary and at extreme logits, that an example
-    depends on no other, that the reference and the streamed pass agree in value and gradient, and
-    that a higher score of the label is better where there is no soft target.
+    It checks that there is one finite value per example at ordinary and at extreme logits, that
+    examples do not depend on each other, that the reference and the streamed pass agree in value
+    and gradient, and that without a soft target a higher score of the label is better.
 
     Args:
         parts: named losses with their coefficients.
         weight: of the soft target.
 
     Raises:
-        AssertionError: if the loss breaks a rule, naming it.
+        AssertionError: if the loss breaks a rule; the message names it.
     """
     case = random_case(3)
     expected = outcome_of(case, parts, weight, plain).all
@@ -54,13 +54,14 @@ def check_softmax(parts: Loss, weight: float) -> None:
 
 
 def check_pairs(loss: Pairs) -> None:
-    """Check a loss on pairs of scores, (label (P,), others (P, M), count (P, M)) -> (P,).
+    """Check a pairwise loss, (label (P,), others (P, M), count (P, M)) -> (P,).
 
-    Checked are one finite value and gradient per row, that a row depends on no other, that the
-    order of the others does not matter, and that one of count 0 is left out.
+    It checks that there is one finite value and gradient per row, that rows do not depend on each
+    other, that the order of the negatives does not matter, and that a negative with count 0 is left
+    out.
 
     Raises:
-        AssertionError: if the loss breaks a rule, naming it.
+        AssertionError: if the loss breaks a rule; the message names it.
     """
     generator = torch.Generator().manual_seed(5)
     label = torch.randn(6, generator=generator, dtype=torch.float64).requires_grad_()
@@ -83,14 +84,15 @@ def check_pairs(loss: Pairs) -> None:
 
 
 def check_candidates(source: CandidateSource, batch: Batch, n_items: int) -> None:
-    """Check what a source of candidates draws for a batch.
+    """Check the candidates that a source returns for a batch.
 
-    Checked are the shapes and types, that items are of the catalogue, that shared ones are distinct
-    and ascending, that counts are finite and not negative, that a row's own label is not counted
-    among candidates of its own, and that draws follow torch's random numbers.
+    It checks shapes and types, that items are in the catalogue, that candidates common to all rows
+    are distinct and ascending, that counts are finite and not negative, that a row's own label is
+    not counted among candidates sampled for that row, and that samples depend on torch's random
+    state only.
 
     Raises:
-        AssertionError: if the source breaks a rule, naming it.
+        AssertionError: if the source breaks a rule; the message names it.
     """
     torch.manual_seed(1)
     drawn = source(batch)
@@ -129,12 +131,12 @@ def check_candidates(source: CandidateSource, batch: Batch, n_items: int) -> Non
 def check_metric(metric: Metric) -> None:
     """Check a metric, (ranks, k) -> one value per case.
 
-    Checked are one finite value per case, that it depends neither on the other cases nor on the
-    order of the ranks, and that nothing is better than the best ranking: a run is chosen by the
-    largest value.
+    It checks that there is one finite value per case, that it depends neither on the other cases
+    nor on the order of the ranks, and that no ranking has a higher value than the best one, because
+    the epoch with the largest value is chosen.
 
     Raises:
-        AssertionError: if the metric breaks a rule, naming it.
+        AssertionError: if the metric breaks a rule; the message names it.
     """
     case = np.array([0, 1, 1, 2, 3, 3, 3])
     rank = np.array([1, 2, 9, 30, 1, 2, 3])
@@ -153,10 +155,10 @@ def check_metric(metric: Metric) -> None:
 
 
 def check_source(source: Source, name: str) -> None:
-    """Check what a data set says of itself. Its reader is not called, for that needs the files.
+    """Check the description of a data set. Its reader is not called, because it needs the files.
 
     Raises:
-        AssertionError: if something is missing or cannot be right, naming it.
+        AssertionError: if something is missing or wrong.
     """
     require(source.name == name, f"it is registered as {name!r}, and its name is {source.name!r}")
     require(callable(source.read), "read must be a function of the paths of the files")

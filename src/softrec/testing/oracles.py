@@ -1,7 +1,7 @@
-"""The losses as they are defined: over whole tables, in float64, without any identity.
+"""The definitions of the losses, over whole tables in float64, without any simplification.
 
-Shapes are those of `softrec.types`: logits z (P, N), label (P,), soft target s (P, N). A target
-here is its table; `dense` writes one out. Everything is slow and obvious, and differentiable in z.
+Shapes are those of `softrec.types`: logits z (P, N), label (P,), soft target s (P, N). A target is
+a table here; `dense` makes it from a `Target`. The functions are slow, and differentiable in z.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 from softrec.types import ItemVectors, Target
 
 Oracle = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""(z, label, s, weight) -> one value per example, as `SoftmaxLoss` on whole tables."""
+"""(z, label, s, weight) -> one value per example: a `SoftmaxLoss` on whole tables."""
 
 
 def dense(target: Target, rows: int, n_items: int) -> Tensor:
-    """Return the table (P, N) of a target in float64, from its answers for one item after another.
+    """Return the table (P, N) of a target in float64, from `prob_of` of one item after another.
 
     Example:
         >>> from softrec.targets.smoothing import UniformTarget
@@ -81,9 +81,9 @@ def two_way(q: Tensor, log_p: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def renormalised(s: Tensor, z: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Return s and log p over all items but the label, each summing to 1, (P, N - 1).
+    """Return s and log p over all items except the label, renormalised to sum to 1, (P, N - 1).
 
-    A target that is the label alone has nothing left: its rest is 0 everywhere.
+    For a one-hot target s is 0 everywhere.
     """
     rest = others(s, label)
     mass = rest.sum(1, keepdim=True)
@@ -102,7 +102,7 @@ def rest(z: Tensor, label: Tensor, s: Tensor, weight: float) -> Tensor:
 
 
 def binary_kl(z: Tensor, label: Tensor, s: Tensor, weight: float) -> Tensor:
-    """Return KL(q_b || p_b) of DesoRec, `weight` being its lambda1, (P,)."""
+    """Return KL(q_b || p_b) of DesoRec, (P,); `weight` is its lambda1."""
     return kl(*two_way(fitted(label, s, weight), z.log_softmax(1), label))
 
 
@@ -112,7 +112,7 @@ def rest_kl(z: Tensor, label: Tensor, s: Tensor, weight: float) -> Tensor:
 
 
 def traditional(z: Tensor, label: Tensor, s: Tensor, weight: float) -> Tensor:
-    """Return lambda1 KL(s || p) + (1 - lambda1) H(e_y, p), the loss DesoRec takes apart, (P,)."""
+    """Return lambda1 KL(s || p) + (1 - lambda1) H(e_y, p), which DesoRec decouples, (P,)."""
     log_p = z.log_softmax(1)
     return weight * kl(s, log_p) + (1 - weight) * hard(z, label, s, weight)
 
@@ -120,7 +120,7 @@ def traditional(z: Tensor, label: Tensor, s: Tensor, weight: float) -> Tensor:
 def decoupled_kl(
     z: Tensor, label: Tensor, s: Tensor, weight: float, balance: float | Tensor
 ) -> Tensor:
-    """Return lambda2 KL(q_b || p_b) + (1 - lambda2) KL(q^ || p^), `balance` being lambda2, (P,).
+    """Return lambda2 KL(q_b || p_b) + (1 - lambda2) KL(q^ || p^), (P,); `balance` is lambda2.
 
     Source: Zhang et al., "Learning Recommender Systems with Soft Target: A Decoupled
     Perspective", DASFAA 2024.

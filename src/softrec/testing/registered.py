@@ -1,4 +1,4 @@
-"""The contracts of what is registered, in one call: for authors of plugins, and for ours."""
+"""The contract tests of all registered members in one call, for plugins and for softrec itself."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ UNMOVED = ("attention.in_proj_bias", "attention.weights.bias")
 
 
 class Checked(NamedTuple):
-    """A registered member whose contract was checked, or why it was not."""
+    """A registered member that was checked, or the reason why it was not."""
 
     kind: str
     name: str
@@ -63,24 +63,24 @@ def check_registered(
     unmoved: Collection[str] = (),
     **settings: Any,
 ) -> list[Checked]:
-    """Check the contract of everything that is registered, of a kind, or of one member.
+    """Check the contract of all registered members, of those of one kind, or of one member.
 
-    A member is built as a recipe builds it, on the log of a small simulated shop, with its default
-    settings or with those that are given. Of all members, those that cannot be built without
-    settings are left out, and the result says so.
+    A member is built as by a recipe, on the log of a small simulated shop, with its default
+    settings or with the given ones. If several members are checked, those that cannot be built
+    without settings are left out, and the result says so.
 
     Args:
-        kind: "target", "loss", "candidates", "model", "metric" or "data set"; None for all.
-        name: of one member; None for all of the kind.
-        unmoved: of models, endings of the names of parameters that no gradient can reach, as for
+        kind: "target", "loss", "candidates", "model", "metric" or "data set"; by default all.
+        name: of one member; by default all members of the kind.
+        unmoved: endings of the names of parameters of models that cannot have a gradient, as in
             `check_encoder`.
-        **settings: of the one member.
+        **settings: settings of the member `name`.
 
     Returns:
-        What was looked at, in the order of kinds and names.
+        The members, in the order of kinds and names.
 
     Raises:
-        AssertionError: naming the first member that breaks a rule, and the rule.
+        AssertionError: if a member breaks a rule; the message names both.
 
     Example:
         >>> check_registered("metric", "ndcg")
@@ -107,7 +107,7 @@ def check_registered(
 
 @dataclass(frozen=True)
 class SmallShop:
-    """What members are built on."""
+    """The data on which members are built."""
 
     folder: Path
     unmoved: tuple[str, ...] = ()
@@ -148,7 +148,7 @@ class SmallShop:
 
     @cached_property
     def split(self) -> Split:
-        """Return the parts of a small log."""
+        """Return the split of a small log."""
         log = simulate(make_shop(n_items=N_ITEMS), n_users=2 * N_ITEMS, max_length=12)
         split = leave_last_out(log, cold="keep")
         timed = split.train.frame.with_columns(time=60 * pl.int_range(pl.len()))
@@ -156,13 +156,13 @@ class SmallShop:
 
     @cached_property
     def batches(self) -> TrainingBatches:
-        """Return batches of a few rows, each asked once, at its end."""
+        """Return batches of a few rows with one prediction per row, at its end."""
         data = examples(self.split.train.sequences, "prefixes", LENGTH)
         return TrainingBatches(data, ROWS, self.split.train.n_items)
 
     @cached_property
     def training(self) -> Training:
-        """Return what sources are fitted on."""
+        """Return the data on which sources are fitted."""
         spec = TrainingSettings(length=LENGTH, windows="prefixes")
         data, encoder = self.batches.data, self._built("gru4rec", {"dim": 4})
         return _Uncached(self.split, data, spec, "gru4rec", encoder, Scoring(), self.folder)
@@ -224,7 +224,7 @@ class SmallShop:
 
 @dataclass(frozen=True)
 class _Uncached(Training):
-    """Training data whose artifacts are made in a folder that is deleted afterwards."""
+    """Training data whose artifacts are written to a folder that is deleted afterwards."""
 
     place: Path = Path()
 

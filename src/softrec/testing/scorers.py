@@ -1,4 +1,4 @@
-"""The contract of a scorer: a model that is counted, not trained."""
+"""The contract of a scorer: a model that is counted and not trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST_GRID = 12
 
 
 def sample_events(n_items: int, *, n_users: int = 20, seed: int = 0) -> Events:
-    """Return events of users with 0 to 7 items each, repeats among them, and rising times.
+    """Return events of users with 0 to 7 items each, with repeats and increasing times.
 
     Example:
         >>> events = sample_events(8, n_users=3)
@@ -44,11 +44,11 @@ def check_scorer(make_scorer: Callable[[], Scorer], n_items: int) -> None:
     """Check shapes, blocks, padding, steps, determinism and saving of a scorer.
 
     Args:
-        make_scorer: makes a fresh one, not fitted.
+        make_scorer: makes a new scorer that is not fitted.
         n_items: size N of its catalogue, 8 or more.
 
     Raises:
-        AssertionError: if the scorer breaks a rule, naming it.
+        AssertionError: if the scorer breaks a rule.
     """
     require(n_items >= 8, f"the contract needs 8 items or more, got {n_items}")
     events = sample_events(n_items)

@@ -13,22 +13,22 @@ DIM = 5
 
 
 def check_target(target: Target, n_items: int, rows: int, *, by_subtraction: bool = False) -> None:
-    """Check that `target` is a distribution over the items and answers like its own table.
+    """Check that `target` is a distribution over the items and that its methods agree.
 
-    It is also asked for what is left beside any one item: exactly that, and, unless it has that by
-    subtraction, its sum to a relative precision, however small it is; for the same over some of
-    the items; and for what the losses read beside a label.
+    All methods are compared with the table of its probabilities: `mean_item` and its gradient,
+    `without`, whose mass must be accurate also if it is small (except `by_subtraction`), `within`,
+    and `among`.
 
     Args:
         target: a target for `rows` predictions.
-        n_items: size N of the catalogue; every item is asked for, so keep it small.
-        rows: how many predictions P the target was made for; more than 1, to tell (P, D) from
-            the (1, D) of a target that all rows share.
-        by_subtraction: whether `without` may take off more than it leaves, as its default must,
-            and a mixture of targets that have no other.
+        n_items: size N of the catalogue; it should be small, because every item is checked.
+        rows: the number P of predictions of the target; more than 1, to distinguish (P, D) from the
+            (1, D) of a target that is the same for all rows.
+        by_subtraction: whether `without` may subtract more than what remains, as its default does,
+            and a mixture of targets that use the default.
 
     Raises:
-        AssertionError: if the target breaks a rule, naming it.
+        AssertionError: if the target breaks a rule.
     """
     require(rows > 1, f"expected at least 2 rows, got {rows}")
     generator = torch.Generator().manual_seed(n_items * 1000 + rows)
@@ -49,7 +49,7 @@ def _check_distribution(table: Tensor) -> None:
 
 
 def _check_prob_of(target: Target, table: Tensor, generator: torch.Generator) -> None:
-    """Each row is answered for itself, whatever is asked of the others."""
+    """The answer for a row does not depend on the items of the other rows."""
     rows, n_items = table.shape
     for _ in range(3):
         items = torch.randint(n_items, (rows,), generator=generator)
@@ -80,7 +80,7 @@ def _check_mean_item(target: Target, table: Tensor, vectors: Tensor) -> None:
 def _check_gradient(
     target: Target, table: Tensor, vectors: Tensor, generator: torch.Generator
 ) -> None:
-    """The gradient of mean_item reaches W alone, and `add_mean_gradient` adds just that."""
+    """Only W has a gradient of `mean_item`, and `add_mean_gradient` adds exactly this gradient."""
     leaf = vectors.clone().requires_grad_()
     mean = target.mean_item(leaf)
     means = (table if len(mean) == len(table) else table[:1]) @ vectors
@@ -106,7 +106,7 @@ def _check_without(
     generator: torch.Generator,
     by_subtraction: bool,
 ) -> None:
-    """What is left beside one item of each row, and beside none where the place is -1."""
+    """`without` is right for each item, and for -1, where no item is left out."""
     rows, n_items = table.shape
     top = table.argmax(1)
     places = [top, torch.full_like(top, -1)]
@@ -134,9 +134,9 @@ def _check_without(
 
 
 def _check_within(target: Target, table: Tensor, generator: torch.Generator) -> None:
-    """The same over every other item, up to a factor of each row, and what is left beside one.
+    """`within` every second item is right up to a factor per row, and so is its `without`.
 
-    That may be by subtraction: few keep their digits over some of the items.
+    Its `without` may be by subtraction: few targets are more accurate over some of the items.
     """
     rows, n_items = table.shape
     items = torch.arange(n_items % 2, n_items, 2)
@@ -151,7 +151,7 @@ def _check_within(target: Target, table: Tensor, generator: torch.Generator) -> 
 
 
 def _check_among(target: Target, table: Tensor, generator: torch.Generator) -> None:
-    """Label and items of each row, up to a factor of the row; what is hidden has nothing."""
+    """`among` is right up to a factor per row, with 0 for hidden items."""
     rows, n_items = table.shape
     label = torch.randint(n_items, (rows,), generator=generator)
     items = torch.randint(n_items, (rows, 3), generator=generator)
@@ -167,7 +167,7 @@ def _check_among(target: Target, table: Tensor, generator: torch.Generator) -> N
 
 
 def _leaves(tensor: Tensor) -> list[Tensor]:
-    """Return the leaves that the graph of `tensor` accumulates gradients in."""
+    """Return the leaves of the graph of `tensor` that accumulate gradients."""
     found: list[Tensor] = []
     stack = [tensor.grad_fn]
     known = set()

@@ -1,4 +1,4 @@
-"""EASE: the items of the history predict every other item, by one ridge regression."""
+"""EASE: one ridge regression predicts every item from the items of the history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from softrec.models.histories import prefixes
 from softrec.models.registry import MODELS
 from softrec.types import Batch, Events, Scorer, Scores
 
-BYTES = 20  # for each pair of items: two tables in float64, and the one that is kept
+BYTES = 20  # for each pair of items: two tables in float64 and the stored one in float32
 LARGEST = 10_000
 
 
@@ -25,12 +25,13 @@ class EASE(Scorer):
     $$B = I - P \, diag(P)^{-1}, \quad P = (X^T X + \lambda I)^{-1}, \qquad
     score_j = \sum_t r^{n - t} B_{h_t j}$$
 
-    X says which user has which item. B is dense: its memory grows with the square of the catalogue.
+    X is the matrix of users and items. B is dense: its memory grows with the square of the
+    catalogue.
 
     Args:
         n_items: size N of the catalogue, 10,000 at most.
-        l2: lambda, the ridge.
-        recency: r, weight of an item of the history against the next one.
+        l2: lambda, the L2 penalty.
+        recency: r, weight of an item of the history relative to the item after it.
 
     Raises:
         DataError: if the catalogue is larger.

@@ -1,4 +1,4 @@
-"""Item-kNN: items that go with the items of the history."""
+"""Item-kNN: items that are similar to the items of the history."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class ItemKNN(TableScorer):
 
     $$S_{ij} = \frac{n_{ij}}{n_i^a \, n_j^p + s}, \qquad score_j = \sum_t r^{n - t} S_{h_t j}$$
 
-    n_i users have i and n_ij both, each counted once. a = 1 - p is the cosine (p = 1/2) and its
-    relatives, a = 1 a conditional probability, P(j | i) where p = 0. The k largest of a row are
-    kept, without the item itself.
+    n_i users have item i and n_ij users have both, each user counted once. a = 1 - p gives the
+    cosine (with p = 1/2) and variants of it; a = 1 gives a conditional probability, P(j | i) with
+    p = 0. The k largest numbers of a row are kept, without the item itself.
 
     Args:
         n_items: size N of the catalogue.
-        k: neighbours of an item.
+        k: the number of neighbours of an item.
         similarity: "cosine" (a = 1 - p) or "conditional" (a = 1).
-        power: p, how far popular items are held back.
-        shrinkage: s, how far pairs of few users are held back.
-        recency: r, the weight of an item of the history against the next one.
+        power: p; a larger p lowers the scores of popular items more.
+        shrinkage: s; a larger s lowers the similarity of pairs with few users more.
+        recency: r, weight of an item of the history relative to the item after it.
 
     Example:
         >>> import torch

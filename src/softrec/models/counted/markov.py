@@ -1,4 +1,4 @@
-"""Markov: what came after the last item."""
+"""A Markov chain: the items that followed the last item."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from softrec.types import Batch, Events
 
 @MODELS.named("markov")
 class Markov(TableScorer):
-    r"""The fraction of each item among those that followed.
+    r"""The fraction of each item among the items that followed the last one.
 
     $$S_{ij} = \frac{c_{ij}}{\sum_k c_{ik}}, \qquad
     score_j = \sum_t r^{n - t} S_{h_t j} + \lambda n_j / \sum_k n_k$$
 
-    A pair that is d steps apart in a sequence adds 1/d to c_ij, for d up to `steps`. With r = 0 the
-    last item alone counts.
+    A pair of items at distance d in a sequence adds 1/d to c_ij, for d up to `steps`. With r = 0
+    only the last item of the history counts.
 
     Args:
         n_items: size N of the catalogue.
-        steps: how far apart two items of a pair may be.
-        recency: r, weight of an item of the history against the next one.
-        smoothing: lambda, of the popularity n_j that is added; 0 leaves items that never followed
-            at 0.
+        steps: the largest distance of two items of a pair.
+        recency: r, weight of an item of the history relative to the item after it.
+        smoothing: lambda, the weight of the popularity that is added; with 0, items that never
+            followed have the score 0.
 
     Example:
         >>> model = Markov(3)
@@ -71,7 +71,7 @@ class Markov(TableScorer):
         self.shares = (popular / popular.sum().clamp(min=1)).float()
 
     def forward(self, batch: Batch) -> TableScores:
-        """Return the sums of rows of the table, and the popularity beside."""
+        """Return the sums of rows of the table, with the popularity added."""
         scores = super().forward(batch)
         return _Smoothed(self, scores) if self.smoothing else scores
 
@@ -82,7 +82,7 @@ class _Smoothed(TableScores):
         self.added = scorer.smoothing * scorer.shares
 
     def fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write the sums of some rows, popularity added, to `out` (b, N)."""
+        """Write the sums of some rows, with the popularity added, to `out` (b, N)."""
         out = super().fill(rows, out)
         out += self.added
         return out

@@ -1,4 +1,4 @@
-"""Popularity: the same list for everybody."""
+"""Popularity: the same scores for all users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from softrec.types import Batch, Events, ItemVectors, Products, Scorer
 
 
 class _Popular(Scorer):
-    """Every user has the same scores, kept as one number for each item."""
+    """Every user has the same scores, stored as one number per item."""
 
     weights: Tensor  # (N,) float32
 
@@ -49,7 +49,7 @@ class Popularity(_Popular):
 
 @MODELS.named("recent-popularity")
 class RecentPopularity(_Popular):
-    r"""The events of each item, older ones count less; data without times are refused.
+    r"""The events of each item, where older events count less; data without times are refused.
 
     $$score_i = \sum_{e: item_e = i} 2^{-(t_{last} - t_e) / (h (t_{last} - t_{first}))}$$
 
@@ -57,7 +57,7 @@ class RecentPopularity(_Popular):
 
     Args:
         n_items: size N of the catalogue.
-        half_life: h, the part of the training time after which an event counts half.
+        half_life: h, the fraction of the training period after which an event counts half.
 
     Raises:
         DataError: from `fit`, if the log has no times.
@@ -78,7 +78,7 @@ class RecentPopularity(_Popular):
         self.half_life = half_life
 
     def fit(self, events: Events) -> None:
-        """Count the events of each item by their age."""
+        """Count the events of each item, weighted by their age."""
         if events.times is None:
             raise DataError(
                 "recent-popularity counts events by their times, and the log has none; name their "

@@ -1,4 +1,4 @@
-"""RP3beta: a walk from an item to a user and on to another item."""
+"""RP3beta: random walks from an item to a user and to another item."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from softrec.types import Events
 
 @MODELS.named("rp3beta")
 class RP3Beta(TableScorer):
-    r"""The probability of a walk from an item to a user and on to another item.
+    r"""The probability of a random walk from an item to a user and to another item.
 
-    Popular ends are held back:
+    The scores of popular items are lowered:
 
     $$S_{ij} = n_j^{-\beta} \sum_u (x_{ui} / n_i)^\alpha (x_{uj} / m_u)^\alpha$$
 
-    n_i users have i, user u has m_u items, each counted once. The k largest of a row are kept,
-    without the item itself.
+    n_i users have item i, and user u has m_u items, each counted once. The k largest numbers of a
+    row are kept, without the item itself.
 
     Args:
         n_items: size N of the catalogue.
-        k: neighbours of an item.
+        k: the number of neighbours of an item.
         alpha: power of the probabilities of a step.
-        beta: how far popular items are held back.
-        recency: weight of an item of the history against the next one.
+        beta: a larger beta lowers the scores of popular items more.
+        recency: r, weight of an item of the history relative to the item after it.
 
     Source: Paudel et al., "Updatable, Accurate, Diverse, and Scalable Recommendations for
     Interactive Applications", TiiS 2017.
@@ -54,7 +54,7 @@ class RP3Beta(TableScorer):
         self.k, self.alpha, self.beta = k, alpha, beta
 
     def fit(self, events: Events) -> None:
-        """Walk from every item, and keep the likeliest ends."""
+        """Compute the walks from every item, and keep the k most probable ends."""
         users = interactions(events, self.n_items)
         counts = np.maximum(np.asarray(users.sum(0)).ravel(), 1)
         sizes = np.maximum(np.asarray(users.sum(1)).ravel(), 1)

@@ -1,4 +1,4 @@
-"""Session-kNN: what else is in the sequences that share items with the history."""
+"""Session-kNN: other items in the sequences that have items in common with the history."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from softrec.types import Batch, Events, Scorer, Scores
 
 @MODELS.named("session-knn")
 class SessionKNN(Scorer):
-    r"""Training sequences that are like the history vote for their items.
+    r"""Training sequences that are similar to the history vote for their items.
 
     $$sim_s = |s|^{-1/2} \sum_{i \in s} w_i, \qquad score_j = \sum_{s \ni j} sim_s$$
 
     with w_i the sum of r^{n - t} over the places t of i among the last items of the history, and
-    the second sum over the k most similar sequences. Of the sequences with an item only the most
-    recent ones, `sample` of them, are looked at. A user's own sequence does not vote: it is the
+    the second sum over the k most similar sequences. For each item, only the `sample` most recent
+    sequences with this item are used. A user's own sequence does not vote, because it is the
     history itself.
 
     Args:
         n_items: size N of the catalogue.
-        k: sequences that vote.
-        sample: sequences that are looked at for an item, by the time of their last event; without
-            times those of the highest numbers.
-        last: how many of the last items of a history are looked at.
-        recency: r, weight of an item of the history against the next one.
+        k: the number of sequences that vote.
+        sample: the number of sequences that are used for an item, the most recent by the time of
+            their last event; without times, those with the highest numbers.
+        last: how many of the last items of a history are used.
+        recency: r, weight of an item of the history relative to the item after it.
 
     Source: Jannach and Ludewig, "When Recurrent Neural Networks Meet the Neighborhood for
     Session-Based Recommendation", RecSys 2017; a sample for each item as in VMIS-kNN (Kersbergen et
@@ -54,7 +54,7 @@ class SessionKNN(Scorer):
     offsets: Tensor  # (S + 1,) int64, the items of each sequence
     items: Tensor  # (total,) int32
     item_offsets: Tensor  # (N + 1,) int64, the sequences of each item
-    sequences: Tensor  # (looked at,) int32
+    sequences: Tensor  # (total,) int32
     lengths: Tensor  # (S,) float32
 
     def __init__(
@@ -76,15 +76,13 @@ class SessionKNN(Scorer):
         self.register_buffer("lengths", torch.empty(0))
 
     def fit(self, events: Events) -> None:
-        """Keep the sequences, and for each item the most recent ones that have it."""
+        """Store the sequences, and for each item the most recent sequences that have it."""
         whole = interactions(events, self.n_items)
         self.offsets = torch.from_numpy(whole.indptr.astype(np.int64))
         self.items = torch.from_numpy(whole.indices.astype(np.int32))
         self.lengths = torch.from_numpy(np.diff(whole.indptr).astype(np.float32))
         newest = _by_age(events)
-        ranked = whole[
-            newest
-        ].tocsc()  # each item with places in the order of age, the newest first
+        ranked = whole[newest].tocsc()  # the sequences of each item, the most recent first
         ranked.sort_indices()
         place = np.arange(ranked.nnz) - np.repeat(ranked.indptr[:-1], np.diff(ranked.indptr))
         recent = place < self.sample
@@ -93,7 +91,7 @@ class SessionKNN(Scorer):
         self.sequences = torch.from_numpy(newest[ranked.indices[recent]].astype(np.int32))
 
     def forward(self, batch: Batch) -> _Votes:
-        """Return the votes for each prediction; they are counted a block of rows at a time."""
+        """Return the votes for each prediction; they are counted one block of rows at a time."""
         histories = prefixes(batch, self.n_items, batch.history.shape[1])
         weights = recency_weights(histories, self.n_items, self.recency)
         columns = torch.arange(weights.shape[1], device=weights.device)
@@ -150,7 +148,7 @@ def _arrays(parts: tuple[Tensor, tuple[Tensor, Tensor]]) -> tuple[np.ndarray, tu
 
 
 def _matrix(offsets: Tensor, columns: Tensor, width: int) -> sparse.csr_matrix:
-    """Return ones at these places."""
+    """Return a sparse matrix with ones at the given places."""
     indices = columns.cpu().numpy()
     ones = np.ones(len(indices), dtype=np.float32)
     return sparse.csr_matrix((ones, indices, offsets.cpu().numpy()), (len(offsets) - 1, width))

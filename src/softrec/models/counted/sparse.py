@@ -1,7 +1,7 @@
-"""Sparse tables of items: made in bounded memory, and summed over histories.
+"""Sparse tables of items x items: computed in bounded memory, and summed over histories.
 
-SciPy multiplies. A product is made a block of rows at a time, and only the k largest numbers of
-each row are kept, so that a million items need no table of items x items.
+SciPy computes products, one block of rows at a time, and only the k largest numbers of each row are
+kept, so that a million items need no table of items x items.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Weigh = Callable[[slice, sparse.csr_matrix], np.ndarray]
 
 
 def interactions(events: Events, n_items: int) -> sparse.csr_matrix:
-    """Return which user has which item, (U, N) of zeros and ones."""
+    """Return the matrix of users and items, (U, N), with 1 if a user has an item."""
     users, items = events.users.numpy(), events.items.numpy()
     found = sparse.csr_matrix(
         (np.ones(len(items)), (users, items)), (len(events.offsets) - 1, n_items)
@@ -35,13 +35,13 @@ def interactions(events: Events, n_items: int) -> sparse.csr_matrix:
 def strongest(
     left: sparse.csr_matrix, right: sparse.csr_matrix, k: int, weigh: Weigh
 ) -> sparse.csr_matrix:
-    """Return the k largest of each row of a weighted product (R, N), without its diagonal.
+    """Return the k largest numbers of each row of a weighted product (R, N), without the diagonal.
 
     Args:
         left: (R, S).
         right: (S, N).
-        k: how many of a row are kept; those of 0 never are.
-        weigh: the new numbers of a block, from its rows and its product.
+        k: how many numbers of a row are kept; zeros are never kept.
+        weigh: returns the weighted numbers of a block, from its rows and its product.
     """
     parts = []
     for rows in product_blocks(left, right):
@@ -62,12 +62,14 @@ def product_blocks(left: sparse.csr_matrix, right: sparse.csr_matrix) -> Iterato
 
 
 def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
-    """Return the k largest numbers of each row, float32; of equal ones any."""
+    """Return the k largest numbers of each row, float32; which of equal numbers is not defined."""
     lengths = np.diff(matrix.indptr)
     kept = np.repeat(lengths <= k, lengths)
     crowded = np.flatnonzero(lengths > k)
     crowded = crowded[np.argsort(lengths[crowded])]
-    while len(crowded):  # the longest rows first, padded to their length
+    while len(
+        crowded
+    ):  # rows sorted by length, the longest first, padded to the longest in a block
         width = int(lengths[crowded[-1]])
         some, crowded = np.split(
             crowded, [max(0, len(crowded) - max(1, LIMITS.products // width))]
@@ -89,12 +91,12 @@ def owners(matrix: sparse.csr_matrix) -> np.ndarray:
 
 
 class TableScorer(Scorer):
-    r"""A table of items x items: the score is a sum of rows over the history, recent ones first.
+    r"""A table S of items x items: the score is a weighted sum of its rows over the history.
 
     $$score_j = \sum_t r^{n - t} S_{h_t j} + b_j$$
 
-    of a history h_1 .. h_n, with the recency r per step. A subclass makes S in `fit` and gives it
-    to `keep`.
+    for a history h_1 .. h_n, with recency r. A subclass computes S in `fit` and passes it to
+    `keep`.
     """
 
     offsets: Tensor  # (N + 1,) int64
@@ -109,7 +111,7 @@ class TableScorer(Scorer):
         self.register_buffer("values", torch.empty(0))
 
     def keep(self, table: sparse.csr_matrix) -> None:
-        """Keep the table (N, N)."""
+        """Store the table (N, N)."""
         self.offsets = torch.from_numpy(table.indptr.astype(np.int64))
         self.columns = torch.from_numpy(table.indices.astype(np.int32))
         self.values = torch.from_numpy(table.data.astype(np.float32))
@@ -139,7 +141,7 @@ class TableScores(Scores):
     """Weighted sums of the rows of a sparse table.
 
     Args:
-        scorer: with the table.
+        scorer: the scorer, which has the table.
         items: (P, L) int64 histories.
         weights: (P, L), 0 where an item does not count.
     """
@@ -168,7 +170,7 @@ class TableScores(Scores):
 
 
 def _spread(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return of stretches which one, and the place, of each of their numbers: (total,) each."""
+    """Return, for each number of some ranges, its range and its place: (total,) each."""
     numbers = torch.arange(len(lengths), device=lengths.device)
     which = torch.repeat_interleave(numbers, lengths)
     first = starts - (lengths.cumsum(0) - lengths)
