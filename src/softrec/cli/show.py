@@ -26,6 +26,22 @@ def print_lists(lists: dict[str, float], part: str) -> None:
         print_metrics("", {part: measures}, f"top-{lists['k']:g} lists")
 
 
+def print_calibration(found: dict[str, Any] | None) -> None:
+    """Print how good the softmax is at test, where a run was asked for it."""
+    if not found:
+        return
+    if "skipped" in found:
+        print_line(f"The softmax is not judged: {found['skipped']}")
+        return
+    kinds = {kind: {n: v for n, v in found[kind].items() if n != "reliability"}
+             for kind in ("trained", "scaled")}  # fmt: skip
+    own = {name.replace("_", " "): name for name in kinds["trained"]}
+    columns = {kind: {"temperature": 1.0} | {told: values[name] for told, name in own.items()}
+               for kind, values in kinds.items()}  # fmt: skip
+    columns["scaled"]["temperature"] = found["temperature"]
+    print_metrics("", columns, "softmax at test")
+
+
 def print_metrics(title: str, columns: dict[str, dict[str, float]], head: str = "metric") -> None:
     """Print a row for each metric."""
     table = Table(head, *columns, title=title or None, title_justify="left", box=None)

@@ -19,7 +19,13 @@ from softrec.cli.options import (
     Source,
     UserTable,
 )
-from softrec.cli.show import print_comparison, print_line, print_lists, print_metrics
+from softrec.cli.show import (
+    print_calibration,
+    print_comparison,
+    print_line,
+    print_lists,
+    print_metrics,
+)
 
 if TYPE_CHECKING:
     from softrec.recipe.recipe import Recipe
@@ -52,6 +58,7 @@ def fit(
         {"validation": run.valid, "test": run.test},
     )
     print_lists(run.lists, "test")
+    print_calibration(run.facts.get("calibration"))
     print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, sentence_of
+from softrec.experiments.calibrated import MEASURES
 from softrec.experiments.differences import against_trained, differences
 from softrec.experiments.naming import name_of
 from softrec.experiments.runs import Run, describe
@@ -20,6 +21,8 @@ from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import (
+    Bin,
+    Calibrated,
     Ceiling,
     Epoch,
     MetricDifference,
@@ -177,6 +180,7 @@ def variant_of(
         runs=tuple(map(training_of, runs)),
         regret=None if truth is None else truth.regret(runs),
         lists=_lists(runs),
+        calibration=_calibration(runs),
     )
 
 
@@ -184,6 +188,33 @@ def _lists(runs: Sequence[Run]) -> dict[str, SeedMean]:
     """Return the measures of the lists that all runs have."""
     names = [name for name in runs[0].lists if all(name in run.lists for run in runs)]
     return seed_means({name: [run.lists[name] for run in runs] for name in names if name != "k"})
+
+
+def _calibration(runs: Sequence[Run]) -> Calibrated | None:
+    """Return how good the softmax is, where all runs say."""
+    told = [run.facts.get("calibration") for run in runs]
+    found = [each for each in told if each is not None]
+    if len(found) < len(runs):
+        return None
+    skipped = next((each["skipped"] for each in found if "skipped" in each), None)
+    if skipped is not None:
+        return Calibrated(skipped=skipped)
+    trained, scaled = ([each[kind] for each in found] for kind in ("trained", "scaled"))
+    return Calibrated(
+        temperature=seed_means({"": [each["temperature"] for each in found]})[""],
+        trained=_measures(trained),
+        scaled=_measures(scaled),
+        curves=_reliability(trained),
+        curves_scaled=_reliability(scaled),
+    )
+
+
+def _reliability(found: Sequence[dict[str, Any]]) -> tuple[tuple[Bin, ...], ...]:
+    return tuple(tuple(map(Bin.model_validate, each["reliability"])) for each in found)
+
+
+def _measures(found: Sequence[dict[str, Any]]) -> dict[str, SeedMean]:
+    return seed_means({name: [each[name] for each in found] for name in MEASURES})
 
 
 def seed_means(values: Mapping[str, Sequence[float]]) -> dict[str, SeedMean]:

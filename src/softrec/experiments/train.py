@@ -38,6 +38,7 @@ from softrec.experiments.build.data import load_logged
 from softrec.experiments.build.decided import decided
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.targets import about
+from softrec.experiments.calibrated import calibrated
 from softrec.experiments.counting import CountingResult, check_counted, counted
 from softrec.experiments.evaluator import Evaluator, means
 from softrec.experiments.memory import PeakMemory
@@ -117,12 +118,20 @@ def fit_recipe(
                     "evaluation": asked.facts(),
                     "lists": lists,
                     **about_it,
+                    **_calibration(recipe, model, valid, test),
                     "peak_memory_mib": memory.mib(),
                 }
                 _write(folder, recipe, split, model, fitted, tested, made, sibling)
         forget(folder)
         place.finish()
         return open_run(place.out)
+
+
+def _calibration(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) -> dict[str, Any]:
+    """Return what run.json says of the softmax, where that is asked for."""
+    if not recipe.evaluation.calibration:
+        return {}
+    return {"calibration": calibrated(recipe, model, valid, test)}
 
 
 class Fitted(NamedTuple):

@@ -217,3 +217,35 @@ def scatter(points: Sequence[Point], front: Sequence[Point], cost: str, metric: 
     axes.set_ylabel(metric, parse_math=False)
     axes.grid()
     return figure
+
+
+class ReliabilityPanel(NamedTuple):
+    """Curves of (probability, how often it came)."""
+
+    title: str
+    curves: Sequence[tuple[Look, Sequence[tuple[float, float]]]]
+
+
+def reliability(panels: Sequence[ReliabilityPanel]) -> Figure:
+    """Draw reliability curves, a panel below another, around the line of equal values."""
+    figure = Figure(figsize=(WIDTH, 2.8 * len(panels)), layout="constrained")
+    for axes, panel in zip(
+        figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
+    ):
+        points = [value for _, curve in panel.curves for point in curve for value in point]
+        end = 1.05 * max([*points, 1e-6])
+        axes.plot([0, end], [0, end], color=INK, linestyle="--", linewidth=0.8)
+        for look, curve in panel.curves:
+            axes.plot(
+                *zip(*curve, strict=True), color=look.color, linestyle=look.line,
+                linewidth=LINE_WIDTH, marker=look.marker, markersize=MARKER_SIZE * 0.6,
+            )  # fmt: skip
+        axes.set_xlim(0, end)
+        axes.set_ylim(0, end)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_ylabel("how often it came")
+        axes.set_title(panel.title, loc="left", parse_math=False)
+        axes.grid()
+    figure.axes[-1].set_xlabel("probability of the most probable item")
+    return figure

@@ -117,6 +117,25 @@ class Training(_Part):
     curve: tuple[Epoch, ...]
 
 
+class Bin(_Part):
+    """Test cases of like probability of the most probable item, and how often that one came."""
+
+    n: int
+    confidence: Number
+    accuracy: Number
+
+
+class Calibrated(_Part):
+    """How good the softmax is at test, as trained and with a temperature of validation."""
+
+    skipped: str = ""  # why it is not known: the scores are no logits
+    temperature: SeedMean | None = None
+    trained: dict[str, SeedMean] = {}  # by measure
+    scaled: dict[str, SeedMean] = {}
+    curves: tuple[tuple[Bin, ...], ...] = ()  # of each training, as trained
+    curves_scaled: tuple[tuple[Bin, ...], ...] = ()
+
+
 class Variant(_Part):
     """A model with target and loss, trained with each seed; a simple baseline, counted once; lists.
 
@@ -142,6 +161,7 @@ class Variant(_Part):
     runs: tuple[Training, ...]
     regret: dict[str, Number] | None  # by metric; only for simulated data
     lists: dict[str, SeedMean] = {}  # measures of the lists at test, by their name
+    calibration: Calibrated | None = None  # where it was asked for
 
     @property
     def seconds_per_epoch(self) -> float:

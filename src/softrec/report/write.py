@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from softrec.files import write_text
-from softrec.report import figures, slices, tables, text
+from softrec.report import figures, reliability, slices, tables, text
 from softrec.report.advice import advice
 from softrec.report.results import MetricDifference, Results
 from softrec.report.rows import rows
@@ -73,9 +73,10 @@ def render_report(results: Results) -> str:
         certainty=certainty(results),
         overview=tables.overview(results),
         details=[tables.of_metric(results, metric) for metric in results.metrics_by_weight],
-        plots=[*figures.figures(results), *slices.forests(results)],
+        plots=[*figures.figures(results), *reliability.figures(results), *slices.forests(results)],
         slices=slices.tables(results),
         beyond=tables.beyond_accuracy(results),
+        calibration=reliability.table(results),
         regret=tables.regret(results),
         cost=tables.cost(results),
         targets=tables.targets(results),

@@ -100,6 +100,12 @@ class EvaluationSettings(Settings):
         None, "rank among this many sampled items that are new to the user; by default among all"
     )
     negatives_seed: Seed = setting(0, "seed of that sample, the same in validation and test")
+    calibration: bool = setting(
+        False,
+        "whether the softmax is judged at test, as trained and with a temperature fitted on "
+        "validation: NLL, Brier score, calibration error; takes about ten rankings",
+        common=True,
+    )
     score: Literal["trained", "inner", "cosine", "euclidean"] = setting(
         "trained", "the score of the ranking; trained: the score of the loss"
     )

@@ -1,0 +1,74 @@
+"""Can the softmax of a run be taken at its word? As it was trained, and at the best temperature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softrec.evaluation.calibration import (
+    Blocks,
+    Calibration,
+    calibration,
+    case_blocks,
+    fit_temperature,
+)
+from softrec.experiments.evaluator import Evaluator
+from softrec.experiments.runs import ranked
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import is_counted
+from softrec.types import Model
+
+FITTED_ON = 5_000  # validation cases, at most: a temperature takes several passes over their scores
+MEASURES = ("nll", "brier", "confidence", "accuracy", "ece_width", "ece_mass")
+
+
+def calibrated(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) -> dict[str, Any]:
+    """Return what run.json says of the softmax of a model at test.
+
+    The logits are the scores of the ranking by the temperature of the loss. A further temperature
+    is fitted on at most 5,000 validation cases, always the same ones.
+
+    Returns:
+        temperature, and for "trained" (temperature 1) and "scaled" the measures of `calibration`,
+        with the reliability curve over bins of equally many cases. For a model whose scores are no
+        logits, {"skipped": the reason}.
+    """
+    reason = no_softmax(recipe)
+    if reason:
+        return {"skipped": reason}
+    own = recipe.loss.score_temperature
+    some = valid.some(FITTED_ON)
+    fitted = fit_temperature(_blocks(recipe, model, some), some.cases.relevant)
+    blocks, relevant = _blocks(recipe, model, test), test.cases.relevant
+    return {
+        "temperature": fitted.value / own,
+        "cases": len(some.cases),
+        "trained": _facts(calibration(blocks, relevant, temperature=own)),
+        "scaled": _facts(calibration(blocks, relevant, temperature=fitted.value)),
+    }
+
+
+def no_softmax(recipe: Recipe) -> str:
+    """Return why the scores of a recipe's model are no logits of a softmax; "" if they are."""
+    if is_counted(recipe.model.name):
+        return f"{recipe.model.name} is counted, and its scores are no logits"
+    if not recipe.loss.softmax:
+        return f"{recipe.loss.name} compares pairs of scores and trains no softmax"
+    if recipe.ranking_score != recipe.loss.score:
+        return (
+            f"the ranking is by {recipe.ranking_score} scores, and the softmax was trained on "
+            f"{recipe.loss.score} scores"
+        )
+    return ""
+
+
+def _blocks(recipe: Recipe, model: Model, of: Evaluator) -> Blocks:
+    return case_blocks(
+        ranked(model, recipe), of.cases, length=recipe.training.length,
+        mask_seen=of.asked.mask_seen,
+    )  # fmt: skip
+
+
+def _facts(found: Calibration) -> dict[str, Any]:
+    curve = found.reliability_mass.select("n", "confidence", "accuracy")
+    measures = {name: getattr(found, name) for name in MEASURES}
+    return {**measures, "reliability": curve.to_dicts()}
