@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
     from softrec.experiments.comparison import Comparison
     from softrec.experiments.train import Run
+    from softrec.experiments.tuning.result import Tuning
     from softrec.objective import Objective
     from softrec.recipe.plugins import load_plugins
     from softrec.recipe.register import register
@@ -29,6 +30,7 @@ __all__ = [
     "Objective",
     "Recommender",
     "Run",
+    "Tuning",
     "compare",
     "evaluate_lists",
     "fit",
@@ -36,13 +38,14 @@ __all__ = [
     "open_run",
     "register",
     "reproduce",
+    "tune",
 ]
 
 # Imported on first use: importing torch takes a second, and `import softrec` does not need it.
 HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
-        "load_plugins": "recipe.plugins"}  # fmt: skip
+        "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result"}  # fmt: skip
 PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "limits", "losses",
          "models", "objective", "recipe", "report", "retrieval", "scoring", "serving", "simulation",
          "targets", "testing", "training", "types")  # fmt: skip
@@ -178,6 +181,55 @@ def compare(
             user_table=user_table,
             item_table=item_table,
         )
+
+
+def tune(
+    source: Any,
+    *,
+    out: str | Path,
+    trials: int | None = None,
+    space: Any = None,
+    seeds: int = 3,
+    data_dir: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> Tuning:
+    """Search settings on validation, train the winner with several seeds, and test it alone.
+
+    The first trials are the recipe as it is and what the label counts suggest; Optuna proposes the
+    others and ends those that do worse than half of the others. An interrupted study goes on.
+
+    Args:
+        source: as for `fit`.
+        out: the folder of the study.
+        trials: trainings of the search; by default 20, or what the recipe's section `tune` says.
+        space: what is tried, {"training.lr": "1e-4..1e-2:log", "model.dropout": [0, 0.2]}; a single
+            value is kept. Other fields have ranges of their own, see docs/recipes.md.
+        seeds: train the winner so often.
+        data_dir: a folder with public data sets, looked into before any download.
+        overwrite: replace a finished study.
+        progress: print a line for each trial on the error stream, in a terminal or notebook also a
+            bar; True shows the bar anywhere, False nothing.
+        **options: fields of a recipe, as for `fit`; they are not searched.
+
+    Raises:
+        SoftrecError: if source, space, options or `out` cannot be used, or no trial can be trained.
+
+    Example:
+        found = softrec.tune(frame, out="runs/tuned", model="sasrec", trials=20)
+        found.best.settings, found.test
+    """
+    from softrec.experiments.inputs import read_source
+    from softrec.experiments.tuning.tune import search_of, tune_recipe
+    from softrec.progress import telling
+
+    given = read_source(source, options)
+    with telling(progress):
+        return tune_recipe(
+            search_of(given, trials, space), out, seeds=seeds, data_dir=_path(data_dir),
+            log=given.log, overwrite=overwrite,
+        )  # fmt: skip
 
 
 def evaluate_lists(

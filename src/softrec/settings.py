@@ -53,6 +53,7 @@ def setting(
     common: bool = False,
     flags: tuple[str, ...] = (),
     choices: Callable[[], list[str]] | None = None,
+    search: str = "",
     **limits: Any,
 ) -> Any:
     """Return a field of `Settings`.
@@ -65,6 +66,8 @@ def setting(
             are set by `--set` and by dotted keywords.
         flags: the option on the command line, if it is not --NAME.
         choices: the values that it may have, if the type does not list them.
+        search: what `softrec tune` tries where it is told nothing else: a range such as
+            "1e-4..1e-2:log", or values such as "0,0.2"; without one it is not searched.
         **limits: the range, with the names of pydantic: ge, gt, le, lt, min_length, max_length.
 
     Example:
@@ -73,7 +76,7 @@ def setting(
         >>> Few(number=4).number
         4
     """
-    extra: Any = {"common": common, "flags": flags, "choices": choices}
+    extra: Any = {"common": common, "flags": flags, "choices": choices, "search": search}
     return Field(default, description=text or None, json_schema_extra=extra, **limits)
 
 

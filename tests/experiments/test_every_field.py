@@ -22,13 +22,14 @@ from softrec.losses.settings import LOSSES, LossSettings
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import ModelSettings
+from softrec.recipe.specs.tune import TuneSettings
 from softrec.targets.mixture import PartSettings
 from softrec.targets.settings import TARGETS, TargetSettings
 
 FULL = (fields_of_candidates, fields_of_losses, fields_of_targets, fields_of_training)
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
-ELSEWHERE = (DataSettings, ModelSettings)
-"""Their fields are seen in test_every_data_field.py and test_every_model_setting.py."""
+ELSEWHERE = (DataSettings, ModelSettings, TuneSettings)
+"""Their fields are seen in tests of their own: test_every_data_field.py, test_tuning.py, ..."""
 
 
 @pytest.mark.parametrize(

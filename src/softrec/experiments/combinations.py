@@ -179,7 +179,7 @@ class Planner:
                 fields = {**fields, "loss": _for_label_alone(fields["loss"])}
             return fields
 
-        return recipe_of(self.fields, options, self.place, adapt)
+        return recipe_of(self.fields, options, self.place, adapt).without_search()
 
     def _axis(self, section: str, one: Combination) -> Entry:
         """Return the entry that was named; empty if the member of the base is used."""

@@ -53,7 +53,8 @@ def read_input(source: Any, options: Mapping[str, Any]) -> Input:
         DataError: if a table is no usable log.
     """
     given = read_source(source, options)
-    return Input(recipe_of(given.fields, given.options, given.place), given.log)
+    recipe = recipe_of(given.fields, given.options, given.place)
+    return Input(recipe.without_search(), given.log)
 
 
 def read_source(source: Any, options: Mapping[str, Any]) -> Given:

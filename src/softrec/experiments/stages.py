@@ -98,7 +98,7 @@ def folder_of(stage: Recipe, split: Split) -> Path:
     Raises:
         RunError: if a run that it names does not exist.
     """
-    fields = stage.model_dump(mode="json", exclude={"data"})
+    fields = stage.model_dump(mode="json", exclude={"data", "tune"})
     facts = {
         "recipe": fields,
         "weights": [open_run(run).weights_fingerprint for run in stage.runs()],

@@ -60,6 +60,7 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.training.checkpoints import forget, resumable
+from softrec.training.lines import Listener
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.training.optimizers import mark_sparse
@@ -96,6 +97,7 @@ def fit_recipe(
         RunError: if `out` exists.
         DataError: if the data cannot be used; nothing is written to `out` then.
     """
+    recipe = recipe.without_search()
     text = _yaml(recipe)
     with reserved(out, RUN, inputs_of(recipe)) as place:
         place.check_free(text, overwrite=overwrite)
@@ -107,7 +109,7 @@ def fit_recipe(
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         # A recipe that cannot be built is refused before anything is written.
-        fit = (_counting if is_counted(recipe.model.name) else _training)(recipe, split, valid)
+        fit = (_counting if is_counted(recipe.model.name) else training_of)(recipe, split, valid)
         folder = place.begin(text, describe(split), overwrite=overwrite)
         if not _is_complete(folder):
             with _dropped_if_worthless(place):
@@ -146,12 +148,23 @@ Fit = Callable[[Path], Fitted]
 """Trains or counts a model; the folder is for checkpoints."""
 
 
-def _training(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
-    """Return a function that trains an encoder; everything is built before it is called."""
+def training_of(
+    recipe: Recipe, split: Split, valid: Evaluator, listener: Listener | None = None
+) -> Fit:
+    """Return how an encoder is trained and chosen on validation, all of it built; nothing tests it.
+
+    Args:
+        recipe: of an encoder.
+        split: the data.
+        valid: judges it on validation.
+        listener: told each epoch, see `train`.
+    """
     encoder, objective, batches = build(resolved(recipe, split), split)
 
     def fit(folder: Path) -> Fitted:
-        trained = _train(recipe.training, encoder, objective, batches, valid.means, folder)
+        trained = _train(
+            recipe.training, encoder, objective, batches, valid.means, folder, listener
+        )
         return Fitted(encoder, trained, {"target": about(objective.source)})
 
     return fit
@@ -175,6 +188,7 @@ def _train(
     batches: TrainingBatches,
     validate: Validate,
     folder: Path,
+    listener: Listener | None,
 ) -> TrainingResult:
     if spec.optimizer == "sparse-adam":
         mark_sparse(encoder)
@@ -195,6 +209,7 @@ def _train(
         checkpoint_steps=spec.checkpoint_steps,
         precision=spec.precision,
         accelerator=spec.accelerator,
+        listener=listener,
     )
 
 

@@ -193,7 +193,9 @@ class SlSettings(LossSettings, name="sl"):
     """SL: the softmax loss on cosines, without the label in the denominator."""
 
     score: Kind = setting("cosine", SCORE, common=True)
-    score_temperature: Temperature = setting(0.1, SCORE_TEMPERATURE, common=True)
+    score_temperature: Temperature = setting(
+        0.1, SCORE_TEMPERATURE, common=True, search="0.03..0.5:log"
+    )
 
     def build(self, given: LossInputs) -> Term:
         """Return the loss."""
@@ -204,7 +206,9 @@ class BslSettings(LossSettings, name="bsl"):
     """BSL: SL with another weight on the negatives, or with another form of the positives."""
 
     score: Kind = setting("cosine", SCORE, common=True)
-    score_temperature: Temperature = setting(0.1, SCORE_TEMPERATURE, common=True)
+    score_temperature: Temperature = setting(
+        0.1, SCORE_TEMPERATURE, common=True, search="0.03..0.5:log"
+    )
     mode: Literal["reweight", "multi", "single", "bilateral"] = setting(
         "reweight", "which variant of BSL; single is SL", common=True
     )

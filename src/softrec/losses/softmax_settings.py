@@ -27,6 +27,7 @@ class DecoupledSettings(LossSettings, name="decoupled"):
         "weight of 'label or not' (lambda2), 0 to 1, or red-line: with it, the gradient has on "
         "average the direction of the mixed loss",
         common=True,
+        search="0.05..0.95",
     )
 
     def check(self, *, soft: bool) -> None:

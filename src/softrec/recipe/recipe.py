@@ -32,6 +32,7 @@ from softrec.recipe.specs.models import (
     starts_of,
 )
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
+from softrec.recipe.specs.tune import TuneSettings
 from softrec.registry import Chosen
 from softrec.renamed import RUNS, current
 from softrec.settings import Seed, Settings, Text, setting
@@ -89,6 +90,9 @@ class Recipe(Settings):
     )
     interest: InterestSettings | None = setting(
         None, "how timirec learns to predict interests; other models have no such section"
+    )
+    tune: TuneSettings | None = setting(
+        None, "how `softrec tune` and `compare --tune` search settings; others do not read it"
     )
     seed: Seed = setting(
         0,
@@ -161,6 +165,10 @@ class Recipe(Settings):
             return {name: replaced(f"{place}.{name}", part) for name, part in value.items()}
 
         return fields | {name: replaced(name, fields[name]) for name in ("training", "target")}
+
+    def without_search(self) -> Recipe:
+        """Return the recipe of a run: how settings were searched is no part of it."""
+        return self if self.tune is None else self.model_copy(update={"tune": None})
 
     def _check_axes(self) -> None:
         """Refuse a target, a loss and candidates that make no sense together."""

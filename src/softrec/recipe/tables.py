@@ -230,7 +230,17 @@ def _cell(text: str) -> str:
     return re.sub(r"docs/(\w+\.md)", r"[\1](\1)", text).replace("|", "\\|")
 
 
-SECTIONS = ("data", "model", "target", "loss", "candidates", "training", "evaluation", "interest")
+SECTIONS = (
+    "data",
+    "model",
+    "target",
+    "loss",
+    "candidates",
+    "training",
+    "evaluation",
+    "interest",
+    "tune",
+)
 TABLES: dict[str, Callable[[], str]] = {
     **{f"fields of {name}": partial(fields_table, name) for name in SECTIONS},
     **{f"names of {name}": partial(names_table, name) for name in ("target", "loss", "candidates")},

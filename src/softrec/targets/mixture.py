@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 from torch import Tensor, nn
 
 from softrec.settings import Alpha, Settings, setting
-from softrec.targets.settings import WEIGHT, TargetSettings
+from softrec.targets.settings import ALPHAS, WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
 from softrec.types import Batch, Rest, Target, TargetSource
 
@@ -120,7 +120,7 @@ class MixtureSettings(TargetSettings, name="mixture"):
 
     alone: ClassVar[bool] = True
 
-    alpha: Alpha = setting(0.2, WEIGHT, common=True)
+    alpha: Alpha = setting(0.2, WEIGHT, common=True, search=ALPHAS)
     of: tuple[PartSettings, ...] = setting(
         text="components, each with a weight and a target; the weights sum to 1",
         min_length=1,

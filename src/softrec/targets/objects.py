@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from softrec.errors import RecipeError
 from softrec.settings import Alpha, Text, setting
-from softrec.targets.settings import WEIGHT, TargetSettings
+from softrec.targets.settings import ALPHAS, WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
 from softrec.types import TargetSource
 
@@ -31,7 +31,7 @@ class ObjectSettings(TargetSettings, name="object"):
     listed = False
     objects: ClassVar[dict[str, Any]] = {}
 
-    alpha: Alpha = setting(text=WEIGHT, common=True)
+    alpha: Alpha = setting(text=WEIGHT, common=True, search=ALPHAS)
     label: Text = setting(text="its name in reports")
     kind: Text = setting(text="its class, with the module")
     fingerprint: Text = setting(text="a short hash of its content")

@@ -14,6 +14,9 @@ TARGETS: Registry[type[TargetSettings]] = Registry("target", "softrec.targets")
 WEIGHT = "weight of the soft target, 0 to 1"
 HALF = "weight of the soft target, 0 to 1; half of it goes to the label"
 FLATTER = "temperature of the distribution; larger is flatter"
+# What a search tries of them.
+ALPHAS = "0.02..0.95"
+TEMPERATURES = "0.5..4:log"
 TEACHER = "a trained run, or its recipe (.yaml), which is trained first unless it is in the cache"
 
 

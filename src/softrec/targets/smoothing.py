@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from softrec.renamed import current_value
 from softrec.settings import Alpha, Temperature, setting
-from softrec.targets.settings import FLATTER, HALF, WEIGHT, HalfSettings, TargetSettings
+from softrec.targets.settings import (
+    ALPHAS,
+    FLATTER,
+    HALF,
+    TEMPERATURES,
+    WEIGHT,
+    HalfSettings,
+    TargetSettings,
+)
 from softrec.training_data import TrainingData
 from softrec.types import Batch, Rest, Target
 
@@ -202,7 +210,7 @@ def popularity(counts: Tensor, *, temperature: float = 1.0, scale: Scale = "log"
 class UniformSettings(TargetSettings, name="uniform"):
     """Label smoothing: the same probability for all items, with weight alpha."""
 
-    alpha: Alpha = setting(0.1, WEIGHT, common=True)
+    alpha: Alpha = setting(0.1, WEIGHT, common=True, search=ALPHAS)
 
     @property
     def shared(self) -> bool:
@@ -217,8 +225,8 @@ class UniformSettings(TargetSettings, name="uniform"):
 class PopularitySettings(HalfSettings, name="pop+"):
     """Popularity (SoftRec): the target is (popularity + label) / 2, with weight alpha."""
 
-    alpha: Alpha = setting(0.4, HALF, common=True)
-    temperature: Temperature = setting(1.0, FLATTER, common=True)
+    alpha: Alpha = setting(0.4, HALF, common=True, search=ALPHAS)
+    temperature: Temperature = setting(1.0, FLATTER, common=True, search=TEMPERATURES)
     scale: Scale = setting("log", "the scale of popularity, see docs/math.md", common=True)
 
     @property

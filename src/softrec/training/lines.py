@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 LOGGER = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who is told how a training goes."""
+
+    def resumed(self, epoch: int) -> None:
+        """Hear that an interrupted training goes on in an epoch, counted from 1."""
+        ...
+
+    def epoch(self, curve: list[dict[str, float]]) -> None:
+        """Hear of a learning curve after its last epoch; an error ends the training."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,8 @@ class Lines:
             else f"the best {values[best]:.4f} in epoch {best + 1}"
         )
         left = self.epochs - len(curve)
-        took = _time(curve[-1]["seconds/train"] + curve[-1]["seconds/validate"])
-        ahead = f", at most {_time(left * seconds[len(seconds) // 2])} to go" if left else ""
+        took = in_words(curve[-1]["seconds/train"] + curve[-1]["seconds/validate"])
+        ahead = f", at most {in_words(left * seconds[len(seconds) // 2])} to go" if left else ""
         LOGGER.info(
             "%s",
             f"epoch {len(curve)} of {self.epochs}: {self.monitor} {values[-1]:.4f}, {standing}; "
@@ -52,8 +65,13 @@ class Lines:
         )
 
 
-def _time(seconds: float) -> str:
-    """Return a time as text, in seconds, minutes or hours."""
+def in_words(seconds: float) -> str:
+    """Return a time as text, in seconds, minutes or hours.
+
+    Example:
+        >>> in_words(0.25), in_words(70), in_words(7500)
+        ('0.2 s', '70 s', '2 h 5 min')
+    """
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -31,7 +31,7 @@ from softrec.training.checkpoints import (
     keep_finished,
     load_best,
 )
-from softrec.training.lines import Lines
+from softrec.training.lines import Lines, Listener
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.types import Encoder
@@ -82,12 +82,13 @@ def train(
     checkpoint_steps: int | None = None,
     precision: Any = "32-true",
     accelerator: str = "auto",
+    listener: Listener | None = None,
 ) -> TrainingResult:
     """Train `encoder` and leave it with the weights of its best epoch.
 
     If `folder` has a checkpoint of an interrupted training, it is resumed with the same weights,
-    optimiser, order of the data, random states and early stopping. Each epoch is a line of the
-    logger `softrec.training.lines`. `softrec.progress` decides whether a progress bar is shown.
+    optimiser, order of the data, random states and early stopping. `softrec.progress` decides whether
+    a progress bar is shown.
 
     Args:
         encoder: the model.
@@ -107,6 +108,8 @@ def train(
         checkpoint_steps: steps between checkpoints, in place of minutes.
         precision: as in Lightning.
         accelerator: as in Lightning.
+        listener: told each epoch, and may end the training by an error of its own; by default each
+            epoch is a line of the logger `softrec.training.lines`.
 
     Raises:
         TrainingError: if the loss becomes NaN or infinite, or there is no such accelerator.
@@ -121,6 +124,7 @@ def train(
                 weight_decay=weight_decay, betas=betas, optimizer=optimizer, monitor=monitor,
                 patience=patience, checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
+                listener=listener or Lines(monitor, epochs),
             )  # fmt: skip
         keep_finished(folder, curve)
     best_epoch = load_best(encoder, folder)
@@ -145,11 +149,12 @@ def _loop(
     checkpoint_steps: int | None,
     precision: Any,
     accelerator: str,
+    listener: Listener,
 ) -> list[dict[str, float]]:
     """Train, and return the learning curve; the best weights are in `folder` then."""
     module = SoftTargetModule(
         encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
-        optimizer=optimizer, lines=Lines(monitor, epochs),
+        optimizer=optimizer, lines=listener,
     )  # fmt: skip
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True

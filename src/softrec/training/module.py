@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softrec.errors import TrainingError
 from softrec.objective import Objective
-from softrec.training.lines import Lines
+from softrec.training.lines import Listener
 from softrec.training.optimizers import LazyAdam, OptimizerName
 from softrec.types import Batch, Encoder
 
@@ -47,7 +47,7 @@ class SoftTargetModule(L.LightningModule):
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         optimizer: OptimizerName = "adam",
-        lines: Lines | None = None,
+        lines: Listener | None = None,
     ) -> None:
         super().__init__()
         if optimizer not in get_args(OptimizerName):

@@ -56,6 +56,7 @@ class Encoder(Model):
         sparse: whether its long tables have sparse gradients; see
             `softrec.training.optimizers.mark_sparse`.
         initialised_from: other models whose weights `initialise_from` accepts.
+        SEARCH: what `softrec tune` tries of those settings that the model has, as in `--space`.
 
     `Model` has the others: `n_items`, `reads`, `needs_times`, `PRESETS`.
 
@@ -79,6 +80,15 @@ class Encoder(Model):
     n_interests: int = 1
     sparse: bool = False
     initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
+    SEARCH: ClassVar[dict[str, str]] = {
+        "dim": "32,64,128",
+        "dropout": "0..0.6",
+        "embedding_dropout": "0..0.6",
+        "mlp_dropout": "0..0.6",
+        "edge_dropout": "0..0.6",
+        "message_dropout": "0..0.6",
+        "predictor_dropout": "0..0.6",
+    }
 
     @abstractmethod
     def items(self) -> ItemVectors:

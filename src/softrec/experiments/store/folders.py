@@ -63,6 +63,8 @@ RUN = Kind("run", "recipe.yaml", "run.json", frozenset({"format", "recipe"}),
 COMPARISON = Kind("comparison", "comparison.json", "results.json",
                   frozenset({"variants", "baseline"}),
                   "an unfinished comparison of other recipes", _current_recipes)  # fmt: skip
+STUDY = Kind("study", "search.json", "study.json", frozenset({"trials", "space"}),
+             "an unfinished study of another search", _current_recipes)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,13 @@ class TrainingSettings(Settings):
     )
     epochs: Rounds = setting(100, "maximum number of epochs", common=True)
     batch_size: int = setting(128, "examples (rows) in a batch", common=True, ge=1, le=10**7)
-    lr: Positive = setting(1e-3, "learning rate", common=True)
-    weight_decay: Weight = setting(0.0, "L2 penalty of Adam, except on biases", common=True)
+    lr: Positive = setting(1e-3, "learning rate", common=True, search="1e-4..1e-2:log")
+    weight_decay: Weight = setting(
+        0.0,
+        "L2 penalty of Adam, except on biases",
+        common=True,
+        search="0,1e-7,1e-6,1e-5,1e-4",
+    )
     optimizer: Literal["adam", "sparse-adam"] = setting(
         "adam", "sparse-adam updates only the table rows that occur in a batch"
     )

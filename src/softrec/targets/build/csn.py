@@ -13,7 +13,7 @@ from softrec.settings import Alpha, Count, Rounds, Seed, Temperature, Trained, W
 from softrec.targets.build.contexts import Contexts, NeighbourSource
 from softrec.targets.build.item2vec import item_vectors
 from softrec.targets.build.neighbours import context_means, load, nearest, save
-from softrec.targets.settings import FLATTER, HALF, TEACHER, HalfSettings
+from softrec.targets.settings import ALPHAS, FLATTER, HALF, TEACHER, TEMPERATURES, HalfSettings
 from softrec.training_data import TrainingData
 
 NEIGHBOURS = "neighbours.npy"
@@ -22,8 +22,8 @@ NEIGHBOURS = "neighbours.npy"
 class CsnSettings(HalfSettings, name="csn"):
     """The model's prediction for a similar context (SoftRec); half of the target is the label."""
 
-    alpha: Alpha = setting(0.4, HALF, common=True)
-    temperature: Temperature = setting(1.0, FLATTER, common=True)
+    alpha: Alpha = setting(0.4, HALF, common=True, search=ALPHAS)
+    temperature: Temperature = setting(1.0, FLATTER, common=True, search=TEMPERATURES)
     k: int = setting(10, "neighbours of each context", common=True, ge=1, le=10_000)
     teacher: Trained | None = setting(None, TEACHER, common=True)
     dim: Width = setting(128, "width of the vectors of item2vec, used without a teacher")

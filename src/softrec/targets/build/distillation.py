@@ -15,7 +15,7 @@ from softrec.targets.build.contexts import (
     best_of_teacher,
     probabilities_in,
 )
-from softrec.targets.settings import FLATTER, HALF, TEACHER, HalfSettings
+from softrec.targets.settings import ALPHAS, FLATTER, HALF, TEACHER, TEMPERATURES, HalfSettings
 from softrec.training_data import TrainingData
 
 ANY, SAME, OTHER = "kd", "skd", "ckd"
@@ -26,8 +26,8 @@ TOP_OF_COUNTED = 100
 class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
     """The prediction of a trained model; skd: of the same architecture, ckd: another, kd: any."""
 
-    alpha: Alpha = setting(0.4, HALF, common=True)
-    temperature: Temperature = setting(1.0, FLATTER, common=True)
+    alpha: Alpha = setting(0.4, HALF, common=True, search=ALPHAS)
+    temperature: Temperature = setting(1.0, FLATTER, common=True, search=TEMPERATURES)
     teacher: Trained = setting(text=TEACHER, common=True)
     top: Count | None = setting(
         None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from softrec.settings import Alpha, Count, Decay, Positive, Rounds, Seed, Trained, setting
 from softrec.targets.build.contexts import Contexts, RememberedSource
 from softrec.targets.build.propagation import PropagatedLabels, propagate
-from softrec.targets.settings import TEACHER, WEIGHT, TargetSettings
+from softrec.targets.settings import ALPHAS, TEACHER, WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
 
 LABELS = "labels"
@@ -22,10 +22,12 @@ class CutWarning(UserWarning):
 class InterestSharingSettings(TargetSettings, name="interest-sharing"):
     """Labels propagated among training contexts that a base model finds similar (DesoRec)."""
 
-    alpha: Alpha = setting(0.3, WEIGHT, common=True)
+    alpha: Alpha = setting(0.3, WEIGHT, common=True, search=ALPHAS)
     teacher: Trained = setting(text=TEACHER, common=True)
     clusters: Rounds = setting(16, "clusters of contexts; labels stay within one", common=True)
-    tau: Positive = setting(2.0, "scale of the distance, larger is more similar", common=True)
+    tau: Positive = setting(
+        2.0, "scale of the distance, larger is more similar", common=True, search="0.5..8:log"
+    )
     damping: Decay = setting(0.5, "fraction of the labels that a round passes on")
     rounds: int | None = setting(
         20, "rounds of propagation; null: until it converges", ge=0, le=10**6

@@ -1,0 +1,32 @@
+"""The page of a study, written after each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from softrec.experiments.tuning.trials import Trial
+from softrec.report.history import History, Point
+from softrec.report.history import write_history as write_page
+
+if TYPE_CHECKING:
+    from softrec.experiments.tuning.search import Search
+
+PAGE = "history.html"
+
+
+def write_history(folder: Path, search: Search, trials: Sequence[Trial], name: str = "") -> Path:
+    """Write the page of a study beside it, and return its path."""
+    base = search.space.base
+    what = name or f"{base.model.name} on {base.data.title}"
+    points = [
+        Point(
+            trial.number, trial.state, trial.value, trial.settings, trial.origin, trial.epochs,
+            trial.seconds, trial.reason,
+        )
+        for trial in trials
+    ]  # fmt: skip
+    page = History(what, search.monitor, search.trials, search.space.facts(), tuple(points))
+    write_page(page, folder / PAGE)
+    return folder / PAGE

@@ -1,0 +1,222 @@
+"""The study in SQLite: Optuna proposes and prunes, and a kill costs no finished trial.
+
+Every trial has a sampler of its own, seeded by the study and the number of the trial, so that what
+is proposed depends on nothing but the finished trials. A trial that was running when the process
+ended is marked as failed and tried again with the same settings; what others finished stays.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
+
+from softrec.errors import RunError
+from softrec.experiments.store.folders import difference
+from softrec.experiments.tuning.space import Space, rounded
+from softrec.experiments.tuning.trials import Trial, plain, trial_of
+from softrec.recipe.space import Between, Range
+
+DATABASE = "study.db"
+NAME = "softrec"
+ASKED, DATA, SETTINGS, OUTCOME = "asked", "data", "settings", "trial"
+PRUNERS: dict[str, BasePruner] = {
+    # The first trials, and the first epoch of each, say too little of others.
+    "median": MedianPruner(n_startup_trials=3, n_warmup_steps=2),
+    "none": NopPruner(),
+}
+
+
+class Study:
+    """The trials of one search; see `opened`."""
+
+    def __init__(self, study: optuna.Study, seed: int) -> None:
+        self.study = study
+        self.seed = seed
+        self.again = self._interrupted()
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Return the finished trials in their order."""
+        kept = (trial.user_attrs.get(OUTCOME) for trial in self.study.get_trials(deepcopy=False))
+        return [trial_of(facts) for facts in kept if facts is not None]
+
+    def begin(self, space: Space, start: Mapping[str, Any] | None) -> Proposal:
+        """Return the next trial.
+
+        Args:
+            space: what it may be.
+            start: settings that it has; None lets the sampler choose.
+        """
+        number = len(self.trials)
+        fixed = self.again or start
+        self.again = None
+        seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        self.study.sampler = TPESampler(seed=int(seed))
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if fixed is not None and not waiting:
+            self.study.enqueue_trial(_written(space.parameters(fixed)))
+        trial = self.study.ask()
+        proposed = space.settings(lambda name, tried: _suggested(trial, name, tried))
+        settings = dict(fixed) if fixed is not None else proposed
+        trial.set_user_attr(SETTINGS, settings)
+        return Proposal(trial, settings)
+
+    def _interrupted(self) -> dict[str, Any] | None:
+        """Mark trials that no process works on as failed, and return what to try again."""
+        again = None
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            outcome = trial.user_attrs.get(OUTCOME)
+            if outcome is not None:  # all that is missing is the state
+                _told(self.study, trial.number, trial_of(outcome))
+                continue
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            again = trial.user_attrs.get(SETTINGS)
+        return again
+
+
+class Proposal:
+    """A trial that is about to be trained."""
+
+    def __init__(self, trial: optuna.Trial, settings: dict[str, Any]) -> None:
+        self.trial = trial
+        self.settings = settings
+
+    def report(self, value: float, epoch: int) -> bool:
+        """Tell the metric of an epoch, and return whether the pruner would end the trial."""
+        self.trial.report(value, epoch)
+        return self.trial.should_prune()
+
+    def finish(self, outcome: Trial) -> None:
+        """Keep the outcome."""
+        self.trial.set_user_attr(OUTCOME, plain(outcome))
+        _told(self.trial.study, self.trial.number, outcome)
+
+
+def _told(study: optuna.Study, number: int, outcome: Trial) -> None:
+    """Tell Optuna how a trial ended."""
+    if outcome.state == "failed" or math.isnan(outcome.value):
+        study.tell(number, state=TrialState.FAIL)
+    elif outcome.state == "pruned":
+        study.tell(number, state=TrialState.PRUNED)
+    else:
+        study.tell(number, outcome.value)
+
+
+def _suggested(trial: optuna.Trial, name: str, tried: Range) -> Any:
+    """Return what Optuna proposes; values that are no numbers of a range as JSON."""
+    if not isinstance(tried, Between):
+        return json.loads(trial.suggest_categorical(name, [json.dumps(v) for v in tried.values]))
+    low, high = tried.low, tried.high
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=tried.log)
+    proposed = trial.suggest_float(name, low, high, log=tried.log)
+    return tried.nearest(rounded(proposed))
+
+
+def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as Optuna has them."""
+    return {
+        name: value if isinstance(tried, Between) else json.dumps(value)
+        for name, (value, tried) in parameters.items()
+    }
+
+
+@contextmanager
+def opened(
+    folder: Path, *, asked: Mapping[str, Any], data: Mapping[str, Any], pruner: str, seed: int
+) -> Iterator[Study]:
+    """Hold the study in `folder`, a new one or one that goes on.
+
+    Args:
+        folder: that this process holds, so that no other works on a trial.
+        asked: what is searched, see `check_same`.
+        data: facts about the data.
+        pruner: a name of `PRUNERS`.
+        seed: of the proposals.
+
+    Raises:
+        RunError: if the study is of other data or another search, with the reason.
+    """
+    path = folder / DATABASE
+    # A connection of our own, for a path may have letters that mean something in an address.
+    engine = {"creator": lambda: sqlite3.connect(path), "poolclass": NullPool}
+    with _quiet():
+        storage = RDBStorage("sqlite://", engine_kwargs=engine)
+        try:
+            study = optuna.create_study(
+                storage=storage, study_name=NAME, direction="maximize", load_if_exists=True,
+                pruner=PRUNERS[pruner],
+            )  # fmt: skip
+            plain = json.loads(json.dumps({ASKED: dict(asked), DATA: dict(data)}))
+            kept = study.user_attrs
+            if ASKED in kept and DATA in kept:
+                check_same(path, kept[ASKED], plain[ASKED])
+                _check_data(path, kept[DATA], plain[DATA])
+            for name, facts in plain.items():
+                study.set_user_attr(name, facts)
+            yield Study(study, seed)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def check_same(path: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse a study of another search: another recipe, space, pruner or seed.
+
+    Raises:
+        RunError: with what differs.
+    """
+    before, now = dict(_flat(kept)), dict(_flat(asked))
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        told = "; ".join(
+            f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
+            for name in differing[:3]
+        )
+        raise RunError(
+            f"{path} is the study of another search: {told}; give the same recipe and space, or "
+            "another --out"
+        )
+
+
+def _check_data(path: Path, kept: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    other = difference(kept, data)
+    if other is not None:
+        raise RunError(
+            f"{path} is the study of other data ({other}); give the same log again, or another "
+            "--out"
+        )
+
+
+def _flat(facts: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(facts, Mapping):
+        yield place, facts
+        return
+    for name, value in facts.items():
+        yield from _flat(value, f"{place}.{name}" if place else name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A context in which Optuna does not tell what a line of softrec says."""
+    logger = logging.getLogger("optuna")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,160 @@
+"""`tune`: search on validation, train the winner with several seeds, look at test once.
+
+    OUT/
+      study.db       the study, in SQLite, as Optuna has it
+      study.json     space, budget, trials and the winner
+      history.html   every trial, in plots and a table
+      best.yaml      the recipe of the winner
+      runs/          the runs of the winner, one for each seed; they alone were tested
+
+Work in progress lies in OUT.part. A finished study is not gone on with: test has been looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from softrec.data.interactions import Interactions
+from softrec.data.splits import Split
+from softrec.evaluation.asked import Asked
+from softrec.experiments.baselines import check_buildable
+from softrec.experiments.build.data import load_logged
+from softrec.experiments.inputs import Given
+from softrec.experiments.runs import Run, describe
+from softrec.experiments.stages import kept_run
+from softrec.experiments.store.folders import STUDY, Place, reserved
+from softrec.experiments.train import fit_recipe, inputs_of, versions
+from softrec.experiments.tuning.result import BEST, FORMAT, RUNS, Tuning, open_tuning
+from softrec.experiments.tuning.search import Search, best_of, searched, told
+from softrec.experiments.tuning.searched import placed, space_of
+from softrec.experiments.tuning.study import check_same
+from softrec.experiments.tuning.trials import Trial, plain
+from softrec.files import write_facts, write_text
+from softrec.recipe.options import dotted, recipe_of
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.space import parse_space
+from softrec.recipe.specs.tune import TuneSettings
+
+LOGGER = logging.getLogger(__name__)
+
+
+def search_of(given: Given, trials: int | None = None, space: Any = None) -> Search:
+    """Return what is to be searched.
+
+    What an option says stays as it is, what a recipe says is where the search begins, and where
+    neither names a target or a loss, several are tried. `space` overrides all of this.
+
+    Args:
+        given: the fields of a recipe, and the options that lie over them.
+        trials: how many; by default what the section `tune` of the recipe says, else 20.
+        space: texts "FIELD=RANGE" or {field: range}, over those of the section `tune`.
+
+    Raises:
+        RecipeError: if the recipe or the space does not fit.
+    """
+    recipe = recipe_of(given.fields, given.options, given.place)
+    spec = recipe.tune or TuneSettings()
+    typed = set(dotted(given.options))
+    named = [
+        section
+        for section in ("target", "loss")
+        if section in given.fields or any(place.startswith(f"{section}.") for place in typed)
+    ]
+    own = {**placed(spec.space), **placed(parse_space(space))}
+    found = space_of(recipe.without_search(), own, given=typed, named=named)
+    if trials is not None:
+        spec = TuneSettings.model_validate({**spec.model_dump(), "trials": trials})
+    return Search(found, spec.trials, spec.pruner)
+
+
+def tune_recipe(
+    search: Search,
+    out: str | Path,
+    *,
+    seeds: int = 3,
+    data_dir: Path | None = None,
+    log: Interactions | None = None,
+    overwrite: bool = False,
+) -> Tuning:
+    """Search, and train and test the winner with each seed.
+
+    Args:
+        search: what is searched, and how long.
+        out: the folder of the study; one that was interrupted goes on.
+        seeds: how often the winner is trained, from the recipe's own seed on.
+        data_dir: a folder with public data sets.
+        log: the log, where it lies in memory.
+        overwrite: replace a finished study, and drop an unfinished one of another search.
+
+    Raises:
+        RunError: if `out` is taken, or its study is of another search or other data.
+        SoftrecError: if the recipe cannot be built on the data.
+    """
+    base = search.space.base
+    text = json.dumps(search.facts(), indent=1)
+    with reserved(out, STUDY, inputs_of(base)) as place:
+        if not overwrite:
+            _check_begun(place, search)
+        place.check_free(text, overwrite=overwrite)
+        split = load_logged(base, data_dir, log)
+        asked = Asked.of(split, base.evaluation.mask_seen)
+        check_buildable(base, split)
+        folder = place.begin(text, describe(split), overwrite=overwrite)
+        trials = searched(search, split, asked, folder)
+        best = best_of(trials, search.monitor)
+        winner = search.space.recipe(best.settings)
+        write_best(winner, best, search, folder / BEST)
+        LOGGER.info("the best of %d trials is trial %d; it is trained and tested with %s",
+                    len(trials), best.number, f"{seeds} seed{'s' * (seeds > 1)}")  # fmt: skip
+        runs = _trained(winner, range(winner.seed, winner.seed + seeds), split, folder)
+        facts = {
+            "format": FORMAT,
+            "recipe": winner.model_dump(mode="json"),
+            "monitor": search.monitor,
+            "space": search.space.facts(),
+            "budget": {"trials": search.trials, "epochs": base.training.epochs,
+                       "pruner": search.pruner, "seed": search.seed},
+            "trials": [plain(trial) for trial in trials],
+            "best": best.number,
+            "runs": [str(run.folder.relative_to(folder)) for run in runs],
+            "data": describe(split),
+            "versions": versions(),
+        }  # fmt: skip
+        write_facts(folder / STUDY.result, facts)
+        place.finish()
+    return open_tuning(place.out)
+
+
+def _check_begun(place: Place, search: Search) -> None:
+    """Refuse to go on with another search, and say in what it differs."""
+    begun = place.part / STUDY.asked
+    if begun.exists():
+        kept = json.loads(STUDY.current(begun.read_text(encoding="utf-8")))
+        check_same(place.part, kept, json.loads(json.dumps(search.facts())))
+
+
+def _trained(recipe: Recipe, seeds: Sequence[int], split: Split, folder: Path) -> list[Run]:
+    """Return the runs of the winner, those that are there and new ones."""
+    runs: list[Run] = []
+    for seed in seeds:
+        own = folder / RUNS / f"seed{seed}"
+        sibling = runs[0].folder if runs else None
+        fresh = recipe.model_copy(update={"seed": seed})
+        runs.append(kept_run(own) or fit_recipe(fresh, own, split=split, sibling=sibling))
+    return runs
+
+
+def write_best(recipe: Recipe, best: Trial, search: Search, path: Path) -> None:
+    """Write the recipe of the winner, which `softrec fit` takes."""
+    head = (
+        f"# The best of {search.trials} trials by {search.monitor} on validation "
+        f"({best.value:.4f}): {told(best.settings)}\n"
+    )
+    fields: Mapping[str, Any] = recipe.model_dump(mode="json")
+    write_text(path, head + yaml.safe_dump(dict(fields), sort_keys=False))
