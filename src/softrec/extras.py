@@ -11,7 +11,8 @@ from types import ModuleType
 
 from softrec.errors import SoftrecError
 
-EXTRAS = {"faiss": "neighbours", "gensim": "item2vec", "tensorboard": "tensorboard"}
+EXTRAS = {"faiss": "neighbours", "gensim": "item2vec", "optuna": "tune",
+          "tensorboard": "tensorboard"}  # fmt: skip
 """Name of a package -> name of the extra that installs it."""
 
 

@@ -13,13 +13,18 @@ import pytest
 
 import softrec
 from messages import refused
-from softrec.errors import RunError
+from softrec.errors import RunError, SoftrecError
 from softrec.experiments import evaluator
 from softrec.experiments.tuning.result import open_tuning
+from softrec.experiments.tuning.searched import space_of
+from softrec.experiments.tuning.study import opened
+from softrec.experiments.tuning.trials import Trial
+from softrec.recipe.options import recipe_of
+from softrec.training.module import SoftTargetModule
 
 SHOP = {
-    "data.shop": {"n_items": 40, "n_users": 60}, "epochs": 2, "length": 8, "model": "gru4rec",
-    "metrics": ["ndcg@10"], "accelerator": "cpu", "progress": False,
+    "data.shop": {"n_items": 40, "n_users": 60}, "epochs": 2, "length": 8, "batch_size": 16,
+    "model": "gru4rec", "metrics": ["ndcg@10"], "accelerator": "cpu", "progress": False,
 }  # fmt: skip
 SPACE = {"model.dim": "4,8", "training.lr": "1e-3..1e-1:log"}
 ASKED = {**SHOP, "space": SPACE, "trials": 4, "seeds": 2}
@@ -85,29 +90,6 @@ def test_the_folder(found, tmp_path):
         open_tuning(tmp_path)
 
 
-def test_it_is_the_same_every_time(found, tmp_path):
-    again = softrec.tune("shop", out=tmp_path / "again", **{**ASKED, "seeds": 1})
-    assert same(again.trials) == same(found.trials)
-    other = softrec.tune("shop", out=tmp_path / "other", seed=5, **{**ASKED, "seeds": 1})
-    assert other.trials[3].settings != found.trials[3].settings
-    assert other.runs[0].recipe.seed == 5
-
-
-def test_equal_settings_are_trained_once(tmp_path):
-    fixed = {"target": "one-hot", "model.dim": 4, "model.dropout": 0, "weight_decay": 0}
-    asked = {**SHOP, "space": {**fixed, "lr": "0.01,0.02"}, "trials": 5, "seeds": 1}
-    found = softrec.tune("shop", out=tmp_path / "s", **asked)
-    trained = [trial for trial in found.trials if trial.same_as is None]
-    assert 1 < len(trained) <= 2
-    for trial in found.trials:
-        if trial.same_as is not None:
-            twin = found.trials[trial.same_as - 1]
-            assert (trial.settings, trial.curve, trial.value) == (
-                twin.settings, twin.curve, twin.value
-            )  # fmt: skip
-            assert trial.epochs == 0
-
-
 # --- test is looked at once ---
 
 
@@ -127,7 +109,7 @@ def files(tmp_path):
 
 def test_no_trial_looks_at_test(files, tmp_path, monkeypatch):
     """Another test part changes no trial, and what is ranked is validation until all are over."""
-    asked = {**SHOP, "space": SPACE, "trials": 4, "seeds": 1, "valid": files["valid"]}
+    asked = {**SHOP, "space": SPACE, "trials": 3, "seeds": 1, "valid": files["valid"]}
     asked.pop("data.shop")
     ranked, score = [], evaluator.score_cases
 
@@ -142,14 +124,14 @@ def test_no_trial_looks_at_test(files, tmp_path, monkeypatch):
         out = tmp_path / f"tuned-{name}"
         found[name] = softrec.tune(files["train"], out=out, test=files[name], **asked)
         parts = [ranked.index(one) for one in ranked]
-        # Four trials and one run of the winner, with 2 epochs each; test is ranked at the end.
-        assert parts == [0] * 10 + [10]
+        # Three trials and one run of the winner, with 2 epochs each; test is ranked at the end.
+        assert parts == [0] * 8 + [8]
     assert same(found["test"].trials) == same(found["other"].trials)
     assert found["test"].best.settings == found["other"].best.settings
     assert found["test"].test != found["other"].test
 
 
-# --- pruning ---
+# --- what is not trained to its end ---
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +144,7 @@ def circle():
 def test_bad_learning_rates_are_pruned(circle, tmp_path):
     fixed = {"target": "one-hot", "model.dim": 16, "model.dropout": 0, "weight_decay": 0}
     asked = {"space": {**fixed, "lr": "1e-9..1e-1:log"}, "model": "gru4rec", "lr": 0.05,
-             "epochs": 4, "length": 6, "batch_size": 16, "trials": 9, "seeds": 1,
+             "epochs": 4, "length": 6, "batch_size": 16, "trials": 8, "seeds": 1,
              "metrics": "ndcg@10", "mask_seen": False, "accelerator": "cpu",
              "progress": False}  # fmt: skip
     found = softrec.tune(circle, out=tmp_path / "pruned", **asked)
@@ -176,22 +158,72 @@ def test_bad_learning_rates_are_pruned(circle, tmp_path):
         assert trial.value < found.best.value
     rest = [trial for trial in found.trials if trial.state == "complete"]
     assert len(rest) >= 3  # the pruner needs some to compare with
-    none = softrec.tune(circle, out=tmp_path / "whole", **asked, **{"tune.pruner": "none"})
-    assert {trial.state for trial in none.trials} == {"complete"}
 
 
-def test_settings_that_cannot_be_trained_cost_a_trial_and_no_study(tmp_path):
-    fixed = {"target": "one-hot", "model.dropout": 0, "weight_decay": 0, "lr": 0.01}
+def test_equal_settings_are_trained_once_and_bad_ones_cost_a_trial(tmp_path):
+    fixed = {"target": "one-hot", "model.dropout": 0, "model.embedding_dropout": 0,
+             "weight_decay": 0, "lr": 0.01}  # fmt: skip
     asked = {**SHOP, "model": "sasrec", "space": {**fixed, "model.dim": "8,7"}, "trials": 6}
     found = softrec.tune("shop", out=tmp_path / "s", **asked, seeds=1)
-    states = {trial.settings["model.dim"]: trial for trial in found.trials}
-    assert (states[8].state, states[7].state) == ("complete", "failed")
-    assert "multiple of heads" in states[7].reason
-    assert math.isnan(states[7].value)
-    assert found.best.settings["model.dim"] == 8
+    first = {}
+    for trial in found.trials:
+        twin = first.setdefault(trial.settings["model.dim"], trial)
+        if twin is not trial:
+            assert (trial.same_as, trial.epochs) == (twin.number, 0)
+            assert (trial.settings, trial.curve, trial.state, trial.reason) == (
+                twin.settings, twin.curve, twin.state, twin.reason
+            )  # fmt: skip
+    assert (first[8].state, first[8].epochs) == ("complete", 2)
+    assert first[7].state == "failed"
+    assert "multiple of heads" in first[7].reason
+    assert math.isnan(first[7].value)
+    assert found.best.number == first[8].number
     asked |= {"space": {**fixed, "model.dim": 7}, "trials": 2}
     with refused(RunError):
         softrec.tune("shop", out=tmp_path / "none", **asked, seeds=1)
+
+
+# --- the study ---
+
+RECIPE = recipe_of({"data": {"source": "shop"}}, {"model": "gru4rec"})
+
+
+def proposed(folder, number, *, seed=0, pruner="median", data=None):
+    """Return what is proposed in so many trials, each as good as its learning rate is low."""
+    space = space_of(RECIPE, named=())
+    asked = {"space": space.facts(), "seed": seed}
+    folder.mkdir(exist_ok=True)
+    options = {"asked": asked, "data": data or {"users": 3}, "pruner": pruner, "seed": seed}
+    with opened(folder, **options) as study:
+        while len(study.trials) < number:
+            proposal = study.begin(space, None)
+            value = 1 - proposal.settings["training.lr"]
+            ended = [proposal.report(value, epoch) for epoch in (1, 2)]
+            outcome = ("pruned" if ended[-1] else "complete", value, 1, (value, value))
+            place = len(study.trials) + 1
+            proposal.finish(Trial(place, proposal.settings, "searched", *outcome))
+        return study.trials
+
+
+def test_proposals_depend_on_the_seed_and_the_finished_trials_alone(tmp_path):
+    whole = proposed(tmp_path / "whole", 8)
+    first = proposed(tmp_path / "parts", 4)
+    assert proposed(tmp_path / "parts", 8) == whole
+    assert whole[:4] == first
+    other = proposed(tmp_path / "other", 2, seed=1)
+    assert other[1].settings != whole[1].settings
+    assert {trial.state for trial in whole} == {"complete", "pruned"}
+    none = proposed(tmp_path / "none", 6, pruner="none")
+    assert {trial.state for trial in none} == {"complete"}
+
+
+def test_a_study_of_other_data_or_another_search_is_refused(tmp_path):
+    proposed(tmp_path, 1)
+    with refused(RunError):
+        proposed(tmp_path, 2, data={"users": 4})
+    with refused(RunError):
+        proposed(tmp_path, 2, seed=1)
+    assert len(proposed(tmp_path, 2)) == 2
 
 
 # --- it goes on ---
@@ -208,58 +240,46 @@ def counted(self, batch, batch_idx):
     return step(self, batch, batch_idx)
 SoftTargetModule.training_step = counted
 softrec.tune("shop", out=sys.argv[1], **json.loads(sys.argv[3]))
-print(len(taken))
 """
-STEPWISE = {**ASKED, "batch_size": 16, "checkpoint_steps": 1}
+STEPS = 4 * 2  # of a training: 60 users, 16 a batch
 
 
-def run(out, last, asked=STEPWISE):
-    arguments = [sys.executable, "-c", KILLED, str(out), str(last), json.dumps(asked)]
-    return subprocess.run(arguments, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-def test_a_study_goes_on_after_a_kill(tmp_path):
-    """Killed in the middle of the second trial, and once more in the training of the winner."""
-    whole = softrec.tune("shop", out=tmp_path / "whole", **STEPWISE)
-    out = tmp_path / "killed"
-    steps = 4 * 2  # of a training: 60 users, 16 a batch
-    assert run(out, steps + 6).returncode == -signal.SIGKILL
-    with sqlite3.connect(tmp_path / "killed.part" / "study.db") as base:
-        states = [state for (state,) in base.execute("select state from trials order by number")]
-    assert states == ["COMPLETE", "RUNNING"]
-    again = run(out, 10**6)
-    assert again.returncode == 0, again.stderr
-    found = open_tuning(out)
-    assert same(found.trials) == same(whole.trials)
-    assert found.test == whole.test
-    # No step of the first trial, and of the second only those after its last checkpoint.
-    assert int(again.stdout) <= 3 * steps - 5 + 2 * steps
-    with sqlite3.connect(out / "study.db") as base:
-        states = [state for (state,) in base.execute("select state from trials order by number")]
-    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+def states(folder):
+    """The states of the trials in SQLite, as Optuna has them."""
+    with sqlite3.connect(folder / "study.db") as base:
+        return [state for (state,) in base.execute("select state from trials order by number")]
 
 
 @pytest.mark.slow
-def test_a_study_of_something_else_is_not_gone_on_with(tmp_path):
-    out = tmp_path / "study"
-    assert run(out, 10).returncode == -signal.SIGKILL
+def test_a_study_goes_on_after_a_kill(found, tmp_path, monkeypatch):
+    """Killed in the middle of the second trial: one that was not interrupted has the same end."""
+    asked, out = {**ASKED, "checkpoint_steps": 1}, tmp_path / "killed"
+    code = [sys.executable, "-c", KILLED, str(out), str(STEPS + 6), json.dumps(asked)]
+    assert subprocess.run(code).returncode == -signal.SIGKILL
+    assert states(tmp_path / "killed.part") == ["COMPLETE", "RUNNING"]
     for changed in (
         {"space": {**SPACE, "model.dim": "4,16"}}, {"seed": 3}, {"tune.pruner": "none"},
         {"data.shop": {"n_items": 40, "n_users": 61}},
     ):  # fmt: skip
         with refused(RunError):
-            softrec.tune("shop", out=out, **{**STEPWISE, **changed})
-    items = np.random.default_rng(0).permuted(np.tile(np.arange(9), (30, 1)), axis=1)[:, :6]
-    table = pl.DataFrame({"user": np.repeat(np.arange(30), 6), "item": items.ravel()})
-    log = tmp_path / "log.csv"
-    table.write_csv(log)
-    asked = {**STEPWISE, "trials": 2, "seeds": 1}
-    asked.pop("data.shop")
-    begun = tmp_path / "begun"
-    code = KILLED.replace('"shop"', repr(str(log)))
-    arguments = [sys.executable, "-c", code, str(begun), "5", json.dumps(asked)]
-    assert subprocess.run(arguments, capture_output=True).returncode == -signal.SIGKILL
-    table.head(170).write_csv(log)
-    with refused(RunError):
-        softrec.tune(log, out=begun, **asked)
+            softrec.tune("shop", out=out, **{**asked, **changed})
+    step, taken = SoftTargetModule.training_step, []
+
+    def counted(self, batch, batch_idx):
+        taken.append(batch_idx)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SoftTargetModule, "training_step", counted)
+    again = softrec.tune("shop", out=out, **asked)
+    assert same(again.trials) == same(found.trials)
+    assert again.test == found.test
+    # None of the first trial, of the second what came after its last checkpoint, and two winners.
+    assert len(taken) <= 3 * STEPS - 4 + 2 * STEPS
+    assert states(out) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SoftrecError) as caught:
+        softrec.tune("shop", out=tmp_path / "s", **ASKED)
+    assert 'pip install "softrec[tune]"' in str(caught.value)

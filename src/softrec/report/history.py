@@ -15,11 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from softrec.files import write_text
 from softrec.report import plots, text
-from softrec.report.figures import Plot
+from softrec.report.looks import HURT, MUTED, PAGE, RULE, SERIES
+from softrec.report.plots import Plot
 from softrec.report.tables import Table
 
-LOOKS = {"complete": ("o", plots.SERIES[0], True), "pruned": ("o", plots.MUTED, False),
-         "failed": ("x", plots.HURT, True)}  # fmt: skip
+LOOKS = {"complete": ("o", SERIES[0], True), "pruned": ("o", MUTED, False),
+         "failed": ("x", HURT, True)}  # fmt: skip
 """The mark of a state, its colour, and whether it is filled."""
 
 
@@ -103,7 +104,7 @@ def trials_figure(history: History) -> Figure:
             best = max(best, point.value) if math.isfinite(best) else point.value
         steps.append(best)
     numbers = [point.number for point in history.points]
-    axes.step(numbers, steps, where="post", color=plots.RULE, linewidth=2)
+    axes.step(numbers, steps, where="post", color=RULE, linewidth=2)
     _draw(axes, [(point.number, point) for point in history.points])
     axes.set_xlim(0.5, max(history.budget, len(numbers)) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -148,7 +149,7 @@ def _draw(axes: Axes, placed: Sequence[tuple[Any, Point]]) -> None:
     for x, point in placed:
         mark, color, filled = LOOKS[point.state]
         y = point.value if math.isfinite(point.value) else min(known, default=0.0)
-        face = color if filled else plots.PAGE
+        face = color if filled else PAGE
         axes.plot([x], [y], mark, color=color, markerfacecolor=face, markersize=5)
 
 

@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.asked import Asked
+from softrec.experiments.build.decided import decided
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.naming import short
 from softrec.experiments.runs import describe
@@ -22,11 +23,13 @@ from softrec.experiments.train import resolved
 from softrec.experiments.tuning.history import write_history
 from softrec.experiments.tuning.space import Space
 from softrec.experiments.tuning.starts import Start, starts
-from softrec.experiments.tuning.study import Study, opened
 from softrec.experiments.tuning.trials import Trial, Watch, tried
 from softrec.progress import shows_bars
 from softrec.recipe.recipe import Recipe
 from softrec.training.lines import in_words
+
+if TYPE_CHECKING:
+    from softrec.experiments.tuning.study import Study
 
 LOGGER = logging.getLogger(__name__)
 TRIALS = "trials"
@@ -59,6 +62,13 @@ class Search:
         """Return the validation metric by which the winner is chosen."""
         return self.space.base.training.monitor
 
+    def settled(self, split: Split) -> Search:
+        """Return the search with nothing left to the sizes of the data: the same for all trials."""
+        base, told = decided(self.space.base, split)
+        for each in told:
+            LOGGER.info(each)
+        return replace(self, space=replace(self.space, base=base))
+
     def facts(self) -> dict[str, Any]:
         """Return what makes it this search; how many trials it has may change while it goes on."""
         return {
@@ -85,6 +95,8 @@ def searched(
     Raises:
         RunError: if the study is of another search or other data, or no trial could be trained.
     """
+    from softrec.experiments.tuning.study import opened  # of an extra
+
     # Runs that the recipe depends on are trained before, and tested there, as any run is.
     base = resolved(search.space.base, split)
     valid = Evaluator(base, split, "valid", asked)

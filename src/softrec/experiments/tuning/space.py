@@ -191,7 +191,8 @@ class Space:
         return found
 
     def _name(self, section: str, names: tuple[str, ...], pick: Pick) -> str:
-        return pick(f"{section}.name", Choices(names)) if len(names) > 1 else names[0]
+        first, *others = names
+        return pick(f"{section}.name", Choices(names)) if others else first
 
     def _loss(self, target: str, pick: Pick) -> str:
         if is_hard(target):

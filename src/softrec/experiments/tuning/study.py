@@ -24,8 +24,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 
-from softrec.errors import RunError
-from softrec.experiments.store.folders import difference
+from softrec.experiments.tuning.same import check_data, check_same
 from softrec.experiments.tuning.space import Space, rounded
 from softrec.experiments.tuning.trials import Trial, plain, trial_of
 from softrec.recipe.space import Between, Range
@@ -165,49 +164,13 @@ def opened(
             kept = study.user_attrs
             if ASKED in kept and DATA in kept:
                 check_same(path, kept[ASKED], plain[ASKED])
-                _check_data(path, kept[DATA], plain[DATA])
+                check_data(path, kept[DATA], plain[DATA])
             for name, facts in plain.items():
                 study.set_user_attr(name, facts)
             yield Study(study, seed)
         finally:
             storage.remove_session()
             storage.engine.dispose()
-
-
-def check_same(path: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse a study of another search: another recipe, space, pruner or seed.
-
-    Raises:
-        RunError: with what differs.
-    """
-    before, now = dict(_flat(kept)), dict(_flat(asked))
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if differing:
-        told = "; ".join(
-            f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
-            for name in differing[:3]
-        )
-        raise RunError(
-            f"{path} is the study of another search: {told}; give the same recipe and space, or "
-            "another --out"
-        )
-
-
-def _check_data(path: Path, kept: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    other = difference(kept, data)
-    if other is not None:
-        raise RunError(
-            f"{path} is the study of other data ({other}); give the same log again, or another "
-            "--out"
-        )
-
-
-def _flat(facts: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(facts, Mapping):
-        yield place, facts
-        return
-    for name, value in facts.items():
-        yield from _flat(value, f"{place}.{name}" if place else name)
 
 
 @contextmanager

@@ -31,10 +31,11 @@ from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import STUDY, Place, reserved
 from softrec.experiments.train import fit_recipe, inputs_of, versions
 from softrec.experiments.tuning.result import BEST, FORMAT, RUNS, Tuning, open_tuning
+from softrec.experiments.tuning.same import check_same
 from softrec.experiments.tuning.search import Search, best_of, searched, told
 from softrec.experiments.tuning.searched import placed, space_of
-from softrec.experiments.tuning.study import check_same
 from softrec.experiments.tuning.trials import Trial, plain
+from softrec.extras import require
 from softrec.files import write_facts, write_text
 from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.recipe import Recipe
@@ -57,7 +58,9 @@ def search_of(given: Given, trials: int | None = None, space: Any = None) -> Sea
 
     Raises:
         RecipeError: if the recipe or the space does not fit.
+        SoftrecError: if Optuna is not installed.
     """
+    require("optuna", "a search over settings")
     recipe = recipe_of(given.fields, given.options, given.place)
     spec = recipe.tune or TuneSettings()
     typed = set(dotted(given.options))
@@ -103,6 +106,8 @@ def tune_recipe(
             _check_begun(place, search)
         place.check_free(text, overwrite=overwrite)
         split = load_logged(base, data_dir, log)
+        search = search.settled(split)
+        base = search.space.base
         asked = Asked.of(split, base.evaluation.mask_seen)
         check_buildable(base, split)
         folder = place.begin(text, describe(split), overwrite=overwrite)

@@ -1,0 +1,51 @@
+"""Whether a study that was begun is the one that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from softrec.errors import RunError
+from softrec.experiments.store.folders import difference
+
+
+def check_same(path: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse a study of another search: another recipe, space, pruner or seed.
+
+    Raises:
+        RunError: with what differs.
+    """
+    before, now = dict(_flat(kept)), dict(_flat(asked))
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        told = "; ".join(
+            f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
+            for name in differing[:3]
+        )
+        raise RunError(
+            f"{path} is the study of another search: {told}; give the same recipe and space, or "
+            "another --out"
+        )
+
+
+def check_data(path: Path, kept: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse a study of other data.
+
+    Raises:
+        RunError: with what differs.
+    """
+    other = difference(kept, data)
+    if other is not None:
+        raise RunError(
+            f"{path} is the study of other data ({other}); give the same log again, or another "
+            "--out"
+        )
+
+
+def _flat(facts: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(facts, Mapping):
+        yield place, facts
+        return
+    for name, value in facts.items():
+        yield from _flat(value, f"{place}.{name}" if place else name)
