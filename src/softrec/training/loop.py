@@ -87,8 +87,8 @@ def train(
     """Train `encoder` and leave it with the weights of its best epoch.
 
     If `folder` has a checkpoint of an interrupted training, it is resumed with the same weights,
-    optimiser, order of the data, random states and early stopping. `softrec.progress` decides whether
-    a progress bar is shown.
+    optimiser, order of the data, random states and early stopping. `softrec.progress` decides
+    whether a progress bar is shown.
 
     Args:
         encoder: the model.
