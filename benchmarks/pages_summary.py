@@ -1,0 +1,91 @@
+"""The table over all logs: `python -m benchmarks.pages_summary PAGE FOLDER...`.
+
+Each FOLDER is a comparison, or holds a run of each simple baseline of a log on which nothing was
+trained. The text around the table is written by hand and kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.pages import MARK, markdown
+from benchmarks.pages_of_counted import best_first
+from softrec.experiments.comparison import open_comparison
+from softrec.experiments.store.folders import COMPARISON
+from softrec.files import write_text
+from softrec.report import text
+from softrec.report.results import MetricDifference, Results, Variant
+from softrec.report.verdict import LEVEL
+
+PLACE = "<!-- generated: all logs -->", "<!-- end -->"
+HEAD = [
+    "log", "metric", "best simple baseline", "one-hot", "best soft target", "soft - one-hot",
+    "simple - best trained", "seeds",
+]  # fmt: skip
+
+
+def compared_row(name: str, results: Results) -> list[str]:
+    """Return the row of a log with trained rows; what is best is chosen on validation."""
+    metric = results.selection.metric
+
+    def best(rows: Sequence[Variant]) -> Variant:
+        return max(rows, key=lambda row: row.valid[metric].mean)
+
+    simple, base = best(results.counted), results.baseline_variant
+    soft = best([row for row in results.trained if row.baseline])
+    return [
+        f"[{name}]({name}.md)",
+        metric,
+        *(f"{row.name} {text.mean_and_spread(row.test[metric])}" for row in (simple,)),
+        text.mean_and_spread(base.test[metric]),
+        f"{soft.name} {text.mean_and_spread(soft.test[metric])}",
+        _told(soft.difference_in(metric)),
+        _told(results.simple.difference if results.simple else None),
+        str(len(base.runs)),
+    ]
+
+
+def _told(difference: MetricDifference | None) -> str:
+    if difference is None:
+        return ""
+    marked = f" {MARK}" if difference.p_holm < LEVEL else ""
+    return f"{text.signed(difference.mean)} ({text.span(difference.interval)}){marked}"
+
+
+def counted_row(name: str, folder: Path) -> list[str]:
+    """Return the row of a log on which nothing was trained."""
+    best, run = next(iter(best_first(folder).items()))
+    metric = run.recipe.training.monitor
+    told = f"{best} {text.decimals(run.test[metric])}"
+    return [f"[{name}]({name}.md)", metric, told, "not run", "not run", "", "", ""]
+
+
+def table(folders: Sequence[Path]) -> str:
+    """Return the table, a row for each folder, which is named LOG/runs or LOG/runs/NAME."""
+    rows: list[list[str]] = []
+    for folder in folders:
+        if (folder / COMPARISON.result).exists():
+            name = folder.parent.parent.name
+            rows.append(compared_row(name, open_comparison(folder).results))
+        else:
+            rows.append(counted_row(folder.parent.name, folder))
+    return markdown(HEAD, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the table into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path, help="a Markdown file that has the place of the table")
+    parser.add_argument("folders", type=Path, nargs="+", help="LOG/runs/COMPARISON or LOG/runs")
+    given = parser.parse_args(arguments)
+    before, after = re.split(
+        rf"(?<={PLACE[0]}).*?(?={PLACE[1]})", given.page.read_text("utf-8"), flags=re.DOTALL
+    )
+    write_text(given.page, f"{before}\n\n{table(given.folders)}\n\n{after}")
+
+
+if __name__ == "__main__":
+    main()
