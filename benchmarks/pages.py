@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from softrec.experiments.comparison import Comparison, open_comparison
 from softrec.files import write_text
 from softrec.report import tables, text
+from softrec.report.advice import advice
 from softrec.report.results import Results, SliceDifference, Variant
-from softrec.report.verdict import LEVEL, certainty, headline, simple_sentence, verdicts
+from softrec.report.verdict import LEVEL, certainty, headline, verdicts
 
 WRITTEN = "<!-- written by hand -->", "<!-- end -->"
 NOTHING = "Nothing is written here yet."
@@ -43,7 +45,7 @@ def page(
     counts = {e.slice: e.n for e in _of(results, "label count", results.baseline)}
     return document(
         results.data["name"],
-        f"{_best(results)} {simple_sentence(results)}",
+        f"{_best(results)} {advice(results).text}",
         written,
         "## Data",
         markdown(["", ""], data_rows(results.data, results.evaluation, counts)),
@@ -63,7 +65,7 @@ def page(
         "## Cost",
         *_table(tables.cost(results)),
         "## How it was run",
-        commands_text([*commands, results.command]),
+        commands_text([*commands, quoted(results.command)]),
         _settings(results),
         f"{results.created[:10]}; {versions_text(results.versions)}",
     )
@@ -79,6 +81,12 @@ def document(title: str, first: str, written: str, *parts: str) -> str:
 def commands_text(commands: Iterable[str]) -> str:
     """Return commands as a block."""
     return "\n".join(f"    {line}" for line in commands)
+
+
+def quoted(command: str) -> str:
+    """Return a command as a shell reads it; results keep its arguments as they came."""
+    plain = "(" in command and not set(command) & set("'\"")
+    return shlex.join(command.split()) if plain and command.startswith("softrec ") else command
 
 
 def versions_text(versions: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """The page on a log says what the comparison found, and keeps what was written by hand."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def test_page_without_trained_rows_is_about_the_simple_baselines(tmp_path):
     assert known[3].startswith(f"{(values[worse] - values[best]).mean():+.4f} (")
     assert "n/a" not in made
     assert "nan" not in made
+
+
+def test_command_can_be_pasted():
+    command = "softrec compare shop --targets one-hot,pop+(alpha=1.0)"
+    assert shlex.split(pages.quoted(command)) == command.split()
+    assert "'" in pages.quoted(command)
+    assert pages.quoted(pages.quoted(command)) == pages.quoted(command)
+    assert pages.quoted("softrec.compare('a b', k=f(1))") == "softrec.compare('a b', k=f(1))"
 
 
 def test_cells_do_not_break_the_table():
