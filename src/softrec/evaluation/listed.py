@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from softrec.retrieval import TopK
+from softrec.types import Scores
 
 
 class Listed:
@@ -23,7 +24,13 @@ class Listed:
         self.k = min(k, n_items)
         self.counts = np.zeros(n_items, dtype=np.int64)
 
-    def add(self, best: TopK) -> None:
-        """Count the first k items of each row; those with a score of -inf are not listed."""
+    def add(self, best: TopK, rows: slice, scores: Scores) -> None:
+        """Count the first k items of each row; those with a score of -inf are not listed.
+
+        Args:
+            best: of some cases, k items or more.
+            rows: the places of these cases.
+            scores: theirs.
+        """
         items = best.items[:, : self.k][best.scores[:, : self.k] > -torch.inf]
         self.counts += torch.bincount(items, minlength=len(self.counts)).cpu().numpy()

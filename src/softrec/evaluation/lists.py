@@ -34,12 +34,20 @@ def listed_counts(
         mask_seen: leave items of the history out of the lists.
     """
     listed = Listed(k, model.n_items)
+    list_cases(model, cases, listed, length=length, mask_seen=mask_seen)
+    return listed.counts
+
+
+def list_cases(
+    model: Model, cases: Cases, listed: Listed, *, length: int, mask_seen: bool = True
+) -> None:
+    """Give the lists of the cases to `listed`; arguments as of `listed_counts`."""
     with evaluating(model), torch.inference_mode():
         score, device = model.scores(), device_of(model)
         for rows, batch in batches_of(cases, length, model):
             seen = seen_of(cases, rows, device) if mask_seen else None
-            listed.add(top_k(score(batch), listed.k, seen))
-    return listed.counts
+            scores = score(batch)
+            listed.add(top_k(scores, listed.k, seen), rows, scores)
 
 
 class ListMeasures(NamedTuple):

@@ -78,7 +78,7 @@ def rank_cases(
             else:
                 ranks = rank_of(scores, label, seen)
             if listed is not None and best is not None:
-                listed.add(best)
+                listed.add(best, rows, scores)
             pieces.append(ranks.cpu().numpy())
     rank = np.concatenate([*pieces, np.empty(0, dtype=np.int64)])
     return Ranks(owner, rank, cases.relevant.lengths)

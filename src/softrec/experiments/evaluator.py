@@ -10,8 +10,9 @@ import polars as pl
 
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, Part
+from softrec.evaluation.interests import ListedInterests
 from softrec.evaluation.listed import Listed
-from softrec.evaluation.lists import list_measures, listed_counts
+from softrec.evaluation.lists import list_cases, list_measures
 from softrec.evaluation.metrics import parse_metric
 from softrec.evaluation.negatives import sampled_negatives
 from softrec.evaluation.protocol import score_cases
@@ -62,13 +63,13 @@ class Evaluator:
         metrics use sampled negatives.
         """
         length, mask_seen = self.recipe.training.length, self.asked.mask_seen
-        listed = Listed(self.k, model.n_items)
+        listed = ListedInterests(self.k, model.n_items, self.cases)
         table = self._per_user(model, metrics, listed)
-        counts = listed.counts
         if self.negatives is not None:  # sampled rankings give no lists
             model = ranked(model, self.recipe)
-            counts = listed_counts(model, self.cases, self.k, length=length, mask_seen=mask_seen)
-        return table, {"k": self.k, **list_measures(counts, self.events)._asdict()}
+            list_cases(model, self.cases, listed, length=length, mask_seen=mask_seen)
+        measures = list_measures(listed.counts, self.events)._asdict() | listed.measures()
+        return table, {"k": self.k, **measures}
 
     def _per_user(
         self, model: Model, metrics: Sequence[str] | None, listed: Listed | None
