@@ -87,6 +87,9 @@ TIMED: dict[str, dict[str, Any]] = {  # of tisasrec, on a log with times
     ", query": {"norm": "query", "scale": True, "projection": False, "unit": "published",
                 "intervals": 8},
 }  # fmt: skip
+PINNED: dict[str, dict[str, Any]] = {"sasrec": {"heads": 2}, "nfm": {"batch_norm": True},
+                                     "tisasrec": {"norm": "pre", "scale": False}}  # fmt: skip
+"""Settings whose defaults are others now, or may become so."""
 RUNS = {
     "sasrec": merged(BASE, POP),
     "gru4rec": merged(BASE, {"model": {"name": "gru4rec", "dim": 16}, **SPARSE,
@@ -112,11 +115,12 @@ def steps() -> dict[str, dict[str, Any]]:
         found[f"{loss}, shared"] = {"loss": fields, "candidates": SAMPLED}
         found[f"{loss}, of each row"] = {"loss": fields, "candidates": ROWS}
     for model in MODELS:
-        fields = {"name": model, "dim": 16} | ({"heads": 2} if model == "sasrec" else {})
+        fields = {"name": model, "dim": 16, **PINNED.get(model, {})}
         found[f"model {model}"] = {"model": fields, "target": {"name": "uniform", "alpha": 0.2}}
     for variant, fields in TIMED.items():
         found[f"model tisasrec{variant}"] = {
-            "model": {"name": "tisasrec", "dim": 16, **fields}, "data.shop.times": True,
+            "model": {"name": "tisasrec", "dim": 16, **PINNED["tisasrec"], **fields},
+            "data.shop.times": True,
             "training.windows": "positions" if variant else "prefixes",
             "target": {"name": "uniform", "alpha": 0.2},
         }  # fmt: skip

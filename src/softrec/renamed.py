@@ -31,6 +31,13 @@ RUNS = ("teacher", "start")
 """The fields that name another run: its folder, or its recipe, which is read like any other."""
 
 
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "nfm": {"batch_norm": True},
+    "tisasrec": {"norm": "pre", "scale": False},
+}
+"""What models were built with in run folders that do not say it."""
+
+
 class RenamedWarning(FutureWarning):
     """A former name is used, which the next release will not accept."""
 

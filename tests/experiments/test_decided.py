@@ -16,6 +16,7 @@ from softrec.experiments.compare import compare_targets
 from softrec.experiments.runs import open_run
 from softrec.experiments.train import fit_recipe
 from softrec.models.sasrec import SASRec
+from softrec.models.tisasrec import TiSASRec
 from softrec.recipe.recipe import merged, read_recipe
 
 SHOP = {"n_items": 40, "n_categories": 4, "n_archetypes": 4, "n_users": 30, "max_length": 9}
@@ -117,5 +118,21 @@ def test_a_run_is_built_of_the_settings_it_keeps(split, tmp_path):
     kept = {**run.facts["model"], "norm": "pre", "tied": False}
     with refused(RunError):  # the weights have no output table
         replace(run, facts={**run.facts, "model": kept}).model()
+
+
+@pytest.mark.filterwarnings("ignore::softrec.data.aside.LeakageWarning")
+def test_a_run_that_keeps_no_settings_has_the_former_defaults(tmp_path):
+    changes = {"model": {"name": "tisasrec", "dim": 8}, "data.shop.times": True}
+    timed = read_recipe(merged(BASE, changes))
+    run = fit_recipe(timed, tmp_path / "run")
     older = {name: value for name, value in run.facts.items() if name != "model"}
-    assert replace(run, facts=older).evaluate() == run.evaluate()
+    model = replace(run, facts=older).model()
+    former, now = (
+        TiSASRec(40, dim=8, length=6, norm="pre", scale=False),
+        TiSASRec(40, dim=8, length=6),
+    )
+    assert (model.scale, model.blocks[0].style) == (former.scale, former.blocks[0].style)
+    assert (run.model().scale, run.model().blocks[0].style) == (now.scale, now.blocks[0].style)
+    own = timed.model.with_settings({"scale": True})
+    chosen = replace(run, facts=older, recipe=timed.model_copy(update={"model": own})).model()
+    assert chosen.scale == now.scale

@@ -13,7 +13,7 @@ from messages import refused
 from softrec.models.caser import Caser
 from softrec.models.deepfm import DeepFM
 from softrec.models.histories import recent
-from softrec.models.nfm import NFM, bi_interaction
+from softrec.models.nfm import NFM, PooledNorm, bi_interaction
 from softrec.models.youtubednn import YoutubeDNN
 from softrec.testing import (
     check_encoder,
@@ -51,9 +51,9 @@ OPTIONS = {
     "nfm": OUTPUTS
     | TOWERS
     | {
-        "no batch norm": {"batch_norm": False},
+        "batch norm": {"batch_norm": True},
         "no first order": {"first_order": False},
-        "pairs alone": {"batch_norm": False, "first_order": False, "layers": ()},
+        "pairs alone": {"first_order": False, "layers": ()},
     },
     "deepfm": OUTPUTS
     | TOWERS
@@ -157,9 +157,10 @@ def youtubednn_oracle(model, history):
 
 def nfm_oracle(model, history):
     f = pairs(number(model.table.weight)[history])
-    norm = model.norm
-    mean, variance = number(norm.running_mean), number(norm.running_var)
-    f = (f - mean) / np.sqrt(variance + 1e-5) * number(norm.weight) + number(norm.bias)
+    if isinstance(model.norm, PooledNorm):
+        norm = model.norm
+        mean, variance = number(norm.running_mean), number(norm.running_var)
+        f = (f - mean) / np.sqrt(variance + 1e-5) * number(norm.weight) + number(norm.bias)
     first = number(model.first_order.weight)[history].sum(0)
     return network(model, f) + first
 
@@ -322,7 +323,7 @@ def test_batch_norm_does_not_see_padding():
     found = []
     for side, extra in (("right", 0), ("left", 3), ("right", 5)):
         torch.manual_seed(0)
-        model = NFM(N_ITEMS, dim=8, dropout=0.0, mlp_dropout=0.0).train()
+        model = NFM(N_ITEMS, dim=8, batch_norm=True, dropout=0.0, mlp_dropout=0.0).train()
         with torch.no_grad():
             model.table.weight[N_ITEMS] = 7.0
             users = model(padded(histories, N_ITEMS, side=side, extra=extra)).users
@@ -336,7 +337,7 @@ def test_batch_norm_does_not_see_padding():
 def test_batch_norm_of_one_prediction():
     """It has no variance: the running statistics stand in, and stay as they are."""
     torch.manual_seed(0)
-    model = NFM(N_ITEMS, dim=8, dropout=0.0, mlp_dropout=0.0).train()
+    model = NFM(N_ITEMS, dim=8, batch_norm=True, dropout=0.0, mlp_dropout=0.0).train()
     model(padded([[1, 2, 3], [4, 5]], N_ITEMS))
     before = model.norm.running_var.clone()
     alone = padded([[1, 2, 3]], N_ITEMS)

@@ -41,9 +41,9 @@ OPTIONS = {
     "default": {},
     "one head": {"heads": 1, "layers": 1},
     "post": {"norm": "post"},
-    "query": {"norm": "query"},
+    "pre": {"norm": "pre"},
     "gelu": {"activation": "gelu", "inner": 16},
-    "scale": {"scale": True},
+    "no scale": {"scale": False},
     "no projection": {"projection": False},
     "few intervals": {"intervals": 3},
     "published unit": {"unit": "published"},
@@ -347,7 +347,7 @@ def test_without_tables_it_is_the_attention_of_sasrec():
     """Positions and intervals zero: SASRec without positions."""
     torch.manual_seed(0)
     timed = TiSASRec(N_ITEMS, **SMALL).eval()
-    plain = SASRec(N_ITEMS, norm="pre", scale=False, **SMALL).eval()
+    plain = SASRec(N_ITEMS, **SMALL).eval()
     own = {"position_keys", "position_values", "interval_keys", "interval_values"}
     with torch.no_grad():
         plain.positions.weight.zero_()

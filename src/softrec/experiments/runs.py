@@ -31,7 +31,7 @@ from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import reads_graph
-from softrec.renamed import current
+from softrec.renamed import FORMER_DEFAULTS, current
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder, Model
@@ -146,8 +146,10 @@ class Run:
 
     def model(self) -> Model:
         """Return the model, an encoder or a scorer, in evaluation mode."""
-        kept = {**self.facts.get("model", {}), **self.facts.get("settings", {})}
-        spec = self.recipe.model.with_settings(kept)
+        spec = self.recipe.model
+        former = {**FORMER_DEFAULTS.get(spec.name, {}), **spec.settings}
+        kept = {**self.facts.get("model", former), **self.facts.get("settings", {})}
+        spec = spec.with_settings(kept)
         log = self.trained_on if reads_graph(spec.name) else self.log
         model = build_model(spec, log, self.recipe.training.length, seed=None)
         path = self.folder / "model.safetensors"

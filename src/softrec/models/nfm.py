@@ -36,7 +36,7 @@ class NFM(HistoryEncoder):
         layers: widths of the hidden layers, each followed by the activation; a linear layer to D
             comes last. One hidden layer of width D if None.
         activation: "relu", "gelu" or "tanh", after each hidden layer.
-        batch_norm: normalise f.
+        batch_norm: normalise f, as in the original.
         dropout: on f.
         mlp_dropout: after each hidden layer.
         first_order: add the sum of the w_i.
@@ -76,7 +76,7 @@ class NFM(HistoryEncoder):
         dim: int = 128,
         layers: tuple[int, ...] | None = None,
         activation: Activation = "relu",
-        batch_norm: bool = True,
+        batch_norm: bool = False,
         dropout: float = 0.1,
         mlp_dropout: float = 0.1,
         first_order: bool = True,

@@ -111,8 +111,8 @@ class TiSASRec(HistoryEncoder):
                      "dropout": 0.2, "embedding_dropout": 0.2, "norm": "query", "scale": True,
                      "projection": False, "tied": True, "output_bias": False, "init": "xavier"},
         "timirec": {"dim": 64, "length": 20, "layers": 1, "heads": 4, "intervals": 512,
-                    "dropout": 0.0, "norm": "post", "projection": False, "tied": True,
-                    "output_bias": False, "init": "normal"},
+                    "dropout": 0.0, "norm": "post", "scale": False, "projection": False,
+                    "tied": True, "output_bias": False, "init": "normal"},
     }  # fmt: skip
 
     def __init__(
@@ -127,9 +127,9 @@ class TiSASRec(HistoryEncoder):
         inner: int | None = None,
         dropout: float = 0.2,
         embedding_dropout: float = 0.0,
-        norm: Norm = "pre",
+        norm: Norm = "query",
         activation: Literal["relu", "gelu"] = "relu",
-        scale: bool = False,
+        scale: bool = True,
         projection: bool = True,
         unit: Unit = "smallest",
         tied: bool = True,
