@@ -3,14 +3,12 @@ r"""The softmax losses: theory, types and formulas.
 Let h be a user vector, w_i the item vectors, b_i their bias, z_i = h.w_i + b_i the logits, y the
 label, s a soft target and a its weight, so that the model is fitted to q = (1 - a) e_y + a s.
 
-Every such loss needs two numbers of the model and two of the target, one for the label and one for
-the other items:
+Every such loss needs two numbers of the model and of the target, for the label and the others:
 
     z_y, the label's logit              s_y, the target's probability of the label; r = 1 - s_y
     R = log sum_{i != y} exp z_i        M = sum_{i != y} s_i z_i / r, the mean logit of the others
 
-Because z is linear in w, r M = h . m with the mean item m = sum_{i != y} s_i w_i, without a table
-of P x N numbers.
+Because z is linear in w, r M = h . m with the mean item m = sum_{i != y} s_i w_i: no P x N table.
 With u = z_y - R, the log-odds of the label (p_y = sigmoid(u)):
 
     hard         softplus(-u)                               cross-entropy with the label alone
