@@ -309,6 +309,7 @@ def reproduce(
     seeds: int = 1,
     baselines: bool = True,
     defaults: bool = True,
+    train: bool = True,
     data_dir: str | Path | None = None,
     progress: bool | None = None,
 ) -> Reproduction:
@@ -324,6 +325,7 @@ def reproduce(
         seeds: train each row so often.
         baselines: count the simple baselines beside each block.
         defaults: train models with today's defaults beside each block.
+        train: train what is not finished; without, only the simple baselines are counted.
         data_dir: a folder with public data sets, looked into before any download.
         progress: as for `fit`.
 
@@ -343,6 +345,7 @@ def reproduce(
     told = {name: value for name, value in given.items() if value is not None}
     told |= {} if baselines else {"baselines": False}
     told |= {} if defaults else {"defaults": False}
+    told |= {} if train else {"train": False}
     with telling(progress):
         return reproduce_paper(
             paper,
@@ -353,6 +356,7 @@ def reproduce(
             seeds=seeds,
             baselines=baselines,
             defaults=defaults,
+            train=train,
             data_dir=_path(data_dir),
             command=python_call("reproduce", paper, told, {}),
         )

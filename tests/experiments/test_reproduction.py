@@ -17,6 +17,7 @@ from softrec.experiments.reproduction.cost import minutes
 from softrec.experiments.reproduction.plan import by_cost
 from softrec.experiments.runs import open_run
 from softrec.experiments.stages import folder_of
+from softrec.recipe.specs.models import is_counted
 from softrec.report.reproduction import (
     Measured,
     Row,
@@ -27,7 +28,7 @@ from softrec.report.reproduction import (
 from softrec.report.reproduction_tables import markdown
 from softrec.report.results import SeedMean
 
-PAPERS = ("softrec", "desorec", "timirec", "bsl")
+PAPERS = ("softrec", "desorec", "timirec", "bsl", "reference")
 
 RECIPE = """
 data:
@@ -95,7 +96,8 @@ def test_each_published_row_has_a_recipe_or_a_reason(name):
             assert not math.isnan(minutes(cell.recipe))
 
 
-COUNTS = {"softrec": (270, 24), "desorec": (252, 20), "timirec": (216, 25), "bsl": (832, 88)}
+COUNTS = {"softrec": (270, 24), "desorec": (252, 20), "timirec": (216, 25), "bsl": (832, 88),
+          "reference": (28, 10)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -284,6 +286,7 @@ def test_it_goes_on_where_it_stood(paper, monkeypatch):
     assert found.complete
     one, other = (str(by_name(each)["Shop", "Base"]) for each in (begun, found))
     assert one == other
+    assert softrec.reproduce(paper, out="out", budget=0, **options).complete  # nothing is left
 
 
 def test_a_row_that_fails_does_not_stop_the_others(paper, monkeypatch):
@@ -315,6 +318,21 @@ def test_nothing_is_begun_that_the_budget_cannot_end(paper):
     reasons = {job.recipe.target.name: bench.reasons.get(job.folder) for job in by_cost(wanted)}
     assert reasons["one-hot"] is None
     assert "of the budget were left" in reasons["skd"]
+
+
+def test_baselines_alone_are_counted_in_seconds(paper, monkeypatch):
+    asked = []
+    real = running.fit_recipe
+    monkeypatch.setattr(
+        running,
+        "fit_recipe",
+        lambda recipe, folder, **options: asked.append(recipe) or real(recipe, folder, **options),
+    )
+    found = softrec.reproduce(paper, out="out", row="Shop", train=False, progress=False)
+    assert {is_counted(recipe.model.name) for recipe in asked} == {True}
+    (block,) = found.blocks
+    assert {row.reason for row in block.rows} == {"not trained, as was asked for"}
+    assert [each.kind for each in block.beside if each.chosen] == ["simple"]
 
 
 def test_seeds_are_trained_one_after_the_other(paper):

@@ -47,6 +47,13 @@ Defaults = Annotated[
         "--defaults/--no-defaults", help="Train models with today's defaults beside each block."
     ),
 ]
+Train = Annotated[
+    bool,
+    typer.Option(
+        "--train/--no-train",
+        help="Train what is not finished; without, only the simple baselines are counted.",
+    ),
+]
 List = Annotated[
     bool, typer.Option("--list", help="List the rows with their recipes, and do nothing.")
 ]
@@ -64,6 +71,7 @@ def reproduce(
     seeds: Seeds = 1,
     baselines: Baselines = True,
     defaults: Defaults = True,
+    train: Train = True,
     list_: List = False,
     dry_run: DryRun = False,
     data_dir: DataDir = None,
@@ -93,6 +101,6 @@ def reproduce(
         raise RecipeError("the results need a folder; name one with --out, such as runs/reproduced")
     found = reproduce_paper(
         paper, out, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults,
-        budget=budget, data_dir=data_dir, command=" ".join(["softrec", *sys.argv[1:]]),
+        budget=budget, train=train, data_dir=data_dir, command=" ".join(["softrec", *sys.argv[1:]]),
     )  # fmt: skip
     print_line(f"{found.sentence()}. The table is {out / 'reproduction.md'}, also .html and .csv")
