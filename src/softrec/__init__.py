@@ -108,6 +108,8 @@ def compare(
     models: Any = None,
     losses: Any = None,
     grid: Any = None,
+    tune: int | None = None,
+    space: Any = None,
     seeds: int = 3,
     baselines: bool = True,
     user_table: Any = None,
@@ -132,6 +134,9 @@ def compare(
             model of the recipe, or of `model=`.
         losses: in the same form, "mixed,decoupled(balance=0.3)".
         grid: values to try for fields that have no value in brackets, {"target.alpha": [0.1, 0.3]}.
+        tune: search the settings of each variant with so many trials, as `softrec.tune` does; what
+            is in brackets or in the grid is not searched.
+        space: what is tried then.
         seeds: how many times each variant is trained, each time with another seed. With one
             training there is no verdict.
         baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
@@ -166,12 +171,14 @@ def compare(
         "models": shown_list("model", models),
         "losses": shown_list("loss", losses),
         "grid": grid,
+        "tune": tune,
+        "space": space,
     }
     arguments = {name: value for name, value in lists.items() if value is not None}
     arguments |= {"seeds": seeds, "out": str(out)}
     with telling(progress):
         return compare_variants(
-            plan(given, axes, seeds),
+            plan(given, axes, seeds, tune=tune, space=space),
             out,
             data_dir=_path(data_dir),
             log=given.log,

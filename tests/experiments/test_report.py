@@ -440,7 +440,7 @@ def test_results_without_a_version_are_read_if_their_fields_are_the_same(tmp_pat
         None,
         "{",
         "[]",
-        json.dumps({**synthetic(), "format": 3}),
+        json.dumps({**synthetic(), "format": 4}),
         json.dumps({**synthetic(), "surprise": 2}),
     ],
 )

@@ -24,6 +24,7 @@ from softrec.cli.reproduce import reproduce
 from softrec.cli.settings import settings
 from softrec.cli.show import print_line
 from softrec.cli.train import compare, demo, fit, order
+from softrec.cli.tune import tune
 from softrec.errors import SoftrecError, of_the_system, one_line
 from softrec.progress import telling
 
@@ -62,6 +63,7 @@ def _main(
 
 app.command(cls=Command)(settings)
 app.command(cls=SettingsCommand)(fit)
+app.command(cls=SettingsCommand)(tune)
 app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
@@ -71,6 +73,7 @@ for command in (recommend, interests, demo, report, recipes, reproduce):
 
 HEAVY = (
     "fit",
+    "tune",
     "compare",
     "order",
     "demo",

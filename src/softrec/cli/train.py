@@ -91,6 +91,18 @@ def compare(
             "has it. May be given several times, for all combinations."
         ),
     ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Search the settings of each variant, one-hot labels included, with so many "
+            "trials, as softrec tune does. What is in brackets or in a grid is not searched.",
+        ),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="With --tune: what is tried of a field, as for softrec tune."),
+    ] = None,
     seeds: Seeds = 3,
     baselines: Baselines = True,
     user_table: UserTable = None,
@@ -111,6 +123,8 @@ def compare(
       softrec compare LOG --models sasrec,mf --targets one-hot,uniform --losses mixed,decoupled
 
       softrec compare LOG --targets one-hot,uniform,pop+ --grid target.alpha=0.1,0.3,0.5 --out DIR
+
+      softrec compare LOG --targets one-hot,uniform,pop+ --tune 20 --out DIR
     """
     from softrec.experiments.combinations import plan
     from softrec.experiments.compare import compare_variants
@@ -120,7 +134,7 @@ def compare(
     options = all_options(ctx.obj, set_)
     axes = axes_of(targets, models, losses, grid, options)
     comparison = compare_variants(
-        plan(read_source(source, options), axes, seeds),
+        plan(read_source(source, options), axes, seeds, tune=tune, space=space),
         out,
         baselines=baselines,
         user_table=user_table,

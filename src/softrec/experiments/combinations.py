@@ -19,6 +19,8 @@ from softrec.errors import RecipeError
 from softrec.experiments.baselines import simple_recipe
 from softrec.experiments.inputs import Given
 from softrec.experiments.naming import member_name, short, target_name
+from softrec.experiments.tuning.planned import Searches, searches
+from softrec.experiments.tuning.space import Space
 from softrec.experiments.variants import (
     Axes,
     Cover,
@@ -41,7 +43,14 @@ OWN = ("model", "target", "loss")
 """The sections whose settings belong to a member of them."""
 
 
-def plan(given: Given, axes: Axes, seeds: int | Sequence[int] = (0, 1, 2)) -> Plan:
+def plan(
+    given: Given,
+    axes: Axes,
+    seeds: int | Sequence[int] = (0, 1, 2),
+    *,
+    tune: int | None = None,
+    space: Any = None,
+) -> Plan:
     """Return the variants of a comparison, in the order of models, targets, losses, values.
 
     Args:
@@ -49,11 +58,13 @@ def plan(given: Given, axes: Axes, seeds: int | Sequence[int] = (0, 1, 2)) -> Pl
             far as they apply. Its target is not used.
         axes: the models, targets, losses and values to combine.
         seeds: of the trainings; a number n means the n seeds from the base's seed on.
+        tune: search the settings of each variant with so many trials; None searches nothing.
+        space: what is tried, as for `softrec tune`; what was said of a variant is not searched.
 
     Raises:
         RecipeError: if something fits to no variant, or is named twice.
     """
-    return Planner(given, axes).plan(seeds)
+    return Planner(given, axes, searches(given.fields, tune, space)).plan(seeds)
 
 
 class Combination(NamedTuple):
@@ -68,7 +79,8 @@ class Combination(NamedTuple):
 class Planner:
     """Makes recipes and names from combinations."""
 
-    def __init__(self, given: Given, axes: Axes) -> None:
+    def __init__(self, given: Given, axes: Axes, searches: Searches | None = None) -> None:
+        self.searches = searches
         fields = with_plugins(given.fields, given.options, given.place)
         self.place, self.axes = given.place, axes
         self.named = {s: _named(fields.get(s)) or name for s, name in NAMES.items()}
@@ -111,6 +123,9 @@ class Planner:
         check_distinct([variant.name for variant in variants])
         made = Plan(tuple(variants), {}, tuple(self.notes())).without(refused)
         self.check_used(made)
+        if self.searches is not None:
+            self.searches.check_used([each.space for each in made.variants if each.space])
+            made = replace(made, search=self.searches.settings)
         return replace(made, counted=self.simple(made.base))
 
     def combinations(self) -> Iterator[Combination]:
@@ -204,14 +219,23 @@ class Planner:
         if isinstance(seeds, int):
             seeds = range(recipe.seed, recipe.seed + seeds)
         group = self.group(first, grid)
-        named = [self.row(first, recipe, {}, collapsed), self.row(first, recipe, grid, collapsed)]
+        space = self.space(recipe, first)
+        named = [self.row(first, recipe, some, collapsed, space) for some in ({}, grid)]
         series, name = (
             f"{whose}: {text}" if whose else text
             for whose, text in zip((self.group(first, {}), group), named, strict=True)
         )
         covers = frozenset().union(*(self.covers(one, recipe) for one in own))
         copies = tuple(recipe.model_copy(update={"seed": seed}) for seed in seeds)
-        return VariantPlan(name, group, series, grid, copies, covers)
+        return VariantPlan(name, group, series, grid, copies, space, covers)
+
+    def space(self, recipe: Recipe, one: Combination) -> Space | None:
+        """Return what is searched of a variant; None if nothing is."""
+        if self.searches is None:
+            return None
+        entries = self.entries(one)
+        kept = {_place(s, field) for s, entry in entries.items() for field in entry}
+        return self.searches.space(recipe, kept | set(one.values), self.shared)
 
     def check_once(self, recipe: Recipe, own: Sequence[Combination]) -> None:
         """Refuse what was named twice; with one-hot labels several losses may be the same."""
@@ -258,10 +282,17 @@ class Planner:
         return member_name({"name": self.model(one.model), **short(own), **short(outer)})
 
     def row(
-        self, one: Combination, recipe: Recipe, grid: Mapping[str, Any], collapsed: bool
+        self,
+        one: Combination,
+        recipe: Recipe,
+        grid: Mapping[str, Any],
+        collapsed: bool,
+        space: Space | None = None,
     ) -> str:
         """Return the name of a variant inside its group."""
-        target = target_name(recipe, {p[7:] for p in one.values if p not in grid})
+        left_out = {place for place in one.values if place not in grid}
+        left_out |= set() if space is None else space.facts().keys()  # values are yet to be found
+        target = target_name(recipe, {place.removeprefix("target.") for place in left_out})
         losses = any(place.startswith("loss.") for place in one.values)
         if (len(self.axes.losses) < 2 and not losses) or collapsed:
             return target

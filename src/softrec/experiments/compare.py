@@ -34,6 +34,7 @@ from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import results_of
 from softrec.experiments.train import fit_recipe, inputs_of
 from softrec.experiments.truth import truth_of
+from softrec.experiments.tuning.rows import tuned
 from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
@@ -123,7 +124,7 @@ def _compared(
     base = wanted.base
     simple = {**(simple_recipes(base) if baselines else {}), **wanted.counted}
     asked_for = [*(v.recipes for v in wanted.variants), *([recipe] for recipe in simple.values())]
-    text = json.dumps([[r.model_dump(mode="json") for r in row] for row in asked_for], indent=1)
+    text = json.dumps(_asked(asked_for, wanted), indent=1)
     place.check_free(text, overwrite=overwrite)
     split = load_logged(base, data_dir, log)
     asked = Asked.of(split, base.evaluation.mask_seen)
@@ -136,20 +137,30 @@ def _compared(
         LOGGER.info(note)
     fitting, notes = those_that_fit(simple, split)
     names = [*(variant.name for variant in wanted.variants), *fitting]
-    rows = [*(variant.recipes for variant in wanted.variants), *([r] for r in fitting.values())]
     check_distinct(names)
     folder = place.begin(text, describe(split), overwrite=overwrite)
+    wanted, found = tuned(wanted, split, asked, folder, _slug)
+    rows = [*(variant.recipes for variant in wanted.variants), *([r] for r in fitting.values())]
     runs = _all_trained(folder, names, rows, split)
     slices = sliced(wanted, names, runs, slices)
     slices.write_parquet(folder / "slices.parquet")
     results = results_of(
         wanted, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes,
-        slices=slices,
+        slices=slices, tuned=found,
     )  # fmt: skip
     _per_user(names, runs).write_parquet(folder / "per_user.parquet")
     write_report(results, folder / REPORT)
     write_results(results, folder / COMPARISON.result)
     return results
+
+
+def _asked(rows: Sequence[Sequence[Recipe]], wanted: Plan) -> list[Any]:
+    """Return what makes it this comparison: the recipes, and what is searched of them."""
+    plain: list[Any] = [[recipe.model_dump(mode="json") for recipe in row] for row in rows]
+    if wanted.search is None:
+        return plain
+    spaces = [each.space.facts() for each in wanted.variants if each.space is not None]
+    return [*plain, {"search": wanted.search.model_dump(exclude={"space"}), "spaces": spaces}]
 
 
 def buildable(wanted: Plan, split: Split) -> Plan:

@@ -34,6 +34,7 @@ from softrec.report.results import (
     Training,
     Variant,
 )
+from softrec.report.tuned import Tuned, sentence
 
 
 def results_of(
@@ -48,6 +49,7 @@ def results_of(
     gap: str,
     notes: Sequence[str] = (),
     slices: pl.DataFrame | None = None,
+    tuned: Mapping[str, Tuned] | None = None,
 ) -> Results:
     """Return the results of a comparison.
 
@@ -62,6 +64,7 @@ def results_of(
         gap: why there is no best ranking although the data are simulated; else empty.
         notes: other notes for the report.
         slices: the result of `sliced`.
+        tuned: what was found by the search of each variant, by its name.
     """
     base, baselines = wanted.base, wanted.baselines
     metrics = list(base.evaluation.metrics)
@@ -88,7 +91,7 @@ def results_of(
         metrics=tuple(metrics),
         variants=tuple(
             variant_of(name, row, metrics, difference, truth).model_copy(
-                update=_place_of(wanted, place)
+                update=_place_of(wanted, place) | {"tuned": (tuned or {}).get(name)}
             )
             for place, (name, row, difference) in enumerate(zip(names, runs, found, strict=True))
         ),
@@ -96,7 +99,9 @@ def results_of(
         evaluation=asked.facts(),
         slices=() if slices is None else tuple(map(slice_of, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
+        tuning=budget_of(wanted),
         notes=(
+            *([sentence(budget_of(wanted))] if wanted.search else []),
             *notes_of(base, split, asked),
             *([gap] if gap else []),
             *wanted.notes,
@@ -105,9 +110,20 @@ def results_of(
     )
 
 
+def budget_of(wanted: Plan) -> dict[str, Any]:
+    """Return the budget that the search of each variant had; {} if nothing was searched."""
+    if wanted.search is None:
+        return {}
+    search, base = wanted.search, wanted.base
+    return {
+        "trials": search.trials, "epochs": base.training.epochs, "pruner": search.pruner,
+        "seed": base.seed, "metric": base.training.monitor,
+    }  # fmt: skip
+
+
 def _title(wanted: Plan) -> str:
     """Return the title: the models, the data, and in what the variants differ."""
-    recipes = [variant.recipes[0] for variant in wanted.variants]
+    recipes = [variant.untuned for variant in wanted.variants]
     models = ", ".join(dict.fromkeys(recipe.model.name for recipe in recipes))
     differing = [
         word
@@ -126,6 +142,7 @@ def _title(wanted: Plan) -> str:
         else f"{' and '.join([', '.join(differing[:-1]), differing[-1]][len(differing) < 2 :])} "
         "differ"
     )
+    how += ", each tuned" if wanted.search else ""
     return f"{models} on {wanted.base.data.title}: {how}"
 
 

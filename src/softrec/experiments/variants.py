@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from softrec.errors import RecipeError, SoftrecError
+from softrec.experiments.tuning.space import Space
 from softrec.recipe.listed import PLURALS, parse_grid, parse_list
 from softrec.recipe.options import dotted
 from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.tune import TuneSettings
 
 Entry = Mapping[str, Any]
 """A member with its settings, by name; empty for the member of the base."""
@@ -65,7 +67,13 @@ class VariantPlan:
     series: str  # the name without the values of the grid
     grid: Mapping[str, Any]  # the values of the grid, by place
     recipes: tuple[Recipe, ...]  # for each seed
+    space: Space | None = None  # what is searched of it, if anything is
     covers: frozenset[Cover] = frozenset()  # the entries and values that it covers
+
+    @property
+    def untuned(self) -> Recipe:
+        """Return the recipe before its settings were searched."""
+        return self.recipes[0] if self.space is None else self.space.base
 
 
 class Cover(NamedTuple):
@@ -90,11 +98,12 @@ class Plan:
     variants: tuple[VariantPlan, ...]
     counted: Mapping[str, Recipe]  # simple baselines that were named among the models
     notes: tuple[str, ...] = ()
+    search: TuneSettings | None = None  # how the settings of each variant are searched
 
     @property
     def base(self) -> Recipe:
         """Return a recipe that has the data and the evaluation of all variants."""
-        return self.variants[0].recipes[0]
+        return self.variants[0].untuned
 
     @property
     def baselines(self) -> list[int]:

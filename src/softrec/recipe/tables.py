@@ -31,6 +31,7 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import SHOP_FIELDS
 from softrec.recipe.specs.docstrings import source, summary
 from softrec.recipe.specs.models import grid_of, is_counted, reads_graph, settings_of
+from softrec.types import Encoder
 
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
 ARGUMENT = ("data", "source")
@@ -116,6 +117,30 @@ def names_table(section: str) -> str:
 def _settings(fields: Mapping[str, FieldInfo], left_out: set[str]) -> str:
     own = {name: shown_default(info) for name, info in fields.items() if name not in left_out}
     return ", ".join(f"{name} ({value})" if value else name for name, value in own.items())
+
+
+# --- what is searched ---
+
+
+def searched_table() -> str:
+    """Return the table of what `softrec tune` tries where it is told nothing else."""
+    ranges: dict[tuple[str, str], list[str]] = {}
+    for place, kind in places().items():
+        section, _, name = place.partition(".")
+        if not kind.__module__.startswith("softrec.") or not _offered(kind):
+            continue
+        for field, info in kind.model_fields.items():
+            tried = extra(info, "search")
+            if tried:
+                ranges.setdefault((f"{section}.{field}", tried), []).append(name)
+    for field, tried in Encoder.SEARCH.items():
+        names = [name for name in _models(counted=False) if field in settings_of(name)]
+        ranges[f"model.{field}", tried] = names
+    rows = [
+        (place, tried, ", ".join(filter(None, sorted(names))))
+        for (place, tried), names in sorted(ranges.items())
+    ]
+    return _table(("field", "tried", "of"), rows)
 
 
 # --- models ---
@@ -244,6 +269,7 @@ SECTIONS = (
 TABLES: dict[str, Callable[[], str]] = {
     **{f"fields of {name}": partial(fields_table, name) for name in SECTIONS},
     **{f"names of {name}": partial(names_table, name) for name in ("target", "loss", "candidates")},
+    "what is searched": searched_table,
     "settings of the shop": partial(plain_table, SHOP_FIELDS),
     "trained models": trained_table,
     "counted models": counted_table,

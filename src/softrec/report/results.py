@@ -22,12 +22,13 @@ from pydantic import (
 from softrec.errors import RunError, one_line, shown
 from softrec.evaluation.significance import seed_spread
 from softrec.files import write_text
+from softrec.report.tuned import Tuned
 
-FORMAT = 2
+FORMAT = 3
 """The format of the file that is written."""
-READ = (1, FORMAT)
-"""The formats that are read. Format 1 has no slices. A file without a format is older, and is read
-if its fields are the same."""
+READ = (1, 2, FORMAT)
+"""The formats that are read. Format 1 has no slices, format 2 no searches. A file without a format
+is older, and is read if its fields are the same."""
 
 
 def _known(value: Any) -> Any:
@@ -162,6 +163,7 @@ class Variant(_Part):
     regret: dict[str, Number] | None  # by metric; only for simulated data
     lists: dict[str, SeedMean] = {}  # measures of the lists at test, by their name
     calibration: Calibrated | None = None  # where it was asked for
+    tuned: Tuned | None = None  # where its settings were searched
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -237,7 +239,7 @@ class Selection(_Part):
 class Results(_Part):
     """The content of results.json."""
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     title: str
     command: str
     created: str
@@ -254,6 +256,7 @@ class Results(_Part):
     simple: Simple | None = None  # where there are simple baselines
     slices: tuple[SliceDifference, ...] = ()
     evaluation: dict[str, Any] = {}  # notes on the data and on the task
+    tuning: dict[str, Any] = {}  # the budget of the searches, where settings were searched
     notes: tuple[str, ...]
 
     @model_validator(mode="before")

@@ -182,6 +182,29 @@ def _epochs(variant: Variant) -> list[list[str]]:
     ]
 
 
+def tuning(results: Results) -> Table | None:
+    """Return the budget and the winner of each search, a row per variant; None without searches."""
+    if not results.tuning:
+        return None
+
+    def row_of(variant: Variant) -> list[str]:
+        found = variant.tuned
+        if found is None:
+            return [variant.name, *[""] * 6, text.setting(variant.target)]
+        numbers = (found.trials, found.complete, found.pruned, found.failed, found.epochs)
+        settings = {name: text.short(value) for name, value in found.settings.items()}
+        return [
+            variant.name,
+            *map(text.count, numbers),
+            text.decimals(found.seconds, 1),
+            f"{text.setting(settings)} (trial {found.best}: {text.decimals(found.valid)})",
+        ]
+
+    head = ["", "trials", "to their end", "pruned", "failed", "epochs in all", "seconds in all"]
+    head += [f"best settings ({results.selection.metric} on validation)"]
+    return Table("Search of settings", head, grouped(results, row_of))
+
+
 def targets(results: Results) -> Table:
     """Return the settings of each variant's target."""
     several = len(results.groups) > 1

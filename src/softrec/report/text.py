@@ -84,6 +84,16 @@ def setting(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def short(value: object) -> object:
+    """Return a number with few digits, and anything else as it is.
+
+    Example:
+        >>> short(0.0123456), short("pop+")
+        ('0.01235', 'pop+')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
 def settings(values: dict[str, object]) -> list[tuple[str, str]]:
     """Return names and values of settings."""
     return [(key.replace("_", " "), setting(value)) for key, value in values.items()]

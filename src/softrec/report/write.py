@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from softrec.files import write_text
-from softrec.report import figures, reliability, slices, tables, text
+from softrec.report import figures, reliability, slices, tables, text, tuned
 from softrec.report.advice import advice
 from softrec.report.results import MetricDifference, Results
 from softrec.report.rows import rows
@@ -80,6 +80,8 @@ def render_report(results: Results) -> str:
         regret=tables.regret(results),
         cost=tables.cost(results),
         targets=tables.targets(results),
+        tuning=tables.tuning(results),
+        tuned=tuned.sentence(results.tuning),
         facts=[(title, text.settings(values)) for title, values in facts.items()],
         seeds=text.setting(results.seeds),
         versions=tables.versions(results),
@@ -108,7 +110,8 @@ def console_table(results: Results) -> Table:
             )
         ),
         caption=Text(
-            f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)}"
+            f"Difference, interval and p: {chosen} on test; ±: over seeds. {certainty(results)} "
+            f"{tuned.sentence(results.tuning)}".strip()
         ),
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -1,0 +1,64 @@
+"""`softrec tune`: the search over settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from softrec.cli.options import DataDir, Out, Overwrite, Seeds, Set, Source
+from softrec.cli.show import print_line, print_metrics
+from softrec.cli.train import all_options
+
+Space = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What is tried of a field: a range, training.lr=1e-4..1e-2:log or "
+        "target.alpha=0.05..0.9, values, model.dropout=0,0.2,0.5, or one value, which is kept. "
+        "May be given several times. Other fields have ranges of their own."
+    ),
+]
+
+
+def tune(
+    ctx: typer.Context,
+    source: Source,
+    out: Out,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings of the search; by default 20, or those of the recipe."),
+    ] = None,
+    space: Space = None,
+    seeds: Seeds = 3,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Search settings on validation; train the winner with several seeds, and test it alone.
+
+    The first trials are the recipe as it is and what the label counts of the log suggest; Optuna
+    proposes the others. A trial ends after an epoch in which it is worse than half of the others.
+    What an option says is not searched; what a recipe says is where the search begins; where
+    neither names a target or a loss, several are tried.
+
+    Writes best.yaml, a recipe for softrec fit, history.html with all trials, study.db (SQLite, as
+    Optuna has it), study.json, and the runs of the winner. If it is interrupted, run the same
+    command again: finished trials are kept. Needs pip install "softrec[tune]".
+
+    Examples:
+      softrec tune clicks.csv --model sasrec --epochs 30 --out runs/tuned
+
+      softrec tune clicks.csv --target pop+ --space target.alpha=0.05..0.9 --trials 40 --out DIR
+
+      softrec fit runs/tuned/best.yaml --seed 7 --out runs/again
+    """
+    from softrec.experiments.inputs import read_source
+    from softrec.experiments.tuning.tune import search_of, tune_recipe
+
+    given = read_source(source, all_options(ctx.obj, set_))
+    found = tune_recipe(
+        search_of(given, trials, space), out, seeds=seeds, data_dir=data_dir, overwrite=overwrite
+    )
+    typer.echo(repr(found))
+    print_metrics("", {"validation": found.valid, "test": found.test})
+    print_line(f"All trials are in {found.folder / 'history.html'}")

@@ -1,0 +1,86 @@
+"""What is searched of each variant of a comparison: the same for all, as far as they have it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from softrec.errors import RecipeError
+from softrec.experiments.tuning.searched import placed, space_of
+from softrec.experiments.tuning.space import NAMES, Space, places_of
+from softrec.extras import require
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.space import Range, parse_space
+from softrec.recipe.specs.tune import TuneSettings
+
+
+@dataclass(frozen=True)
+class Searches:
+    """How the settings of every variant are searched.
+
+    Attributes:
+        settings: trials and pruner, the same for all.
+        own: the ranges that a user gave, by place.
+    """
+
+    settings: TuneSettings
+    own: Mapping[str, Range]
+
+    def space(self, recipe: Recipe, kept: Collection[str], given: Collection[str]) -> Space:
+        """Return what is searched of a variant.
+
+        Args:
+            recipe: of the variant.
+            kept: places that make it this variant: its brackets, its values of the grid.
+            given: other places that were typed, which are searched if the space has them.
+        """
+        has = dict(places_of(recipe, recipe.target.name, recipe.loss.name))
+        own = {place: tried for place, tried in self.own.items() if place in has.keys() - kept}
+        return space_of(recipe, own, given={*kept, *given})
+
+    def check_used(self, spaces: Iterable[Space]) -> None:
+        """Refuse a range of a field that no variant has to search.
+
+        Raises:
+            RecipeError: with its place.
+        """
+        used = {place for space in spaces for place in space.own}
+        for place in self.own:
+            if place not in used:
+                raise RecipeError(
+                    f"no variant takes {place} of the space: it has no such setting, or a value of "
+                    "its own; leave it out of the space"
+                )
+
+
+def searches(fields: Mapping[str, Any], trials: int | None, space: Any = None) -> Searches | None:
+    """Return how variants are searched; None without a number of trials.
+
+    Args:
+        fields: of the recipe that is the base, whose section `tune` may have a space and a pruner.
+        trials: of each variant.
+        space: texts "FIELD=RANGE" or {field: range}.
+
+    Raises:
+        RecipeError: if there is a space and nothing to search, or it cannot be read.
+        SoftrecError: if Optuna is not installed.
+    """
+    if trials is None:
+        if space:
+            raise RecipeError(
+                "a space is searched where it is said how long; add --tune 20 (in Python tune=20)"
+            )
+        return None
+    require("optuna", "a search over settings")
+    told = fields.get("tune") or {}
+    spec = TuneSettings.model_validate({**told, "trials": trials})
+    own = {**placed(spec.space), **placed(parse_space(space))}
+    for section in NAMES:
+        if f"{section}.name" in own:
+            raise RecipeError(
+                f"each {section} of a comparison is searched by itself; name several by "
+                f"--{section}{'es' if section == 'loss' else 's'}, and leave {section} out of the "
+                "space"
+            )
+    return Searches(spec, own)
