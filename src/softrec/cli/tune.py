@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from softrec.cli.options import DataDir, Out, Overwrite, Seeds, Set, Source
+from softrec.cli.options import DataDir, Out, Overwrite, Set, Source
 from softrec.cli.show import print_line, print_metrics
 from softrec.cli.train import all_options
 
@@ -15,7 +15,8 @@ Space = Annotated[
     typer.Option(
         help="What is tried of a field: a range, training.lr=1e-4..1e-2:log or "
         "target.alpha=0.05..0.9, values, model.dropout=0,0.2,0.5, or one value, which is kept. "
-        "May be given several times. Other fields have ranges of their own."
+        "May be given several times. Other fields have ranges of their own, and where no target and "
+        "no loss is named, several are tried: docs/recipes.md."
     ),
 ]
 
@@ -29,21 +30,22 @@ def tune(
         typer.Option(min=1, help="Trainings of the search; by default 20, or those of the recipe."),
     ] = None,
     space: Space = None,
-    seeds: Seeds = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of the winner, each with another seed.")
+    ] = 3,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Search settings on validation; train the winner with several seeds, and test it alone.
 
-    The first trials are the recipe as it is and what the label counts of the log suggest; Optuna
-    proposes the others. A trial ends after an epoch in which it is worse than half of the others.
-    What an option says is not searched; what a recipe says is where the search begins; where
-    neither names a target or a loss, several are tried.
+    The first trials are the recipe as it is and what the data suggest; Optuna proposes the others.
 
-    Writes best.yaml, a recipe for softrec fit, history.html with all trials, study.db (SQLite, as
-    Optuna has it), study.json, and the runs of the winner. If it is interrupted, run the same
-    command again: finished trials are kept. Needs pip install "softrec[tune]".
+    What an option says is not searched; what a recipe says is where the search begins.
+
+    Writes best.yaml for softrec fit, history.html with all trials, and the runs of the winner.
+
+    If it is interrupted, run the same command again: finished trials are kept.
 
     Examples:
       softrec tune clicks.csv --model sasrec --epochs 30 --out runs/tuned
