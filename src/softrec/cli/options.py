@@ -220,6 +220,23 @@ UserTable = Annotated[
 ItemTable = Annotated[
     Path | None, typer.Option(help="Likewise a row per item, for slices by the label.")
 ]
+Space = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What is tried of a field: a range, training.lr=1e-4..1e-2:log or "
+        "target.alpha=0.05..0.9, values, model.dropout=0,0.2,0.5, or one value, which is kept. "
+        "May be given several times. Other fields have ranges of their own, and several targets "
+        "and losses are tried where none is named: see docs/recipes.md."
+    ),
+]
+Tune = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Search the settings of each variant, one-hot labels included, with so many trials, "
+        "as softrec tune does. What is in brackets or in a grid is not searched.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     option(

@@ -17,6 +17,8 @@ from softrec.cli.options import (
     Seeds,
     Set,
     Source,
+    Space,
+    Tune,
     UserTable,
 )
 from softrec.cli.show import (
@@ -91,18 +93,8 @@ def compare(
             "has it. May be given several times, for all combinations."
         ),
     ] = None,
-    tune: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Search the settings of each variant, one-hot labels included, with so many "
-            "trials, as softrec tune does. What is in brackets or in a grid is not searched.",
-        ),
-    ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(help="With --tune: what is tried of a field, as for softrec tune."),
-    ] = None,
+    tune: Tune = None,
+    space: Space = None,
     seeds: Seeds = 3,
     baselines: Baselines = True,
     user_table: UserTable = None,

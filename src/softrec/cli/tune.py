@@ -6,19 +6,9 @@ from typing import Annotated
 
 import typer
 
-from softrec.cli.options import DataDir, Out, Overwrite, Set, Source
+from softrec.cli.options import DataDir, Out, Overwrite, Set, Source, Space
 from softrec.cli.show import print_line, print_metrics
 from softrec.cli.train import all_options
-
-Space = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="What is tried of a field: a range, training.lr=1e-4..1e-2:log or "
-        "target.alpha=0.05..0.9, values, model.dropout=0,0.2,0.5, or one value, which is kept. "
-        "May be given several times. Other fields have ranges of their own, and several targets "
-        "and losses are tried where none is named: see docs/recipes.md."
-    ),
-]
 
 
 def tune(
