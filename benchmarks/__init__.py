@@ -1,1 +1,1 @@
-"""Paired timings: softrec beside the plain way of doing the same work, in one run."""
+"""Paired timings: softrec and a plain implementation of the same work, in one process."""

@@ -32,7 +32,7 @@ Benchmark = partial[list[Row]]
 
 
 def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
-    """Return all benchmarks by name, at tiny, usual or, where there is one, full size."""
+    """Return all benchmarks by name, with tiny, usual or, if there is one, full size."""
     sizes: dict[str, tuple[Callable[[Any], list[Row]], Any, Any]] = {
         "loss": (losses.loss, losses.QUICK, losses.Shapes()),
         "targets": (losses.targets, losses.QUICK, losses.Shapes()),
@@ -57,7 +57,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
-    """Run what the command line asks for and return the rows."""
+    """Run the benchmarks that the command line names, and return the rows."""
     names = list(suite(quick=False, full=False))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(names)}; all")
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print the table, and below it what there is to say of single rows."""
+    """Print the table, and notes on single rows below it."""
     table = Table("work", "softrec", "beside", "ratio", "bar", "", show_lines=True)
     for row in rows:
         table.add_row(

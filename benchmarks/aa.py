@@ -1,10 +1,10 @@
-"""Does "helped" happen by luck alone? False alarms of five procedures, on made and on real runs.
+"""Rates of false alarms of five procedures, on simulated metrics and on real runs.
 
-    python -m benchmarks.aa made               # made metrics whose true difference is 0
+    python -m benchmarks.aa made               # simulated metrics whose true difference is 0
     python -m benchmarks.aa train --out AA     # trains equal recipes with many seeds; resumable
-    python -m benchmarks.aa real --out AA      # draws groups of these runs and compares them
+    python -m benchmarks.aa real --out AA      # compares random groups of these runs
 
-A false alarm is an interval of 95 % without the true difference: 5 % is right.
+A false alarm is a 95 % interval that does not contain the true difference; the correct rate is 5 %.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MEAN_GAIN = float(np.mean(1 / np.log2(np.arange(1, HITS + 1) + 1)))
 """Mean NDCG@10 of a hit whose rank is uniform over 1 .. 10."""
 
 
-# --- procedures: two arrays (seeds, users) in, an interval of 95 % of the difference out ---
+# --- procedures: two arrays (seeds, users) -> a 95 % interval of the difference ---
 
 
 def users_alone(a: np.ndarray, b: np.ndarray) -> Interval:
@@ -53,7 +53,7 @@ def both(a: np.ndarray, b: np.ndarray) -> Interval:
 
 
 def percentiles(a: np.ndarray, b: np.ndarray, draws: int = 400) -> Interval:
-    """Users and seeds drawn anew with replacement; the percentiles of the differences."""
+    """Percentiles of the differences over resampled users and seeds."""
     rng = np.random.default_rng(0)
     n = a.shape[1]
     users = rng.multinomial(n, np.full(n, 1 / n), size=draws).T / n
@@ -71,11 +71,11 @@ PROCEDURES: dict[str, Procedure] = {
 }  # fmt: skip
 
 
-# --- made runs ---
+# --- simulated runs ---
 
 
 class Case(NamedTuple):
-    """How much of the noise is training's: sd of the mean of its seeds over that of the users."""
+    """The noise of training relative to that of users, as a ratio of standard deviations."""
 
     name: str
     of_a: float
@@ -94,10 +94,11 @@ CASES = (
 def made(
     case: Case, seeds: int, users: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the NDCG@10 of two variants with one mean, (seeds, users) each.
+    """Return the simulated NDCG@10 of two variants with the same mean, (seeds, users) each.
 
-    A user's chance of a hit is its own, moves with the variant (users x variants), and with the
-    training; luck is half shared between the trainings of a user. Most values are 0.
+    The probability of a hit differs between users, between the variants for a user, and between
+    trainings. Half of the remaining randomness is common to the trainings of a user. Most values
+    are 0.
     """
     chance = rng.uniform(0.15, 0.55, users)
     luck = rng.standard_normal(users)
@@ -121,7 +122,7 @@ def false_alarms_of_made(
     replications: int,
     procedures: Sequence[str] = tuple(PROCEDURES),
 ) -> dict[str, float]:
-    """Return the share of intervals without 0, by procedure."""
+    """Return the fraction of intervals without 0, by procedure."""
     rng = np.random.default_rng([seeds, users])
     pairs = (made(case, seeds, users, rng) for _ in range(replications))
     return _shares(pairs, procedures)
@@ -147,7 +148,7 @@ TRAINING = {"windows": "positions", "length": 24, "batch_size": 128, "lr": 0.002
 
 
 def train(model: str, seeds: Sequence[int], out: Path, say: Callable[[str], object]) -> None:
-    """Train one recipe with each seed on the simulated shop; finished runs are kept."""
+    """Train a recipe with each seed on the simulated shop; finished runs are kept."""
     from softrec.experiments.build.data import load_split
     from softrec.experiments.train import fit_recipe
     from softrec.recipe.recipe import read_recipe
@@ -179,7 +180,7 @@ def read(model: str, out: Path, metric: str = "ndcg@10") -> np.ndarray:
 def false_alarms_of_real(
     values: np.ndarray, seeds: int, draws: int, procedures: Sequence[str]
 ) -> dict[str, float]:
-    """Return the share of intervals without 0 over pairs of disjoint groups of runs."""
+    """Return the fraction of intervals without 0 over pairs of disjoint groups of runs."""
     rng = np.random.default_rng(seeds)
     orders = (rng.permutation(len(values))[: 2 * seeds] for _ in range(draws))
     pairs = ((values[order[:seeds]], values[order[seeds:]]) for order in orders)
@@ -190,7 +191,7 @@ def false_alarms_of_real(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what the command line asks for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aa", description=__doc__)
     parser.add_argument("what", choices=["made", "train", "real"])
     parser.add_argument("--out", type=Path, default=Path("aa"), help="where the runs are")

@@ -1,4 +1,4 @@
-"""Batch assembly beside the training step that the batch is for."""
+"""The time to make a batch, compared with the training step for which it is made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from softrec.training.module import SoftTargetModule
 
 @dataclass(frozen=True)
 class Shapes:
-    """How long histories are, how large a batch is, and on what data."""
+    """Lengths of histories, size of a batch, and data."""
 
     batch: int = 128
     length: int = 200
@@ -30,7 +30,7 @@ QUICK = Shapes(batch=8, length=20, repeats=2, real=False)
 
 
 def batches(shapes: Shapes) -> list[Row]:
-    """Time the next batch of every position of MovieLens 1M, and a step of SASRec on it."""
+    """Time making a batch of MovieLens 1M for every position, and a step of SASRec on it."""
     split, where = movielens() if shapes.real else (synthetic(40, 50, 12.0, 30), "a tiny log")
     n_items = split.train.n_items
     data = examples(split.train.sequences, "positions", shapes.length)

@@ -1,4 +1,4 @@
-"""What the axes of a recipe cost: larger soft targets, teachers, samples, negatives of each row."""
+"""The cost of the axes of a recipe: soft targets, teachers, samples, negatives for each row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from softrec.types import Batch, Encoder, ItemVectors, Vectors
 
 @dataclass(frozen=True)
 class Shapes:
-    """Batches over N items: for soft targets, for a sample of a share, for draws of each row."""
+    """Sizes of batches over N items: for soft targets, for a sample, for samples of each row."""
 
     soft: losses.Shapes = losses.Shapes()
     sparse: tuple[int, ...] = (64, 300)  # items a row of a sparse target
@@ -45,7 +45,7 @@ QUICK = Shapes(
 
 
 class Held(Encoder):
-    """An encoder that is only its vectors, and a batch for it: what is timed is the objective."""
+    """An encoder that only has vectors, and a batch for it, so that only the objective is timed."""
 
     def __init__(self, data: Inputs) -> None:
         super().__init__()
@@ -61,17 +61,17 @@ class Held(Encoder):
         return Vectors(self.data.users, items or self.items())
 
     def gradients(self, objective: Objective) -> tuple[Tensor, ...]:
-        """Return the gradients of users and item table, whatever the candidates."""
+        """Return the gradients of users and item table, for any candidates."""
         return self.data.gradients(objective(self, self.batch).total)
 
 
 def axes(shapes: Shapes) -> list[Row]:
-    """Time every axis beside what it replaces."""
+    """Time every axis compared with what it replaces."""
     return [*_soft(shapes), *_sampled(shapes), _by_row(shapes)]
 
 
 def _soft(shapes: Shapes) -> list[Row]:
-    """Time the decoupled loss with long sparse targets, and a teacher, beside hard labels."""
+    """Time the decoupled loss with long sparse targets, and a teacher, against hard labels."""
     data = [Inputs(replace(shapes.soft, sparse=k)) for k in shapes.sparse]
     draw = torch.Generator().manual_seed(1)
     first = data[0]
@@ -104,7 +104,7 @@ def _soft(shapes: Shapes) -> list[Row]:
 
 
 def _sampled(shapes: Shapes) -> list[Row]:
-    """Time a fresh sample for each step, rows of the item table fetched and brought back."""
+    """Time steps with a new sample each, including reading and updating rows of the item table."""
     s = shapes.sampled
     held = Held(Inputs(s))
     number = round(shapes.share * s.n_items)
@@ -127,7 +127,7 @@ def _sampled(shapes: Shapes) -> list[Row]:
 
 
 def _by_row(shapes: Shapes) -> Row:
-    """Time SL on cosines with negatives drawn for each row, beside SL with all other items."""
+    """Time SL on cosines with negatives sampled for each row, compared with all other items."""
     s = shapes.by_row
     held = Held(Inputs(s))
     objective = partial(Objective, {"sl": (sl, 1.0)}, scoring=Scoring("cosine", 0.1))
@@ -138,7 +138,7 @@ def _by_row(shapes: Shapes) -> Row:
 
 
 def _all_others(shapes: losses.Shapes) -> CandidateSource:
-    """Return candidates that leave nothing to chance: every row has all items but its label."""
+    """Return candidates that are not random: every row has all items except its label."""
 
     def source(batch: Batch) -> Candidates:
         label = batch.label[:, None]
@@ -150,7 +150,7 @@ def _all_others(shapes: losses.Shapes) -> CandidateSource:
 
 
 def _check(held: Held, whole: Objective, same: Objective) -> None:
-    """Compare the gradients of an objective with those over candidates that are all items."""
+    """Compare the gradients of an objective with those over all items as candidates."""
     for ours, plain in zip(held.gradients(same), held.gradients(whole), strict=True):
         agree(ours, plain)
 

@@ -1,4 +1,4 @@
-"""The two data sets of the benchmarks: the real ones if they are at hand, else their shape."""
+"""The two data sets of the benchmarks, or random data of the same sizes if they are missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def movielens() -> tuple[Split, str]:
 
 
 def _real(name: str) -> Split | None:
-    """Return a public data set without asking the network for it."""
+    """Return a public data set without a download."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     given = os.environ.get("SOFTREC_DATA")
     folder = Path(given) if given else beside if beside.is_dir() else None

@@ -1,4 +1,4 @@
-"""The same work written plainly, as tables of users x items: what softrec is compared with."""
+"""Plain implementations with tables of users x items, with which softrec is compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cross_entropy(users: Tensor, vectors: Tensor, label: Tensor) -> Tensor:
 
 
 def table(items: Tensor, shares: Tensor, n_items: int) -> Tensor:
-    """Return a sparse target written out, (B, N)."""
+    """Return a sparse target as a table, (B, N)."""
     dense = torch.zeros(len(items), n_items)
     return dense.scatter_add_(1, items, shares)
 
@@ -31,7 +31,7 @@ def table(items: Tensor, shares: Tensor, n_items: int) -> Tensor:
 def mixed(
     users: Tensor, vectors: Tensor, label: Tensor, items: Tensor, shares: Tensor, weight: float
 ) -> Tensor:
-    """Return KL(q || p) with q = (1 - weight) label + weight target, meant over the batch."""
+    """Return KL(q || p) with q = (1 - weight) label + weight target, averaged over the batch."""
     log_probs = (users @ vectors.T).log_softmax(1)
     goal = weight * table(items, shares, len(vectors))
     goal[torch.arange(len(label)), label] += 1 - weight
@@ -47,10 +47,10 @@ def decoupled(
     weight: float,
     balance: float,
 ) -> Tensor:
-    """Return the decoupled loss after the recipe of DesoRec's public code.
+    """Return the decoupled loss as in DesoRec's public code.
 
-    Softmax over all classes, a one-hot table turned into a mask, both tables copied without the
-    label and renormalised, 1e-12 inside the logarithms of what may be 0.
+    It computes a softmax over all classes, makes a mask from a one-hot table, copies both tables
+    without the label, renormalises them, and adds 1e-12 inside logarithms of numbers that may be 0.
     """
     target = table(items, shares, len(vectors))
     probs = (users @ vectors.T).softmax(1)
@@ -67,7 +67,7 @@ def decoupled(
 
 
 def ranks(scores: Tensor, label: Tensor, seen: Sequence[Sequence[int]]) -> Tensor:
-    """Return the rank of each label: seen items masked user by user, then whole rows sorted."""
+    """Return the rank of each label: seen items are masked user by user, then rows are sorted."""
     for row, items in enumerate(seen):
         scores[row, list(items)] = -torch.inf
     order = scores.argsort(dim=1, descending=True)

@@ -1,7 +1,7 @@
-"""One epoch of GRU4Rec on Diginetica, training and evaluation, beside the plain way.
+"""One epoch of GRU4Rec on Diginetica, training and evaluation, compared with plain code.
 
-Both sides take the same batches, and begin with the same weights and the same dropout. Steps are
-made in turn, as are pieces of the evaluation. Times are scaled from what was timed to the epoch.
+Both sides have the same batches, the same initial weights and the same dropout. Steps of both sides
+alternate, and so do parts of the evaluation. Times are scaled from the timed part to the epoch.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PLAIN_AT_ONCE = 256  # users in a block of the plain evaluation
 
 @dataclass(frozen=True)
 class Shapes:
-    """How much of the epoch is timed; None is all of it."""
+    """How much of the epoch is timed; None for all of it."""
 
     steps: int | None = 40
     users: int | None = 8_000
-    pieces: int = 8  # the evaluation is timed in so many pieces, in turn
+    pieces: int = 8  # the number of parts of the evaluation, in which both sides alternate
     batch: int = 256
     length: int = 20
     real: bool = True
@@ -55,7 +55,7 @@ Loss = Callable[[Tensor, ItemVectors, Tensor], Tensor]
 
 @dataclass
 class Trial:
-    """One side: a model, how it is trained, and where its time went."""
+    """One side: a model, its training, and the time of its parts."""
 
     model: GRU4Rec
     optimiser: torch.optim.Optimizer
@@ -71,7 +71,7 @@ class Trial:
         with clock.part("loss"):
             loss = self.loss(users, items, batch.label)
         arrived: list[float] = []
-        # The way back through the loss ends where the gradient of the users is known.
+        # The backward pass of the loss ends when the gradient of the users is known.
         users.register_hook(lambda _: arrived.append(time.perf_counter()))
         begin = time.perf_counter()
         loss.backward()
@@ -84,7 +84,7 @@ class Trial:
 
 
 def epoch(shapes: Shapes) -> list[Row]:
-    """Time both sides and say where the time goes."""
+    """Time both sides, with the time of each part."""
     split, where = diginetica() if shapes.real else (synthetic(200, 300, 7.5, 20), "a tiny log")
     data = examples(split.train.sequences, "last", shapes.length)
     cases = split.cases("valid").new_only()
@@ -135,7 +135,7 @@ def _trials(n_items: int) -> tuple[Trial, Trial]:
 
 
 def _train(ours: Trial, plain: Trial, data: Examples, shapes: Shapes, padding: int) -> int:
-    """Make steps in turn; return how many were timed."""
+    """Make steps of both sides alternately; return how many were timed."""
     wanted = shapes.steps or -(-len(data) // shapes.batch)
     stream = itertools.chain.from_iterable(
         itertools.repeat(TrainingBatches(data, shapes.batch, padding))
@@ -157,7 +157,7 @@ def _train(ours: Trial, plain: Trial, data: Examples, shapes: Shapes, padding: i
 
 
 def _evaluate(ours: Trial, plain: Trial, cases: Cases, shapes: Shapes) -> int:
-    """Rank cases in turn, both with the weights of our side; return how many."""
+    """Rank cases on both sides alternately, with the same weights; return how many."""
     wanted = min(shapes.users or len(cases), len(cases))
     model = ours.model
     same = 0
@@ -168,7 +168,7 @@ def _evaluate(ours: Trial, plain: Trial, cases: Cases, shapes: Shapes) -> int:
             )
             found = _our_ranks(model, some, shapes.length, ours.evaluation)
             expected = _plain_ranks(model, some, shapes.length, plain.evaluation)
-            # Sums in another order swap neighbours, here and there, among so many items.
+            # Sums in another order exchange a few neighbours among so many items.
             same += int((abs(found - expected) <= 1).sum())
     if same < 0.99 * wanted:
         raise AssertionError(f"only {same:,} of {wanted:,} ranks are the same on both sides, or "
@@ -177,7 +177,7 @@ def _evaluate(ours: Trial, plain: Trial, cases: Cases, shapes: Shapes) -> int:
 
 
 class _Timed(Encoder):
-    """An encoder that tells how long it took."""
+    """An encoder that measures its time."""
 
     def __init__(self, model: GRU4Rec, clock: Clock) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ def _plain_ranks(model: GRU4Rec, cases: Cases, length: int, clock: Clock) -> np.
 
 
 def _trainer(split: Split, data: Examples, shapes: Shapes, steps: int, by_hand: Trial) -> float:
-    """Return what `fit` adds to steps made by hand: the loop, its logs, the sums of the losses."""
+    """Return the time that `fit` adds to the steps: the loop, its logs, the sums of the losses."""
     few = slice(0, steps * shapes.batch)
     some = replace(data, start=data.start[few], stop=data.stop[few], user=data.user[few])
     batches = TrainingBatches(some, shapes.batch, split.train.n_items)
@@ -245,7 +245,7 @@ def _scaled(side: Trial, steps: float, users: float) -> dict[str, float]:
 def _bounds(
     times: list[dict[str, float]], data: Examples, cases: Cases, model: GRU4Rec, shapes: Shapes
 ) -> list[str]:
-    """Say of each part how long it took on both sides, and what bounds it."""
+    """Return a text with the time of each part on both sides, and what limits it."""
     dim = model.dense.out_features
     machine = rates(shapes.batch, dim, model.n_items)
     needs = [_needs(data, cases, model, shapes, plain=plain) for plain in (False, True)]
@@ -271,7 +271,7 @@ def _bound(machine: Rates, seconds: float, flop: float, moved: float, otherwise:
 def _needs(
     data: Examples, cases: Cases, model: GRU4Rec, shapes: Shapes, *, plain: bool
 ) -> dict[str, tuple[float, float, str]]:
-    """Return the operations and the least bytes of each part, and what else may bound it."""
+    """Return the operations and the least bytes of each part, and what else may limit it."""
     n_items, dim = model.n_items, model.dense.out_features
     steps = len(data) / shapes.batch
     trained = float(np.sum(data.stop - data.start - 1))
@@ -283,9 +283,9 @@ def _needs(
     vectors = 4.0 * n_items * dim * steps
     return {
         "data": (0.0, 0.0, "small array operations"),
-        # The gradient of the input table is written as a whole: zeros, but for the batch's rows.
+        # The gradient of the input table is dense: zeros except in the rows of the batch.
         "encoder": (per_position * (3 * trained + asked), vectors, "many small kernels"),
-        # Plainly: logits, bias, softmax and its way back, three products: ten passes at least.
+        # Plain code: logits, bias, softmax and its backward, three products: at least ten passes.
         "loss": (6.0 * len(data) * n_items * dim, 10 * table if plain else 3 * vectors,
                  "passes over the logits between the products"),
         "optimiser": (0.0, 7 * 4.0 * parameters * steps,

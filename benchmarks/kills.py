@@ -1,4 +1,4 @@
-"""Kills a training at random moments, gives the same command again, and compares the weights.
+"""Kills a training at random moments, runs the same command again, and compares the weights.
 
     python -m benchmarks.kills --kills 100
 

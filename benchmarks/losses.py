@@ -1,4 +1,4 @@
-"""The streamed softmax pass, forward and backward, beside tables of logits."""
+"""The streamed pass, forward and backward, compared with tables of logits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEIGHT, BALANCE = 0.3, 0.7  # lambda1 and lambda2 of DesoRec on Diginetica
 
 @dataclass(frozen=True)
 class Shapes:
-    """A batch of B users, N items, vectors of width D, k items a row in a sparse target."""
+    """A batch of B users, N items, vectors of width D, k items per row in a sparse target."""
 
     batch: int = 256
     n_items: int = 43_229
@@ -39,7 +39,7 @@ QUICK = Shapes(batch=16, n_items=500, dim=8, sparse=4, repeats=2)
 
 
 class Inputs:
-    """Random users, items, labels and a sparse target that holds the label, as shared ones do."""
+    """Random users, items, labels and a sparse target that contains the label."""
 
     def __init__(self, shapes: Shapes) -> None:
         draw = torch.Generator().manual_seed(0)
@@ -67,7 +67,7 @@ class Inputs:
         )
 
     def reference(self, parts: Parts, target: Target) -> Tensor:
-        if isinstance(target, SparseTarget):  # asked for every item, a list is slow
+        if isinstance(target, SparseTarget):  # a list is slow if every item is looked up
             whole = dense.table(target.items, target.probs, self.shapes.n_items)
             target = DenseTarget(whole)
         problem = SoftmaxProblem(self.users, ItemVectors(self.vectors), self.label)
@@ -83,7 +83,7 @@ class Inputs:
 
 
 def loss(shapes: Shapes) -> list[Row]:
-    """Time hard cross-entropy beside PyTorch's, and beside the three products it cannot avoid."""
+    """Time hard cross-entropy compared with PyTorch's, and with the three products it needs."""
     data = Inputs(shapes)
 
     def ours() -> tuple[Tensor, ...]:
@@ -107,7 +107,7 @@ def loss(shapes: Shapes) -> list[Row]:
 
 
 def _three_products(data: Inputs) -> Work:
-    """Return the least work: logits, gradient of the users, gradient of the items."""
+    """Return the three products that are needed: logits, gradients of users and of items."""
     users, vectors = data.users.detach(), data.vectors.detach()
     logits = torch.empty(len(users), len(vectors))
     d_users, d_vectors = torch.empty_like(users), torch.empty_like(vectors)
@@ -121,7 +121,7 @@ def _three_products(data: Inputs) -> Work:
 
 
 def targets(shapes: Shapes) -> list[Row]:
-    """Time soft targets beside hard cross-entropy, both streamed."""
+    """Time soft targets compared with hard cross-entropy, both streamed."""
     data = Inputs(shapes)
     named: dict[str, Target] = {
         "label smoothing": UniformTarget(shapes.n_items),
@@ -142,7 +142,7 @@ def targets(shapes: Shapes) -> list[Row]:
 
 
 def recipes(shapes: Shapes) -> list[Row]:
-    """Time the mixed and the decoupled loss beside the dense recipes."""
+    """Time the mixed and the decoupled loss compared with plain code."""
     data = Inputs(shapes)
     near = data.sparse
 

@@ -1,8 +1,8 @@
-"""How much memory a step over a large catalogue takes, measured in a process of its own.
+"""The memory of a step over a large catalogue, measured in a separate process.
 
-The process allocates its parameters, warms up with a small step, resets its high-water mark of
-resident memory (Linux, /proc/self/clear_refs), makes one step, and reads the mark (VmHWM). From
-the difference to the resident memory before the step, the bytes of the gradients are subtracted.
+The process allocates its parameters, warms up with a small step, resets its peak of resident memory
+(Linux, /proc/self/clear_refs), makes one step, and reads the peak (VmHWM). The resident memory
+before the step and the bytes of the gradients are subtracted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ QUICK = Shapes(batch=64, n_items=20_000, dim=8)
 
 
 def catalogue(shapes: Shapes) -> list[Row]:
-    """Measure one streamed step of label smoothing; nothing where the system does not tell."""
+    """Measure one streamed step of label smoothing; nothing if the system reports no peak."""
     if not (PROCESS / "clear_refs").exists():
         return []
     root = Path(__file__).resolve().parents[1]
@@ -66,11 +66,11 @@ def catalogue(shapes: Shapes) -> list[Row]:
 
 
 def measure(shapes: Shapes) -> dict[str, float]:
-    """Make one step in this process and return what it took."""
+    """Make one step in this process, and return its memory and time."""
     _step(*_parameters(Shapes(batch=8, n_items=1000, dim=shapes.dim)))
     users, vectors, label = _parameters(shapes)
     before = _status("VmRSS")
-    (PROCESS / "clear_refs").write_text("5")  # the high-water mark is what is in use from now on
+    (PROCESS / "clear_refs").write_text("5")  # resets the peak to the memory in use now
     begin = time.perf_counter()
     _step(users, vectors, label)
     seconds = time.perf_counter() - begin

@@ -1,8 +1,8 @@
-"""The neighbour lists of CSN for many contexts: peak memory, time, and how many are the nearest.
+"""The neighbour lists of CSN for many contexts: peak memory, time and recall.
 
-A process of its own makes contexts as the library does (means of item vectors over histories of
-a few topics each), searches, and tells its high-water mark of resident memory, the vectors and the
-libraries included. Recall is counted against the exact neighbours of a few hundred contexts.
+A separate process makes contexts as the library does (means of item vectors over histories of a few
+topics each), searches, and reports its peak of resident memory, including the vectors and the
+libraries. Recall is measured against the exact neighbours of a few hundred contexts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Shapes:
     n_items: int = 50_000
     topics: int = 1_000
     length: int = 10
-    asked: int = 500  # contexts whose exact neighbours are looked up
+    asked: int = 500  # contexts whose exact neighbours are computed
 
     def __str__(self) -> str:
         return f"E {self.contexts:,}, D {self.dim}, k {self.k}"
@@ -43,7 +43,7 @@ FULL = Shapes(contexts=1_000_000)  # many minutes on few cores
 
 
 def neighbours(shapes: Shapes) -> list[Row]:
-    """Measure one approximate search in a process of its own."""
+    """Measure one approximate search in a separate process."""
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "benchmarks.neighbours", json.dumps(asdict(shapes))]
     done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
@@ -77,7 +77,7 @@ def neighbours(shapes: Shapes) -> list[Row]:
 
 
 def measure(shapes: Shapes) -> dict[str, float]:
-    """Search in this process and return what it took."""
+    """Search in this process, and return memory, time and recall."""
     begin = time.perf_counter()
     vectors = contexts(shapes)
     made = time.perf_counter()
@@ -114,7 +114,7 @@ def contexts(shapes: Shapes) -> np.ndarray:
 
 
 def recall(vectors: np.ndarray, lists: np.ndarray, asked: int) -> float:
-    """Return the share of the exact neighbours of the first rows that the lists have."""
+    """Return the fraction of the exact neighbours of the first rows that the lists have."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     k = lists.shape[1]
     found = 0
@@ -127,7 +127,7 @@ def recall(vectors: np.ndarray, lists: np.ndarray, asked: int) -> float:
 
 
 def _peak() -> float:
-    """Return the high-water mark of resident memory in MiB; Linux counts KiB, macOS bytes."""
+    """Return the peak of resident memory in MiB; Linux reports KiB, macOS bytes."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

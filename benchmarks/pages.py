@@ -1,6 +1,6 @@
-"""A page on one log, made of a comparison: `python -m benchmarks.pages COMPARISON PAGE`.
+"""Makes a page on one log from a comparison: `python -m benchmarks.pages COMPARISON PAGE`.
 
-What is between the marks of `WRITTEN` is written by hand and kept when the page is made again.
+The text between the marks of `WRITTEN` is written by hand and kept when the page is made again.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def page(
     """Return the page of a comparison as Markdown.
 
     Args:
-        results: what was found.
-        trials: what was tried before on validation: {"row": ..., "settings": ..., "valid": ...}.
-        commands: what was typed before the comparison.
+        results: of the comparison.
+        trials: earlier trials on validation: {"row": ..., "settings": ..., "valid": ...}.
+        commands: the commands before the comparison.
         written: the paragraph that is written by hand.
     """
     metric = results.selection.metric
@@ -72,7 +72,7 @@ def page(
 
 
 def document(title: str, first: str, written: str, *parts: str) -> str:
-    """Return a page: its first sentences, what is written by hand, and the rest."""
+    """Return a page: its first sentences, the part written by hand, and the rest."""
     kept = "\n".join((WRITTEN[0], written or NOTHING, WRITTEN[1]))
     told = (f"# {title}", first.strip(), kept, *parts)
     return "\n\n".join(part for part in told if part) + "\n"
@@ -95,7 +95,7 @@ def versions_text(versions: Mapping[str, str]) -> str:
 
 
 def _best(results: Results) -> str:
-    """Return the best honest number of all rows, chosen on validation."""
+    """Return the test metrics of the best row, which is chosen on validation."""
     metric = results.selection.metric
     best = max(results.variants, key=lambda row: row.valid[metric].mean)
     numbers = ", ".join(

@@ -1,4 +1,4 @@
-"""A page on a log on which nothing was trained.
+"""Makes a page on a log for which only simple baselines were counted.
 
 `python -m benchmarks.pages_of_counted RUNS PAGE`: RUNS is a folder with a run of each simple
 baseline, as `softrec fit LOG --model NAME` writes them.

@@ -1,8 +1,8 @@
-"""Interest sharing, with tables and with nearest neighbours, each in a process of its own.
+"""Interest sharing, with tables and with nearest neighbours, each in a separate process.
 
-The process makes its data, warms up on a few examples, resets its high-water mark of resident
-memory (Linux, /proc/self/clear_refs), propagates, and reads the mark (VmHWM). From the difference
-to the resident memory before, the bytes of the results are subtracted.
+The process makes its data, warms up on a few examples, resets its peak of resident memory (Linux,
+/proc/self/clear_refs), propagates labels, and reads the peak (VmHWM). The resident memory before
+and the bytes of the results are subtracted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Work:
     neighbours: int | None = None
     labels: int = 28_000
     clusters: int = 16
-    groups: int = 400  # the vectors lie around so many centres
+    groups: int = 400  # number of centres of the vectors
 
     def __str__(self) -> str:
         near = "" if self.neighbours is None else f", m {self.neighbours}"
@@ -46,7 +46,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The training examples of Diginetica, and a larger set that needs the neighbours."""
+    """The sizes of Diginetica, and of a larger set, for which neighbours are needed."""
 
     tables: Work = Work(62_502, dim=128, keep=300)
     neighbours: Work = Work(200_000, dim=64, keep=64, neighbours=32)
@@ -103,7 +103,7 @@ def _apart(work: Work) -> dict[str, float]:
 
 
 def measure(work: Work) -> dict[str, float]:
-    """Propagate in this process and return what it took."""
+    """Propagate in this process, and return memory and time."""
     vectors, labels = _data(work)
     _propagate(work, vectors[:100], labels[:100])
     told_of_memory = _reset_peak()
@@ -142,7 +142,7 @@ def _data(work: Work) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reset_peak() -> bool:
-    """Set the high-water mark back to what is in use; False where the system has none."""
+    """Reset the peak to the memory in use; return False if the system has no peak."""
     try:
         (PROCESS / "clear_refs").write_text("5")
     except OSError:

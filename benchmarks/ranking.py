@@ -1,4 +1,4 @@
-"""Full ranking of all users, seen items masked, beside the bare products of the same blocks."""
+"""Full ranking of all users with masked seen items, compared with only the matrix products."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softrec.types import ItemVectors, Products
 
 @dataclass(frozen=True)
 class Shapes:
-    """B users, N items, vectors of width D, seen items a user, the k best asked for."""
+    """B users, N items, vectors of width D, seen items per user, and k."""
 
     users: int = 62_502
     n_items: int = 43_229

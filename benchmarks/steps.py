@@ -1,15 +1,15 @@
-"""A training step of every backbone on MovieLens-1M's shapes, and where its time goes.
+"""A training step of every backbone with the sizes of MovieLens-1M, and the time of its parts.
 
 Each model has the settings of a paper that compares it: size, batch, length of the histories, loss
-and what the label is told from. The histories are simulated: they are as many, as long and over as
-many items as those of the data set. All models make a step in turn, round after round.
+and candidates. The histories are simulated; their number, lengths and items are those of the data
+set. In each round every model makes one step.
 
-A step is taken apart at the vectors: the encoder gives those of users and items; the loss is
-computed from copies that end its way back, and gives their gradients; from these the encoder goes
-its own way back; then the optimiser steps. Before anything is timed, the gradients of a step in
-parts are checked against those of a whole one.
+A step is divided at the vectors: the encoder computes the vectors of users and items; the loss and
+its gradients are computed from detached copies of them; then come the backward pass of the encoder
+and the step of the optimiser. Before the timing, the gradients of a step in parts are compared with
+those of a whole step.
 
-Run with names of papers or models, it times these and prints what each part takes:
+With names of papers or models it times these and prints the time of each part:
 `python -m benchmarks.steps TiMiRec mf`.
 """
 
@@ -43,7 +43,7 @@ from softrec.training.module import SoftTargetModule
 from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
 
 PARTS = ("encoder", "loss", "optimiser")
-SHARED = 300  # items a row in the soft target of DesoRec's recipes
+SHARED = 300  # items per row in the soft target of DesoRec's recipes
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Log:
 
     @cached_property
     def edges(self) -> Tensor:
-        """Return pairs (user, item), (2, E); a few are drawn twice."""
+        """Return pairs (user, item), (2, E); a few occur twice."""
         s = self.shapes
         return torch.stack([self.drawn(s.n_users, s.events), self.drawn(s.n_items, s.events)])
 
@@ -138,7 +138,7 @@ def _sl_drawn(log: Log) -> Objective:
 
 @dataclass(frozen=True)
 class Paper:
-    """What a paper's models have in common."""
+    """The common settings of a paper's models."""
 
     name: str
     batch: int
@@ -154,7 +154,7 @@ BSL = Paper("BSL", 1024, 1, 1_000_209)  # interactions; no histories are read
 
 @dataclass(frozen=True)
 class Setting:
-    """A model as a paper ran it."""
+    """A model with the settings of a paper."""
 
     paper: Paper
     model: str
@@ -197,14 +197,14 @@ SETTINGS = (
 
 
 def _tensors(vectors: Vectors) -> list[Tensor]:
-    """Return what a loss may send a gradient back to."""
+    """Return the tensors that may have a gradient of the loss."""
     users, items, interests, _ = vectors
     given = (users,) if interests is None else interests
     return [tensor for tensor in (*given, items.vectors, items.bias) if tensor is not None]
 
 
 def _cut(vectors: Vectors) -> Vectors:
-    """Return copies that no gradient goes back from."""
+    """Return detached copies."""
     leaves = {id(tensor): tensor.detach().requires_grad_() for tensor in _tensors(vectors)}
     users, items, interests, _ = vectors
     bias = None if items.bias is None else leaves[id(items.bias)]
@@ -229,7 +229,7 @@ class _Given(Encoder):
 
 
 class Trial:
-    """A model in training, and how long its parts took, step by step."""
+    """A model in training, and the times of its parts for each step."""
 
     def __init__(self, setting: Setting, log: Log) -> None:
         self.setting, self.log = setting, log
@@ -271,7 +271,7 @@ class Trial:
         return loss.detach()
 
     def check(self) -> None:
-        """Refuse to time parts that do not make up the whole."""
+        """Refuse to time parts whose gradients differ from those of a whole step."""
         batch = self.batch()
         gradients: list[Tensor] = []
         for whole in (True, False):
@@ -286,11 +286,11 @@ class Trial:
         agree(*gradients)
         self.optimiser.zero_grad()
 
-    # --- what is told ---
+    # --- output ---
 
     @property
     def fastest(self) -> Clock:
-        """Return the step that was disturbed least: shares and epochs are told of it."""
+        """Return the fastest step, from which fractions and epochs are computed."""
         return min(self.steps, key=lambda clock: clock.total)
 
     @property
@@ -334,7 +334,7 @@ def trials(shapes: Shapes, names: Sequence[str] = ()) -> list[Trial]:
 
 
 def steps(shapes: Shapes) -> list[Row]:
-    """Time a step of every model and say where the time goes."""
+    """Time a step of every model and its parts."""
     return [
         Row(
             f"{side.setting.paper.name}: {side.setting.name}, batch {side.rows:,}",

@@ -1,4 +1,4 @@
-"""The update of a large table: every row, or only those that a batch gave a gradient."""
+"""The update of a large table: of every row, or only of the rows that have a gradient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softrec.types import Batch
 
 @dataclass(frozen=True)
 class Shapes:
-    """A whole training step of GRU4Rec over drawn candidates."""
+    """A training step of GRU4Rec with sampled candidates."""
 
     n_items: tuple[int, ...] = (20_000, 1_000_000)
     dim: int = 64
@@ -30,7 +30,7 @@ QUICK = Shapes((50,), dim=4, batch=8, length=3, draws=5, repeats=2)
 
 
 def tables(shapes: Shapes) -> list[Row]:
-    """Time a step with sparse-adam beside one with Adam, the input table tied to the output."""
+    """Time a step with sparse-adam compared with Adam; the output is tied to the input table."""
     rows = []
     for n_items in shapes.n_items:
         for name, candidates in (
@@ -80,7 +80,7 @@ def _step(shapes: Shapes, n_items: int, objective: Objective, *, sparse: bool) -
 
 
 def _check(shapes: Shapes, n_items: int, objective: Objective) -> None:
-    """Compare the gradients of the table: the same numbers, in another layout."""
+    """Compare the gradients of the table: the same numbers, sparse and dense."""
     found = []
     for sparse in (False, True):
         model = _model(shapes, n_items)

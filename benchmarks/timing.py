@@ -1,4 +1,4 @@
-"""How things are timed: two sides in turn, so that what disturbs one disturbs the other."""
+"""Paired timing: two sides alternate, so that disturbances affect both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a pair: what it is, and the median and least of its measurements."""
+    """One side of a pair: its name, and the median and the smallest of its measurements."""
 
     name: str
     median: float
@@ -33,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a ratio is held to."""
+    """The limit of a ratio."""
 
     limit: float
     sense: Literal["at least", "at most"]
@@ -105,9 +105,9 @@ def paired(a: Work, b: Work, repeats: int, *, warm: bool = True) -> Pair:
 
 
 def agree(ours: Tensor, plain: Tensor, *, tolerance: float = 1e-4) -> None:
-    """Refuse to time two sides that do not compute the same.
+    """Refuse to time two sides with different results.
 
-    The measure is the largest difference relative to the largest number.
+    It compares the largest difference with the largest number.
     """
     ours, plain = ours.detach(), plain.detach()
     scale = float(plain.abs().max())
@@ -119,7 +119,7 @@ def agree(ours: Tensor, plain: Tensor, *, tolerance: float = 1e-4) -> None:
 
 @dataclass
 class Clock:
-    """Where the time of a piece of work goes, by named part."""
+    """Measures the time of named parts."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -139,13 +139,13 @@ class Clock:
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine does at best: the two limits that a time is compared with."""
+    """The two rates of the machine with which times are compared."""
 
     flop: float  # floating-point operations a second, in a product of the shape of the work
     bytes: float  # bytes a second, read and written, in an addition of long vectors
 
     def bound(self, seconds: float, flop: float, least_bytes: float, otherwise: str) -> str:
-        """Say what bounds a part that needs `flop` operations and moves `least_bytes`."""
+        """Return what limits a part that needs `flop` operations and moves `least_bytes`."""
         compute = flop / self.flop / seconds
         memory = least_bytes / self.bytes / seconds
         shares = f"{compute:.0%} of the product rate, {memory:.0%} of the memory rate"
@@ -169,7 +169,7 @@ def _each(work: Work, repeats: int = 7) -> list[float]:
 
 
 def machine() -> dict[str, str]:
-    """Return the facts that a number depends on."""
+    """Return the facts on which the numbers depend, such as the machine and versions."""
     facts = {
         "processor": _processor(),
         "cores": str(torch.multiprocessing.cpu_count()),

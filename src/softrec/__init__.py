@@ -254,28 +254,29 @@ def evaluate_lists(
     progress: bool | None = None,
     **options: Any,
 ) -> Comparison:
-    """Judge the ranked lists of any system on the test part of a log, and write a report in `out`.
+    """Evaluate ranked lists of any system on the test part of a log, and write a report in `out`.
 
-    What is missing in a list is no hit; a user of the test part without a list has none. Ties of
-    scores count against the relevant item. Where new items are asked for, seen ones are left out
-    of the lists.
+    Missing places of a list are no hits, and a test user without a list has no hits. Ties of scores
+    count against the relevant item. If the task is to predict new items, seen items are left out of
+    the lists.
 
     Args:
         lists: the path of a table, or a table (Polars, pandas, Arrow), with the columns user, item,
             and rank or score, or user and an array of items, best first; ids as in the log. Or
-            {name: table}; several tables of one name are of several trainings of one system.
-        data: the log, as for `fit`; by default that of the run in `against`, with its split.
+            {name: table}; several tables of one name are several trainings of one system.
+        data: the log, as for `fit`; by default the log of the run in `against`, with its split.
         out: the folder of the comparison.
-        against: what they are compared with: a run, its folder, or other lists, in the same forms;
-            by default the first lists are the baseline of the others.
-        metrics: such as ["ndcg@10", "recall@50"]; the first decides.
+        against: the baseline: a run, its folder, or other lists, in the same forms. By default the
+            first lists are the baseline of the others.
+        metrics: such as ["ndcg@10", "recall@50"]; the verdict is by the first.
         baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
         user_table: as for `compare`.
-        item_table: likewise.
-        data_dir: a folder with public data sets, looked into before any download.
+        item_table: as for `compare`.
+        data_dir: a folder with public data sets; files are looked for there before a download.
         overwrite: replace a finished comparison.
         progress: as for `fit`.
-        **options: fields of a recipe that say how the log is read, split and judged, as for `fit`.
+        **options: fields of a recipe that say how the log is read, split and evaluated, as for
+            `fit`.
 
     Raises:
         SoftrecError: if lists, data or options cannot be used.
@@ -320,12 +321,12 @@ def reproduce(
     data_dir: str | Path | None = None,
     progress: bool | None = None,
 ) -> Reproduction:
-    """Run the trainings behind a paper's tables, the cheapest first; return published and own.
+    """Run the trainings of a paper's tables, the cheapest first, and compare the numbers.
 
     Args:
         paper: "softrec", "desorec", "timirec", "bsl", or a file (.yaml) of your own, see
             docs/reproduction.md.
-        out: the folder of the results; one that was begun goes on.
+        out: the folder of the results; an unfinished one is continued.
         table: the name of a table, or a part of it; by default all.
         row: printed names of data set, backbone, method or setting, separated by commas.
         budget: minutes; nothing is begun that may take longer than what is left of them.
@@ -337,8 +338,8 @@ def reproduce(
         progress: as for `fit`.
 
     Raises:
-        SoftrecError: if there is no such paper, table or row, or `out` cannot be used. A training
-            that fails is a row with the reason.
+        SoftrecError: if there is no such paper, table or row, or `out` cannot be used. If a
+            training fails, its row has the reason.
 
     Example:
         found = softrec.reproduce("desorec", row="Diginetica,GRU4Rec", out="runs/desorec")

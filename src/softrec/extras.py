@@ -1,6 +1,6 @@
-"""Packages that softrec does without until something needs them; each comes with an extra.
+"""Optional packages, each installed by an extra.
 
-They are imported where they are used, so that softrec starts without them.
+They are imported where they are used, so that softrec works without them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ def has(package: str) -> bool:
     """Return whether a package is installed, without importing it."""
     try:
         return find_spec(package) is not None
-    except ValueError:  # what a package without a spec raises once it is imported
+    except ValueError:  # raised for an imported package that has no spec
         return False
 
 
 def require(package: str, purpose: str) -> ModuleType:
-    """Return a package of `EXTRAS`, imported.
+    """Import a package of `EXTRAS` and return it.
 
     Args:
-        package: its name, or that of a module in it.
-        purpose: what needs it, as the error names it.
+        package: its name, or the name of a module in it.
+        purpose: what needs it, for the error.
 
     Raises:
         SoftrecError: if it cannot be imported; the error names the extra.

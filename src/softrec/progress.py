@@ -80,7 +80,7 @@ def telling(
 
 
 def shows_bars() -> bool:
-    """Return whether to show bars: as `telling` was told, else in a terminal or notebook."""
+    """Return whether to show bars: as set by `telling`, else in a terminal or notebook."""
     asked = _bars.get()
     return sys.stderr.isatty() or _in_notebook() if asked is None else asked
 

@@ -149,7 +149,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     @contextmanager
     def restored(self) -> Iterator[Self]:
-        """Forget afterwards what was entered or replaced in the meantime."""
+        """A context after which members that were added or replaced inside are restored."""
         self._walk()
         before = dict(self._members)
         try:

@@ -27,7 +27,7 @@ class Candidates(NamedTuple):
 
 
 class StepSize(NamedTuple):
-    """What the products of a training step with the items are made of."""
+    """The sizes of a training step's products with the items."""
 
     n_items: int  # N
     width: int  # D
@@ -62,7 +62,7 @@ class CandidatesSettings(Chosen):
         raise NotImplementedError(f"{type(self).__name__} needs a method build(training, softmax)")
 
     def decided(self, step: StepSize) -> tuple[CandidatesSettings, str]:
-        """Return what is built for a step of this size, and the reason, "" where none is needed."""
+        """Return the settings to use for a step of this size, and the reason, which may be ""."""
         return self, ""
 
 

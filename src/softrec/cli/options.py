@@ -110,7 +110,7 @@ class TargetsCommand(SettingsCommand):
 
 
 class ProtocolCommand(SettingsCommand):
-    """One that trains nothing: its options say how a log is read, split and judged."""
+    """A command that does not train: its options say how a log is read, split and evaluated."""
 
     left_out = ("", "model", "target", "loss", "candidates", "training", "interest")
 

@@ -41,8 +41,8 @@ HistoryItems = Annotated[
 Before = Annotated[
     str | None,
     typer.Option(
-        help="valid or test: use of each user only what stands before this part, as an evaluation "
-        "does; without users for all that are asked about there."
+        help="valid or test: use only each user's events before this part, as an evaluation does; "
+        "without users, recommend to all users of that part."
     ),
 ]
 KeepSeen = Annotated[

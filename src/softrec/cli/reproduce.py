@@ -1,4 +1,4 @@
-"""`softrec reproduce`: the published tables of a paper, and what the same trainings give here."""
+"""`softrec reproduce`: runs the trainings of a paper's tables and compares the numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Paper = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="The folder of the results; one that was begun goes on."),
+    typer.Option("--out", "-o", help="The folder of the results; an unfinished one is continued."),
 ]
 TableName = Annotated[
     str | None,
@@ -76,10 +76,10 @@ def reproduce(
     dry_run: DryRun = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Run the trainings behind a paper's tables, cheapest first: published and own numbers.
+    """Run the trainings of a paper's tables, the cheapest first, and compare the numbers.
 
-    Writes reproduction.md, .html, .csv, .parquet and .json. Finished trainings are kept, and the
-    same command goes on after an interruption.
+    Writes reproduction.md, .html, .csv, .parquet and .json. If it is interrupted, run the same
+    command again: finished trainings are kept.
 
     Examples:
       softrec reproduce desorec --list

@@ -1,4 +1,4 @@
-"""Ranked lists of any system: a table of users, items and their order, read and put in order."""
+"""Reads ranked lists of any system from a table of users, items, and ranks or scores."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ NAMES = {
     "rank": ("rank", "position"),
     "score": ("score", "prediction"),
 }
-"""A column is looked for under these names."""
+"""The names under which a column is looked for."""
 
 
 class RankedLists(NamedTuple):
-    """Lists by numbers, flat: a row per listed item, sorted by user, the best item first."""
+    """Ranked lists as flat arrays: a row per listed item, sorted by user, the best item first."""
 
     user: np.ndarray  # (L,) int64
-    item: np.ndarray  # (L,) int64; `UNKNOWN` for an item that the catalogue does not have
-    score: np.ndarray | None  # (L,) float64; equal neighbours are ties
-    strangers: list[object]  # users that the log does not have
-    unknown: list[object]  # items that the catalogue does not have, each once
+    item: np.ndarray  # (L,) int64; `UNKNOWN` for an item that is not in the catalogue
+    score: np.ndarray | None  # (L,) float64; successive equal scores are ties
+    strangers: list[object]  # users that are not in the log
+    unknown: list[object]  # items that are not in the catalogue, each once
 
 
 def read_lists(
     source: Any, log: Interactions, *, user: str | None = None, item: str | None = None
 ) -> RankedLists:
-    """Return the lists of a table by the numbers of a log.
+    """Return the lists of a table, with the numbers of a log in place of ids.
 
-    The table has a row per user and item with a rank (1, 2, ...) or a score (the higher the
-    better), or a row per user with an array of items, the best first. With both, the rank is the
-    order, and items of equal scores beside each other are ties.
+    The table has a row per user and item with a rank (1, 2, ...) or a score (higher is better), or
+    a row per user with an array of items, the best first. If it has ranks and scores, the rank is
+    the order, and successive items with equal scores are ties.
 
     Args:
         source: a path (Parquet, CSV, TSV, JSON, JSON lines, Arrow), or a Polars, pandas or Arrow
             table.
-        log: whose ids these are.
-        user: the name of the column of the user in the log, looked for first.
-        item: the name of the column of the item, likewise.
+        log: the log whose ids the lists have.
+        user: the name of the column of the user in the log, which is looked for first.
+        item: the name of the column of the item in the log, which is looked for first.
 
     Raises:
         DataError: if a column is missing, a user has an item twice, ranks are not 1, 2, ... for
-            each user, a score is no number, or no user or no item is in the log.
+            each user, a score is not a number, or no user or no item is in the log.
     """
     place = _place(source)
     table = read_frame(source, place)
@@ -106,7 +106,7 @@ def _columns(table: pl.DataFrame, given: dict[str, str | None], place: str) -> d
 
 
 def _one_row_each(frame: pl.DataFrame, place: str) -> pl.DataFrame:
-    """Return a row per user and item, of arrays with the rank."""
+    """Return a row per user and item with the rank, from a row per user with an array."""
     if not isinstance(frame.schema["item"], pl.List | pl.Array):
         return frame
     if "score" in frame.columns or "rank" in frame.columns:
@@ -134,7 +134,7 @@ def _ids(column: pl.Series, log: Interactions, kind: str, place: str) -> pl.Seri
 def _check_known(
     frame: pl.DataFrame, numbers: dict[str, np.ndarray], log: Interactions, place: str
 ) -> None:
-    """Refuse lists of which nothing is in the log: its ids are others, or a column is."""
+    """Refuse lists without any user or item of the log: the ids or the columns are wrong."""
     for kind, each in numbers.items():
         if (each == UNKNOWN).all():
             own = (log.users if kind == "user" else log.items).raw
@@ -157,7 +157,7 @@ def _check_once(frame: pl.DataFrame, place: str) -> None:
 
 
 def _in_order(frame: pl.DataFrame, place: str) -> pl.DataFrame:
-    """Return the rows by user, the best first, with the scores as numbers."""
+    """Return the rows sorted by user, the best first, with the scores as numbers."""
     for kind in ("rank", "score"):
         if kind in frame.columns:
             number = frame[kind].cast(pl.Float64, strict=False).fill_null(float("nan"))

@@ -147,7 +147,7 @@ class Split:
         return Cases(user, history, chosen_events(after, user, self.relevant, self.seed))
 
     def before(self, part: Literal["valid", "test"]) -> Interactions:
-        """Return the events before `part` as one log: what is known where it is asked about."""
+        """Return the events before `part` as one log: the histories of its cases."""
         known = [self.train] if part == "valid" else [self.train, self.valid]
         return replace(self.train, frame=pl.concat([log.frame for log in known]))
 

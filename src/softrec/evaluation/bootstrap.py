@@ -48,7 +48,7 @@ def bootstrap(
         level: coverage of the interval.
         draws: the number of samples.
         seed: of the random numbers.
-        deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
+        deterministic: whether b is counted and not trained: (1, n), the same for all seeds.
         at_once: users drawn at a time; another number draws others.
 
     Returns:

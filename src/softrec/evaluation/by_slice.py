@@ -34,7 +34,7 @@ def differences_by_slice(
             slicing.
         values: the metric by variant, (seeds, C) each, with the cases in the order of `slices`.
         level: coverage of the intervals.
-        deterministic: variants that are counted, not trained: (1, C), the same whatever the seed.
+        deterministic: variants that are counted and not trained: (1, C), the same for all seeds.
         baselines: the baseline of each variant; a baseline is its own. By default the first
             variant.
 

@@ -58,7 +58,7 @@ def effect(
         b: (S_b, n) the other variant, the same users in the same order.
         level: coverage of the interval.
         power: probability of finding the detectable difference.
-        deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
+        deterministic: whether b is counted and not trained: (1, n), the same for all seeds.
 
     Returns:
         Both are NaN with one seed or one user. If all variances are 0, the detectable difference is

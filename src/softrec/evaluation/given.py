@@ -1,4 +1,4 @@
-"""Ranks of the relevant items in lists that are given, of whatever system made them."""
+"""Ranks of the relevant items in given lists of any system."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from softrec.retrieval import NOT_RANKED
 
 
 class GivenRanks(NamedTuple):
-    """What lists are worth to the cases, and what was found in them."""
+    """The ranks of the relevant items in given lists, and counts of what was found in the lists."""
 
     ranks: Ranks
-    listed: np.ndarray  # (N,) in how many lists each item is, of their first places
+    listed: np.ndarray  # (N,) in how many lists each item is among the first places
     asked: np.ndarray  # (C,) whether a case has a list
-    short: int  # lists of fewer than k items, of those
-    seen: int  # listed items that stand in the history, left out
-    unknown: int  # listed items that are not in the catalogue, each time
-    tied: int  # listed items whose score another item of the list has
+    short: int  # how many of these lists have fewer than k items
+    seen: int  # listed items in the history, which were left out
+    unknown: int  # listed items that are not in the catalogue, with repeats
+    tied: int  # listed items with the same score as another item of the list
 
 
 def ranks_in(
@@ -39,17 +39,16 @@ def ranks_in(
 ) -> GivenRanks:
     """Return the rank of each relevant item in the list of its case.
 
-    rank = the number of items listed before the first of another score, itself and its ties
-    included; an item that is not listed is not ranked. As `softrec.retrieval.rank_of`, so that
-    constant scores win nothing.
+    The rank is the place of the last item of its run of equal scores: ties count against the item,
+    as in `softrec.retrieval.rank_of`. An item that is not listed is not ranked.
 
     Args:
-        lists: of any users; those that are not asked about are left out.
-        cases: what is asked.
-        n_items: N, of the catalogue.
-        k: length of a whole list; shorter ones are counted.
-        mask_seen: items of the history are left out of the lists, and those after them move up.
-            Items that the catalogue does not have keep their place.
+        lists: of any users; users without a case are left out.
+        cases: the test cases.
+        n_items: size N of the catalogue.
+        k: length of a complete list; shorter lists are counted.
+        mask_seen: leave items of the history out of the lists, so that the items after them move
+            up. Items that are not in the catalogue keep their place.
         measured: how many places of each list count in `listed`; by default k.
 
     Example:
@@ -90,9 +89,9 @@ def ranks_in(
 
 
 class _Part(NamedTuple):
-    """The lists of some cases, flat: a row per listed item."""
+    """The lists of some cases as flat arrays: a row per listed item."""
 
-    case: np.ndarray  # 0 .. of the cases, sorted
+    case: np.ndarray  # numbers of the cases from 0, sorted
     item: np.ndarray
     score: np.ndarray | None
     dropped: int = 0
@@ -122,7 +121,7 @@ class _Part(NamedTuple):
 
     @property
     def _runs(self) -> np.ndarray:
-        """Return where runs of equal scores of a case begin, (r,)."""
+        """Return the starts of runs of equal scores in a list, (r,)."""
         if self.score is None:
             return np.arange(len(self.case))
         begins = np.ones(len(self.case), dtype=bool)
@@ -135,7 +134,7 @@ class _Part(NamedTuple):
         return int(sizes[sizes > 1].sum())
 
     def rank_of(self, asked: Sequences, n_items: int) -> np.ndarray:
-        """Return the rank of each relevant item, (R,), of the last of its run."""
+        """Return the rank of each relevant item, (R,): the place of the last item of its run."""
         sizes = np.diff(self._runs, append=len(self.case))
         last = np.repeat(self._runs + sizes - 1, sizes)
         rank = self.position[last] if len(last) else self.position
@@ -153,5 +152,5 @@ class _Part(NamedTuple):
 
 
 def _pairs(case: np.ndarray, item: np.ndarray, n_items: int) -> np.ndarray:
-    """Return one number for each case and item; items that the catalogue lacks have none."""
+    """Return one number for each pair of case and item; -1 for items not in the catalogue."""
     return np.where(item == UNKNOWN, -1, case * n_items + item)

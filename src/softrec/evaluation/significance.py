@@ -138,7 +138,7 @@ def crossed(
         a: (S_a, n) a row for each training, a column for each user: the variant to compare with.
         b: (S_b, n) the other variant, the same users in the same order.
         level: coverage of the interval.
-        deterministic: whether b is counted, not trained: (1, n), the same whatever the seed.
+        deterministic: whether b is counted and not trained: (1, n), the same for all seeds.
 
     Returns:
         The difference. If all variances are 0 (equal gains of all users in equal trainings), the

@@ -132,7 +132,7 @@ def _compared(
     truth, gap = truth_of(base, split, asked.test)
     if gap:
         LOGGER.info(gap)
-    wanted = settled(buildable(wanted, split), split)
+    wanted = with_decisions(buildable(wanted, split), split)
     for note in wanted.notes:
         LOGGER.info(note)
     fitting, notes = those_that_fit(simple, split)
@@ -178,13 +178,13 @@ def buildable(wanted: Plan, split: Split) -> Plan:
     return wanted.without(refused)
 
 
-def settled(wanted: Plan, split: Split) -> Plan:
-    """Return the plan with nothing left to the sizes of the data; what was decided is logged."""
+def with_decisions(wanted: Plan, split: Split) -> Plan:
+    """Return the plan with settings that depend on the data decided; decisions are logged."""
     lines: dict[str, None] = {}
     variants: list[VariantPlan] = []
     for variant in wanted.variants:
         both = [decided(recipe, split) for recipe in variant.recipes]
-        lines |= dict.fromkeys(line for _, told in both for line in told)
+        lines |= dict.fromkeys(line for _, decisions in both for line in decisions)
         variants.append(replace(variant, recipes=tuple(recipe for recipe, _ in both)))
     for line in lines:
         LOGGER.info(line)

@@ -1,4 +1,4 @@
-"""Lists of any system as rows of a comparison: read, judged by a recipe's protocol, described."""
+"""Ranked lists of any system as rows of a comparison, evaluated by the protocol of a recipe."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from softrec.retrieval import NOT_RANKED
 
 
 class Row(NamedTuple):
-    """What is judged under one name: lists, or runs, of as many trainings as were given."""
+    """The lists or runs of one name, which are trainings of one system."""
 
     name: str
-    tables: list[pl.DataFrame]  # user, and the metrics of each case, a table for each training
-    lists: list[dict[str, float]]  # measures of the lists, likewise
-    runs: list[Run]  # none where lists were given
+    tables: list[pl.DataFrame]  # the user and the metrics of each case, a table for each training
+    lists: list[dict[str, float]]  # measures of the lists, one for each training
+    runs: list[Run]  # empty if lists were given
     notes: list[str]
 
 
 class Judge(NamedTuple):
-    """The protocol that all rows are judged by: recipe, data, and what is asked on them."""
+    """The protocol by which all rows are evaluated: recipe, data and task."""
 
     recipe: Recipe
     split: Split
@@ -51,7 +51,7 @@ class Judge(NamedTuple):
             raise RecipeError(f"{name} names runs and lists; give them names of their own")
         if not runs:
             judged = [self._of_lists(source) for source in sources]
-            notes = [note for _, _, told in judged for note in told]
+            notes = [note for _, _, lines in judged for note in lines]
             return Row(name, [t for t, _, _ in judged], [m for _, m, _ in judged], [], notes)
         own = [run.recipe.model_copy(update={"seed": 0}) for run in runs]
         if any(one != own[0] for one in own):
@@ -75,7 +75,7 @@ class Judge(NamedTuple):
         return Evaluator(recipe, self.split, "test", self.asked).with_lists(run.model())
 
     def _of_lists(self, source: Any) -> tuple[pl.DataFrame, dict[str, float], list[str]]:
-        """Return the metrics of each case, the measures of the lists, and what was noticed."""
+        """Return the metrics of each case, the measures of the lists, and notes on the lists."""
         train, metrics = self.split.train, self.recipe.evaluation.metrics
         data = self.recipe.data
         lists = read_lists(source, train, user=data.user, item=data.item)
@@ -104,7 +104,7 @@ class Judge(NamedTuple):
 
 
 def as_run(source: Any) -> Run | None:
-    """Return the run that is given, or that lies in a folder; None for all else."""
+    """Return a given run, or the run in a given folder; None for anything else."""
     if isinstance(source, Run):
         return source
     folder = isinstance(source, str | Path) and Path(source).is_dir()
@@ -116,60 +116,60 @@ def _called(source: Any) -> str:
 
 
 def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k: int) -> list[str]:
-    """Return a sentence for each thing that makes lists other than whole lists of known items."""
+    """Return a sentence for each difference from complete lists of known items."""
     train, asked = judge.split.train, int(found.asked.sum())
     n_cases = len(found.asked)
     others = np.setdiff1d(lists.user, judge.asked.test.user)
-    told = []
+    sentences = []
     if lists.strangers:
-        told.append(
+        sentences.append(
             f"{len(lists.strangers):,} users are not in the log and are left out: "
             f"{shown(lists.strangers)}"
         )
     if len(others):
-        told.append(
+        sentences.append(
             f"{len(others):,} users are not asked about in the test part and are left out: "
             f"{shown(train.users.ids(others[:4]).to_list())}"
         )
     if asked < n_cases:
         lacking = train.users.ids(judge.asked.test.user[~found.asked][:4]).to_list()
-        told.append(
+        sentences.append(
             f"{n_cases - asked:,} of {n_cases:,} test users have no list, which counts as no hit: "
             f"{shown(lacking)}"
         )
     if found.seen:
-        told.append(
+        sentences.append(
             f"{found.seen:,} listed items stand in the history of their user, where new items are "
             "asked for; they are left out, and those after them move up"
         )
     if found.unknown:
-        told.append(
+        sentences.append(
             f"{found.unknown:,} listed items are not in the catalogue; they keep their place and "
             f"are no hits: {shown(lists.unknown)}"
         )
     if (found.ranks.rank == NOT_RANKED).all():
-        told.append(
+        sentences.append(
             "no list has a relevant item; lists must be made of what stands before the test part, "
             "without its events"
         )
     if found.short:
-        told.append(
+        sentences.append(
             f"{found.short:,} of {asked:,} lists have fewer than {k} items; what is missing "
             "counts as no hit"
         )
     if found.tied:
-        told.append(
+        sentences.append(
             f"{found.tied:,} listed items have the score of another item of their list; ties count "
             "against the relevant item"
         )
-    return [f"{called}: {sentence}." for sentence in told]
+    return [f"{called}: {sentence}." for sentence in sentences]
 
 
 def named(given: Any, default: str) -> dict[str, list[Any]]:
-    """Return what is given by name: several of one name are trainings of one system.
+    """Return lists or runs by name; several with the same name are trainings of one system.
 
     Args:
-        given: a path, a table or a run; a list of them; or one of these for each name.
+        given: a path, a table or a run; a list of these; or a mapping of names to these.
         default: the name of a table in memory.
 
     Example:

@@ -1,4 +1,4 @@
-"""Ranked lists of any system, judged like the variants of a comparison, beside simple baselines."""
+"""Evaluates ranked lists of any system like variants of a comparison, with simple baselines."""
 
 from __future__ import annotations
 
@@ -66,10 +66,12 @@ def judge_lists(
     command: str = "",
     options: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """Judge ranked lists on the test part of a log, and write a comparison; see `evaluate_lists`.
+    """Evaluate ranked lists on the test part of a log, and write a comparison.
+
+    The arguments are those of `softrec.evaluate_lists`.
 
     Raises:
-        SoftrecError: if something cannot be read, before anything is counted.
+        SoftrecError: if something cannot be read; nothing is written then.
     """
     rows = named(lists, "lists")
     references = {} if against is None else named(against, "reference")
@@ -104,7 +106,7 @@ def judge_lists(
 def _protocol(
     data: Any, references: Mapping[str, Any], metrics: Any, options: dict[str, Any]
 ) -> tuple[Recipe, Interactions | None]:
-    """Return the recipe that says how to judge: of the log and the options, or of a run."""
+    """Return the recipe with the protocol, from the log and the options or from a run."""
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
     own: dict[str, Any] = {"evaluation.metrics": list(wanted)} if wanted else {}
     if data is not None:
@@ -132,7 +134,7 @@ def _protocol(
 
 
 def _of_whole_catalogue(recipe: Recipe) -> Recipe:
-    """Refuse drawn negatives: nobody's list says how it ranks them."""
+    """Refuse sampled negatives, because lists do not rank them."""
     if recipe.evaluation.negatives is None:
         return recipe
     raise RecipeError(
@@ -169,13 +171,13 @@ def _results(
     command: str,
     folder: Path,
 ) -> Results:
-    """Return what was found, and write the tables of users and slices."""
+    """Return the results, and write the tables of users and slices."""
     recipe, split, asked = judge
     metrics, metric = list(recipe.evaluation.metrics), recipe.training.monitor
     names = [*(row.name for row in rows), *counted]
     tables = [*(row.tables for row in rows), *([run.per_user] for run in counted.values())]
-    told = between(tables, metrics, counted=len(counted), drawn=[metric])
-    found = [{}, *told]
+    against = between(tables, metrics, counted=len(counted), drawn=[metric])
+    found = [{}, *against]
     values = {n: _stacked(own, metric) for n, own in zip(names, tables, strict=True)}
     sliced = differences_by_slice(slices, values, deterministic=list(counted))
     sliced.write_parquet(folder / "slices.parquet")
@@ -216,7 +218,7 @@ def _results(
 
 
 def _variant(row: Row, metrics: Sequence[str], difference: dict[str, MetricDifference]) -> Variant:
-    """Return what is told of lists, or of runs that were judged again beside them."""
+    """Return the results of lists, or of runs that were evaluated again with them."""
     test = {
         name: [float(table[name].to_numpy().mean()) for table in row.tables] for name in metrics
     }
@@ -241,7 +243,7 @@ def _variant(row: Row, metrics: Sequence[str], difference: dict[str, MetricDiffe
 
 
 def _simple(rows: Sequence[Row], counted: Mapping[str, Run], metric: str) -> Simple | None:
-    """Return how the simple baseline that is best on validation does against the first lists."""
+    """Return the comparison of the best simple baseline on validation with the first lists."""
     if not counted:
         return None
     best = max(counted, key=lambda name: counted[name].valid[metric])

@@ -174,10 +174,10 @@ class Run:
         return model.eval()
 
     def recommender(self, before: Literal["valid", "test"] | None = None) -> Recommender:
-        """Return the service: raw ids in, raw ids out; it ranks what the run was judged by.
+        """Return a recommender for raw ids; it masks seen items if the run's evaluation did.
 
         Args:
-            before: know of each user what stands before this part alone, as an evaluation of it
+            before: use only each user's events before this part, as an evaluation of it
                 does; by default all of the log.
         """
         model = ranked(self.model(), self.recipe)

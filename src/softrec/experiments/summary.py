@@ -176,7 +176,7 @@ def variant_of(
     difference: dict[str, MetricDifference],
     truth: Truth | None,
 ) -> Variant:
-    """Return what is told of one variant, from its runs."""
+    """Return the results of one variant, from its runs."""
 
     def over_seeds(part: str) -> dict[str, SeedMean]:
         return seed_means({metric: [run.facts[part][metric] for run in runs] for metric in metrics})
@@ -257,7 +257,7 @@ def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) ->
 
 
 def training_of(run: Run) -> Training:
-    """Return what is told of one training."""
+    """Return the results of one training."""
     facts = run.facts
     counted = is_counted(
         run.recipe.model.name
@@ -295,7 +295,7 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
 
 
 def notes_of(base: Recipe, split: Split, asked: Asked) -> list[str]:
-    """Return what a reader has to know of data and protocol."""
+    """Return notes on the data and the protocol."""
     leak = split.leak()
     lines = [sentence_of(asked.facts()), *split.notes(), *([leak.sentence()] if leak else [])]
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines]

@@ -103,8 +103,8 @@ def fit_recipe(
         place.check_free(text, overwrite=overwrite)
         if split is None:
             split = load_logged(recipe, data_dir, log)
-        recipe, told = decided(recipe, split)
-        for line in told:
+        recipe, lines = decided(recipe, split)
+        for line in lines:
             LOGGER.info(line)
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))

@@ -323,7 +323,7 @@ class BceSumSettings(PairwiseSettings, name="bce-sum"):
 
 
 class MseSettings(PairwiseSettings, name="mse"):
-    """The sum of squared errors: of the label's score to 1, of the negatives' scores to 0."""
+    """Half the sum of squared errors: of the label's score to 1, of the negatives' scores to 0."""
 
     pairs = staticmethod(mse)
 

@@ -1,4 +1,4 @@
-"""What to use, in a few sentences for somebody who decides and reads no statistics.
+"""Which row to use, in a few sentences for readers who do not read statistics.
 
 The row is chosen on validation; all numbers are of the test users.
 """
@@ -24,10 +24,10 @@ class Advice:
     """Which row to use.
 
     Attributes:
-        use: its name; "" where the experiment does not say.
-        kind: what it is: a variant that helped, a baseline to keep, a simple baseline, or nothing.
-        headline: the advice in a sentence.
-        reasons: sentences on how good it is, what it costs, the evidence, what may change it.
+        use: the name of the row; "" if the experiment does not decide.
+        kind: a variant that helped, a baseline to keep, a simple baseline, or nothing.
+        headline: the advice in one sentence.
+        reasons: sentences on the metric, the cost, the evidence, and what may change the advice.
     """
 
     use: str
@@ -42,7 +42,7 @@ class Advice:
 
 
 class Facts(NamedTuple):
-    """What is compared: the best trained row on validation, its baseline, the best simple one."""
+    """The best trained row on validation, its baseline, and the best simple baseline."""
 
     results: Results
     trained: Variant
@@ -52,11 +52,11 @@ class Facts(NamedTuple):
 
 
 def advice(results: Results) -> Advice:
-    """Return what to use.
+    """Return the advice which row to use.
 
-    A simple baseline is to be used unless the best trained row is better, with p < 0.05. Of that
-    row's model, the baseline is kept unless the row is a variant that helped. With one training
-    seed, or where the row or its baseline had not levelled off, there is no final advice.
+    It is the simple baseline, unless the best trained row is better with p < 0.05. Otherwise it is
+    that row if it is a variant that helped, and else the baseline of its model. With one training
+    seed, or if the row or its baseline had not levelled off, there is no final advice.
 
     Raises:
         RunError: if no variant has the name of the baseline.
@@ -123,12 +123,12 @@ def _use_trained(facts: Facts) -> Advice:
 
 
 def _reasons(facts: Facts, use: Variant, *evidence: str) -> tuple[str, ...]:
-    told = [_numbers(facts, use), _cost(facts, use), *evidence, _caution(facts, use)]
-    return tuple(sentence for sentence in told if sentence)
+    sentences = [_numbers(facts, use), _cost(facts, use), *evidence, _caution(facts, use)]
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def _numbers(facts: Facts, use: Variant) -> str:
-    """Return how good the rows are: of 100 users, or where that is not known, by the metric."""
+    """Return the metrics of the rows: hits of 100 users or, if unknown, the selection metric."""
     hits = _hits(facts.results)
     metric = facts.results.selection.metric if hits is None else hits[0]
 
@@ -139,20 +139,20 @@ def _numbers(facts: Facts, use: Variant) -> str:
     others = "; ".join(
         f"with {each.name}{what} {value(each)}" for each, what in _others(facts, use)
     )
-    told = (
+    sentence = (
         f"{metric} is {value(use)} on test"
         if hits is None
         else f"Of 100 test users, {value(use)} get {hits[1]}"
     )
-    told += f"; {others}." if others else "."
+    sentence += f"; {others}." if others else "."
     difference = facts.trained.difference_in(metric)
     if hits is None or difference is None or use.kind == "counted":
-        return told
-    return f"{told} {_more(facts, difference)}"
+        return sentence
+    return f"{sentence} {_more(facts, difference)}"
 
 
 def _others(facts: Facts, use: Variant) -> Iterator[tuple[Variant, str]]:
-    """Yield the other rows of interest, and what they are."""
+    """Yield the other rows of interest, with a description."""
     simple = [(facts.simple, ", the best simple baseline,")] if facts.simple else []
     trained = [(facts.trained, ", the best trained row on validation,")]
     if use.kind == "counted":
@@ -167,7 +167,7 @@ def _others(facts: Facts, use: Variant) -> Iterator[tuple[Variant, str]]:
 
 
 def _more(facts: Facts, difference: MetricDifference) -> str:
-    """Return how many users more, or fewer, the trained row serves than its baseline."""
+    """Return how many more or fewer users have a hit with the trained row than its baseline."""
     word = "more" if difference.mean >= 0 else "fewer"
     ends = " to ".join(f"{100 * end:+.1f}" for end in difference.interval)
     interval = f" (95 % interval {ends})" if math.isfinite(difference.interval[0]) else ""
@@ -199,13 +199,13 @@ def _hits(results: Results) -> tuple[str, str] | None:
 def _cost(facts: Facts, use: Variant) -> str:
     """Return how long the rows take."""
     rows = [use, *(each for each, _ in _others(facts, use))]
-    told = [
+    costs = [
         f"{each.name} is {'counted' if each.kind == 'counted' else 'trained'} in "
         f"{_duration(seconds)}"
         for each in rows
         if math.isfinite(seconds := training_seconds(each))
     ]
-    return f"Cost: {', '.join(told)}." if told else ""
+    return f"Cost: {', '.join(costs)}." if costs else ""
 
 
 def _rising(*compared: Variant) -> str:
@@ -215,14 +215,15 @@ def _rising(*compared: Variant) -> str:
 
 
 def _caution(facts: Facts, use: Variant) -> str:
-    told = _rising(facts.trained, *[facts.baseline] * (use.kind == "trained"))
-    if not told:
+    rising = _rising(facts.trained, *[facts.baseline] * (use.kind == "trained"))
+    if not rising:
         return ""
-    return f"{told[0].upper()}{told[1:]} had not levelled off: with more epochs this may change."
+    which = f"{rising[0].upper()}{rising[1:]}"
+    return f"{which} had not levelled off: with more epochs this may change."
 
 
 def _duration(seconds: float) -> str:
-    """Return a time as one says it.
+    """Return a time as text.
 
     Example:
         >>> _duration(0.25), _duration(42.2), _duration(600), _duration(9000)

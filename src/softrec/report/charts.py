@@ -1,6 +1,7 @@
-"""Drawings of values over a setting, of two settings, and of cost against quality.
+"""Draws metrics over one setting, over two settings, and over cost.
 
-Like `plots`, they take names and numbers, and know nothing of results. What is not known is NaN.
+Like `plots`, it draws names and numbers and does not depend on the types of results. An unknown
+number is NaN.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from matplotlib.ticker import (
 from softrec.report.looks import HURT, INK, LINE_WIDTH, MARKER_SIZE, RULE, SERIES, Look
 from softrec.report.plots import WIDTH
 
-LOG_FROM = 20  # values that span this factor are drawn on a logarithmic axis
+LOG_FROM = 20  # with a larger ratio of the largest to the smallest value, the axis is logarithmic
 BAND = 0.18  # opacity of a band
-FAINT, STRONG = 0.06, 0.5  # opacity of the lowest and the highest cell, on which text can be read
+FAINT, STRONG = 0.06, 0.5  # opacity of the lowest and the highest cell; text is legible on both
 
 
 class Line(NamedTuple):
-    """Means over the values of a setting, with their spreads over the seeds."""
+    """Means by value of a setting, with standard deviations over the seeds."""
 
     look: Look
     values: Sequence[object]
     means: Sequence[float]
     spreads: Sequence[float]
-    chosen: object  # the value to ring
+    chosen: object  # the value that is marked by a ring
 
 
 class Level(NamedTuple):
@@ -57,7 +58,7 @@ class LinePanel(NamedTuple):
 
 
 def lines(panels: Sequence[LinePanel], label: str, metric: str) -> Figure:
-    """Draw a line for each row over the values of a setting, a panel for each model."""
+    """Draw a line for each row over the values of a setting, with a panel for each model."""
     values = ordered(value for panel in panels for line in panel.lines for value in line.values)
     places, scale = _places(values)
     figure = Figure(figsize=(WIDTH, 0.4 + 2.5 * len(panels)), layout="constrained")
@@ -80,7 +81,7 @@ def lines(panels: Sequence[LinePanel], label: str, metric: str) -> Figure:
 
 
 def ordered(values: object) -> list[object]:
-    """Return different values, numbers in their order and before all others.
+    """Return the distinct values: first numbers in ascending order, then all others.
 
     Example:
         >>> ordered(["red-line", 0.5, 0.1, 0.5])
@@ -92,12 +93,12 @@ def ordered(values: object) -> list[object]:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value of a setting has a place on an axis of numbers."""
+    """Return whether a value of a setting is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _places(values: Sequence[object]) -> tuple[dict[str, float], str]:
-    """Return where each value stands on the axis, by its text, and the scale."""
+    """Return the place of each value on the axis, by its text, and the scale."""
     numbers = [float(value) for value in values if is_number(value)]  # pyright: ignore[reportArgumentType]
     if len(numbers) < len(values):
         return {str(value): float(place) for place, value in enumerate(values)}, "linear"
@@ -130,11 +131,11 @@ def _draw_line(axes: Axes, line: Line, places: Sequence[float]) -> None:
 
 
 class Cell(NamedTuple):
-    """A mean and the text that stands on it."""
+    """A mean and the text of its cell."""
 
     mean: float
     text: str
-    chosen: bool  # to be framed
+    chosen: bool  # whether it has a frame
 
 
 def heat(
@@ -144,14 +145,14 @@ def heat(
     labels: tuple[str, str],
     red_line: Sequence[tuple[float, float]] = (),
 ) -> Figure:
-    """Draw a cell for each pair of values, the higher its mean the darker.
+    """Draw a cell for each pair of values; a higher mean is darker.
 
     Args:
-        columns: texts of the values below the cells.
-        rows: texts of the values beside them, the lowest first.
-        cells: (rows, columns); None where there is none.
+        columns: texts of the values on the horizontal axis.
+        rows: texts of the values on the vertical axis, the lowest first.
+        cells: (rows, columns); None for a pair without a variant.
         labels: of both axes.
-        red_line: points of a line over the cells, (column, row), which may be between two.
+        red_line: points (column, row) of a line, which may be between cells.
     """
     figure = Figure(figsize=(WIDTH, 0.9 + 0.45 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
@@ -185,7 +186,7 @@ def heat(
 
 
 class Point(NamedTuple):
-    """What something costs, and how good it is."""
+    """The cost and the metric of a row."""
 
     look: Look
     cost: float
@@ -194,7 +195,7 @@ class Point(NamedTuple):
 
 
 def scatter(points: Sequence[Point], front: Sequence[Point], cost: str, metric: str) -> Figure:
-    """Draw quality over cost, and a line through those that nothing cheaper reaches."""
+    """Draw the metric over the cost, and a line through the rows that no cheaper row reaches."""
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""The figure of what each row costs and how good it is."""
+"""The figure of the metric over the cost of each row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from softrec.report.rows import own_looks
 
 
 def costs(results: Results) -> list[Plot]:
-    """Return the figure; nothing where the time is known of fewer than two rows."""
+    """Return the figure; nothing if the time of fewer than two rows is known."""
     known = [(each, look) for each, look in own_looks(results) if _point_of(results, each)]
     if len(known) < 2:
         return []
     metric = results.selection.metric
-    told = "; ".join(
+    points_text = "; ".join(
         f"{each.name}: {text.decimals(training_seconds(each), 1)} seconds, "
         f"{text.decimals(each.test[metric].mean)}"
         for each, _ in known
@@ -29,7 +29,7 @@ def costs(results: Results) -> list[Plot]:
         Plot(
             f"Cost and {metric} on test",
             plots.svg("cost", partial(cost_figure, results)),
-            told,
+            points_text,
             "Seconds of one training, all epochs (of a simple baseline: one count and all that was "
             "tried), and the mean over the test users, ± one standard deviation over the seeds. "
             "Nothing to the left of the line is higher. Hollow: simple baselines.",
@@ -49,7 +49,7 @@ def cost_figure(results: Results) -> Figure:
 
 
 def front(points: Sequence[charts.Point]) -> list[charts.Point]:
-    """Return the points that are higher than all that cost no more, the cheapest first."""
+    """Return the points that are higher than all points of at most the same cost, by cost."""
     found: list[charts.Point] = []
     for point in sorted(points, key=lambda each: (each.cost, -each.mean)):
         if not found or point.mean > found[-1].mean:

@@ -69,14 +69,14 @@ def bar_figure(results: Results) -> Figure:
             ]
         )
     metric, ceiling = results.selection.metric, results.ceiling_of(results.selection.metric)
-    told = [
+    drawn = [
         plots.Panel(panel, _bars_of(results, metric, own, counted=False), ceiling)
         for panel in panels
         for own in [[row for row in shown if row.panel == panel]]
     ]
     if results.counted:
-        told.append(plots.Panel(tables.SIMPLE, _bars_of(results, metric, []), ceiling))
-    return plots.bars(told, alike=True)
+        drawn.append(plots.Panel(tables.SIMPLE, _bars_of(results, metric, []), ceiling))
+    return plots.bars(drawn, alike=True)
 
 
 def _bars_of(
@@ -151,8 +151,8 @@ def _bars(results: Results) -> Plot:
 
 
 def _of_a_grid(results: Results) -> str:
-    told = " Of the values of a grid, the one that is best on validation."
-    return told if has_grid(results) else ""
+    note = " Of the values of a grid, the one that is best on validation."
+    return note if has_grid(results) else ""
 
 
 def _intervals(results: Results) -> list[list[plots.Interval]]:

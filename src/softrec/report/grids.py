@@ -1,6 +1,6 @@
-"""The figures of a grid: a curve over the values of a setting, a heat map over those of two.
+"""The figures of a grid: a curve over the values of one setting, a heat map over two settings.
 
-Each value is shown by its mean on test; the one to use is chosen on validation, and marked.
+For each value the mean on test is shown. The value to use is chosen on validation and marked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ALPHA, BALANCE = "target.alpha", "loss.balance"
 TEXT_UP_TO = 7  # columns of a heat map whose cells have room for numbers
 
 Place = tuple[str, str]
-"""The panel and the label of a series."""
+"""The panel and the label of a series, which is the variants that differ in the grid only."""
 
 
 def grids(results: Results) -> list[Plot]:
@@ -39,10 +39,10 @@ def grids(results: Results) -> list[Plot]:
 
 
 def over(results: Results, setting: str) -> dict[Place, list[Variant]]:
-    """Return the variants over the values of a setting, of each series that has a curve.
+    """Return the variants by the value of a setting, for each series with a curve.
 
-    A series of three settings or more is followed through its best variant on validation; one of
-    two has a heat map instead.
+    In a series with three or more settings, the other settings are those of the best variant on
+    validation. A series with two settings has a heat map instead.
     """
     found: dict[Place, list[Variant]] = {}
     for place, members in series(results).items():
@@ -88,7 +88,7 @@ def curve_figure(results: Results, setting: str) -> Figure:
 
 
 def heat_figure(results: Results, members: Sequence[Variant]) -> Figure:
-    """Draw a cell for each pair of values of two settings, the longer one upwards."""
+    """Draw a heat map over two settings; the one with more values is the vertical axis."""
     across, up = sorted(_settings(members), key=lambda name: len(_values(members, name)))
     columns, rows = _values(members, across), _values(members, up)
     metric, chosen = results.selection.metric, best(results, members)
@@ -123,11 +123,11 @@ def _curves(results: Results, number: int, setting: str) -> Plot | None:
     panels = dict.fromkeys(panel for panel, _ in found)
     levels = dict.fromkeys(label for panel in panels for label, _ in _levels(results, panel))
     labels = dict.fromkeys(label for _, label in found)
-    told = [
-        f"{_called(place)}: {_told_values(results, members, setting)}"
+    texts = [
+        f"{_called(place)}: {_values_text(results, members, setting)}"
         for place, members in found.items()
     ]
-    told += [
+    texts += [
         f"{_called((panel, label))}: {text.decimals(_mean(each, metric)[0])}"
         for panel in panels
         for label, each in _levels(results, panel)
@@ -138,7 +138,7 @@ def _curves(results: Results, number: int, setting: str) -> Plot | None:
     return Plot(
         f"{metric} on test, by {setting}",
         plots.svg(f"grid{number}", partial(curve_figure, results, setting)),
-        "; ".join(told),
+        "; ".join(texts),
         f"Mean over the test users{_band(results)}. Ring: the value to use, chosen on "
         f"validation.{flat}{others}",
         [
@@ -160,14 +160,14 @@ def _heat(results: Results, name: str, place: Place, members: Sequence[Variant])
     return Plot(
         f"{_called(place)}: {metric} on test, by {' and '.join(settings)}",
         plots.svg(name, partial(heat_figure, results, members)),
-        _told_values(results, members, *settings),
+        _values_text(results, members, *settings),
         "Mean over the test users, the higher the darker, and below it the difference to the "
         f"baseline. Frame: the values to use, chosen on validation.{red}",
     )
 
 
-def _told_values(results: Results, members: Sequence[Variant], *settings: str) -> str:
-    """Return the mean at each value in words, and which is chosen."""
+def _values_text(results: Results, members: Sequence[Variant], *settings: str) -> str:
+    """Return the mean at each value in words, and the chosen value."""
 
     def values(each: Variant) -> str:
         return ", ".join(f"{name} {text.setting(each.grid[name])}" for name in settings)
@@ -183,7 +183,7 @@ def _band(results: Results) -> str:
 
 
 def _levels(results: Results, panel: str) -> list[tuple[str, Variant]]:
-    """Return the rows of a model that no setting of the grid belongs to."""
+    """Return the rows of a model that have no setting of the grid."""
     return [
         (label, members[0])
         for (own, label), members in series(results).items()
@@ -216,7 +216,7 @@ def _called(place: Place) -> str:
 
 
 def _red_line(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, float]]:
-    """Return the points of DesoRec's red line, in steps of cells; none where it crosses none."""
+    """Return the points of DesoRec's red line in units of cells; empty if it crosses no cell."""
     if set(axes) != {ALPHA, BALANCE}:
         return []
     numbers = {name: [v for v in values if charts.is_number(v)] for name, values in axes.items()}

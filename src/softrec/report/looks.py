@@ -1,7 +1,7 @@
-"""How lines and points look: colours that the page gives, dashes, and markers.
+"""The look of lines and points: colours of the page, dashes, and markers.
 
-Two different numbers below 56 have neither the same colour and marker nor, below 32, the same
-colour and dashes, so that nobody has to tell colours apart.
+Below number 56 no two rows have the same colour and marker, and below 32 no two rows have the same
+colour and dashes, so that rows can be distinguished without colours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 
-# Stand-in colours, which become CSS so that light and dark follow the page.
+# Placeholder colours, which are replaced by CSS variables for a light and a dark page.
 INK, RULE, PAGE = "#010101", "#020202", "#020203"
 HELPED, HURT, MUTED = "#040401", "#040402", "#040403"
 SERIES = [f"#0303{number:02x}" for number in range(8)]
@@ -31,7 +31,7 @@ MARKER_SIZE = 5.0
 
 
 class Look(NamedTuple):
-    """A colour with dashes and a marker; hollow ones are of what is not trained."""
+    """A colour with dashes and a marker; markers of rows that are not trained are hollow."""
 
     color: str
     dashes: tuple[float, ...]
@@ -50,25 +50,25 @@ class Look(NamedTuple):
 
 
 def look(number: int) -> Look:
-    """Return the look of the row at `number` of those that are trained."""
+    """Return the look of the trained row `number`."""
     dashes = DASHES[(number + number // len(SERIES)) % len(DASHES)]
     return Look(SERIES[number % len(SERIES)], dashes, MARKERS[number % len(MARKERS)])
 
 
 def muted(number: int) -> Look:
-    """Return the look of the row at `number` of those that are counted."""
+    """Return the look of the counted row `number`."""
     marker = MARKERS[number % len(MARKERS)]
     return Look(MUTED if number < len(MARKERS) else INK, (), marker, hollow=True)
 
 
 class Entry(NamedTuple):
-    """A line of a legend in HTML, which can wrap: its name, and what an SVG needs to draw it."""
+    """A line of a legend in HTML: the name, and the SVG attributes of line and marker."""
 
     name: str
     color: str
-    dashes: str  # "none" for a whole line
+    dashes: str  # "none" for a solid line
     line: bool
-    marker: str  # the path of the marker around (0, 0); "" without
+    marker: str  # the path of the marker around (0, 0); "" without a marker
     fill: str
 
 

@@ -1,4 +1,4 @@
-"""The results of a reproduction: published and own numbers, verdicts, what stands beside them."""
+"""The results of a reproduction: published and own numbers, verdicts, and other models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from softrec.files import write_text
 from softrec.report.results import Number, SeedMean
 
 FORMAT = 1
-"""The version of the file that is written."""
+"""The format of the file that is written."""
 REACHED = 0.97
-"""The least ratio to the published number with which that is reached."""
+"""The smallest ratio to the published number that counts as reached."""
 ABOVE = 1.03
-"""The ratio above which more than that was reached."""
+"""The largest ratio to the published number that counts as reached."""
 
 Verdict = Literal["reached", "above", "below", "other data", "not printed", "not run"]
 
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 def verdict_of(ratio: float) -> Verdict:
-    """Return what a ratio of an own to a published number means.
+    """Return the verdict on the ratio of an own number to the published one.
 
     Example:
         >>> verdict_of(0.97), verdict_of(0.96), verdict_of(1.04)
@@ -42,15 +42,15 @@ def verdict_of(ratio: float) -> Verdict:
 
 
 class Measured(_Part):
-    """A published number, and what the same training gives here.
+    """A published number, and the number of the same training here.
 
     Attributes:
-        metric: in softrec's name.
-        published: the printed number; NaN where none was printed.
+        metric: softrec's name of the metric.
+        published: the printed number; NaN if none was printed.
         here: the mean over the users and the trainings; None if none is finished.
-        gain_published: the relative difference to the baseline of the table, as printed.
-        gain_here: the same of the own numbers.
-        note: what a reader has to know of this number alone.
+        gain_published: the relative difference from the baseline of the table, as printed.
+        gain_here: the relative difference from the baseline of our trainings.
+        note: a note for the reader on this number only.
     """
 
     metric: str
@@ -62,7 +62,7 @@ class Measured(_Part):
 
     @property
     def ratio(self) -> float:
-        """Return own by published; NaN if either is not known."""
+        """Return the ratio of the own to the published number; NaN if either is unknown."""
         if self.here is None or not self.published > 0:
             return math.nan
         return self.here.mean / self.published
@@ -76,17 +76,17 @@ class Row(_Part):
         backbone: as printed.
         method: as printed.
         setting: as printed.
-        command: that does this training alone; "" if no training stands for it.
-        reason: why it was not run; "" if it was.
-        stand_in: other data that are used instead of the paper's.
-        note: what a reader has to know.
-        supposed: a cause of a difference that was not proved.
+        command: the command for this training only; "" if there is no recipe.
+        reason: why it was not run; "" if it was run.
+        stand_in: other data that are used instead of those of the paper.
+        note: a note for the reader.
+        supposed: a possible cause of a difference, which was not proved.
         found: a cause of a difference that was found by a measurement.
         seeds: of the finished trainings.
-        epochs: the best epoch and all epochs of each of them.
-        minutes: of all of them; NaN if there is none.
-        estimate: the most minutes that one of them was thought to take.
-        measured: a value for each metric.
+        epochs: the best epoch and the number of epochs of each training.
+        minutes: of all trainings; NaN if there is none.
+        estimate: the estimated minutes of one training.
+        measured: the published and the own number of each metric.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Row(_Part):
     measured: tuple[Measured, ...]
 
     def verdict(self, measured: Measured) -> Verdict:
-        """Return what one of its numbers says."""
+        """Return the verdict on one of its numbers."""
         if not self.seeds:
             return "not run"
         if math.isnan(measured.ratio):
@@ -114,7 +114,7 @@ class Row(_Part):
         return "other data" if self.stand_in else verdict_of(measured.ratio)
 
     def cause(self, measured: Measured) -> str:
-        """Return why a number is below the published one, as far as that is known."""
+        """Return why a number is below the published one, if that is known."""
         if self.verdict(measured) != "below":
             return ""
         if self.found:
@@ -123,15 +123,15 @@ class Row(_Part):
 
 
 class Beside(_Part):
-    """What stands beside a block: a simple baseline, or a model with today's defaults.
+    """A model for comparison with a block: a simple baseline, or a model with today's defaults.
 
     Attributes:
         name: of the model.
         kind: counted, or trained with the defaults.
         test: the test metrics.
-        valid: the validation metric that chooses the best.
-        chosen: which of its kind has the best validation.
-        reason: why it was not run; "" if it was.
+        valid: the validation metric by which the best is chosen.
+        chosen: whether it is the best of its kind on validation.
+        reason: why it was not run; "" if it was run.
     """
 
     name: str
@@ -143,11 +143,11 @@ class Beside(_Part):
 
 
 class Block(_Part):
-    """The rows of a table on one data set, and what stands beside them."""
+    """The rows of a table on one data set, and the models for comparison."""
 
     table: str
     dataset: str
-    source: str = ""  # what the data are to softrec
+    source: str = ""  # the name of the data in softrec
     protocol: str = ""
     rows: tuple[Row, ...]
     beside: tuple[Beside, ...] = ()
@@ -159,7 +159,7 @@ class Block(_Part):
 
 
 class Reproduction(_Part):
-    """All that was found of a paper."""
+    """The results of a reproduction of a paper."""
 
     format: int = FORMAT
     paper: str
@@ -184,13 +184,13 @@ class Reproduction(_Part):
         return found
 
     def sentence(self) -> str:
-        """Return what was reached, in one line."""
+        """Return the number of verdicts of each kind, in one line."""
         counts = self.counts()
-        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
-        return f"{self.paper}: of {sum(counts.values()):,} published numbers {told}"
+        verdicts = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+        return f"{self.paper}: of {sum(counts.values()):,} published numbers {verdicts}"
 
     def frame(self) -> pl.DataFrame:
-        """Return a table with a row for each published number, and for each that stands beside."""
+        """Return a table with a row for each published number and for each model for comparison."""
         rows = [_flat(block, row, measured) for block, row, measured in self.numbers()]
         for block in self.blocks:
             for beside in block.beside:
@@ -242,10 +242,10 @@ def write_reproduction(found: Reproduction, path: Path) -> None:
 
 
 def read_reproduction(path: Path) -> Reproduction:
-    """Return what `write_reproduction` wrote.
+    """Return the results in a file of `write_reproduction`.
 
     Raises:
-        RunError: if it is no such file, or of another version.
+        RunError: if it is not such a file, or has another format.
     """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))

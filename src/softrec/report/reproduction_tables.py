@@ -34,7 +34,7 @@ LEGEND = (
 
 
 class Shown(NamedTuple):
-    """A block as it is shown."""
+    """A block with its tables and notes."""
 
     title: str
     text: str
@@ -68,7 +68,7 @@ def shown(block: Block) -> Shown:
 
 
 def rows_of(block: Block) -> Table:
-    """Return a row for each published number; of a row with nothing to show, one."""
+    """Return the table with a row for each published number, and one for each row without."""
     rows: list[list[str]] = []
     several = len({row.setting for row in block.rows}) > 1
     for row in block.rows:
@@ -100,7 +100,7 @@ def _gain(value: float) -> str:
 
 
 def beside_of(block: Block) -> Table:
-    """Return what stands beside a block: simple baselines, and the models with today's defaults."""
+    """Return the table of the models for comparison: simple baselines, and today's defaults."""
     metrics = block.metrics
     rows: list[list[str]] = []
     titles = {
@@ -122,15 +122,15 @@ def beside_of(block: Block) -> Table:
 
 
 def notes_of(block: Block) -> list[str]:
-    """Return what a reader has to know, each once, with the rows that it is about."""
+    """Return the notes for the reader, each once, with the rows to which they belong."""
     found: dict[str, list[str]] = {}
     for row in block.rows:
-        told = [f"Not run: {row.reason}"] if row.reason else []
-        told += [f"Other data: {row.stand_in}"] if row.stand_in and not row.reason else []
-        told += [row.note] if row.note else []
-        told += [f"{m.metric}: {m.note}" for m in row.measured if m.note]
-        told += [f"Below: {cause}" for cause in _causes(row)]
-        for note in told:
+        notes = [f"Not run: {row.reason}"] if row.reason else []
+        notes += [f"Other data: {row.stand_in}"] if row.stand_in and not row.reason else []
+        notes += [row.note] if row.note else []
+        notes += [f"{m.metric}: {m.note}" for m in row.measured if m.note]
+        notes += [f"Below: {cause}" for cause in _causes(row)]
+        for note in notes:
             found.setdefault(note, []).append(row.name)
     return [f"{note} ({_listed(names, len(block.rows))})." for note, names in found.items()]
 
@@ -145,7 +145,7 @@ def _listed(names: list[str], total: int) -> str:
 
 
 def commands_of(found: Reproduction) -> Table:
-    """Return the command of each row that has one."""
+    """Return the table of the commands of the rows."""
     rows = {
         row.command: [f"{block.dataset} {row.name}", row.command, _epochs(row), _minutes(row)]
         for block in found.blocks
@@ -167,7 +167,7 @@ def _minutes(row: Row) -> str:
 
 
 def markdown(found: Reproduction) -> str:
-    """Return all as Markdown."""
+    """Return the whole reproduction as Markdown."""
     parts = [f"# {found.paper}: published and here", f"{found.citation}. {found.created}.",
              f"{found.sentence()}.", LEGEND]  # fmt: skip
     for block in map(shown, found.blocks):
@@ -186,7 +186,7 @@ def _markdown(table: Table) -> str:
 
 
 def html(found: Reproduction) -> str:
-    """Return all as a page that needs nothing else, in the form of a comparison's report."""
+    """Return the whole reproduction as a self-contained HTML page, in the form of a report."""
     environment = Environment(
         loader=PackageLoader("softrec.report", "."),
         autoescape=True,

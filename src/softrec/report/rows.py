@@ -1,4 +1,4 @@
-"""Which rows figures show, and how: of the values of a grid the one that is best on validation."""
+"""The rows that figures show, with their looks; of a grid, the best value on validation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Row(NamedTuple):
 
     variant: Variant
     panel: str  # its model; "" if all have the same
-    label: str  # what it is called in its panel, without the values of a grid
-    look: Look  # that of its label
+    label: str  # its name in the panel, without the values of a grid
+    look: Look  # the look of its label
 
 
 def rows(results: Results) -> list[Row]:
-    """Return the rows that figures show, those of a panel one after the other."""
+    """Return the rows that figures show, panel by panel."""
     own = label_looks(results)
     return [
         Row(best(results, members), panel, label, own[label])
@@ -30,7 +30,7 @@ def rows(results: Results) -> list[Row]:
 
 
 def series(results: Results) -> dict[tuple[str, str], list[Variant]]:
-    """Return the trained variants that differ in values of the grid alone, by panel and label."""
+    """Return the trained variants that differ only in values of the grid, by panel and label."""
     found: dict[tuple[str, str], list[Variant]] = {}
     for variant in results.trained:
         found.setdefault(_place(variant), []).append(variant)
@@ -47,13 +47,13 @@ def label_looks(results: Results) -> dict[str, Look]:
 
 
 def own_looks(results: Results) -> list[tuple[Variant, Look]]:
-    """Return all rows that figures show with a look of their own, simple baselines muted."""
+    """Return all rows that figures show, each with its own look, including simple baselines."""
     trained = [(row.variant, looks.look(n)) for n, row in enumerate(rows(results))]
     return [*trained, *((each, looks.muted(n)) for n, each in enumerate(results.counted))]
 
 
 def best(results: Results, variants: Iterable[Variant]) -> Variant:
-    """Return the variant that is best on validation, the first one where nothing is known."""
+    """Return the best variant on validation; the first one if no metric is known."""
     return max(variants, key=lambda each: valid_mean(results, each))
 
 
@@ -64,7 +64,7 @@ def valid_mean(results: Results, variant: Variant) -> float:
 
 
 def has_grid(results: Results) -> bool:
-    """Tell whether variants differ in values of a grid."""
+    """Return whether variants differ in values of a grid."""
     return any(variant.grid for variant in results.trained)
 
 

@@ -73,8 +73,8 @@ def simple_sentence(results: Results) -> str:
     if math.isnan(difference.p):
         call = "higher" if difference.mean > 0 else "not higher"
         than = simple.trained if listed else "the best trained row"
-        told = f"The best simple baseline, {simple.counted}, is {call} than {than}"
-        return f"{told}: {numbers}. {ONE_SEED}"
+        start = f"The best simple baseline, {simple.counted}, is {call} than {than}"
+        return f"{start}: {numbers}. {ONE_SEED}"
     if difference.p < LEVEL and difference.mean < 0:
         return f"The best simple baseline, {simple.counted}, is beaten: {numbers}."
     call = "better" if difference.p < LEVEL and difference.mean > 0 else "as good, for all one sees"

@@ -141,7 +141,7 @@ class MixtureSettings(TargetSettings, name="mixture"):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Return what its parts need."""
+        """Return the packages that its components need."""
         return tuple(package for part in self.of for package in part.target.packages)
 
     def build(self, training: TrainingData) -> MixtureSource:

@@ -194,7 +194,7 @@ def _loop(
 
 
 def _loggers(folder: Path) -> list[Logger]:
-    """Return what writes logs/, and tensorboard/ if TensorBoard is installed."""
+    """Return the loggers for logs/ and, if TensorBoard is installed, for tensorboard/."""
     loggers: list[Logger] = [CSVLogger(folder, "logs")]
     if has("tensorboard"):
         loggers.append(TensorBoardLogger(folder, "tensorboard"))

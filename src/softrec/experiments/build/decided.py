@@ -1,4 +1,4 @@
-"""What a recipe leaves to the sizes of its data is decided here, before anything is built."""
+"""Decides settings of a recipe that depend on the sizes of the data, before anything is built."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from softrec.data.splits import Split
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import MODELS, ModelSettings, is_counted
 
-WIDTH = 64  # of models that have no setting dim
+WIDTH = 64  # for models without a setting dim
 
 
 def decided(recipe: Recipe, split: Split) -> tuple[Recipe, list[str]]:
-    """Return a recipe that leaves nothing to the data, and a line for each thing decided."""
+    """Return a recipe without settings that depend on the data, and a line for each decision."""
     if is_counted(recipe.model.name):
         return recipe, []
     candidates, reason = recipe.candidates.decided(step_size(recipe, split))
@@ -24,7 +24,7 @@ def decided(recipe: Recipe, split: Split) -> tuple[Recipe, list[str]]:
 
 
 def step_size(recipe: Recipe, split: Split) -> StepSize:
-    """Return the size of a mean training step of a recipe."""
+    """Return the average size of a training step of a recipe."""
     spec = recipe.training
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
     rows = min(spec.batch_size, len(data))

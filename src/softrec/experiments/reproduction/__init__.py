@@ -1,4 +1,4 @@
-"""The results that papers publish, and what the same trainings give here.
+"""Reproduction of published tables: runs the same trainings and compares the numbers.
 
-`published/` has the numbers, `papers/` which recipe stands for which row.
+`published/` has the published numbers; `papers/` says which recipe belongs to which row.
 """

@@ -28,26 +28,28 @@ from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.renamed import RUNS
 
 COLUMNS = ("table", *AXES, "metric", "value")
-LIKE_RECALL = "hr"  # of one relevant item, as in the papers that report it, they are the same
+LIKE_RECALL = (
+    "hr"  # with one relevant item, as in the papers that report it, both metrics are the same
+)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A training that a table reports.
+    """A training in a published table.
 
     Attributes:
-        table: its name.
+        table: the name of the table.
         names: the printed dataset, backbone, method and setting.
-        published: the value of each metric, in softrec's names; NaN where none was printed.
-        recipe: what is trained; None if nothing is.
-        source: the name of the recipe, and the changes to it.
-        changes: see `source`.
-        reason: why nothing is trained.
-        stand_in: which other data are used; "" for those of the paper.
-        notes: what a reader has to know, by metric; "" for all of them.
-        supposed: a cause of a difference that was not proved.
+        published: the value of each metric, by softrec's names; NaN if none was printed.
+        recipe: the recipe of the training; None if it is not run.
+        source: the name of the recipe to which the changes are applied.
+        changes: changes to the recipe `source`.
+        reason: why it is not run.
+        stand_in: other data that are used instead; "" for the data of the paper.
+        notes: notes for the reader, by metric; under "" for all metrics.
+        supposed: a possible cause of a difference, which was not proved.
         found: a cause of a difference that was found by a measurement.
-        baseline: the method that gains are counted from.
+        baseline: the method from which gains are computed.
     """
 
     table: str
@@ -70,7 +72,7 @@ class Cell:
 
     @property
     def row(self) -> str:
-        """Return its name in a block."""
+        """Return the name of its row in a block."""
         named = [self.names["backbone"]]
         if self.names["method"] != self.names["backbone"]:
             named.append(self.names["method"])
@@ -136,12 +138,12 @@ def metric_name(printed: str) -> str:
 def _cell(
     path: Path, table: TableChoices, names: dict[str, str], published: dict[str, float]
 ) -> Cell:
-    """Return the cell of printed names."""
+    """Return the cell with the given printed names."""
     cell = Cell(table.name, names, published, baseline=table.baseline)
     if table.reason:
         return replace(cell, reason=table.reason)
     chosen, notes = _chosen(path, table, names)
-    told = {
+    shared = {
         "stand_in": _last(choice.stand_in for choice in chosen),
         "supposed": _last(choice.supposed for choice in chosen),
         "found": _last(choice.found for choice in chosen),
@@ -149,27 +151,27 @@ def _cell(
     }
     reason = next((choice.reason for choice in chosen if choice.reason), "")
     if reason:
-        return replace(cell, reason=reason, **told)
+        return replace(cell, reason=reason, **shared)
     words = {axis: choice.name for axis, choice in zip(AXES, chosen, strict=False)}
     source = (_last(choice.recipe or "" for choice in chosen) or table.recipe).format(**words)
     changes: dict[str, Any] = {}
     for choice in chosen:
         changes |= _filled(choice.changes, words)
     recipe = _recipe(path, source, changes)
-    return replace(cell, recipe=recipe, source=source, changes=changes, **told)
+    return replace(cell, recipe=recipe, source=source, changes=changes, **shared)
 
 
 def _chosen(
     path: Path, table: TableChoices, names: Mapping[str, str]
 ) -> tuple[list[Choice], dict[str, str]]:
-    """Return what the printed names mean, axis by axis, and the notes by metric."""
+    """Return the choices of the printed names, by axis, and the notes by metric."""
     chosen: list[Choice] = []
     for axis in AXES:
         known: dict[str, Choice] = getattr(table, axis)
-        if known and names[axis] not in known:  # without any, no name changes the recipe
+        if known and names[axis] not in known:  # without a recipe, no name needs a choice
             raise RecipeError(f"{path}, {table.name}: {no_such(axis, names[axis], known)}")
         chosen.append(known.get(names[axis], Choice()))
-        if chosen[-1].reason:  # the other names need no meaning
+        if chosen[-1].reason:  # the other names need no choice
             break
     notes = {"": "; ".join(dict.fromkeys(choice.note for choice in chosen if choice.note))}
     for special in table.cells:
@@ -188,14 +190,14 @@ def _last(texts: Iterable[str]) -> str:
 
 
 def _filled(value: Any, words: Mapping[str, str]) -> Any:
-    """Return changes with the words in place of the braces."""
+    """Return changes with braces replaced by the names of choices."""
     if isinstance(value, dict):
         return {name: _filled(part, words) for name, part in value.items()}
     return value.format(**words) if isinstance(value, str) else value
 
 
 def _recipe(path: Path, source: str, changes: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a name, one beside the paper's file first, with changes."""
+    """Return a recipe with changes; it is looked for first in the folder of the paper's file."""
     runs = {
         place: read_source(_file(path, value), {}).fields
         for place, value in changes.items()
@@ -210,7 +212,7 @@ def _file(path: Path, source: str) -> str:
 
 
 def _with_all_metrics(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells with recipes that measure all that is published of the same training."""
+    """Return the cells with recipes that compute all metrics published for the same training."""
     cells = list(cells)
     wanted: dict[str, dict[str, None]] = {}
     for cell in cells:
@@ -233,7 +235,7 @@ def with_metrics(recipe: Recipe, metrics: Iterable[str]) -> Recipe:
 
 
 def training_of(recipe: Recipe) -> str:
-    """Return a recipe without its metrics, as text: equal ones train the same."""
+    """Return a recipe without its metrics, as text; it is the same for equal trainings."""
     fields = recipe.model_dump(mode="json")
     fields["evaluation"].pop("metrics")
     return json.dumps(fields, sort_keys=True)

@@ -1,7 +1,7 @@
-"""How long a training may take at the most, so that the cheapest come first.
+"""Estimates the longest time of a training, so that the cheapest trainings are run first.
 
-The estimate is of one core that multiplies matrices at RATE, for all epochs of a recipe; patience
-mostly ends it earlier. It orders and warns, and says nothing of another machine to the minute.
+The estimate is for one core that multiplies matrices at RATE, and for all epochs of a recipe; early
+stopping mostly ends a training earlier. It is only good enough to order trainings and to warn.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import SHOP
 from softrec.recipe.specs.models import is_counted, reads_graph
 
-RATE = 3e10  # operations a second, in products of matrices
-GATHERED = 16  # times as long where the candidates of each row are gathered
-PER_ITEM = 48  # operations for an item of a history, by dim^2: some layers, both directions
+RATE = 3e10  # operations per second, in products of matrices
+GATHERED = 16  # factor if candidates are gathered for each row
+PER_ITEM = (
+    48  # operations per item of a history, in units of dim^2: some layers, forward and backward
+)
 PASSES = 6  # operations for a product and its two gradients
-COUNTING = 2e-5  # seconds for an event, of a simple baseline with all its settings
-WIDTH = 64  # of a model whose settings do not say it
+COUNTING = 2e-5  # seconds per event, for a simple baseline with all its settings
+WIDTH = 64  # for a model without this setting
 
 
 def minutes(recipe: Recipe) -> float:
-    """Return the most minutes that a recipe and its stages take; NaN if its data are not known."""
+    """Return the estimated minutes of a recipe and its stages; NaN if its data are unknown."""
     counts = _counts(recipe)
     if counts is None:
         return math.nan
@@ -62,13 +64,13 @@ def _seconds(recipe: Recipe, counts: Counts) -> float:
 
 
 def _users(recipe: Recipe, counts: Counts) -> float:
-    """Return how many sequences there are: pieces are users of their own."""
+    """Return the number of sequences; with the cleaning step `pieces` each piece is one."""
     pieces = [float(s.partition("=")[2]) for s in recipe.data.clean if s.startswith("pieces=")]
     return max(counts.users, counts.events / pieces[-1]) if pieces else counts.users
 
 
 def _scored(candidates: CandidatesSettings, items: int, batch: int) -> float:
-    """Return how many items a label is scored against, gathered ones weighed."""
+    """Return how many items a label is scored against; gathered items count more."""
     if not isinstance(candidates, DrawnSettings):
         return items
     number = candidates.number_of(items)

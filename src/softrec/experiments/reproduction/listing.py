@@ -1,4 +1,4 @@
-"""What a reproduction has to do, as lines for a terminal."""
+"""The rows and trainings of a reproduction as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _changed(change: tuple[str, object]) -> str:
 
 
 def job_lines(groups: Sequence[Group], data_dir: Path | None) -> list[str]:
-    """Return a line for each training in the order in which they would be run."""
+    """Return a line for each training, in the order in which they are run."""
     rows: list[list[str]] = []
     jobs = by_cost(groups)
     for number, job in enumerate(jobs, 1):

@@ -1,7 +1,7 @@
-"""What stands for the rows of a published table: recipes, changes to them, or a reason why not.
+"""Which recipe belongs to which row of a published table, with changes, or why there is none.
 
-A table is a product of axes, dataset x backbone x method x setting, and so are recipes. Each
-printed name says what it means for the recipe:
+A table is a product of axes, dataset x backbone x method x setting, and so are recipes. A file says
+for each printed name how it changes the recipe:
 
     tables:
       - name: poster table               # the column `table` of the file
@@ -15,11 +15,11 @@ printed name says what it means for the recipe:
         method:
           Base: {}
           LS: {changes: {target.name: uniform, target.alpha: 0.7}}
-        cells:                           # what holds for some cells alone
+        cells:                           # choices for some cells only
           - {where: {dataset: Diginetica, method: LS}, note: alpha is not published}
 
-Later axes and `cells` are laid over what comes before. In `recipe` and in texts of `changes` the
-braces stand for the `name` of the choice.
+Later axes and `cells` override earlier ones. In `recipe` and in texts of `changes`, braces are
+replaced by the `name` of the choice.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ AXES = ("dataset", "backbone", "method", "setting")
 
 
 class Choice(Settings):
-    """What a printed name means for the recipe of a cell."""
+    """How a printed name changes the recipe of a cell."""
 
-    name: str = setting("", "what stands for it between the braces")
+    name: str = setting("", "the text that replaces the braces")
     recipe: str | None = setting(None, "the name of the recipe, instead of the table's")
     changes: dict[str, Any] = setting({}, "fields of the recipe that are changed")
-    reason: str = setting("", "why no training stands for it")
+    reason: str = setting("", "why there is no training for it")
     stand_in: str = setting("", "other data that are used instead; no number is held against it")
     note: str = setting("", "what a reader has to know")
     supposed: str = setting("", "a cause of a difference that was not proved")
@@ -52,7 +52,7 @@ class Choice(Settings):
 
 
 class CellChoice(Choice):
-    """What holds for some cells alone."""
+    """A choice for some cells only."""
 
     where: dict[str, tuple[str, ...]] = setting({}, "the printed names, by axis or metric")
 
@@ -72,27 +72,27 @@ class CellChoice(Choice):
         return where
 
     def holds(self, names: dict[str, str]) -> bool:
-        """Tell whether a cell is one of those meant."""
+        """Return whether the choice holds for a cell."""
         return all(names.get(axis) in wanted for axis, wanted in self.where.items())
 
 
 class TableChoices(Settings):
-    """A published table, and what its printed names mean."""
+    """A published table, and the choices of its printed names."""
 
     name: str = setting(text="as in the column `table` of the file")
     file: str = setting(text="a CSV file of published numbers")
-    reason: str = setting("", "why no training stands for any of its rows")
+    reason: str = setting("", "why there is no training for its rows")
     recipe: str = setting("", "the name of the recipe of a cell, with axes in braces")
     baseline: str = setting("", "the method that gains are counted from")
     dataset: dict[str, Choice] = setting({}, "the data sets")
     backbone: dict[str, Choice] = setting({}, "the models")
     method: dict[str, Choice] = setting({}, "the methods")
     cells: tuple[CellChoice, ...] = setting((), "what holds for some cells alone")
-    setting: dict[str, Choice] = setting({}, "the settings")  # the last, for it hides the function
+    setting: dict[str, Choice] = setting({}, "the settings")  # last, because it hides the function
 
 
 class Paper(Settings):
-    """A paper: its tables, and where its published numbers lie."""
+    """A paper: its tables, and the files of its published numbers."""
 
     name: str = setting(text="what it is called")
     citation: str = setting("", "authors, title, place, year")
@@ -105,7 +105,7 @@ def names() -> list[str]:
 
 
 def file_of(paper: str) -> Path:
-    """Return the file that says what stands for the rows of a paper.
+    """Return the file of a paper, which says which recipe belongs to which row.
 
     Args:
         paper: a name, or a file (.yaml) of your own.
@@ -121,10 +121,10 @@ def file_of(paper: str) -> Path:
 
 
 def read_paper(paper: str) -> Paper:
-    """Return what stands for the rows of a paper, see `file_of`.
+    """Return the content of the file of a paper; see `file_of`.
 
     Raises:
-        RecipeError: if there is no such paper, or its file has other fields.
+        RecipeError: if there is no such paper, or its file has wrong fields.
     """
     path = file_of(paper)
     fields = read_yaml(path)
@@ -135,10 +135,10 @@ def read_paper(paper: str) -> Paper:
 
 
 def published_file(paper: Path, name: str) -> Path:
-    """Return the file of published numbers: beside a paper's own file, else of softrec.
+    """Return the file of published numbers: in the folder of the paper's file, else of softrec.
 
     Raises:
-        RecipeError: if it is in neither place.
+        RecipeError: if it is in neither folder.
     """
     for path in (paper.parent / name, HOME / "published" / name):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""What is to be done for the cells of a paper: trainings, and what stands beside them, by cost."""
+"""The trainings for the cells of a paper, and for comparison, in the order of their cost."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from softrec.experiments.views import asked
 from softrec.recipe.recipe import Recipe, read_recipe
 
 DEFAULTS = ("sasrec", "gru4rec")
-"""The models whose defaults stand beside a block."""
+"""The models that are trained with their defaults for comparison with a block."""
 DEFAULTS_BY_USER = ("mf", "lightgcn")
-"""The same where the log has no order."""
+"""These models if the log has no order."""
 
 Kind = Literal["cell", "simple", "defaults"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is wanted.
+    """A training or a count that is needed.
 
     Attributes:
-        name: what it is called.
-        recipe: of the run, with its seed.
-        kind: what it is wanted for.
-        minutes: the most that it may take; NaN if that is not known.
+        name: its name.
+        recipe: its recipe, with the seed.
+        kind: whether it is a row of the paper, a simple baseline or a model with defaults.
+        minutes: its estimated time; NaN if it is unknown.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def folder(self) -> str:
-        """Return the name of its folder, which is made of the recipe alone."""
+        """Return the name of its folder, which depends only on the recipe."""
         fields = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
         key = hashlib.sha256(fields.encode()).hexdigest()[:8]
         words = "".join(c if c.isalnum() or c in ".+" else "-" for c in asked(self.recipe))
@@ -53,17 +53,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Group:
-    """The cells of a block, and the jobs of each, by the name of what stands beside them."""
+    """The cells of a block with their jobs, and the jobs for comparison, by name."""
 
     table: str
     dataset: str
     cells: list[Cell]
-    jobs: list[list[Job]]  # of each cell, one for each seed
+    jobs: list[list[Job]]  # for each cell, one job per seed
     beside: dict[str, Job] = field(default_factory=dict)
 
     @property
     def all_jobs(self) -> list[Job]:
-        """Return all of them."""
+        """Return all jobs."""
         return [*self.beside.values(), *(job for own in self.jobs for job in own)]
 
 
@@ -103,13 +103,13 @@ def _has(cell: Cell, words: Iterable[str]) -> bool:
 def groups(
     cells: Sequence[Cell], seeds: Sequence[int], *, baselines: bool = True, defaults: bool = True
 ) -> list[Group]:
-    """Return the cells by block, with what is to be run for each.
+    """Return the cells by block, with their jobs.
 
     Args:
-        cells: those wanted.
+        cells: the selected cells.
         seeds: of the trainings.
-        baselines: with the simple baselines on the same data and protocol.
-        defaults: with models of today's defaults on the same data and protocol.
+        baselines: add the simple baselines on the same data and protocol.
+        defaults: add models with today's defaults on the same data and protocol.
     """
     blocks: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
@@ -135,7 +135,7 @@ def _job(cell: Cell, seed: int) -> Job:
 
 
 def _base(cells: Iterable[Cell]) -> Recipe | None:
-    """Return the recipe whose data and ranking are those of a block, with all its metrics."""
+    """Return a recipe with the data, the ranking and all metrics of a block."""
     recipes = [cell.recipe for cell in cells if cell.recipe is not None]
     if not recipes:
         return None
@@ -151,7 +151,7 @@ def _beside(recipes: dict[str, Recipe], kind: Kind, dataset: str) -> dict[str, J
 
 
 def default_recipes(base: Recipe) -> dict[str, Recipe]:
-    """Return what `fit` trains by default, every position against the full catalogue."""
+    """Return the recipes that `fit` trains by default: every position, the full catalogue."""
     by_user = base.training.windows == "interactions"
     fields = base.model_dump(mode="json")
     training = {"monitor": base.training.monitor}
@@ -172,7 +172,7 @@ def default_recipes(base: Recipe) -> dict[str, Recipe]:
 
 
 def by_cost(found: Iterable[Group]) -> list[Job]:
-    """Return each job once: simple baselines, then by seed and by cost."""
+    """Return each job once: first simple baselines, then by seed and cost."""
     jobs: dict[str, Job] = {}
     for group in found:
         for job in group.all_jobs:
@@ -188,7 +188,7 @@ def by_cost(found: Iterable[Group]) -> list[Job]:
 
 
 def where(recipe: Recipe, data_dir: Path | None) -> str:
-    """Return whether the data of a recipe are on this machine, in a word or three."""
+    """Return, in a few words, whether the data of a recipe are on this machine."""
     if recipe.data.source not in sources.SOURCES:
         return (
             "" if recipe.data.source == "shop" or Path(recipe.data.source).exists() else "missing"

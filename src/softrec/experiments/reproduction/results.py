@@ -23,14 +23,14 @@ WAITING = "its turn has not come"
 def results_of(
     about: Paper, groups: Sequence[Group], runs: Runs, reasons: Reasons, command: str
 ) -> Reproduction:
-    """Return what was found so far.
+    """Return the results so far.
 
     Args:
         about: the paper.
-        groups: what is wanted.
+        groups: the cells and jobs.
         runs: the finished runs, by their folder.
-        reasons: why others were not run, by their folder.
-        command: what was typed.
+        reasons: why other jobs were not run, by their folder.
+        command: the command.
     """
     wanted = [job.folder for group in groups for job in group.all_jobs]
     return Reproduction(
@@ -104,7 +104,7 @@ def _mean(runs: Sequence[Run], metric: str) -> SeedMean | None:
 
 
 def _command(cell: Cell) -> str:
-    """Return the command that does the training of a cell alone."""
+    """Return the command for the training of a single cell."""
     if cell.recipe is None:
         return ""
     name = cell.source.removesuffix(".yaml")
@@ -127,7 +127,7 @@ def _typed(value: Any) -> str:
 
 
 def _with_gains(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
-    """Return the rows with the differences to the baseline of the same backbone and setting."""
+    """Return the rows with the gains over the baseline of the same backbone and setting."""
     bases = {
         (cell.names["backbone"], cell.names["setting"]): row
         for cell, row in zip(cells, rows, strict=True)
@@ -172,7 +172,7 @@ def _beside(name: str, job: Job, runs: Runs, reasons: Reasons) -> Beside:
 
 
 def _best_of_each(found: Any) -> tuple[Beside, ...]:
-    """Return them with the one of each kind marked that validation prefers."""
+    """Return the entries, with the best of each kind on validation marked."""
     rows = list(found)
     best = {
         kind: max(

@@ -1,12 +1,13 @@
-"""Run what a paper's tables need, the cheapest first, and keep a table of what came out.
+"""Runs the trainings of a paper's tables, the cheapest first, and writes a table of the results.
 
     OUT/
       reproduction.json   the results; .csv, .parquet, .md and .html say the same
       runs/               a run folder for each training
-      softrec.json        the mark of a folder of softrec
+      softrec.json        the marker file of softrec
 
-Whatever is finished is kept, so that the same command goes on after a kill, or with more budget. A
-training that was interrupted goes on at its last checkpoint. The table is written after each run.
+Finished runs are kept, so that the same command can be run again after a kill, or with a larger
+budget. An interrupted training is resumed from its last checkpoint. The table is written after each
+run.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def planned(
     baselines: bool = True,
     defaults: bool = True,
 ) -> list[Group]:
-    """Return what `reproduce_paper` would run with the same arguments."""
+    """Return the jobs that `reproduce_paper` runs with the same arguments."""
     cells = selected(cells_of(paper), table, row)
     return groups(cells, range(seeds), baselines=baselines, defaults=defaults)
 
@@ -74,7 +75,7 @@ def reproduce_paper(
 
     Args:
         paper: softrec, desorec, timirec or bsl, or a file of your own; see `papers`.
-        out: the folder of the results; one that was begun goes on.
+        out: the folder of the results; an unfinished one is continued.
         table: the name of a table, or a part of it; by default all.
         row: printed names of data set, backbone, method or setting, separated by commas.
         budget: minutes; nothing is begun that may take longer than what is left of them.
@@ -121,7 +122,7 @@ def reproduce_paper(
 
 
 def _begin(out: Path) -> None:
-    """Make the folder, or refuse one that is not ours."""
+    """Make the folder, or refuse one that softrec did not make."""
     if out.exists() and not is_marked(out, REPRODUCTION):
         raise RunError(
             f"{out} exists and is no folder of a reproduction; choose another --out, or move it "
@@ -136,7 +137,7 @@ def _begin(out: Path) -> None:
 
 @dataclass
 class _Bench:
-    """Where the trainings are done: what is finished, what failed, the data that lie open."""
+    """The state of a reproduction: finished runs, failures, and the data of the last job."""
 
     about: Paper
     out: Path
@@ -150,22 +151,22 @@ class _Bench:
     _missing: dict[str, str] = field(default_factory=dict)
 
     def results(self) -> Reproduction:
-        """Return what was found so far."""
+        """Return the results so far."""
         return results_of(self.about, self.wanted, self.runs, self.reasons, self.command)
 
     def write(self) -> None:
-        """Write what was found so far."""
+        """Write the results so far."""
         write_all(self.results(), self.out)
 
     def find(self, jobs: Sequence[Job]) -> None:
-        """Look for runs that are finished."""
+        """Look for finished runs."""
         for job in jobs:
             run = kept_run(self.out / "runs" / job.folder)
             if run is not None:
                 self.runs[job.folder] = run
 
     def do(self, job: Job, left: float, number: str) -> None:
-        """Do a job, unless it may take more than the minutes that are left; keep why not."""
+        """Do a job if its estimate fits into the minutes left; otherwise store the reason."""
         if left <= 0:
             self.reasons[job.folder] = "the budget was used up"
             return
@@ -181,7 +182,7 @@ class _Bench:
             self.reasons.pop(job.folder, None)
         except SoftrecError as error:
             self.reasons[job.folder] = str(error)
-        except Exception as error:  # one that fails must not stop the others
+        except Exception as error:  # a failure must not stop the other jobs
             LOGGER.exception("%s failed", job.name)
             self.reasons[job.folder] = (
                 f"failed: {type(error).__name__}: {one_line(str(error), 200)}"
@@ -190,10 +191,10 @@ class _Bench:
             LOGGER.info("%s: not run: %s", job.name, self.reasons[job.folder])
 
     def _split(self, recipe: Recipe) -> Split:
-        """Return the data of a recipe; those of the last one stay open.
+        """Return the data of a recipe; those of the last recipe are kept in memory.
 
         Raises:
-            DataError: if they are not to be had.
+            DataError: if they are not available.
         """
         key = recipe.data.model_dump_json()
         if key in self._missing:
@@ -210,7 +211,9 @@ class _Bench:
 
     def _run(self, job: Job, split: Split) -> Run:
         folder = self.out / "runs" / job.folder
-        stage = self.stages.get(training_of(job.recipe))  # of another row, maybe fewer metrics
+        stage = self.stages.get(
+            training_of(job.recipe)
+        )  # a run of another row, perhaps with fewer metrics
         if job.kind == "cell":
             share.take(job.recipe, split, folder)
         run = kept_run(folder) or fit_recipe(job.recipe, folder, split=split)

@@ -1,4 +1,4 @@
-"""Runs that are a row of a table and a stage of another: trained once, for both."""
+"""Runs that are both a row of a table and a stage of another row are trained once."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from softrec.recipe.recipe import Recipe
 
 
 def stages_of(recipes: Iterable[Recipe]) -> dict[str, Recipe]:
-    """Return all recipes that others among `recipes` depend on, by what they train."""
+    """Return all stages of `recipes`, by their training."""
     return {training_of(stage): stage for recipe in recipes for stage in chain_of(recipe)[:-1]}
 
 
 def take(recipe: Recipe, split: Split, folder: Path) -> None:
-    """Put the run of a recipe, if it is in the cache as a stage, where that of a row is wanted."""
+    """Copy the run of a recipe from the stages in the cache to `folder`, if it is there."""
     kept = folder_of(recipe, split)
     if kept_run(kept) is not None and not folder.exists():
         _linked(kept, folder)
 
 
 def give(stage: Recipe, split: Split, folder: Path) -> None:
-    """Put the run of a row into the cache, where it is found as a stage."""
+    """Copy the run of a row to the cache, where it is used as a stage."""
     kept = folder_of(stage, split)
     kept.parent.mkdir(parents=True, exist_ok=True)
     with held(kept, wait=True, suffix=".stage.lock"):
@@ -36,7 +36,7 @@ def give(stage: Recipe, split: Split, folder: Path) -> None:
 
 
 def _linked(folder: Path, twin: Path) -> None:
-    """Make a folder of the same files: hard links, or copies where there are none."""
+    """Make a folder with the same files, as hard links or, if that is not possible, as copies."""
     fresh = twin.with_name(f".{twin.name}.linking")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(folder, fresh, copy_function=_link)

@@ -60,11 +60,11 @@ def arguments(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> d
 
 def fields_of(function: Callable[..., Any], left_out: tuple[str, ...] = ()) -> dict[str, FieldInfo]:
     """Return the arguments of a function, or of a class, as fields that its docstring describes."""
-    told = described_arguments(function)
+    described = described_arguments(function)
     parameters = inspect.signature(function).parameters
     return {
         name: FieldInfo(
-            annotation=kind, description=told.get(name), **_default(parameters[name].default)
+            annotation=kind, description=described.get(name), **_default(parameters[name].default)
         )
         for name, kind in arguments(function, left_out).items()
     }

@@ -56,12 +56,12 @@ class ModelSettings(BaseModel):
 
     @property
     def whole(self) -> dict[str, Any]:
-        """Return the settings with the defaults of the class beside them, as plain data.
+        """Return the settings and the defaults of all others, as plain data.
 
-        A run keeps them: its weights fit no model of other defaults.
+        A run stores them, because its weights would not fit a model with other defaults.
         """
-        told = {n: field for n, field in settings_of(self.name).items() if n not in NOT_KEPT}
-        defaults = {n: field.default for n, field in told.items() if not field.is_required()}
+        fields = {n: field for n, field in settings_of(self.name).items() if n not in NOT_KEPT}
+        defaults = {n: field.default for n, field in fields.items() if not field.is_required()}
         kept = {n: value for n, value in defaults.items() if isinstance(value, PLAIN)}
         return {**kept, **self.settings}
 

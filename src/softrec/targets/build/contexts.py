@@ -215,7 +215,7 @@ def best_of_teacher(
 
 
 class NeighbourSource(nn.Module):
-    """CSN: the model's own prediction for a similar context, sampled anew at each step.
+    """CSN: the model's own prediction for a similar context, sampled again in each step.
 
     Contexts of the same user should not be among the neighbours (`nearest(..., owner=)`): they
     overlap, and a later one contains the label.
