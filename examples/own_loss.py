@@ -2,7 +2,7 @@
 
 Run `python examples/own_loss.py`. It is registered, checked, and used with two targets. Formula:
 (1 - p_y)^gamma H(q, p), where p_y is the model's probability of the label, and H(q, p) the
-cross-entropy with the mixture q of label and soft target. Source: Lin et al., Focal loss for dense
+cross-entropy with the mix q of label and soft target. Source: Lin et al., Focal loss for dense
 object detection, ICCV 2017.
 """
 

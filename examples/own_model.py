@@ -28,8 +28,8 @@ class Average(HistoryEncoder):
         self.output = OutputLayer(self.table, dim, tied=True, bias=True)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vector of each prediction, and all item vectors."""
-        histories = aligned(batch.history, self.n_items)  # padded on the right
+        """Return the users at the places that the batch asks for, and all items."""
+        histories = aligned(batch.history, self.n_items)  # padded at the right
         vectors = self.table(histories.items)  # (B, L, D)
         place = torch.arange(vectors.shape[1], device=vectors.device)
         age = place[:, None] - place

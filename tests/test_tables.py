@@ -120,7 +120,7 @@ def test_a_model_says_what_it_reads_and_what_is_tried():
     assert "It reads the number of the user, and the training part as a graph." in part["lightgcn"]
     assert "data without times are refused" in part["tisasrec"]
     assert "- `preset: original` is dim 50, length 200, layers 2, heads 1," in part["sasrec"]
-    assert "| shrinkage | 0 | [0, 10] | s, how far" in part["item-knn"]
+    assert "| shrinkage | 0 | [0, 10] | s; a larger s" in part["item-knn"]
     assert "It has no settings." in part["popularity"]
     assert "tune" not in part["sasrec"]
 
