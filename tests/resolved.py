@@ -31,7 +31,8 @@ def resolved() -> dict[str, Any]:
 def filled(recipe: Recipe) -> dict[str, Any]:
     """Return the fields of a recipe, with those of the recipes that it depends on."""
     stages = {place: filled(stage) for place, stage in recipe.stages().items()}
-    own = recipe.with_stages(lambda place, _: place).model_dump(mode="json", exclude={"plugins", "tune"})
+    told = recipe.with_stages(lambda place, _: place)
+    own = told.model_dump(mode="json", exclude={"plugins", "tune"})
     model = {"name": recipe.model.name, **defaults(recipe.model.name), **recipe.model.settings}
     return {**own, "data": recipe.data.source, "model": model, "stages": stages}
 

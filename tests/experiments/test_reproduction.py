@@ -156,6 +156,24 @@ def test_logged_settings_are_in_the_recipes():
         )
 
 
+def test_the_other_teacher_of_softrec_is_the_one_of_the_paper():
+    teachers = {
+        cell.recipe.model.name: cell.recipe.stages()["target.teacher"].model.name
+        for cell in cells_of("softrec")
+        if cell.recipe is not None and cell.names["method"] == "CKD"
+    }
+    assert teachers == {"gru4rec": "caser", "caser": "gru4rec", "nfm": "youtubednn",
+                        "youtubednn": "nfm"}  # fmt: skip
+
+
+def test_where_a_log_has_no_order_the_defaults_are_of_models_without():
+    (group,) = running.planned("bsl", table="repository logs", row="Yelp2018,MF,SL")
+    recipes = [job.recipe for job in group.beside.values() if job.kind == "defaults"]
+    assert [recipe.model.name for recipe in recipes] == ["mf", "lightgcn"]
+    assert {recipe.training.windows for recipe in recipes} == {"interactions"}
+    assert {recipe.training.monitor for recipe in recipes} == {"recall@20"}
+
+
 # --- verdicts ---
 
 
