@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
@@ -112,6 +112,7 @@ def compare(
     space: Any = None,
     seeds: int = 3,
     baselines: bool = True,
+    protocol_rows: Literal["auto", "always", "never"] = "auto",
     user_table: Any = None,
     item_table: Any = None,
     data_dir: str | Path | None = None,
@@ -140,6 +141,9 @@ def compare(
         seeds: how many times each variant is trained, each time with another seed. With one
             training there is no verdict.
         baselines: add rows of simple baselines, such as popularity and item-knn, counted once.
+        protocol_rows: add the baseline of each model on other windows: "auto", trained at every
+            position where it has one label a sequence (windows "last"); "always", with one label a
+            sequence where it has more, too; "never".
         user_table: a Polars frame, or the path of a CSV or Parquet file, with a row per user. The
             report then has slices of the test cases by each of its columns. The ids are in the
             column that is named as in the log, else in the first.
@@ -176,6 +180,7 @@ def compare(
     }
     arguments = {name: value for name, value in lists.items() if value is not None}
     arguments |= {"seeds": seeds, "out": str(out)}
+    arguments |= {} if protocol_rows == "auto" else {"protocol_rows": protocol_rows}
     with telling(progress):
         return compare_variants(
             plan(given, axes, seeds, tune=tune, space=space),
@@ -185,6 +190,7 @@ def compare(
             command=python_call("compare", source, arguments, options),
             overwrite=overwrite,
             baselines=baselines,
+            protocol_rows=protocol_rows,
             user_table=user_table,
             item_table=item_table,
         )

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -208,6 +208,13 @@ Baselines = Annotated[
     typer.Option(
         "--baselines/--no-baselines",
         help="Add rows of simple baselines, such as popularity and item-knn, each counted once.",
+    ),
+]
+ProtocolRows = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(
+        help="Add the baseline of each model, trained on other windows: auto, at every position "
+        "where it has one label a sequence (windows: last); always, the other way, too.",
     ),
 ]
 UserTable = Annotated[

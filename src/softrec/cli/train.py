@@ -14,6 +14,7 @@ from softrec.cli.options import (
     ItemTable,
     Out,
     Overwrite,
+    ProtocolRows,
     Seeds,
     Set,
     Source,
@@ -97,6 +98,7 @@ def compare(
     space: Space = None,
     seeds: Seeds = 3,
     baselines: Baselines = True,
+    protocol_rows: ProtocolRows = "auto",
     user_table: UserTable = None,
     item_table: ItemTable = None,
     set_: Set = None,
@@ -106,8 +108,8 @@ def compare(
     """Train models on several targets with the same data and budget, and report what helped.
 
     All combinations of models, targets, losses and values of a grid are trained. Writes
-    report.html, results.json, per_user.parquet and slices.parquet. If it is interrupted, run the
-    same command again: finished runs are kept.
+    report.html, report.md, tables.tex, results.json, per_user.parquet and slices.parquet. If it is
+    interrupted, run the same command again: finished runs are kept.
 
     Examples:
       softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --out DIR
@@ -129,6 +131,7 @@ def compare(
         plan(read_source(source, options), axes, seeds, tune=tune, space=space),
         out,
         baselines=baselines,
+        protocol_rows=protocol_rows,
         user_table=user_table,
         item_table=item_table,
         data_dir=data_dir,

@@ -27,6 +27,7 @@ from softrec.experiments.build.decided import decided
 from softrec.experiments.combinations import plan
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.inputs import Given
+from softrec.experiments.protocol import ProtocolRows, with_protocol_rows
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
 from softrec.experiments.stages import kept_run
@@ -77,6 +78,7 @@ def compare_variants(
     command: str = "",
     overwrite: bool = False,
     baselines: bool = False,
+    protocol_rows: ProtocolRows = "never",
     user_table: Any = None,
     item_table: Any = None,
 ) -> Comparison:
@@ -92,12 +94,14 @@ def compare_variants(
         command: the command or call, for the report.
         overwrite: replace a finished comparison.
         baselines: add rows of the simple baselines, each counted once.
+        protocol_rows: add the baseline of each model on other windows; see `with_protocol_rows`.
         user_table: a table of users; test cases are sliced by its columns, see `own_table`.
         item_table: a table of items; test cases are sliced by the columns of their label.
 
     Raises:
         SoftrecError: if something cannot be built; nothing is trained then.
     """
+    wanted = with_protocol_rows(wanted, protocol_rows)
     recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
     inputs = [path for recipe in recipes for path in inputs_of(recipe)]
     with reserved(out, COMPARISON, inputs) as place:

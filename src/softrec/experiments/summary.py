@@ -190,6 +190,7 @@ def variant_of(
         target={"name": name, **settings} if counted else target.model_dump(mode="json"),
         model={"name": first.recipe.model.name, **first.recipe.model.settings},
         loss={} if counted else first.recipe.loss.model_dump(mode="json"),
+        windows="" if counted else first.recipe.training.windows,
         soft_mass=target.soft_mass,
         test=over_seeds("test"),
         valid=over_seeds("valid"),

@@ -9,6 +9,7 @@ rows      which rows figures show: of the values of a grid the best on validatio
 figures   which numbers go into which plot, and the words beside it; grids, costs, slices the same
 plots     the drawing: intervals, curves, bars; charts: values over settings, cost
 looks     colours, dashes and markers, and the lines of a legend
+document  all words and tables, for markdown and latex
 write     the HTML file, and the table for the terminal
 """
 

@@ -149,6 +149,7 @@ class Variant(_Part):
     target: dict[str, Any]  # its settings, as they are shown
     model: dict[str, Any] = {}  # the same
     loss: dict[str, Any] = {}
+    windows: str = ""  # what it is trained on, of the sequences; "" if that is not known
     group: str = (
         ""  # the group of variants that differ only in target and loss; "" if there is one group
     )
@@ -307,6 +308,10 @@ class Results(_Part):
     def listed(self) -> list[Variant]:
         """Return the variants that are lists of other systems."""
         return [variant for variant in self.variants if variant.kind == "listed"]
+
+    def on_other_windows(self, variant: Variant) -> bool:
+        """Tell whether a variant is its baseline on other windows: it is no soft target."""
+        return variant.windows != self.baseline_of(variant).windows
 
     @property
     def counted(self) -> list[Variant]:

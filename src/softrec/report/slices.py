@@ -120,7 +120,7 @@ def best_soft(results: Results) -> list[Row]:
     for row in rows(results):
         value = valid_mean(results, row.variant)
         chosen = math.isfinite(value) or row.variant.kind == "listed"
-        if row.variant.baseline is None or not chosen:
+        if results.on_other_windows(row.variant) or row.variant.baseline is None or not chosen:
             continue
         if row.panel not in found or value > valid_mean(results, found[row.panel].variant):
             found[row.panel] = row

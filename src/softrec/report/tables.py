@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from softrec.report import text
 from softrec.report.results import MetricDifference, Results, Variant
+
+WORD = re.compile(r"(?!n/a|yes\b|no\b)[^\W\d]")
+"""The start of a cell that holds no number."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,15 @@ class Table:
     caption: str
     head: list[str]
     rows: list[list[str]]
+
+    @property
+    def words(self) -> set[int]:
+        """Return the columns of words, which are aligned to the left; others hold numbers."""
+        return {
+            place
+            for place in range(1, len(self.head))
+            if any(len(row) > 1 and WORD.match(row[place]) for row in self.rows)
+        }
 
 
 SIMPLE = "simple baselines, counted and not trained"
@@ -209,14 +222,23 @@ def targets(results: Results) -> Table:
     """Return the settings of each variant's target."""
     several = len(results.groups) > 1
     losses = len({str(variant.loss) for variant in results.trained}) > 1
+    windows = len({variant.windows for variant in results.trained}) > 1
 
     def row_of(variant: Variant) -> list[str]:
         mass = text.percent(variant.soft_mass) if variant.kind == "trained" else ""
         row = [variant.name, text.setting(variant.target), mass]
         row += [text.setting(variant.loss)] if losses else []
+        row += [variant.windows] if windows else []
         return [*row, text.setting(variant.model)] if several else row
 
-    head = ["", "target", "soft mass", *["loss"] * losses, *["model"] * several]
+    head = [
+        "",
+        "target",
+        "soft mass",
+        *["loss"] * losses,
+        *["windows"] * windows,
+        *["model"] * several,
+    ]
     return Table("The target of each variant", head, grouped(results, row_of))
 
 

@@ -97,6 +97,8 @@ def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
         results: of the comparison, to mention groups and variants without a soft target.
     """
     groups = len(results.groups) if results else 1
+    if results is not None:
+        found = [e for e in found if not results.on_other_windows(results.variant(e.name))]
     if not found:
         none = "There is no soft variant to compare with the baseline"
         return f"{none} of its model." if groups > 1 else f"{none}."
@@ -109,6 +111,34 @@ def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
         sentence = f"Each against the baseline of its own model. {sentence}"
     one_seed = any(each.reason == "one seed" for each in found)
     return f"{sentence} {ONE_SEED}" if one_seed else sentence
+
+
+def protocol_sentences(results: Results) -> list[str]:
+    """Return what other windows of training matter, beside the most that a target matters."""
+    metric = results.selection.metric
+    found: list[str] = []
+    for variant in results.trained:
+        difference = variant.difference_in(metric)
+        if difference is None or not results.on_other_windows(variant):
+            continue
+        baseline = results.baseline_of(variant)
+        told = f"{variant.name}: {_numbers(metric, variant, baseline, difference)}"
+        told += (
+            f". {ONE_SEED}"
+            if math.isnan(difference.p_holm)
+            else f", Holm-adjusted p {text.p_equals(difference.p_holm)}."
+        )
+        others = [
+            (abs(own.mean), each.name, own.mean)
+            for each in results.of_group(variant.group)
+            if each.baseline and not results.on_other_windows(each)
+            if (own := each.difference_in(metric)) and math.isfinite(own.mean)
+        ]
+        if others:
+            _, name, mean = max(others)
+            told += f" The most that a target changes is {text.signed(mean)} ({name})."
+        found.append(told)
+    return found
 
 
 def certainty(results: Results) -> str:

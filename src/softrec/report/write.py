@@ -16,6 +16,8 @@ from rich.text import Text
 from softrec.files import write_text
 from softrec.report import figures, reliability, slices, tables, text, tuned
 from softrec.report.advice import advice
+from softrec.report.latex import render_latex
+from softrec.report.markdown import render_markdown
 from softrec.report.results import MetricDifference, Results
 from softrec.report.rows import rows
 from softrec.report.verdict import (
@@ -23,6 +25,7 @@ from softrec.report.verdict import (
     certainty,
     counted_call,
     headline,
+    protocol_sentences,
     simple_sentence,
     verdicts,
 )
@@ -31,17 +34,21 @@ CONSOLE_METRICS = 2
 
 
 def write_report(results: Results, path: Path) -> None:
-    """Write the report as one HTML file; equal results give an equal file.
+    """Write the report as one HTML file, and beside it report.md and tables.tex.
+
+    Equal results give equal files.
 
     Args:
-        results: the content.
-        path: the file to write; its folder is made if it is missing.
+        results: the results of the comparison.
+        path: of the HTML file. Its folder is made if it is missing.
 
     Raises:
         RunError: if no variant has the name of the baseline.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_report(results))
+    write_text(path.with_suffix(".md"), render_markdown(results))
+    write_text(path.with_name("tables.tex"), render_latex(results))
 
 
 def render_report(results: Results) -> str:
@@ -65,6 +72,7 @@ def render_report(results: Results) -> str:
         facts = {"Data": results.data, "Verdict": {"metric": results.selection.metric}}
     return environment.get_template("report.html.j2").render(
         results=results,
+        protocol=protocol_sentences(results),
         advice=None if results.listed else advice(results),  # nobody here chose the lists
         headline=headline(found, results),
         simple=simple_sentence(results),
