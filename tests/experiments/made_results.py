@@ -71,6 +71,7 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
         "kind": "trained",
         "model": {"name": "sasrec"},
         "loss": {"name": "mixed"},
+        "windows": "positions",
         "group": "",
         "series": name,
         "grid": {},

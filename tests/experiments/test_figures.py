@@ -2,11 +2,13 @@
 
 import copy
 import itertools
+import re
 
 import numpy as np
 import pytest
 from made_results import (
     METRICS,
+    Page,
     a_simple_baseline,
     gridded,
     several_models,
@@ -19,6 +21,7 @@ from matplotlib.patches import Rectangle
 
 from softrec.report import charts, costs, figures, grids, looks, plots, slices
 from softrec.report.rows import rows
+from softrec.report.write import render_report
 
 ALPHAS, BALANCES = [0.5, 0.1, 0.3], [0.3, 0.5, 0.9, "red-line"]
 
@@ -234,6 +237,7 @@ def test_cost_is_drawn_over_the_seconds_of_a_training():
     found = typed(results)
     axes = costs.cost_figure(found).axes[0]
     assert axes.get_xscale() == "log"
+    assert axes.xaxis.get_major_formatter()(0.1) == "0.1"  # a small exponent could not be read
     dots = {
         (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
         for line in axes.lines
@@ -305,3 +309,64 @@ def test_letters_that_the_font_of_the_drawing_lacks_are_left_to_the_page():
     results["variants"][1]["name"] = "日本 (alpha 0.4)"
     found = figures.figures(typed(copy.deepcopy(results)))  # a warning would be an error
     assert "日本" in found[0].svg
+
+
+# --- the page ---
+
+
+def with_slices(results: dict) -> dict:
+    """Every row has the slices of one-hot or of pop+."""
+    known = {row: [r for r in some_slices() if r["variant"][:3] == row] for row in ("one", "pop")}
+    found = [
+        {**row, "variant": variant["name"]}
+        for variant in results["variants"]
+        for row in known["pop" if variant["baseline"] else "one"]
+    ]
+    return {**results, "slices": found}
+
+
+KINDS = {
+    "plain": synthetic,
+    "models": several_models,
+    "grid of one": lambda: gridded(target_alpha=ALPHAS),
+    "grid of two": lambda: gridded(target_alpha=ALPHAS, loss_balance=BALANCES),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_is_one_file_with_titles_and_texts_for_all_figures(kind):
+    results = typed(with_slices(KINDS[kind]()))
+    page = Page(render_report(results))
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "img", "object", "image", "foreignobject")
+        for name, value in attributes.items():
+            assert "://" not in (value or "") or name.startswith("xmlns")
+            if name in ("href", "xlink:href", "src"):
+                assert (value or "").startswith("#")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    tags = [tag for tag, _ in page.tags]
+    places = [place for place, tag in enumerate(tags) if tag == "figure"]
+    plots_of = [*figures.figures(results), *slices.forests(results)]
+    assert len(places) == len(plots_of) >= 6
+    for start, end, plot in zip(places, [*places[1:], len(tags)], plots_of, strict=True):
+        own = page.tags[start:end]
+        assert own[1][0] == "h3"
+        (label,) = [a["aria-label"] or "" for _, a in own if a.get("role") == "img"]
+        assert label.startswith(f"{plot.title}. ")
+        assert len(label) > len(plot.title) + 40
+        assert "figcaption" in tags[start:end]
+    sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", render_report(results))]
+    assert min(sizes) >= 9
+
+
+def test_means_stand_in_line_whether_they_have_a_spread_or_not():
+    results = synthetic()
+    results["variants"].append(a_simple_baseline("markov", 0.1))
+    text = render_report(typed(results))
+    row = text[text.index("markov</th>") :]
+    assert row[: row.index("</tr>")].count('<span class="sd"></span>') == 2
+    (rows_of,) = [rows for title, rows in Page(text).tables.items() if title[:5] == "Means"]
+    assert rows_of[1] == ["one-hot", "0.1007 ± 0.0008", "0.2007 ± 0.0005"]
+    one = Page(render_report(typed(synthetic(1))))
+    assert not [a for _, a in one.tags if a.get("class") == "sd"]

@@ -161,8 +161,8 @@ def _heat(results: Results, name: str, place: Place, members: Sequence[Variant])
         f"{_called(place)}: {metric} on test, by {' and '.join(settings)}",
         plots.svg(name, partial(heat_figure, results, members)),
         _values_text(results, members, *settings),
-        "Mean over the test users, the higher the darker, and below it the difference to the "
-        f"baseline. Frame: the values to use, chosen on validation.{red}",
+        "Mean over the test users, the higher the stronger its colour, and below it the difference "
+        f"to the baseline. Frame: the values to use, chosen on validation.{red}",
     )
 
 

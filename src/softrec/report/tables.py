@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from softrec.report import text
 from softrec.report.results import MetricDifference, Results, Variant
 
+SPREAD = " ± "
 WORD = re.compile(r"(?!n/a|yes\b|no\b)[^\W\d]")
 """The start of a cell that holds no number."""
 
@@ -21,6 +22,11 @@ class Table:
     caption: str
     head: list[str]
     rows: list[list[str]]
+
+    @property
+    def with_spread(self) -> set[int]:
+        """Return the columns where a mean has a spread beside it, so that means can be aligned."""
+        return {n for row in self.rows for n, cell in enumerate(row) if n and SPREAD in cell}
 
     @property
     def words(self) -> set[int]:
