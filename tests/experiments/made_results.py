@@ -72,6 +72,7 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
         "model": {"name": "sasrec"},
         "loss": {"name": "mixed"},
         "windows": "positions",
+        "tuned": None,
         "group": "",
         "series": name,
         "grid": {},

@@ -401,7 +401,8 @@ def test_lists_have_a_table_with_the_spread_over_seeds():
 
 def plain() -> dict:
     return {
-        "format": FORMAT, **synthetic(), "evaluation": {"mask_seen": True}, "slices": some_slices()
+        "format": FORMAT, **synthetic(), "evaluation": {"mask_seen": True}, "slices": some_slices(),
+        "tuning": {},
     }  # fmt: skip
 
 
