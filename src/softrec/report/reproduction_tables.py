@@ -171,8 +171,9 @@ def markdown(found: Reproduction) -> str:
     parts = [f"# {found.paper}: published and here", f"{found.citation}. {found.created}.",
              f"{found.sentence()}.", LEGEND]  # fmt: skip
     for block in map(shown, found.blocks):
-        parts += [f"## {block.title}", block.text, _markdown(block.rows)]
-        parts += [_markdown(block.beside)] if block.beside else []
+        parts += [f"## {block.title}", block.text]
+        parts += [_markdown(block.beside)] if block.beside else []  # first: the rest is read by it
+        parts += [_markdown(block.rows)]
         parts += ["\n".join(f"- {note}" for note in block.notes)] if block.notes else []
     parts += ["## How to run it again", f"    {found.command}", _markdown(commands_of(found))]
     return "\n\n".join(part for part in parts if part) + "\n"
