@@ -19,7 +19,7 @@ from softrec.cli.options import (
     UserTable,
     load,
 )
-from softrec.cli.show import print_comparison, print_line, print_lists, print_metrics
+from softrec.cli.show import print_comparison, print_line, print_lists, print_metrics, typed
 from softrec.errors import RecipeError
 
 RunFolder = Annotated[Path | None, typer.Argument(help="The folder of a finished run.")]
@@ -132,7 +132,7 @@ def _judge(
     from softrec.recipe.options import parse_assignment
 
     options = protocol | dict(parse_assignment(text) for text in set_ or [])
-    command = " ".join(["softrec", *sys.argv[1:]])
+    command = typed(sys.argv[1:])
     found = judge_lists(lists, data, command=command, options=options, **arguments)
     print_comparison(found.results, found.folder)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from softrec.cli.options import Baselines, DataDir
-from softrec.cli.show import print_line
+from softrec.cli.show import print_line, typed
 
 Paper = Annotated[
     str,
@@ -101,6 +101,6 @@ def reproduce(
         raise RecipeError("the results need a folder; name one with --out, such as runs/reproduced")
     found = reproduce_paper(
         paper, out, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults,
-        budget=budget, train=train, data_dir=data_dir, command=" ".join(["softrec", *sys.argv[1:]]),
+        budget=budget, train=train, data_dir=data_dir, command=typed(sys.argv[1:]),
     )  # fmt: skip
     print_line(f"{found.sentence()}. The table is {out / 'reproduction.md'}, also .html and .csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,16 @@ from rich.table import Table
 
 out_console = Console()
 err_console = Console(stderr=True)
+
+
+def typed(arguments: Sequence[str]) -> str:
+    """Return the command of some arguments as it can be pasted into a shell.
+
+    Example:
+        >>> typed(["compare", "a.csv", "--targets", "one-hot,pop+(alpha=1.0)"])
+        "softrec compare a.csv --targets 'one-hot,pop+(alpha=1.0)'"
+    """
+    return shlex.join(["softrec", *arguments])
 
 
 def print_line(text: str, label: str = "") -> None:

@@ -28,6 +28,7 @@ from softrec.cli.show import (
     print_line,
     print_lists,
     print_metrics,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def compare(
         user_table=user_table,
         item_table=item_table,
         data_dir=data_dir,
-        command=" ".join(["softrec", *sys.argv[1:]]),
+        command=typed(sys.argv[1:]),
         overwrite=overwrite,
     )
     print_comparison(comparison.results, comparison.folder)
@@ -178,7 +179,7 @@ def demo(
     comparison = run_demo(
         out,
         seeds=range(seeds),
-        command=" ".join(["softrec", *sys.argv[1:]]),
+        command=typed(sys.argv[1:]),
         overwrite=overwrite,
     )
     print_comparison(comparison.results, comparison.folder)

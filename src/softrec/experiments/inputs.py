@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from softrec.data.interactions import Interactions
+from softrec.data.sources.base import SOURCES
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.experiments.build.data import load_split, split_of
@@ -71,10 +72,14 @@ def read_source(source: Any, options: Mapping[str, Any]) -> Given:
 
 
 def _recipe_file(source: str) -> Path | None:
-    """Return the path of the recipe that `source` names: a file, else a recipe of softrec."""
+    """Return the path of the recipe that `source` names: a file, else a recipe of softrec.
+
+    The name of a data set is never that of a recipe, which has settings of its own, such as drawn
+    negatives, that nobody asked for who names the data.
+    """
     if source.endswith(RECIPES):
         return Path(source) if exists(source) else shipped.find(source) or Path(source)
-    return None if exists(source) else shipped.find(source)
+    return None if exists(source) or source in SOURCES else shipped.find(source)
 
 
 def _in_memory(source: Any, options: dict[str, Any]) -> Given:
