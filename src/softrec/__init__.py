@@ -335,12 +335,12 @@ def reproduce(
         out: the folder of the results; an unfinished one is continued.
         table: the name of a table, or a part of it; by default all.
         row: printed names of data set, backbone, method or setting, separated by commas.
-        budget: minutes; nothing is begun that may take longer than what is left of them.
-        seeds: train each row so often.
-        baselines: count the simple baselines beside each block.
-        defaults: train models with today's defaults beside each block.
-        train: train what is not finished; without, only the simple baselines are counted.
-        data_dir: a folder with public data sets, looked into before any download.
+        budget: minutes; a training is only started if its estimate fits into the rest.
+        seeds: how many times each row is trained, each time with another seed.
+        baselines: add the simple baselines to each block.
+        defaults: add models with today's defaults to each block.
+        train: train rows that are not finished; if False, only simple baselines are counted.
+        data_dir: a folder with public data sets; files are looked for there before a download.
         progress: as for `fit`.
 
     Raises:
@@ -356,10 +356,10 @@ def reproduce(
     from softrec.progress import telling
 
     given = {"out": str(out), "table": table, "row": row, "budget": budget, "seeds": seeds}
-    told = {name: value for name, value in given.items() if value is not None}
-    told |= {} if baselines else {"baselines": False}
-    told |= {} if defaults else {"defaults": False}
-    told |= {} if train else {"train": False}
+    shown = {name: value for name, value in given.items() if value is not None}
+    shown |= {} if baselines else {"baselines": False}
+    shown |= {} if defaults else {"defaults": False}
+    shown |= {} if train else {"train": False}
     with telling(progress):
         return reproduce_paper(
             paper,
@@ -372,7 +372,7 @@ def reproduce(
             defaults=defaults,
             train=train,
             data_dir=_path(data_dir),
-            command=python_call("reproduce", paper, told, {}),
+            command=python_call("reproduce", paper, shown, {}),
         )
 
 

@@ -66,7 +66,7 @@ def setting(
             are set by `--set` and by dotted keywords.
         flags: the option on the command line, if it is not --NAME.
         choices: the values that it may have, if the type does not list them.
-        search: what `softrec tune` tries where it is told nothing else: a range such as
+        search: the values that `softrec tune` tries by default: a range such as
             "1e-4..1e-2:log", or values such as "0,0.2"; without one it is not searched.
         **limits: the range, with the names of pydantic: ge, gt, le, lt, min_length, max_length.
 

@@ -27,11 +27,11 @@ def tune(
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Search settings on validation; train the winner with several seeds, and test it alone.
+    """Search settings on validation; train the best ones with several seeds, and test only these.
 
-    The first trials are the recipe as it is and what the data suggest; Optuna proposes the others.
+    The first trials are the recipe itself and settings from the data; Optuna proposes the others.
 
-    What an option says is not searched; what a recipe says is where the search begins.
+    Settings that are given by options are not searched; those of a recipe are the first trial.
 
     Writes best.yaml for softrec fit, history.html with all trials, and the runs of the winner.
 

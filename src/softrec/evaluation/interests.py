@@ -1,4 +1,4 @@
-"""Do the label and the first recommended item call for the same interest of a user?"""
+"""Do the label and the first recommended item belong to the same interest of a user?"""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def interest_distance(interests: Tensor) -> Tensor:
 
 
 class ListedInterests(Listed):
-    """Counts listed items and, of models with interests, measures these beside.
+    """Counts listed items and, for models with several interests, measures the interests.
 
     Args:
-        k: as of `Listed`.
-        n_items: as of `Listed`.
-        cases: what is asked.
+        k: as in `Listed`.
+        n_items: as in `Listed`.
+        cases: the test cases.
     """
 
     def __init__(self, k: int, n_items: int, cases: Cases) -> None:
@@ -85,7 +85,7 @@ class ListedInterests(Listed):
         self.distance[rows] = interest_distance(interests.double()).cpu().numpy()
 
     def measures(self) -> dict[str, float]:
-        """Return the means over the cases; nothing for models without several interests."""
+        """Return the means over the cases; empty for models without several interests."""
         if not self.known:
             return {}
         return {
@@ -95,9 +95,9 @@ class ListedInterests(Listed):
 
 
 def interests_of(scores: Scores) -> tuple[Tensor, Tensor] | None:
-    """Return the interests (P, K, D) and the item vectors (N, D); None of other models.
+    """Return the interests (P, K, D) and the item vectors (N, D); None for other models.
 
-    Only the numbers of a distance that belong to a vector are returned, see `Scoring`.
+    The extra number that distances add to each vector is left out, see `Scoring`.
     """
     if not isinstance(scores, Products):
         return None

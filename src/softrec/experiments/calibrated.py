@@ -1,4 +1,4 @@
-"""Can the softmax of a run be taken at its word? As it was trained, and at the best temperature."""
+"""Calibration of the softmax of a run, as it was trained and with the best temperature."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.types import Model
 
-FITTED_ON = 5_000  # validation cases, at most: a temperature takes several passes over their scores
+FITTED_ON = (
+    5_000  # the most validation cases: fitting a temperature takes several passes over their scores
+)
 MEASURES = ("nll", "brier", "confidence", "accuracy", "ece_width", "ece_mass")
 
 
 def calibrated(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) -> dict[str, Any]:
-    """Return what run.json says of the softmax of a model at test.
+    """Return the entries of run.json about the softmax of a model on test.
 
-    The logits are the scores of the ranking by the temperature of the loss. A further temperature
-    is fitted on at most 5,000 validation cases, always the same ones.
+    The logits are the scores of the ranking, divided by the temperature of the loss. A further
+    temperature is fitted on at most 5,000 validation cases, always the same ones.
 
     Returns:
-        temperature, and for "trained" (temperature 1) and "scaled" the measures of `calibration`,
-        with the reliability curve over bins of equally many cases. For a model whose scores are no
-        logits, {"skipped": the reason}.
+        The temperature, and for "trained" (temperature 1) and "scaled" the measures of
+        `calibration`, with the reliability curve over bins of equally many cases. For a model whose
+        scores are not logits, {"skipped": the reason}.
     """
     reason = no_softmax(recipe)
     if reason:
@@ -48,7 +50,7 @@ def calibrated(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) 
 
 
 def no_softmax(recipe: Recipe) -> str:
-    """Return why the scores of a recipe's model are no logits of a softmax; "" if they are."""
+    """Return why the scores of a recipe's model are not logits of a softmax; "" if they are."""
     if is_counted(recipe.model.name):
         return f"{recipe.model.name} is counted, and its scores are no logits"
     if not recipe.loss.softmax:

@@ -123,7 +123,7 @@ def _settings(fields: Mapping[str, FieldInfo], left_out: set[str]) -> str:
 
 
 def searched_table() -> str:
-    """Return the table of what `softrec tune` tries where it is told nothing else."""
+    """Return the table of the ranges that `softrec tune` tries by default."""
     ranges: dict[tuple[str, str], list[str]] = {}
     for place, kind in places().items():
         section, _, name = place.partition(".")

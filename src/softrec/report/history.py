@@ -72,13 +72,13 @@ def write_history(history: History, path: Path) -> None:
 
 
 def _plots(history: History) -> list[Plot]:
-    told = "; ".join(
+    points = "; ".join(
         f"trial {p.number}: {p.state}, {text.decimals(p.value)}" for p in history.points
     )
     by_number = Plot(
         f"{history.metric} on validation, by trial",
         plots.svg("trials", partial(trials_figure, history)),
-        told,
+        points,
         "Filled: trained to its end; hollow: pruned; cross: failed. Line: the best so far.",
     )
     searched = [name for name in _names(history) if len(_values(history, name)) > 1]

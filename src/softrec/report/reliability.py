@@ -25,8 +25,8 @@ def table(results: Results) -> Table | None:
     def row_of(variant: Variant) -> list[str]:
         found = variant.calibration
         if found is None or found.skipped:
-            told = text.UNKNOWN if found is None else found.skipped
-            return [variant.name, told, *[""] * (2 * len(TITLES) + 2)]
+            reason = text.UNKNOWN if found is None else found.skipped
+            return [variant.name, reason, *[""] * (2 * len(TITLES) + 2)]
         cells = [
             text.mean_and_spread(values.get(name))
             for name in TITLES
@@ -50,7 +50,7 @@ def figures(results: Results) -> list[Plot]:
     known = [row for row in shown if row.variant.calibration and row.variant.calibration.curves]
     if not known:
         return []
-    told = "; ".join(
+    points = "; ".join(
         f"{row.variant.name}, {KINDS[kind]}: "
         + ", ".join(
             f"{text.decimals(each.confidence)} {text.decimals(each.accuracy)}"
@@ -63,7 +63,7 @@ def figures(results: Results) -> list[Plot]:
         Plot(
             "Reliability of the softmax at test",
             plots.svg("reliability", partial(reliability_figure, results)),
-            told,
+            points,
             "Bins of equally many test cases by the probability of the most probable item: how "
             "often that item came. On the dashed line a probability is what it says; below it is "
             "too high. One line for each training.",

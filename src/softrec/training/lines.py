@@ -10,14 +10,14 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
-    """Who is told how a training goes."""
+    """Its methods are called during a training."""
 
     def resumed(self, epoch: int) -> None:
-        """Hear that an interrupted training goes on in an epoch, counted from 1."""
+        """Called when an interrupted training is resumed in an epoch, counted from 1."""
         ...
 
     def epoch(self, curve: list[dict[str, float]]) -> None:
-        """Hear of a learning curve after its last epoch; an error ends the training."""
+        """Called after each epoch with the learning curve so far; an error ends the training."""
         ...
 
 

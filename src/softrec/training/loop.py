@@ -108,8 +108,8 @@ def train(
         checkpoint_steps: steps between checkpoints, in place of minutes.
         precision: as in Lightning.
         accelerator: as in Lightning.
-        listener: told each epoch, and may end the training by an error of its own; by default each
-            epoch is a line of the logger `softrec.training.lines`.
+        listener: called after each epoch; it may end the training by raising an error. By default
+            each epoch is a line of the logger `softrec.training.lines`.
 
     Raises:
         TrainingError: if the loss becomes NaN or infinite, or there is no such accelerator.

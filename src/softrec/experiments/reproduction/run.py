@@ -78,13 +78,13 @@ def reproduce_paper(
         out: the folder of the results; an unfinished one is continued.
         table: the name of a table, or a part of it; by default all.
         row: printed names of data set, backbone, method or setting, separated by commas.
-        budget: minutes; nothing is begun that may take longer than what is left of them.
-        seeds: train each row so often.
-        baselines: with the simple baselines beside each block.
-        defaults: with models of today's defaults beside each block.
-        train: train what is not finished; without, only simple baselines are counted.
+        budget: minutes; a training is only started if its estimate fits into the rest.
+        seeds: how many times each row is trained, each time with another seed.
+        baselines: add the simple baselines to each block.
+        defaults: add models with today's defaults to each block.
+        train: train rows that are not finished; if False, only simple baselines are counted.
         data_dir: a folder with public data sets.
-        command: what was typed, for the table.
+        command: the command, for the table.
 
     Raises:
         RecipeError: if there is no such paper, table or row.

@@ -1,1 +1,1 @@
-"""Settings searched on validation: a space, where to begin, a study that goes on, a winner."""
+"""Search of settings on validation: the space, the first trials, the study, and its result."""

@@ -17,7 +17,7 @@ PAGE = "history.html"
 
 
 def write_history(folder: Path, search: Search, trials: Sequence[Trial], name: str = "") -> Path:
-    """Write the page of a study beside it, and return its path."""
+    """Write the page of a study to its folder, and return its path."""
     base = search.space.base
     what = name or f"{base.model.name} on {base.data.title}"
     points = [

@@ -1,4 +1,4 @@
-"""What is searched of each variant of a comparison: the same for all, as far as they have it."""
+"""The settings that are searched for each variant of a comparison: the same, if it has them."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from softrec.recipe.specs.tune import TuneSettings
 
 @dataclass(frozen=True)
 class Searches:
-    """How the settings of every variant are searched.
+    """The search of settings of all variants.
 
     Attributes:
-        settings: trials and pruner, the same for all.
-        own: the ranges that a user gave, by place.
+        settings: trials and pruner, the same for all variants.
+        own: the ranges given by the user, by place.
     """
 
     settings: TuneSettings
     own: Mapping[str, Range]
 
     def space(self, recipe: Recipe, kept: Collection[str], given: Collection[str]) -> Space:
-        """Return what is searched of a variant.
+        """Return the space of a variant.
 
         Args:
             recipe: of the variant.
-            kept: places that make it this variant: its brackets, its values of the grid.
-            given: other places that were typed, which are searched if the space has them.
+            kept: places that define the variant: its brackets, its values of the grid.
+            given: other places given by the user, which are searched if the space has them.
         """
         has = dict(places_of(recipe, recipe.target.name, recipe.loss.name))
         own = {place: tried for place, tried in self.own.items() if place in has.keys() - kept}
         return space_of(recipe, own, given={*kept, *given})
 
     def check_used(self, spaces: Iterable[Space]) -> None:
-        """Refuse a range of a field that no variant has to search.
+        """Refuse a range of a field that is searched for no variant.
 
         Raises:
-            RecipeError: with its place.
+            RecipeError: if there is one; the message has its place.
         """
         used = {place for space in spaces for place in space.own}
         for place in self.own:
@@ -55,10 +55,10 @@ class Searches:
 
 
 def searches(fields: Mapping[str, Any], trials: int | None, space: Any = None) -> Searches | None:
-    """Return how variants are searched; None without a number of trials.
+    """Return the search of the variants; None without a number of trials.
 
     Args:
-        fields: of the recipe that is the base, whose section `tune` may have a space and a pruner.
+        fields: of the base recipe, whose section `tune` may have a space and a pruner.
         trials: of each variant.
         space: texts "FIELD=RANGE" or {field: range}.
 

@@ -1,4 +1,4 @@
-"""A finished study, read from its folder; `tune` makes them."""
+"""A finished study, read from its folder."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class Tuning:
-    """A finished study: what was tried, and the runs of the winner.
+    """A finished study: its trials, and the runs of the best settings.
 
     Attributes:
-        folder: where it lies.
-        recipe: of the winner, as in `best.yaml`.
-        monitor: the validation metric by which it was chosen.
-        space: what was tried, by the names of the parameters.
+        folder: of the study.
+        recipe: with the best settings, as in `best.yaml`.
+        monitor: the validation metric by which they were chosen.
+        space: the ranges, by the names of the parameters.
         budget: trials, epochs, pruner and seed.
-        trials: all of them, in their order.
-        best: the winner.
-        runs: of the winner, one for each seed; nothing else was tested.
+        trials: all trials, in their order.
+        best: the best trial.
+        runs: of the best settings, one for each seed; nothing else was tested.
     """
 
     folder: Path
@@ -47,13 +47,13 @@ class Tuning:
 
     @property
     def test(self) -> dict[str, float]:
-        """Return the test metrics of the winner, means over its runs."""
+        """Return the test metrics of the best settings, averaged over the runs."""
         names = self.runs[0].test
         return {name: float(np.mean([run.test[name] for run in self.runs])) for name in names}
 
     @property
     def valid(self) -> dict[str, float]:
-        """Return the validation metrics of the winner, means over its runs."""
+        """Return the validation metrics of the best settings, averaged over the runs."""
         names = self.runs[0].valid
         return {name: float(np.mean([run.valid[name] for run in self.runs])) for name in names}
 

@@ -1,4 +1,4 @@
-"""The rows of a comparison, each with the settings that are best for it by the same budget."""
+"""The rows of a comparison, each with its best settings, found with the same budget."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ STUDIES = "studies"
 def tuned(
     wanted: Plan, split: Split, asked: Asked, folder: Path, slug: Callable[[str], str]
 ) -> tuple[Plan, dict[str, Tuned]]:
-    """Return the plan with the winners of all searches, and what is told of each.
+    """Return the plan with the best settings of all searches, and the results of each search.
 
-    Every row has a study of its own in `folder`, with the same number of trials, epochs, pruner
-    and seed; a plan without a search stays as it is.
+    Every row has its own study in `folder`, with the same number of trials, epochs, pruner and
+    seed. A plan without a search is not changed.
 
     Args:
-        wanted: the variants, with nothing left to the data.
+        wanted: the variants, with all settings that depend on the data decided.
         split: the data.
-        asked: what is asked on them.
+        asked: the evaluation task.
         folder: of the comparison.
-        slug: makes a name of a folder of that of a row.
+        slug: makes the name of a folder from the name of a row.
     """
     if wanted.search is None:
         return wanted, {}
-    told: dict[str, Tuned] = {}
+    found: dict[str, Tuned] = {}
     variants = []
     for variant in wanted.variants:
         assert variant.space is not None
@@ -49,12 +49,12 @@ def tuned(
         seeds = [one.seed for one in variant.recipes]
         copies = tuple(recipe.model_copy(update={"seed": seed}) for seed in seeds)
         variants.append(replace(variant, recipes=copies))
-        told[variant.name] = summary(search, trials, best)
-    return replace(wanted, variants=tuple(variants)), told
+        found[variant.name] = summary(search, trials, best)
+    return replace(wanted, variants=tuple(variants)), found
 
 
 def summary(search: Search, trials: Sequence[Trial], best: Trial) -> Tuned:
-    """Return what is told of a search."""
+    """Return the results of a search for the report."""
     states = [trial.state for trial in trials]
     return Tuned(
         trials=len(trials),

@@ -1,4 +1,4 @@
-"""Whether a study that was begun is the one that is asked for."""
+"""Checks that an unfinished study belongs to the same search and data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_same(path: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) ->
     """Refuse a study of another search: another recipe, space, pruner or seed.
 
     Raises:
-        RunError: with what differs.
+        RunError: if something differs; the message says what.
     """
     before, now = dict(_flat(kept)), dict(_flat(asked))
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
@@ -33,7 +33,7 @@ def check_data(path: Path, kept: Mapping[str, Any], data: Mapping[str, Any]) -> 
     """Refuse a study of other data.
 
     Raises:
-        RunError: with what differs.
+        RunError: if something differs; the message says what.
     """
     other = difference(kept, data)
     if other is not None:

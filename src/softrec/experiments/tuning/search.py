@@ -1,4 +1,4 @@
-"""The search itself: trial after trial until the budget is spent, judged on validation alone."""
+"""The search: trials one after the other until the budget is used, evaluated on validation."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ LOGGER = logging.getLogger(__name__)
 TRIALS = "trials"
 """The folder of trials in training, inside that of the study."""
 SEARCHED = "searched"
-OFTEN = 15  # seconds between two drawings of the history
+OFTEN = 15  # seconds between two updates of the history page
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, and how long.
+    """The space of a search, and its budget.
 
     Attributes:
-        space: what is tried.
-        trials: how many.
+        space: the settings and their ranges.
+        trials: the number of trials.
         pruner: "median" or "none".
     """
 
@@ -54,23 +54,23 @@ class Search:
 
     @property
     def seed(self) -> int:
-        """Return the seed of what is proposed, and of all trials: that of the recipe."""
+        """Return the seed of the proposals and of all trials, which is that of the recipe."""
         return self.space.base.seed
 
     @property
     def monitor(self) -> str:
-        """Return the validation metric by which the winner is chosen."""
+        """Return the validation metric by which the best trial is chosen."""
         return self.space.base.training.monitor
 
     def settled(self, split: Split) -> Search:
-        """Return the search with nothing left to the sizes of the data: the same for all trials."""
-        base, told = decided(self.space.base, split)
-        for each in told:
+        """Return the search with settings that depend on the data decided, equal in all trials."""
+        base, lines = decided(self.space.base, split)
+        for each in lines:
             LOGGER.info(each)
         return replace(self, space=replace(self.space, base=base))
 
     def facts(self) -> dict[str, Any]:
-        """Return what makes it this search; how many trials it has may change while it goes on."""
+        """Return the facts that identify the search; the number of trials may change."""
         return {
             "recipe": self.space.base.model_dump(mode="json"),
             "space": self.space.facts(),
@@ -81,16 +81,16 @@ class Search:
 def searched(
     search: Search, split: Split, asked: Asked, folder: Path, *, name: str = ""
 ) -> list[Trial]:
-    """Return all trials, those of a study that was begun in `folder` and the missing ones.
+    """Return all trials: those of an unfinished study in `folder`, and the missing ones.
 
-    No trial ranks the test part: there is no evaluator of it here.
+    No trial is evaluated on the test part.
 
     Args:
-        search: what is searched, and how long.
+        search: the space and the budget.
         split: the data.
-        asked: what is asked on them.
-        folder: of the study, which this process holds.
-        name: of what is searched, for messages.
+        asked: the evaluation task.
+        folder: of the study, which this process has locked.
+        name: of the row, for messages.
 
     Raises:
         RunError: if the study is of another search or other data, or no trial could be trained.
@@ -166,10 +166,10 @@ def _next(
 
 
 def best_of(trials: Sequence[Trial], monitor: str) -> Trial:
-    """Return the trial that is best on validation, of equal ones the first.
+    """Return the best trial on validation; of equal ones, the first.
 
     Raises:
-        RunError: if none was trained to its end.
+        RunError: if no trial was trained completely.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
     if not complete:
@@ -202,15 +202,15 @@ def line(trials: Sequence[Trial], search: Search) -> str:
     origin = "" if last.origin == SEARCHED else f" ({last.origin})"
     return (
         f"trial {last.number} of {of}{origin}: {same}{outcome}{standing}; "
-        f"{told(last.settings)}; {in_words(last.seconds)}{ahead}"
+        f"{settings_text(last.settings)}; {in_words(last.seconds)}{ahead}"
     )
 
 
-def told(settings: Mapping[str, Any]) -> str:
+def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings in words.
 
     Example:
-        >>> told({"target.name": "pop+", "target.alpha": 0.25})
+        >>> settings_text({"target.name": "pop+", "target.alpha": 0.25})
         'target pop+, alpha 0.25'
     """
     return ", ".join(f"{name} {_value(value)}" for name, value in short(settings).items())

@@ -1,4 +1,4 @@
-"""What is searched around a recipe: what is beside its settings, and what a user says of them."""
+"""The space around a recipe: ranges that belong to its settings, and ranges given by the user."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def space_of(
 
     Args:
         recipe: whose settings are searched.
-        own: what a user says of some fields, by name or place: "1e-4..1e-2:log", [0, 0.2].
-        given: places of fields that keep what the recipe says, unless `own` has them.
+        own: ranges given by the user, by name or place: "1e-4..1e-2:log", [0, 0.2].
+        given: places of fields that keep the value of the recipe, unless `own` has them.
         named: which of target and loss was named, so that no others are tried.
 
     Raises:
-        RecipeError: if a range cannot be read, belongs to no field that could be searched, or holds
-            what the recipe cannot have.
+        RecipeError: if a range cannot be read, belongs to no field that can be searched, or has
+            values that the recipe cannot have.
     """
     if is_counted(recipe.model.name):
         raise RecipeError(
@@ -51,19 +51,19 @@ def space_of(
 
 
 def placed(own: Mapping[str, Any]) -> dict[str, Range]:
-    """Return what a user said of fields by their places, read.
+    """Return the ranges given by the user, by place.
 
     Raises:
-        RecipeError: if a range cannot be read, its field cannot be searched, or it comes twice.
+        RecipeError: if a range cannot be read, its field cannot be searched, or it is given twice.
     """
     return {place: parse_range(name, one) for name, place, one in _own(own)}
 
 
 def _own(own: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yield name, place and range of what a user said.
+    """Yield name, place and range, as given by the user.
 
     Raises:
-        RecipeError: if it cannot be searched, or comes twice.
+        RecipeError: if a field cannot be searched, or is given twice.
     """
     seen: set[str] = set()
     for name, tried in own.items():
@@ -89,7 +89,7 @@ def _own(own: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 def _named(
     recipe: Recipe, section: str, tried: Range | None, named: Collection[str]
 ) -> tuple[str, ...]:
-    """Return which targets or losses are tried, the one of the recipe first."""
+    """Return the targets or losses to try, that of the recipe first."""
     mine = getattr(recipe, section).name
     if tried is None:
         others = () if section in named else NAMES[section]
@@ -111,7 +111,7 @@ def _check_names(space: Space, own: Collection[str]) -> None:
 
 
 def _fitting(space: Space) -> Space:
-    """Return the space without what does not fit the recipe, of what no user named."""
+    """Return the space without ranges that do not fit the recipe, except those of the user."""
 
     def fits(settings: Mapping[str, Any]) -> bool:
         try:
@@ -142,7 +142,7 @@ def _fitting(space: Space) -> Space:
 
 
 def _check_own(space: Space) -> None:
-    """Refuse a range that no variant has a field for, or with values that it cannot have."""
+    """Refuse a range whose field no variant has, or with values that it cannot have."""
     for place, tried in space.own.items():
         having = [one for one in space.branches() if place in space.fields(*one)]
         if not having:

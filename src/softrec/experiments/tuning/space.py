@@ -1,7 +1,7 @@
-"""The space of a search: which settings of a recipe are tried, and between which values.
+"""The space of a search: the settings of a recipe that are tried, and their ranges.
 
-What is beside the settings (`search=`, `SEARCH` of a model) is tried unless a user says otherwise.
-Settings of a target or a loss are tried where that target or loss is.
+Ranges are defined next to the settings (`search=`, `SEARCH` of a model); the user can replace them.
+Settings of a target or a loss are tried only with that target or loss.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS
 
 NAMES = {"target": ("one-hot", "uniform", "pop+"), "loss": ("mixed", "decoupled")}
-"""What is tried where neither target nor loss was named."""
+"""The targets to try if neither target nor loss was named."""
 SECTIONS = ("model", "target", "loss", "candidates", "training", "interest")
 BUDGET = ("training.epochs", "training.patience", "training.monitor", "training.start")
-"""The same for all that is compared, else it would be no comparison."""
+"""Sections that must be the same for all trials, so that they are comparable."""
 Pick = Callable[[str, Range], Any]
 """Chooses a value from a range, by the name of the parameter."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is tried of a recipe.
+    """The settings to try for a recipe.
 
     Attributes:
-        base: the recipe that is searched around.
-        own: the ranges that a user gave, by the place of a field.
-        given: places of fields that keep what the recipe says.
-        targets: the names that are tried.
-        losses: likewise, for soft targets.
+        base: the recipe.
+        own: the ranges given by the user, by the place of a field.
+        given: places of fields that keep the value of the recipe.
+        targets: the names of the targets to try.
+        losses: the names of the losses to try with soft targets.
         left_out: places whose ranges do not fit the recipe.
     """
 
@@ -55,7 +55,7 @@ class Space:
     left_out: frozenset[str] = frozenset()
 
     def settings(self, pick: Pick) -> dict[str, Any]:
-        """Return settings by their places, each chosen by `pick`; one value is not asked about."""
+        """Return settings by place, each chosen by `pick` if its range has several values."""
         target = self._name("target", self.targets, pick)
         loss = self._loss(target, pick)
         found: dict[str, Any] = {}
@@ -74,12 +74,12 @@ class Space:
     def near(
         self, values: Mapping[str, Any], target: str | None = None, loss: str | None = None
     ) -> dict[str, Any]:
-        """Return the settings next to some values, elsewhere next to those of the recipe.
+        """Return the settings in the space that are nearest to given values and to the recipe.
 
         Args:
-            values: by place.
+            values: by place; for other places the values of the recipe are used.
             target: by default that of the recipe, or the first if that is not tried.
-            loss: likewise.
+            loss: by default that of the recipe, or the first if that is not tried.
         """
         named = {
             "target.name": target or Choices(self.targets).nearest(self.base.target.name),
@@ -100,7 +100,7 @@ class Space:
         return self.settings(pick)
 
     def parameters(self, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Range]]:
-        """Return settings with their ranges by the names of the parameters that are asked about."""
+        """Return settings with their ranges, by the names of the parameters."""
         target = settings.get("target.name", self.targets[0])
         loss = settings.get("loss.name", self.losses[0])
         if is_hard(target):
@@ -120,7 +120,7 @@ class Space:
 
         Args:
             settings: by place.
-            base: the recipe to lay them over, the one that is searched unless told.
+            base: the recipe to change; by default the recipe of the space.
 
         Raises:
             RecipeError: if they do not fit together.
@@ -138,7 +138,7 @@ class Space:
         return recipe_of(fields, settings, "the space", adapt).without_search()
 
     def fields(self, target: str, loss: str) -> dict[str, Range]:
-        """Return the range of each field that is tried beside a target and a loss."""
+        """Return the range of each field that is tried with a target and a loss."""
         found: dict[str, Range] = {}
         for place, info in places_of(self.base, target, loss):
             if place in self.left_out and place not in self.own:
@@ -149,7 +149,7 @@ class Space:
         return found
 
     def value(self, place: str, target: str, loss: str) -> Any:
-        """Return what the recipe has at a place, or the default of another target or loss."""
+        """Return the value of the recipe at a place, or the default of another target or loss."""
         section, _, field = place.partition(".")
         own = getattr(self.base, section)
         if section == "model":
@@ -162,7 +162,7 @@ class Space:
         return getattr(own, field, None)
 
     def key(self, place: str, target: str, loss: str) -> str:
-        """Return the name of a parameter: of one target among several, its own."""
+        """Return the name of a parameter; with several targets it has the name of its target."""
         section, _, field = place.partition(".")
         if section == "target" and len(self.targets) > 1:
             return f"target.{target}.{field}"
@@ -171,7 +171,7 @@ class Space:
         return place
 
     def branches(self) -> Iterator[tuple[str, str]]:
-        """Yield each target that is tried, with each loss that it is tried with."""
+        """Yield each target to try with each of its losses."""
         for target in self.targets:
             for loss in self.losses:
                 alone = LossSettings.read({"name": loss}) if is_hard(target) else None
@@ -200,21 +200,21 @@ class Space:
         return self._name("loss", self.losses, pick)
 
     def _range(self, place: str, info: FieldInfo, target: str, loss: str) -> Range | None:
-        """Return what is tried of a field: what the user said, else what is beside the setting."""
+        """Return the range of a field: that of the user, else the one defined with the setting."""
         if place in self.own:
             return self.own[place]
         section, _, field = place.partition(".")
-        told = extra(info, "search")
+        default = extra(info, "search")
         if section == "model":
-            told = getattr(MODELS[self.base.model.name], "SEARCH", {}).get(field)
+            default = getattr(MODELS[self.base.model.name], "SEARCH", {}).get(field)
         value = self.value(place, target, loss)
-        if place in self.given or not told or value is None or isinstance(value, str):
+        if place in self.given or not default or value is None or isinstance(value, str):
             return None
-        return parse_range(place, told).with_value(value)
+        return parse_range(place, default).with_value(value)
 
 
 def rounded(value: float) -> float:
-    """Return a number with four digits, for a recipe is to be read.
+    """Return a number rounded to four digits, so that a recipe is easy to read.
 
     Example:
         >>> rounded(0.00123456)
@@ -224,12 +224,12 @@ def rounded(value: float) -> float:
 
 
 def is_hard(target: str) -> bool:
-    """Tell whether a target is the label alone."""
+    """Return whether a target is the label alone."""
     return target in OneHotSettings.names
 
 
 def places_of(recipe: Recipe, target: str, loss: str) -> Iterator[tuple[str, FieldInfo]]:
-    """Yield the place and the field of all that a recipe can have beside a target and a loss."""
+    """Yield place and field of everything that a recipe can have with a target and a loss."""
     kinds: dict[str, Mapping[str, FieldInfo]] = {
         "model": settings_of(recipe.model.name),
         "target": TARGETS[target].model_fields,
@@ -245,7 +245,7 @@ def places_of(recipe: Recipe, target: str, loss: str) -> Iterator[tuple[str, Fie
 
 
 def _typed(place: str, tried: Range, info: FieldInfo) -> Range:
-    """Return a range of whole numbers where a field has these, else of any numbers.
+    """Return a range of whole numbers if the field has whole numbers, else of any numbers.
 
     Raises:
         RecipeError: if the field has no numbers.

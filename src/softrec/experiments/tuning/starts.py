@@ -1,7 +1,7 @@
-"""Where a search begins: the recipe as it is, and what the training data suggest.
+"""The first trials of a search: the recipe itself, and settings computed from the training part.
 
-Both formulas are heuristics of this project, made to be in the right region and not to be right:
-the search goes on from them. They read the training part alone.
+Both formulas are heuristics of this project. They should only be in the right region, because the
+search continues from there. They read only the training part.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Start(NamedTuple):
 
 
 def starts(space: Space, split: Split) -> list[Start]:
-    """Return what is tried before anything is searched, in this order, equal settings once.
+    """Return the first trials, in this order, equal settings once.
 
-    1. The recipe as it is, or what is next to it in the space.
-    2. For each soft target that is tried: the same with alpha by `alpha_of_counts` and, of pop+,
-       the temperature by `temperature_of_skew`.
+    1. The recipe itself, or the nearest settings in the space.
+    2. For each soft target to try: the same with alpha from `alpha_of_counts` and, for pop+, the
+       temperature from `temperature_of_skew`.
 
     Args:
-        space: what is tried.
+        space: the space of the search.
         split: the data, of which the training part is read.
     """
     found = [Start(space.near({}), GIVEN)]
@@ -56,7 +56,7 @@ def starts(space: Space, split: Split) -> list[Start]:
 
 
 def alpha_of_counts(counts: np.ndarray) -> float:
-    """Return the mean over the items of 1 / (n_i + 1): the weight of a soft target to begin with.
+    """Return the mean over the items of 1 / (n_i + 1), a first weight of the soft target.
 
     Formula: an item that is a label n times has the weight n / (n + k) of its own labels and
     k / (n + k) of a prior that counts as k labels, here k = 1; alpha is the mean of the latter
@@ -79,11 +79,11 @@ def alpha_of_counts(counts: np.ndarray) -> float:
 
 
 def temperature_of_skew(counts: np.ndarray) -> float:
-    """Return max(1, b), where b is the slope by which popularity falls: log n ~ -b log rank.
+    """Return max(1, b), where b is the slope of popularity by rank: log n ~ -b log rank.
 
-    Formula: popularity at temperature T falls as rank^(-b / T), so that at T = b it falls as
-    1 / rank (Zipf's law), and popularity that falls no faster is left as it is. b is fitted by
-    least squares to the items that occur.
+    Formula: popularity at temperature T is in proportion to rank^(-b / T). At T = b it is in
+    proportion to 1 / rank (Zipf's law); if b is at most 1, T is 1. b is fitted by least squares to
+    the items that occur.
 
     Source: a heuristic of this project.
 
@@ -113,5 +113,5 @@ def label_counts(recipe: Recipe, split: Split) -> np.ndarray:
 
 
 def _alpha(target: str, mass: float) -> float:
-    """Return the alpha with which the soft part has a weight: twice it, where half of it counts."""
+    """Return the alpha for a weight of the soft part: twice the weight for pop+ and its kind."""
     return min(1.0, 2 * mass) if issubclass(TARGETS[target], HalfSettings) else mass

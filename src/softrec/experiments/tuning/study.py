@@ -1,8 +1,8 @@
-"""The study in SQLite: Optuna proposes and prunes, and a kill costs no finished trial.
+"""The study in SQLite: Optuna proposes and prunes trials, and a kill loses no finished trial.
 
-Every trial has a sampler of its own, seeded by the study and the number of the trial, so that what
-is proposed depends on nothing but the finished trials. A trial that was running when the process
-ended is marked as failed and tried again with the same settings; what others finished stays.
+Every trial has its own sampler, seeded by the study and the number of the trial, so that a proposal
+depends only on the finished trials. A trial that was running when the process ended is marked as
+failed and tried again with the same settings; finished trials are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DATABASE = "study.db"
 NAME = "softrec"
 ASKED, DATA, SETTINGS, OUTCOME = "asked", "data", "settings", "trial"
 PRUNERS: dict[str, BasePruner] = {
-    # The first trials, and the first epoch of each, say too little of others.
+    # The first trials, and the first epoch of each, say too little about other trials.
     "median": MedianPruner(n_startup_trials=3, n_warmup_steps=2),
     "none": NopPruner(),
 }
@@ -57,8 +57,8 @@ class Study:
         """Return the next trial.
 
         Args:
-            space: what it may be.
-            start: settings that it has; None lets the sampler choose.
+            space: the space of its settings.
+            start: its settings; None lets the sampler choose.
         """
         number = len(self.trials)
         fixed = self.again or start
@@ -75,12 +75,12 @@ class Study:
         return Proposal(trial, settings)
 
     def _interrupted(self) -> dict[str, Any] | None:
-        """Mark trials that no process works on as failed, and return what to try again."""
+        """Mark interrupted trials as failed, and return the settings to try again."""
         again = None
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             outcome = trial.user_attrs.get(OUTCOME)
-            if outcome is not None:  # all that is missing is the state
-                _told(self.study, trial.number, trial_of(outcome))
+            if outcome is not None:  # only the state is missing
+                _report_outcome(self.study, trial.number, trial_of(outcome))
                 continue
             self.study.tell(trial.number, state=TrialState.FAIL)
             again = trial.user_attrs.get(SETTINGS)
@@ -88,25 +88,25 @@ class Study:
 
 
 class Proposal:
-    """A trial that is about to be trained."""
+    """A trial before and during its training."""
 
     def __init__(self, trial: optuna.Trial, settings: dict[str, Any]) -> None:
         self.trial = trial
         self.settings = settings
 
     def report(self, value: float, epoch: int) -> bool:
-        """Tell the metric of an epoch, and return whether the pruner would end the trial."""
+        """Report the metric of an epoch, and return whether the pruner would end the trial."""
         self.trial.report(value, epoch)
         return self.trial.should_prune()
 
     def finish(self, outcome: Trial) -> None:
-        """Keep the outcome."""
+        """Store the outcome."""
         self.trial.set_user_attr(OUTCOME, plain(outcome))
-        _told(self.trial.study, self.trial.number, outcome)
+        _report_outcome(self.trial.study, self.trial.number, outcome)
 
 
-def _told(study: optuna.Study, number: int, outcome: Trial) -> None:
-    """Tell Optuna how a trial ended."""
+def _report_outcome(study: optuna.Study, number: int, outcome: Trial) -> None:
+    """Report to Optuna how a trial ended."""
     if outcome.state == "failed" or math.isnan(outcome.value):
         study.tell(number, state=TrialState.FAIL)
     elif outcome.state == "pruned":
@@ -116,7 +116,7 @@ def _told(study: optuna.Study, number: int, outcome: Trial) -> None:
 
 
 def _suggested(trial: optuna.Trial, name: str, tried: Range) -> Any:
-    """Return what Optuna proposes; values that are no numbers of a range as JSON."""
+    """Return the value that Optuna proposes; values of a list are stored as JSON."""
     if not isinstance(tried, Between):
         return json.loads(trial.suggest_categorical(name, [json.dumps(v) for v in tried.values]))
     low, high = tried.low, tried.high
@@ -127,7 +127,7 @@ def _suggested(trial: optuna.Trial, name: str, tried: Range) -> Any:
 
 
 def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as Optuna has them."""
+    """Return parameters in the form of Optuna."""
     return {
         name: value if isinstance(tried, Between) else json.dumps(value)
         for name, (value, tried) in parameters.items()
@@ -138,20 +138,20 @@ def _written(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def opened(
     folder: Path, *, asked: Mapping[str, Any], data: Mapping[str, Any], pruner: str, seed: int
 ) -> Iterator[Study]:
-    """Hold the study in `folder`, a new one or one that goes on.
+    """A context with the study in `folder`, a new one or an unfinished one.
 
     Args:
-        folder: that this process holds, so that no other works on a trial.
-        asked: what is searched, see `check_same`.
+        folder: locked by this process, so that no other process works on a trial.
+        asked: facts that identify the search, see `check_same`.
         data: facts about the data.
         pruner: a name of `PRUNERS`.
         seed: of the proposals.
 
     Raises:
-        RunError: if the study is of other data or another search, with the reason.
+        RunError: if the study is of other data or of another search.
     """
     path = folder / DATABASE
-    # A connection of our own, for a path may have letters that mean something in an address.
+    # A connection from the path, because a path may have letters with a meaning in an address.
     engine = {"creator": lambda: sqlite3.connect(path), "poolclass": NullPool}
     with _quiet():
         storage = RDBStorage("sqlite://", engine_kwargs=engine)
@@ -175,7 +175,7 @@ def opened(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A context in which Optuna does not tell what a line of softrec says."""
+    """A context without Optuna's own messages."""
     logger = logging.getLogger("optuna")
     level = logger.level
     logger.setLevel(logging.ERROR)

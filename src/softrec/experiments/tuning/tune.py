@@ -1,13 +1,13 @@
-"""`tune`: search on validation, train the winner with several seeds, look at test once.
+"""`tune`: search on validation, train the best settings with several seeds, and test them once.
 
     OUT/
-      study.db       the study, in SQLite, as Optuna has it
-      study.json     space, budget, trials and the winner
+      study.db       the study, in SQLite, in the form of Optuna
+      study.json     space, budget, trials and the best trial
       history.html   every trial, in plots and a table
-      best.yaml      the recipe of the winner
-      runs/          the runs of the winner, one for each seed; they alone were tested
+      best.yaml      the recipe with the best settings
+      runs/          the runs of the best settings, one for each seed; only these were tested
 
-Work in progress lies in OUT.part. A finished study is not gone on with: test has been looked at.
+Work in progress is in OUT.part. A finished study is not continued, because test has been used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from softrec.experiments.store.folders import STUDY, Place, reserved
 from softrec.experiments.train import fit_recipe, inputs_of, versions
 from softrec.experiments.tuning.result import BEST, FORMAT, RUNS, Tuning, open_tuning
 from softrec.experiments.tuning.same import check_same
-from softrec.experiments.tuning.search import Search, best_of, searched, told
+from softrec.experiments.tuning.search import Search, best_of, searched, settings_text
 from softrec.experiments.tuning.searched import placed, space_of
 from softrec.experiments.tuning.trials import Trial, plain
 from softrec.extras import require
@@ -46,15 +46,15 @@ LOGGER = logging.getLogger(__name__)
 
 
 def search_of(given: Given, trials: int | None = None, space: Any = None) -> Search:
-    """Return what is to be searched.
+    """Return the search of a recipe with options.
 
-    What an option says stays as it is, what a recipe says is where the search begins, and where
-    neither names a target or a loss, several are tried. `space` overrides all of this.
+    Settings given by options are not searched; those of the recipe are the first trial. If neither
+    names a target or a loss, several are tried. `space` overrides this.
 
     Args:
-        given: the fields of a recipe, and the options that lie over them.
-        trials: how many; by default what the section `tune` of the recipe says, else 20.
-        space: texts "FIELD=RANGE" or {field: range}, over those of the section `tune`.
+        given: the fields of a recipe, and the options that change them.
+        trials: the number of trials; by default that of the section `tune` of the recipe, else 20.
+        space: texts "FIELD=RANGE" or {field: range}, which override those of the section `tune`.
 
     Raises:
         RecipeError: if the recipe or the space does not fit.
@@ -85,14 +85,14 @@ def tune_recipe(
     log: Interactions | None = None,
     overwrite: bool = False,
 ) -> Tuning:
-    """Search, and train and test the winner with each seed.
+    """Search settings, and train and test the best ones with each seed.
 
     Args:
-        search: what is searched, and how long.
-        out: the folder of the study; one that was interrupted goes on.
-        seeds: how often the winner is trained, from the recipe's own seed on.
+        search: the space and the budget.
+        out: the folder of the study; an interrupted one is continued.
+        seeds: how many times the best settings are trained, from the recipe's seed on.
         data_dir: a folder with public data sets.
-        log: the log, where it lies in memory.
+        log: the log, if it is in memory.
         overwrite: replace a finished study, and drop an unfinished one of another search.
 
     Raises:
@@ -159,7 +159,7 @@ def write_best(recipe: Recipe, best: Trial, search: Search, path: Path) -> None:
     """Write the recipe of the winner, which `softrec fit` takes."""
     head = (
         f"# The best of {search.trials} trials by {search.monitor} on validation "
-        f"({best.value:.4f}): {told(best.settings)}\n"
+        f"({best.value:.4f}): {settings_text(best.settings)}\n"
     )
     fields: Mapping[str, Any] = recipe.model_dump(mode="json")
     write_text(path, head + yaml.safe_dump(dict(fields), sort_keys=False))
