@@ -125,7 +125,9 @@ def test_the_settings_of_one_model_are_listed(capsys):
     assert [line.split()[0] for line in rest] == [
         "k", "similarity", "power", "shrinkage", "recency", "tune",
     ]  # fmt: skip
-    assert "    shrinkage (0) s, how far pairs of few users are held back" in rest
+    assert (
+        "    shrinkage (0) s; a larger s lowers the similarity of pairs with few users more" in rest
+    )
     assert [line for line in listed(capsys, "model") if not line.startswith("model ")][:2]
     assert listed(capsys, "loss.ccl")[0].startswith("loss ccl: ")
 
