@@ -73,6 +73,7 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
         "loss": {"name": "mixed"},
         "windows": "positions",
         "tuned": None,
+        "calibration": None,
         "group": "",
         "series": name,
         "grid": {},
