@@ -12,6 +12,7 @@ from softrec.cli import main as cli
 from softrec.errors import RecipeError, RunError
 from softrec.experiments.inputs import read_input
 from softrec.experiments.reproduction import run as running
+from softrec.experiments.reproduction import share
 from softrec.experiments.reproduction.cells import cells_of
 from softrec.experiments.reproduction.cost import minutes
 from softrec.experiments.reproduction.plan import by_cost
@@ -330,12 +331,14 @@ def test_nothing_is_begun_that_the_budget_cannot_end(paper):
     wanted = running.planned(paper, row="Shop", baselines=False, defaults=False)
     costs = sorted({job.minutes for job in by_cost(wanted)})
     assert len(costs) == 2  # with and without a teacher
-    bench = running._Bench(running.read_paper(paper), Path("out"), wanted, "", None, {})
-    for job in by_cost(wanted):
-        bench.do(job, left=costs[0], number="")
-    reasons = {job.recipe.target.name: bench.reasons.get(job.folder) for job in by_cost(wanted)}
-    assert reasons["one-hot"] is None
-    assert "of the budget were left" in reasons["skd"]
+    jobs = {job.recipe.target.name: job for job in by_cost(wanted)}
+    stages = share.stages_of(job.recipe for job in jobs.values())
+    bench = running._Bench(running.read_paper(paper), Path("out"), wanted, "", None, stages)
+    bench.do(jobs["skd"], left=costs[0], number="")
+    assert "of the budget were left" in bench.reasons[jobs["skd"].folder]
+    bench.do(jobs["one-hot"], left=costs[0], number="")
+    bench.do(jobs["skd"], left=costs[0], number="")  # whose teacher is there now
+    assert not bench.reasons
 
 
 def test_baselines_alone_are_counted_in_seconds(paper, monkeypatch):

@@ -7,10 +7,12 @@ stopping mostly ends a training earlier. It is only good enough to order trainin
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from softrec.candidates import CandidatesSettings, DrawnSettings
 from softrec.data import sources
 from softrec.data.sources.base import Counts
+from softrec.experiments.reproduction.cells import training_of
 from softrec.experiments.stages import chain_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import SHOP
@@ -18,20 +20,24 @@ from softrec.recipe.specs.models import is_counted, reads_graph
 
 RATE = 3e10  # operations per second, in products of matrices
 GATHERED = 16  # factor if candidates are gathered for each row
-PER_ITEM = (
-    48  # operations per item of a history, in units of dim^2: some layers, forward and backward
-)
+PER_ITEM = 48  # operations per item of a history, in units of dim^2: some layers, both directions
 PASSES = 6  # operations for a product and its two gradients
 COUNTING = 2e-5  # seconds per event, for a simple baseline with all its settings
 WIDTH = 64  # for a model without this setting
 
 
-def minutes(recipe: Recipe) -> float:
-    """Return the estimated minutes of a recipe and its stages; NaN if its data are unknown."""
+def minutes(recipe: Recipe, done: Collection[str] = ()) -> float:
+    """Return the estimated minutes of a recipe and its stages; NaN if its data are unknown.
+
+    Args:
+        recipe: what is to be trained.
+        done: the stages that are finished and take no time, see `training_of`.
+    """
     counts = _counts(recipe)
     if counts is None:
         return math.nan
-    return sum(_seconds(stage, counts) for stage in chain_of(recipe)) / 60
+    stages = [stage for stage in chain_of(recipe)[:-1] if training_of(stage) not in done]
+    return sum(_seconds(each, counts) for each in (*stages, recipe)) / 60
 
 
 def _counts(recipe: Recipe) -> Counts | None:
@@ -50,8 +56,7 @@ def _seconds(recipe: Recipe, counts: Counts) -> float:
     windows, length = training.windows, training.length
     dim = recipe.model.settings.get("dim") or WIDTH
     histories = counts.events if windows in ("prefixes", "sliding") else _users(recipe, counts)
-    examples = counts.users if windows == "last" else counts.events
-    examples = histories if windows == "last" else examples
+    examples = histories if windows == "last" else counts.events
     output = PASSES * examples * dim * _scored(recipe.candidates, counts.items, training.batch_size)
     if windows == "interactions":
         inside = 0.0

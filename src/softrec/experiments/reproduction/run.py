@@ -25,6 +25,7 @@ from softrec.errors import RunError, SoftrecError, one_line
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.reproduction import share
 from softrec.experiments.reproduction.cells import cells_of, training_of
+from softrec.experiments.reproduction.cost import minutes
 from softrec.experiments.reproduction.papers import Paper, read_paper
 from softrec.experiments.reproduction.plan import Group, Job, by_cost, groups, selected
 from softrec.experiments.reproduction.results import results_of
@@ -170,9 +171,10 @@ class _Bench:
         if left <= 0:
             self.reasons[job.folder] = "the budget was used up"
             return
-        if job.minutes > left:
+        cost = minutes(job.recipe, self._done())
+        if cost > left:
             self.reasons[job.folder] = (
-                f"it may take {_minutes(job.minutes)}, and {_minutes(left)} of the budget were left"
+                f"it may take {_minutes(cost)}, and {_minutes(left)} of the budget were left"
             )
             return
         LOGGER.info("%s: %s, seed %d", number, job.name, job.recipe.seed)
@@ -189,6 +191,11 @@ class _Bench:
             )
         if job.folder in self.reasons:
             LOGGER.info("%s: not run: %s", job.name, self.reasons[job.folder])
+
+    def _done(self) -> set[str]:
+        """Return what is trained, by what was asked for: a run keeps what was decided."""
+        jobs = (job for group in self.wanted for job in group.all_jobs)
+        return {training_of(job.recipe) for job in jobs if job.folder in self.runs}
 
     def _split(self, recipe: Recipe) -> Split:
         """Return the data of a recipe; those of the last recipe are kept in memory.
