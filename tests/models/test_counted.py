@@ -212,7 +212,7 @@ def test_session_knn_lets_the_most_similar_vote():
     lists = [[0, 1, 5], [0, 1, 2, 6], [0, 7], [1, 8]]
     model = SessionKNN(N, k=2, recency=1.0)
     found = scored(model, lists, [[0, 1]])[0]
-    assert set(np.flatnonzero(found)) == {0, 1, 2, 5, 6}
+    assert set(np.flatnonzero(found > 0)) == {0, 1, 2, 5, 6}
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -223,7 +223,7 @@ def test_session_knn_looks_at_the_most_recent(timed):
     model = SessionKNN(N, sample=2)
     model.fit(events_of(lists, times))
     found = table(model, padded([[0]], N, users=[-1]))[0]
-    assert set(found.nonzero().flatten().tolist()) == ({0, 3, 5} if timed else {0, 4, 5})
+    assert set((found > 0).nonzero().flatten().tolist()) == ({0, 3, 5} if timed else {0, 4, 5})
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=9), min_size=1, max_size=6),
@@ -237,6 +237,47 @@ def test_the_largest_of_each_row_are_kept(rows, k, budget):
     for values, kept in zip(dense, found, strict=True):
         assert sorted(kept[kept > 0], reverse=True) == sorted(values[values > 0], reverse=True)[:k]
         assert all(kept[j] in (0, values[j]) for j in range(9))
+
+
+@given(st.lists(st.integers(1, 3), min_size=2, max_size=40), st.integers(1, 9), st.booleans())
+def test_of_equal_ones_the_first_are_kept(values, k, shuffled):
+    """Also where the places of a row are stored in another order."""
+    order = np.random.default_rng(0).permutation(len(values)) if shuffled else slice(None)
+    columns = np.arange(len(values))[order]
+    row = sparse.csr_matrix((np.array(values, dtype="f4")[order], columns, [0, len(values)]))
+    found = sparse_tables.largest(row, k).toarray()[0]
+    best = sorted(range(len(values)), key=lambda j: (-values[j], j))[:k]
+    assert set(np.flatnonzero(found)) == set(best)
+
+
+@pytest.mark.parametrize("name", ["item-knn", "rp3beta", "markov", "session-knn"])
+@given(log=logs())
+def test_items_without_a_score_follow_by_their_popularity(name, log):
+    lists, histories = log
+    model = MODELS[name](N)
+    found = scored(model, lists, histories)
+    counts = np.array([sum(items.count(i) for items in lists) for i in range(N)])
+    for row in found:
+        rest = np.flatnonzero(row <= 0)
+        assert (row != 0).all()
+        assert (np.delete(row, rest) > 0).all()
+        order = sorted(rest, key=lambda j: -row[j])
+        assert counts[order].tolist() == sorted(counts[rest], reverse=True)
+        assert len(np.unique(row[rest])) == len(np.unique(counts[rest]))  # ties stay ties
+        assert abs(row[rest]).max(initial=0) < 1e-6
+
+
+def test_popularity_tells_large_counts_apart():
+    model = ItemKNN(3)
+    model.count(Events(torch.tensor([0]), torch.tensor([0] * 1_000_000 + [1] * 1_000_001)))
+    assert model.unscored[1] > model.unscored[0] > model.unscored[2]
+
+
+def test_runs_that_were_counted_before_have_zeros():
+    model, old = ItemKNN(N), ItemKNN(N)
+    model.fit(events_of([[0, 1], [2, 3]]))
+    old.load_state_dict({n: v for n, v in model.state_dict().items() if n != "unscored"})
+    assert table(old, padded([[0]], N))[0].tolist() == [0, 1, *([0] * (N - 2))]
 
 
 @given(logs(), st.integers(1, 4))

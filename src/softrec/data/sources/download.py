@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -87,7 +88,8 @@ def fetch(
         # Without a checksum, a partial file of another version would not be detected: start again.
         part.unlink(missing_ok=True)
     shown = sys.stderr.isatty() if progress is None else progress
-    with _bar(shown) as bar:
+    bar = _bar()
+    with bar if shown else nullcontext():  # old versions of rich write a line even if disabled
         task = bar.add_task(target.name, total=None)
         _within(
             limit,
@@ -168,7 +170,7 @@ def verify(path: Path, checksum: str) -> None:
         raise DataError(f"the {kind} of {path.name} is {received}, expected {expected}")
 
 
-def _bar(shown: bool) -> Progress:
+def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -176,7 +178,6 @@ def _bar(shown: bool) -> Progress:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not shown,
     )
 
 

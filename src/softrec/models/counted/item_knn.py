@@ -72,4 +72,4 @@ class ItemKNN(TableScorer):
             scale = own[rows][owners(block)] * other[block.indices]
             return block.data / (scale + self.shrinkage)
 
-        self.keep(strongest(users.T.tocsr(), users, self.k, similar))
+        self.keep(strongest(users.T.tocsr(), users, self.k, similar), events)

@@ -66,7 +66,8 @@ class Markov(TableScorer):
             pairs = items[:-apart][same], items[apart:][same]
             counts = counts + sparse.csr_matrix((np.full(len(pairs[0]), 1 / apart), pairs), shape)
         totals = np.asarray(counts.sum(1)).ravel()
-        self.keep(sparse.csr_matrix(sparse.diags(1 / np.where(totals > 0, totals, 1)) @ counts))
+        table = sparse.diags(1 / np.where(totals > 0, totals, 1)) @ counts
+        self.keep(sparse.csr_matrix(table), events)
         popular = events.items.bincount(minlength=self.n_items).double()
         self.shares = (popular / popular.sum().clamp(min=1)).float()
 

@@ -65,4 +65,4 @@ class RP3Beta(TableScorer):
         def reached(_: slice, block: sparse.csr_matrix) -> np.ndarray:
             return block.data * held[block.indices]
 
-        self.keep(strongest(there, back, self.k, reached))
+        self.keep(strongest(there, back, self.k, reached), events)

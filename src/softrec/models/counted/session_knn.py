@@ -10,6 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from softrec.models.counted.sparse import (
+    SparseScorer,
     interactions,
     largest,
     owners,
@@ -18,11 +19,11 @@ from softrec.models.counted.sparse import (
 )
 from softrec.models.histories import prefixes
 from softrec.models.registry import MODELS
-from softrec.types import Batch, Events, Scorer, Scores
+from softrec.types import Batch, Events, Scores
 
 
 @MODELS.named("session-knn")
-class SessionKNN(Scorer):
+class SessionKNN(SparseScorer):
     r"""Training sequences that are similar to the history vote for their items.
 
     $$sim_s = |s|^{-1/2} \sum_{i \in s} w_i, \qquad score_j = \sum_{s \ni j} sim_s$$
@@ -66,8 +67,8 @@ class SessionKNN(Scorer):
         last: int = 10,
         recency: float = 0.8,
     ) -> None:
-        super().__init__()
-        self.n_items, self.k, self.sample, self.last = n_items, k, sample, last
+        super().__init__(n_items)
+        self.k, self.sample, self.last = k, sample, last
         self.recency = recency
         for name in ("offsets", "item_offsets"):
             self.register_buffer(name, torch.zeros(1, dtype=torch.int64))
@@ -77,6 +78,7 @@ class SessionKNN(Scorer):
 
     def fit(self, events: Events) -> None:
         """Store the sequences, and for each item the most recent sequences that have it."""
+        self.count(events)
         whole = interactions(events, self.n_items)
         self.offsets = torch.from_numpy(whole.indptr.astype(np.int64))
         self.items = torch.from_numpy(whole.indices.astype(np.int32))
@@ -139,7 +141,7 @@ class _Votes(Scores):
             for some in product_blocks(voters, self.whole):
                 votes = torch.from_numpy((voters[some] @ self.whole).toarray())
                 out[part.start + some.start : part.start + some.stop] = votes
-        return out
+        return self.scorer.order_unscored(out)
 
 
 def _arrays(parts: tuple[Tensor, tuple[Tensor, Tensor]]) -> tuple[np.ndarray, tuple[Any, Any]]:

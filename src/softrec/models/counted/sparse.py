@@ -6,7 +6,8 @@ kept, so that a million items need no table of items x items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,13 @@ def product_blocks(left: sparse.csr_matrix, right: sparse.csr_matrix) -> Iterato
 
 
 def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
-    """Return the k largest numbers of each row, float32; which of equal numbers is not defined."""
+    """Return the k largest numbers of each row, float32; of equal ones those of lower columns.
+
+    Example:
+        >>> largest(sparse.csr_matrix([[2, 3, 2, 2]]), 2).toarray()
+        array([[2., 3., 0., 0.]], dtype=float32)
+    """
+    matrix = matrix.sorted_indices()
     lengths = np.diff(matrix.indptr)
     kept = np.repeat(lengths <= k, lengths)
     crowded = np.flatnonzero(lengths > k)
@@ -78,8 +85,11 @@ def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
         real = np.arange(width) < lengths[some][:, None]
         values = matrix.data.take(places, mode="clip").astype(np.float32)
         values[~real] = -np.inf
-        best = torch.from_numpy(values).topk(k, dim=1, sorted=False).indices.numpy()
-        kept[np.take_along_axis(places, best, 1).ravel()] = True
+        least = torch.from_numpy(values).topk(k, dim=1, sorted=False).values.numpy().min(1)
+        above, equal = values > least[:, None], values == least[:, None]
+        room = k - above.sum(1)
+        best = above | (equal & (equal.cumsum(1) <= room[:, None]))
+        kept[places[best]] = True
     ends = np.concatenate([[0], np.cumsum(kept)])
     parts = matrix.data[kept].astype(np.float32), matrix.indices[kept], ends[matrix.indptr]
     return sparse.csr_matrix(parts, matrix.shape)
@@ -90,13 +100,48 @@ def owners(matrix: sparse.csr_matrix) -> np.ndarray:
     return np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
 
 
-class TableScorer(Scorer):
+class SparseScorer(Scorer):
+    r"""A scorer with scores above 0 for some items; all others follow, popular ones first.
+
+    $$score_j = - 2^{-20} / (1 + n_j)$$
+
+    for an item j without a score, which has n_j events in the training part. It is so small that a
+    softmax of the scores hardly changes.
+    """
+
+    unscored: Tensor  # (N,) float32; empty in runs that were counted before there was one
+
+    def __init__(self, n_items: int) -> None:
+        super().__init__()
+        self.n_items = n_items
+        self.register_buffer("unscored", torch.empty(0))
+
+    def count(self, events: Events) -> None:
+        """Count the events of each item."""
+        counts = events.items.bincount(minlength=self.n_items).double()
+        self.unscored = (-(2.0**-20) / (1 + counts)).float()
+
+    def order_unscored(self, out: Tensor) -> Tensor:
+        """Write the scores of items that have none in `out` (b, N)."""
+        if not len(self.unscored):
+            return out
+        return torch.where(out == 0, self.unscored.to(out.dtype), out, out=out)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load buffers; `unscored` may be missing."""
+        whole = {"unscored": torch.empty(0), **state_dict}
+        return super().load_state_dict(whole, strict, assign)
+
+
+class TableScorer(SparseScorer):
     r"""A table S of items x items: the score is a weighted sum of its rows over the history.
 
     $$score_j = \sum_t r^{n - t} S_{h_t j} + b_j$$
 
     for a history h_1 .. h_n, with recency r. A subclass computes S in `fit` and passes it to
-    `keep`.
+    `keep`, with the events.
     """
 
     offsets: Tensor  # (N + 1,) int64
@@ -104,14 +149,15 @@ class TableScorer(Scorer):
     values: Tensor  # (nnz,) float32
 
     def __init__(self, n_items: int, recency: float) -> None:
-        super().__init__()
-        self.n_items, self.recency = n_items, recency
+        super().__init__(n_items)
+        self.recency = recency
         self.register_buffer("offsets", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("columns", torch.empty(0, dtype=torch.int32))
         self.register_buffer("values", torch.empty(0))
 
-    def keep(self, table: sparse.csr_matrix) -> None:
-        """Store the table (N, N)."""
+    def keep(self, table: sparse.csr_matrix, events: Events) -> None:
+        """Store the table (N, N), computed from `events`."""
+        self.count(events)
         self.offsets = torch.from_numpy(table.indptr.astype(np.int64))
         self.columns = torch.from_numpy(table.indices.astype(np.int32))
         self.values = torch.from_numpy(table.data.astype(np.float32))
@@ -166,7 +212,7 @@ class TableScores(Scores):
             cells = row[some][which] * self.n_items + table.columns[places]
             terms = weights[row[some], column[some]][which] * table.values[places]
             out.view(-1).index_add_(0, cells, terms)
-        return out
+        return table.order_unscored(out)
 
 
 def _spread(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
