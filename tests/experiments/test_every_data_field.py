@@ -72,6 +72,29 @@ def by_time(found, valid, test):
     return without_cold(parts)
 
 
+def by_session(found, valid, test, end=-1):
+    by_user = defaultdict(list)
+    for event in found:
+        by_user[event[0]].append(event)
+    late = sorted(own[end][2] for own in by_user.values())
+    cuts = [late[-(-round((len(late) - 1) * share * 1e9) // 10**9)]
+            for share in (1 - valid - test, 1 - test)]  # fmt: skip
+    parts = {"train": [], "valid": [], "test": []}
+    whole = {n: [u for u, own in by_user.items() if low <= own[end][2] < high]
+             for n, low, high in (("train", 0, cuts[0]), ("valid", *cuts),
+                                  ("test", cuts[1], float("inf")))}  # fmt: skip
+    parts["train"] = [event for user in whole["train"] for event in by_user[user]]
+    known = {event[1] for event in parts["train"]}
+    for name in ("valid", "test"):
+        for user in whole[name]:
+            own = [event for event in by_user[user] if event[1] in known]
+            parts[name] += own[-1:] if len(own) > 1 else []
+    return parts
+
+
+THIRDS = {"valid_fraction": 0.34, "test_fraction": 0.33}
+
+
 def without_cold(parts):
     warm = {item for _, item, _ in parts["train"]}
     kept = {name: [e for e in parts[name] if e[1] in warm] for name in ("valid", "test")}
@@ -181,7 +204,11 @@ SEEN: dict[str, list] = {
     "cold_items": [({"cold_items": name}, counted(last_out(ALL, cold=name)))
                    for name in ("keep", "drop")],
     "split": [({"split": "leave-last-out"}, reading()),
-              ({"split": "time"}, counted(by_time(ALL, 0.1, 0.1)))],
+              ({"split": "time"}, counted(by_time(ALL, 0.1, 0.1))),
+              ({"split": "session-time", **THIRDS}, counted(by_session(ALL, 1 / 3, 1 / 3)))],
+    "session_moment": [({"split": "session-time", "session_moment": name, **THIRDS},
+                        counted(by_session(ALL, 1 / 3, 1 / 3, end)))
+                       for name, end in (("last", -1), ("first", 0))],
     "valid_fraction": [({"split": "time", "valid_fraction": share},
                         counted(by_time(ALL, share, 0.1)))
                     for share in (0.2, 0.4)],

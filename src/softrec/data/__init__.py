@@ -2,6 +2,7 @@
 
 from softrec.data.batches import Examples, TrainingBatches, examples
 from softrec.data.interactions import Interactions, Sequences
+from softrec.data.sessions import by_session_time
 from softrec.data.sources import SOURCES, Parts, RemoteFile, Source
 from softrec.data.splits import Cases, Split, by_time, by_user_ratio, given, leave_last_out
 from softrec.data.vocabulary import Vocabulary
@@ -18,6 +19,7 @@ __all__ = [
     "Split",
     "TrainingBatches",
     "Vocabulary",
+    "by_session_time",
     "by_time",
     "by_user_ratio",
     "examples",

@@ -27,6 +27,7 @@ class SetAside:
         cold_items: how many items of validation or test have no training event.
         cold_events: how many events of validation and test have such an item.
         cold: whether these events are kept as certain misses, or dropped.
+        single_users: users whose whole sequence is in validation or test and has one event.
 
     Example:
         >>> print(SetAside(cold_items=48, cold_events=61).sentence())  # doctest: +ELLIPSIS
@@ -38,10 +39,12 @@ class SetAside:
     cold_items: int = 0
     cold_events: int = 0
     cold: Kept = "drop"
+    single_users: int = 0
 
     def facts(self) -> dict[str, int | str]:
         """Return the counts and choices as plain data."""
-        return asdict(self)
+        facts = asdict(self)
+        return facts if self.single_users else {n: facts[n] for n in facts if n != "single_users"}
 
     def sentence(self) -> str:
         """Return one line with the counts and the reasons; "" if nothing is left out."""
@@ -57,6 +60,9 @@ class SetAside:
                 f"no training event has the items (their {self.cold_events:,} events are removed "
                 "from validation and test)"
             )
+        if self.single_users:
+            aside.append(f"{self.single_users:,} sequences of validation and test")
+            reasons.append("they have one event, so that no history is left")
         parts = []
         if aside:
             parts.append(f"{' and '.join(aside)} set aside, because {', and '.join(reasons)}")

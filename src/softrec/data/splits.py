@@ -56,6 +56,7 @@ class Split:
         relevant: which events of a user in validation and test are the relevant items.
         order: of the histories; "shuffled" is a control, see `shuffled`.
         seed: of random relevant items, and of a shuffled order.
+        context: events that are in the histories of validation and test alone.
     """
 
     train: Interactions
@@ -66,6 +67,7 @@ class Split:
     relevant: Relevant = "all"
     order: Order = "log"
     seed: int = 0
+    context: Interactions | None = None
 
     def protocol(self) -> dict[str, Any]:
         """Return the settings `relevant`, `order` and `seed`, if they are not the defaults."""
@@ -98,9 +100,15 @@ class Split:
         train = log_in_random_order(self.train, seed)
         return replace(self, train=train, order="shuffled", seed=seed)
 
+    @property
+    def parts(self) -> dict[str, Interactions]:
+        """Return all parts by name, the training part first."""
+        found = {"train": self.train, "valid": self.valid, "test": self.test}
+        return found if self.context is None else {**found, "context": self.context}
+
     def whole(self) -> Interactions:
-        """Return all three parts as one log, the training part first."""
-        frames = [part.frame for part in (self.train, self.valid, self.test)]
+        """Return all parts as one log, the training part first."""
+        frames = [part.frame for part in self.parts.values()]
         return replace(self.train, frame=pl.concat(frames))
 
     def known(self) -> Sequences:
@@ -120,10 +128,8 @@ class Split:
 
     def new_users(self) -> int:
         """Return how many users have test events but no earlier event: they have no case."""
-        train, valid, test = (
-            part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
-        )
-        return int((~train & ~valid & test).sum())
+        before, test = self.before("test").sequences.lengths, self.test.sequences.lengths
+        return int(((before == 0) & (test > 0)).sum())
 
     def cases(self, part: Literal["valid", "test"]) -> Cases:
         """Return the cases of `part`: histories end where the part begins.
@@ -149,6 +155,7 @@ class Split:
     def before(self, part: Literal["valid", "test"]) -> Interactions:
         """Return the events before `part` as one log: the histories of its cases."""
         known = [self.train] if part == "valid" else [self.train, self.valid]
+        known += [] if self.context is None else [self.context]
         return replace(self.train, frame=pl.concat([log.frame for log in known]))
 
     def held_out(self, part: Literal["valid", "test"]) -> Sequences:
@@ -194,7 +201,7 @@ def by_time(
             "a split by time needs times; name their column with --time, or use --split "
             "leave-last-out"
         )
-    _check_fractions(valid, test)
+    check_fractions(valid, test)
     time = log.frame["time"].to_numpy()
     moments = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
     role = np.where(time >= moments[1], "test", np.where(time >= moments[0], "valid", "train"))
@@ -223,7 +230,7 @@ def by_user_ratio(
         short: what to do with users with fewer than 3 events: see `leave_last_out`.
         cold: what to do with items without a training event: see `check_cold`.
     """
-    _check_fractions(valid, test)
+    check_fractions(valid, test)
     lengths, place = _shuffled_places(log, seed)
     user = log.frame["user"].to_numpy()
     n_test = np.clip(np.floor(lengths * test), 1, np.maximum(1, lengths - 2))
@@ -278,7 +285,8 @@ def given(
     return check_cold(Split(train, valid, test, "given"), cold)
 
 
-def _check_fractions(valid: float, test: float) -> None:
+def check_fractions(valid: float, test: float) -> None:
+    """Refuse fractions that leave a part empty."""
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise DataError(
             f"the fractions for validation ({valid}) and test ({test}) must lie between "

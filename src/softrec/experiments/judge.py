@@ -183,7 +183,7 @@ def _results(
     sliced.write_parquet(folder / "slices.parquet")
     _per_user(names, tables, metrics).write_parquet(folder / "per_user.parquet")
     baseline = names[0]
-    events = len(split.train) + len(split.valid) + len(split.test)
+    events = sum(map(len, split.parts.values()))
     variants = [
         *(_variant(row, metrics, own) for row, own in zip(rows, found, strict=False)),
         *(

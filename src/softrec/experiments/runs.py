@@ -117,8 +117,10 @@ class Run:
             )
         names = table["part"].to_numpy()
         train, valid, test = (self.log.where(names == part) for part in ("train", "valid", "test"))
+        context = self.log.where(names == "context") if "context" in names else None
         about = self.facts["data"]
-        return Split(train, valid, test, about["split"], **about.get("protocol", {}))
+        return Split(train, valid, test, about["split"], context=context,
+                     **about.get("protocol", {}))  # fmt: skip
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"
@@ -390,7 +392,7 @@ def describe(split: Split) -> dict[str, Any]:
 def _events_fingerprint(split: Split) -> str:
     """Return a short hash of all interactions with their part, order and, if known, time."""
     digest = hashlib.sha256()
-    for part in (split.train, split.valid, split.test):
+    for part in split.parts.values():
         for kind in ("user", "item"):
             digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
         if part.has_time:  # some models read times, so that their results depend on it

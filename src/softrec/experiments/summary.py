@@ -76,7 +76,7 @@ def results_of(
     training = base.training.model_dump(mode="json")
     if training["start"] is not None:
         training["start"] = name_of(training["start"])
-    events = len(split.train) + len(split.valid) + len(split.test)
+    events = sum(map(len, split.parts.values()))
     return Results(
         title=_title(wanted),
         command=command,

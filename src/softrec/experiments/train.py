@@ -314,8 +314,8 @@ def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
 def _log_of(split: Split) -> pl.DataFrame:
     """Return user, item, time if known, and part of every event, in the order of events."""
     frames = [
-        getattr(split, part).frame.with_columns(pl.lit(part).cast(pl.Categorical).alias("part"))
-        for part in ("train", "valid", "test")
+        events.frame.with_columns(pl.lit(part).cast(pl.Categorical).alias("part"))
+        for part, events in split.parts.items()
     ]
     whole = replace(split.train, frame=pl.concat(frames))
     time = ["time"] if whole.has_time else []

@@ -101,17 +101,18 @@ def asked(recipe: Recipe) -> str:
 
 def data_text(split: Split) -> str:
     """Return the sizes of the log and of its parts, in one line."""
-    parts = (split.train, split.valid, split.test)
-    per_user = [np.bincount(part.frame["user"].to_numpy(), minlength=part.n_users)
-                for part in parts]  # fmt: skip
-    users = int(np.count_nonzero(sum(per_user)))
-    items = int(np.count_nonzero(sum(part.item_counts for part in parts)))
-    train, valid, test = per_user
-    asked = (int(((train > 0) & (valid > 0)).sum()), int(((train + valid > 0) & (test > 0)).sum()))
+    parts = tuple(split.parts.values())
+    users = int(np.count_nonzero(split.whole().sequences.lengths))
+    items = int(np.count_nonzero(split.whole().item_counts))
+    valid, test = (
+        int(((split.before(name).sequences.lengths > 0) & (part.sequences.lengths > 0)).sum())
+        for name, part in (("valid", split.valid), ("test", split.test))
+    )
+    context = "" if split.context is None else f", {len(split.context):,} in their histories alone"
     return (
         f"{sum(map(len, parts)):,} events of {users:,} users and {items:,} items{_span(parts)}; "
         f"split {split.name}: {len(split.train):,} events to train, {len(split.valid):,} to "
-        f"validate ({asked[0]:,} users), {len(split.test):,} to test ({asked[1]:,} users)"
+        f"validate ({valid:,} users), {len(split.test):,} to test ({test:,} users){context}"
     )
 
 

@@ -20,7 +20,7 @@ from softrec.testing.checking import require, require_close
 from softrec.testing.losses import ODDS, extreme_case, outcome_of, random_case
 from softrec.types import Batch
 
-SPLITS = ("leave-last-out", "time", "user-ratio", "given")
+SPLITS = ("leave-last-out", "time", "session-time", "user-ratio", "given")
 
 
 def check_softmax(parts: Loss, weight: float) -> None:

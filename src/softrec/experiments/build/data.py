@@ -10,10 +10,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from softrec.data import sources, splits
+import numpy as np
+
+from softrec.data import sessions, sources, splits
 from softrec.data.aside import LeakageWarning
 from softrec.data.interactions import Interactions
 from softrec.data.reading import read_tables
+from softrec.data.sources import Parts
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation.asked import Asked, sentence_of
@@ -139,8 +142,11 @@ def _public(spec: DataSettings, data_dir: Path | None) -> Split:
     if protocol.get("every_position") and spec.split in (None, "given"):
         raise DataError(
             f"the published test part of {spec.source} is evaluated at every position of new "
-            "sessions, which is not supported; use --split leave-last-out --short-users drop"
+            f"sessions, which is not supported; use --split {sessions.NAME}, which asks for the "
+            "last item of each test session"
         )
+    if protocol.get("every_position") and spec.split == sessions.NAME:
+        return _published_sessions(parts, spec, protocol)
     if parts.published is None or spec.split not in (None, "given"):
         with warnings.catch_warnings():
             if spec.split in (None, protocol["split"]):  # as published; the report notes it
@@ -157,6 +163,21 @@ def _public(spec: DataSettings, data_dir: Path | None) -> Split:
     return splits.carved(train, test, valid=spec.valid_fraction, seed=spec.split_seed, cold=cold)
 
 
+def _published_sessions(parts: Parts, spec: DataSettings, protocol: dict[str, Any]) -> Split:
+    """Return published sessions, which are in the order of time; the last to train validate."""
+    if spec.clean or spec.short_users:
+        raise RecipeError(
+            f"data.clean and data.short_users would change the published sessions of {spec.source}"
+        )
+    assert parts.published is not None
+    train, test = parts.published
+    trained = np.flatnonzero(train.sequences.lengths)
+    part = np.where(test.sequences.lengths > 0, 2, 0)
+    part[trained[-max(1, round(spec.valid_fraction * len(trained))) :]] = 1
+    cold = spec.cold_items or protocol.get("cold", "keep")
+    return sessions.of_whole_sequences(parts.whole, part, cold=cold)
+
+
 def cleaned(log: Interactions, spec: DataSettings) -> Interactions:
     """Apply the cleaning steps of `spec` in order."""
     for name, number in map(parse_step, spec.clean):
@@ -169,21 +190,21 @@ def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> S
     kind = spec.split or protocol.get("split") or "leave-last-out"
     cold = spec.cold_items or protocol.get("cold", "drop")
     short = spec.short_users or protocol.get("short", "keep")
+    if kind in ("time", sessions.NAME) and spec.short_users:
+        raise RecipeError(
+            "data.short_users is for splits of each user, but a split by time divides the "
+            "whole log; leave it out, or use leave-last-out or user-ratio"
+        )
+    fractions = {"valid": spec.valid_fraction, "test": spec.test_fraction}
     if kind == "time":
-        if spec.short_users:
-            raise RecipeError(
-                "data.short_users is for splits of each user, but a split by time divides the "
-                "whole log; leave it out, or use leave-last-out or user-ratio"
-            )
-        return splits.by_time(log, valid=spec.valid_fraction, test=spec.test_fraction, cold=cold)
+        return sessions.warn_of_few_users(splits.by_time(log, **fractions, cold=cold))
+    if kind == sessions.NAME:
+        return sessions.by_session_time(log, **fractions, moment=spec.session_moment, cold=cold)
     if kind == "user-ratio":
-        return splits.by_user_ratio(
-            log, valid=spec.valid_fraction, test=spec.test_fraction, seed=spec.split_seed,
-            short=short, cold=cold,
-        )  # fmt: skip
+        return splits.by_user_ratio(log, **fractions, seed=spec.split_seed, short=short, cold=cold)
     if kind == "leave-last-out":
         return splits.leave_last_out(log, short=short, cold=cold)
     raise DataError(
-        f"{spec.source} cannot be split by {kind!r}; choose --split leave-last-out, time or "
-        "user-ratio"
+        f"{spec.source} cannot be split by {kind!r}; choose --split leave-last-out, time, "
+        f"{sessions.NAME} or user-ratio"
     )

@@ -45,6 +45,20 @@ def notices(spec: ModelSettings, split: Split) -> list[str]:
     return [line for line in (*lines, *split.notes()) if line]
 
 
+def check_users(spec: ModelSettings, split: Split) -> None:
+    """Refuse a model with a vector for each user where test users are new by the split.
+
+    Raises:
+        DataError: if it has such vectors.
+    """
+    if split.context is not None and takes(MODELS[spec.name], "n_users"):
+        raise DataError(
+            f"{spec.name} has a vector for each user, but the {split.name} split asks about users "
+            "without a training event, whose vectors would never be trained; choose a model that "
+            "reads histories, such as sasrec or gru4rec, or another split"
+        )
+
+
 def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int | None) -> Model:
     """Return a new model with initial weights; the same seed gives the same weights.
 

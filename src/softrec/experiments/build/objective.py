@@ -14,7 +14,7 @@ from softrec.candidates import CandidatesSettings, DrawnSettings
 from softrec.data.batches import TrainingBatches
 from softrec.data.splits import Split
 from softrec.experiments.build.decided import decided
-from softrec.experiments.build.model import build_batches, build_model
+from softrec.experiments.build.model import build_batches, build_model, check_users
 from softrec.experiments.build.start import begin
 from softrec.experiments.build.targets import Training, scoring_of
 from softrec.losses.distillation import interest_distillation
@@ -31,6 +31,7 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     """Return encoder, objective and batches of a recipe on its split."""
     recipe, _ = decided(recipe, split)
     spec = recipe.training
+    check_users(recipe.model, split)
     encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
     assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others
     if spec.start is not None:

@@ -55,6 +55,7 @@ def parse_step(step: str) -> tuple[str, float]:
     return name, number
 
 
+Kind = Literal["leave-last-out", "time", "session-time", "user-ratio", "given"]
 MEMORY = "memory:"
 """The prefix of the source of a log in memory; after it comes the fingerprint of the log."""
 
@@ -98,7 +99,7 @@ class DataSettings(Settings):
         common=True,
         max_length=100,
     )
-    split: Literal["leave-last-out", "time", "user-ratio", "given"] | None = setting(
+    split: Kind | None = setting(
         None,
         "how the log is split; given with files for valid and test; by default the data set's "
         "protocol, else leave-last-out",
@@ -117,13 +118,21 @@ class DataSettings(Settings):
     )
     valid_fraction: float = setting(
         0.1,
-        "fraction of the events for validation, in the splits time and user-ratio; of published "
-        "parts, a fraction of the training part",
+        "fraction of the events for validation, in the splits time and user-ratio, or of the "
+        "sequences, in session-time; of published parts, a fraction of the training part",
         gt=0,
         lt=1,
     )
     test_fraction: float = setting(
-        0.1, "fraction of the events for the test, in the splits time and user-ratio", gt=0, lt=1
+        0.1,
+        "fraction of the events for the test, in the splits time and user-ratio, or of the "
+        "sequences, in session-time",
+        gt=0,
+        lt=1,
+    )
+    session_moment: Literal["last", "first"] = setting(
+        "last",
+        "event of a sequence whose time assigns the whole sequence to a part (split: session-time)",
     )
     relevant: Literal["all", "first", "last", "random"] = setting(
         "all",
