@@ -102,7 +102,8 @@ def of_whole_sequences(log: Interactions, part: np.ndarray, *, cold: Choice = "d
     if cold == "drop":
         cold_items = len(np.unique(item[lost]))
         aside = replace(aside, cold_items=cold_items, cold_events=int(lost.sum()))
-    split = Split(*parts[:3], NAME, aside, context=parts[3])
+    train, held, asked_of, context = parts
+    split = Split(train, held, asked_of, NAME, aside, context=context)
     return split if cold == "drop" else check_cold(split, cold)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -104,16 +104,19 @@ def data_text(split: Split) -> str:
     parts = tuple(split.parts.values())
     users = int(np.count_nonzero(split.whole().sequences.lengths))
     items = int(np.count_nonzero(split.whole().item_counts))
-    valid, test = (
-        int(((split.before(name).sequences.lengths > 0) & (part.sequences.lengths > 0)).sum())
-        for name, part in (("valid", split.valid), ("test", split.test))
-    )
+    valid, test = _asked_users(split, "valid"), _asked_users(split, "test")
     context = "" if split.context is None else f", {len(split.context):,} in their histories alone"
     return (
         f"{sum(map(len, parts)):,} events of {users:,} users and {items:,} items{_span(parts)}; "
         f"split {split.name}: {len(split.train):,} events to train, {len(split.valid):,} to "
         f"validate ({valid:,} users), {len(split.test):,} to test ({test:,} users){context}"
     )
+
+
+def _asked_users(split: Split, part: Literal["valid", "test"]) -> int:
+    """Return how many users have events both before a part and in it."""
+    before, after = split.before(part).sequences, split.parts[part].sequences
+    return int(((before.lengths > 0) & (after.lengths > 0)).sum())
 
 
 def _span(parts: Sequence[Interactions]) -> str:
