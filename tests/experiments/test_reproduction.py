@@ -210,6 +210,8 @@ def test_a_supposed_cause_is_not_called_found(fields, cause):
 def test_no_number_of_other_data_is_held_against_a_published_one():
     other = row_of(0.1, stand_in="the shop")
     assert other.verdict(other.measured[0]) == "other data"
+    assert math.isnan(other.ratio(other.measured[0]))
+    assert row_of(0.05).ratio(row_of(0.05).measured[0]) == pytest.approx(0.5)
 
 
 # --- a run of it ---

@@ -105,6 +105,10 @@ class Row(_Part):
     estimate: Number = math.nan
     measured: tuple[Measured, ...]
 
+    def ratio(self, measured: Measured) -> float:
+        """Return own by published; NaN if either is unknown, or on other data."""
+        return math.nan if self.stand_in else measured.ratio
+
     def verdict(self, measured: Measured) -> Verdict:
         """Return the verdict on one of its numbers."""
         if not self.seeds:
@@ -210,7 +214,7 @@ SCHEMA = {
 def _flat(block: Block, row: Row, measured: Measured) -> tuple[object, ...]:
     here = measured.here
     values = (
-        measured.published, here.mean if here else math.nan, measured.ratio,
+        measured.published, here.mean if here else math.nan, row.ratio(measured),
         here.spread if here else math.nan, len(row.seeds), measured.gain_published,
         measured.gain_here,
     )  # fmt: skip

@@ -83,7 +83,7 @@ def _cells(name: str, row: Row, measured: Measured) -> list[str]:
         measured.metric,
         text.decimals(measured.published),
         text.mean_and_spread(measured.here) if measured.here else "",
-        _known(measured.ratio, 3),
+        _known(row.ratio(measured), 3),
         str(len(row.seeds)) if row.seeds else "",
         _gain(measured.gain_published),
         _gain(measured.gain_here),
@@ -105,7 +105,7 @@ def beside_of(block: Block) -> Table:
     rows: list[list[str]] = []
     titles = {
         "simple": "simple baselines, counted and not trained",
-        "defaults": "today's defaults: every position, all items",
+        "defaults": "today's defaults: every position; all items, or a sample by cost",
     }
     for kind, title in titles.items():
         of_kind = [each for each in block.beside if each.kind == kind]

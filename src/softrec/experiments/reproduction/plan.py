@@ -151,7 +151,7 @@ def _beside(recipes: dict[str, Recipe], kind: Kind, dataset: str) -> dict[str, J
 
 
 def default_recipes(base: Recipe) -> dict[str, Recipe]:
-    """Return the recipes that `fit` trains by default: every position, the full catalogue."""
+    """Return the recipes that `fit` trains by default: every position, candidates by cost."""
     by_user = base.training.windows == "interactions"
     fields = base.model_dump(mode="json")
     training = {"monitor": base.training.monitor}
