@@ -136,7 +136,7 @@ def data_rows(
 
 
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return all rows, the best on validation first within trained and within counted."""
+    """Return all rows, the simple baselines under a heading."""
     chosen = results.selection.metric
     head = ["", *results.metrics, f"{chosen}, validation", "difference", "95 % interval", "seeds"]
 
@@ -210,7 +210,7 @@ def _table(table: tables.Table | None) -> list[str]:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; a row of one cell, which heads those below it, is bold."""
+    """Return a table; a row of one cell, which heads those below it, is in brackets."""
 
     def line(cells: Sequence[str]) -> str:
         escaped = (cell.replace("|", "\\|").replace("*", "\\*") for cell in cells)

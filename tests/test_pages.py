@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
 
-from benchmarks import pages, pages_of_counted
+from benchmarks import pages, pages_of_counted, pages_summary
 
 import softrec
 
@@ -94,6 +95,28 @@ def test_page_without_trained_rows_is_about_the_simple_baselines(tmp_path):
     assert known[3].startswith(f"{(values[worse] - values[best]).mean():+.4f} (")
     assert "n/a" not in made
     assert "nan" not in made
+
+
+def test_table_over_logs_keeps_the_text_around_it(compared, tmp_path):
+    log = tmp_path / "shop" / "runs"
+    log.mkdir(parents=True)
+    shutil.copytree(compared.folder, log / "compared")
+    page = tmp_path / "README.md"
+    page.write_text(f"Before\n{pages_summary.PLACE[0]}\n{pages_summary.PLACE[1]}\nAfter\n")
+    for _ in range(2):
+        pages_summary.main([str(page), str(log / "compared")])
+    made, results = page.read_text(), compared.results
+    assert (made.splitlines()[0], made.splitlines()[-1]) == ("Before", "After")
+    row = cells(made, "[shop](shop.md)")
+    assert row[1:4] == [
+        "ndcg@10",
+        row[2],
+        pages.text.mean_and_spread(results.baseline_variant.test["ndcg@10"]),
+    ]
+    best = max(results.counted, key=lambda each: each.valid["ndcg@10"].mean)
+    assert row[2] == f"{best.name} {best.test['ndcg@10'].mean:.4f}"
+    assert row[5].startswith(f"{results.variants[1].difference['ndcg@10'].mean:+.4f} (")
+    assert row[-1] == "2"
 
 
 def test_command_can_be_pasted():
