@@ -89,6 +89,43 @@ def test_a_function_is_a_target_with_settings(tmp_path):
         recipe_of({"data": {"source": "shop"}}, {"target": "sharp", "target.pwer": 2})
 
 
+DESCRIBED = '''
+import softrec
+from softrec.targets.smoothing import UniformTarget
+
+@softrec.register("told")
+def told(training, *, alpha: float = 0.3, power: float = 2.0, silent: int = 1):
+    """Give all items something.
+
+    Args:
+        training: the data.
+        alpha: how much they get
+            together.
+        power: how steep it is.
+    """
+    return UniformTarget(training.n_items)
+'''
+
+
+def test_what_a_docstring_says_of_arguments_is_told(tmp_path, capsys):
+    path = tmp_path / "own_told.py"
+    path.write_text(DESCRIBED)
+
+    def printed(*arguments):
+        with pytest.raises(SystemExit) as done:
+            cli.main([*arguments, "--plugin", str(path)])
+        assert done.value.code == 0
+        return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+    listed = printed("settings", "target.told")
+    assert "power (2) how steep it is" in listed
+    assert "alpha (0.3) how much they get together" in listed
+    assert "silent (1)" in listed
+    assert "told: how much they get together (0.3)" in printed("fit", "shop", "--help")
+    recipe = recipe_of({"data": {"source": "shop"}}, {"target": "told", "alpha": 0.1})
+    assert recipe.target.alpha == recipe.target.soft_mass == 0.1
+
+
 def test_losses_models_and_metrics_of_ones_own(tmp_path):
     @softrec.register("gentle")
     def gentle(stats, answers, weight, *, factor: float = 0.5):

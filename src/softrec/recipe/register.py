@@ -15,6 +15,8 @@ from softrec.errors import RecipeError
 from softrec.evaluation.metrics import METRICS
 from softrec.losses.settings import LossInputs, LossSettings, PairwiseSettings, Term
 from softrec.models.registry import MODELS
+from softrec.recipe.fields import extra
+from softrec.recipe.specs.docstrings import described_arguments
 from softrec.registry import Chosen
 from softrec.settings import setting
 from softrec.targets.settings import TargetSettings
@@ -35,7 +37,9 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
     """Register an object of your own for recipes, `fit`, `compare` and the command line.
 
     It is a function or a decorator. The keyword arguments of a registered function, with types and
-    perhaps defaults, are its settings in a recipe.
+    perhaps defaults, are its settings in a recipe. What the `Args:` of its docstring say of them is
+    their meaning in `softrec settings` and, where other members have an option of this name, in
+    the help of that option.
 
     Args:
         name: the name in recipes.
@@ -83,16 +87,17 @@ def _enter_function(name: str, function: Callable[..., Any], kind: str) -> None:
     base, method = BASES[kind]
     first = len(KINDS[kind]) or 1
     parameters = list(inspect.signature(function, eval_str=True).parameters.values())[first:]
+    told = described_arguments(function)
     create_model(
         f"{''.join(part.title() for part in name.split('-'))}Settings",
         __base__=_calling(base, method, function),
         __module__=function.__module__,
         __cls_kwargs__={"name": name},
-        **{one.name: _field(name, one) for one in parameters},
+        **{one.name: _field(name, one, told.get(one.name, ""), base) for one in parameters},
     )
 
 
-def _field(owner: str, parameter: inspect.Parameter) -> Any:
+def _field(owner: str, parameter: inspect.Parameter, told: str, base: type[Chosen]) -> Any:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise RecipeError(f"{owner} takes {parameter}: name each setting, with its type")
     if parameter.annotation is parameter.empty:
@@ -100,8 +105,14 @@ def _field(owner: str, parameter: inspect.Parameter) -> Any:
             f"{owner}: the setting {parameter.name} has no type; give it one, such as "
             f"{parameter.name}: int = 10"
         )
-    given = parameter.default is not parameter.empty
-    return parameter.annotation, setting(parameter.default) if given else setting()
+    others = [
+        field
+        for member in (base, *base.registry.values())
+        if (field := member.model_fields.get(parameter.name)) is not None
+    ]
+    common = any(extra(field, "common") for field in others)
+    default = () if parameter.default is parameter.empty else (parameter.default,)
+    return parameter.annotation, setting(*default, text=told, common=common)
 
 
 def _kind_of(function: Callable[..., Any]) -> str:
