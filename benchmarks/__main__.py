@@ -23,6 +23,7 @@ from benchmarks import (
     neighbours,
     propagation,
     ranking,
+    scale,
     steps,
     tables,
 )
@@ -40,6 +41,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
         "axes": (axes.axes, axes.QUICK, axes.Shapes()),
         "catalogue": (memory.catalogue, memory.QUICK, memory.Shapes()),
         "ranking": (ranking.ranking, ranking.QUICK, ranking.Shapes()),
+        "scale": (scale.scale, scale.QUICK, scale.FULL if full else scale.Shapes()),
         "epoch": (epoch.epoch, epoch.QUICK, epoch.FULL if full else epoch.Shapes()),
         "steps": (steps.steps, steps.QUICK, steps.Shapes()),
         "tables": (tables.tables, tables.QUICK, tables.Shapes()),

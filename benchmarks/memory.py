@@ -69,12 +69,17 @@ def measure(shapes: Shapes) -> dict[str, float]:
     """Make one step in this process, and return its memory and time."""
     _step(*_parameters(Shapes(batch=8, n_items=1000, dim=shapes.dim)))
     users, vectors, label = _parameters(shapes)
+<<<<<<< HEAD
     before = _status("VmRSS")
     (PROCESS / "clear_refs").write_text("5")  # resets the peak to the memory in use now
+=======
+    before = status("VmRSS")
+    (PROCESS / "clear_refs").write_text("5")  # the high-water mark is what is in use from now on
+>>>>>>> ae5a4e2 (A comparison holds one metric at a time; a benchmark of evaluations of a million users)
     begin = time.perf_counter()
     _step(users, vectors, label)
     seconds = time.perf_counter() - begin
-    peak = _status("VmHWM")
+    peak = status("VmHWM")
     gradients = sum(p.grad.nbytes for p in (users, vectors) if p.grad is not None) / MIB
     return {
         "mib": peak - before - gradients,
@@ -97,7 +102,7 @@ def _step(users: torch.Tensor, vectors: torch.Tensor, label: torch.Tensor) -> No
     softmax_loss(users, vectors, label, target=target, weight=0.1).backward()
 
 
-def _status(name: str) -> float:
+def status(name: str) -> float:
     """Return an entry of the process's status, in MiB."""
     for line in (PROCESS / "status").read_text().splitlines():
         if line.startswith(name):

@@ -152,7 +152,7 @@ def _compared(
         wanted, split, asked, names, runs, command=command, truth=truth, gap=gap, notes=notes,
         slices=slices, tuned=found,
     )  # fmt: skip
-    _per_user(names, runs).write_parquet(folder / "per_user.parquet")
+    write_per_user(names, runs, folder / "per_user.parquet")
     write_report(results, folder / REPORT)
     write_results(results, folder / COMPARISON.result)
     return results
@@ -237,12 +237,12 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in ".+" else "-" for c in name).strip("-")
 
 
-def _per_user(names: Sequence[str], runs: Sequence[Sequence[Run]]) -> pl.DataFrame:
-    """Return the metrics of all runs, a row per target, seed and user."""
-    return pl.concat(
-        run.per_user.select(
+def write_per_user(names: Sequence[str], runs: Sequence[Sequence[Run]], path: Path) -> None:
+    """Write the metrics of all runs, a row per target, seed and user, piece by piece."""
+    pl.concat(
+        pl.scan_parquet(run.folder / "per_user.parquet", glob=False).select(
             pl.lit(name).alias("target"), pl.lit(run.recipe.seed).alias("seed"), pl.all()
         )
         for name, row in zip(names, runs, strict=True)
         for run in row
-    )
+    ).sink_parquet(path)

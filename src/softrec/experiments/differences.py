@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
-import polars as pl
 
 from softrec.errors import RunError
 from softrec.evaluation.bootstrap import bootstrap
@@ -41,28 +40,40 @@ def differences(
     Raises:
         RunError: if the runs do not have the same users in the same order.
     """
-    tables = [[run.per_user for run in row] for row in runs]
-    _check_users(runs, tables)
-    return between(tables, metrics, counted=counted, drawn=drawn, baselines=baselines)
+    _check_users(runs)
+
+    def values(metric: str) -> list[np.ndarray]:
+        return [values_of(row, metric) for row in runs]
+
+    return between(values, len(runs), metrics, counted=counted, drawn=drawn, baselines=baselines)
+
+
+def values_of(runs: Sequence[Run], metric: str) -> np.ndarray:
+    """Return the values of a metric, (runs, users); nothing else of the tables is read."""
+    return np.stack([run.column(metric).to_numpy() for run in runs])
 
 
 def between(
-    tables: Sequence[Sequence[pl.DataFrame]],
+    values_in: Callable[[str], Sequence[np.ndarray]],
+    n_rows: int,
     metrics: Sequence[str],
     *,
     counted: int = 0,
     drawn: Collection[str] = (),
     baselines: Sequence[int] = (),
 ) -> list[dict[str, MetricDifference]]:
-    """Return the same of tables of the same users, a row of them for each variant."""
-    whose = [*baselines, *[0] * (len(tables) - len(baselines))]
-    found: list[dict[str, MetricDifference]] = [{} for _ in tables[1:]]
+    """Return the same of `values_in(metric)`, (seeds, users) for each of `n_rows` variants.
+
+    The values of one metric are held at a time.
+    """
+    whose = [*baselines, *[0] * (n_rows - len(baselines))]
+    found: list[dict[str, MetricDifference]] = [{} for _ in range(n_rows - 1)]
     for metric in metrics:
-        values = [np.stack([table[metric].to_numpy() for table in row]) for row in tables]
+        values = values_in(metric)
         results = {
             place: difference_between(
                 values[whose[place]], each,
-                deterministic=place >= len(tables) - counted, drawn=metric in drawn,
+                deterministic=place >= n_rows - counted, drawn=metric in drawn,
             )
             for place, each in enumerate(values)
             if whose[place] != place
@@ -123,17 +134,16 @@ def against_trained(
         for rows in (trained, counted)
     ]
     best, simple = trained[places[0]], counted[places[1]]
-    values = [np.stack([run.per_user[metric].to_numpy() for run in row]) for row in (best, simple)]
+    values = [values_of(row, metric) for row in (best, simple)]
     found = difference_between(*values, deterministic=True, drawn=True)
     return places[0], places[1], found
 
 
-def _check_users(runs: Sequence[Sequence[Run]], tables: Sequence[Sequence[pl.DataFrame]]) -> None:
-    first = tables[0][0]["user"]
-    for row, own in zip(runs, tables, strict=True):
-        for run, table in zip(row, own, strict=True):
-            if not table["user"].equals(first):
-                raise RunError(
-                    f"{run.folder} has other test users than {runs[0][0].folder}; delete it and "
-                    "run the same command again"
-                )
+def _check_users(runs: Sequence[Sequence[Run]]) -> None:
+    first = runs[0][0].column("user")
+    for run in (run for row in runs for run in row):
+        if not run.column("user").equals(first):
+            raise RunError(
+                f"{run.folder} has other test users than {runs[0][0].folder}; delete it and "
+                "run the same command again"
+            )

@@ -13,6 +13,7 @@ from softrec.data.vocabulary import Vocabulary
 from softrec.evaluation.asked import Asked
 from softrec.evaluation.by_slice import differences_by_slice
 from softrec.evaluation.slices import slices_of
+from softrec.experiments.differences import values_of
 from softrec.experiments.own_tables import own_table
 from softrec.experiments.runs import Run
 from softrec.experiments.variants import Plan
@@ -62,10 +63,7 @@ def sliced(
         for variant, baseline in zip(variants, wanted.baselines, strict=True)
     }
     metric = base.training.monitor
-    values = {
-        name: np.stack([run.per_user[metric].to_numpy() for run in row])
-        for name, row in zip(names, runs, strict=True)
-    }
+    values = {name: values_of(row, metric) for name, row in zip(names, runs, strict=True)}
     counted = [
         name for name, row in zip(names, runs, strict=True) if is_counted(row[0].recipe.model.name)
     ]
