@@ -69,13 +69,8 @@ def measure(shapes: Shapes) -> dict[str, float]:
     """Make one step in this process, and return its memory and time."""
     _step(*_parameters(Shapes(batch=8, n_items=1000, dim=shapes.dim)))
     users, vectors, label = _parameters(shapes)
-<<<<<<< HEAD
-    before = _status("VmRSS")
-    (PROCESS / "clear_refs").write_text("5")  # resets the peak to the memory in use now
-=======
     before = status("VmRSS")
     (PROCESS / "clear_refs").write_text("5")  # the high-water mark is what is in use from now on
->>>>>>> ae5a4e2 (A comparison holds one metric at a time; a benchmark of evaluations of a million users)
     begin = time.perf_counter()
     _step(users, vectors, label)
     seconds = time.perf_counter() - begin

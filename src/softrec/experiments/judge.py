@@ -176,16 +176,11 @@ def _results(
     metrics, metric = list(recipe.evaluation.metrics), recipe.training.monitor
     names = [*(row.name for row in rows), *counted]
     tables = [*(row.tables for row in rows), *([run.per_user] for run in counted.values())]
-<<<<<<< HEAD
-    against = between(tables, metrics, counted=len(counted), drawn=[metric])
-    found = [{}, *against]
-=======
-    told = between(
+    against = between(
         lambda one: [_stacked(own, one) for own in tables], len(names), metrics,
         counted=len(counted), drawn=[metric],
     )  # fmt: skip
-    found = [{}, *told]
->>>>>>> ae5a4e2 (A comparison holds one metric at a time; a benchmark of evaluations of a million users)
+    found = [{}, *against]
     values = {n: _stacked(own, metric) for n, own in zip(names, tables, strict=True)}
     sliced = differences_by_slice(slices, values, deterministic=list(counted))
     sliced.write_parquet(folder / "slices.parquet")
