@@ -183,11 +183,9 @@ class Run:
         """Return a recommender for raw ids; it masks seen items if the run's evaluation did.
 
         Args:
-            before: use only each user's events before this part, as an evaluation of it
-                does; by default all of the log.
+            before: use only each user's events before this part; by default all of the log.
         """
-        model = ranked(self.model(), self.recipe)
-        length = self.recipe.training.length
+        model, length = ranked(self.model(), self.recipe), self.recipe.training.length
         log = self.log if before is None else self.split().before(before)
         return Recommender(model, log, length=length, mask_seen=self.mask_seen)
 
