@@ -49,8 +49,8 @@ def differences(
 
 
 def values_of(runs: Sequence[Run], metric: str) -> np.ndarray:
-    """Return the values of a metric, (runs, users); nothing else of the tables is read."""
-    return np.stack([run.column(metric).to_numpy() for run in runs])
+    """Return the values of a metric, (runs, users); of the tables nothing else is kept."""
+    return np.stack([run.per_user[metric].to_numpy().copy() for run in runs])
 
 
 def between(
@@ -140,9 +140,9 @@ def against_trained(
 
 
 def _check_users(runs: Sequence[Sequence[Run]]) -> None:
-    first = runs[0][0].column("user")
+    first = runs[0][0].per_user["user"]
     for run in (run for row in runs for run in row):
-        if not run.column("user").equals(first):
+        if not run.per_user["user"].equals(first):
             raise RunError(
                 f"{run.folder} has other test users than {runs[0][0].folder}; delete it and "
                 "run the same command again"

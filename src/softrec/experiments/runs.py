@@ -122,14 +122,10 @@ class Run:
         return Split(train, valid, test, about["split"], context=context,
                      **about.get("protocol", {}))  # fmt: skip
 
-    def column(self, name: str) -> pl.Series:
-        """Return one column of `per_user`, and read no other."""
-        return self._table("per_user", [name])[name]
-
-    def _table(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
+    def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"
         try:
-            return pl.read_parquet(path, columns=columns)
+            return pl.read_parquet(path)
         except PermissionError as error:
             raise _unreadable(path) from error
         except BROKEN as error:
