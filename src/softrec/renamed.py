@@ -37,6 +37,9 @@ FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """What models were built with in run folders that do not say it."""
 
+FORMER_TRAINING = {"batch_size": 128, "patience": 5}
+"""Former defaults of training, which stand in the run folders of models that are counted, too."""
+
 
 class RenamedWarning(FutureWarning):
     """A former name is used, which the next release will not accept."""

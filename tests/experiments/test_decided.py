@@ -4,13 +4,17 @@ import logging
 from dataclasses import replace
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from messages import refused
 from softrec.candidates import AutoSettings, FullSettings, SampledSettings, StepSize
-from softrec.errors import RunError
+from softrec.data.batches import Examples
+from softrec.data.interactions import Sequences
+from softrec.errors import RecipeError, RunError
 from softrec.experiments.build.data import load_split
 from softrec.experiments.build.decided import decided, step_size
+from softrec.experiments.build.model import rows_of
 from softrec.experiments.build.objective import build
 from softrec.experiments.compare import compare_targets
 from softrec.experiments.runs import open_run
@@ -55,7 +59,7 @@ def test_a_step_is_that_of_the_batches(split, windows):
     recipe = read_recipe(merged(BASE, {"training.windows": windows}))
     _, _, batches = build(recipe, split)
     labels = [len(batch.label) for batch in batches]
-    size = step_size(recipe, split)
+    size = step_size(recipe, split).size
     assert (size.n_items, size.width) == (split.train.n_items, 8)
     full = sum(labels) / len(batches.data) * 10  # of a batch that is not the rest
     assert size.labels == pytest.approx(full, abs=0.5)
@@ -67,7 +71,7 @@ def test_a_step_is_that_of_the_batches(split, windows):
      ({"name": "mf", "preset": "bsl", "dim": 7}, 7)],
 )  # fmt: skip
 def test_the_width_is_that_of_the_model(split, model, width):
-    assert step_size(read_recipe(BASE | {"model": model}), split).width == width
+    assert step_size(read_recipe(BASE | {"model": model}), split).size.width == width
 
 
 @pytest.mark.parametrize("changes", [{}, LITTLE], ids=["all", "a sample"])
@@ -136,3 +140,23 @@ def test_a_run_that_keeps_no_settings_has_the_former_defaults(tmp_path):
     own = timed.model.with_settings({"scale": True})
     chosen = replace(run, facts=older, recipe=timed.model_copy(update={"model": own})).model()
     assert chosen.scale == now.scale
+
+
+def test_a_batch_has_fewer_rows_where_each_has_many_labels(split):
+    recipe = read_recipe(merged(BASE, {"training.batch_size": None}))
+    found, told = decided(recipe, split)
+    assert found.training.batch_size == 128  # of at most 6 labels each
+    assert told[0].startswith("batch_size: 128 examples, about ")
+    zeros = np.zeros(9, dtype=np.int64)
+    sequences = Sequences(np.array([0, 100]), np.zeros(100, dtype=np.int64))
+    long = Examples(sequences, zeros, zeros + 65, zeros, 64, every=True)
+    assert rows_of(recipe.training, long) == 12  # 768 / 64
+    assert rows_of(recipe.training, replace(long, every=False)) == 128
+    assert rows_of(recipe.training.model_copy(update={"batch_size": 5}), long) == 5
+
+
+def test_runs_of_counted_models_with_former_defaults_are_read():
+    fields = {"data": BASE["data"], "model": {"name": "popularity"}}
+    assert read_recipe(fields | {"training": {"patience": 5, "batch_size": 128}})
+    with refused(RecipeError):
+        read_recipe(fields | {"training": {"patience": 4}})

@@ -61,6 +61,10 @@ class Caser(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
+    Defaults: filters and dropout of the original (RecBole 1.2: dim 64, 8 vertical, dropout 0.4),
+    but with all heights up to the length and an output table of its own. Not measured against
+    others.
+
     Source: Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence
     Embedding", WSDM 2018. Preset: "softrec" (Cheng et al., SIGIR 2021), which gives no sizes: the
     number of filters and the dropout are the original's.

@@ -54,6 +54,9 @@ class ComiRecSA(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 3, 4]), torch.Size([5, 4]))
 
+    Defaults: sizes of the original's code, with positions counted from the end and biases. Not
+    measured against others.
+
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020.
     Presets: "original", and the extractors of Wang et al., CIKM 2022: "timirec" without and
     "timirec+" with the transformer layer. The latest version of their code adds positions to the

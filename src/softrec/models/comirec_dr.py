@@ -51,6 +51,9 @@ class ComiRecDR(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 2, 4]), torch.Size([5, 4]))
 
+    Defaults: sizes of the original's code, but with maps that keep the length of a vector. Not
+    measured against others.
+
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020. The
     preset "original" has the settings of its code for Amazon Books, where positions are counted
     from the oldest item.

@@ -55,6 +55,9 @@ class DeepFM(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
+    Defaults: those of the preset "desorec" (RecBole's, dim 10 and three layers of 128, are for
+    clicks, not for ranking a catalogue). Not measured against others.
+
     Source: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
     IJCAI 2017. Preset: "desorec" (Zhang et al., DASFAA 2024), whose code is not public: layers and
     dropout are from the paper, the formula above is our choice.

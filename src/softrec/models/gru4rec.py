@@ -34,6 +34,10 @@ class GRU4Rec(HistoryEncoder):
             embedding weights and biases from N(0, 0.01), the GRU as in PyTorch) or "gaussian" (as
             "normal" with biases 0).
 
+    Defaults: dim 128 and one layer; RecBole 1.2 has 64, a GRU of 128, dropout 0.3 and tied vectors.
+    Tied vectors were worse on three small data sets, dropout 0.3 on the one that was tried
+    (docs/log.md).
+
     Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks",
     ICLR 2016. Presets: "softrec" (Cheng et al., SIGIR 2021, which gives the width and Gaussian
     weights; one layer is assumed), "desorec" (Zhang et al., DASFAA 2024) and "timirec" (Wang et

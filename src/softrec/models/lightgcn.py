@@ -47,6 +47,9 @@ class LightGCN(GraphEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
+    Defaults: those of the original, but for the initialisation, which is BSL's; RecBole 1.2 has two
+    layers. Not measured against others.
+
     Source: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for
     Recommendation", SIGIR 2020, eq. 3-8; preset "original". Presets "bsl" and "bsl-1" (Gowalla,
     MovieLens-1M): Wu et al., "BSL: Understanding and Improving Softmax Loss for Recommendation",

@@ -59,6 +59,9 @@ class MIND(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 2, 4]), torch.Size([5, 4]))
 
+    Defaults: dim 64 and three iterations as in the code of Cen et al., two interests as in the
+    preset "timirec". Not measured against others.
+
     Source: Li et al., "Multi-Interest Network with Dynamic Routing for Recommendation at Tmall",
     CIKM 2019. Presets: "original" (adaptive, with a ReLU layer; sizes of the MIND in the code of
     Cen et al., KDD 2020) and "timirec" (Wang et al., CIKM 2022). The paper has several ReLU layers

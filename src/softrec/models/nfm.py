@@ -55,6 +55,9 @@ class NFM(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
+    Defaults: those of the preset "desorec", but without batch norm, which was better on three small
+    data sets (docs/log.md).
+
     Source: He and Chua, "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR
     2017. Presets: "softrec" (Cheng et al., SIGIR 2021) and "desorec" (Zhang et al., DASFAA 2024).
     SoftRec gives no layers and no dropout; the preset takes those of DesoRec.

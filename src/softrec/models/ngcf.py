@@ -70,6 +70,9 @@ class NGCF(GraphEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 12]), torch.Size([5, 12]))
 
+    Defaults: those of the original, but without dropout; RecBole 1.2 has message_dropout 0.1. Not
+    measured against others.
+
     Source: Wang et al., "Neural Graph Collaborative Filtering", SIGIR 2019, eq. 7-11; preset
     "original" has the settings of its reference code. Preset "bsl" has the form of Wu et al., "BSL:
     Understanding and Improving Softmax Loss for Recommendation", ICDE 2024, which has no published

@@ -57,6 +57,11 @@ class SASRec(HistoryEncoder):
         init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
             "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal).
 
+    Defaults: the original's form, scaled, with norms of the queries, but dim 64, two heads and an
+    output projection. RecTools has dim 256 and four heads, RePlay dim 50 and one head, both two
+    blocks, dropout 0.2; RecBole 1.2 dim 64, two heads, norms after, GELU, dropout 0.5. Scaling was
+    measured (docs/log.md).
+
     Source: Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Presets:
     "original", "desorec" (Zhang et al., DASFAA 2024), "timirec" (Wang et al., CIKM 2022).
     """

@@ -65,6 +65,9 @@ class TiMiRec(Encoder):
         >>> interests.vectors.shape, interests.logits.shape, vectors.users.shape
         (torch.Size([2, 3, 4]), torch.Size([2, 3]), torch.Size([2, 4]))
 
+    Defaults: of the extractor those of comirec-sa; the predictor's dropout is that of the presets.
+    Not measured against others.
+
     Source: Wang et al., "Target Interest Distillation for Multi-Interest Recommendation", CIKM
     2022, eq. 3, 4 and 12-15. Presets: "movielens-1m", "beauty" and "grocery" are TiMiRec+ with the
     authors' settings; the temperatures of their distillation were 0.5, 0.1 and 1. The same names

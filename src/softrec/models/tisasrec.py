@@ -100,6 +100,9 @@ class TiSASRec(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
+    Defaults: those of sasrec, with 256 intervals as in the original. Scaling and norms of the
+    queries were better on three small data sets than neither and norms before (docs/log.md).
+
     Source: Li, Wang and McAuley, "Time Interval Aware Self-Attention for Sequential
     Recommendation", WSDM 2020. Presets: "original", "timirec" (Wang et al., CIKM 2022).
     """

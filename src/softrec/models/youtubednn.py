@@ -51,6 +51,9 @@ class YoutubeDNN(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
+    Defaults: dim 128 and one hidden layer, as in the preset "desorec", without dropout. Not
+    measured against others.
+
     Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, with
     ReLU layers 1024-512-256. Presets: "softrec" (Cheng et al., SIGIR 2021), "desorec" (Zhang et
     al., DASFAA 2024) and "timirec" (Wang et al., CIKM 2022). The published code of TiMiRec includes

@@ -34,7 +34,7 @@ from softrec.recipe.specs.models import (
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.registry import Chosen
-from softrec.renamed import RUNS, current
+from softrec.renamed import FORMER_TRAINING, RUNS, current
 from softrec.settings import Seed, Settings, Text, setting
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS, TargetSettings
@@ -220,7 +220,8 @@ class Recipe(Settings):
             "candidates": self.candidates not in (AutoSettings(), FullSettings()),
             "evaluation.score": self.evaluation.score != "trained",
         } | {
-            f"training.{name}": getattr(self.training, name) != field.default
+            f"training.{name}": getattr(self.training, name)
+            not in (field.default, FORMER_TRAINING.get(name, field.default))
             for name, field in TrainingSettings.model_fields.items()
             if name not in FOR_COUNTED
         }

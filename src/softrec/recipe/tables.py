@@ -29,7 +29,7 @@ from softrec.recipe.fields import (
 )
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import SHOP_FIELDS
-from softrec.recipe.specs.docstrings import source, summary
+from softrec.recipe.specs.docstrings import paragraph, source, summary
 from softrec.recipe.specs.models import grid_of, is_counted, reads_graph, settings_of
 from softrec.types import Encoder
 
@@ -171,12 +171,14 @@ def models_part(counted: bool) -> str:
 
 def _model(name: str) -> str:
     model, cited = MODELS[name], source(MODELS[name])
+    chosen = paragraph(model, "Defaults")
     parts = [
         f"### {name}",
         summary(model),
         "" if is_counted(name) else f"It reads {_reads(name)}.",
         "\n".join(_presets(name)),
         plain_table(settings_of(name), grid_of(name)),
+        f"Defaults: {chosen}" if chosen else "",
         f"Source: {cited}" if cited else "",
     ]
     return "\n\n".join(part for part in parts if part)

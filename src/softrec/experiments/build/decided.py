@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from typing import NamedTuple
 
 from softrec.candidates import StepSize
 from softrec.data.batches import examples
 from softrec.data.splits import Split
+from softrec.experiments.build.model import rows_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import MODELS, ModelSettings, is_counted
 
@@ -17,19 +19,33 @@ def decided(recipe: Recipe, split: Split) -> tuple[Recipe, list[str]]:
     """Return a recipe without settings that depend on the data, and a line for each decision."""
     if is_counted(recipe.model.name):
         return recipe, []
-    candidates, reason = recipe.candidates.decided(step_size(recipe, split))
-    if candidates == recipe.candidates:
-        return recipe, []
-    return recipe.model_copy(update={"candidates": candidates}), [f"candidates: {reason}"]
+    told: list[str] = []
+    step = step_size(recipe, split)
+    if recipe.training.batch_size is None:
+        told.append(f"batch_size: {step.rows} examples, about {step.size.labels} labels a step")
+        training = recipe.training.model_copy(update={"batch_size": step.rows})
+        recipe = recipe.model_copy(update={"training": training})
+    candidates, reason = recipe.candidates.decided(step.size)
+    if candidates != recipe.candidates:
+        told.append(f"candidates: {reason}")
+        recipe = recipe.model_copy(update={"candidates": candidates})
+    return recipe, told
 
 
-def step_size(recipe: Recipe, split: Split) -> StepSize:
+class Step(NamedTuple):
+    """A mean training step: examples of a batch, and what its products are made of."""
+
+    rows: int
+    size: StepSize
+
+
+def step_size(recipe: Recipe, split: Split) -> Step:
     """Return the average size of a training step of a recipe."""
     spec = recipe.training
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
-    rows = min(spec.batch_size, len(data))
-    labels = max(1, round(rows * data.n_contexts / len(data)))
-    return StepSize(split.train.n_items, width_of(recipe.model), labels)
+    rows = rows_of(spec, data)
+    labels = max(1, round(min(rows, len(data)) * data.n_contexts / len(data)))
+    return Step(rows, StepSize(split.train.n_items, width_of(recipe.model), labels))
 
 
 def width_of(model: ModelSettings) -> int:

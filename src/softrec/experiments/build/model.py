@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from softrec.data.batches import TrainingBatches, examples
+from softrec.data.batches import Examples, TrainingBatches, examples
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
@@ -20,6 +20,8 @@ from softrec.models.given import takes
 from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.types import Events, Model
+
+ROWS, LABELS = 128, 768  # of a batch, at most, by default
 
 
 def notices(spec: ModelSettings, split: Split) -> list[str]:
@@ -135,9 +137,21 @@ def training_events(log: Interactions) -> Events:
     return Events(torch.from_numpy(sequences.offsets), torch.from_numpy(sequences.items), times)
 
 
+def rows_of(spec: TrainingSettings, data: Examples) -> int:
+    """Return how many examples a batch has: where no number is given, few where each is long.
+
+    With thousands of labels a batch, a small log has few steps an epoch, and a model stays at the
+    level of popularity for many epochs (docs/log.md).
+    """
+    if spec.batch_size is not None:
+        return spec.batch_size
+    labels = data.n_contexts / len(data)
+    return max(1, min(ROWS, round(LABELS / labels)))
+
+
 def build_batches(spec: TrainingSettings, split: Split, *, seed: int) -> TrainingBatches:
     """Return the shuffled training batches of a recipe."""
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
     return TrainingBatches(
-        data, spec.batch_size, split.train.n_items, seed=seed, side=spec.padding_side
+        data, rows_of(spec, data), split.train.n_items, seed=seed, side=spec.padding_side
     )

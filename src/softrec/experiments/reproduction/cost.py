@@ -12,6 +12,7 @@ from collections.abc import Collection
 from softrec.candidates import CandidatesSettings, DrawnSettings
 from softrec.data import sources
 from softrec.data.sources.base import Counts
+from softrec.experiments.build.model import ROWS
 from softrec.experiments.reproduction.cells import training_of
 from softrec.experiments.stages import chain_of
 from softrec.recipe.recipe import Recipe
@@ -57,13 +58,14 @@ def _seconds(recipe: Recipe, counts: Counts) -> float:
     dim = recipe.model.settings.get("dim") or WIDTH
     histories = counts.events if windows in ("prefixes", "sliding") else _users(recipe, counts)
     examples = histories if windows == "last" else counts.events
-    output = PASSES * examples * dim * _scored(recipe.candidates, counts.items, training.batch_size)
+    rows = training.batch_size or ROWS
+    output = PASSES * examples * dim * _scored(recipe.candidates, counts.items, rows)
     if windows == "interactions":
         inside = 0.0
     else:
         inside = PER_ITEM * histories * min(length, counts.events / counts.users) * dim**2
     if reads_graph(recipe.model.name):
-        steps = examples / training.batch_size
+        steps = examples / rows
         inside += steps * PASSES * 2 * counts.events * dim * recipe.model.settings.get("layers", 3)
     return training.epochs * (output + inside) / RATE
 

@@ -19,7 +19,23 @@ def summary(thing: Any) -> str:
 
 def source(thing: Any) -> str:
     """Return the paragraph that begins with "Source:", in one line; "" if there is none."""
-    found = re.search(r"^Source: (.*?)(?:\n\n|\Z)", _text(thing), re.MULTILINE | re.DOTALL)
+    return paragraph(thing, "Source")
+
+
+def paragraph(thing: Any, title: str) -> str:
+    """Return the paragraph of a docstring that begins with a title and a colon, in one line.
+
+    Example:
+        >>> def shifted(by):
+        ...     '''Return it moved.
+        ...
+        ...     Defaults: those of
+        ...     nobody.
+        ...     '''
+        >>> paragraph(shifted, "Defaults"), paragraph(shifted, "Source")
+        ('those of nobody.', '')
+    """
+    found = re.search(rf"^{title}: (.*?)(?:\n\n|\Z)", _text(thing), re.MULTILINE | re.DOTALL)
     return _joined(found[1]) if found else ""
 
 

@@ -54,7 +54,13 @@ class TrainingSettings(Settings):
         None, "a trained run or its recipe; the model is initialised with its weights", common=True
     )
     epochs: Rounds = setting(100, "maximum number of epochs", common=True)
-    batch_size: int = setting(128, "examples (rows) in a batch", common=True, ge=1, le=10**7)
+    batch_size: int | None = setting(
+        None,
+        "examples (rows) in a batch; by default 128, or fewer if these have more than 768 labels",
+        common=True,
+        ge=1,
+        le=10**7,
+    )
     lr: Positive = setting(1e-3, "learning rate", common=True, search="1e-4..1e-2:log")
     weight_decay: Weight = setting(
         0.0,
@@ -66,7 +72,7 @@ class TrainingSettings(Settings):
         "adam", "sparse-adam updates only the table rows that occur in a batch"
     )
     betas: tuple[Decay, Decay] = setting((0.9, 0.999), "decay of Adam's two averages")
-    patience: Rounds = setting(5, "epochs without improvement before it stops", common=True)
+    patience: Rounds = setting(10, "epochs without improvement before it stops", common=True)
     monitor: Text = setting(
         "ndcg@10", "the validation metric that chooses the best epoch", common=True
     )
