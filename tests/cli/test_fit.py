@@ -62,7 +62,8 @@ def test_from_a_log(softrec, folder):
     for name, value in run.test.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
         assert line.split()[1:] == [f"{run.valid[name]:.4f}", f"{value:.4f}"]
-    read, judged, *epochs, last = err.splitlines()
+    read, judged, decided, *epochs, last = err.splitlines()
+    assert decided.startswith("candidates: all 10 items: ")
     assert read == (
         "120 events of 20 users and 10 items, without times; split leave-last-out: 80 events to "
         "train, 20 to validate (20 users), 20 to test (20 users)"
@@ -253,7 +254,8 @@ def test_quietly(folder):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    read, judged, *epochs, last = done.stderr.splitlines()
+    read, judged, decided, *epochs, last = done.stderr.splitlines()
+    assert decided.startswith("candidates: all 10 items: ")
     assert read.startswith("120 events of 20 users and 10 items")
     assert judged.startswith("new items are ranked")
     assert last == "The run is in run. Next: softrec recommend run --user ID"
