@@ -12,7 +12,7 @@ import softrec
 from messages import refused, warned
 from softrec.data.interactions import Interactions
 from softrec.data.sessions import FewUsersWarning, by_session_time, warn_of_few_users
-from softrec.data.splits import by_time
+from softrec.data.splits import Split, by_time, leave_last_out
 from softrec.errors import DataError
 from softrec.recipe.recipe import read_recipe
 
@@ -124,6 +124,18 @@ def test_a_run_keeps_the_histories_apart(tmp_path, monkeypatch):
     assert run.facts["evaluation"]["test"]["cases"] == 3
     with refused(DataError):
         softrec.fit(str(tmp_path / "log.csv"), model="mf", out=tmp_path / "mf", **own)
+
+
+def test_a_cold_start_is_told_and_kept():
+    split = leave_last_out(
+        log_of([(f"u{n}", f"i{k}", 100 * k) for n in range(4) for k in range(9)])
+    )
+    cold = split.cold_start(3)
+    assert cold.protocol()["first_items"] == 3
+    assert "the first 3 training items are known" in cold.notes()[0]
+    again = Split(cold.train, cold.valid, cold.test, cold.name, **cold.protocol())
+    assert again.cases("test").history.items.tolist() == cold.cases("test").history.items.tolist()
+    assert split.protocol() == {}
 
 
 def test_short_users_are_for_splits_of_each_user(tmp_path):

@@ -297,6 +297,24 @@ def test_order(cases):
         assert (user, Counter(history), asked) == (mixed[0], Counter(mixed[1]), mixed[2])
 
 
+@pytest.mark.parametrize("first", [1, 2, 99])
+def test_first_items(cases, first):
+    """The same is asked for, after the first training items alone, without the validation item."""
+    keep = {"cold_items": "keep"}
+    whole, cut = cases(keep), cases({**keep, "first_items": first})
+    assert [(user, asked) for user, _, asked in cut] == [(user, asked) for user, _, asked in whole]
+    for (_, history, _), (_, early, _) in zip(whole, cut, strict=True):
+        assert early == history[:-1][:first]
+
+
+def test_first_items_are_trained_on(read):
+    own = last_out(ALL)["train"]
+    first = [event for user in dict.fromkeys(e[0] for e in own)
+             for event in [e for e in own if e[0] == user][:2]]  # fmt: skip
+    found = read({"first_items": 2})
+    assert found == counted({**last_out(ALL), "train": first})
+
+
 def test_given_parts(read):
     files = {name: [row for n, row in enumerate(ROWS) if n % 3 == place]
              for place, name in enumerate(("train", "valid", "test"))}  # fmt: skip
@@ -349,6 +367,7 @@ def test_a_parameter_of_the_shop_makes_another_log(parameter, read):
 
 
 def test_no_field_is_forgotten():
-    apart = {"split_seed", "valid", "test", "header", "text_ids", "shop", "relevant", "order"}
+    apart = {"split_seed", "valid", "test", "header", "text_ids", "shop", "relevant", "order",
+             "first_items"}  # fmt: skip
     seen = {*SEEN, *apart}
     assert set(DataSettings.model_fields) == seen

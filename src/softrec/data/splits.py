@@ -57,6 +57,7 @@ class Split:
         order: of the histories; "shuffled" is a control, see `shuffled`.
         seed: of random relevant items, and of a shuffled order.
         context: events that are in the histories of validation and test alone.
+        first_items: how many items of a history are known, see `cold_start`; None for all.
     """
 
     train: Interactions
@@ -68,10 +69,11 @@ class Split:
     order: Order = "log"
     seed: int = 0
     context: Interactions | None = None
+    first_items: int | None = None
 
     def protocol(self) -> dict[str, Any]:
-        """Return the settings `relevant`, `order` and `seed`, if they are not the defaults."""
-        own = {"relevant": self.relevant, "order": self.order}
+        """Return the settings of what is asked about, if they are not the defaults."""
+        own = {n: getattr(self, n) for n in ("relevant", "order", "first_items")}
         changed = {name: value for name, value in own.items() if value != getattr(Split, name)}
         return {**changed, "seed": self.seed} if changed else {}
 
@@ -89,7 +91,24 @@ class Split:
                 "a control, no result: the histories of training and evaluation are in random "
                 f"order (seed {self.seed})"
             )
+        if self.first_items is not None:
+            lines.append(
+                f"a cold start: of each user the first {self.first_items} training items are known"
+            )
         return lines
+
+    def cold_start(self, first_items: int) -> Split:
+        """Return a split in which only the first training items of each user are known.
+
+        They are trained on, and are the whole history of validation and test, whose relevant items
+        stay the same.
+
+        Source: Cheng et al., SIGIR 2021, Table 3.
+        """
+        starts = self.train.sequences.offsets[:-1][self.train.ordered["user"].to_numpy()]
+        early = pl.Series(np.arange(len(self.train)) - starts < first_items)
+        train = replace(self.train, frame=self.train.ordered.filter(early))
+        return replace(self, train=train, first_items=first_items)
 
     def shuffled(self, seed: int = 0) -> Split:
         """Return a control in which all histories, of training and evaluation, are shuffled.
@@ -154,7 +173,8 @@ class Split:
 
     def before(self, part: Literal["valid", "test"]) -> Interactions:
         """Return the events before `part` as one log: the histories of its cases."""
-        known = [self.train] if part == "valid" else [self.train, self.valid]
+        cut = part == "valid" or self.first_items is not None
+        known = [self.train] if cut else [self.train, self.valid]
         known += [] if self.context is None else [self.context]
         return replace(self.train, frame=pl.concat([log.frame for log in known]))
 

@@ -95,6 +95,8 @@ def split_of(log: Interactions, spec: DataSettings) -> Split:
 def _asked(split: Split, spec: DataSettings) -> Split:
     """Return the split with the relevant items and the order of histories of `spec`."""
     split = replace(split, relevant=spec.relevant, seed=spec.split_seed)
+    if spec.first_items is not None:
+        split = split.cold_start(spec.first_items)
     return split.shuffled(spec.split_seed) if spec.order == "shuffled" else split
 
 

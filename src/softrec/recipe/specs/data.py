@@ -140,6 +140,12 @@ class DataSettings(Settings):
         "them; the history ends where the part begins",
         common=True,
     )
+    first_items: int | None = setting(
+        None,
+        "a cold start: of each user only so many of the first training items are known, to train "
+        "on and as histories of validation and test; by default all",
+        ge=1,
+    )
     order: Literal["log", "shuffled"] = setting(
         "log",
         "order of the histories; shuffled is a control, which says whether the order matters: each "
