@@ -18,7 +18,7 @@ from softrec.experiments import evaluator
 from softrec.experiments.tuning.result import open_tuning
 from softrec.experiments.tuning.searched import space_of
 from softrec.experiments.tuning.study import opened
-from softrec.experiments.tuning.trials import Trial
+from softrec.experiments.tuning.trials import PrunedError, Trial, Watch
 from softrec.recipe.options import recipe_of
 from softrec.training.module import SoftTargetModule
 
@@ -224,6 +224,36 @@ def test_a_study_of_other_data_or_another_search_is_refused(tmp_path):
     with refused(RunError):
         proposed(tmp_path, 2, seed=1)
     assert len(proposed(tmp_path, 2)) == 2
+
+
+def test_what_was_interrupted_is_tried_again_whatever_else_would_be_proposed(tmp_path):
+    space = space_of(RECIPE, named=())
+    options = {"asked": {}, "data": {}, "pruner": "median"}
+    with opened(tmp_path, **options, seed=0) as study:
+        begun = study.begin(space, None).settings
+    with opened(tmp_path, **options, seed=1) as study:
+        assert study.trials == []
+        assert study.begin(space, None).settings == begun
+    (tmp_path / "fresh").mkdir()
+    with opened(tmp_path / "fresh", **options, seed=1) as study:
+        assert study.begin(space, None).settings != begun
+
+
+def test_after_the_last_epoch_there_is_nothing_to_prune():
+    row = {"valid/m": 0.1, "seconds/train": 1.0, "seconds/validate": 0.5}
+    told = []
+
+    def report(value, epoch):
+        told.append((value, epoch))
+        return True
+
+    Watch("m", 1, report).epoch([row])
+    watch = Watch("m", 2, report)
+    with pytest.raises(PrunedError):
+        watch.epoch([row])
+    watch.epoch([row, row | {"valid/m": 0.2}])
+    assert told == [(0.1, 1), (0.1, 1), (0.2, 2)]
+    assert (watch.values, watch.seconds) == ((0.1, 0.2), 3.0)
 
 
 # --- it goes on ---
