@@ -10,7 +10,7 @@ from scipy import stats
 
 from messages import refused
 from softrec.errors import DataError
-from softrec.evaluation.significance import crossed, holm, paired, seed_spread
+from softrec.evaluation.significance import Noise, crossed, holm, paired, seed_spread
 
 
 @pytest.fixture
@@ -215,22 +215,41 @@ def mean_squares(values: np.ndarray) -> tuple[float, float]:
     return of_rows, residual / ((rows - 1) * (columns - 1))
 
 
-def test_the_crossed_interval_is_that_of_the_table_of_variances(trainings):
-    a, b = trainings
+@pytest.mark.parametrize("seeds", [3, 4], ids=["equal numbers", "other numbers"])
+def test_the_crossed_interval_is_that_of_the_table_of_variances(trainings, seeds):
+    """With equal numbers by Satterthwaite's t quantile of all trainings, else by Cochran's."""
+    a, b = trainings[0], trainings[1][:seeds]
     n = 50
-    (rows_a, rest_a), (rows_b, rest_b) = map(mean_squares, trainings)
-    of_training = [rows_a / (3 * n), rows_b / (4 * n)]
+    (rows_a, rest_a), (rows_b, rest_b) = map(mean_squares, (a, b))
+    of_training = [rows_a / (3 * n), rows_b / (seeds * n)]
     change = b.mean(axis=0) - a.mean(axis=0)
-    of_users = np.var(change, ddof=1) / n - rest_a / (3 * n) - rest_b / (4 * n)
+    of_users = np.var(change, ddof=1) / n - rest_a / (3 * n) - rest_b / (seeds * n)
     assert of_users > 0
-    freedom = sum(of_training) ** 2 / (of_training[0] ** 2 / 2 + of_training[1] ** 2 / 3)
+    freedom = sum(of_training) ** 2 / (of_training[0] ** 2 / 2 + of_training[1] ** 2 / (seeds - 1))
     total = of_users + sum(of_training)
     for level in (0.8, 0.95):
-        ends = stats.t.ppf((1 + level) / 2, [n - 1, freedom])
-        half = (of_users * ends[0] + sum(of_training) * ends[1]) / total * math.sqrt(total)
+        ends = stats.t.ppf((1 + level) / 2, [n - 1, freedom, 2, seeds - 1])
+        if seeds == 3:
+            training = sum(of_training) * ends[1]
+        else:
+            training = of_training[0] * ends[2] + of_training[1] * ends[3]
+        half = (of_users * ends[0] + training) / total * math.sqrt(total)
         got = crossed(a, b, level=level)
         assert got.mean == pytest.approx(change.mean())
         assert (got.low, got.high) == pytest.approx((got.mean - half, got.mean + half))
+
+
+def test_other_numbers_of_trainings_are_rarely_wrong():
+    """2 against 5 noisy trainings: with Welch's degrees of freedom 10 % are wrong."""
+    rng = np.random.default_rng(5)
+    users = 0.01 * rng.standard_normal(20)
+    wrong = 0
+    for _ in range(2000):
+        a, b = (users + sd * rng.standard_normal((s, 1)) + 0.01 * rng.standard_normal((s, 20))
+                for s, sd in ((2, 5.5 * math.sqrt(2 / 5)), (5, 1.0)))  # fmt: skip
+        noise = Noise.of(a, b)
+        wrong += abs(b.mean() - a.mean()) > noise.quantile(0.05) * noise.error
+    assert wrong / 2000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_the_crossed_p_is_the_level_whose_interval_ends_at_zero(trainings):
@@ -240,7 +259,7 @@ def test_the_crossed_p_is_the_level_whose_interval_ends_at_zero(trainings):
 
 
 def test_users_who_all_agree_leave_welchs_test_over_the_trainings(trainings):
-    a, b = (np.repeat(each.mean(axis=1, keepdims=True), 50, axis=1) for each in trainings)
+    a, b = (np.repeat(each[:3].mean(axis=1, keepdims=True), 50, axis=1) for each in trainings)
     got, test = crossed(a, b), stats.ttest_ind(b[:, 0], a[:, 0], equal_var=False)
     assert got.p == pytest.approx(test.pvalue)
     assert (got.low, got.high) == pytest.approx(tuple(test.confidence_interval(0.95)))

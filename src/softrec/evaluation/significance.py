@@ -128,6 +128,9 @@ def crossed(
 
         q = (U t_{n-1} + T t_f) / V,   f = T^2 / sum_v (T_v^2 / (S_v - 1))       (Satterthwaite)
 
+    If the variants have different numbers of trainings, intervals with t_f would be too short, and
+    sum_v T_v t_{S_v - 1} replaces T t_f (Cochran).
+
     A variant that is the same in every training (`deterministic`) has no variance of training and
     no residual.
 
@@ -280,6 +283,7 @@ class Noise(NamedTuple):
     training: float  # T
     freedom: float  # f, of T
     n: int  # users
+    unequal: tuple[tuple[float, int], ...] = ()  # T_v / T and S_v - 1, if the S_v differ
 
     @classmethod
     def of(cls, a: np.ndarray, b: np.ndarray) -> Noise:
@@ -291,7 +295,13 @@ class Noise(NamedTuple):
         of_training = sum(training)
         parts = [part**2 / (len(each) - 1) for part, each in zip(training, (a, b), strict=True)]
         freedom = of_training**2 / sum(parts) if sum(parts) > 0 else n - 1
-        return cls(max(0.0, of_users - sum(residual)), of_training, freedom, n)
+        unequal = ()
+        if len(a) != len(b) and min(training) > 0:
+            unequal = tuple(
+                (float(part / of_training), len(each) - 1)
+                for part, each in zip(training, (a, b), strict=True)
+            )
+        return cls(max(0.0, of_users - sum(residual)), of_training, freedom, n, unequal)
 
     @property
     def error(self) -> float:
@@ -302,6 +312,9 @@ class Noise(NamedTuple):
         """Return q such that a fraction `outside` lies outside -q .. q."""
         fraction = self.users / self.error**2
         ends = stats.t.isf(outside / 2, np.array([self.n - 1, self.freedom]))
+        if self.unequal:
+            shares, freedoms = np.array(self.unequal).T
+            ends[1] = shares @ stats.t.isf(outside / 2, freedoms)
         return float(fraction * ends[0] + (1 - fraction) * ends[1])
 
 
