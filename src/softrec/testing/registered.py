@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from pydantic import ValidationError
 
-from softrec.candidates import CANDIDATES
+from softrec.candidates import CANDIDATES, StepSize
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.sources import SOURCES
 from softrec.data.splits import Split, leave_last_out
@@ -213,13 +213,16 @@ class SmallShop:
                 check_softmax(term.loss, weight)
 
     def _candidates(self, name: str, settings: Mapping[str, Any]) -> None:
-        spec = CANDIDATES[name](**settings)
-        for softmax in (True, False):
-            source = spec.build(self.training, softmax=softmax)
-            if source is None:  # all items
-                continue
-            for batch in list(self.batches)[:2]:
-                check_candidates(source, batch, self.split.train.n_items)
+        n_items = self.split.train.n_items
+        for labels in (1, 10**9):  # what settings decide for a cheap step and for a costly one
+            step = StepSize(n_items, width=8, labels=labels)
+            spec, _ = CANDIDATES[name](**settings).decided(step)
+            for softmax in (True, False):
+                source = spec.build(self.training, softmax=softmax)
+                if source is None:  # all items
+                    continue
+                for batch in list(self.batches)[:2]:
+                    check_candidates(source, batch, n_items)
 
 
 @dataclass(frozen=True)
