@@ -99,9 +99,7 @@ def test_the_report_says_which_baseline_is_meant(found):
     assert page == render_report(open_comparison(found.folder).results)
     assert "only what the model is trained towards differs" not in page
     assert "only the target differs" not in page
-    assert results.title == (
-        "gru4rec, mf on shop: models, targets, losses and settings of training differ"
-    )
+    assert results.title == "gru4rec, mf on shop: models, targets and losses differ"
     told = verdicts(results)
     assert [verdict.name for verdict in told] == [n for n in NAMES if "one-hot" not in n]
     assert headline(told, results).startswith("Each against the baseline of its own model. Of 8 ")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from messages import refused
+from softrec import compare
 from softrec.candidates import AutoSettings, FullSettings, SampledSettings, StepSize
 from softrec.data.batches import Examples
 from softrec.data.interactions import Sequences
@@ -160,3 +161,19 @@ def test_runs_of_counted_models_with_former_defaults_are_read():
     assert read_recipe(fields | {"training": {"patience": 5, "batch_size": 128}})
     with refused(RecipeError):
         read_recipe(fields | {"training": {"patience": 4}})
+
+
+@pytest.mark.parametrize(
+    ("grid", "title"),
+    [(None, "only the target differs"), ({"training.batch_size": [4, 8]}, "settings of training")],
+)
+def test_a_title_has_the_batch_sizes_that_were_asked_for(tmp_path, grid, title):
+    """Not those that follow from other windows, of the row at every position."""
+    source = tmp_path / "log.csv"
+    rows = [f"{user},{(user + step) % 40}" for user in range(12) for step in range(30)]
+    source.write_text("\n".join(["user,item", *rows]))
+    found = compare(
+        source, out=tmp_path / "c", targets="one-hot,uniform", seeds=1, baselines=False, grid=grid,
+        progress=False, epochs=1, windows="last", length=20, **{"model.dim": 4},
+    )  # fmt: skip
+    assert title in found.results.title

@@ -17,7 +17,7 @@ from softrec.experiments.naming import name_of
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.train import versions
 from softrec.experiments.truth import Truth
-from softrec.experiments.variants import Plan
+from softrec.experiments.variants import Plan, VariantPlan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import (
@@ -132,7 +132,7 @@ def _title(wanted: Plan) -> str:
             ("targets", [recipe.target for recipe in recipes]),
             ("losses", [r.loss for r in recipes if r.target.soft_mass > 0 or not r.loss.softmax]),
             ("candidates", [recipe.candidates for recipe in recipes]),
-            ("settings of training", [_apart_from_windows(recipe) for recipe in recipes]),
+            ("settings of training", [_of_training(variant) for variant in wanted.variants]),
         )
         if any(each != own[0] for each in own[1:])
     ]
@@ -146,9 +146,13 @@ def _title(wanted: Plan) -> str:
     return f"{models} on {wanted.base.data.title}: {how}"
 
 
-def _apart_from_windows(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings of training, without those that depend on the model."""
-    return recipe.training.model_dump(exclude={"windows"})
+def _of_training(variant: VariantPlan) -> dict[str, Any]:
+    """Return the settings of training, without those that depend on the model.
+
+    These are the windows, and the batch size, which depends on them unless the grid has it.
+    """
+    exclude = {"windows"} | ({"batch_size"} - {p.rpartition(".")[2] for p in variant.grid})
+    return variant.recipes[0].training.model_dump(exclude=exclude)
 
 
 def _place_of(wanted: Plan, place: int) -> dict[str, Any]:
