@@ -150,9 +150,8 @@ class SmallShop:
     def split(self) -> Split:
         """Return the split of a small log."""
         log = simulate(make_shop(n_items=N_ITEMS), n_users=2 * N_ITEMS, max_length=12)
-        split = leave_last_out(log, cold="keep")
-        timed = split.train.frame.with_columns(time=60 * pl.int_range(pl.len()))
-        return replace(split, train=replace(split.train, frame=timed))
+        timed = log.frame.with_columns(time=60 * pl.int_range(pl.len()))
+        return leave_last_out(replace(log, frame=timed), cold="keep")
 
     @cached_property
     def batches(self) -> TrainingBatches:
