@@ -127,9 +127,8 @@ def test_a_run_keeps_the_histories_apart(tmp_path, monkeypatch):
 
 
 def test_a_cold_start_is_told_and_kept():
-    split = leave_last_out(
-        log_of([(f"u{n}", f"i{k}", 100 * k) for n in range(4) for k in range(9)])
-    )
+    rows = [(f"u{n}", f"i{k}", 100 * k) for n in range(4) for k in range(9)]
+    split = leave_last_out(log_of(rows), cold="keep")
     cold = split.cold_start(3)
     assert cold.protocol()["first_items"] == 3
     assert "the first 3 training items are known" in cold.notes()[0]
