@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from softrec.files import write_text
 from softrec.report import plots, text
@@ -132,6 +132,9 @@ def _panel(axes: Axes, history: History, name: str) -> None:
     if all(isinstance(value, float) for value in values):
         if history.space.get(name, "").endswith(":log"):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         _draw(axes, tried)
     else:
         places = {str(value): place for place, value in enumerate(values)}
@@ -177,7 +180,7 @@ def _table(history: History) -> Table:
         ]
         for point in history.points
     ]
-    head = ["", "outcome", history.metric, "epochs", "seconds", "from", "settings"]
+    head = ["trial", "outcome", history.metric, "epochs", "seconds", "from", "settings"]
     return Table("All trials", head, rows)
 
 
