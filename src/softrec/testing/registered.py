@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from softrec.candidates import CANDIDATES, StepSize
 from softrec.data.batches import TrainingBatches, examples
+from softrec.data.interactions import Interactions
 from softrec.data.sources import SOURCES
 from softrec.data.splits import Split, leave_last_out
 from softrec.errors import no_such, one_line
@@ -150,8 +151,13 @@ class SmallShop:
     def split(self) -> Split:
         """Return the split of a small log."""
         log = simulate(make_shop(n_items=N_ITEMS), n_users=2 * N_ITEMS, max_length=12)
-        timed = log.frame.with_columns(time=60 * pl.int_range(pl.len()))
-        return leave_last_out(replace(log, frame=timed), cold="keep")
+        split, start, parts = leave_last_out(log, cold="keep"), 0, {}
+        for name in ("train", "valid", "test"):
+            part: Interactions = getattr(split, name)
+            time = 60 * (start + pl.int_range(pl.len()))
+            parts[name] = replace(part, frame=part.frame.with_columns(time=time))
+            start += len(part.frame)
+        return replace(split, **parts)
 
     @cached_property
     def batches(self) -> TrainingBatches:
