@@ -23,11 +23,13 @@ from softrec.recipe.recipe import merged, read_recipe
 SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 40, "max_length": 12}
 TRAINING = {"epochs": 1, "batch_size": 64, "length": 5, "lr": 0.05, "accelerator": "cpu",
             "windows": "prefixes"}  # fmt: skip
-COMIREC = {"model": {"name": "comirec-sa", "dim": 8, "interests": 2}, "training": TRAINING}
-GRU = {"model": {"name": "gru4rec", "dim": 8}, "training": TRAINING}
+FULL = {"candidates": {"name": "full"}, "training": TRAINING}
+COMIREC = {"model": {"name": "comirec-sa", "dim": 8, "interests": 2}, **FULL}
+GRU = {"model": {"name": "gru4rec", "dim": 8}, **FULL}
 TIMIREC = {
     "data": {"source": "shop", "cold_items": "keep", "shop": SHOP},
     "model": {"name": "timirec", "dim": 8, "interests": 2},
+    "candidates": {"name": "full"},
     "training": TRAINING | {"start": COMIREC},
 }
 
@@ -55,7 +57,9 @@ def trained(recipe, folder, split, **options):
 def test_a_stage_is_trained_once_and_found_again(split, tmp_path):
     recipe = read_recipe(TIMIREC)
     made, told = trained(recipe, tmp_path / "one", split)
-    assert told[0] == "a chain of runs: comirec-sa towards one-hot -> timirec towards one-hot"
+    assert (
+        told[0] == "a chain of runs: comirec-sa with target one-hot -> timirec with target one-hot"
+    )
     assert "training.start" in told[1]
     assert "training in" in told[1]
     start = open_run(made.facts["stages"]["training.start"])
@@ -128,9 +132,9 @@ def test_a_chain_of_three(split, tmp_path):
         ]}}
     )  # fmt: skip
     assert [stages.named(stage) for stage in stages.chain_of(recipe)] == [
-        "gru4rec towards one-hot",
-        "gru4rec towards interest-sharing",
-        "gru4rec towards mixture",
+        "gru4rec with target one-hot",
+        "gru4rec with target interest-sharing",
+        "gru4rec with target mixture",
     ]
     made, told = trained(recipe, tmp_path / "three", split)
     assert sum("training in" in line for line in told) == 2
@@ -216,8 +220,8 @@ def test_the_command_shows_the_chain(tmp_path, capsys):
         cli.main(["fit", str(path), "--out", str(tmp_path / "run"), "--seed", "1"])
     assert done.value.code in (0, None)
     told = capsys.readouterr().err
-    assert "comirec-sa towards one-hot -> timirec towards one-hot" in told
-    assert "training.start, comirec-sa towards one-hot: training in" in told
+    assert "comirec-sa with target one-hot -> timirec with target one-hot" in told
+    assert "training.start, comirec-sa with target one-hot: training in" in told
 
 
 @pytest.mark.slow
