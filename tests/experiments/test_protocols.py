@@ -10,7 +10,7 @@ from messages import warned
 from softrec.data.aside import LeakageWarning
 from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_split
-from softrec.experiments.summary import _notes
+from softrec.experiments.summary import notes_of
 from softrec.experiments.train import open_run
 from softrec.recipe.recipe import read_recipe
 
@@ -84,7 +84,7 @@ def test_a_leak_is_a_warning_unless_the_split_is_the_published_one(published):
     recipe, split = loaded()  # a warning would be an error
     leak = split.leak()
     assert leak is not None
-    notes = _notes(recipe, split, Asked.of(split))
+    notes = notes_of(recipe, split, Asked.of(split))
     assert f"T{leak.sentence()[1:]}." in notes
     _, explicit = loaded(split="leave-last-out")
     assert explicit.leak() == leak
@@ -92,6 +92,6 @@ def test_a_leak_is_a_warning_unless_the_split_is_the_published_one(published):
         loaded(split="user-ratio")
     recipe, cut = loaded(split="time", relevant="last")
     assert cut.leak() is None
-    notes = _notes(recipe, cut, Asked.of(cut))
+    notes = notes_of(recipe, cut, Asked.of(cut))
     assert not any("leaks" in note for note in notes)
     assert any("one is asked about, the last one" in note for note in notes)
