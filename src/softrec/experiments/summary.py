@@ -152,7 +152,7 @@ def _of_training(variant: VariantPlan) -> dict[str, Any]:
     These are the windows, and the batch size, which depends on them unless the grid has it.
     """
     exclude = {"windows"} | ({"batch_size"} - {p.rpartition(".")[2] for p in variant.grid})
-    return variant.recipes[0].training.model_dump(exclude=exclude)
+    return variant.untuned.training.model_dump(exclude=exclude)
 
 
 def _place_of(wanted: Plan, place: int) -> dict[str, Any]:
