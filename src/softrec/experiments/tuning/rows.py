@@ -48,7 +48,7 @@ def tuned(
         write_best(recipe, best, search, own / BEST)
         seeds = [one.seed for one in variant.recipes]
         copies = tuple(recipe.model_copy(update={"seed": seed}) for seed in seeds)
-        variants.append(replace(variant, recipes=copies))
+        variants.append(replace(variant, recipes=copies, space=space))
         found[variant.name] = summary(search, trials, best)
     return replace(wanted, variants=tuple(variants)), found
 
