@@ -35,7 +35,7 @@ def require(package: str, purpose: str) -> ModuleType:
         SoftrecError: if it cannot be imported; the error names the extra.
 
     Example:
-        >>> require("faiss", "csn").__name__
+        >>> require("faiss", "the target").__name__
         'faiss'
     """
     top = package.partition(".")[0]

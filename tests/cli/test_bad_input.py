@@ -478,7 +478,7 @@ def test_a_run_without_hashes_is_opened_with_a_line(run, capsys):
 
 
 def test_weights_of_another_model(refusal, run):
-    edited(run, lambda facts: facts["recipe"]["model"].update(dim=16))
+    edited(run, lambda facts: facts["model"].update(dim=16))
     line = refusal("recommend", "run", "--user", "3", "--trust")
     assert "model.safetensors is damaged or does not fit the recipe" in line
 

@@ -71,8 +71,8 @@ def test_a_file_in_the_package_is_in_the_documents(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["csn", "interest-sharing", "weighted-bpr", "bce-sum", "gbce", "ccl", "cml", "nfm", "caser",
-     "lastfm-1k-sample", "hit_rate"],
+    ["csn", "interest-sharing", "weighted-bpr", "bce-sum", "gbce", "ccl", "cml",
+     "deepfm", "caser", "lastfm-1k-sample", "mrr"],
 )  # fmt: skip
 def test_the_name_of_a_member_stands_once(name):
     quoted = re.compile(rf"""["']{re.escape(name)}["']""")

@@ -418,5 +418,5 @@ def test_from_the_command_line(base, tmp_path, monkeypatch, capsys):
         cli.main(["fit", "shop", "--target", "kd", "--teacher", "base", "--out",
                   str(tmp_path / "student"), *options])  # fmt: skip
     assert done.value.code == 0, capsys.readouterr().err
-    assert "gru4rec towards kd" in capsys.readouterr().out
+    assert "gru4rec with target kd" in capsys.readouterr().out
     assert open_run(tmp_path / "student").recipe.target.teacher == str(base.folder)

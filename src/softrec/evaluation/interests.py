@@ -27,7 +27,8 @@ def interest_divergence(interests: Tensor, wanted: Tensor, first: Tensor) -> Ten
 
     Example:
         >>> interests = torch.eye(2)[None]
-        >>> interest_divergence(interests, torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        >>> wanted, first = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+        >>> interest_divergence(interests, wanted, first).round(decimals=3)
         tensor([0.1110])
 
     Source: Wang et al., "Target Interest Distillation for Multi-Interest Recommendation", CIKM

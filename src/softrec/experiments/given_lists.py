@@ -195,4 +195,4 @@ def _name_and_source(one: Any, default: str) -> tuple[str, Any]:
     name, equals, path = str(one).partition("=")
     if equals and name and "/" not in name and not Path(one).exists():
         return name, path
-    return Path(one).stem if Path(one).is_file() else Path(one).name, one
+    return Path(one).name if Path(one).is_dir() else Path(one).stem, one

@@ -332,7 +332,7 @@ def choices(place: str) -> list[str]:
 
     Example:
         >>> choices("candidates"), choices("training.padding_side")
-        (['full', 'in-batch', 'sampled'], ['left', 'right'])
+        (['auto', 'full', 'in-batch', 'sampled'], ['left', 'right'])
     """
     section, _, field = place.partition(".")
     if field:

@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked, fields_of
-from softrec.settings import Seed, Settings, Text, setting
+from softrec.settings import Count, Seed, Settings, Text, setting
 from softrec.simulation import make_shop, simulate
 
 SHOP = "shop"
@@ -140,11 +140,10 @@ class DataSettings(Settings):
         "them; the history ends where the part begins",
         common=True,
     )
-    first_items: int | None = setting(
+    first_items: Count | None = setting(
         None,
         "a cold start: of each user only so many of the first training items are known, to train "
         "on and as histories of validation and test; by default all",
-        ge=1,
     )
     order: Literal["log", "shuffled"] = setting(
         "log",
