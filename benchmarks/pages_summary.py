@@ -35,7 +35,7 @@ def compared_row(name: str, results: Results) -> list[str]:
         return max(rows, key=lambda row: row.valid[metric].mean)
 
     simple, base = best(results.counted), results.baseline_variant
-    soft = best([row for row in results.trained if row.baseline and row.soft_mass > 0])
+    soft = best([row for row in results.trained if row.baseline and row.soft_weight > 0])
     return [
         f"[{name}]({name}.md)",
         metric,

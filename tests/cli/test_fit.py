@@ -57,7 +57,7 @@ def test_from_a_log(softrec, folder):
     assert run.recipe.target.model_dump() == {
         "name": "pop+", "alpha": 0.4, "temperature": 1.0, "scale": "log",
     }  # fmt: skip
-    assert run.facts["soft_mass"] == 0.2
+    assert run.facts["soft_weight"] == 0.2
     assert run.facts["epochs"] == len(run.facts["curve"]) == 2
     for name, value in run.test.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])

@@ -79,7 +79,7 @@ def one_variant(name: str, gain: float | None, p_holm: float, seeds: int) -> dic
         "grid": {},
         "baseline": None if gain is None else "one-hot",
         "target": {"kind": name, "alpha": 0.4} if gain is not None else {"kind": "one-hot"},
-        "soft_mass": 0.2 if gain is not None else 0.0,
+        "soft_weight": 0.2 if gain is not None else 0.0,
         "test": values,
         "valid": copy.deepcopy(values),
         "difference": difference or None,
@@ -246,4 +246,4 @@ def several_models(models: tuple[str, ...] = ("sasrec", "mf", "gru4rec")) -> dic
 def a_simple_baseline(name: str, gain: float, p_holm: float = 0.001) -> dict:
     """A row that is counted."""
     one = one_variant(name, gain, p_holm, 1)
-    return {**one, "kind": "counted", "soft_mass": 0.0, "regret": None, "loss": {}}
+    return {**one, "kind": "counted", "soft_weight": 0.0, "regret": None, "loss": {}}

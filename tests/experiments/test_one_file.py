@@ -51,7 +51,7 @@ def test_a_file_in_the_package_is_a_member(tmp_path):
     few += ["--epochs", "1", "--model", "gru4rec"]
     made = typed(tmp_path, "fit", "shop", "-o", "run", "--target", "quite-flat", *few)
     assert made.returncode == 0, made.stderr
-    assert read_facts(tmp_path / "run" / "run.json")["soft_mass"] == 0.25
+    assert read_facts(tmp_path / "run" / "run.json")["soft_weight"] == 0.25
 
 
 def test_a_file_in_the_package_is_in_the_documents(tmp_path):

@@ -81,7 +81,7 @@ def test_a_function_is_a_target_with_settings(tmp_path):
     run = train(target="sharp", **{"target.power": 3})
     assert seen == [3.0]
     assert run.recipe.target.model_dump() == {"name": "sharp", "alpha": 0.2, "power": 3.0}
-    assert run.facts["soft_mass"] == 0.2
+    assert run.facts["soft_weight"] == 0.2
     (record,) = run.facts["plugins"]
     assert (record["kind"], record["name"], record["module"]) == ("target", "sharp", __name__)
     assert Path(record["file"]) == Path(__file__).resolve()
@@ -123,7 +123,7 @@ def test_what_a_docstring_says_of_arguments_is_told(tmp_path, capsys):
     assert "silent (1)" in listed
     assert "told: how much they get together (0.3)" in printed("fit", "shop", "--help")
     recipe = recipe_of({"data": {"source": "shop"}}, {"target": "told", "alpha": 0.1})
-    assert recipe.target.alpha == recipe.target.soft_mass == 0.1
+    assert recipe.target.alpha == recipe.target.soft_weight == 0.1
 
 
 def test_losses_models_and_metrics_of_ones_own(tmp_path):

@@ -91,7 +91,7 @@ def with_a_row() -> dict:
     for variant in results["variants"]:
         variant["windows"] = "last"
     row = copy.deepcopy(results["variants"][1])
-    row.update(name="one-hot, every position", series="one-hot, every position", soft_mass=0.0)
+    row.update(name="one-hot, every position", series="one-hot, every position", soft_weight=0.0)
     row.update(windows="positions")
     row["valid"]["ndcg@10"]["mean"] = 0.9
     row["difference"]["ndcg@10"]["mean"] = 0.05

@@ -53,8 +53,8 @@ def test_another_name_starts_from_its_own_defaults():
     base = LOG | {"target": {"name": "pop+", "alpha": 0.7}, "model": {"name": "sasrec", "dim": 8}}
     same = recipe_of(base, {"target": "pop+", "model": "sasrec"})
     other = recipe_of(base, {"target": "uniform", "model": "gru4rec"})
-    assert (same.target.soft_mass, same.model.settings) == (0.35, {"dim": 8})
-    assert (other.target.soft_mass, other.model.settings) == (0.1, {})
+    assert (same.target.soft_weight, same.model.settings) == (0.35, {"dim": 8})
+    assert (other.target.soft_weight, other.model.settings) == (0.1, {})
 
 
 def test_ones_own_settings_beat_the_preset():
@@ -111,7 +111,7 @@ MIXTURE = {
 
 def test_a_mixture():
     recipe = read_recipe(LOG | {"target": MIXTURE})
-    assert recipe.target.soft_mass == 0.3
+    assert recipe.target.soft_weight == 0.3
     unequal = MIXTURE | {"of": MIXTURE["of"][:1]}
     with refused(RecipeError):
         read_recipe(LOG | {"target": unequal})
@@ -266,8 +266,8 @@ def test_items_are_ranked_as_trained_unless_said_otherwise(loss, evaluation, sco
         ({"name": "interest-sharing", "alpha": 0.3, "teacher": "x"}, 0.3),
     ],
 )
-def test_the_soft_mass_of_a_target(target, mass):
-    assert read_recipe(LOG | {"target": target}).target.soft_mass == mass
+def test_the_soft_weight_of_a_target(target, mass):
+    assert read_recipe(LOG | {"target": target}).target.soft_weight == mass
 
 
 def test_a_teacher_is_found_from_another_folder(tmp_path, monkeypatch):

@@ -435,6 +435,14 @@ def test_results_without_a_version_are_read_if_their_fields_are_the_same(tmp_pat
         read_results(tmp_path / "results.json")
 
 
+def test_a_file_with_the_former_name_of_the_weight_is_read(tmp_path):
+    results = plain()
+    old = json.dumps(results).replace('"soft_weight"', '"soft_mass"')
+    assert "soft_mass" in old
+    (tmp_path / "results.json").write_text(old)
+    assert read_results(tmp_path / "results.json") == typed(results)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -403,7 +403,7 @@ def test_no_such_teacher(split, tmp_path):
 
 def test_a_whole_run_towards_a_teacher(base, split, tmp_path, made):
     run = fit_recipe(recipe(towards(base, "skd")), tmp_path / "student", split=split)
-    assert run.facts["soft_mass"] == 0.2
+    assert run.facts["soft_weight"] == 0.2
     assert open_run(tmp_path / "student").recipe.target.teacher == str(base.folder)
     assert made == ["teacher-vectors"]
     assert run.recommender().recommend(split.train.users.raw.to_list()[:1], 3)["item"].len() == 3

@@ -233,12 +233,12 @@ def _variant(row: Row, metrics: Sequence[str], difference: dict[str, MetricDiffe
             "kind": "trained",
             "target": first.recipe.target.model_dump(mode="json"),
             "model": {"name": first.recipe.model.name, **first.recipe.model.settings},
-            "soft_mass": first.recipe.target.soft_mass,
+            "soft_weight": first.recipe.target.soft_weight,
             "valid": seed_means({name: [run.valid[name] for run in row.runs] for name in known}),
             "runs": tuple(map(training_of, row.runs)),
         }
     measures = {name: [one[name] for one in row.lists] for name in row.lists[0] if name != "k"}
-    lists = {"kind": "listed", "target": {}, "soft_mass": 0.0, "valid": {}, "runs": ()}
+    lists = {"kind": "listed", "target": {}, "soft_weight": 0.0, "valid": {}, "runs": ()}
     return Variant(
         name=row.name, test=seed_means(test), difference=difference or None, regret=None,
         lists=seed_means(measures), **(of_run or lists),

@@ -130,7 +130,7 @@ def _title(wanted: Plan) -> str:
         for word, own in (
             ("models", [recipe.model for recipe in recipes]),
             ("targets", [recipe.target for recipe in recipes]),
-            ("losses", [r.loss for r in recipes if r.target.soft_mass > 0 or not r.loss.softmax]),
+            ("losses", [r.loss for r in recipes if r.target.soft_weight > 0 or not r.loss.softmax]),
             ("candidates", [recipe.candidates for recipe in recipes]),
             ("settings of training", [_of_training(variant) for variant in wanted.variants]),
         )
@@ -195,7 +195,7 @@ def variant_of(
         model={"name": first.recipe.model.name, **first.recipe.model.settings},
         loss={} if counted else first.recipe.loss.model_dump(mode="json"),
         windows="" if counted else first.recipe.training.windows,
-        soft_mass=target.soft_mass,
+        soft_weight=target.soft_weight,
         test=over_seeds("test"),
         valid=over_seeds("valid"),
         difference=difference or None,

@@ -280,7 +280,7 @@ def _write(
         "data": describe(split),
         "stages": {place: str(folder_of(stage, split)) for place, stage in recipe.stages().items()},
         "model": recipe.model.whole,
-        "soft_mass": recipe.target.soft_mass,
+        "soft_weight": recipe.target.soft_weight,
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.curve),
         "stopped_early": fitted.stopped_early,

@@ -172,7 +172,7 @@ class Recipe(Settings):
 
     def _check_axes(self) -> None:
         """Refuse a target, a loss and candidates that make no sense together."""
-        soft, loss, candidates = self.target.soft_mass > 0, self.loss, self.candidates
+        soft, loss, candidates = self.target.soft_weight > 0, self.loss, self.candidates
         loss.check(soft=soft)
         if not isinstance(candidates, DrawnSettings):
             return

@@ -29,6 +29,7 @@ FORMAT = 3
 READ = (1, 2, FORMAT)
 """The formats that are read. Format 1 has no slices, format 2 no searches. A file without a format
 is older, and is read if its fields are the same."""
+FORMER = {"soft_mass": "soft_weight"}  # fields of a variant
 
 
 def _known(value: Any) -> Any:
@@ -156,7 +157,7 @@ class Variant(_Part):
     series: str = ""  # its name without the values of the grid
     grid: dict[str, Any] = {}  # the values of the grid, by their place in a recipe
     baseline: str | None = None  # the name of the variant that it is compared with
-    soft_mass: Number
+    soft_weight: Number
     test: dict[str, SeedMean]  # by metric
     valid: dict[str, SeedMean]
     difference: dict[str, MetricDifference] | None  # None for a baseline
@@ -351,6 +352,19 @@ def write_results(results: Results, path: Path) -> None:
     write_text(path, json.dumps(results.as_json(), indent=1))
 
 
+def _current(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a file of any format with their present names."""
+    variants = plain.get("variants")
+    if isinstance(variants, list):
+        variants = [
+            {FORMER.get(name, name): value for name, value in variant.items()}
+            if isinstance(variant, dict)
+            else variant
+            for variant in variants
+        ]
+    return {**plain, "variants": variants, "format": FORMAT}
+
+
 def read_results(path: Path) -> Results:
     """Return the results in a file.
 
@@ -364,14 +378,14 @@ def read_results(path: Path) -> Results:
             f"expected the results of a comparison in {path}, but it cannot be read "
             f"({one_line(str(error), 120)}); give the folder of a finished comparison"
         ) from error
-    came = plain.get("format", READ[0]) if isinstance(plain, dict) else type(plain).__name__
-    if came not in READ:
+    kind = plain.get("format", READ[0]) if isinstance(plain, dict) else type(plain).__name__
+    if kind not in READ:
         raise RunError(
-            f"{path} has format {came}, and this softrec reads {shown(READ)}; use the softrec that "
+            f"{path} has format {kind}, and this softrec reads {shown(READ)}; use the softrec that "
             "wrote it, or run the comparison again"
         )
     try:
-        return Results.model_validate({**plain, "format": FORMAT})
+        return Results.model_validate(_current(plain))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

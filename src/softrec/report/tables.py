@@ -231,8 +231,8 @@ def targets(results: Results) -> Table:
     windows = len({variant.windows for variant in results.trained}) > 1
 
     def row_of(variant: Variant) -> list[str]:
-        mass = text.percent(variant.soft_mass) if variant.kind == "trained" else ""
-        row = [variant.name, text.setting(variant.target), mass]
+        weight = text.percent(variant.soft_weight) if variant.kind == "trained" else ""
+        row = [variant.name, text.setting(variant.target), weight]
         row += [text.setting(variant.loss)] if losses else []
         row += [variant.windows] if windows else []
         return [*row, text.setting(variant.model)] if several else row

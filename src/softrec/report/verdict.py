@@ -105,7 +105,7 @@ def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
     calls = Counter(verdict.call for verdict in found)
     counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
     judged = [] if results is None else [results.variant(each.name) for each in found]
-    kind = "soft variant" if all(each.soft_mass > 0 for each in judged) else "variant"
+    kind = "soft variant" if all(each.soft_weight > 0 for each in judged) else "variant"
     sentence = f"Of {len(found)} {kind}{'s' * (len(found) > 1)}: {counts}."
     if groups > 1:
         sentence = f"Each against the baseline of its own model. {sentence}"

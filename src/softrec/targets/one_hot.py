@@ -16,7 +16,7 @@ class OneHotSettings(TargetSettings, name="one-hot"):
     alone: ClassVar[bool] = True
 
     @property
-    def soft_mass(self) -> float:
+    def soft_weight(self) -> float:
         """Return 0: there is no soft target."""
         return 0.0
 

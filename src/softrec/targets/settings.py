@@ -36,7 +36,7 @@ class TargetSettings(Chosen):
     """Whether it cannot be a component of a mixture."""
 
     @property
-    def soft_mass(self) -> float:
+    def soft_weight(self) -> float:
         """Return a, the weight of the soft target of `build` in q = (1 - a) e_y + a s: alpha."""
         return getattr(self, "alpha")  # noqa: B009 - a field of most
 
@@ -70,6 +70,6 @@ class HalfSettings(TargetSettings):
     """A target (s + e_y) / 2 with weight alpha, as in SoftRec; so the weight of s is alpha / 2."""
 
     @property
-    def soft_mass(self) -> float:
+    def soft_weight(self) -> float:
         """Return a = alpha / 2, the weight of the soft target s."""
-        return super().soft_mass / 2
+        return super().soft_weight / 2

@@ -186,9 +186,9 @@ class SmallShop:
 
     def _target(self, name: str, settings: Mapping[str, Any]) -> str | None:
         spec = TARGETS[name](**settings)
-        mass = spec.soft_mass
-        require(0 <= mass <= 1, f"the weight of the soft target must be in [0, 1], got {mass}")
-        if not mass:
+        weight = spec.soft_weight
+        require(0 <= weight <= 1, f"the weight of the soft target must be in [0, 1], got {weight}")
+        if not weight:
             return "has no soft target"
         source = spec.build(self.training)
         for batch in list(self.batches)[:2]:
