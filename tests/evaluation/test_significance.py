@@ -373,3 +373,18 @@ def test_against_a_deterministic_variant_a_five_percent_test_is_rarely_wrong():
 def test_one_training_against_a_deterministic_variant_says_nothing():
     found = crossed(np.zeros((1, 9)), np.arange(9.0)[None], deterministic=True)
     assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_trainings_that_are_close_by_chance_do_not_shorten_the_interval_over_users():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(3, 200)), 0.15 + rng.normal(size=(3, 200))
+    a, b = (
+        v - v.mean(axis=1, keepdims=True) + v.mean() for v in (a, b)
+    )  # equal means of trainings
+    d = crossed(a, b)
+    assert (d.low, d.high, d.p) == pytest.approx((d.users.low, d.users.high, d.users.p), abs=1e-12)
+    assert d.low < d.mean < d.high
+    a += np.array([[-0.001], [0.0], [0.001]])
+    d, noise = crossed(a, b), Noise.of(a, b)
+    assert noise.quantile(0.05) * noise.error < 0.9 * (d.users.high - d.users.mean)
+    assert (d.low, d.high, d.p) == pytest.approx((d.users.low, d.users.high, d.users.p), abs=1e-12)

@@ -134,7 +134,9 @@ def crossed(
     A variant that is the same in every training (`deterministic`) has no variance of training and
     no residual.
 
-    p is the level at which the interval ends at 0. With few seeds q is large (2.8 to 4.3 at three a
+    p is the level at which the interval ends at 0. The interval is never shorter than that over
+    users alone, nor p smaller, because few trainings may by chance be closer together than their
+    residuals allow. With few seeds q is large (2.8 to 4.3 at three a
     variant where training noise dominates), so small gains cannot be distinguished from chance.
 
     Args:
@@ -271,9 +273,10 @@ def _crossed_interval(
     noise = Noise.of(a, b)
     error = noise.error
     if error <= TIE * max(1.0, abs(users.mean)):
-        return users.mean, users.mean, users.p_wilcoxon
-    half = noise.quantile(1 - level) * error
-    return users.mean - half, users.mean + half, _where(noise.quantile, abs(users.mean) / error)
+        return users.low, users.high, users.p
+    half = max(noise.quantile(1 - level) * error, users.high - users.mean)
+    p = max(_where(noise.quantile, abs(users.mean) / error), users.p)
+    return users.mean - half, users.mean + half, p
 
 
 class Noise(NamedTuple):
