@@ -58,6 +58,15 @@ def test_of_users_alone_it_is_the_t_interval():
     )
 
 
+def test_trainings_with_equal_means_are_no_point():
+    """As long as with users alone at least: the residual varies with users, too."""
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 200))
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))
+    low, high = bootstrap(a, b)
+    users = crossed(a, b).users
+    assert high - low > 0.95 * (users.high - users.low)
+
+
 def test_the_spread_of_trainings_is_not_underestimated():
     """Draws of all S trainings would have (S - 1) / S of the variance."""
     means = np.tile([0.0, 1.0, 5.0], (200_000, 1))

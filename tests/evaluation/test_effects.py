@@ -81,6 +81,20 @@ def test_the_detectable_difference_is_found_four_times_in_five():
     assert np.mean(seen) == pytest.approx(0.8, abs=0.08)
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.001])
+def test_detectable_is_that_over_users_where_trainings_are_close_by_chance(apart):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 3, 200))
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))  # equal means
+    a += apart * np.array([[-1.0], [0.0], [1.0]])
+    b += 0.15
+    found = effect(a, b)
+    error = (b.mean(axis=0) - a.mean(axis=0)).std(ddof=1) / math.sqrt(200)
+    exact = optimize.brentq(lambda r: power_of_t(r, 199) - 0.8, 0.1, 9) * error
+    assert found.detectable == pytest.approx(exact, rel=0.01)
+    assert found.standardised == pytest.approx(0.15 / math.sqrt(2), rel=0.1)
+
+
 def test_detectable_is_more_than_half_the_interval():
     a, b = drawn(np.random.default_rng(5), 3, 100)
     interval = crossed(a, b)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from softrec.blocks import blocks
-from softrec.evaluation.significance import TIE, Noise, trainings
+from softrec.evaluation.significance import Noise, trainings
 
 DRAWS = 2000
 
@@ -73,7 +73,7 @@ def bootstrap(
     drawn = _some(means[:, len(a) :], rng) - _some(means[:, : len(a)], rng)
     outside = (1 - level) / 2
     mean, noise = float(b.mean() - a.mean()), Noise.of(a, b)
-    if noise.error <= TIE * max(1.0, abs(mean)):
+    if noise.negligible(mean):
         return mean, mean
     stretch = noise.quantile(1 - level) / float(stats.norm.isf(outside))
     low, high = mean + stretch * (np.quantile(drawn, [outside, 1 - outside]) - mean)

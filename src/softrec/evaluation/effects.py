@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softrec.errors import RecipeError
-from softrec.evaluation.significance import TIE, Noise, residual_variance, trainings
+from softrec.evaluation.significance import Noise, residual_variance, trainings
 
 POWER = 0.8
 """The usual power of a test: the detectable difference is missed in 20 % of the tests."""
@@ -47,7 +47,7 @@ def effect(
 
     A true difference of the detectable size has an interval without 0 with probability `power`:
 
-        (q(1 - level) + q(2 (1 - power))) sqrt(V),   q the quantiles of `crossed`
+        h(1 - level) + h(2 (1 - power)),   h(p) half the interval of `crossed` with p outside
 
     It depends only on the variances, not on the difference that was found. With few seeds it is
     inaccurate, as V is: where training noise dominates, its standard error is a third of its value
@@ -87,10 +87,10 @@ def effect(
     if min(len(a), len(b), a.shape[1]) < 2:
         return Effect(float("nan"), float("nan"))
     mean, noise = float(b.mean() - a.mean()), Noise.of(a, b)
-    if noise.error <= TIE * max(1.0, abs(mean)):
+    if noise.negligible(mean):
         return Effect(float("nan"), 0.0)
-    reach = noise.quantile(1 - level) + noise.quantile(2 * (1 - power))
-    return Effect(mean / math.sqrt(_variance(a, b, noise)), reach * noise.error)
+    detectable = noise.half(1 - level) + noise.half(2 * (1 - power))
+    return Effect(mean / math.sqrt(_variance(a, b, noise)), detectable)
 
 
 def _variance(a: np.ndarray, b: np.ndarray, noise: Noise) -> float:

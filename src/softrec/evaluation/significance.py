@@ -134,10 +134,10 @@ def crossed(
     A variant that is the same in every training (`deterministic`) has no variance of training and
     no residual.
 
-    p is the level at which the interval ends at 0. The interval is never shorter than that over
-    users alone, nor p smaller, because few trainings may by chance be closer together than their
-    residuals allow. With few seeds q is large (2.8 to 4.3 at three a
-    variant where training noise dominates), so small gains cannot be distinguished from chance.
+    The interval is never shorter than that over users alone, because few trainings may by chance be
+    closer together than their residuals allow. p is the level at which it ends at 0. With few seeds
+    q is large (2.8 to 4.3 at three a variant where training noise dominates), so small gains cannot
+    be distinguished from chance.
 
     Args:
         a: (S_a, n) a row for each training, a column for each user: the variant to compare with.
@@ -271,18 +271,17 @@ def _crossed_interval(
     if a.shape[1] == 1:
         return unknown, unknown, 1.0
     noise = Noise.of(a, b)
-    error = noise.error
-    if error <= TIE * max(1.0, abs(users.mean)):
-        return users.low, users.high, users.p
-    half = max(noise.quantile(1 - level) * error, users.high - users.mean)
-    p = max(_where(noise.quantile, abs(users.mean) / error), users.p)
-    return users.mean - half, users.mean + half, p
+    if noise.negligible(users.mean):
+        return users.mean, users.mean, users.p_wilcoxon
+    half = noise.half(1 - level)
+    return users.mean - half, users.mean + half, _where(noise.half, abs(users.mean))
 
 
 class Noise(NamedTuple):
     """The variance V = U + T of the difference of two means over users and trainings."""
 
     users: float  # U
+    users_alone: float  # s2(differences of users) / n, from which the residuals are not subtracted
     training: float  # T
     freedom: float  # f, of T
     n: int  # users
@@ -304,21 +303,31 @@ class Noise(NamedTuple):
                 (float(part / of_training), len(each) - 1)
                 for part, each in zip(training, (a, b), strict=True)
             )
-        return cls(max(0.0, of_users - sum(residual)), of_training, freedom, n, unequal)
+        of_both = max(0.0, of_users - sum(residual))
+        return cls(of_both, of_users, of_training, freedom, n, unequal)
 
     @property
     def error(self) -> float:
         """Return the standard error, sqrt(V)."""
-        return float(np.sqrt(self.users + self.training))
+        return math.sqrt(self.users + self.training)
+
+    def negligible(self, mean: float) -> bool:
+        """Return whether all variances are 0 except for rounding."""
+        return max(self.error, math.sqrt(self.users_alone)) <= TIE * max(1.0, abs(mean))
 
     def quantile(self, outside: float) -> float:
         """Return q such that a fraction `outside` lies outside -q .. q."""
-        fraction = self.users / self.error**2
+        fraction = self.users / self.error**2 if self.error > 0 else 1.0
         ends = stats.t.isf(outside / 2, np.array([self.n - 1, self.freedom]))
         if self.unequal:
             shares, freedoms = np.array(self.unequal).T
             ends[1] = shares @ stats.t.isf(outside / 2, freedoms)
         return float(fraction * ends[0] + (1 - fraction) * ends[1])
+
+    def half(self, outside: float) -> float:
+        """Return half the length of the interval: q sqrt(V), or that over users alone if longer."""
+        alone = float(stats.t.isf(outside / 2, self.n - 1)) * math.sqrt(self.users_alone)
+        return max(self.quantile(outside) * self.error, alone)
 
 
 def residual_variance(values: np.ndarray) -> float:
@@ -327,12 +336,12 @@ def residual_variance(values: np.ndarray) -> float:
     return float((rest**2).sum()) / ((values.shape[0] - 1) * (values.shape[1] - 1))
 
 
-def _where(quantile: Callable[[float], float], t: float) -> float:
-    """Return the p at which the decreasing function `quantile` is `t`."""
-    if quantile(LEAST_P) <= t:
+def _where(half: Callable[[float], float], mean: float) -> float:
+    """Return the p at which the decreasing function `half` is `mean`."""
+    if half(LEAST_P) <= mean:
         return 0.0
     solve: Any = optimize.brentq  # SciPy types neither its arguments nor its result well
-    return math.exp(solve(lambda log: quantile(math.exp(log)) - t, math.log(LEAST_P), 0.0))
+    return math.exp(solve(lambda log: half(math.exp(log)) - mean, math.log(LEAST_P), 0.0))
 
 
 def _signed_rank(change: np.ndarray) -> float:
