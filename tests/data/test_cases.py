@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from messages import refused
+from softrec.data.cases import is_in
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split, by_time, leave_last_out
 from softrec.errors import DataError
@@ -196,3 +197,13 @@ def test_what_differs_from_the_usual_protocol_is_told():
     assert Split(split.train, split.valid, split.test, "given", relevant="last").protocol() == {
         "relevant": "last", "seed": 0,
     }  # fmt: skip
+
+
+numbers = st.lists(st.integers(-(2**40), 2**40) | st.integers(0, 3), max_size=8)
+
+
+@given(numbers, numbers)
+def test_is_in_is_membership_also_of_none(values, known):
+    found = is_in(np.array(values, dtype=np.int64), np.array(known, dtype=np.int64))
+    assert found.tolist() == [value in set(known) for value in values]
+    assert found.dtype == bool

@@ -163,10 +163,14 @@ class Interactions:
 
         The times are those of `ordered` without a copy.
         """
-        counts = np.bincount(self.ordered["user"].to_numpy(), minlength=self.n_users)
-        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        offsets = np.concatenate([[0], np.cumsum(self.user_counts, dtype=np.int64)])
         times = self.ordered["time"].to_numpy() if self.has_time else None
         return Sequences(offsets, self.ordered["item"].to_numpy().astype(np.int64), times)
+
+    @cached_property
+    def user_counts(self) -> np.ndarray:
+        """Return how many events each user of the vocabulary has, (U,) int64."""
+        return np.bincount(self.frame["user"].to_numpy(), minlength=self.n_users)
 
     @cached_property
     def item_counts(self) -> np.ndarray:

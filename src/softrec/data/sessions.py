@@ -56,7 +56,7 @@ def by_session_time(
             "leave-last-out"
         )
     check_fractions(valid, test)
-    offsets, there = log.sequences.offsets, np.flatnonzero(log.sequences.lengths)
+    offsets, there = log.sequences.offsets, np.flatnonzero(log.user_counts)
     at = offsets[1:][there] - 1 if moment == "last" else offsets[:-1][there]
     time = log.ordered["time"].to_numpy()[at]
     cuts = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
@@ -97,7 +97,7 @@ def of_whole_sequences(log: Interactions, part: np.ndarray, *, cold: Choice = "d
                 f"the {kind} part of the {NAME} split has no sequence of two events or more; the "
                 f"log is too small for it ({log.n_users:,} sequences)"
             )
-    single = int(((log.sequences.lengths > 0) & (part > 0) & ~asked).sum())
+    single = int(((log.user_counts > 0) & (part > 0) & ~asked).sum())
     aside = SetAside(single_users=single)
     if cold == "drop":
         cold_items = len(np.unique(item[lost]))
@@ -109,8 +109,7 @@ def of_whole_sequences(log: Interactions, part: np.ndarray, *, cold: Choice = "d
 
 def warn_of_few_users(split: Split) -> Split:
     """Return a split by time; warn if it asks about few of the users with test events."""
-    tested = int((split.test.sequences.lengths > 0).sum())
-    asked = tested - split.new_users()
+    tested, asked = int((split.test.user_counts > 0).sum()), split.asked_users("test")
     if asked < FEW * tested:
         warnings.warn(
             f"only {asked:,} of the {tested:,} users with test events have an earlier event, so "

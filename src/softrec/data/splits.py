@@ -136,9 +136,7 @@ class Split:
 
     def untrained_users(self) -> int:
         """Return how many users of the test cases have validation events but no training event."""
-        train, valid, test = (
-            part.sequences.lengths > 0 for part in (self.train, self.valid, self.test)
-        )
+        train, valid, test = (part.user_counts > 0 for part in (self.train, self.valid, self.test))
         return int((~train & valid & test).sum())
 
     def leak(self) -> Leak | None:
@@ -147,8 +145,12 @@ class Split:
 
     def new_users(self) -> int:
         """Return how many users have test events but no earlier event: they have no case."""
-        before, test = self.before("test").sequences.lengths, self.test.sequences.lengths
-        return int(((before == 0) & (test > 0)).sum())
+        known, tested = self.before("test").user_counts > 0, self.test.user_counts > 0
+        return int((~known & tested).sum())
+
+    def asked_users(self, part: Literal["valid", "test"]) -> int:
+        """Return how many users have events both before a part and in it."""
+        return int(((self.before(part).user_counts > 0) & (self.parts[part].user_counts > 0)).sum())
 
     def cases(self, part: Literal["valid", "test"]) -> Cases:
         """Return the cases of `part`: histories end where the part begins.
@@ -159,7 +161,7 @@ class Split:
         part are neither relevant nor in the history.
         """
         before = self.before(part).sequences
-        after = (self.valid if part == "valid" else self.test).sequences
+        after = self.parts[part].sequences
         user = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
         if not len(user):
             raise DataError(
@@ -196,7 +198,7 @@ def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = 
             "drop" them, or "error".
         cold: what to do with items without a training event: see `check_cold`.
     """
-    lengths = log.sequences.lengths
+    lengths = log.user_counts
     ordered = log.ordered
     user = ordered["user"].to_numpy()
     from_end = log.sequences.offsets[1:][user] - np.arange(len(ordered))
@@ -286,7 +288,7 @@ def carved(
 def _shuffled_places(log: Interactions, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of events of each user, (U,), and a random place for each event, (E,)."""
     user = log.frame["user"].to_numpy()
-    lengths = np.bincount(user, minlength=log.n_users)
+    lengths = log.user_counts
     shuffled = np.random.default_rng(seed).permutation(len(user))
     order = shuffled[np.argsort(user[shuffled], kind="stable")]
     place = np.empty(len(user), dtype=np.int64)
@@ -328,7 +330,7 @@ def _split(
     short: Choice | None = None,
 ) -> Split:
     """Return the split given by `role`; all problems of the log are reported at once."""
-    few = np.flatnonzero((log.sequences.lengths > 0) & (log.sequences.lengths < SHORT))
+    few = np.flatnonzero((log.user_counts > 0) & (log.user_counts < SHORT))
     problems = []
     if len(few) and short == "error":
         problems.append(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softrec.blocks import blocks
+from softrec.data.cases import is_in
 from softrec.data.interactions import Sequences
 from softrec.data.ranked_lists import RankedLists
 from softrec.data.splits import Cases, rows_of
@@ -107,9 +108,7 @@ class _Part(NamedTuple):
     def without(self, history: Sequences, n_items: int) -> _Part:
         """Return the lists without the items of the histories."""
         owner = np.repeat(np.arange(len(history)), history.lengths)
-        known = np.isin(
-            _pairs(self.case, self.item, n_items), _pairs(owner, history.items, n_items)
-        )
+        known = is_in(_pairs(self.case, self.item, n_items), _pairs(owner, history.items, n_items))
         left = ~known
         score = None if self.score is None else self.score[left]
         return _Part(self.case[left], self.item[left], score, int(known.sum()))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,21 +102,15 @@ def asked(recipe: Recipe) -> str:
 def data_text(split: Split) -> str:
     """Return the sizes of the log and of its parts, in one line."""
     parts = tuple(split.parts.values())
-    users = int(np.count_nonzero(split.whole().sequences.lengths))
-    items = int(np.count_nonzero(split.whole().item_counts))
-    valid, test = _asked_users(split, "valid"), _asked_users(split, "test")
+    whole = split.whole()
+    users, items = np.count_nonzero(whole.user_counts), np.count_nonzero(whole.item_counts)
+    valid, test = split.asked_users("valid"), split.asked_users("test")
     context = "" if split.context is None else f", {len(split.context):,} in their histories alone"
     return (
         f"{sum(map(len, parts)):,} events of {users:,} users and {items:,} items{_span(parts)}; "
         f"split {split.name}: {len(split.train):,} events to train, {len(split.valid):,} to "
         f"validate ({valid:,} users), {len(split.test):,} to test ({test:,} users){context}"
     )
-
-
-def _asked_users(split: Split, part: Literal["valid", "test"]) -> int:
-    """Return how many users have events both before a part and in it."""
-    before, after = split.before(part).sequences, split.parts[part].sequences
-    return int(((before.lengths > 0) & (after.lengths > 0)).sum())
 
 
 def _span(parts: Sequence[Interactions]) -> str:

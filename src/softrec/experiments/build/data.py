@@ -173,8 +173,8 @@ def _published_sessions(parts: Parts, spec: DataSettings, protocol: dict[str, An
         )
     assert parts.published is not None
     train, test = parts.published
-    trained = np.flatnonzero(train.sequences.lengths)
-    part = np.where(test.sequences.lengths > 0, 2, 0)
+    trained = np.flatnonzero(train.user_counts)
+    part = np.where(test.user_counts > 0, 2, 0)
     part[trained[-max(1, round(spec.valid_fraction * len(trained))) :]] = 1
     cold = spec.cold_items or protocol.get("cold", "keep")
     return sessions.of_whole_sequences(parts.whole, part, cold=cold)
