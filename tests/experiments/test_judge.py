@@ -225,7 +225,7 @@ def test_on_the_command_line(lists, capsys, folder):
     assert whole["ndcg@5"] == short["ndcg@5"]
     assert whole["recall@10"]["mean"] > short["recall@10"]["mean"]
     assert "--lists need --out" in call(*common, "--data", "log.csv", code=2)
-    assert "--lists are judged alone" in call("evaluate", "run", *common[1:], code=2)
+    assert "--lists are evaluated alone" in call("evaluate", "run", *common[1:], code=2)
     assert "split belongs to --lists" in call("evaluate", "run", "--split", "time", code=2)
     assert "expected the folder of a run" in call("evaluate", code=2)
     assert "leave out --part" in call(*common, "--part", "valid", "--out", "b", code=2)

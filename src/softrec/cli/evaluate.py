@@ -57,7 +57,7 @@ def evaluate(
         typer.Option(
             help="The log that the run was trained on, if you want to use it and check that "
             "it is the same; by default the copy of the log in the run folder is used. Of lists, "
-            "the log whose test part they are judged on."
+            "the log on whose test part they are evaluated."
         ),
     ] = None,
     per_user: Annotated[
@@ -115,10 +115,10 @@ def evaluate(
 
 def _check_lists(run: Path | None, out: Path | None, per_user: Path | None, part: str) -> None:
     if run is not None:
-        raise RecipeError(f"--lists are judged alone; to compare them, give --against {run}")
+        raise RecipeError(f"--lists are evaluated alone; to compare them, give --against {run}")
     if per_user is not None or part != "test":
         raise RecipeError(
-            "--lists are judged on the test part, and --out has per_user.parquet; leave out "
+            "--lists are evaluated on the test part, and --out has per_user.parquet; leave out "
             "--part and --per-user"
         )
     if out is None:

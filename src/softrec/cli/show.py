@@ -43,7 +43,7 @@ def print_calibration(found: dict[str, Any] | None) -> None:
     if not found:
         return
     if "skipped" in found:
-        print_line(f"The softmax is not judged: {found['skipped']}")
+        print_line(f"The softmax is not measured: {found['skipped']}")
         return
     kinds = {kind: {n: v for n, v in found[kind].items() if n != "reliability"}
              for kind in ("trained", "scaled")}  # fmt: skip

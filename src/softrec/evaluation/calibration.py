@@ -100,7 +100,7 @@ def calibration(
     if not (temperature > 0 and math.isfinite(temperature) and bins >= 1):
         raise RecipeError(
             "expected a positive temperature and at least one bin, but "
-            f"{temperature} and {bins} came"
+            f"got {temperature} and {bins}"
         )
     parts = [_judged(scores, relevant, rows, 1 / temperature) for rows, scores in blocks()]
     nll, brier, confidence, accuracy = np.concatenate(parts, axis=1)

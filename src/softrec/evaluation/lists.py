@@ -114,7 +114,7 @@ def _check(counts: np.ndarray, events: np.ndarray, head: float) -> None:
     if counts.ndim != 1 or counts.shape != events.shape or not len(counts):
         raise DataError(
             "measures of lists need two arrays of shape (N,), one count for each item, but "
-            f"{counts.shape} and {events.shape} came"
+            f"got {counts.shape} and {events.shape}"
         )
     if min(counts.min(), events.min()) < 0 or not events.sum():
         raise DataError(
@@ -122,4 +122,4 @@ def _check(counts: np.ndarray, events: np.ndarray, head: float) -> None:
             f"the least counts are {counts.min()} and {events.min()}, of {events.sum():,} events"
         )
     if not 0 < head < 1:
-        raise RecipeError(f"expected a share between 0 and 1 for the head, but {head} came")
+        raise RecipeError(f"expected a fraction between 0 and 1 for the head, but got {head}")

@@ -118,14 +118,14 @@ def _protocol(
     runs = [run for some in references.values() for run in map(as_run, some) if run is not None]
     if not runs:
         raise RecipeError(
-            "lists are judged on a log: give it with --data, or a run of it with --against (in "
+            "lists are evaluated on a log: give it with --data, or a run of it with --against (in "
             "Python data= or against=)"
         )
     changed = [name for name, value in options.items() if value is not None]
     if changed:
         raise RecipeError(
-            f"{changed[0]} says how a log is split and judged, but without --data that is done as "
-            "for the run of --against; give --data, or leave it out"
+            f"{changed[0]} says how a log is split and evaluated, but without --data that is done "
+            "as for the run of --against; give --data, or leave it out"
         )
     if wanted and runs[0].recipe.training.monitor not in wanted:
         own["training.monitor"] = wanted[0]
@@ -139,7 +139,7 @@ def _of_whole_catalogue(recipe: Recipe) -> Recipe:
         return recipe
     raise RecipeError(
         "lists are of the whole catalogue, but evaluation.negatives ranks drawn items alone; "
-        "leave it out (evaluation.negatives=null), or judge the run by a log with --data"
+        "leave it out (evaluation.negatives=null), or evaluate the run on a log with --data"
     )
 
 
@@ -199,7 +199,7 @@ def _results(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        seed_note="lists judged as they came",
+        seed_note="lists evaluated as given",
         data={"name": recipe.data.title, **describe(split), "events": events},
         model={},
         budget={},

@@ -40,13 +40,13 @@ def _read(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.Dat
     if not isinstance(source, str | Path):
         raise DataError(
             f"a table of {kind}s is a Polars frame or the path of a .csv, .tsv or .parquet file, "
-            f"but {type(source).__name__} came; convert it with polars.DataFrame"
+            f"but got {type(source).__name__}; convert it with polars.DataFrame"
         )
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".parquet"):
         raise DataError(
-            f"a table of {kind}s is a .csv, .tsv or .parquet file, but {path} came; convert it"
+            f"a table of {kind}s is a .csv, .tsv or .parquet file, but got {path}; convert it"
         )
     try:
         if suffix == ".parquet":

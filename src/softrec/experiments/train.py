@@ -156,8 +156,8 @@ def training_of(
     Args:
         recipe: of an encoder.
         split: the data.
-        valid: judges it on validation.
-        listener: told each epoch, see `train`.
+        valid: evaluates it on validation.
+        listener: called after each epoch, see `train`.
     """
     encoder, objective, batches = build(resolved(recipe, split), split)
 

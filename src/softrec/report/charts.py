@@ -221,7 +221,7 @@ def scatter(points: Sequence[Point], front: Sequence[Point], cost: str, metric: 
 
 
 class ReliabilityPanel(NamedTuple):
-    """Curves of (probability, how often it came)."""
+    """Curves of (probability, how often the item was relevant)."""
 
     title: str
     curves: Sequence[tuple[Look, Sequence[tuple[float, float]]]]
@@ -245,7 +245,7 @@ def reliability(panels: Sequence[ReliabilityPanel]) -> Figure:
         axes.set_ylim(0, end)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_ylabel("how often it came")
+        axes.set_ylabel("how often it was relevant")
         axes.set_title(panel.title, loc="left", parse_math=False)
         axes.grid()
     figure.axes[-1].set_xlabel("probability of the most probable item")

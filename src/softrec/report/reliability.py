@@ -65,7 +65,7 @@ def figures(results: Results) -> list[Plot]:
             plots.svg("reliability", partial(reliability_figure, results)),
             points,
             "Bins of equally many test cases by the probability of the most probable item: how "
-            "often that item came. On the dashed line a probability is what it says; below it is "
+            "often it was relevant. On the dashed line a probability is what it says; below it is "
             "too high. One line for each training.",
             [looks.entry(row.variant.name, row.look) for row in known],
         )
@@ -73,7 +73,7 @@ def figures(results: Results) -> list[Plot]:
 
 
 def reliability_figure(results: Results) -> Figure:
-    """Draw how often the most probable item came over its probability, as trained and scaled."""
+    """Draw how often the most probable item was right over its probability, trained and scaled."""
     panels = [
         charts.ReliabilityPanel(
             KINDS[kind],

@@ -120,7 +120,7 @@ class Training(_Part):
 
 
 class Bin(_Part):
-    """Test cases of like probability of the most probable item, and how often that one came."""
+    """Test cases of like probability of the most probable item, and how often it was right."""
 
     n: int
     confidence: Number
@@ -179,7 +179,7 @@ class Variant(_Part):
 
     @property
     def trainings(self) -> int:
-        """Return how often it was trained or, of lists, how many of them came."""
+        """Return how often it was trained or, of lists, how many were given."""
         return len(self.runs) or max((len(each.per_seed) for each in self.test.values()), default=0)
 
     @property

@@ -1,4 +1,4 @@
-"""A trial: one training with some settings, judged on validation alone."""
+"""A trial: one training with some settings, evaluated on validation alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ State = Literal["complete", "pruned", "failed"]
 
 @dataclass(frozen=True)
 class Trial:
-    """What was tried, and what came of it.
+    """What was tried, and with which outcome.
 
     Attributes:
         number: counted from 1.
@@ -69,12 +69,12 @@ class PrunedError(Exception):
 
 @dataclass
 class Watch:
-    """Hears each epoch of a trial, and ends it where the pruner says so.
+    """Receives each epoch of a trial, and ends it where the pruner says so.
 
     Args:
         monitor: the validation metric that counts.
         epochs: at most; after the last there is nothing to end.
-        report: told each value with its epoch; returns whether to end the trial.
+        report: called with each value and its epoch; returns whether to end the trial.
     """
 
     monitor: str
@@ -122,8 +122,8 @@ def tried(
     Args:
         recipe: makes the recipe, whose settings may not fit.
         split: the data.
-        valid: judges on validation.
-        watch: hears each epoch.
+        valid: evaluates on validation.
+        watch: called after each epoch.
         folder: for checkpoints.
         **about: number, settings and origin.
     """

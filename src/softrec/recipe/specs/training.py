@@ -113,7 +113,7 @@ class EvaluationSettings(Settings):
     negatives_seed: Seed = setting(0, "seed of that sample, the same in validation and test")
     calibration: bool = setting(
         False,
-        "whether the softmax is judged at test, as trained and with a temperature fitted on "
+        "whether the softmax is measured at test, as trained and with a temperature fitted on "
         "validation: NLL, Brier score, calibration error; takes about ten rankings",
         common=True,
     )
