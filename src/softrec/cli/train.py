@@ -169,7 +169,7 @@ def demo(
     seeds: Seeds = 3,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare one-hot labels, label smoothing and POP+ on a simulated shop, in a few minutes.
+    """Compare one-hot labels, POP+ and KD on a simulated shop, in about six minutes of computing.
 
     The simulator knows the best ranking that any model could reach, and the report compares each
     target with it.

@@ -10,8 +10,8 @@ from softrec.experiments.compare import compare_targets
 from softrec.experiments.comparison import Comparison
 from softrec.recipe.recipe import read_recipe
 
-# Model and targets were chosen on validation among a few (docs/log.md), for a budget of three
-# minutes on two cores.
+# Model and targets were chosen on validation among a few (docs/log.md), for about six minutes
+# of computing.
 RECIPE: dict[str, Any] = {
     "data": {"source": "shop"},
     "model": {"name": "sasrec", "layers": 1, "heads": 1, "dropout": 0.5},
