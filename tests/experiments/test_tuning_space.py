@@ -202,7 +202,7 @@ def test_temperature_makes_popularity_fall_as_one_over_the_rank_at_most(exponent
 def test_the_first_trials_are_the_recipe_and_what_the_data_say():
     split = log([[1, 2, 3], [1, 2, 2]])
     first = starts(searched(), split)
-    mass = float(f"{alpha_of_counts(label_counts(recipe(), split)):.4g}")
+    mass = 0.5833  # of 1, 2 and 3, labels 0, 3 and 1 times: (1 + 1 / 4 + 1 / 2) / 3
     assert [start.settings["target.name"] for start in first] == ["one-hot", "uniform", "pop+"]
     assert [start.origin for start in first] == ["as given", "from the data", "from the data"]
     assert first[1].settings["target.alpha"] == mass
@@ -211,3 +211,15 @@ def test_the_first_trials_are_the_recipe_and_what_the_data_say():
     assert [start.settings["target.alpha"] for start in both] == [0.1, mass]
     once = starts(searched(options={"target": "uniform", "loss": "mixed", "alpha": 0.3}), split)
     assert len(once) == 1  # alpha was typed, so that the data have nothing to say
+
+
+def test_items_that_the_training_part_does_not_contain_say_nothing_of_alpha():
+    """Else the first trials would be other ones on a log that has other items to find in test."""
+    space, alphas = searched(options={"target": "uniform", "loss": "mixed"}), []
+    for test in (9, 77):  # an item of the training part, and one of the test part alone
+        users = [[1, 2, 3, 9], [1, 2, 2, 8], [9, 8, 1, test]]
+        rows = [(user, item) for user, items in enumerate(users) for item in items]
+        table = pl.DataFrame(rows, schema=["user", "item"], orient="row")
+        split = leave_last_out(Interactions.read(table), cold="keep")
+        alphas.append([start.settings["target.alpha"] for start in starts(space, split)])
+    assert alphas[0] == alphas[1]

@@ -39,7 +39,9 @@ def starts(space: Space, split: Split) -> list[Start]:
         split: the data, of which the training part is read.
     """
     found = [Start(space.near({}), GIVEN)]
-    mass = alpha_of_counts(label_counts(space.base, split))
+    # Items that only a held-out part contains would say what is in it.
+    known = split.train.item_counts > 0
+    mass = alpha_of_counts(label_counts(space.base, split)[known])
     temperature = temperature_of_skew(split.train.item_counts)
     for target in space.targets:
         if is_hard(target):
@@ -60,8 +62,8 @@ def alpha_of_counts(counts: np.ndarray) -> float:
 
     Formula: an item that is a label n times has the weight n / (n + k) of its own labels and
     k / (n + k) of a prior that counts as k labels, here k = 1; alpha is the mean of the latter
-    over the catalogue. Items that are never a label count 1, so that alpha is at least their
-    fraction.
+    over the items of the training part. Those that are never a label count 1, so that alpha is
+    at least their fraction.
 
     Source: a heuristic of this project. n / (n + k) is the usual weight of shrinkage to a prior
     (additive smoothing; Bell and Koren, "Scalable Collaborative Filtering with Jointly Derived
@@ -69,7 +71,7 @@ def alpha_of_counts(counts: np.ndarray) -> float:
     the items is a good weight of a soft target is our guess.
 
     Args:
-        counts: (N,) how often each item is a label of an epoch.
+        counts: (n,) how often each item of the training part is a label of an epoch.
 
     Example:
         >>> alpha_of_counts(np.array([0, 1, 3, 9]))
