@@ -256,6 +256,20 @@ def test_after_the_last_epoch_there_is_nothing_to_prune():
     assert (watch.values, watch.seconds) == ((0.1, 0.2), 3.0)
 
 
+def test_a_study_that_was_ended_before_its_page_was_written_has_one(tmp_path, monkeypatch):
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("softrec.experiments.tuning.search.best_of", ended)
+        with pytest.raises(KeyboardInterrupt):
+            softrec.tune("shop", out=tmp_path / "s", **{**ASKED, "trials": 2})
+    (tmp_path / "s.part" / "history.html").unlink()
+    found = softrec.tune("shop", out=tmp_path / "s", **{**ASKED, "trials": 1, "seeds": 1})
+    assert len(found.trials) == 1
+    assert "1 of 1" in (found.folder / "history.html").read_text()
+
+
 # --- it goes on ---
 
 KILLED = """

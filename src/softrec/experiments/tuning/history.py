@@ -1,4 +1,4 @@
-"""The page of a study, written after each trial."""
+"""The page of a study, written again and again while it runs."""
 
 from __future__ import annotations
 

@@ -113,11 +113,12 @@ def searched(
             trial = _next(kept, search, base, first, split, valid, folder)
             LOGGER.info("%s%s", place, line(kept.trials, search))
             bar.update()
-            if time.monotonic() - drawn > OFTEN or len(kept.trials) >= search.trials:
+            if time.monotonic() - drawn > OFTEN:
                 write_history(folder, search, kept.trials, name)
                 drawn = time.monotonic()
             shutil.rmtree(folder / TRIALS / str(trial.number), ignore_errors=True)
         trials = kept.trials[: search.trials]
+    write_history(folder, search, trials, name)
     shutil.rmtree(folder / TRIALS, ignore_errors=True)
     best_of(trials, search.monitor)
     return trials
