@@ -24,14 +24,14 @@ ASKED = {
 }  # fmt: skip
 
 
-def planned(trials=5, space=None, **asked):
+def planned(trials=5, space=None, seeds=1, **asked):
     options = asked.pop("options", {})
     axes = axes_of(
         asked.pop("targets", "one-hot,pop+"), asked.pop("models", None),
         asked.pop("losses", None), asked.pop("grid", None), options,
     )  # fmt: skip
     given = Given({"data": {"source": "shop"}, **asked}, options)
-    return plan(given, axes, 1, tune=trials, space=space)
+    return plan(given, axes, seeds, tune=trials, space=space)
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,12 @@ def test_what_makes_a_variant_is_not_searched():
         {"space": {"balance": "0.1..0.9"}},
         {"space": {"alpha": "0.1..0.9"}, "grid": {"target.alpha": [0.1, 0.2]}},
         {"space": {"epochs": "1,2"}},
+        {"trials": 0},
+        {"trials": 20_000},
+        {"seeds": 0},
     ],
 )
-def test_a_space_that_no_variant_has_is_refused(asked):
+def test_a_search_that_no_variant_can_have_is_refused(asked):
     with refused(RecipeError):
         planned(**asked)
 
@@ -141,3 +144,4 @@ def test_the_section_tune_of_a_recipe_is_the_base():
     assert made.search.trials == 4
     assert made.search.pruner == "none"
     assert {v.space.facts()["training.lr"] for v in made.variants} == {"0.001..0.01"}
+    assert planned(options={"tune.pruner": "none"}).search.pruner == "none"

@@ -13,7 +13,7 @@ import pytest
 
 import softrec
 from messages import refused
-from softrec.errors import RunError, SoftrecError
+from softrec.errors import RecipeError, RunError, SoftrecError
 from softrec.experiments import evaluator
 from softrec.experiments.tuning.result import open_tuning
 from softrec.experiments.tuning.searched import space_of
@@ -88,6 +88,8 @@ def test_the_folder(found, tmp_path):
         softrec.tune("shop", out=found.folder, **ASKED)
     with refused(RunError):
         open_tuning(tmp_path)
+    with refused(RecipeError):
+        softrec.tune("shop", out=tmp_path / "none", **{**ASKED, "seeds": 0})
 
 
 # --- test is looked at once ---
@@ -261,7 +263,7 @@ def test_a_study_that_was_ended_before_its_page_was_written_has_one(tmp_path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("softrec.experiments.tuning.search.best_of", ended)
+        patch.setattr("softrec.experiments.tuning.tune.write_best", ended)
         with pytest.raises(KeyboardInterrupt):
             softrec.tune("shop", out=tmp_path / "s", **{**ASKED, "trials": 2})
     (tmp_path / "s.part" / "history.html").unlink()

@@ -118,6 +118,8 @@ def test_a_space_of_ones_own_is_over_all_of_it():
     search = search_of(given, None, {"training.lr": [0.1, 0.2], "target": "pop+"})
     assert (search.trials, search.pruner) == (7, "none")
     assert search_of(given, 9).trials == 9
+    with refused(RecipeError):
+        search_of(given, 0)
     facts = search.space.facts()
     assert facts["training.lr"] == "0.1,0.2"
     assert facts["model.dropout"] == "0.3"

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from softrec.errors import RecipeError
 from softrec.experiments.baselines import simple_recipe
-from softrec.experiments.inputs import Given
+from softrec.experiments.inputs import Given, seeds_of
 from softrec.experiments.naming import member_name, short, target_name
 from softrec.experiments.tuning.planned import Searches, searches
 from softrec.experiments.tuning.space import Space
@@ -64,7 +64,7 @@ def plan(
     Raises:
         RecipeError: if something fits to no variant, or is named twice.
     """
-    return Planner(given, axes, searches(given.fields, tune, space)).plan(seeds)
+    return Planner(given, axes, searches(given, tune, space)).plan(seeds)
 
 
 class Combination(NamedTuple):
@@ -217,7 +217,7 @@ class Planner:
             place.startswith("loss.") and place not in grid for place in values
         )
         if isinstance(seeds, int):
-            seeds = range(recipe.seed, recipe.seed + seeds)
+            seeds = seeds_of(recipe.seed, seeds)
         group = self.group(first, grid)
         space = self.space(recipe, first)
         named = [self.row(first, recipe, some, collapsed, space) for some in ({}, grid)]

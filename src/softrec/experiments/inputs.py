@@ -112,6 +112,17 @@ def _log_of(source: Any, spec: DataSettings) -> Interactions:
     return Interactions.read(source, **{name: getattr(spec, name) for name in COLUMNS})
 
 
+def seeds_of(first: int, number: int) -> range:
+    """Return the seeds of `number` trainings, from that of the recipe on.
+
+    Raises:
+        RecipeError: if there is to be no training.
+    """
+    if number < 1:
+        raise RecipeError(f"seeds is the number of trainings, at least 1, got {number}")
+    return range(first, first + number)
+
+
 def load_data(source: Any, spec: DataSettings, data_dir: Path | None = None) -> Split:
     """Return the data of a log, read, cleaned and split by the settings `spec` of another log."""
     if isinstance(source, str | Path):

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from softrec.errors import RecipeError
+from softrec.experiments.inputs import Given
 from softrec.experiments.tuning.searched import placed, space_of
 from softrec.experiments.tuning.space import NAMES, Space, places_of
 from softrec.extras import require
+from softrec.recipe.listed import PLURALS
+from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.space import Range, parse_space
 from softrec.recipe.specs.tune import TuneSettings
@@ -54,16 +57,16 @@ class Searches:
                 )
 
 
-def searches(fields: Mapping[str, Any], trials: int | None, space: Any = None) -> Searches | None:
+def searches(given: Given, trials: int | None, space: Any = None) -> Searches | None:
     """Return the search of the variants; None without a number of trials.
 
     Args:
-        fields: of the base recipe, whose section `tune` may have a space and a pruner.
+        given: the base, whose section `tune` may have a space and a pruner.
         trials: of each variant.
         space: texts "FIELD=RANGE" or {field: range}.
 
     Raises:
-        RecipeError: if there is a space and nothing to search, or it cannot be read.
+        RecipeError: if there is a space and nothing to search, or something cannot be read.
         SoftrecError: if Optuna is not installed.
     """
     if trials is None:
@@ -73,14 +76,16 @@ def searches(fields: Mapping[str, Any], trials: int | None, space: Any = None) -
             )
         return None
     require("optuna", "a search over settings")
-    told = fields.get("tune") or {}
-    spec = TuneSettings.model_validate({**told, "trials": trials})
+    # This section is read alone, because some of the other options fit certain variants only.
+    fields = {name: given.fields[name] for name in ("data", "tune") if name in given.fields}
+    told = {p: value for p, value in dotted(given.options).items() if p.startswith("tune.")}
+    spec = recipe_of(fields, {**told, "tune.trials": trials}, given.place).tune
+    assert spec is not None
     own = {**placed(spec.space), **placed(parse_space(space))}
     for section in NAMES:
         if f"{section}.name" in own:
             raise RecipeError(
                 f"each {section} of a comparison is searched by itself; name several by "
-                f"--{section}{'es' if section == 'loss' else 's'}, and leave {section} out of the "
-                "space"
+                f"--{PLURALS[section]}, and leave {section} out of the space"
             )
     return Searches(spec, own)

@@ -25,7 +25,7 @@ from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked
 from softrec.experiments.baselines import check_buildable
 from softrec.experiments.build.data import load_logged
-from softrec.experiments.inputs import Given
+from softrec.experiments.inputs import Given, seeds_of
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import STUDY, Place, reserved
@@ -61,7 +61,8 @@ def search_of(given: Given, trials: int | None = None, space: Any = None) -> Sea
         SoftrecError: if Optuna is not installed.
     """
     require("optuna", "a search over settings")
-    recipe = recipe_of(given.fields, given.options, given.place)
+    options = {**given.options, "tune.trials": trials}
+    recipe = recipe_of(given.fields, options, given.place)
     spec = recipe.tune or TuneSettings()
     typed = set(dotted(given.options))
     named = [
@@ -71,8 +72,6 @@ def search_of(given: Given, trials: int | None = None, space: Any = None) -> Sea
     ]
     own = {**placed(spec.space), **placed(parse_space(space))}
     found = space_of(recipe.without_search(), own, given=typed, named=named)
-    if trials is not None:
-        spec = TuneSettings.model_validate({**spec.model_dump(), "trials": trials})
     return Search(found, spec.trials, spec.pruner)
 
 
@@ -97,9 +96,10 @@ def tune_recipe(
 
     Raises:
         RunError: if `out` is taken, or its study is of another search or other data.
-        SoftrecError: if the recipe cannot be built on the data.
+        SoftrecError: if the recipe cannot be built on the data, or there is to be no training.
     """
     base = search.space.base
+    chosen = seeds_of(base.seed, seeds)
     text = json.dumps(search.facts(), indent=1)
     with reserved(out, STUDY, inputs_of(base)) as place:
         if not overwrite:
@@ -117,7 +117,7 @@ def tune_recipe(
         write_best(winner, best, search, folder / BEST)
         LOGGER.info("the best of %d trials is trial %d; it is trained and tested with %s",
                     len(trials), best.number, f"{seeds} seed{'s' * (seeds > 1)}")  # fmt: skip
-        runs = _trained(winner, range(winner.seed, winner.seed + seeds), split, folder)
+        runs = _trained(winner, chosen, split, folder)
         facts = {
             "format": FORMAT,
             "recipe": winner.model_dump(mode="json"),
