@@ -200,7 +200,8 @@ def test_the_python_of_the_readme_runs(clicks, monkeypatch, restored, capsys):
         exec(compile(snippet, "README.md", "exec"), names)
     printed = capsys.readouterr().out
     assert "ann" in printed
-    assert "p_holm" in printed
+    assert "p_holm=" in printed
+    assert "np.float64" not in printed  # plain numbers
     assert (clicks / "runs" / "compared" / "report.html").is_file()
 
 

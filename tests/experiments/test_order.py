@@ -60,6 +60,16 @@ def test_finished_runs_are_used_again_but_not_those_of_another_recipe(tmp_path):
     assert compare_order(recipe("markov"), tmp_path, overwrite=True) != first
 
 
+def test_what_the_sizes_of_the_data_decide_makes_no_other_recipe(tmp_path):
+    """Candidates and batch size are `auto`, and a recipe may say how settings are searched."""
+    changes = {"training.epochs": 1, "model.dim": 4, "tune.trials": 3}
+    base = read_recipe(merged(recipe("gru4rec").model_dump(mode="json"), changes))
+    first = compare_order(base, tmp_path, seeds=[0, 1])
+    made = (tmp_path / "log-seed1" / "run.json").stat().st_mtime_ns
+    assert compare_order(base, tmp_path, seeds=[0, 1]) == first
+    assert (tmp_path / "log-seed1" / "run.json").stat().st_mtime_ns == made
+
+
 def test_the_control_itself_is_refused(tmp_path):
     with refused(RecipeError):
         compare_order(recipe(order="shuffled"), tmp_path)

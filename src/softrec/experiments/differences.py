@@ -79,7 +79,7 @@ def between(
             if whose[place] != place
         }  # fmt: skip
         judged = [place for place, each in results.items() if not math.isnan(each.p)]
-        adjusted = dict(zip(judged, holm([results[p].p for p in judged]), strict=True))
+        adjusted = dict(zip(judged, holm([results[p].p for p in judged]).tolist(), strict=True))
         for place, each in results.items():
             p_holm = adjusted.get(place, math.nan)
             found[place - 1][metric] = each.model_copy(update={"p_holm": p_holm})

@@ -6,6 +6,7 @@ the same labels after the same items in random order. The difference is its gain
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from softrec.data.interactions import Interactions
 from softrec.errors import RecipeError, RunError
 from softrec.experiments.build.data import load_logged
+from softrec.experiments.build.decided import decided
 from softrec.experiments.differences import differences
 from softrec.experiments.runs import Run
 from softrec.experiments.stages import kept_run
@@ -23,6 +25,7 @@ from softrec.recipe.recipe import Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import MetricDifference
 
+LOGGER = logging.getLogger(__name__)
 ORDERS = ("shuffled", "log")
 
 
@@ -98,6 +101,9 @@ def compare_order(
         changes = {"data.order": order}
         recipe = read_recipe(merged(base.model_dump(mode="json"), changes))
         split = load_logged(recipe, data_dir, log)
+        recipe, lines = decided(recipe.without_search(), split)  # as a run has it
+        for line in lines:
+            LOGGER.info(line)
         rows.append([])
         for seed in seeds[:1] if counted else seeds:
             folder = Path(out) / f"{order}-seed{seed}"
