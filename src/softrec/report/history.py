@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -18,6 +17,7 @@ from softrec.report import plots, text
 from softrec.report.looks import HURT, MUTED, PAGE, RULE, SERIES
 from softrec.report.plots import Plot
 from softrec.report.tables import Table
+from softrec.report.templates import fill
 
 LOOKS = {"complete": ("o", SERIES[0], True), "pruned": ("o", MUTED, False),
          "failed": ("x", HURT, True)}  # fmt: skip
@@ -55,12 +55,9 @@ class History(NamedTuple):
 
 def write_history(history: History, path: Path) -> None:
     """Write the page as one HTML file; equal trials give an equal file."""
-    environment = Environment(
-        loader=PackageLoader("softrec.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     best = history.best
-    page = environment.get_template("history.html.j2").render(
+    page = fill(
+        "history.html.j2",
         history=history,
         best=None if best is None else text.decimals(best.value),
         winner="" if best is None else ", ".join(_settings(best)),

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from softrec.files import replacing, write_text
 from softrec.report import text
 from softrec.report.reproduction import (
@@ -21,6 +19,7 @@ from softrec.report.reproduction import (
     write_reproduction,
 )
 from softrec.report.tables import Table
+from softrec.report.templates import fill
 
 NAME = "reproduction"
 HEAD = ["", "metric", "published", "here", "ratio", "seeds", "gain published", "gain here",
@@ -188,15 +187,9 @@ def _markdown(table: Table) -> str:
 
 def html(found: Reproduction) -> str:
     """Return the whole reproduction as a self-contained HTML page, in the form of a report."""
-    environment = Environment(
-        loader=PackageLoader("softrec.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = [[*each] for each in found.versions.items()]
-    return environment.get_template("reproduction.html.j2").render(
+    return fill(
+        "reproduction.html.j2",
         found=found,
         legend=LEGEND,
         blocks=[shown(block) for block in found.blocks],

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +19,7 @@ from softrec.report.latex import render_latex
 from softrec.report.markdown import render_markdown
 from softrec.report.results import MetricDifference, Results
 from softrec.report.rows import rows
+from softrec.report.templates import fill
 from softrec.report.verdict import (
     Verdict,
     certainty,
@@ -53,13 +53,6 @@ def write_report(results: Results, path: Path) -> None:
 
 def render_report(results: Results) -> str:
     """Return the text of the HTML file that `write_report` writes."""
-    environment = Environment(
-        loader=PackageLoader("softrec.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = verdicts(results)
     shown = {row.variant.name for row in rows(results)}
     facts: dict[str, dict[str, Any]] = {
@@ -70,7 +63,8 @@ def render_report(results: Results) -> str:
     }
     if results.listed:
         facts = {"Data": results.data, "Verdict": {"metric": results.selection.metric}}
-    return environment.get_template("report.html.j2").render(
+    return fill(
+        "report.html.j2",
         results=results,
         protocol=protocol_sentences(results),
         advice=None if results.listed else advice(results),  # nobody here chose the lists
