@@ -17,7 +17,8 @@ from softrec.experiments.comparison import Comparison, open_comparison
 from softrec.files import write_text
 from softrec.report import tables, text
 from softrec.report.advice import advice
-from softrec.report.results import Results, SliceDifference, Variant
+from softrec.report.numbers import SliceDifference
+from softrec.report.results import Results, Variant
 from softrec.report.verdict import LEVEL, certainty, headline, verdicts
 
 WRITTEN = "<!-- written by hand -->", "<!-- end -->"

@@ -17,7 +17,8 @@ from softrec.experiments.comparison import open_comparison
 from softrec.experiments.store.folders import COMPARISON
 from softrec.files import write_text
 from softrec.report import text
-from softrec.report.results import MetricDifference, Results, Variant
+from softrec.report.numbers import MetricDifference
+from softrec.report.results import Results, Variant
 from softrec.report.verdict import LEVEL
 
 PLACE = "<!-- generated: all logs -->", "<!-- end -->"

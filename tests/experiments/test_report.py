@@ -561,3 +561,11 @@ def test_results_of_before_slices_are_read(old, tmp_path):
     path = tmp_path / "results.json"
     write_text(path, json.dumps({**synthetic(), **old}))
     assert read_results(path).slices == ()
+
+
+def test_variants_of_before_groups_have_the_first_baseline(tmp_path):
+    path, old = tmp_path / "results.json", copy.deepcopy(synthetic())
+    for variant in old["variants"]:
+        del variant["baseline"]
+    write_text(path, json.dumps(old))
+    assert [each.baseline for each in read_results(path).variants] == [None, *["one-hot"] * 3]

@@ -19,6 +19,7 @@ from softrec.experiments.reproduction.plan import by_cost
 from softrec.experiments.runs import open_run
 from softrec.experiments.stages import folder_of
 from softrec.recipe.specs.models import is_counted
+from softrec.report.numbers import SeedMean
 from softrec.report.reproduction import (
     Measured,
     Row,
@@ -27,7 +28,6 @@ from softrec.report.reproduction import (
     write_reproduction,
 )
 from softrec.report.reproduction_tables import markdown
-from softrec.report.results import SeedMean
 
 PAPERS = ("softrec", "desorec", "timirec", "bsl", "reference")
 

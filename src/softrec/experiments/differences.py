@@ -12,7 +12,7 @@ from softrec.evaluation.bootstrap import bootstrap
 from softrec.evaluation.effects import effect
 from softrec.evaluation.significance import crossed, holm
 from softrec.experiments.runs import Run
-from softrec.report.results import MetricDifference
+from softrec.report.numbers import MetricDifference
 
 
 def differences(

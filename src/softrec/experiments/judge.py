@@ -38,14 +38,8 @@ from softrec.experiments.train import fit_recipe, inputs_of, versions
 from softrec.experiments.variants import check_distinct
 from softrec.recipe.options import recipe_of
 from softrec.recipe.recipe import Recipe, merged, read_recipe
-from softrec.report.results import (
-    MetricDifference,
-    Results,
-    Selection,
-    Simple,
-    Variant,
-    write_results,
-)
+from softrec.report.numbers import MetricDifference
+from softrec.report.results import Results, Selection, Simple, Variant, write_results
 from softrec.report.write import write_report
 
 LOGGER = logging.getLogger(__name__)

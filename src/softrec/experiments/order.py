@@ -23,7 +23,7 @@ from softrec.experiments.train import fit_recipe
 from softrec.files import write_facts
 from softrec.recipe.recipe import Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
-from softrec.report.results import MetricDifference
+from softrec.report.numbers import MetricDifference
 
 LOGGER = logging.getLogger(__name__)
 ORDERS = ("shuffled", "log")

@@ -20,17 +20,15 @@ from softrec.experiments.truth import Truth
 from softrec.experiments.variants import Plan, VariantPlan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
+from softrec.report.numbers import MetricDifference, SeedMean, SliceDifference
 from softrec.report.results import (
     Bin,
     Calibrated,
     Ceiling,
     Epoch,
-    MetricDifference,
     Results,
-    SeedMean,
     Selection,
     Simple,
-    SliceDifference,
     Training,
     Variant,
 )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from softrec.report import text
-from softrec.report.costs import training_seconds
-from softrec.report.results import MetricDifference, Results, Simple, Variant
+from softrec.report.numbers import MetricDifference
+from softrec.report.results import Results, Simple, Variant
 from softrec.report.rows import best
 from softrec.report.verdict import LEVEL, ONE_SEED, Verdict, verdicts
 
@@ -203,7 +203,7 @@ def _cost(facts: Facts, use: Variant) -> str:
         f"{each.name} is {'counted' if each.kind == 'counted' else 'trained'} in "
         f"{_duration(seconds)}"
         for each in rows
-        if math.isfinite(seconds := training_seconds(each))
+        if math.isfinite(seconds := each.seconds)
     ]
     return f"Cost: {', '.join(costs)}." if costs else ""
 

@@ -21,7 +21,7 @@ def costs(results: Results) -> list[Plot]:
         return []
     metric = results.selection.metric
     points_text = "; ".join(
-        f"{each.name}: {text.decimals(training_seconds(each), 1)} seconds, "
+        f"{each.name}: {text.decimals(each.seconds, 1)} seconds, "
         f"{text.decimals(each.test[metric].mean)}"
         for each, _ in known
     )
@@ -57,15 +57,9 @@ def front(points: Sequence[charts.Point]) -> list[charts.Point]:
     return found
 
 
-def training_seconds(variant: Variant) -> float:
-    """Return the seconds of one training, the mean over the seeds; NaN if not known."""
-    known = [run.seconds for run in variant.runs if math.isfinite(run.seconds)]
-    return sum(known) / len(known) if known else math.nan
-
-
 def _point_of(results: Results, variant: Variant) -> tuple[float, float, float] | None:
     value = variant.test.get(results.selection.metric)
-    seconds = training_seconds(variant)
+    seconds = variant.seconds
     if value is None or not (seconds > 0 and math.isfinite(value.mean)):
         return None
     return seconds, value.mean, value.spread

@@ -12,8 +12,9 @@ from softrec.report import looks, plots, tables, text
 from softrec.report.costs import costs
 from softrec.report.grids import grids
 from softrec.report.looks import MUTED
+from softrec.report.numbers import SeedMean
 from softrec.report.plots import Plot
-from softrec.report.results import Epoch, Results, SeedMean, Variant
+from softrec.report.results import Epoch, Results, Variant
 from softrec.report.rows import Row, has_grid, rows
 from softrec.report.verdict import counted_call, verdicts
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from softrec.errors import RunError, one_line
 from softrec.files import write_text
-from softrec.report.results import Number, SeedMean
+from softrec.report.numbers import Number, Part, SeedMean
 
 FORMAT = 1
 """The format of the file that is written."""
@@ -23,10 +23,6 @@ ABOVE = 1.03
 """The largest ratio to the published number that counts as reached."""
 
 Verdict = Literal["reached", "above", "below", "other data", "not printed", "not run"]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def verdict_of(ratio: float) -> Verdict:
@@ -41,7 +37,7 @@ def verdict_of(ratio: float) -> Verdict:
     return "reached" if ratio >= REACHED else "below"
 
 
-class Measured(_Part):
+class Measured(Part):
     """A published number, and the number of the same training here.
 
     Attributes:
@@ -68,7 +64,7 @@ class Measured(_Part):
         return self.here.mean / self.published
 
 
-class Row(_Part):
+class Row(Part):
     """A cell of a published table: a training with its metrics.
 
     Attributes:
@@ -126,7 +122,7 @@ class Row(_Part):
         return f"supposed: {self.supposed}" if self.supposed else "the cause is not known"
 
 
-class Beside(_Part):
+class Beside(Part):
     """A model for comparison with a block: a simple baseline, or a model with today's defaults.
 
     Attributes:
@@ -140,13 +136,13 @@ class Beside(_Part):
 
     name: str
     kind: Literal["simple", "defaults"]
-    test: dict[str, SeedMean] = {}
+    test: dict[str, SeedMean] = Field(default_factory=dict)
     valid: Number = math.nan
     chosen: bool = False
     reason: str = ""
 
 
-class Block(_Part):
+class Block(Part):
     """The rows of a table on one data set, and the models for comparison."""
 
     table: str
@@ -162,7 +158,7 @@ class Block(_Part):
         return list(dict.fromkeys(m.metric for row in self.rows for m in row.measured))
 
 
-class Reproduction(_Part):
+class Reproduction(Part):
     """The results of a reproduction of a paper."""
 
     format: int = FORMAT
@@ -259,6 +255,6 @@ def read_reproduction(path: Path) -> Reproduction:
                 "reproduction again"
             )
         return Reproduction.model_validate(fields)
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         reason = one_line(str(error), 150)
         raise RunError(f"{path} has no results of a reproduction: {reason}") from error

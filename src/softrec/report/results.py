@@ -1,7 +1,4 @@
-"""The results of a comparison: the content of a report as types, and its file results.json.
-
-An unknown number is NaN here and null in the file.
-"""
+"""The results of a comparison: the content of a report as types, and its file results.json."""
 
 from __future__ import annotations
 
@@ -10,18 +7,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError
 
 from softrec.errors import RunError, one_line, shown
-from softrec.evaluation.significance import seed_spread
 from softrec.files import write_text
+from softrec.report.numbers import MetricDifference, Number, Part, SeedMean, SliceDifference
 from softrec.report.tuned import Tuned
 
 FORMAT = 3
@@ -32,73 +22,11 @@ is older, and is read if its fields are the same."""
 FORMER = {"soft_mass": "soft_weight"}  # fields of a variant
 
 
-def _known(value: Any) -> Any:
-    return math.nan if value is None else value
-
-
-def _written(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-Number = Annotated[float, BeforeValidator(_known), PlainSerializer(_written)]
-"""A number that may be unknown."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SeedMean(_Part):
-    """A metric of a variant: its mean over the users, and over the seeds.
-
-    Example:
-        >>> SeedMean(mean=0.2, per_seed=(0.1, 0.3)).spread
-        0.1414...
-    """
-
-    mean: Number
-    per_seed: tuple[Number, ...]
-
-    @property
-    def spread(self) -> float:
-        """Return the standard deviation over the seeds; NaN for one seed."""
-        return seed_spread(self.per_seed)[1] if self.per_seed else math.nan
-
-
-class MetricDifference(_Part):
-    """The difference of a variant from its baseline in one metric."""
-
-    mean: Number
-    low: Number  # ends of the interval over users and trainings
-    high: Number
-    relative: Number  # mean / the baseline's mean
-    p: Number
-    p_holm: Number  # corrected over the variants
-    detectable: Number  # the smallest true difference that is found with a power of 80 %
-    effect: Number = math.nan  # mean / sd of one user's difference between two trainings
-    low_bootstrap: Number = math.nan  # ends of the bootstrap interval; only of the selection metric
-    high_bootstrap: Number = math.nan
-    low_users: Number  # ends of the interval over the users alone
-    high_users: Number
-    p_wilcoxon: Number
-    wins: int  # users for whom the variant is better
-    ties: int
-    losses: int
-    n: int  # users
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the interval over users and trainings or, with one seed, over users only."""
-        if math.isnan(self.low):
-            return self.low_users, self.high_users
-        return self.low, self.high
-
-
 def _no_metrics(value: Any) -> Any:
     return {} if value is None else value
 
 
-class Epoch(_Part):
+class Epoch(Part):
     """A point of a learning curve."""
 
     epoch: int  # counted from 1
@@ -106,7 +34,7 @@ class Epoch(_Part):
     valid: Annotated[dict[str, Number], BeforeValidator(_no_metrics)]  # by metric
 
 
-class Training(_Part):
+class Training(Part):
     """One training of a variant."""
 
     seed: int
@@ -119,7 +47,7 @@ class Training(_Part):
     curve: tuple[Epoch, ...]
 
 
-class Bin(_Part):
+class Bin(Part):
     """Test cases of like probability of the most probable item, and how often it was right."""
 
     n: int
@@ -127,18 +55,18 @@ class Bin(_Part):
     accuracy: Number
 
 
-class Calibrated(_Part):
+class Calibrated(Part):
     """How good the softmax is at test, as trained and with a temperature of validation."""
 
     skipped: str = ""  # why it is not known: the scores are no logits
     temperature: SeedMean | None = None
-    trained: dict[str, SeedMean] = {}  # by measure
-    scaled: dict[str, SeedMean] = {}
+    trained: dict[str, SeedMean] = Field(default_factory=dict)  # by measure
+    scaled: dict[str, SeedMean] = Field(default_factory=dict)
     curves: tuple[tuple[Bin, ...], ...] = ()  # of each training, as trained
     curves_scaled: tuple[tuple[Bin, ...], ...] = ()
 
 
-class Variant(_Part):
+class Variant(Part):
     """A model with target and loss, trained with each seed; a simple baseline, counted once; lists.
 
     Lists of another system (kind "listed") have no trainings that are known of, and nothing was
@@ -148,14 +76,15 @@ class Variant(_Part):
     name: str
     kind: Literal["trained", "counted", "listed"] = "trained"
     target: dict[str, Any]  # its settings, as they are shown
-    model: dict[str, Any] = {}  # the same
-    loss: dict[str, Any] = {}
+    model: dict[str, Any] = Field(default_factory=dict)  # the same
+    loss: dict[str, Any] = Field(default_factory=dict)
     windows: str = ""  # what it is trained on, of the sequences; "" if that is not known
     group: str = (
         ""  # the group of variants that differ only in target and loss; "" if there is one group
     )
     series: str = ""  # its name without the values of the grid
-    grid: dict[str, Any] = {}  # the values of the grid, by their place in a recipe
+    # The values of the grid, by their place in a recipe.
+    grid: dict[str, Any] = Field(default_factory=dict)
     baseline: str | None = None  # the name of the variant that it is compared with
     soft_weight: Number
     test: dict[str, SeedMean]  # by metric
@@ -163,9 +92,15 @@ class Variant(_Part):
     difference: dict[str, MetricDifference] | None  # None for a baseline
     runs: tuple[Training, ...]
     regret: dict[str, Number] | None  # by metric; only for simulated data
-    lists: dict[str, SeedMean] = {}  # measures of the lists at test, by their name
+    # Measures of the lists at test, by their name.
+    lists: dict[str, SeedMean] = Field(default_factory=dict)
     calibration: Calibrated | None = None  # where it was asked for
     tuned: Tuned | None = None  # where its settings were searched
+
+    @property
+    def seconds(self) -> float:
+        """Return the mean time of a training over the runs; NaN if it is not known."""
+        return _mean_known([run.seconds for run in self.runs])
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -192,31 +127,7 @@ class Variant(_Part):
         return (self.difference or {}).get(metric)
 
 
-class SliceDifference(_Part):
-    """The selection metric of a variant in a slice of the test cases, with its difference."""
-
-    slicing: str  # the way to slice
-    slice: str
-    variant: str
-    n: int  # cases
-    mean: Number
-    difference: Number  # from the baseline; NaN for the baseline itself
-    low: Number  # ends of the interval over users and trainings
-    high: Number
-    low_users: Number
-    high_users: Number
-    p: Number
-    p_holm: Number  # corrected over all slices and variants
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the interval over users and trainings or, with one seed, over users only."""
-        if math.isnan(self.low):
-            return self.low_users, self.high_users
-        return self.low, self.high
-
-
-class Simple(_Part):
+class Simple(Part):
     """The best simple baseline compared with the best trained variant, both by validation."""
 
     counted: str  # their names
@@ -224,21 +135,21 @@ class Simple(_Part):
     difference: MetricDifference  # counted minus trained, in the selection metric at test
 
 
-class Ceiling(_Part):
+class Ceiling(Part):
     """The best metrics that any model could reach; only for simulated data."""
 
     name: str
     test: dict[str, Number]  # by metric
 
 
-class Selection(_Part):
+class Selection(Part):
     """How the best epoch is chosen: the metric, which also decides the verdict, and the part."""
 
     metric: str
     on: str
 
 
-class Results(_Part):
+class Results(Part):
     """The content of results.json."""
 
     format: Literal[3] = FORMAT
@@ -257,24 +168,11 @@ class Results(_Part):
     ceiling: Ceiling | None
     simple: Simple | None = None  # where there are simple baselines
     slices: tuple[SliceDifference, ...] = ()
-    evaluation: dict[str, Any] = {}  # notes on the data and on the task
-    tuning: dict[str, Any] = {}  # the budget of the searches, where settings were searched
+    # Notes on the data and on the task.
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    # The budget of the searches, where settings were searched.
+    tuning: dict[str, Any] = Field(default_factory=dict)
     notes: tuple[str, ...]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_baseline(cls, fields: Any) -> Any:
-        """Use the first baseline for variants of a file that names no baselines."""
-        if not isinstance(fields, dict) or not isinstance(fields.get("variants"), list | tuple):
-            return fields
-        first = fields.get("baseline")
-        own = [
-            v | {"baseline": None if v.get("name") == first else first}
-            if isinstance(v, dict) and "baseline" not in v
-            else v
-            for v in fields["variants"]
-        ]
-        return {**fields, "variants": own}
 
     @property
     def baseline_variant(self) -> Variant:
@@ -353,16 +251,17 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def _current(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a file of any format with their present names."""
-    variants = plain.get("variants")
+    """Return the fields of a file of any format as they are now."""
+    variants, first = plain.get("variants"), plain.get("baseline")
     if isinstance(variants, list):
-        variants = [
-            {FORMER.get(name, name): value for name, value in variant.items()}
-            if isinstance(variant, dict)
-            else variant
-            for variant in variants
-        ]
+        variants = [_current_variant(v, first) if isinstance(v, dict) else v for v in variants]
     return {**plain, "variants": variants, "format": FORMAT}
+
+
+def _current_variant(variant: dict[str, Any], first: Any) -> dict[str, Any]:
+    """Return the fields with their present names; one that names no baseline has the first."""
+    own = {FORMER.get(name, name): value for name, value in variant.items()}
+    return {"baseline": None if own.get("name") == first else first, **own}
 
 
 def read_results(path: Path) -> Results:

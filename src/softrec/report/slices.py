@@ -8,8 +8,9 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from softrec.report import looks, plots, text
+from softrec.report.numbers import SliceDifference
 from softrec.report.plots import Plot
-from softrec.report.results import Results, SliceDifference
+from softrec.report.results import Results
 from softrec.report.rows import Row, rows, valid_mean
 from softrec.report.tables import Table
 from softrec.report.verdict import LEVEL

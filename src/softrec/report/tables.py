@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from softrec.report import text
-from softrec.report.results import MetricDifference, Results, Variant
+from softrec.report.numbers import MetricDifference
+from softrec.report.results import Results, Variant
 
 SPREAD = " ± "
 WORD = re.compile(r"(?!n/a|yes\b|no\b)[^\W\d]")

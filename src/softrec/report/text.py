@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from softrec.report.results import MetricDifference, SeedMean
+from softrec.report.numbers import MetricDifference, SeedMean
 
 UNKNOWN = "n/a"
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from softrec.report.numbers import Part
 
 
-class Tuned(BaseModel):
+class Tuned(Part):
     """The search over the settings of one row; its winner is what the row was trained with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int
     complete: int  # trained to their end

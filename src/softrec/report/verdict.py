@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from softrec.report import text
-from softrec.report.results import MetricDifference, Results, Variant
+from softrec.report.numbers import MetricDifference
+from softrec.report.results import Results, Variant
 
 Call = Literal["helped", "no evidence", "hurt", "no verdict", "not compared"]
 

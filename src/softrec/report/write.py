@@ -17,7 +17,8 @@ from softrec.report import figures, reliability, slices, tables, text, tuned
 from softrec.report.advice import advice
 from softrec.report.latex import render_latex
 from softrec.report.markdown import render_markdown
-from softrec.report.results import MetricDifference, Results
+from softrec.report.numbers import MetricDifference
+from softrec.report.results import Results
 from softrec.report.rows import rows
 from softrec.report.templates import fill
 from softrec.report.verdict import (

@@ -12,8 +12,8 @@ from softrec.experiments.reproduction.papers import Paper
 from softrec.experiments.reproduction.plan import Group, Job
 from softrec.experiments.runs import Run
 from softrec.experiments.train import versions
+from softrec.report.numbers import SeedMean
 from softrec.report.reproduction import Beside, Block, Measured, Reproduction, Row
-from softrec.report.results import SeedMean
 
 Runs = Mapping[str, Run]
 Reasons = Mapping[str, str]
