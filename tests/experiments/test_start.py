@@ -14,7 +14,9 @@ from softrec.errors import RunError
 from softrec.experiments.build.model import build_model
 from softrec.experiments.build.objective import build
 from softrec.experiments.build.start import tables_of
+from softrec.experiments.runs import open_run
 from softrec.experiments.train import fit_recipe
+from softrec.files import OWN, read_facts, write_facts
 from softrec.progress import telling
 from softrec.recipe.recipe import read_recipe
 from softrec.recipe.specs.models import MODELS, ModelSettings, is_counted
@@ -192,3 +194,19 @@ def test_a_run_of_another_shop_is_refused(tmp_path):
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))
     with refused(RunError):
         build(recipe, split_of(range(9), 8, prefix="x"))
+
+
+def test_a_run_with_other_defaults_begins_another_log(tmp_path):
+    """Its model has batch norm, which its recipe does not say and a new model would not have."""
+    recipe = recipe_of("nfm")
+    recipe = recipe.model_copy(update={"model": recipe.model.with_settings({"batch_norm": True})})
+    path = fit_recipe(recipe, tmp_path / "run", split=OLD).folder / "run.json"
+    facts = {name: value for name, value in read_facts(path).items() if name != OWN}
+    del facts["recipe"]["model"]["batch_norm"]
+    write_facts(path, facts)
+    training = recipe.training.model_copy(update={"start": str(path.parent)})
+    encoder, _, _ = build(recipe.model_copy(update={"training": training}), NEW)
+    trained = open_run(path.parent).encoder().state_dict()
+    norms = [name for name in trained if name.endswith("running_mean")]
+    assert norms
+    assert all(torch.equal(encoder.state_dict()[name], trained[name]) for name in norms)

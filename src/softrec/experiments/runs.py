@@ -30,7 +30,7 @@ from softrec.models.given import GivenModel
 from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
-from softrec.recipe.specs.models import reads_graph
+from softrec.recipe.specs.models import ModelSettings, reads_graph
 from softrec.renamed import FORMER_DEFAULTS, current
 from softrec.scoring import Scored, Scoring
 from softrec.serving.recommender import Recommender
@@ -81,6 +81,14 @@ class Run:
     def mask_seen(self) -> bool:
         """Return whether the run was evaluated on new items only, with seen items masked."""
         return bool(self.facts.get("evaluation", {}).get("mask_seen", True))
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """Return all settings of the model, with the defaults and choices of its training."""
+        spec = self.recipe.model
+        former = {**FORMER_DEFAULTS.get(spec.name, {}), **spec.settings}
+        kept = {**self.facts.get("model", former), **self.facts.get("settings", {})}
+        return spec.with_settings(kept)
 
     @property
     def weights_fingerprint(self) -> str:
@@ -148,10 +156,7 @@ class Run:
 
     def model(self) -> Model:
         """Return the model, an encoder or a scorer, in evaluation mode."""
-        spec = self.recipe.model
-        former = {**FORMER_DEFAULTS.get(spec.name, {}), **spec.settings}
-        kept = {**self.facts.get("model", former), **self.facts.get("settings", {})}
-        spec = spec.with_settings(kept)
+        spec = self.model_settings
         log = self.trained_on if reads_graph(spec.name) else self.log
         model = build_model(spec, log, self.recipe.training.length, seed=None)
         path = self.folder / "model.safetensors"

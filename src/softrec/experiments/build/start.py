@@ -87,7 +87,7 @@ def _same_ids(run: Run, split: Split) -> bool:
 
 def _moved(run: Run, split: Split, seed: int) -> Encoder:
     """Return the model of `run` for the users and items of `split`."""
-    spec, length = run.recipe.model, run.recipe.training.length
+    spec, length = run.model_settings, run.recipe.training.length
     old, new = _vocabularies(run.log), _vocabularies(split.train)
     places = {kind: old[kind].numbers(new[kind].raw) for kind in old}
     if (places["items"] == UNKNOWN).all():
