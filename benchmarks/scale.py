@@ -167,7 +167,8 @@ def sliced(shapes: Shapes) -> Callable[[], object]:
 
 def stored(shapes: Shapes) -> Callable[[], object]:
     """Return the differences of all metrics and the table of all users, from folders of runs."""
-    folder = Path(tempfile.mkdtemp())
+    files = tempfile.TemporaryDirectory()  # gigabytes for a million cases
+    folder = Path(files.name)
     rng = np.random.default_rng(2)
     rows = []
     for variant in range(VARIANTS):
@@ -181,8 +182,9 @@ def stored(shapes: Shapes) -> Callable[[], object]:
             rows[-1].append(Run(own, SimpleNamespace(seed=seed), {}))  # pyright: ignore[reportArgumentType]
 
     def compared() -> None:
-        differences(rows, METRICS, drawn=METRICS[1:2])
-        write_per_user([f"variant {n}" for n in range(VARIANTS)], rows, folder / "all.parquet")
+        with files:
+            differences(rows, METRICS, drawn=METRICS[1:2])
+            write_per_user([f"variant {n}" for n in range(VARIANTS)], rows, folder / "all.parquet")
 
     return compared
 

@@ -1,6 +1,7 @@
 """`softrec evaluate --lists`: lists of any system are judged as softrec judges its own."""
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -112,11 +113,36 @@ def test_simple_baselines_and_slices_stand_beside(lists):
     assert found.results.simple.trained == "theirs"
     assert found.results.simple.counted in names
     assert any(each.slicing == "user: half" for each in found.results.slices)
+    first = pl.read_parquet("theirs.parquet").filter(pl.col("rank") == 1)
+    assert judged({"b": first}, "log.csv", against={"a": lists}, baselines=True, out="few",
+                  overwrite=True).results.simple.trained == "b"  # fmt: skip
     own = found.results.baseline_variant
     for slicing in ("user: half", "history length"):
         inside = [e for e in found.results.slices if (e.slicing, e.variant) == (slicing, "theirs")]
         mean = sum(e.n * e.mean for e in inside) / sum(e.n for e in inside)
         assert mean == pytest.approx(own.test["ndcg@10"].mean)
+
+
+def test_a_run_is_judged_by_a_log_and_by_its_own_name(run, monkeypatch, lists):
+    found = judged(run.folder, "log.csv", baselines=True)
+    assert found.results.simple.trained == "run"
+    monkeypatch.chdir(run.folder)
+    theirs = judged(lists, against=".", out=run.folder.parent / "beside").results
+    assert [each.name for each in theirs.variants] == ["run", "lists"]
+
+
+def test_a_changed_run_is_trusted_where_the_user_says_so(run, capsys, lists, tmp_path):
+    shutil.copytree(run.folder, "own")
+    lists.write_parquet("theirs.parquet")
+    path = tmp_path / "own" / "per_user.parquet"
+    pl.read_parquet(path).with_columns(pl.lit(1).alias("mine")).write_parquet(path)
+    call = ["evaluate", "--lists", "theirs.parquet", "--against", "own", "--no-baselines",
+            "--out", "a"]  # fmt: skip
+    for more, code in (([], 2), (["--trust"], 0)):
+        with pytest.raises(SystemExit) as done:
+            cli.main(call + more)
+        assert done.value.code == code
+    assert "--trust" in capsys.readouterr().err
 
 
 def test_what_is_noticed_is_told_with_counts():
@@ -167,6 +193,7 @@ WRONG = {
     "arrays with scores": {"user": ["u00"], "items": [["i01"]], "score": [1.0]},
     "an item missing": {**ROWS, "item": ["i01", None], "rank": [1, 2]},
     "nothing": {"user": [], "item": [], "rank": []},
+    "empty arrays": {"user": ["u00"], "items": [[]]},
 }
 
 
@@ -197,6 +224,9 @@ def test_what_does_not_go_together_is_refused(lists, run):
         judged(lists, log_frame(), **{"evaluation.negatives": 5})
     with refused(RecipeError):
         judged({"a": [lists, run]}, log_frame())
+    for nothing in ([], {}, {"a": lists, "b": []}):
+        with refused(RecipeError):
+            judged(nothing, log_frame())
     with refused(DataError):
         judged(lists, log_frame().filter(pl.col("user") < "u10"), against=lists.tail(20))
     assert not (run.folder.parent / "judged").exists()
@@ -227,6 +257,8 @@ def test_on_the_command_line(lists, capsys, folder):
     assert "--lists need --out" in call(*common, "--data", "log.csv", code=2)
     assert "--lists are evaluated alone" in call("evaluate", "run", *common[1:], code=2)
     assert "split belongs to --lists" in call("evaluate", "run", "--split", "time", code=2)
+    assert "baselines belongs to --lists" in call("evaluate", "run", "--no-baselines", code=2)
+    assert "overwrite belongs to --lists" in call("evaluate", "run", "--overwrite", code=2)
     assert "expected the folder of a run" in call("evaluate", code=2)
     assert "leave out --part" in call(*common, "--part", "valid", "--out", "b", code=2)
 

@@ -98,11 +98,12 @@ def evaluate(
         _judge(
             lists, data, protocol, set_, out=out, against=against, metrics=metrics,
             baselines=baselines, user_table=user_table, item_table=item_table, data_dir=data_dir,
-            overwrite=overwrite,
+            overwrite=overwrite, trust=trust,
         )  # fmt: skip
         return
     of_lists = {"--against": against, "--out": out, "--set": set_, "--user-table": user_table,
-                "--item-table": item_table, **protocol}  # fmt: skip
+                "--item-table": item_table, "--no-baselines": not baselines,
+                "--overwrite": overwrite, **protocol}  # fmt: skip
     unused = next((name for name, value in of_lists.items() if value), None)
     if run is None or unused:
         raise RecipeError(

@@ -58,6 +58,8 @@ def read_lists(
     names = _columns(table, {"user": user, "item": item}, place)
     frame = table.select(pl.col(name).alias(kind) for kind, name in names.items())
     frame = _one_row_each(frame, place)
+    if frame.is_empty():
+        raise DataError(f"all lists of {place} are empty; give lists with the items, best first")
     raw = {kind: _ids(frame[kind], log, kind, place) for kind in ("user", "item")}
     numbers = {"user": log.users.numbers(raw["user"]), "item": log.items.numbers(raw["item"])}
     frame = frame.with_columns(

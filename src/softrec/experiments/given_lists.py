@@ -46,7 +46,7 @@ class Judge(NamedTuple):
         Raises:
             SoftrecError: if they cannot be read, or are mixed.
         """
-        runs = [run for run in map(as_run, sources) if run is not None]
+        runs = [source for source in sources if isinstance(source, Run)]
         if runs and len(runs) < len(sources):
             raise RecipeError(f"{name} names runs and lists; give them names of their own")
         if not runs:
@@ -103,14 +103,6 @@ class Judge(NamedTuple):
         )
 
 
-def as_run(source: Any) -> Run | None:
-    """Return a given run, or the run in a given folder; None for anything else."""
-    if isinstance(source, Run):
-        return source
-    folder = isinstance(source, str | Path) and Path(source).is_dir()
-    return open_run(source) if folder and (Path(source) / RUN.result).exists() else None
-
-
 def _called(source: Any) -> str:
     return Path(source).name if isinstance(source, str | Path) else "the lists"
 
@@ -165,12 +157,16 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
     return [f"{called}: {sentence}." for sentence in sentences]
 
 
-def named(given: Any, default: str) -> dict[str, list[Any]]:
-    """Return lists or runs by name; several with the same name are trainings of one system.
+def named(given: Any, default: str, *, trust: bool = False) -> dict[str, list[Any]]:
+    """Return lists and opened runs by name; several with the same name are trainings of one system.
 
     Args:
         given: a path, a table or a run; a list of these; or a mapping of names to these.
         default: the name of a table in memory.
+        trust: open runs without checking their files.
+
+    Raises:
+        SoftrecError: if nothing is given, or a run cannot be opened.
 
     Example:
         >>> named(["a/theirs.csv", "run=b/c"], "lists")
@@ -180,11 +176,19 @@ def named(given: Any, default: str) -> dict[str, list[Any]]:
     if isinstance(given, Mapping):
         for name, value in given.items():
             found[str(name)] = list(value) if isinstance(value, list | tuple) else [value]
-        return found
-    for one in given if isinstance(given, list | tuple) else [given]:
-        name, source = _name_and_source(one, default)
-        found.setdefault(name, []).append(source)
-    return found
+    else:
+        for one in given if isinstance(given, list | tuple) else [given]:
+            name, source = _name_and_source(one, default)
+            found.setdefault(name, []).append(source)
+    if not found or not all(found.values()):
+        raise RecipeError("expected a table of lists or a run for each name, got none")
+    return {name: [_opened(one, trust) for one in some] for name, some in found.items()}
+
+
+def _opened(source: Any, trust: bool) -> Any:
+    """Return the run in a given folder; anything else as it is."""
+    folder = isinstance(source, str | Path) and (Path(source) / RUN.result).exists()
+    return open_run(source, trust=trust) if folder else source
 
 
 def _name_and_source(one: Any, default: str) -> tuple[str, Any]:
@@ -195,4 +199,4 @@ def _name_and_source(one: Any, default: str) -> tuple[str, Any]:
     name, equals, path = str(one).partition("=")
     if equals and name and "/" not in name and not Path(one).exists():
         return name, path
-    return Path(one).name if Path(one).is_dir() else Path(one).stem, one
+    return Path(one).resolve().name if Path(one).is_dir() else Path(one).stem, one

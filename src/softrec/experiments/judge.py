@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.evaluation.asked import Asked
@@ -21,7 +20,7 @@ from softrec.experiments.baselines import simple_recipes, those_that_fit
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.differences import between, difference_between
-from softrec.experiments.given_lists import Judge, Row, as_run, named
+from softrec.experiments.given_lists import Judge, Row, named
 from softrec.experiments.inputs import read_source
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices
@@ -57,29 +56,30 @@ def judge_lists(
     item_table: Any = None,
     data_dir: Path | None = None,
     overwrite: bool = False,
+    trust: bool = False,
     command: str = "",
     options: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Evaluate ranked lists on the test part of a log, and write a comparison.
 
-    The arguments are those of `softrec.evaluate_lists`.
+    The arguments are those of `softrec.evaluate_lists`; with `trust` the files of runs are not
+    checked.
 
     Raises:
         SoftrecError: if something cannot be read; nothing is written then.
     """
-    rows = named(lists, "lists")
-    references = {} if against is None else named(against, "reference")
+    rows = named(lists, "lists", trust=trust)
+    references = {} if against is None else named(against, "reference", trust=trust)
     check_distinct([*references, *rows])
-    recipe, log = _protocol(data, references, metrics, dict(options or {}))
-    read = [one for each in (rows, references) for some in each.values() for one in some]
-    inputs = [*inputs_of(recipe), *(str(one) for one in read if isinstance(one, str | Path))]
-    with reserved(out, COMPARISON, inputs) as place:
-        asked_for = json.dumps(
-            [[recipe.model_dump(mode="json")], [{n: list(map(str, s)) for n, s in rows.items()}]],
-            indent=1,
-        )
+    beside, given = ([one for some in each.values() for one in some] for each in (references, rows))
+    run = next((one for one in beside if isinstance(one, Run)), None)
+    recipe, load = _protocol(data, run, metrics, dict(options or {}), data_dir)
+    read = [str(place) for place in map(_place, [*beside, *given]) if isinstance(place, str | Path)]
+    with reserved(out, COMPARISON, [*inputs_of(recipe), *read]) as place:
+        own = {name: [str(_place(one)) for one in some] for name, some in rows.items()}
+        asked_for = json.dumps([[recipe.model_dump(mode="json")], [own]], indent=1)
         place.check_free(asked_for, overwrite=overwrite)
-        split = _split(data, references, recipe, data_dir, log)
+        split = load()
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         slices = case_slices(recipe, split, asked, user_table, item_table)
         judge = Judge(recipe, split, asked)
@@ -90,17 +90,22 @@ def judge_lists(
         check_distinct([*(row.name for row in judged), *simple])
         folder = place.begin(asked_for, describe(split), overwrite=overwrite)
         counted = {name: _counted(folder, name, one, split) for name, one in simple.items()}
-        results = _results(judge, judged, counted, slices, notes, command, folder)
+        results = _results(judge, judged, len(references), counted, slices, notes, command, folder)
         write_report(results, folder / REPORT)
         write_results(results, folder / COMPARISON.result)
         place.finish()
     return Comparison(place.out, results)
 
 
+def _place(source: Any) -> Any:
+    """Return the folder of a run; anything else as it is."""
+    return source.folder if isinstance(source, Run) else source
+
+
 def _protocol(
-    data: Any, references: Mapping[str, Any], metrics: Any, options: dict[str, Any]
-) -> tuple[Recipe, Interactions | None]:
-    """Return the recipe with the protocol, from the log and the options or from a run."""
+    data: Any, run: Run | None, metrics: Any, options: dict[str, Any], data_dir: Path | None
+) -> tuple[Recipe, Callable[[], Split]]:
+    """Return the recipe with the protocol, from log and options or a run, and what loads the data."""
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
     own: dict[str, Any] = {"evaluation.metrics": list(wanted)} if wanted else {}
     if data is not None:
@@ -108,9 +113,8 @@ def _protocol(
             own["training.monitor"] = wanted[0]
         given = read_source(data, options | own)
         recipe = recipe_of(given.fields, given.options, given.place)
-        return _of_whole_catalogue(recipe), given.log
-    runs = [run for some in references.values() for run in map(as_run, some) if run is not None]
-    if not runs:
+        return _of_whole_catalogue(recipe), lambda: load_logged(recipe, data_dir, given.log)
+    if run is None:
         raise RecipeError(
             "lists are evaluated on a log: give it with --data, or a run of it with --against (in "
             "Python data= or against=)"
@@ -121,10 +125,10 @@ def _protocol(
             f"{changed[0]} says how a log is split and evaluated, but without --data that is done "
             "as for the run of --against; give --data, or leave it out"
         )
-    if wanted and runs[0].recipe.training.monitor not in wanted:
+    if wanted and run.recipe.training.monitor not in wanted:
         own["training.monitor"] = wanted[0]
-    fields = merged(runs[0].recipe.model_dump(mode="json"), own)
-    return _of_whole_catalogue(read_recipe(fields)), None
+    fields = merged(run.recipe.model_dump(mode="json"), own)
+    return _of_whole_catalogue(read_recipe(fields)), run.split
 
 
 def _of_whole_catalogue(recipe: Recipe) -> Recipe:
@@ -137,19 +141,6 @@ def _of_whole_catalogue(recipe: Recipe) -> Recipe:
     )
 
 
-def _split(
-    data: Any,
-    references: Mapping[str, Any],
-    recipe: Recipe,
-    data_dir: Path | None,
-    log: Interactions | None,
-) -> Split:
-    if data is not None:
-        return load_logged(recipe, data_dir, log)
-    runs = (run for some in references.values() for run in map(as_run, some) if run is not None)
-    return next(runs).split()
-
-
 def _counted(folder: Path, name: str, recipe: Recipe, split: Split) -> Run:
     own = folder / "runs" / name
     LOGGER.info("counting %s", name)
@@ -159,6 +150,7 @@ def _counted(folder: Path, name: str, recipe: Recipe, split: Split) -> Run:
 def _results(
     judge: Judge,
     rows: Sequence[Row],
+    n_references: int,
     counted: Mapping[str, Run],
     slices: pl.DataFrame,
     notes: Sequence[str],
@@ -207,7 +199,7 @@ def _results(
         ceiling=None,
         evaluation=asked.facts(),
         slices=tuple(map(slice_of, sliced.iter_rows(named=True))),
-        simple=_simple(rows, counted, metric),
+        simple=_simple(rows[n_references], counted, metric),
         notes=(
             *notes_of(recipe, split, asked), *(note for row in rows for note in row.notes), *notes
         ),
@@ -239,12 +231,11 @@ def _variant(row: Row, metrics: Sequence[str], difference: dict[str, MetricDiffe
     )  # fmt: skip
 
 
-def _simple(rows: Sequence[Row], counted: Mapping[str, Run], metric: str) -> Simple | None:
-    """Return the comparison of the best simple baseline on validation with the first lists."""
+def _simple(lists: Row, counted: Mapping[str, Run], metric: str) -> Simple | None:
+    """Return the comparison of the best simple baseline on validation with lists."""
     if not counted:
         return None
     best = max(counted, key=lambda name: counted[name].valid[metric])
-    lists = next(row for row in rows if not row.runs)
     pair = _stacked(lists.tables, metric), _stacked([counted[best].per_user], metric)
     return Simple(
         counted=best,
