@@ -228,6 +228,18 @@ def test_a_study_of_other_data_or_another_search_is_refused(tmp_path):
     assert len(proposed(tmp_path, 2)) == 2
 
 
+def test_a_damaged_study_is_refused_in_a_line(tmp_path):
+    proposed(tmp_path, 2)
+    whole = (tmp_path / "study.db").read_bytes()
+    for damaged in (b"no study" * 1000, whole[: len(whole) // 2]):
+        (tmp_path / "study.db").write_bytes(damaged)
+        with pytest.raises(RunError) as caught:  # in the words of SQLite
+            proposed(tmp_path, 2)
+        assert "study.db cannot be read" in str(caught.value)
+    (tmp_path / "study.db").unlink()
+    assert len(proposed(tmp_path, 2)) == 2
+
+
 def test_what_was_interrupted_is_tried_again_whatever_else_would_be_proposed(tmp_path):
     space = space_of(RECIPE, named=())
     options = {"asked": {}, "data": {}, "pruner": "median"}

@@ -18,12 +18,15 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from softrec.errors import RunError, one_line
 from softrec.experiments.tuning.same import check_data, check_same
 from softrec.experiments.tuning.space import Space, rounded
 from softrec.experiments.tuning.trials import Trial, plain, trial_of
@@ -148,13 +151,19 @@ def opened(
         seed: of the proposals.
 
     Raises:
-        RunError: if the study is of other data or of another search.
+        RunError: if the study is of other data or of another search, or is damaged.
     """
     path = folder / DATABASE
     # A connection from the path, because a path may have letters with a meaning in an address.
     engine = {"creator": lambda: sqlite3.connect(path), "poolclass": NullPool}
     with _quiet():
-        storage = RDBStorage("sqlite://", engine_kwargs=engine)
+        try:
+            storage = RDBStorage("sqlite://", engine_kwargs=engine)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise RunError(
+                f"{path} cannot be read ({one_line(str(error.__cause__ or error), 120)}); delete "
+                "the file to begin the search again, or give another --out"
+            ) from error
         try:
             study = optuna.create_study(
                 storage=storage, study_name=NAME, direction="maximize", load_if_exists=True,

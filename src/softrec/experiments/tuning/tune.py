@@ -140,7 +140,10 @@ def _check_begun(place: Place, search: Search) -> None:
     """Refuse to go on with another search, and say in what it differs."""
     begun = place.part / STUDY.asked
     if begun.exists():
-        kept = json.loads(STUDY.current(begun.read_text(encoding="utf-8")))
+        try:
+            kept = json.loads(STUDY.current(begun.read_text(encoding="utf-8")))
+        except ValueError:  # not a file that softrec wrote: `check_free` refuses it
+            return
         check_same(place.part, kept, json.loads(json.dumps(search.facts())))
 
 
