@@ -102,6 +102,30 @@ def test_names_leave_out_what_is_yet_to_be_found():
     assert names == ["one-hot", "pop+", "pop+ (temperature 2.0)"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({"targets": "pop+,pop+(alpha=0.4)"}, ["pop+", "pop+ (alpha 0.4)"]),
+        ({"targets": "pop+(temperature=1),pop+"}, ["pop+ (temperature 1.0)", "pop+"]),
+        (
+            {"targets": "one-hot,uniform", "losses": "decoupled,decoupled(balance=0.5)"},
+            ["one-hot", "uniform, decoupled", "uniform, decoupled (balance 0.5)"],
+        ),
+        (
+            {"targets": "one-hot", "models": "sasrec,sasrec(dim=64)"},
+            ["sasrec: one-hot", "sasrec (dim 64): one-hot"],
+        ),
+    ],
+)
+def test_a_default_in_brackets_is_kept_where_the_other_row_searches_it(asked, names):
+    """Equal before the search, but not after it; without a search they are the same twice."""
+    made = planned(**asked).variants
+    assert [variant.name for variant in made] == names
+    assert len({json.dumps(variant.space.facts()) for variant in made}) > 1
+    with refused(RecipeError):
+        planned(**asked, trials=None)
+
+
 def test_what_makes_a_variant_is_not_searched():
     made = planned(
         targets="one-hot,uniform(alpha=0.3),pop+", grid={"target.temperature": [1, 2]},

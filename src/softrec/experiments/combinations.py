@@ -7,6 +7,7 @@ something that was named.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -76,6 +77,14 @@ class Combination(NamedTuple):
     values: Mapping[str, int]
 
 
+class Row(NamedTuple):
+    """Equal combinations: their recipe, and what is searched of it."""
+
+    recipe: Recipe
+    space: Space | None
+    own: list[Combination]
+
+
 class Planner:
     """Makes recipes and names from combinations."""
 
@@ -107,8 +116,7 @@ class Planner:
                 f"{self.model(0)} is counted, not trained, and has no target; name a model that is "
                 "trained, such as sasrec, beside it"
             )
-        rows: dict[str, list[Combination]] = {}
-        recipes: dict[str, Recipe] = {}
+        rows: dict[str, Row] = {}
         refused: list[Refused] = []
         for one in self.combinations():
             try:
@@ -116,10 +124,9 @@ class Planner:
             except RecipeError as error:
                 refused.append(Refused(self.text(one), self.covers(one), error))
                 continue
-            key = recipe.model_dump_json()
-            recipes[key] = recipe
-            rows.setdefault(key, []).append(one)
-        variants = [self.variant(recipes[key], own, seeds) for key, own in rows.items()]
+            space = self.space(recipe, one)
+            rows.setdefault(_key(recipe, space), Row(recipe, space, [])).own.append(one)
+        variants = [self.variant(row, seeds) for row in rows.values()]
         check_distinct([variant.name for variant in variants])
         made = Plan(tuple(variants), {}, tuple(self.notes())).without(refused)
         self.check_used(made)
@@ -201,10 +208,9 @@ class Planner:
         listed = {"model": self.axes.models[one.model], "loss": self.axes.losses[one.loss]}
         return listed[section]
 
-    def variant(
-        self, recipe: Recipe, own: Sequence[Combination], seeds: int | Sequence[int]
-    ) -> VariantPlan:
-        """Return the variant of a recipe and of all combinations that have this recipe."""
+    def variant(self, row: Row, seeds: int | Sequence[int]) -> VariantPlan:
+        """Return the variant of equal combinations."""
+        recipe, space, own = row
         self.check_once(recipe, own)
         first = own[0]
         values = {place: {one.values.get(place) for one in own} for place in first.values}
@@ -219,7 +225,6 @@ class Planner:
         if isinstance(seeds, int):
             seeds = seeds_of(recipe.seed, seeds)
         group = self.group(first, grid)
-        space = self.space(recipe, first)
         named = [self.row(first, recipe, some, collapsed, space) for some in ({}, grid)]
         series, name = (
             f"{whose}: {text}" if whose else text
@@ -292,7 +297,8 @@ class Planner:
         """Return the name of a variant inside its group."""
         left_out = {place for place in one.values if place not in grid}
         left_out |= set() if space is None else space.facts().keys()  # values are yet to be found
-        target = target_name(recipe, {place.removeprefix("target.") for place in left_out})
+        shown = () if space is None else self.axes.targets[one.target]  # a default is one of them
+        target = target_name(recipe, {p.removeprefix("target.") for p in left_out}, shown)
         losses = any(place.startswith("loss.") for place in one.values)
         if (len(self.axes.losses) < 2 and not losses) or collapsed:
             return target
@@ -335,6 +341,14 @@ class Planner:
                 raise RecipeError(f"the model {name} is given twice; compare different ones")
             found[name] = simple_recipe(base, entry)
         return found
+
+
+def _key(recipe: Recipe, space: Space | None) -> str:
+    """Return what makes a variant: its recipe, with the defaults of the model, and its search."""
+    model = {"name": recipe.model.name, **recipe.model.whole}
+    fields = {**recipe.model_dump(mode="json"), "model": model}
+    searched = None if space is None else space.facts()
+    return json.dumps([fields, searched], sort_keys=True)
 
 
 def _takes(section: str, name: str, field: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,21 @@ from softrec.recipe.recipe import Recipe
 NOT_SETTINGS = ("name", "of", "label", "kind", "fingerprint")
 
 
-def target_name(recipe: Recipe, left_out: Iterable[str] = ()) -> str:
-    """Return the name of a target, with the settings that distinguish it from others."""
+def target_name(recipe: Recipe, left_out: Iterable[str] = (), shown: Container[str] = ()) -> str:
+    """Return the name of a target, with the settings that distinguish it from others.
+
+    Args:
+        recipe: that has the target.
+        left_out: settings without a value.
+        shown: settings that are in the name even if they have their default, as alpha always is.
+    """
     settings = {
         key: value
         for key, value in recipe.target.model_dump(mode="json").items()
         if key not in (*NOT_SETTINGS, *left_out)
-        and (key == "alpha" or value != type(recipe.target).model_fields[key].default)
+        and (
+            key == "alpha" or key in shown or value != type(recipe.target).model_fields[key].default
+        )
     }
     if settings.get("teacher"):  # a path is long, and only valid on this machine
         settings["teacher"] = name_of(settings["teacher"])
