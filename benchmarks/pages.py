@@ -15,15 +15,14 @@ from typing import Any
 
 from softrec.experiments.comparison import Comparison, open_comparison
 from softrec.files import write_text
-from softrec.report import tables, text
+from softrec.report import markdown, rows, slices, tables, text
 from softrec.report.advice import advice
-from softrec.report.numbers import SliceDifference
 from softrec.report.results import Results, Variant
-from softrec.report.verdict import LEVEL, certainty, headline, verdicts
+from softrec.report.tables import Table
+from softrec.report.verdict import LEVEL, MARK, certainty, headline, marked, verdicts
 
 WRITTEN = "<!-- written by hand -->", "<!-- end -->"
 NOTHING = "Nothing is written here yet."
-MARK = "*"
 SHARED = ("windows", "length", "epochs", "batch_size", "lr", "patience", "weight_decay")
 
 
@@ -43,24 +42,24 @@ def page(
         written: the paragraph that is written by hand.
     """
     metric = results.selection.metric
-    counts = {e.slice: e.n for e in _of(results, "label count", results.baseline)}
+    counts = {e.slice: e.n for e in results.slices if e.slicing == "label count"}
     return document(
         results.data["name"],
         f"{_best(results)} {advice(results).text}",
         written,
         "## Data",
-        markdown(["", ""], data_rows(results.data, results.evaluation, counts)),
+        data_table(results.data, results.evaluation, counts),
         *(note for note in results.notes if "left out" in note),
         "## Rows",
         f"{headline(verdicts(results), results)} {certainty(results)}",
         f"Differences are to {results.baseline}, in {metric} on test; ± is over the seeds. "
         f"{MARK} marks a Holm-adjusted p below {LEVEL}.",
-        markdown(*_rows(results)),
+        markdown.table(_rows(results)),
         *_tuning(metric, list(trials)),
         "## Slices",
         f"{metric} of {results.baseline} in slices of the test cases, and the differences to it. "
         f"{MARK} marks a Holm-adjusted p below {LEVEL}, over all slices and rows.",
-        markdown(*_slices(results)),
+        markdown.table(_slices(results)),
         "## Lists",
         *_table(tables.beyond_accuracy(results)),
         "## Cost",
@@ -97,8 +96,7 @@ def versions_text(versions: Mapping[str, str]) -> str:
 
 def _best(results: Results) -> str:
     """Return the test metrics of the best row, which is chosen on validation."""
-    metric = results.selection.metric
-    best = max(results.variants, key=lambda row: row.valid[metric].mean)
+    best = rows.best(results, results.variants)
     numbers = ", ".join(
         f"{name} **{text.mean_and_spread(best.test[name])}**" for name in results.metrics
     )
@@ -110,10 +108,8 @@ def _model(results: Results) -> str:
     return str(results.model.get("name", "the model"))
 
 
-def data_rows(
-    data: Mapping[str, Any], asked: Mapping[str, Any], counts: Mapping[str, int]
-) -> list[list[str]]:
-    """Return the facts about a log, its split and its test cases.
+def data_table(data: Mapping[str, Any], asked: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    """Return a table of the facts about a log, its split and its test cases.
 
     Args:
         data: of the results of a comparison.
@@ -133,29 +129,33 @@ def data_rows(
     if counts:
         share = text.percent(counts.get("0", 0) / sum(counts.values()))
         rows.append(["test cases whose label never is a label in training", share])
-    return rows
+    return markdown.table(Table("", ["fact", "value"], rows))
 
 
-def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
+def _rows(results: Results) -> Table:
     """Return all rows, the simple baselines under a heading."""
     chosen = results.selection.metric
-    head = ["", *results.metrics, f"{chosen}, validation", "difference", "95 % interval", "seeds"]
+    head = [
+        "row",
+        *results.metrics,
+        f"{chosen}, validation",
+        "difference",
+        "95 % interval",
+        "seeds",
+    ]
 
     def row(variant: Variant) -> list[str]:
         difference = variant.difference_in(chosen)
         told = ["", ""]
         if difference:
-            known = difference.p_holm < LEVEL
-            told = [
-                text.signed(difference.mean) + (f" {MARK}" if known else ""),
-                text.span(difference.interval),
-            ]
+            value = marked(text.signed(difference.mean), difference.p_holm)
+            told = [value, text.span(difference.interval)]
         seeds = str(len(variant.runs)) if variant.kind == "trained" else ""
         means = (text.mean_and_spread(variant.test.get(name)) for name in results.metrics)
         valid = text.mean_and_spread(variant.valid.get(chosen))
         return [variant.name, *means, valid, *told, seeds]
 
-    return head, tables.grouped(results, row)
+    return Table("", head, tables.grouped(results, row))
 
 
 def _tuning(metric: str, trials: list[dict[str, Any]]) -> list[str]:
@@ -170,34 +170,21 @@ def _tuning(metric: str, trials: list[dict[str, Any]]) -> list[str]:
         "## Tuning",
         f"Each row had {budget}, one seed, chosen by {metric} on validation. The soft targets "
         "share the settings chosen for one-hot.",
-        markdown(["row", "tried", f"{metric}, validation"], rows),
+        markdown.table(Table("", ["row", "tried", f"{metric}, validation"], rows)),
     ]
 
 
-def _slices(results: Results) -> tuple[list[str], list[list[str]]]:
+def _slices(results: Results) -> Table:
     """Return one-hot, every soft row and the best simple baseline, slice by slice."""
-    rows = [each for each in results.trained if each.baseline]
+    compared = [each for each in results.trained if each.baseline]
     best = results.simple.counted if results.simple else None
-    names = [*(each.name for each in rows), *([best] if best else [])]
-    cells = {(e.slicing, e.slice, e.variant): e for e in results.slices}
-    found: list[list[str]] = []
-    for slicing in dict.fromkeys(each.slicing for each in results.slices):
-        for base in _of(results, slicing, results.baseline):
-            own = (cells[slicing, base.slice, name] for name in names)
-            start = [f"{slicing}: {base.slice}", text.count(base.n), text.decimals(base.mean)]
-            found.append([*start, *map(_cell, own)])
-    return ["slice", "cases", results.baseline, *names], found
-
-
-def _cell(found: SliceDifference) -> str:
-    known = found.p_holm < LEVEL
-    return f"{text.signed(found.difference)} ({text.span(found.interval)})" + (
-        f" {MARK}" if known else ""
-    )
-
-
-def _of(results: Results, slicing: str, variant: str) -> list[SliceDifference]:
-    return [e for e in results.slices if (e.slicing, e.variant) == (slicing, variant)]
+    names = [*(each.name for each in compared), *([best] if best else [])]
+    found = [
+        [f"{slicing}: {name}", *cells]
+        for slicing in slices.slicings(results)
+        for name, *cells in slices.rows_of(results, slicing, results.baseline, names)
+    ]
+    return Table("", ["slice", "cases", results.baseline, *names], found)
 
 
 def _settings(results: Results) -> str:
@@ -206,20 +193,8 @@ def _settings(results: Results) -> str:
     return "; ".join(f"{name} {value}" for name, value in text.settings(told)) + "."
 
 
-def _table(table: tables.Table | None) -> list[str]:
-    return [] if table is None else [f"{table.caption}.", markdown(table.head, table.rows)]
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; a row of one cell, which heads those below it, is in brackets."""
-
-    def line(cells: Sequence[str]) -> str:
-        escaped = (cell.replace("|", "\\|").replace("*", "\\*") for cell in cells)
-        return f"| {' | '.join(escaped)} |"
-
-    full = ([f"({row[0]})", *[""] * (len(head) - 1)] if len(row) == 1 else row for row in rows)
-    rule = "| --- |" + " --: |" * (len(head) - 1)
-    return "\n".join([line(head), rule, *map(line, full)])
+def _table(table: Table | None) -> list[str]:
+    return [] if table is None else [f"{table.caption}.", markdown.table(table)]
 
 
 def written_in(path: Path) -> str:

@@ -16,11 +16,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.pages import (
-    MARK,
     commands_text,
-    data_rows,
+    data_table,
     document,
-    markdown,
     versions_text,
     written_in,
 )
@@ -31,8 +29,9 @@ from softrec.evaluation.slices import slices_of
 from softrec.experiments.baselines import NAMES
 from softrec.experiments.runs import Run, open_run
 from softrec.files import write_text
-from softrec.report import text
-from softrec.report.verdict import LEVEL
+from softrec.report import markdown, text
+from softrec.report.tables import Table
+from softrec.report.verdict import LEVEL, MARK, marked
 
 
 def page(runs: Mapping[str, Run], *, windows: str = "positions", written: str = "") -> str:
@@ -55,15 +54,15 @@ def page(runs: Mapping[str, Run], *, windows: str = "positions", written: str = 
         "were not run on this log, so nothing is said of soft targets.",
         written,
         "## Data",
-        markdown(["", ""], data_rows(facts["data"], facts["evaluation"], dict(counts))),
+        data_table(facts["data"], facts["evaluation"], dict(counts)),
         "## Rows",
         f"Settings are chosen on validation. Differences are to {name}, in {metric} on test, with "
         f"95 % intervals over the users. {MARK} marks a Holm-adjusted p below {LEVEL}.",
-        markdown(*_rows(runs)),
+        markdown.table(_rows(runs)),
         "## Slices",
         f"{metric} of {name} in slices of the test cases, and the differences to it with 95 % "
         "intervals over the users.",
-        markdown(["slice", "cases", name, *list(runs)[1:]], _slices(table, list(runs))),
+        markdown.table(_slices(table, list(runs))),
         "## How it was run",
         commands_text(_command(each, run) for each, run in runs.items()),
         f"{date.today().isoformat()}; {versions_text(facts['versions'])}",
@@ -86,7 +85,7 @@ def _values(run: Run, metric: str) -> np.ndarray:
     return run.per_user[metric].to_numpy()
 
 
-def _rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
+def _rows(runs: Mapping[str, Run]) -> Table:
     name, best = next(iter(runs.items()))
     metric = best.recipe.training.monitor
     others = [each for each in runs if each != name]
@@ -98,8 +97,7 @@ def _rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
         told = ["", ""]
         if each in by_name:
             d = by_name[each]
-            marked = f" {MARK}" if adjusted[each] < LEVEL else ""
-            told = [text.signed(d.mean) + marked, text.span((d.low, d.high))]
+            told = [marked(text.signed(d.mean), adjusted[each]), text.span((d.low, d.high))]
         settings = text.setting(run.facts["settings"])
         means = (text.decimals(run.test[m]) for m in best.test)
         valid = text.decimals(run.valid[metric])
@@ -108,7 +106,7 @@ def _rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
     return [*head, "seconds in all"], rows
 
 
-def _slices(table: pl.DataFrame, names: Sequence[str]) -> list[list[str]]:
+def _slices(table: pl.DataFrame, names: Sequence[str]) -> Table:
     cells = {(row["slicing"], row["slice"], row["variant"]): row for row in table.to_dicts()}
     rows: list[list[str]] = []
     for slicing, place, variant in cells:
@@ -118,7 +116,7 @@ def _slices(table: pl.DataFrame, names: Sequence[str]) -> list[list[str]]:
         others = (_cell(cells[slicing, place, name]) for name in names[1:])
         start = [f"{slicing}: {place}", text.count(own["n"]), text.decimals(own["mean"])]
         rows.append([*start, *others])
-    return rows
+    return Table("", ["slice", "cases", *names], rows)
 
 
 def _cell(row: Mapping[str, Any]) -> str:

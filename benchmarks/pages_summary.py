@@ -11,15 +11,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.pages import MARK, markdown
 from benchmarks.pages_of_counted import best_first
 from softrec.experiments.comparison import open_comparison
 from softrec.experiments.store.folders import COMPARISON
 from softrec.files import write_text
-from softrec.report import text
+from softrec.report import markdown, slices, text
 from softrec.report.numbers import MetricDifference
-from softrec.report.results import Results, Variant
-from softrec.report.verdict import LEVEL
+from softrec.report.results import Results
+from softrec.report.rows import best
+from softrec.report.tables import Table
 
 PLACE = "<!-- generated: all logs -->", "<!-- end -->"
 HEAD = [
@@ -31,16 +31,12 @@ HEAD = [
 def compared_row(name: str, results: Results) -> list[str]:
     """Return the row of a log with trained rows; what is best is chosen on validation."""
     metric = results.selection.metric
-
-    def best(rows: Sequence[Variant]) -> Variant:
-        return max(rows, key=lambda row: row.valid[metric].mean)
-
-    simple, base = best(results.counted), results.baseline_variant
-    soft = best([row for row in results.trained if row.baseline and row.soft_weight > 0])
+    simple, base = best(results, results.counted), results.baseline_variant
+    soft = best(results, [row for row in results.trained if row.baseline and row.soft_weight > 0])
     return [
-        f"[{name}]({name}.md)",
+        name,
         metric,
-        *(f"{row.name} {text.mean_and_spread(row.test[metric])}" for row in (simple,)),
+        f"{simple.name} {text.mean_and_spread(simple.test[metric])}",
         text.mean_and_spread(base.test[metric]),
         f"{soft.name} {text.mean_and_spread(soft.test[metric])}",
         _told(soft.difference_in(metric)),
@@ -50,10 +46,7 @@ def compared_row(name: str, results: Results) -> list[str]:
 
 
 def _told(difference: MetricDifference | None) -> str:
-    if difference is None:
-        return ""
-    marked = f" {MARK}" if difference.p_holm < LEVEL else ""
-    return f"{text.signed(difference.mean)} ({text.span(difference.interval)}){marked}"
+    return "" if difference is None else slices.told(difference.mean, difference)
 
 
 def counted_row(name: str, folder: Path) -> list[str]:
@@ -61,7 +54,7 @@ def counted_row(name: str, folder: Path) -> list[str]:
     best, run = next(iter(best_first(folder).items()))
     metric = run.recipe.training.monitor
     told = f"{best} {text.decimals(run.test[metric])}"
-    return [f"[{name}]({name}.md)", metric, told, "not run", "not run", "", "", ""]
+    return [name, metric, told, "not run", "not run", "", "", ""]
 
 
 def table(folders: Sequence[Path]) -> str:
@@ -73,7 +66,7 @@ def table(folders: Sequence[Path]) -> str:
             rows.append(compared_row(name, open_comparison(folder).results))
         else:
             rows.append(counted_row(folder.parent.name, folder))
-    return markdown(HEAD, rows)
+    return markdown.table(Table("", HEAD, rows), {row[0]: f"{row[0]}.md" for row in rows})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -547,7 +547,7 @@ def test_of_one_seed_slices_have_the_interval_over_users():
         row.update(low=None, high=None, p=None, p_holm=None)
     first = next(row for row in typed(results).slices if row.variant != "one-hot")
     assert first.interval == (-0.5, 0.5)
-    assert "*" not in slices._cell(first)
+    assert "*" not in slices.told(first.difference, first)
 
 
 def test_results_without_slices_have_neither():

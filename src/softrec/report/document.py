@@ -58,7 +58,7 @@ def document(results: Results) -> Document:
             "How to run it again",
             [
                 f"Seeds: {text.setting(results.seeds)}. {results.seed_note}",
-                tables.versions(results),
+                tables.versions(results.versions),
             ],
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from softrec.report.document import Document, Part, document
 from softrec.report.results import Results
@@ -50,7 +51,7 @@ def _part(part: Part) -> list[str]:
     if isinstance(part, str):
         return [_block(part)]
     if isinstance(part, Table):
-        return _table(part)
+        return [f"**{escape(part.caption)}**", "", table(part)]
     return [f"- {_block(point)}" for point in part]
 
 
@@ -59,14 +60,29 @@ def _block(words: str) -> str:
     return START.sub(lambda m: f"{m[1]}{m[3] or ''}\\{m[2] or m[4]}", escape(words))
 
 
-def _table(table: Table) -> list[str]:
-    width = len(table.head)
-    left = table.words
-    rule = ["---", *("---" if place in left else "--:" for place in range(1, width))]
+def table(content: Table, links: Mapping[str, str] | None = None) -> str:
+    r"""Return the lines of a table, without its caption; a row of one cell is in italics.
+
+    Args:
+        content: of the table.
+        links: addresses, by the text of the cell that leads there.
+
+    Example:
+        >>> print(table(Table("", ["log", "users"], [["a_b", "5"]]), {"a_b": "a_b.md"}))
+        | log | users |
+        | --- | --: |
+        | [a\\_b](a_b.md) | 5 |
+    """
+
+    def cell(words: str) -> str:
+        address = (links or {}).get(words)
+        return f"[{escape(words)}]({address})" if address else escape(words)
+
+    width = len(content.head)
+    rule = ["---", *("---" if n in content.words else "--:" for n in range(1, width))]
     rows = [
-        [f"*{escape(row[0])}*", *[""] * (width - 1)] if len(row) == 1 else [*map(escape, row)]
-        for row in table.rows
+        [f"*{escape(row[0])}*", *[""] * (width - 1)] if len(row) == 1 else [*map(cell, row)]
+        for row in content.rows
     ]
-    head = [escape(cell) or "variant" for cell in table.head]
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-    return [f"**{escape(table.caption)}**", "", *lines]
+    head = [escape(name) or "variant" for name in content.head]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from softrec.files import replacing, write_text
 from softrec.report import text
+from softrec.report.document import Document, Part, Section
+from softrec.report.markdown import of_document
 from softrec.report.reproduction import (
     ABOVE,
     REACHED,
@@ -18,7 +20,7 @@ from softrec.report.reproduction import (
     Row,
     write_reproduction,
 )
-from softrec.report.tables import Table
+from softrec.report.tables import SIMPLE, Table, versions
 from softrec.report.templates import fill
 
 NAME = "reproduction"
@@ -103,7 +105,7 @@ def beside_of(block: Block) -> Table:
     metrics = block.metrics
     rows: list[list[str]] = []
     titles = {
-        "simple": "simple baselines, counted and not trained",
+        "simple": SIMPLE,
         "defaults": "today's defaults: every position; all items, or a sample by cost",
     }
     for kind, title in titles.items():
@@ -167,32 +169,32 @@ def _minutes(row: Row) -> str:
 
 def markdown(found: Reproduction) -> str:
     """Return the whole reproduction as Markdown."""
-    parts = [f"# {found.paper}: published and here", f"{found.citation}. {found.created}.",
-             f"{found.sentence()}.", LEGEND]  # fmt: skip
-    for block in map(shown, found.blocks):
-        parts += [f"## {block.title}", block.text]
-        parts += [_markdown(block.beside)] if block.beside else []  # first: the rest is read by it
-        parts += [_markdown(block.rows)]
-        parts += ["\n".join(f"- {note}" for note in block.notes)] if block.notes else []
-    parts += ["## How to run it again", f"    {found.command}", _markdown(commands_of(found))]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    first = [f"{found.citation}. {found.created}.", f"{found.sentence()}.", LEGEND]
+    sections = [
+        Section("What was reached", first),
+        *(Section(block.title, _parts(block)) for block in map(shown, found.blocks)),
+        Section("How to run it again", [commands_of(found), versions(found.versions)]),
+    ]
+    return of_document(Document(f"{found.paper}: published and here", sections, found.command))
 
 
-def _markdown(table: Table) -> str:
-    width = len(table.head)
-    lines = [table.head, ["---", *["--:"] * (width - 1)]]
-    lines += [[*row, *[""] * (width - len(row))] for row in table.rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
+def _parts(block: Shown) -> list[Part]:
+    parts = [
+        block.text,
+        block.beside,
+        block.rows,
+        block.notes,
+    ]  # the rest is read by what is beside
+    return [part for part in parts if part]
 
 
 def html(found: Reproduction) -> str:
     """Return the whole reproduction as a self-contained HTML page, in the form of a report."""
-    rows = [[*each] for each in found.versions.items()]
     return fill(
         "reproduction.html.j2",
         found=found,
         legend=LEGEND,
         blocks=[shown(block) for block in found.blocks],
         commands=commands_of(found),
-        versions=Table("Versions", ["package", "version"], rows),
+        versions=versions(found.versions),
     )

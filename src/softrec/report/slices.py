@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 from matplotlib.figure import Figure
 
 from softrec.report import looks, plots, text
-from softrec.report.numbers import SliceDifference
+from softrec.report.numbers import Difference, SliceDifference
 from softrec.report.plots import Plot
 from softrec.report.results import Results
 from softrec.report.rows import Row, rows, valid_mean
 from softrec.report.tables import Table
-from softrec.report.verdict import LEVEL
-
-MARK = "*"
+from softrec.report.verdict import LEVEL, MARK, marked
 
 
 def tables(results: Results) -> list[Table]:
@@ -36,21 +35,34 @@ def table(results: Results, baseline: str = "") -> Table | None:
     names = [each.name for each in all_rows if each.baseline == baseline]
     if not results.slices or not names:
         return None
-    cells = {(each.slicing, each.slice, each.variant): each for each in results.slices}
     rows: list[list[str]] = []
-    for slicing in _slicings(results):
-        rows.append([slicing])
-        for base in _of(results, slicing, baseline):
-            own = (cells[slicing, base.slice, name] for name in names)
-            rows.append(
-                [base.slice, text.count(base.n), text.decimals(base.mean), *map(_cell, own)]
-            )
+    for slicing in slicings(results):
+        rows += [[slicing], *rows_of(results, slicing, baseline, names)]
     return Table(
         f"{results.selection.metric} by slice of the test cases: differences to the baseline, with "
         f"95 % intervals ({MARK}: Holm-adjusted p < {LEVEL}, over all slices and variants)",
         ["slice", "cases", baseline, *names],
         rows,
     )
+
+
+def rows_of(results: Results, slicing: str, baseline: str, names: Sequence[str]) -> list[list[str]]:
+    """Return a row for each slice: cases and mean of the baseline, and the other differences."""
+    own = {(each.slice, each.variant): each for each in results.slices if each.slicing == slicing}
+    return [
+        [
+            base.slice,
+            text.count(base.n),
+            text.decimals(base.mean),
+            *(told(own[base.slice, name].difference, own[base.slice, name]) for name in names),
+        ]
+        for base in _of(results, slicing, baseline)
+    ]
+
+
+def told(value: float, found: Difference) -> str:
+    """Return a difference with its interval, marked if there is evidence."""
+    return marked(f"{text.signed(value)} ({text.span(found.interval)})", found.p_holm)
 
 
 def forests(results: Results) -> list[Plot]:
@@ -72,7 +84,7 @@ def forests(results: Results) -> list[Plot]:
             plots.svg(f"slices{number}", partial(forest_figure, results, slicing)),
             "; ".join(
                 f"{f'{row.variant.name}, ' if several else ''}{each.slice}, "
-                f"{text.count(each.n)} cases: {_cell(each)}"
+                f"{text.count(each.n)} cases: {told(each.difference, each)}"
                 for row in chosen
                 for each in _of(results, slicing, row.variant.name)
             ),
@@ -81,7 +93,7 @@ def forests(results: Results) -> list[Plot]:
             f"(Holm-adjusted p < {LEVEL}, over all slices and variants).",
             [looks.entry(row.variant.name, row.look) for row in chosen if several],
         )
-        for number, slicing in enumerate(_slicings(results))
+        for number, slicing in enumerate(slicings(results))
         if len(_of(results, slicing, chosen[0].variant.name)) > 1
     ]
 
@@ -133,7 +145,8 @@ def best_soft(results: Results) -> list[Row]:
     ]
 
 
-def _slicings(results: Results) -> list[str]:
+def slicings(results: Results) -> list[str]:
+    """Return the ways to slice."""
     return list(dict.fromkeys(each.slicing for each in results.slices))
 
 
@@ -145,8 +158,3 @@ def _call(found: SliceDifference) -> str:
     if math.isnan(found.p_holm) or found.p_holm >= LEVEL:
         return ""
     return "helped" if found.difference > 0 else "hurt"
-
-
-def _cell(found: SliceDifference) -> str:
-    cell = f"{text.signed(found.difference)} ({text.span(found.interval)})"
-    return f"{cell} {MARK}" if _call(found) else cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from softrec.report import text
@@ -249,9 +249,9 @@ def targets(results: Results) -> Table:
     return Table("The target of each variant", head, grouped(results, row_of))
 
 
-def versions(results: Results) -> Table:
+def versions(found: Mapping[str, str]) -> Table:
     """Return the versions that the numbers depend on."""
-    return Table("Versions", ["package", "version"], [[*each] for each in results.versions.items()])
+    return Table("Versions", ["package", "version"], [[*each] for each in found.items()])
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -24,6 +24,8 @@ WORDS: dict[Call, str] = {
     "no verdict": "without a verdict",
     "not compared": "not compared",
 }
+MARK = "*"
+"""Marks evidence in a table."""
 ONE_SEED = "One training seed: cannot tell training noise from a gain."
 
 
@@ -197,6 +199,11 @@ def _numbers(metric: str, variant: Variant, baseline: Variant, difference: Metri
         f"{text.signed(difference.mean)} ({text.percent(difference.relative, sign=True)} of the "
         f"baseline), 95 % interval {text.span(difference.interval)}"
     )
+
+
+def marked(words: str, p_holm: float) -> str:
+    """Return the words of a difference, with the mark if its p counts as evidence."""
+    return f"{words} {MARK}" if p_holm < LEVEL else words
 
 
 def _call(difference: MetricDifference) -> Call:

@@ -87,7 +87,7 @@ def render_report(results: Results) -> str:
         tuned=tuned.sentence(results.tuning),
         facts=[(title, text.settings(values)) for title, values in facts.items()],
         seeds=text.setting(results.seeds),
-        versions=tables.versions(results),
+        versions=tables.versions(results.versions),
     )
 
 
