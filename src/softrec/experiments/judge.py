@@ -105,7 +105,7 @@ def _place(source: Any) -> Any:
 def _protocol(
     data: Any, run: Run | None, metrics: Any, options: dict[str, Any], data_dir: Path | None
 ) -> tuple[Recipe, Callable[[], Split]]:
-    """Return the recipe with the protocol, from log and options or a run, and what loads the data."""
+    """Return the recipe with the protocol, from log and options or a run, and what loads data."""
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
     own: dict[str, Any] = {"evaluation.metrics": list(wanted)} if wanted else {}
     if data is not None:

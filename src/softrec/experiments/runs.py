@@ -87,8 +87,7 @@ class Run:
         """Return all settings of the model, with the defaults and choices of its training."""
         spec = self.recipe.model
         former = {**FORMER_DEFAULTS.get(spec.name, {}), **spec.settings}
-        kept = {**self.facts.get("model", former), **self.facts.get("settings", {})}
-        return spec.with_settings(kept)
+        return spec.with_settings(self.facts.get("model", former) | self.facts.get("settings", {}))
 
     @property
     def weights_fingerprint(self) -> str:
@@ -163,9 +162,7 @@ class Run:
         try:
             state = load_file(path)
             model.to(next(part.dtype for part in state.values() if part.is_floating_point()))
-            model.load_state_dict(
-                state
-            )  # a copy, because the tensor that was read is a view of the file
+            model.load_state_dict(state)  # copies, because what was read is a view of the file
         except PermissionError as error:
             raise _unreadable(path) from error
         except (RuntimeError, OSError, SafetensorError) as error:
