@@ -102,8 +102,8 @@ def _rows(runs: Mapping[str, Run]) -> Table:
         means = (text.decimals(run.test[m]) for m in best.test)
         valid = text.decimals(run.valid[metric])
         rows.append([each, settings, *means, valid, *told, text.decimals(run.facts["seconds"], 1)])
-    head = ["", "chosen", *best.test, f"{metric}, validation", "difference", "95 % interval"]
-    return [*head, "seconds in all"], rows
+    head = ["row", "chosen", *best.test, f"{metric}, validation", "difference", "95 % interval"]
+    return Table("", [*head, "seconds in all"], rows)
 
 
 def _slices(table: pl.DataFrame, names: Sequence[str]) -> Table:

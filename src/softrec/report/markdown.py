@@ -71,7 +71,7 @@ def table(content: Table, links: Mapping[str, str] | None = None) -> str:
         >>> print(table(Table("", ["log", "users"], [["a_b", "5"]]), {"a_b": "a_b.md"}))
         | log | users |
         | --- | --: |
-        | [a\\_b](a_b.md) | 5 |
+        | [a\_b](a_b.md) | 5 |
     """
 
     def cell(words: str) -> str:
