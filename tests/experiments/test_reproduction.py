@@ -1,6 +1,8 @@
 """Published tables and what the same trainings give: a small paper on the simulated shop."""
 
 import math
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -15,9 +17,12 @@ from softrec.experiments.reproduction import run as running
 from softrec.experiments.reproduction import share
 from softrec.experiments.reproduction.cells import cells_of
 from softrec.experiments.reproduction.cost import minutes
+from softrec.experiments.reproduction.papers import read_paper
 from softrec.experiments.reproduction.plan import by_cost
+from softrec.experiments.reproduction.results import results_of
 from softrec.experiments.runs import open_run
 from softrec.experiments.stages import folder_of
+from softrec.recipe.options import parse_assignment
 from softrec.recipe.specs.models import is_counted
 from softrec.report.numbers import SeedMean
 from softrec.report.reproduction import (
@@ -418,6 +423,26 @@ def test_results_of_another_version_are_refused(paper):
     write_reproduction(found.model_copy(update={"format": 99}), path)
     with refused(RunError):
         read_reproduction(path)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_command_of_a_row_trains_its_recipe(name):
+    """The metrics aside, of which a run has those of all rows with the same training."""
+    about, groups = read_paper(name), running.planned(name, baselines=False, defaults=False)
+    found = results_of(about, groups, {}, {}, "")
+    rows = [row for block in found.blocks for row in block.rows]
+    cells = [cell for group in groups for cell in group.cells]
+    assert any(row.command for row in rows)
+    for row, cell in zip(rows, cells, strict=True):
+        assert bool(row.command) == (cell.recipe is not None)
+        if cell.recipe is None:
+            continue
+        _, _, source, *typed = shlex.split(row.command)
+        sets = [text for flag, text in pairwise(typed) if flag == "--set"]
+        recipe = read_input(source, dict(map(parse_assignment, sets))).recipe
+        metrics = {"metrics": cell.recipe.evaluation.metrics}
+        evaluation = recipe.evaluation.model_copy(update=metrics)
+        assert recipe.model_copy(update={"evaluation": evaluation}) == cell.recipe, row.command
 
 
 def test_the_command_line(paper, capsys):

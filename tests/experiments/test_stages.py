@@ -182,6 +182,14 @@ def test_a_recipe_file_that_rests_on_itself_is_refused(tmp_path):
             recipe_of(read_yaml(path), {}, str(path))
 
 
+def test_a_changed_recipe_may_have_the_run_of_its_own_file_as_its_teacher(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(GRU | {"data": TIMIREC["data"]}))
+    recipe = recipe_of(read_yaml(path), {"target": "skd", "teacher": "own.yaml"}, str(path))
+    assert recipe.target.name == "skd"
+    assert recipe.stages()["target.teacher"] == recipe_of(read_yaml(path), {}, str(path))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

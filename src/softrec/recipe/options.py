@@ -62,7 +62,8 @@ def recipe_of(
                 f"{unused[0].removeprefix('target.')} is a setting of a soft target, "
                 "but none is chosen; add --target uniform or --target pop+"
             )
-    return read_recipe(adapt(_anchored(merged(fields, changes), _files(place))), place)
+    files = _files(place)
+    return read_recipe(adapt(_anchored(merged(fields, _with_runs(changes, files)), files)), place)
 
 
 def with_plugins(
@@ -78,6 +79,19 @@ def with_plugins(
 
 def _files(place: str) -> tuple[Path, ...]:
     return (Path(place),) if place.endswith(RECIPES) else ()
+
+
+def _with_runs(changes: Mapping[str, Any], files: tuple[Path, ...]) -> dict[str, Any]:
+    """Return changes with the fields of recipes in place of their paths.
+
+    Changed by options, a recipe may have the run of its own file as its teacher.
+    """
+    return {
+        place: _read(value, files, ())
+        if place.rpartition(".")[2] in FILES and str(value).endswith(RECIPES)
+        else value
+        for place, value in changes.items()
+    }
 
 
 def _begun(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,13 +215,18 @@ def absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
 def _found(path: str, files: tuple[Path, ...]) -> Any:
     """Return an absolute path, the fields of a recipe, or the name of a data set unchanged."""
     if path.endswith(RECIPES):
-        beside = (files[-1].parent if files else Path()) / path
-        file = beside if exists(beside) else Path(path)
-        if file.resolve() in [other.resolve() for other in files]:
-            way = " -> ".join(str(other) for other in (*files, file))
-            raise RecipeError(f"a recipe cannot depend on itself: {way}; name another run")
-        return _anchored(read_yaml(file), (*files, file))
+        return _read(path, files, files)
     return str(Path(path).absolute()) if exists(Path(path)) else path
+
+
+def _read(path: str, files: tuple[Path, ...], dependent: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the fields of a recipe file, on which the `dependent` files depend."""
+    beside = (files[-1].parent if files else Path()) / path
+    file = beside if exists(beside) else Path(path)
+    if file.resolve() in [other.resolve() for other in dependent]:
+        way = " -> ".join(str(other) for other in (*dependent, file))
+        raise RecipeError(f"a recipe cannot depend on itself: {way}; name another run")
+    return _anchored(read_yaml(file), (*dependent, file))
 
 
 def parse_target(text: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -108,7 +110,9 @@ def _command(cell: Cell) -> str:
     if cell.recipe is None:
         return ""
     name = cell.source.removesuffix(".yaml")
-    parts = [f"--set {place}={_typed(value)}" for place, value in _flat(cell.changes)]
+    parts = [
+        f"--set {shlex.quote(f'{place}={_typed(value)}')}" for place, value in _flat(cell.changes)
+    ]
     return " ".join(["softrec fit", f"{name}.yaml", *parts, "--out DIR"])
 
 
@@ -123,7 +127,8 @@ def _flat(changes: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
 
 
 def _typed(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    """Return a value as it is typed in a shell: a text as it is, others as in YAML."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _with_gains(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
