@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -30,6 +30,33 @@ def test_agrees_with_scipy(pair):
     assert (got.low, got.high) == pytest.approx((interval.low, interval.high), rel=1e-12)
     expected = stats.wilcoxon(b, a, zero_method="wilcox").pvalue
     assert got.p_wilcoxon == pytest.approx(expected, rel=1e-6)
+
+
+def by_all_signs(moved: np.ndarray) -> float:
+    """Return the two-sided p-value of the signed-rank test by its definition."""
+    size = np.abs(moved)
+    ranks = [np.sum(size < s) + (np.sum(size == s) + 1) / 2 for s in size]
+    sums = [sum(compressed) for compressed in
+            (itertools.compress(ranks, signs) for signs in
+             itertools.product([0, 1], repeat=len(moved)))]  # fmt: skip
+    found = sum(itertools.compress(ranks, moved > 0))
+    return min(1.0, 2 * min(np.mean(np.array(sums) <= found), np.mean(np.array(sums) >= found)))
+
+
+@given(hnp.arrays(np.int64, st.integers(1, 9), elements=st.integers(-3, 3)))
+def test_few_users_are_ranked_exactly_with_ties_and_without(change):
+    moved = change[change != 0]
+    expected = by_all_signs(moved) if len(moved) else 1.0
+    assert paired(np.zeros(len(change)), change).p_wilcoxon == expected
+
+
+@pytest.mark.parametrize("n", [5, 12, 13, 14, 15])
+@pytest.mark.parametrize("step", [0.25, 1e-9])
+def test_the_ranks_of_few_are_those_of_scipy(n, step):
+    """On both sides of where SciPy goes from the exact test to the normal one; ties or none."""
+    change = np.round(np.random.default_rng(n).normal(0.4, 1, n) / step) * step
+    expected = stats.wilcoxon(change[change != 0]).pvalue
+    assert paired(np.zeros(n), change).p_wilcoxon == expected
 
 
 def test_the_interval_is_the_textbook_one(pair):
@@ -117,8 +144,6 @@ def test_five_percent_of_comparisons_of_nothing_look_real():
     assert 5 <= false_calls <= 36  # a binomial(400, 0.05) is outside once in 10 000 times
 
 
-@pytest.mark.slow
-@settings(max_examples=30)  # the exact rank test of few users is slow
 @given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.0, 0.5, 1.0])))
 def test_any_values_give_probabilities_without_a_warning(b):
     got = paired(np.full(len(b), 0.5), b)
