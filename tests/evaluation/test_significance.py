@@ -10,7 +10,7 @@ from scipy import stats
 
 from messages import refused
 from softrec.errors import DataError
-from softrec.evaluation.significance import Noise, crossed, holm, paired, seed_spread
+from softrec.evaluation.significance import Noise, crossed, holm, paired, seed_spread, t_beyond
 
 
 @pytest.fixture
@@ -152,6 +152,12 @@ def test_any_values_give_probabilities_without_a_warning(b):
     assert got.wins + got.ties + got.losses == got.n == len(b)
     if got.n > 1:
         assert got.low <= got.mean <= got.high
+
+
+@pytest.mark.parametrize("tail", [0.0, 5e-101, 1e-9, 0.025, 0.4, 0.5])
+def test_quantiles_are_those_of_students_t(tail):
+    freedoms = np.array([0.7, 1, 2.5, 30, 1e6, np.inf])
+    np.testing.assert_array_equal(t_beyond(tail, freedoms), stats.t.isf(tail, freedoms))
 
 
 # --- Holm ---
