@@ -11,11 +11,14 @@ from messages import refused
 from softrec.candidates import (
     InBatch,
     RowDraws,
+    SampledSettings,
     SharedDraws,
     SharedUniform,
     log_uniform,
 )
+from softrec.errors import RecipeError
 from softrec.interacted import Interacted
+from softrec.recipe.recipe import read_recipe
 from softrec.types import Batch
 
 N = 12
@@ -282,6 +285,32 @@ def test_draws_of_what_a_user_did_not_take():
     assert int(free[4]) == 0
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0, 7.0])
+def test_false_negatives_are_drawn_as_many_times_as_likely(rate):
+    """By the definition, one weight for each item of each user; expected counts are exact."""
+    pairs = torch.tensor([[0, 0, 0, 0, 1, 2, 2, 2], [5, 1, 0, 1, N - 1, 3, 4, 2]])
+    everything = torch.stack([torch.full((N,), 3), torch.arange(N)])
+    seen = Interacted(*torch.cat([pairs, everything], 1), n_users=5, n_items=N)
+    user, number = torch.arange(5), 20_000
+    torch.manual_seed(0)
+    label = torch.tensor([5, N - 1, 3, 1, 2])  # nobody draws their label
+    batch = Batch(torch.full((5, 1), N), label, user, user)
+    found = RowDraws(N, number, interacted=seen, false_negatives=rate)(batch)
+    for place in range(5):
+        own = set(pairs[1][pairs[0] == place].tolist()) if place != 3 else set(range(N))
+        weight = torch.tensor([rate if i in own else 1.0 for i in range(N)])
+        if not weight.sum():
+            assert not found.counts[place].any()
+            continue
+        probs = weight / weight.sum()
+        share = found.items[place].bincount(minlength=N) / number
+        torch.testing.assert_close(share, probs, atol=0.015, rtol=0)
+        assert not share[probs == 0].any()
+        assert (found.counts[place] == (found.items[place] != label[place])).all()
+        expected = (number * probs)[found.items[place]]
+        torch.testing.assert_close(found.correction[place].exp() * expected, torch.ones(number))
+
+
 def test_a_row_for_whose_user_nothing_is_left_counts_nothing():
     pairs = torch.stack([torch.zeros(N, dtype=torch.int64), torch.arange(N)])
     seen = Interacted(*torch.cat([pairs, torch.tensor([[1], [3]])], 1), n_users=2, n_items=N)
@@ -308,3 +337,26 @@ def test_draws_at_the_very_borders_of_the_running_sum(source, monkeypatch):
         assert chosen.counts.tolist() == [2, 2]
     else:
         assert RowDraws(4, 4, probs)(batch).items.tolist() == [[1, 3, 1, 3]] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"per_row": False},
+        {"sampler": "popularity"},
+        {"mask_positives": True},
+        {"correction": True},
+        {"false_negatives": -1},
+    ],
+    ids=lambda fields: ", ".join(fields),
+)
+def test_false_negatives_that_are_refused(fields):
+    drawn = {"name": "sampled", "number": 5, "per_row": True, "false_negatives": 2.0} | fields
+    with refused(RecipeError):
+        read_recipe({"data": {"source": "a.csv"}, "candidates": drawn})
+
+
+def test_false_negatives_are_never_corrected_away():
+    noisy = SampledSettings(number=5, per_row=True, false_negatives=2.0)
+    assert not noisy.corrects(softmax=True)
+    assert SampledSettings(number=5, per_row=True).corrects(softmax=True)

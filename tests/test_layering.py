@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "registry": {"errors", "settings"},
     "training_data": {"types", "data", "scoring"},
     "interacted": set(),
-    "data": BASE | {"registry"},
+    "data": BASE | {"registry", "interacted"},
     "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
     "losses": {"types", "blocks", "limits", "csr", "scoring"} | NAMED,

@@ -59,3 +59,19 @@ class Interacted(nn.Module):
             self.below, user[:, None] * (self.n_items + 1) + number, right=True
         )
         return number + found - self.offsets[user][:, None]
+
+    def nth_item(self, user: Tensor, number: Tensor) -> Tensor:
+        """Return the items of users with the given numbers, counted from 0, (P, M) int64.
+
+        Args:
+            user: (P,) int64.
+            number: (P, M) int64, below the number of items of the user.
+
+        Example:
+            >>> user, item = torch.tensor([0, 0, 1]), torch.tensor([3, 0, 1])
+            >>> seen = Interacted(user, item, n_users=2, n_items=4)
+            >>> seen.nth_item(torch.tensor([0]), torch.tensor([[0, 1]])).tolist()
+            [[0, 3]]
+        """
+        below = self.below[self.offsets[user][:, None] + number]
+        return below - user[:, None] * (self.n_items + 1) + number

@@ -67,6 +67,29 @@ def seen(begun):
     )
 
 
+def false_negatives(begun):
+    """Which share of what is drawn over many draws the rows' users took, and the correction."""
+    torch.manual_seed(0)
+    sequences, batch = begun.batches.data.sequences, begun.batch
+    own = [set(sequences[user].tolist()) for user in batch.user[batch.row].tolist()]
+    shares = []
+    for _ in range(40):
+        items, _, correction, *_ = begun.objective.candidates(batch)
+        shares += [
+            np.mean([i in k for i in row]) for row, k in zip(items.tolist(), own, strict=True)
+        ]
+    return [float(np.mean(shares)), float(correction is None)]
+
+
+def expected_false(begun):
+    rate = begun.recipe.candidates.false_negatives
+    sequences, batch = begun.batches.data.sequences, begun.batch
+    counts = [len(set(sequences[user].tolist())) for user in batch.user[batch.row].tolist()]
+    if rate is None:  # any item but the label, which the user took
+        return [float(np.mean([(n - 1) / 29 for n in counts])), 0.0]
+    return [float(np.mean([rate * n / (30 - n + rate * n) for n in counts])), 1.0]
+
+
 def missing_mass(begun):
     """The difference to the loss of restricted candidates: the target's other items."""
     restricted = copy(begun.objective)
@@ -109,6 +132,8 @@ row(SAMPLED, "per_row", [False, True], lambda b: drawn(b).items.dim(),
     lambda b: 1 + b.recipe.candidates.per_row, base=sampled())  # fmt: skip
 row(SAMPLED, "mask_positives", [False, True], seen,
     lambda b: not b.recipe.candidates.mask_positives, base=sampled(per_row=True))  # fmt: skip
+row(SAMPLED, "false_negatives", [None, 0.0, 1.0, 5.0], false_negatives, expected_false,
+    base=sampled(per_row=True, number=29), within=0.03)  # fmt: skip
 for loss, values in (("mixed", [None, True, False]), ("bce", [None]), ("bce", [False])):
     row(SAMPLED, "correction", values, corrected, expected_correction,
         base=sampled(sampler="popularity") | {"loss": {"name": loss}})  # fmt: skip

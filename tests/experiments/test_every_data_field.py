@@ -316,6 +316,34 @@ def test_first_items_are_trained_on(read):
     assert found == counted({**last_out(ALL), "train": first})
 
 
+@pytest.mark.filterwarnings("ignore::softrec.data.aside.LeakageWarning")
+def test_false_positives(cases, read):
+    """Half of the training items of each user are others; what is asked stays the same."""
+    keep = {"split": "leave-last-out", "cold_items": "keep"}
+    assert cases({**keep, "false_positives": 0.5}) == cases(keep)
+    logged, known = read(keep), defaultdict(set)
+    for user, item, _ in logged["train"]:
+        known[user].add(item)
+    for seed in (0, 1):
+        noisy = read({**keep, "false_positives": 0.5, "split_seed": seed})
+        assert (noisy["valid"], noisy["test"]) == (logged["valid"], logged["test"])
+        gone, false = logged["train"] - noisy["train"], noisy["train"] - logged["train"]
+        assert gone.total() == false.total() > 0
+        assert all(item not in known[user] for user, item, _ in false)
+        for user in known:
+            n = sum(count for (who, *_), count in logged["train"].items() if who == user)
+            own = sum(count for (who, *_), count in false.items() if who == user)
+            assert n // 2 <= own <= (n + 1) // 2
+    assert read({**keep, "false_positives": 0.5}) != noisy
+
+
+def test_contamination(read):
+    keep = {"split": "leave-last-out", "cold_items": "keep", "false_positives": 0.5}
+    logged = read({**keep, "false_positives": 0})["train"]
+    for how, gone in (("replace", True), ("add", False)):
+        assert bool(logged - read({**keep, "contamination": how})["train"]) == gone
+
+
 def test_given_parts(read):
     files = {name: [row for n, row in enumerate(ROWS) if n % 3 == place]
              for place, name in enumerate(("train", "valid", "test"))}  # fmt: skip
@@ -369,6 +397,6 @@ def test_a_parameter_of_the_shop_makes_another_log(parameter, read):
 
 def test_no_field_is_forgotten():
     apart = {"split_seed", "valid", "test", "header", "text_ids", "shop", "relevant", "order",
-             "first_items"}  # fmt: skip
+             "first_items", "false_positives", "contamination"}  # fmt: skip
     seen = {*SEEN, *apart}
     assert set(DataSettings.model_fields) == seen

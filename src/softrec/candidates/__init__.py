@@ -12,6 +12,7 @@ is not corrected. Without correction E_j = 1.
 | n with replacement from Q, shared, hits on the label left out | n Q_j |
 | n with replacement from the items but the label, for each row | n / (N - 1), n Q_j |
 | n with replacement from the F items the user did not interact with | n / F |
+| the same, and the other N - F items, each r times as likely | n / (F + r (N - F)), r times that |
 | the other labels of the batch, where a fraction f_j of all labels is j | (P - 1) f_j |
 
 A sampled item that is the label is left out of C. In-batch negatives may also mask the user's other

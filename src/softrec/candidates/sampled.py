@@ -76,6 +76,8 @@ class RowDraws(nn.Module):
         probs: (N,), sums to 1: sample from this distribution; if the label is sampled, it counts 0.
         corrected: whether logits are corrected for the expected counts (log Q correction).
         interacted: sample uniformly from the items that the row's user did not interact with.
+        false_negatives: how likely each of the other items, with which the user did interact, is
+            sampled, as a multiple of the probability of one without.
     """
 
     probs: Tensor | None
@@ -87,6 +89,7 @@ class RowDraws(nn.Module):
         probs: Tensor | None = None,
         corrected: bool = True,
         interacted: Interacted | None = None,
+        false_negatives: float = 0.0,
     ) -> None:
         super().__init__()
         if probs is not None and interacted is not None:
@@ -95,7 +98,7 @@ class RowDraws(nn.Module):
             )
         self.n_items, self.number, self.corrected = n_items, number, corrected
         self.register_buffer("probs", probs, persistent=False)
-        self.interacted = interacted
+        self.interacted, self.false_negatives = interacted, false_negatives
 
     def forward(self, batch: Batch) -> Candidates:
         """Return (P, number) items; the label counts 0."""
@@ -119,14 +122,23 @@ class RowDraws(nn.Module):
 
     def _negatives(self, batch: Batch, interacted: Interacted) -> tuple[Tensor, Tensor, Tensor]:
         """Return items, their expected counts, and whether a row has any negatives."""
-        user = batch.prediction_user
+        user, rate = batch.prediction_user, self.false_negatives
         shape = (len(user), self.number)
         there = interacted.n_negatives(user)[:, None]
-        uniform = torch.rand(shape, dtype=torch.float64, device=user.device)
-        number = (uniform * there).long().clamp(max=there.clamp(min=1) - 1)
+        total = there + rate * (self.n_items - there)  # of an item without an event, 1
+        point = torch.rand(shape, dtype=torch.float64, device=user.device) * total
+        number = point.long().clamp(max=there.clamp(min=1) - 1)
         items = interacted.nth_negative(user, number).clamp(max=self.n_items - 1)
-        expected = (self.number / there.clamp(min=1)).expand(shape)
-        return items, expected, there > 0
+        each = torch.where(total > 0, self.number / total, self.number)
+        expected = each.expand(shape)
+        if rate:
+            own = self.n_items - there
+            false = (point >= there) & (own > 0)
+            row = false.nonzero()[:, 0]
+            number = ((point - there) / rate).long().clamp(max=own - 1)[false]
+            items[false] = interacted.nth_item(user[row], number[:, None])[:, 0]
+            expected = torch.where(false, rate * expected, expected)
+        return items, expected, total > 0
 
 
 def _draws(probs: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -176,6 +188,15 @@ class SampledSettings(DrawnSettings, name="sampled"):
         False, "mask items that the user has interacted with; needs per_row and the uniform sampler"
     )
 
+    false_negatives: float | None = setting(
+        None,
+        "noise for a test of robustness: sample the items that the user has interacted with, too, "
+        "each so many times as likely as another item (0 masks them, 1 is uniform); needs per_row "
+        "and the uniform sampler, and scores are then not corrected",
+        ge=0,
+        le=1e6,
+    )
+
     @model_validator(mode="after")
     def _one_size(self) -> SampledSettings:
         if (self.ratio is None) == (self.number is None):
@@ -193,6 +214,26 @@ class SampledSettings(DrawnSettings, name="sampled"):
             )
         return self
 
+    @model_validator(mode="after")
+    def _noise(self) -> SampledSettings:
+        if self.false_negatives is None:
+            return self
+        if self.mask_positives or not (self.per_row and self.sampler == "uniform"):
+            raise ValueError(
+                "false_negatives samples for each user, with two probabilities: it needs per_row: "
+                "true and sampler: uniform, and mask_positives is false_negatives: 0"
+            )
+        if self.correction:
+            raise ValueError(
+                "correction: true would undo false_negatives, for it divides by how often they are "
+                "sampled; leave one of them out"
+            )
+        return self
+
+    def corrects(self, *, softmax: bool) -> bool:
+        """Return whether the scores are corrected; not those of false negatives."""
+        return self.false_negatives is None and super().corrects(softmax=softmax)
+
     def number_of(self, n_items: int) -> int:
         """Return how many items are sampled from a catalogue."""
         drawn = int((self.ratio or 0) * n_items) if self.number is None else self.number
@@ -204,8 +245,10 @@ class SampledSettings(DrawnSettings, name="sampled"):
         number = self.number_of(n_items)
         probs = self._probs(training.item_counts)
         if self.per_row:
-            interacted = _interacted(training) if self.mask_positives else None
-            return RowDraws(n_items, number, probs, corrected, interacted)
+            noise = self.false_negatives
+            by_user = self.mask_positives or noise is not None
+            interacted = _interacted(training) if by_user else None
+            return RowDraws(n_items, number, probs, corrected, interacted, noise or 0.0)
         if probs is not None:
             return SharedDraws(probs, number, corrected)
         if number > n_items:

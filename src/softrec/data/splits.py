@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ from softrec.data.cases import (
     log_in_random_order,
     rows_of,
 )
+from softrec.data.cold import Choice, check_cold
 from softrec.data.interactions import Interactions, Sequences
+from softrec.data.noise import Contamination, contaminated
 from softrec.errors import DataError, shown
 
 __all__ = [
@@ -37,8 +39,8 @@ __all__ = [
     "rows_of",
 ]
 
-Choice = Literal["error", "keep", "drop"]
 Order = Literal["log", "shuffled"]
+NOISE = ("false_positives", "contamination")
 SHORT = 3
 """The events that a user needs in a split by user: one each for training, validation and test."""
 
@@ -58,6 +60,9 @@ class Split:
         seed: of random relevant items, and of a shuffled order.
         context: events that are in the histories of validation and test alone.
         first_items: how many items of a history are known, see `cold_start`; None for all.
+        logged: the training part without false positives; None if it has none.
+        false_positives: the share of false positives in the training part, see `contaminated`.
+        contamination: how they got there.
     """
 
     train: Interactions
@@ -70,12 +75,26 @@ class Split:
     seed: int = 0
     context: Interactions | None = None
     first_items: int | None = None
+    logged: Interactions | None = None
+    false_positives: float = 0.0
+    contamination: Contamination = "replace"
+
+    @property
+    def clean(self) -> Interactions:
+        """Return the training part as it was logged, without false positives."""
+        return self.train if self.logged is None else self.logged
 
     def protocol(self) -> dict[str, Any]:
         """Return the settings of what is asked about, if they are not the defaults."""
-        own = {n: getattr(self, n) for n in ("relevant", "order", "first_items")}
+        own = {n: getattr(self, n) for n in ("relevant", "order", "first_items", *NOISE)}
         changed = {name: value for name, value in own.items() if value != getattr(Split, name)}
         return {**changed, "seed": self.seed} if changed else {}
+
+    def under(self, protocol: Mapping[str, Any]) -> Split:
+        """Return the split with the settings of `protocol`, which were applied to its parts."""
+        asked = {n: value for n, value in protocol.items() if n not in NOISE}
+        share, how = (protocol.get(name, getattr(Split, name)) for name in NOISE)
+        return replace(self, **asked).contaminated(share, how)
 
     def notes(self) -> list[str]:
         """Return a sentence for each setting in `protocol`."""
@@ -94,6 +113,12 @@ class Split:
         if self.first_items is not None:
             lines.append(
                 f"a cold start: of each user the first {self.first_items} training items are known"
+            )
+        if self.false_positives:
+            place = "in the place of" if self.contamination == "replace" else "added to"
+            lines.append(
+                f"false positives: a random item {place} {self.false_positives:.3g} of each user's "
+                f"training events (seed {self.seed}); validation and test are as logged"
             )
         return lines
 
@@ -119,10 +144,26 @@ class Split:
         train = log_in_random_order(self.train, seed)
         return replace(self, train=train, order="shuffled", seed=seed)
 
+    def contaminated(self, share: float, how: Contamination = "replace") -> Split:
+        """Return a split with false positives in the training part, and in nothing else.
+
+        Histories and relevant items of validation and test stay the same, so that the same is asked
+        at every share. The other changes of the training part come before this one.
+        """
+        clean = self.clean
+        if (share, how) == (self.false_positives, self.contamination):
+            return self
+        if not share:
+            return replace(
+                self, train=clean, logged=None, false_positives=0.0, contamination="replace"
+            )
+        train = contaminated(clean, share, how, self.seed)
+        return replace(self, train=train, logged=clean, false_positives=share, contamination=how)
+
     @property
     def parts(self) -> dict[str, Interactions]:
-        """Return all parts by name, the training part first."""
-        found = {"train": self.train, "valid": self.valid, "test": self.test}
+        """Return all parts of the log by name, the training part first, without false positives."""
+        found = {"train": self.clean, "valid": self.valid, "test": self.test}
         return found if self.context is None else {**found, "context": self.context}
 
     def whole(self) -> Interactions:
@@ -141,7 +182,7 @@ class Split:
 
     def leak(self) -> Leak | None:
         """Return how much the split leaks; None if it does not, or if there are no times."""
-        return leak_of(self.train, self.valid, self.test, self.name)
+        return leak_of(self.clean, self.valid, self.test, self.name)
 
     def new_users(self) -> int:
         """Return how many users have test events but no earlier event: they have no case."""
@@ -176,7 +217,7 @@ class Split:
     def before(self, part: Literal["valid", "test"]) -> Interactions:
         """Return the events before `part` as one log: the histories of its cases."""
         cut = part == "valid" or self.first_items is not None
-        known = [self.train] if cut else [self.train, self.valid]
+        known = [self.clean] if cut else [self.clean, self.valid]
         known += [] if self.context is None else [self.context]
         return replace(self.train, frame=pl.concat([log.frame for log in known]))
 
@@ -355,45 +396,3 @@ def _split(
     split = check_cold(Split(train, valid, test, name, aside), cold, problems)
     warn_of_leaks(split.train, split.valid, split.test, name, stacklevel=4)
     return split
-
-
-def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Split:
-    """Handle cold items: they have no training event, so that no model can learn them.
-
-    Args:
-        split: the split.
-        cold: "drop" removes their events from validation and test, "keep" counts them as misses;
-            the catalogue is not changed. "error" refuses them.
-        problems: other problems, which are reported together with these.
-
-    Raises:
-        DataError: if there are problems, if there are cold items and `cold` is "error", or if
-            validation or test becomes empty.
-    """
-    unseen = split.train.item_counts == 0
-    lost = np.flatnonzero(unseen & (split.valid.item_counts + split.test.item_counts > 0))
-    if len(lost) and cold == "error":
-        problems = [
-            *problems,
-            f"{len(lost):,} items occur only in the validation or test part, such as "
-            f"{shown(split.train.items.ids(lost[:3]))}; no model can learn these: keep them as "
-            "certain misses (--cold-items keep) or drop their events (--cold-items drop)",
-        ]
-    if problems:
-        raise DataError("; and ".join(problems))
-    if not len(lost):
-        return split
-    valid, test = (
-        part.where(~unseen[part.frame["item"].to_numpy()]) for part in (split.valid, split.test)
-    )
-    events = len(split.valid) + len(split.test) - len(valid) - len(test)
-    aside = replace(split.aside, cold_items=len(lost), cold_events=events, cold=cold)
-    if cold == "keep":
-        return replace(split, aside=aside)
-    for before, after, kind in ((split.valid, valid, "validation"), (split.test, test, "test")):
-        if len(before) and not len(after):
-            raise DataError(
-                f"no training event has any of the items of the {kind} part; choose another "
-                "split, or keep these items as certain misses (--cold-items keep)"
-            )
-    return replace(split, valid=valid, test=test, aside=aside)

@@ -8,6 +8,7 @@ from typing import Any
 
 from softrec.data.splits import Split
 from softrec.errors import SoftrecError
+from softrec.experiments.build.data import with_noise
 from softrec.experiments.build.objective import build
 from softrec.experiments.counting import check_counted
 from softrec.experiments.train import resolved
@@ -58,6 +59,7 @@ def those_that_fit(
     notes: list[str] = []
     for name, recipe in recipes.items():
         try:
+            split = with_noise(split, recipe.data)
             check_counted(recipe, split)
             fitting[name] = recipe
         except SoftrecError as error:

@@ -21,12 +21,13 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import RunError, SoftrecError
 from softrec.evaluation.asked import Asked
-from softrec.experiments.baselines import check_buildable, simple_recipes, those_that_fit
-from softrec.experiments.build.data import load_logged
+from softrec.experiments.baselines import check_buildable, those_that_fit
+from softrec.experiments.build.data import load_logged, with_noise
 from softrec.experiments.build.decided import decided
 from softrec.experiments.combinations import plan
 from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.inputs import Given
+from softrec.experiments.levels import note, shared, simple_rows
 from softrec.experiments.protocol import ProtocolRows, with_protocol_rows
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
@@ -126,19 +127,20 @@ def _compared(
 ) -> Results:
     """Train and evaluate everything; write all files to the folder of the work in progress."""
     base = wanted.base
-    simple = {**(simple_recipes(base) if baselines else {}), **wanted.counted}
+    simple = simple_rows(wanted, baselines=baselines)
     asked_for = [*(v.recipes for v in wanted.variants), *([recipe] for recipe in simple.values())]
     text = json.dumps(_asked(asked_for, wanted), indent=1)
     place.check_free(text, overwrite=overwrite)
-    split = load_logged(base, data_dir, log)
+    split = shared(load_logged(base, data_dir, log), wanted)
     asked = Asked.of(split, base.evaluation.mask_seen)
     slices = case_slices(base, split, asked, *tables)  # a table may be refused
     truth, gap = truth_of(base, split, asked.test)
     if gap:
         LOGGER.info(gap)
     wanted = with_decisions(buildable(wanted, split), split)
-    for note in wanted.notes:
-        LOGGER.info(note)
+    wanted = replace(wanted, notes=(*wanted.notes, *note(wanted)))
+    for line in wanted.notes:
+        LOGGER.info(line)
     fitting, notes = those_that_fit(simple, split)
     names = [*(variant.name for variant in wanted.variants), *fitting]
     check_distinct(names)
@@ -176,6 +178,7 @@ def buildable(wanted: Plan, split: Split) -> Plan:
     refused: list[Refused] = []
     for variant in wanted.variants:
         try:
+            split = with_noise(split, variant.untuned.data)
             check_buildable(variant.recipes[0], split)
         except SoftrecError as error:
             refused.append(Refused(variant.name, variant.covers, error))
@@ -187,6 +190,7 @@ def with_decisions(wanted: Plan, split: Split) -> Plan:
     lines: dict[str, None] = {}
     variants: list[VariantPlan] = []
     for variant in wanted.variants:
+        split = with_noise(split, variant.untuned.data)
         both = [decided(recipe, split) for recipe in variant.recipes]
         lines |= dict.fromkeys(line for _, decisions in both for line in decisions)
         variants.append(replace(variant, recipes=tuple(recipe for recipe, _ in both)))
@@ -208,6 +212,7 @@ def _all_trained(
             own = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
             count = f"run {number} of {total}"
             first = runs[0][0].folder if runs[0] else None
+            split = with_noise(split, recipe.data)
             runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
     return runs
 

@@ -129,14 +129,16 @@ def against_trained(
         The numbers of the trained and of the counted row, and the difference of the counted one on
         test. The p-value is not corrected.
     """
-    places = [
-        int(np.argmax([np.mean([run.valid[metric] for run in row]) for row in rows]))
-        for rows in (trained, counted)
-    ]
+    places = [best_on_validation(rows, metric) for rows in (trained, counted)]
     best, simple = trained[places[0]], counted[places[1]]
     values = [values_of(row, metric) for row in (best, simple)]
     found = difference_between(*values, deterministic=True, drawn=True)
     return places[0], places[1], found
+
+
+def best_on_validation(rows: Sequence[Sequence[Run]], metric: str) -> int:
+    """Return the number of the row that is best on validation, in the mean over its runs."""
+    return int(np.argmax([np.mean([run.valid[metric] for run in row]) for row in rows]))
 
 
 def _check_users(runs: Sequence[Sequence[Run]]) -> None:

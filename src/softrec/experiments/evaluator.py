@@ -41,7 +41,7 @@ class Evaluator:
         self.asked = asked or Asked.of(split, spec.mask_seen)
         self.cases = self.asked.cases(part)
         self.users = split.train.users
-        self.events = split.train.item_counts
+        self.events = split.clean.item_counts
         self.k = parse_metric(recipe.training.monitor)[1]
         self.negatives = None
         if spec.negatives is not None:

@@ -112,7 +112,7 @@ class Run:
 
     @property
     def trained_on(self) -> Interactions:
-        """Return the training part of the log."""
+        """Return the training part of the log, with false positives if the recipe has them."""
         return self.split().train
 
     def split(self) -> Split:
@@ -126,8 +126,8 @@ class Run:
         train, valid, test = (self.log.where(names == part) for part in ("train", "valid", "test"))
         context = self.log.where(names == "context") if "context" in names else None
         about = self.facts["data"]
-        return Split(train, valid, test, about["split"], context=context,
-                     **about.get("protocol", {}))  # fmt: skip
+        split = Split(train, valid, test, about["split"], context=context)
+        return split.under(about.get("protocol", {}))
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"

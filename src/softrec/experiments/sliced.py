@@ -14,6 +14,7 @@ from softrec.evaluation.asked import Asked
 from softrec.evaluation.by_slice import differences_by_slice
 from softrec.evaluation.slices import slices_of
 from softrec.experiments.differences import values_of
+from softrec.experiments.levels import baselines_of
 from softrec.experiments.own_tables import own_table
 from softrec.experiments.runs import Run
 from softrec.experiments.variants import Plan
@@ -32,7 +33,7 @@ def case_slices(
     users, items = split.train.users, split.train.items
     return slices_of(
         asked.test,
-        split.train,
+        split.clean,
         labels=_label_counts(split, base.training.windows),
         user_table=_own(user_table, "user", users, base.data.user),
         item_table=_own(item_table, "item", items, base.data.item),
@@ -57,12 +58,9 @@ def sliced(
         runs: a row for each variant, a run for each seed; one run for a simple baseline.
         slices: the result of `case_slices`.
     """
-    base, variants = wanted.base, wanted.variants
-    whose = {
-        variant.name: variants[baseline].name
-        for variant, baseline in zip(variants, wanted.baselines, strict=True)
-    }
-    metric = base.training.monitor
+    baselines = baselines_of(wanted, [row[0].recipe for row in runs])
+    whose = {name: names[place] for name, place in zip(names, baselines, strict=True)}
+    metric = wanted.base.training.monitor
     values = {name: values_of(row, metric) for name, row in zip(names, runs, strict=True)}
     counted = [
         name for name, row in zip(names, runs, strict=True) if is_counted(row[0].recipe.model.name)
@@ -72,7 +70,7 @@ def sliced(
 
 def _label_counts(split: Split, windows: str) -> np.ndarray | None:
     """Return how often each item is a label; None if all events except a user's first are."""
-    train = split.train
+    train = split.clean
     if windows == "interactions":
         return train.item_counts
     if windows == "last":

@@ -12,7 +12,8 @@ import polars as pl
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked, sentence_of
 from softrec.experiments.calibrated import MEASURES
-from softrec.experiments.differences import against_trained, differences
+from softrec.experiments.differences import against_trained, best_on_validation, differences
+from softrec.experiments.levels import baselines_of, level_of
 from softrec.experiments.naming import name_of
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.train import versions
@@ -64,7 +65,8 @@ def results_of(
         slices: the result of `sliced`.
         tuned: what was found by the search of each variant, by its name.
     """
-    base, baselines = wanted.base, wanted.baselines
+    base = wanted.base
+    baselines = baselines_of(wanted, [row[0].recipe for row in runs])
     metrics = list(base.evaluation.metrics)
     counted = sum(is_counted(row[0].recipe.model.name) for row in runs[1:])
     against = differences(
@@ -89,7 +91,8 @@ def results_of(
         metrics=tuple(metrics),
         variants=tuple(
             variant_of(name, row, metrics, difference, truth).model_copy(
-                update=_place_of(wanted, place) | {"tuned": (tuned or {}).get(name)}
+                update=_place_of(wanted, place, names[baselines[place]])
+                | {"tuned": (tuned or {}).get(name)}
             )
             for place, (name, row, difference) in enumerate(zip(names, runs, found, strict=True))
         ),
@@ -130,6 +133,7 @@ def _title(wanted: Plan) -> str:
             ("targets", [recipe.target for recipe in recipes]),
             ("losses", [r.loss for r in recipes if r.target.soft_weight > 0 or not r.loss.softmax]),
             ("candidates", [recipe.candidates for recipe in recipes]),
+            ("false positives", [level_of(recipe) for recipe in recipes]),
             ("settings of training", [_of_training(variant) for variant in wanted.variants]),
         )
         if any(each != own[0] for each in own[1:])
@@ -153,16 +157,16 @@ def _of_training(variant: VariantPlan) -> dict[str, Any]:
     return variant.untuned.training.model_dump(exclude=exclude)
 
 
-def _place_of(wanted: Plan, place: int) -> dict[str, Any]:
+def _place_of(wanted: Plan, place: int, baseline: str) -> dict[str, Any]:
     """Return the group of a row and its baseline."""
     if place >= len(wanted.variants):
-        return {"baseline": wanted.variants[0].name}
-    variant, baseline = wanted.variants[place], wanted.baselines[place]
+        return {"baseline": baseline}
+    variant = wanted.variants[place]
     return {
         "group": variant.group,
         "series": variant.series,
         "grid": dict(variant.grid),
-        "baseline": None if baseline == place else wanted.variants[baseline].name,
+        "baseline": None if baseline == variant.name else baseline,
     }
 
 
@@ -250,13 +254,13 @@ def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) ->
     trained_rows, counted_rows = (
         [number for number, own in enumerate(counted) if own is kind] for kind in (False, True)
     )
-    best, simple, difference = against_trained(
-        [runs[n] for n in trained_rows], [runs[n] for n in counted_rows], metric
-    )
-    return Simple(
-        counted=names[counted_rows[simple]], trained=names[trained_rows[best]],
-        difference=difference,
-    )  # fmt: skip
+    best = trained_rows[best_on_validation([runs[n] for n in trained_rows], metric)]
+    level = level_of(runs[best][0].recipe)  # others learned from other data
+    counted_rows = [n for n in counted_rows if level_of(runs[n][0].recipe) == level]
+    if not counted_rows:
+        return None
+    _, simple, difference = against_trained([runs[best]], [runs[n] for n in counted_rows], metric)
+    return Simple(counted=names[counted_rows[simple]], trained=names[best], difference=difference)
 
 
 def training_of(run: Run) -> Training:

@@ -17,10 +17,12 @@ from softrec.recipe.options import (
     plain,
     spread,
 )
+from softrec.recipe.specs.data import OF_TRAINING
 
 Section = Literal["model", "target", "loss"]
 PLURALS = {"model": "models", "target": "targets", "loss": "losses"}
-NOT_GRID = ("data", "evaluation", "seed", "plugins")
+NOT_GRID = ("evaluation", "seed", "plugins")
+IN_GRID = tuple(f"data.{field}" for field in OF_TRAINING)
 
 
 def parse_list(section: Section, given: object) -> list[dict[str, Any]]:
@@ -106,12 +108,7 @@ def parse_grid(given: object) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for name, values in _fields(given):
         ((place, _),) = dotted({name: 0}).items()
-        section, _, field = place.partition(".")
-        if section in NOT_GRID or (field == "name" and section != "candidates"):
-            remedy = f"name them in {PLURALS[section]}" if section in PLURALS else "leave it out"
-            raise RecipeError(
-                f"a grid over {name} would compare what cannot be compared so; {remedy}"
-            )
+        _check_comparable(name, place)
         twice = [value for n, value in enumerate(values) if value in values[:n]]
         if twice or place in found:
             raise RecipeError(f"{name}{f'={twice[0]}' if twice else ''} is given twice in the grid")
@@ -119,6 +116,20 @@ def parse_grid(given: object) -> dict[str, list[Any]]:
             raise RecipeError(f"there are no values of {name} to try; give some: {name}=0.1,0.3")
         found[place] = values
     return found
+
+
+def _check_comparable(name: str, place: str) -> None:
+    """Refuse a field that must be the same for all rows of a comparison."""
+    section, _, field = place.partition(".")
+    if section == "data" and place not in IN_GRID:
+        raise RecipeError(
+            f"a grid over {name} would test its rows on different cases, whose metrics cannot be "
+            f"compared; make a comparison for each value. Of data, a grid takes "
+            f"{' and '.join(IN_GRID)}, which change the training part alone"
+        )
+    if section in NOT_GRID or (field == "name" and section != "candidates"):
+        remedy = f"name them in {PLURALS[section]}" if section in PLURALS else "leave it out"
+        raise RecipeError(f"a grid over {name} would compare what cannot be compared so; {remedy}")
 
 
 def _fields(given: object) -> Iterable[tuple[str, list[Any]]]:

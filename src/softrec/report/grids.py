@@ -1,6 +1,8 @@
 """The figures of a grid: a curve over the values of one setting, a heat map over two settings.
 
-For each value the mean on test is shown. The value to use is chosen on validation and marked.
+For each value the mean on test is shown. The value to use is chosen on validation and marked. A
+setting of the data, such as the share of false positives, is a condition and not a choice: no value
+of it is marked, and at each value the other settings are those that are best there.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def grids(results: Results) -> list[Plot]:
     heats = [
         _heat(results, f"heat{number}", place, members)
         for number, (place, members) in enumerate(found.items())
-        if len(_settings(members)) == 2
+        if _on_a_map(members)
     ]
     return [*(plot for plot in curves if plot), *heats]
 
@@ -41,17 +43,19 @@ def grids(results: Results) -> list[Plot]:
 def over(results: Results, setting: str) -> dict[Place, list[Variant]]:
     """Return the variants by the value of a setting, for each series with a curve.
 
-    In a series with three or more settings, the other settings are those of the best variant on
-    validation. A series with two settings has a heat map instead.
+    The other settings of a series are those of the best variant on validation; for a condition, of
+    the best one at each value. A series with two settings to choose has a heat map instead.
     """
     found: dict[Place, list[Variant]] = {}
     for place, members in series(results).items():
-        own = _settings(members)
-        if setting not in own or len(own) == 2:
+        if setting not in _settings(members) or _on_a_map(members):
             continue
-        chosen = best(results, members).grid
-        others = {name: value for name, value in chosen.items() if name != setting}
-        along = [v for v in members if {n: v.grid[n] for n in others} == others]
+        if is_condition(setting):
+            along = [best(results, own) for own in _at_each(members, setting)]
+        else:
+            chosen = best(results, members).grid
+            others = {name: value for name, value in chosen.items() if name != setting}
+            along = [v for v in members if {n: v.grid[n] for n in others} == others]
         values = {str(v.grid[setting]): v for v in along}
         found[place] = [
             values[str(value)] for value in charts.ordered(v.grid[setting] for v in along)
@@ -70,7 +74,7 @@ def curve_figure(results: Results, setting: str) -> Figure:
             [each.grid[setting] for each in members],
             [_mean(each, metric)[0] for each in members],
             [_mean(each, metric)[1] for each in members],
-            best(results, members).grid[setting],
+            None if is_condition(setting) else best(results, members).grid[setting],
         )
         lines.setdefault(panel, []).append(line)
     panels = [
@@ -133,14 +137,16 @@ def _curves(results: Results, number: int, setting: str) -> Plot | None:
         for label, each in _levels(results, panel)
     ]
     through = any(len(_settings(members)) > 1 for members in found.values())
-    others = " The other settings are those of the best variant on validation." if through else ""
+    at = "at each value" if is_condition(setting) else "on validation"
+    others = f" The other settings are those of the best variant {at}." if through else ""
+    ring = " Ring: the value to use, chosen on validation."
     flat = f" {', '.join(levels)}: without this setting." if levels else ""
     return Plot(
         f"{metric} on test, by {setting}",
         plots.svg(f"grid{number}", partial(curve_figure, results, setting)),
         "; ".join(texts),
-        f"Mean over the test users{_band(results)}. Ring: the value to use, chosen on "
-        f"validation.{flat}{others}",
+        f"Mean over the test users{_band(results)}.{'' if is_condition(setting) else ring}"
+        f"{flat}{others}",
         [
             *(looks.entry(label, own[label]) for label in labels),
             *(looks.entry(label, own[label], marker=False) for label in levels),
@@ -174,7 +180,12 @@ def _values_text(results: Results, members: Sequence[Variant], *settings: str) -
 
     metric = results.selection.metric
     means = (f"{values(each)}: {text.decimals(_mean(each, metric)[0])}" for each in members)
-    return f"{'; '.join(means)}; best on validation: {values(best(results, members))}"
+    chosen = (
+        ""
+        if any(map(is_condition, settings))
+        else (f"; best on validation: {values(best(results, members))}")
+    )
+    return f"{'; '.join(means)}{chosen}"
 
 
 def _band(results: Results) -> str:
@@ -189,6 +200,25 @@ def _levels(results: Results, panel: str) -> list[tuple[str, Variant]]:
         for (own, label), members in series(results).items()
         if own == panel and not _settings(members)
     ]
+
+
+def is_condition(setting: str) -> bool:
+    """Tell whether nobody chooses the value of a setting: it belongs to the data."""
+    return setting.startswith("data.")
+
+
+def _on_a_map(members: Sequence[Variant]) -> bool:
+    """Return whether a series has a heat map: two settings to choose, and no condition."""
+    settings = _settings(members)
+    return len(settings) == 2 and not any(map(is_condition, settings))
+
+
+def _at_each(members: Sequence[Variant], setting: str) -> list[list[Variant]]:
+    """Return the variants of a series at each value of a setting."""
+    found: dict[str, list[Variant]] = {}
+    for each in members:
+        found.setdefault(str(each.grid[setting]), []).append(each)
+    return [*found.values()]
 
 
 def _settings(members: Sequence[Variant]) -> list[str]:

@@ -97,7 +97,14 @@ def _asked(split: Split, spec: DataSettings) -> Split:
     split = replace(split, relevant=spec.relevant, seed=spec.split_seed)
     if spec.first_items is not None:
         split = split.cold_start(spec.first_items)
-    return split.shuffled(spec.split_seed) if spec.order == "shuffled" else split
+    if spec.order == "shuffled":
+        split = split.shuffled(spec.split_seed)
+    return with_noise(split, spec)
+
+
+def with_noise(split: Split, spec: DataSettings) -> Split:
+    """Return the split with the false positives of `spec` in its training part, and no others."""
+    return split.contaminated(spec.false_positives, spec.contamination)
 
 
 def shop_of(spec: DataSettings) -> Shop:

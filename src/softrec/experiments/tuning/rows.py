@@ -8,6 +8,7 @@ from pathlib import Path
 
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked
+from softrec.experiments.build.data import with_noise
 from softrec.experiments.tuning.search import Search, best_of, searched
 from softrec.experiments.tuning.trials import Trial
 from softrec.experiments.tuning.tune import BEST, write_best
@@ -38,6 +39,7 @@ def tuned(
     variants = []
     for variant in wanted.variants:
         assert variant.space is not None
+        split = with_noise(split, variant.untuned.data)
         space = replace(variant.space, base=variant.recipes[0])
         search = Search(space, wanted.search.trials, wanted.search.pruner)
         own = folder / STUDIES / slug(variant.name)

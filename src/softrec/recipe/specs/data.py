@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from softrec.data.noise import Contamination
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked, fields_of
-from softrec.settings import Count, Seed, Settings, Text, setting
+from softrec.settings import Alpha, Count, Seed, Settings, Text, setting
 from softrec.simulation import make_shop, simulate
 
 SHOP = "shop"
@@ -56,6 +57,8 @@ def parse_step(step: str) -> tuple[str, float]:
 
 
 Kind = Literal["leave-last-out", "time", "session-time", "user-ratio", "given"]
+OF_TRAINING = ("false_positives", "contamination")
+"""The fields that change the training part alone: rows of a comparison may differ in them."""
 MEMORY = "memory:"
 """The prefix of the source of a log in memory; after it comes the fingerprint of the log."""
 
@@ -145,6 +148,15 @@ class DataSettings(Settings):
         "a cold start: of each user only so many of the first training items are known, to train "
         "on and as histories of validation and test; by default all",
     )
+    false_positives: Alpha = setting(
+        0.0,
+        "noise for a test of robustness: share of each user's training events with a random item, "
+        "which the user has no training event with; validation and test stay as logged",
+    )
+    contamination: Contamination = setting(
+        "replace",
+        "how false positives get into the training part: in place of its events, or added to them",
+    )
     order: Literal["log", "shuffled"] = setting(
         "log",
         "order of the histories; shuffled is a control, which says whether the order matters: each "
@@ -153,8 +165,8 @@ class DataSettings(Settings):
     )
     split_seed: Seed = setting(
         0,
-        "seed of a random split, of random relevant items and of a shuffled order; all training "
-        "seeds use the same split",
+        "seed of a random split, of random relevant items, of a shuffled order and of false "
+        "positives; all training seeds use the same split",
     )
     shop: dict[str, Any] = setting({}, "parameters of the simulated shop (source: shop)")
 

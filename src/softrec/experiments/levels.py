@@ -1,0 +1,96 @@
+"""Rows of a comparison with different shares of false positives in the same training part.
+
+Validation and test are the same for all of them. A row is compared with the baseline of its own
+share, and so are simple baselines, which are counted once for each share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from softrec.data.splits import Split
+from softrec.experiments.baselines import simple_recipes
+from softrec.experiments.naming import member_name
+from softrec.experiments.variants import Plan
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.data import OF_TRAINING
+
+Level = dict[str, Any]
+"""The fields of the data that change the training part alone."""
+
+
+def level_of(recipe: Recipe) -> Level:
+    """Return the level of a recipe."""
+    return {name: getattr(recipe.data, name) for name in OF_TRAINING}
+
+
+def levels(wanted: Plan) -> list[Level]:
+    """Return the levels of all variants, each once, in the order of the variants."""
+    found: list[Level] = []
+    for variant in wanted.variants:
+        level = level_of(variant.untuned)
+        found += [] if level in found else [level]
+    return found
+
+
+def shared(split: Split, wanted: Plan) -> Split:
+    """Return the data that all variants have: without false positives if their levels differ."""
+    return split if len(levels(wanted)) == 1 else split.contaminated(0.0)
+
+
+def note(wanted: Plan) -> list[str]:
+    """Return a note on the levels, if there are several."""
+    if len(levels(wanted)) == 1:
+        return []
+    return [
+        f"The rows differ in false positives of the training part ({_values(levels(wanted))}); all "
+        "rows of a level have the same ones. Validation and test are as logged and the same for "
+        "all rows. Each row is compared with the baseline of its own level."
+    ]
+
+
+def simple_rows(wanted: Plan, *, baselines: bool) -> dict[str, Recipe]:
+    """Return the recipes of the simple baselines, for each level, by name.
+
+    Args:
+        wanted: the plan, with the models that are counted.
+        baselines: whether all simple baselines are added to those that were named.
+    """
+    base, all_levels = wanted.base, levels(wanted)
+    rows = {**(simple_recipes(base) if baselines else {}), **wanted.counted}
+    if len(all_levels) == 1:
+        return rows
+    differing = [name for name in OF_TRAINING if len({each[name] for each in all_levels}) > 1]
+    return {
+        member_name({"name": name, **{own: level[own] for own in differing}}): _at(recipe, level)
+        for level in all_levels
+        for name, recipe in rows.items()
+    }
+
+
+def baselines_of(wanted: Plan, rows: Sequence[Recipe]) -> list[int]:
+    """Return the number of the baseline of each row: of simple ones, the first of their level.
+
+    Args:
+        wanted: the plan.
+        rows: a recipe of each row, first those of the variants.
+    """
+    first: dict[str, int] = {}
+    for place, variant in enumerate(wanted.variants):
+        first.setdefault(str(level_of(variant.untuned)), place)
+    simple = rows[len(wanted.variants) :]
+    return [*wanted.baselines, *(first[str(level_of(recipe))] for recipe in simple)]
+
+
+def _at(recipe: Recipe, level: Mapping[str, Any]) -> Recipe:
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=dict(level))})
+
+
+def _values(all_levels: Sequence[Level]) -> str:
+    texts = []
+    for name in OF_TRAINING:
+        values = dict.fromkeys(level[name] for level in all_levels)
+        if len(values) > 1:
+            texts.append(f"data.{name} {', '.join(map(str, values))}")
+    return "; ".join(texts)
