@@ -281,7 +281,7 @@ def test_interrupted(folder, monkeypatch, capsys):
             cli.main(command)
     assert stopped.value.code == 130
     assert signal.getsignal(signal.SIGINT) is before
-    assert "the same command goes on where it stood" in capsys.readouterr().err
+    assert "the same command continues where it stopped" in capsys.readouterr().err
     assert not (folder / "run").exists()
     with pytest.raises(SystemExit) as done:
         cli.main(command)

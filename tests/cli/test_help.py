@@ -40,6 +40,7 @@ def words(text: str) -> str:
 def test_no_text_is_lost(shown, command, width):
     out = shown(command, width)
     assert all(len(line) <= width for line in out.splitlines())
+    assert "…" not in out  # a word that is longer than its column
     for parameter in COMMANDS[command].params:
         text = getattr(parameter, "help", None)
         if text and width == 200:  # one line at 80 may be cut in two by its column
@@ -47,8 +48,15 @@ def test_no_text_is_lost(shown, command, width):
             assert words(plain)[:60] in words(out), parameter.name
 
 
+def test_the_lines_of_a_paragraph_are_filled(shown):
+    """A break of the docstring is none in the terminal; examples keep theirs."""
+    lines = [line.strip() for line in shown("demo", 80).splitlines()]
+    assert "It writes a report, demo/report.html by default. The simulator knows the best" in lines
+    lines = [line.strip() for line in shown("recipes", 80).splitlines()]
+    assert lines[lines.index("Example:") + 1] == "softrec recipes"
+
+
 def test_brackets_are_shown(shown):
-    assert "evaluation.metrics=[ndcg@5]" in shown("fit", 80)
     assert "[env: SOFTREC_DATA]" in re.sub(r"\s+", " ", FRAME.sub(" ", shown("data get", 120)))
 
 

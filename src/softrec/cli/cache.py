@@ -16,7 +16,9 @@ cache_app = typer.Typer(
 
 Kind = Annotated[
     str | None,
-    typer.Option(help="data, artifacts, runs or hashes; by default all.", show_default=False),
+    typer.Option(
+        help="What to remove: data, artifacts, runs or hashes; by default all.", show_default=False
+    ),
 ]
 KINDS = {
     "data": "public data sets; downloaded again when they are needed",
@@ -54,7 +56,7 @@ def clear_cache(
 ) -> None:
     """Remove the content of the cache; what is needed later is downloaded or computed again.
 
-    Files that softrec did not make, and runs in training, are not removed.
+    Files that softrec did not put there, and runs in training, are not removed.
     """
     from softrec.data.sources.base import cache_dir
     from softrec.experiments.store.cache import clear, entries

@@ -27,9 +27,10 @@ ListsFile = Annotated[
     list[str] | None,
     typer.Option(
         "--lists",
-        help="Judge the ranked lists of a table instead of a run: columns user, item, and rank or "
-        "score, or user and an array of items (Parquet, CSV, JSON lines). FILE or NAME=FILE; may "
-        "be given several times, files of one name are trainings of one system.",
+        help="Evaluate ranked lists instead of a run: a file (Parquet, CSV, JSON lines) with the "
+        "columns user, item, and rank or score, or with user and an array of items. FILE or "
+        "NAME=FILE. May be given several times; files with the same name count as trainings of "
+        "the same system with different seeds.",
     ),
 ]
 Against = Annotated[
@@ -49,15 +50,15 @@ def evaluate(
         str | None,
         typer.Option(
             help="Metrics, separated by commas, such as ndcg@5,recall@50; by default those of "
-            "the run. Of lists, the first decides."
+            "the run. With --lists, verdicts and slices are of the first one."
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="The log that the run was trained on, if you want to use it and check that "
-            "it is the same; by default the copy of the log in the run folder is used. Of lists, "
-            "the log on whose test part they are evaluated."
+            help="The log that the run was trained on; it is checked that it is the same. By "
+            "default the copy of the log in the run folder is used. With --lists, the log on "
+            "whose test part the lists are evaluated."
         ),
     ] = None,
     per_user: Annotated[
@@ -67,7 +68,7 @@ def evaluate(
     lists: ListsFile = None,
     against: Against = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder to write, of --lists.")
+        Path | None, typer.Option("--out", "-o", help="With --lists: the folder of the report.")
     ] = None,
     baselines: Baselines = True,
     user_table: UserTable = None,
@@ -80,16 +81,16 @@ def evaluate(
 ) -> None:
     """Evaluate a finished run again, with other metrics or on the validation part.
 
-    Items are ranked for every user of the part, as the recipe says. Prints the mean metrics. With
-    --lists, evaluates lists that another system made, by the split, measures, slices and tests of
-    a comparison, and writes its report.
+    Items are ranked for every user of the part, and the mean metrics are printed. With --lists,
+    ranked lists that another system made are evaluated with the split, the metrics and the
+    statistics of a comparison, and its report is written.
 
     Examples:
       softrec evaluate runs/first --part valid
 
-      softrec evaluate --lists theirs.parquet --data clicks.csv --split time --out runs/judged
+      softrec evaluate --lists theirs.csv --data clicks.csv --out runs/judged
 
-      softrec evaluate --lists theirs.parquet --against runs/first --out runs/judged
+      softrec evaluate --lists theirs.csv --against runs/first --out runs/judged
     """
     load(plugins)
     protocol: dict[str, Any] = ctx.obj

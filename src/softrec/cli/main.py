@@ -30,8 +30,8 @@ from softrec.progress import telling
 
 app = typer.Typer(
     name="softrec",
-    help="Train recommenders on soft targets: keep your log and your model, change only what the "
-    "model is trained towards.",
+    help="Train recommenders on soft targets, and measure whether these help on your data. Start "
+    "with `softrec demo`, or with `softrec compare LOG --out DIR` for a log of your own.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(2) from None
     except SystemExit as done:
         if done.code == INTERRUPTED:
-            print_line("interrupted; the same command goes on where it stood")
+            print_line("interrupted; the same command continues where it stopped")
         raise
 
 

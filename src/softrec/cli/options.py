@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,14 @@ def option(panel: str | None, text: str, *names: str) -> Any:
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice; Typer would silently use the last one."""
+    """A command that refuses an option given twice; Typer would silently use the last one.
+
+    In its help, the lines of a paragraph are joined, because Typer keeps their breaks, which do not
+    fit the width of the terminal.
+    """
+
+    def __init__(self, *args: Any, help: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, help=_joined(help or ""), **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Return the remaining arguments, as the base class does.
@@ -42,6 +50,11 @@ class Command(TyperCommand):
                 times = given.count(option)
                 raise RecipeError(f"{option.opts[0]} is given {times} times; give it once")
         return super().parse_args(ctx, args)
+
+
+def _joined(text: str) -> str:
+    """Return a text with each paragraph in one line, except for indented lines."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.cleandoc(text))
 
 
 class SettingsCommand(Command):
@@ -164,13 +177,15 @@ def load(plugins: list[str] | None) -> None:
     load_plugins(plugins or [])
 
 
+REPORT = "Report"  # the panel of options that add rows or slices
+
 # The options that several commands have in common.
 Source = Annotated[
     str,
     typer.Argument(
-        help="A log (CSV, TSV, JSON lines, Parquet file or folder, Arrow), the name of a "
-        "data set (see `softrec data list`; `shop` is the simulated one), or a "
-        "recipe (a .yaml file, or one of `softrec recipes`)."
+        help="A log (a CSV, TSV, JSON lines, Parquet or Arrow file, or a folder of Parquet files) "
+        "with a column for users and one for items; or the name of a data set (see `softrec data "
+        "list`; `shop` is simulated); or a recipe (a .yaml file, or one of `softrec recipes`)."
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
@@ -199,7 +214,7 @@ Seeds = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Number of trainings of each target, each with another seed; with 1 there is "
+        help="Number of trainings of each variant, each with another seed; with 1 there is "
         "no verdict.",
     ),
 ]
@@ -207,48 +222,61 @@ Baselines = Annotated[
     bool,
     typer.Option(
         "--baselines/--no-baselines",
-        help="Add rows of simple baselines, such as popularity and item-knn, each counted once.",
+        rich_help_panel=REPORT,
+        help="Add rows of simple baselines, such as popularity and item-knn, which take seconds.",
     ),
 ]
 ProtocolRows = Annotated[
     Literal["auto", "always", "never"],
     typer.Option(
-        help="Add the baseline of each model, trained on other windows: auto, at every position "
-        "where it has one label a sequence (windows: last); always, the other way, too.",
+        metavar="<str>",  # the names are in the help, and leave it more room there
+        rich_help_panel=REPORT,
+        help="Train the baseline of each model also with other windows, to show how much they "
+        "matter. auto: at every position, if the recipe has one label for each sequence (windows: "
+        "last). always: with one label for each sequence, too, if it has every position. never: "
+        "not at all.",
     ),
 ]
 UserTable = Annotated[
     Path | None,
     typer.Option(
-        help="A CSV, TSV or Parquet file with a row per user: the report has slices of the test "
-        "cases by each of its columns. Ids first, or in a column named as in the log."
+        rich_help_panel=REPORT,
+        help="A CSV, TSV or Parquet file with a row for each user. The report then has slices of "
+        "the test cases by each of its columns. The ids are in the column that is named as in the "
+        "log, or else in the first.",
     ),
 ]
 ItemTable = Annotated[
-    Path | None, typer.Option(help="Likewise a row per item, for slices by the label.")
+    Path | None,
+    typer.Option(
+        rich_help_panel=REPORT,
+        help="Such a file with a row for each item, for slices by the item to predict.",
+    ),
 ]
 Space = Annotated[
     list[str] | None,
     typer.Option(
-        help="What is tried of a field: a range, training.lr=1e-4..1e-2:log or "
-        "target.alpha=0.05..0.9, values, model.dropout=0,0.2,0.5, or one value, which is kept. "
-        "May be given several times. Other fields have ranges of their own, and several targets "
-        "and losses are tried where none is named: see docs/recipes.md."
+        rich_help_panel="Search",
+        help="What the search tries for a field: a range, as in target.alpha=0.05..0.9 or (on a "
+        "logarithmic scale) training.lr=1e-4..1e-2:log, or values, as in model.dropout=0,0.2,0.5. "
+        "One value is fixed. May be given several times. Other settings have default ranges, and "
+        "if no target or loss is named, several are tried: see docs/recipes.md.",
     ),
 ]
 Tune = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Search the settings of each variant, one-hot labels included, with so many trials, "
-        "as softrec tune does. What is in brackets or in a grid is not searched.",
+        rich_help_panel="Search",
+        help="First search the settings of each variant, one-hot labels included, with this "
+        "number of trials, as softrec tune does. What is in brackets or in a grid is not searched.",
     ),
 ]
 Set = Annotated[
     list[str] | None,
     option(
         None,
-        "Any field of a recipe, such as --set model.dim=64 --set evaluation.metrics=[ndcg@5]. May "
+        "Any field of a recipe, such as --set model.dim=64 (`softrec settings` lists them). May "
         "be given several times.",
         "--set",
     ),

@@ -28,8 +28,8 @@ UsersFile = Annotated[
 Unknown = Annotated[
     str,
     typer.Option(
-        help="What to do about users of the file that are not in the log: skip them with "
-        "a message, or error."
+        help="What to do about users of the file who are not in the log: skip (leave them out, "
+        "with a message) or error."
     ),
 ]
 HistoryItems = Annotated[
@@ -41,8 +41,8 @@ HistoryItems = Annotated[
 Before = Annotated[
     str | None,
     typer.Option(
-        help="valid or test: use only each user's events before this part, as an evaluation does; "
-        "without users, recommend to all users of that part."
+        help="valid or test: use only the events of each user before this part, as an evaluation "
+        "does. If no users are given, recommend to all users of that part."
     ),
 ]
 KeepSeen = Annotated[
@@ -74,7 +74,7 @@ def recommend(
         typer.Option(
             "--why",
             help="For models with several interests: add the interest that contributed most "
-            "to the score of the item, and its part of the score.",
+            "to the score of the item, and its contribution.",
         ),
     ] = False,
     out: TableFile = None,
@@ -82,6 +82,8 @@ def recommend(
     plugins: Plugins = None,
 ) -> None:
     """Recommend items to users of the log, or for any history.
+
+    Give --user, --users-file or --history; --before alone stands for all users of a part.
 
     Examples:
       softrec recommend runs/first --user ann -k 10

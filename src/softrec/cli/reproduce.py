@@ -14,8 +14,8 @@ from softrec.cli.show import print_line, typed
 Paper = Annotated[
     str,
     typer.Argument(
-        help="softrec, desorec, timirec or bsl, or a file (.yaml) of your own, see "
-        "docs/reproduction.md."
+        help="The name of a paper: softrec, desorec, timirec or bsl; or a file (.yaml) of your "
+        "own, see docs/reproduction.md."
     ),
 ]
 Folder = Annotated[
@@ -24,42 +24,40 @@ Folder = Annotated[
 ]
 TableName = Annotated[
     str | None,
-    typer.Option("--table", help="The name of a table, or a part of it; by default all."),
+    typer.Option("--table", help="Only tables whose name contains this text; by default all."),
 ]
 RowNames = Annotated[
     str | None,
     typer.Option(
         "--row",
-        help="Printed names of data set, backbone, method or setting, separated by commas: "
-        "'Diginetica,GRU4Rec'.",
+        help="Only rows with these printed names of data set, backbone, method or setting, "
+        "separated by commas, as in the example.",
     ),
 ]
 Budget = Annotated[
     float | None,
     typer.Option(
-        min=0, help="Minutes: nothing is begun that may take longer than what is left of them."
+        min=0,
+        help="Minutes; a training is only started if its estimated time fits into what is left.",
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of trainings of each row.")]
 Defaults = Annotated[
     bool,
     typer.Option(
-        "--defaults/--no-defaults", help="Train models with today's defaults beside each block."
+        "--defaults/--no-defaults",
+        help="Add models with today's default settings, trained on the same data.",
     ),
 ]
 Train = Annotated[
     bool,
     typer.Option(
         "--train/--no-train",
-        help="Train what is not finished; without, only the simple baselines are counted.",
+        help="Train what is not finished; --no-train only computes the simple baselines.",
     ),
 ]
-List = Annotated[
-    bool, typer.Option("--list", help="List the rows with their recipes, and do nothing.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="List what would be run, in order, and do nothing.")
-]
+List = Annotated[bool, typer.Option("--list", help="Only list the rows with their recipes.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be run, in order.")]
 
 
 def reproduce(
@@ -84,7 +82,7 @@ def reproduce(
     Examples:
       softrec reproduce desorec --list
 
-      softrec reproduce desorec --row Diginetica,GRU4Rec --budget 120 --out runs/desorec
+      softrec reproduce desorec --row Diginetica,GRU4Rec --budget 120 -o DIR
     """
     from softrec.errors import RecipeError
     from softrec.experiments.reproduction.listing import job_lines, row_lines

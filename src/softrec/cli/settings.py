@@ -15,7 +15,8 @@ def settings(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="A section or kind, such as target, loss, candidates, model; by default all."
+            help="A section of a recipe, such as target, loss, model or training, or one of its "
+            "names, such as model.sasrec; by default all."
         ),
     ] = None,
     plugins: Plugins = None,

@@ -48,9 +48,11 @@ def fit(
     If it is interrupted, run the same command again: training resumes where it stopped.
 
     Examples:
-      softrec fit clicks.csv --model sasrec --target pop+ --alpha 0.4 --out runs/first
+      softrec fit clicks.csv --target pop+ --alpha 0.4 --out runs/first
 
-      softrec fit recipes/diginetica-gru4rec-base.yaml --data-dir data --out runs/base
+      softrec fit clicks.csv --user customer --item product --time ts --out runs/first
+
+      softrec fit diginetica-gru4rec-base --data-dir data --out runs/base
     """
     from softrec.experiments.train import fit_recipe
     from softrec.experiments.views import asked, best_of
@@ -73,26 +75,32 @@ def compare(
     targets: Annotated[
         str,
         typer.Option(
+            rich_help_panel="Variants",
             help="The targets, separated by commas; the first is the baseline. Settings are "
-            "in brackets: 'pop+(alpha=0.4,temperature=2)'."
+            "in brackets, with quotes around all of it: 'one-hot,pop+(alpha=0.4)'.",
         ),
     ] = "one-hot,uniform,pop+",
     models: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel="Variants",
             help="Several models instead of --model, each with its own baseline: "
-            "'sasrec(dim=64),mf'."
+            "'sasrec(dim=64),mf'.",
         ),
     ] = None,
     losses: Annotated[
         str | None,
-        typer.Option(help="Several losses instead of --loss, such as mixed,decoupled."),
+        typer.Option(
+            rich_help_panel="Variants",
+            help="Several losses instead of --loss, such as mixed,decoupled.",
+        ),
     ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            help="Values to try of a field, such as target.alpha=0.1,0.3,0.5, in each variant that "
-            "has it. May be given several times, for all combinations."
+            rich_help_panel="Variants",
+            help="Values of a field, such as target.alpha=0.1,0.3,0.5: each variant that has the "
+            "field is trained with each of them. May be given several times, for all combinations.",
         ),
     ] = None,
     tune: Tune = None,
@@ -113,13 +121,13 @@ def compare(
     interrupted, run the same command again: finished runs are kept.
 
     Examples:
-      softrec compare diginetica --model gru4rec --targets one-hot,uniform,pop+ --out DIR
+      softrec compare clicks.csv --targets one-hot,uniform,pop+ --out DIR
 
-      softrec compare LOG --models sasrec,mf --targets one-hot,uniform --losses mixed,decoupled
+      softrec compare clicks.csv --models sasrec,mf --losses mixed,decoupled -o DIR
 
-      softrec compare LOG --targets one-hot,uniform,pop+ --grid target.alpha=0.1,0.3,0.5 --out DIR
+      softrec compare clicks.csv --grid target.alpha=0.1,0.3,0.5 --out DIR
 
-      softrec compare LOG --targets one-hot,uniform,pop+ --tune 20 --out DIR
+      softrec compare clicks.csv --targets one-hot,pop+ --tune 20 --out DIR
     """
     from softrec.experiments.combinations import plan
     from softrec.experiments.compare import compare_variants
@@ -153,6 +161,9 @@ def order(
 ) -> None:
     """Train a model on a log, and on the log with histories in random order: does order matter?
 
+    Both are trained with the same seeds, and the difference of the test metric is printed. If the
+    order of the events does not matter, a model that reads sequences has nothing to gain from it.
+
     Example:
       softrec order clicks.csv --model gru4rec --out runs/order
     """
@@ -171,8 +182,8 @@ def demo(
 ) -> None:
     """Compare one-hot labels, POP+ and KD on a simulated shop, in about six minutes of computing.
 
-    The simulator knows the best ranking that any model could reach, and the report compares each
-    target with it.
+    It writes a report, demo/report.html by default. The simulator knows the best ranking that any
+    model could reach, and the report compares each target with it.
     """
     from softrec.experiments.demo import run_demo
 

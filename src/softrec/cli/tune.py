@@ -17,11 +17,13 @@ def tune(
     out: Out,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings of the search; by default 20, or those of the recipe."),
+        typer.Option(
+            min=1, help="Number of trainings of the search; by default that of the recipe, or 20."
+        ),
     ] = None,
     space: Space = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Trainings of the winner, each with another seed.")
+        int, typer.Option(min=1, help="Number of trainings of the winner, each with another seed.")
     ] = 3,
     set_: Set = None,
     data_dir: DataDir = None,
@@ -29,18 +31,15 @@ def tune(
 ) -> None:
     """Search settings on validation; train the best ones with several seeds, and test only these.
 
-    The first trials are the recipe itself and settings from the data; Optuna proposes the others.
-
-    Settings that are given by options are not searched; those of a recipe are the first trial.
-
-    Writes best.yaml for softrec fit, history.html with all trials, and the runs of the winner.
-
-    If it is interrupted, run the same command again: finished trials are kept.
+    A setting that an option gives is not searched. The first trial has the settings of the recipe,
+    the next ones settings computed from the data; Optuna proposes all others. Writes best.yaml for
+    softrec fit, history.html with all trials, and the runs of the winner. If it is interrupted, run
+    the same command again: finished trials are kept.
 
     Examples:
       softrec tune clicks.csv --model sasrec --epochs 30 --out runs/tuned
 
-      softrec tune clicks.csv --target pop+ --space target.alpha=0.05..0.9 --trials 40 --out DIR
+      softrec tune clicks.csv --target pop+ --space target.alpha=0.05..0.9 -o DIR
 
       softrec fit runs/tuned/best.yaml --seed 7 --out runs/again
     """
