@@ -34,6 +34,38 @@ from softrec.cli.show import (
 if TYPE_CHECKING:
     from softrec.recipe.recipe import Recipe
 
+VARIANTS = "Variants"  # the panel of the options that say what is compared
+Targets = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=VARIANTS,
+        help="The targets, separated by commas; the first is the baseline. Settings are in "
+        "brackets, with quotes around all of it: 'one-hot,pop+(alpha=0.4)'.",
+    ),
+]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=VARIANTS,
+        help="Several models instead of --model, each with its own baseline: 'sasrec(dim=64),mf'.",
+    ),
+]
+Losses = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=VARIANTS,
+        help="Several losses instead of --loss, such as mixed,decoupled.",
+    ),
+]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel=VARIANTS,
+        help="Values of a field, such as target.alpha=0.1,0.3,0.5: each variant that has the "
+        "field is trained with each of them. May be given several times, for all combinations.",
+    ),
+]
+
 
 def fit(
     ctx: typer.Context,
@@ -72,37 +104,10 @@ def compare(
     ctx: typer.Context,
     source: Source,
     out: Out,
-    targets: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel="Variants",
-            help="The targets, separated by commas; the first is the baseline. Settings are "
-            "in brackets, with quotes around all of it: 'one-hot,pop+(alpha=0.4)'.",
-        ),
-    ] = "one-hot,uniform,pop+",
-    models: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel="Variants",
-            help="Several models instead of --model, each with its own baseline: "
-            "'sasrec(dim=64),mf'.",
-        ),
-    ] = None,
-    losses: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel="Variants",
-            help="Several losses instead of --loss, such as mixed,decoupled.",
-        ),
-    ] = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            rich_help_panel="Variants",
-            help="Values of a field, such as target.alpha=0.1,0.3,0.5: each variant that has the "
-            "field is trained with each of them. May be given several times, for all combinations.",
-        ),
-    ] = None,
+    targets: Targets = "one-hot,uniform,pop+",
+    models: Models = None,
+    losses: Losses = None,
+    grid: Grid = None,
     tune: Tune = None,
     space: Space = None,
     seeds: Seeds = 3,
