@@ -208,10 +208,12 @@ def test_the_python_of_the_readme_runs(clicks, monkeypatch, restored, capsys):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_the_shell_of_the_readme_runs(clicks, capsys):
-    """In the order of the page, but for one epoch; not what needs a public data set."""
+    """In the order of the page, but for an epoch and trials; not what needs a public data set."""
     (block,) = re.findall(r"```sh\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
-    tiny = {name: ["--epochs", "1", "--set", "model.dim=8"] for name in ("fit", "compare")}
-    told = [shlex.split(line, comments=True) for line in block.splitlines()]
+    small = ["--epochs", "1", "--set", "model.dim=8"]
+    tiny = {"fit": small, "compare": small, "tune": ["--epochs", "1"]}
+    few = re.sub(r"--(tune|trials) \d+", r"--\1 2", block)
+    told = [shlex.split(line, comments=True) for line in few.splitlines()]
     commands = [words[1:] for words in told if words and "--data-dir" not in words]
     assert {words[0] for words in commands} >= {"fit", "evaluate", "recommend", "compare"}
     for words in commands:

@@ -1,5 +1,6 @@
 """A new member is one file: nothing else names it, and everything knows it."""
 
+import json
 import os
 import re
 import subprocess
@@ -25,45 +26,70 @@ class FlatSettings(TargetSettings, name="quite-flat"):
     def build(self, training):
         return UniformTarget(training.n_items)
 """
+# The package is imported anew, with the file; one process for all, as its imports take longest.
 CALLS = """
-import sys
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
 import softrec.targets
 softrec.targets.__path__.append(sys.argv[1])  # as if the file lay in the package
-from {module} import main
-main(sys.argv[2:])
+from softrec.cli.main import main as softrec
+from softrec.recipe.tables import main as tables
+
+told = []
+for command in json.loads(sys.argv[2]):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            tables(command[1:]) if command[0] == "tables" else softrec(command)
+        except SystemExit as done:
+            code = done.code
+    told.append({"code": code, "out": out.getvalue(), "err": err.getvalue()})
+print(json.dumps(told))
 """
 PAGE = "<!-- generated: names of target -->\n<!-- end -->\n"
+FEW = ["--set", "data.shop={n_items: 30, n_users: 20}", "--set", "model.dim=4",
+       "--epochs", "1", "--model", "gru4rec"]  # fmt: skip
+COMMANDS = {
+    "help": ["fit", "--help"],
+    "wrong": ["fit", "shop", "-o", "run", "--target", "quite-flatt"],
+    "fit": ["fit", "shop", "-o", "run", "--target", "quite-flat", *FEW],
+    "docs": ["tables", "page.md"],  # `make docs` writes its row; nobody does by hand
+    "settings": ["settings", "target.quite-flat"],
+}
 
 
-def typed(folder, *arguments, module="softrec.cli.main"):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the file lies, and a page of the documents."""
+    path = tmp_path_factory.mktemp("one-file")
+    (path / "quite_flat.py").write_text(NEW)
+    (path / "page.md").write_text(PAGE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def told(folder):
+    """Exit code and output of each command, where the file is in the package."""
     environment = {**os.environ, "COLUMNS": "200", "SOFTREC_CACHE": str(folder / "cache")}
-    code = CALLS.format(module=module)
-    return subprocess.run([sys.executable, "-c", code, str(folder), *arguments], cwd=folder,
-                          capture_output=True, text=True, check=False, env=environment)  # fmt: skip
+    arguments = [str(folder), json.dumps(list(COMMANDS.values()))]
+    done = subprocess.run([sys.executable, "-c", CALLS, *arguments], cwd=folder, env=environment,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    return dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
-def test_a_file_in_the_package_is_a_member(tmp_path):
-    (tmp_path / "quite_flat.py").write_text(NEW)
-    assert "quite-flat" in typed(tmp_path, "fit", "--help").stdout
-    wrong = typed(tmp_path, "fit", "shop", "-o", "run", "--target", "quite-flatt")
-    assert "did you mean quite-flat?" in " ".join(wrong.stderr.split())
-    few = ["--set", "data.shop={n_items: 30, n_users: 20}", "--set", "model.dim=4"]
-    few += ["--epochs", "1", "--model", "gru4rec"]
-    made = typed(tmp_path, "fit", "shop", "-o", "run", "--target", "quite-flat", *few)
-    assert made.returncode == 0, made.stderr
-    assert read_facts(tmp_path / "run" / "run.json")["soft_weight"] == 0.25
+def test_a_file_in_the_package_is_a_member(folder, told):
+    assert "quite-flat" in told["help"]["out"]
+    assert told["wrong"]["code"] == 2
+    assert "did you mean quite-flat?" in " ".join(told["wrong"]["err"].split())
+    assert told["fit"]["code"] == 0, told["fit"]["err"]
+    assert read_facts(folder / "run" / "run.json")["soft_weight"] == 0.25
 
 
-def test_a_file_in_the_package_is_in_the_documents(tmp_path):
-    """`make docs` writes its row; nobody does by hand."""
-    (tmp_path / "quite_flat.py").write_text(NEW)
-    page = tmp_path / "page.md"
-    page.write_text(PAGE)
-    made = typed(tmp_path, "page.md", module="softrec.recipe.tables")
-    assert made.returncode == 0, made.stderr
-    assert "| quite-flat | alpha (0.25) | The same for all. |" in page.read_text().splitlines()
-    listed = typed(tmp_path, "settings", "target.quite-flat").stdout.splitlines()
-    assert listed == [
+def test_a_file_in_the_package_is_in_the_documents(folder, told):
+    assert told["docs"]["code"] == 0, told["docs"]["err"]
+    row = "| quite-flat | alpha (0.25) | The same for all. |"
+    assert row in (folder / "page.md").read_text().splitlines()
+    assert told["settings"]["out"].splitlines() == [
         "target quite-flat: The same for all.",
         "    alpha (0.25) weight of the soft target",
     ]
