@@ -102,7 +102,7 @@ def test_each_published_row_has_a_recipe_or_a_reason(name):
             assert not math.isnan(minutes(cell.recipe))
 
 
-COUNTS = {"softrec": (270, 24), "desorec": (252, 20), "timirec": (216, 25), "bsl": (832, 88),
+COUNTS = {"softrec": (270, 44), "desorec": (252, 20), "timirec": (216, 25), "bsl": (832, 88),
           "reference": (28, 10)}  # fmt: skip
 
 
@@ -170,6 +170,43 @@ def test_the_other_teacher_of_softrec_is_the_one_of_the_paper():
     }
     assert teachers == {"gru4rec": "caser", "caser": "gru4rec", "nfm": "youtubednn",
                         "youtubednn": "nfm"}  # fmt: skip
+
+
+def test_the_cold_start_of_softrec_is_its_table_2_with_fewer_items():
+    """Nothing else is changed, and M is the printed one; what stands beside has the same M."""
+    cells = cells_of("softrec")
+    whole = {
+        (cell.names["backbone"], cell.names["method"]): cell.recipe
+        for cell in cells
+        if cell.table == "Table 2" and cell.names["dataset"] == "MovieLens"
+    }
+    cold = [cell for cell in cells if cell.table == "Table 3"]
+    assert {cell.names["dataset"] for cell in cold if cell.reason} == {"Last.FM"}
+    found = []
+    for cell in cold:
+        if cell.recipe is None:
+            continue
+        data = cell.recipe.data
+        assert cell.names["setting"].endswith(f", M={data.first_items}")
+        alike = data.model_copy(update={"first_items": None})
+        row = cell.names["backbone"], cell.names["method"]
+        assert cell.recipe.model_copy(update={"data": alike}) == whole[row]
+        found.append((*row, data.first_items))
+    assert len(set(found)) == len(found) == 2 * 2 * 5
+    blocks = running.planned("softrec", table="Table 3", row="MovieLens")
+    assert [block.dataset for block in blocks] == [
+        f"MovieLens, cold start t{n}, M={m}" for n, m in enumerate((5, 15, 20, 25, 30), 1)
+    ]
+    for block in blocks:
+        known = {job.recipe.data.first_items for job in block.all_jobs}
+        assert len(block.cells) == 4
+        assert known == {int(block.dataset.rpartition("=")[2])}
+
+
+@pytest.mark.parametrize("name", ["desorec", "timirec", "bsl"])
+def test_a_data_set_is_one_block_of_a_table(name):
+    blocks = [(block.table, block.dataset) for block in running.planned(name)]
+    assert blocks == list(dict.fromkeys(cell.block for cell in cells_of(name)))
 
 
 def test_where_a_log_has_no_order_the_defaults_are_of_models_without():

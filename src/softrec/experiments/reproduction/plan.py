@@ -17,6 +17,7 @@ from softrec.experiments.reproduction.cells import Cell, with_metrics
 from softrec.experiments.reproduction.cost import minutes
 from softrec.experiments.views import asked
 from softrec.recipe.recipe import Recipe, read_recipe
+from softrec.recipe.specs.data import DataSettings
 
 DEFAULTS = ("sasrec", "gru4rec")
 """The models that are trained with their defaults for comparison with a block."""
@@ -111,12 +112,11 @@ def groups(
         baselines: add the simple baselines on the same data and protocol.
         defaults: add models with today's defaults on the same data and protocol.
     """
-    blocks: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        blocks.setdefault(cell.block, []).append(cell)
     found: list[Group] = []
-    for (table, dataset), own in blocks.items():
-        jobs = [[_job(cell, seed) for seed in seeds if cell.recipe is not None] for cell in own]
+    for (table, dataset), own in _blocks(cells).items():
+        jobs = [
+            [_job(one, seed, dataset) for seed in seeds if one.recipe is not None] for one in own
+        ]
         base = _base(own)
         beside: dict[str, Job] = {}
         if base is not None and baselines:
@@ -127,11 +127,28 @@ def groups(
     return found
 
 
-def _job(cell: Cell, seed: int) -> Job:
+def _blocks(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Return the cells by table and data set, and by setting where that changes the data.
+
+    So the rows beside a block are of the same data.
+    """
+    data: dict[tuple[str, str], list[DataSettings]] = {}
+    for cell in cells:
+        if cell.recipe is not None and cell.recipe.data not in data.setdefault(cell.block, []):
+            data[cell.block].append(cell.recipe.data)
+    blocks: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        table, dataset = cell.block
+        if len(data.get(cell.block, [])) > 1:
+            dataset = f"{dataset}, {cell.names['setting']}"
+        blocks.setdefault((table, dataset), []).append(cell)
+    return blocks
+
+
+def _job(cell: Cell, seed: int, dataset: str) -> Job:
     assert cell.recipe is not None
     recipe = cell.recipe.model_copy(update={"seed": seed})
-    name = " ".join([cell.names["dataset"], cell.row])
-    return Job(name, recipe, "cell", minutes(recipe))
+    return Job(f"{dataset} {cell.row}", recipe, "cell", minutes(recipe))
 
 
 def _base(cells: Iterable[Cell]) -> Recipe | None:
