@@ -324,7 +324,7 @@ def test_it_can_be_read_without_seeing_it(page):
 
 def test_colours_follow_the_page():
     text = render_report(synthetic())
-    assert "prefers-color-scheme: dark" in text
+    assert "@media screen and (prefers-color-scheme: dark)" in text  # paper is white
     for svg in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL):
         assert re.findall(r"#[0-9a-f]{6}\b", svg) == []
         assert re.match(r'<svg viewBox="[\d. ]+"', svg)

@@ -74,7 +74,7 @@ def forests(results: Results) -> list[Plot]:
     alone = any(v.trainings < 2 for row in chosen for v in (row.variant, *baselines.values()))
     line = f"Line: 95 % interval over the users {'only' if alone else 'and the trainings'}."
     several = len(chosen) > 1
-    whose = ", of each model the variant" if several else ", of the variant"
+    whose = ", of each model's variant" if several else ", of the variant"
     which = "" if results.listed else f"{whose} that is best on validation"
     title = "The best variants" if several else chosen[0].variant.name
     to = "the baseline of its model" if several else next(iter(baselines.values())).name
@@ -88,9 +88,8 @@ def forests(results: Results) -> list[Plot]:
                 for row in chosen
                 for each in _of(results, slicing, row.variant.name)
             ),
-            f"Difference in {results.selection.metric} to {to}{which}, by {slicing} of the test "
-            f"cases (their number beside the slice). {line} A filled dot stands for evidence "
-            f"(Holm-adjusted p < {LEVEL}, over all slices and variants).",
+            f"Difference in {results.selection.metric} to {to}{which}; the number of cases is in "
+            f"brackets. {line} Filled dot: Holm-adjusted p < {LEVEL}.",
             [looks.entry(row.variant.name, row.look) for row in chosen if several],
         )
         for number, slicing in enumerate(slicings(results))
