@@ -31,6 +31,7 @@ def page(
     *,
     trials: Iterable[dict[str, Any]] = (),
     commands: Sequence[str] = (),
+    machine: str = "",
     written: str = "",
 ) -> str:
     """Return the page of a comparison as Markdown.
@@ -39,6 +40,7 @@ def page(
         results: of the comparison.
         trials: earlier trials on validation: {"row": ..., "settings": ..., "valid": ...}.
         commands: the commands before the comparison.
+        machine: a sentence about it.
         written: the paragraph that is written by hand.
     """
     metric = results.selection.metric
@@ -67,6 +69,7 @@ def page(
         "## How it was run",
         commands_text([*commands, quoted(results.command)]),
         _settings(results),
+        machine,
         f"{results.created[:10]}; {versions_text(results.versions)}",
     )
 
@@ -216,14 +219,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("page", type=Path, help="the Markdown file to write")
     parser.add_argument("--trials", type=Path, help="JSON lines with row, settings and valid")
     parser.add_argument("--commands", type=Path, help="what was typed before, a command a line")
+    parser.add_argument("--machine", default="", help="a sentence about the machine")
     given = parser.parse_args(arguments)
     comparison: Comparison = open_comparison(given.comparison)
     trials = trials_of(given.trials) if given.trials else []
     commands = given.commands.read_text("utf-8").splitlines() if given.commands else []
     written = written_in(given.page)
-    write_text(
-        given.page, page(comparison.results, trials=trials, commands=commands, written=written)
+    made = page(
+        comparison.results, trials=trials, commands=commands, machine=given.machine, written=written
     )
+    write_text(given.page, made)
 
 
 if __name__ == "__main__":

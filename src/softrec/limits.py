@@ -33,8 +33,6 @@ class Limits:
     """Numbers of a block of queries by time intervals, on a CPU."""
     products: int = 2**22
     """Terms in a block of a product of sparse tables: about 150 MB with their places."""
-    terms: int = 2**20
-    """Numbers of a sparse table that are added to scores at a time."""
     spread: int = 2**20
     """Numbers in a block of rows in label propagation inside a cluster."""
     hits: int = 2**22

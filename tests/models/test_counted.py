@@ -165,8 +165,22 @@ RECENCY = st.sampled_from([0.0, 0.5, 1.0])
 def test_item_knn(budget, log, kind, power, shrinkage, recency):
     similar = counted.item_similarity(log[0], N, kind=kind, power=power, shrinkage=shrinkage)
     model = ItemKNN(N, k=N, similarity=kind, power=power, shrinkage=shrinkage, recency=recency)
-    with limited(products=budget, terms=budget):
+    with limited(products=budget):
         agree(model, counted.cut(similar, N), *log)
+
+
+@pytest.mark.parametrize("room", [0, 2**20])
+def test_sums_from_a_dense_table_are_the_same(room):
+    """The table of a Markov chain is not symmetric, and here it has fewer cells than terms."""
+    rng = np.random.default_rng(0)
+    lists = [rng.integers(0, N, 30).tolist() for _ in range(20)]
+    histories = [rng.integers(0, N, 9).tolist() for _ in range(40)]
+    model = Markov(N, steps=3, recency=0.5)
+    similar = counted.transitions(lists, N, 3)
+    with limited(scores=room):
+        agree(model, similar, lists, histories)
+        scores = model(padded(histories, N, users=None))
+        assert isinstance(scores.table, np.ndarray) == (room > 0)
 
 
 @given(logs(), st.sampled_from([0.5, 1.0]), st.sampled_from([0.0, 0.7]), RECENCY)

@@ -74,16 +74,5 @@ class Markov(TableScorer):
     def forward(self, batch: Batch) -> TableScores:
         """Return the sums of rows of the table, with the popularity added."""
         scores = super().forward(batch)
-        return _Smoothed(self, scores) if self.smoothing else scores
-
-
-class _Smoothed(TableScores):
-    def __init__(self, scorer: Markov, scores: TableScores) -> None:
-        super().__init__(scorer, scores.items, scores.weights)
-        self.added = scorer.smoothing * scorer.shares
-
-    def fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write the sums of some rows, with the popularity added, to `out` (b, N)."""
-        out = super().fill(rows, out)
-        out += self.added
-        return out
+        scores.added = self.smoothing * self.shares if self.smoothing else None
+        return scores

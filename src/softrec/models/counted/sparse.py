@@ -162,6 +162,12 @@ class TableScorer(SparseScorer):
         self.columns = torch.from_numpy(table.indices.astype(np.int32))
         self.values = torch.from_numpy(table.data.astype(np.float32))
 
+    @property
+    def table(self) -> sparse.csr_matrix:
+        """Return the table (N, N); it shares the memory of the buffers."""
+        parts = (part.cpu().numpy() for part in (self.values, self.columns, self.offsets))
+        return sparse.csr_matrix(tuple(parts), (self.n_items, self.n_items), copy=False)
+
     def forward(self, batch: Batch) -> TableScores:
         """Return the weighted sums of rows of the table."""
         histories = prefixes(batch, self.n_items, batch.history.shape[1])
@@ -192,32 +198,33 @@ class TableScores(Scores):
         weights: (P, L), 0 where an item does not count.
     """
 
+    added: Tensor | None = None
+    """Scores that all rows have, (N,)."""
+
     def __init__(self, scorer: TableScorer, items: Tensor, weights: Tensor) -> None:
-        self.scorer, self.items, self.weights = scorer, items, weights
+        self.scorer, self.weights = scorer, weights
+        self.items = items.cpu().numpy()
         self.n_items, self.like = scorer.n_items, scorer.values
+        lengths = np.diff(np.append(scorer.table.indptr, scorer.table.nnz))  # of padding 0
+        terms, cells = lengths[self.items].sum(), self.n_items**2
+        dense = terms > cells and cells * self.like.element_size() <= LIMITS.scores
+        self.table = scorer.table.toarray() if dense else scorer.table  # as many sums, no indices
 
     def __len__(self) -> int:
         return len(self.items)
 
     def fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write the sums of some rows to `out` (b, N)."""
-        table, weights = self.scorer, self.weights[rows]
-        row, column = weights.nonzero(as_tuple=True)
-        item = self.items[rows][row, column]
-        starts = table.offsets[item]
-        lengths = table.offsets[item + 1] - starts
-        out.zero_()
-        for some in blocks_of_parts(lengths.cumsum(0).cpu().numpy(), LIMITS.terms):
-            which, places = _spread(starts[some], lengths[some])
-            cells = row[some][which] * self.n_items + table.columns[places]
-            terms = weights[row[some], column[some]][which] * table.values[places]
-            out.view(-1).index_add_(0, cells, terms)
-        return table.order_unscored(out)
-
-
-def _spread(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, for each number of some ranges, its range and its place: (total,) each."""
-    numbers = torch.arange(len(lengths), device=lengths.device)
-    which = torch.repeat_interleave(numbers, lengths)
-    first = starts - (lengths.cumsum(0) - lengths)
-    return which, torch.arange(len(which), device=which.device) + first[which]
+        """Write the sums of some rows to `out` (b, N); SciPy adds them, on the CPU."""
+        weights = self.weights[rows].cpu().numpy()
+        counts = weights != 0
+        begin = np.concatenate([[0], counts.sum(1).cumsum()])
+        shape, items = (len(weights), self.n_items), self.items[rows][counts]
+        histories = sparse.csr_matrix((weights[counts], items, begin), shape)
+        if isinstance(self.table, np.ndarray):
+            out.copy_(torch.from_numpy(histories @ self.table))
+        else:
+            for some in product_blocks(histories, self.table):
+                sums = sparse.csr_matrix(histories[some] @ self.table)
+                out[some] = torch.from_numpy(sums.toarray()).to(out)
+        self.scorer.order_unscored(out)
+        return out if self.added is None else out.add_(self.added)
