@@ -203,6 +203,17 @@ def test_the_cold_start_of_softrec_is_its_table_2_with_fewer_items():
         assert known == {int(block.dataset.rpartition("=")[2])}
 
 
+@pytest.mark.parametrize(
+    ("row", "number"),
+    [("cold start t2, M=15", 4), ("GRU4Rec, cold start T2, m=15,POP+", 1), ("movielens,Caser", 10)],
+)
+def test_a_row_is_found_by_names_with_commas(row, number):
+    assert (
+        sum(len(each.cells) for each in running.planned("softrec", table="Table 3", row=row))
+        == number
+    )
+
+
 @pytest.mark.parametrize("name", ["desorec", "timirec", "bsl"])
 def test_a_data_set_is_one_block_of_a_table(name):
     blocks = [(block.table, block.dataset) for block in running.planned(name)]

@@ -17,7 +17,6 @@ from softrec.experiments.reproduction.cells import Cell, with_metrics
 from softrec.experiments.reproduction.cost import minutes
 from softrec.experiments.views import asked
 from softrec.recipe.recipe import Recipe, read_recipe
-from softrec.recipe.specs.data import DataSettings
 
 DEFAULTS = ("sasrec", "gru4rec")
 """The models that are trained with their defaults for comparison with a block."""
@@ -87,8 +86,7 @@ def selected(cells: Sequence[Cell], table: str | None, row: str | None) -> list[
             raise RecipeError(f"no table is called {table!r}; there are {shown(tables, 20)}")
         cells = [cell for cell in cells if cell.table in found]
     if row is not None:
-        words = [word.strip().lower() for word in row.split(",") if word.strip()]
-        chosen = [cell for cell in cells if _has(cell, words)]
+        chosen = [cell for cell in cells if _has(cell, row.lower())]
         if not chosen:
             named = dict.fromkeys(name for cell in cells for name in cell.names.values() if name)
             raise RecipeError(f"no row has the names {row!r}; there are {shown(named, 30)}")
@@ -96,9 +94,12 @@ def selected(cells: Sequence[Cell], table: str | None, row: str | None) -> list[
     return list(cells)
 
 
-def _has(cell: Cell, words: Iterable[str]) -> bool:
+def _has(cell: Cell, row: str) -> bool:
+    """Return whether a cell has all names of a row, of which some contain commas themselves."""
     names = {name.lower() for name in cell.names.values()}
-    return all(word in names for word in words)
+    for name in names:
+        row = row.replace(name, ",") if "," in name else row
+    return all(word.strip() in names for word in row.split(",") if word.strip())
 
 
 def groups(
@@ -132,14 +133,10 @@ def _blocks(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
 
     So the rows beside a block are of the same data.
     """
-    data: dict[tuple[str, str], list[DataSettings]] = {}
-    for cell in cells:
-        if cell.recipe is not None and cell.recipe.data not in data.setdefault(cell.block, []):
-            data[cell.block].append(cell.recipe.data)
     blocks: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         table, dataset = cell.block
-        if len(data.get(cell.block, [])) > 1:
+        if any(place.startswith("data.") for place in cell.changes):
             dataset = f"{dataset}, {cell.names['setting']}"
         blocks.setdefault((table, dataset), []).append(cell)
     return blocks
