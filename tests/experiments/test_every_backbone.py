@@ -22,10 +22,10 @@ BASE = {
     "data": {
         "source": "shop",
         "cold_items": "keep",
-        "shop": {"n_items": N_ITEMS, "n_categories": 6, "n_archetypes": 6, "n_users": 150,
+        "shop": {"n_items": N_ITEMS, "n_categories": 6, "n_archetypes": 6, "n_users": 120,
                  "min_length": 8, "max_length": 20},
     },
-    "training": {"epochs": 5, "batch_size": 64, "length": 8, "lr": 0.02, "accelerator": "cpu",
+    "training": {"epochs": 4, "batch_size": 128, "length": 8, "lr": 0.03, "accelerator": "cpu",
                  "windows": "prefixes", "patience": 5},
     "evaluation": {"metrics": ["recall@10", "ndcg@10"]},
 }  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_backbone_learns_the_shop_and_comes_back_the_same(name, split, timed, 
         user = split.train.users.ids(np.array([3]))[0]
         listed = run.recommender().recommend([user], k=5)
         assert len(listed) == 5
-    assert min(found) > 0.25, found
+    assert min(found) > 0.3, found
 
 
 def test_a_model_of_times_needs_them(tmp_path):
