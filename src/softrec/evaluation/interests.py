@@ -8,8 +8,14 @@ from torch import Tensor
 
 from softrec.data.splits import Cases
 from softrec.evaluation.listed import Listed
-from softrec.retrieval import TopK
+from softrec.evaluation.protocol import seen_of
+from softrec.retrieval import TopK, top_k
 from softrec.types import ItemVectors, Products, Scores
+
+MEASURES = (
+    "interest_divergence", "interest_distance", "interest_agreement", "interest_accuracy",
+    "interest_agreement_best_match",
+)  # fmt: skip
 
 
 def interest_divergence(interests: Tensor, wanted: Tensor, first: Tensor) -> Tensor:
@@ -44,6 +50,23 @@ def interest_divergence(interests: Tensor, wanted: Tensor, first: Tensor) -> Ten
     return (0.5 * (parts[0] + parts[1]).sum(-1)).clamp(min=0).to(interests.dtype)
 
 
+def called_for(interests: Tensor, item: Tensor) -> Tensor:
+    """Return the interest that an item belongs to, the one of the highest cosine, (P,) int64.
+
+    It is the target interest of TiMiRec's teacher if the item is the label. Of equal ones the first
+    counts.
+
+    Args:
+        interests: (P, K, D).
+        item: (P, D) vectors.
+
+    Example:
+        >>> called_for(torch.eye(2)[None], torch.tensor([[0.1, 3.0]]))
+        tensor([1])
+    """
+    return torch.cosine_similarity(interests.double(), item.double()[:, None], dim=-1).argmax(-1)
+
+
 def interest_distance(interests: Tensor) -> Tensor:
     """Return the mean squared distance between two interests of (P, K, D), (P,)."""
     n = interests.shape[1]
@@ -58,14 +81,13 @@ class ListedInterests(Listed):
         k: as in `Listed`.
         n_items: as in `Listed`.
         cases: the test cases.
+        mask_seen: whether seen items are left out of the lists.
     """
 
-    def __init__(self, k: int, n_items: int, cases: Cases) -> None:
+    def __init__(self, k: int, n_items: int, cases: Cases, mask_seen: bool = True) -> None:
         super().__init__(k, n_items)
-        self.cases = cases
-        self.divergence = np.zeros(len(cases))  # of each case, the mean over its relevant items
-        self.distance = np.zeros(len(cases))
-        self.known = False
+        self.cases, self.mask_seen = cases, mask_seen
+        self.found: dict[str, np.ndarray] = {}  # by measure, a value for each case
 
     def add(self, best: TopK, rows: slice, scores: Scores) -> None:
         """Count, and measure the interests of some cases."""
@@ -73,26 +95,46 @@ class ListedInterests(Listed):
         found = interests_of(scores)
         if found is None or found[0].shape[1] < 2:
             return
-        self.known = True
         interests, items = found
         relevant = self.cases.relevant
         offsets = relevant.offsets[rows.start : rows.stop + 1]
         number = np.diff(offsets)
         row = torch.from_numpy(np.repeat(np.arange(len(number)), number)).to(interests.device)
         asked = torch.from_numpy(relevant.items[offsets[0] : offsets[-1]]).to(interests.device)
-        each = interest_divergence(interests[row], items[asked], items[best.items[row, 0]])
-        sums = np.bincount(row.cpu().numpy(), each.double().cpu().numpy(), len(number))
-        self.divergence[rows] = sums / number
-        self.distance[rows] = interest_distance(interests.double()).cpu().numpy()
+        first = best.items[row, 0]
+        wanted = called_for(interests[row], items[asked])
+        self._keep("interest_distance", rows, interest_distance(interests.double()))
+        for name, each in {
+            "interest_divergence": interest_divergence(interests[row], items[asked], items[first]),
+            "interest_agreement": wanted == called_for(interests[row], items[first]),
+            **self._predicted(scores, rows, row, wanted, items),
+        }.items():
+            sums = np.bincount(row.cpu().numpy(), each.double().cpu().numpy(), len(number))
+            self._keep(name, rows, torch.from_numpy(sums / number))
+
+    def _predicted(
+        self, scores: Scores, rows: slice, row: Tensor, wanted: Tensor, items: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the measures of predicted interests, for each relevant item; {} without them."""
+        if not isinstance(scores, Products) or scores.interests is None:
+            return {}
+        vectors, logits = scores.interests
+        seen = seen_of(self.cases, rows, vectors.device) if self.mask_seen else None
+        matched = top_k(Products(vectors, scores.items), 1, seen).items[:, 0]
+        interests = vectors[..., : items.shape[1]]
+        return {
+            "interest_accuracy": wanted == logits.argmax(-1)[row],
+            "interest_agreement_best_match": (
+                wanted == called_for(interests[row], items[matched[row]])
+            ),
+        }
+
+    def _keep(self, name: str, rows: slice, values: Tensor) -> None:
+        self.found.setdefault(name, np.zeros(len(self.cases)))[rows] = values.cpu().numpy()
 
     def measures(self) -> dict[str, float]:
         """Return the means over the cases; empty for models without several interests."""
-        if not self.known:
-            return {}
-        return {
-            "interest_divergence": float(self.divergence.mean()),
-            "interest_distance": float(self.distance.mean()),
-        }
+        return {name: float(self.found[name].mean()) for name in MEASURES if name in self.found}
 
 
 def interests_of(scores: Scores) -> tuple[Tensor, Tensor] | None:

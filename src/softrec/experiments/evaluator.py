@@ -63,7 +63,7 @@ class Evaluator:
         metrics use sampled negatives.
         """
         length, mask_seen = self.recipe.training.length, self.asked.mask_seen
-        listed = ListedInterests(self.k, model.n_items, self.cases)
+        listed = ListedInterests(self.k, model.n_items, self.cases, mask_seen)
         table = self._per_user(model, metrics, listed)
         if self.negatives is not None:  # sampled rankings give no lists
             model = ranked(model, self.recipe)
