@@ -140,7 +140,7 @@ class Teacher(_InBlock):
         problem: SoftmaxProblem,
         room: Callable[[int], Tensor],
     ) -> None:
-        some = soft.items
+        some = soft.negatives
         self.target = target if some is None else target.within(some, soft.n_items)
         self.label_logit = target.logits_of(soft.label)
         self.place, self.log_weight, self.room = problem.place, problem.log_weight, room

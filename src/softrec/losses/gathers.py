@@ -32,8 +32,8 @@ DENSE_UP_TO = (
 
 
 def pair_logits(
-    users: Tensor,
-    vectors: Tensor,
+    user_vectors: Tensor,
+    item_vectors: Tensor,
     items: Tensor,
     bias: Tensor | None = None,
     *,
@@ -45,8 +45,8 @@ def pair_logits(
     half-precision vectors. It can be differentiated once.
 
     Args:
-        users: h, (P, D).
-        vectors: w, (N, D).
+        user_vectors: h, (P, D).
+        item_vectors: w, (N, D).
         items: (P, M) int64, in 0 .. N-1; an item may occur in a row several times.
         bias: b, (N,), or None.
         dense: whether to compute dense blocks of the P x N table, instead of single pairs; by
@@ -64,82 +64,99 @@ def pair_logits(
 
     Sibling: `gathered_logits`, the plain form.
     """
-    if items.dim() != 2 or users.dim() != 2 or len(items) != len(users):
+    if items.dim() != 2 or user_vectors.dim() != 2 or len(items) != len(user_vectors):
         raise ValueError(
-            f"expected users (P, D) and items (P, M), got shapes {tuple(users.shape)} and "
+            f"expected users (P, D) and items (P, M), got shapes {tuple(user_vectors.shape)} and "
             f"{tuple(items.shape)}"
         )
     if items.numel() == 0:
-        return gathered_logits(users, vectors, items, bias)
+        return gathered_logits(user_vectors, item_vectors, items, bias)
     if dense is None:
-        dense = len(vectors) <= DENSE_UP_TO * items.shape[1]
+        dense = len(item_vectors) <= DENSE_UP_TO * items.shape[1]
     # Half-precision vectors are converted first, so that products are not rounded again.
-    precise = torch.promote_types(torch.promote_types(users.dtype, vectors.dtype), torch.float32)
-    logits: Any = _PairLogits.apply(users.to(precise), vectors.to(precise), items, dense)
+    precise = torch.promote_types(
+        torch.promote_types(user_vectors.dtype, item_vectors.dtype), torch.float32
+    )
+    logits: Any = _PairLogits.apply(
+        user_vectors.to(precise), item_vectors.to(precise), items, dense
+    )
     if bias is None:
         return logits
     return logits + bias.index_select(0, items.flatten()).view_as(items)
 
 
 def gathered_logits(
-    users: Tensor, vectors: Tensor, items: Tensor, bias: Tensor | None = None
+    user_vectors: Tensor, item_vectors: Tensor, items: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """Return the logits of `pair_logits` by gathering P x M x D numbers: its reference."""
-    logits = torch.einsum("pd,pmd->pm", users, vectors[items])
+    logits = torch.einsum("pd,pmd->pm", user_vectors, item_vectors[items])
     return logits if bias is None else logits + bias[items]
 
 
 class _PairLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, users: Tensor, vectors: Tensor, items: Tensor, dense: bool) -> Tensor:
-        ctx.save_for_backward(users, vectors, items)
+    def forward(
+        ctx: Any, user_vectors: Tensor, item_vectors: Tensor, items: Tensor, dense: bool
+    ) -> Tensor:
+        ctx.save_for_backward(user_vectors, item_vectors, items)
         ctx.dense = dense
-        return (_dense_logits if dense else _sparse_logits)(users, vectors, items)
+        return (_dense_logits if dense else _sparse_logits)(user_vectors, item_vectors, items)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
-        users, vectors, items = ctx.saved_tensors
+        user_vectors, item_vectors, items = ctx.saved_tensors
         back = _dense_gradients if ctx.dense else _sparse_gradients
-        return *back(gradient, users, vectors, items, ctx.needs_input_grad[:2]), None, None
+        return (
+            *back(gradient, user_vectors, item_vectors, items, ctx.needs_input_grad[:2]),
+            None,
+            None,
+        )
 
 
 # --- pair by pair ---
 
 
-def _sparse_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+def _sparse_logits(user_vectors: Tensor, item_vectors: Tensor, items: Tensor) -> Tensor:
     n_rows, n_pairs = items.shape
-    native = users.device.type == "cpu" and users.dtype in (torch.float32, torch.float64)
+    native = user_vectors.device.type == "cpu" and user_vectors.dtype in (
+        torch.float32,
+        torch.float64,
+    )
     if not native or n_pairs > len(
-        vectors
+        item_vectors
     ):  # a sparse tensor has at most as many entries as a full one
-        rows = max(1, LIMITS.gathered // (n_pairs * users.shape[1]))
-        parts = zip(users.split(rows), items.split(rows), strict=True)
-        return torch.cat([gathered_logits(h, vectors, places) for h, places in parts])
+        rows = max(1, LIMITS.gathered // (n_pairs * user_vectors.shape[1]))
+        parts = zip(user_vectors.split(rows), items.split(rows), strict=True)
+        return torch.cat([gathered_logits(h, item_vectors, places) for h, places in parts])
     lowest, highest = items.aminmax()
-    if lowest < 0 or highest >= len(vectors):  # the product below would read other memory
+    if lowest < 0 or highest >= len(item_vectors):  # the product below would read other memory
         raise IndexError(
-            f"items must be in 0 .. {len(vectors) - 1}, got {int(lowest)} .. {int(highest)}"
+            f"items must be in 0 .. {len(item_vectors) - 1}, got {int(lowest)} .. {int(highest)}"
         )
     begin = torch.arange(0, items.numel() + 1, n_pairs)
-    nothing = users.new_zeros(items.numel())
-    places = csr(begin, items.flatten(), nothing, (n_rows, len(vectors)))
-    product = torch.sparse.sampled_addmm(places, users, vectors.T, beta=0.0)
+    nothing = user_vectors.new_zeros(items.numel())
+    places = csr(begin, items.flatten(), nothing, (n_rows, len(item_vectors)))
+    product = torch.sparse.sampled_addmm(places, user_vectors, item_vectors.T, beta=0.0)
     return product.values().view_as(items)
 
 
 def _sparse_gradients(
-    gradient: Tensor, users: Tensor, vectors: Tensor, items: Tensor, needed: tuple[bool, bool]
+    gradient: Tensor,
+    user_vectors: Tensor,
+    item_vectors: Tensor,
+    items: Tensor,
+    needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     by_users = by_vectors = None
     if needed[0]:
-        by_users = F.embedding_bag(items, vectors, per_sample_weights=gradient, mode="sum")
+        by_users = F.embedding_bag(items, item_vectors, per_sample_weights=gradient, mode="sum")
     if needed[1]:  # the bag of an item is the users that have it
         order = items.flatten().int().argsort()  # sorting int32 is faster than sorting int64
-        size = items.flatten().bincount(minlength=len(vectors))
+        size = items.flatten().bincount(minlength=len(item_vectors))
         by_vectors = F.embedding_bag(
             order // items.shape[1],
-            users,
+            user_vectors,
             size.cumsum(0) - size,
             per_sample_weights=gradient.flatten()[order],
             mode="sum",
@@ -150,31 +167,35 @@ def _sparse_gradients(
 # --- by dense blocks ---
 
 
-def _dense_logits(users: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
-    logits = users.new_empty(items.shape)
-    for part, block in _blocks(users, vectors):
-        torch.mm(users[part], vectors.T, out=block)
+def _dense_logits(user_vectors: Tensor, item_vectors: Tensor, items: Tensor) -> Tensor:
+    logits = user_vectors.new_empty(items.shape)
+    for part, block in _blocks(user_vectors, item_vectors):
+        torch.mm(user_vectors[part], item_vectors.T, out=block)
         torch.gather(block, 1, items[part], out=logits[part])
     return logits
 
 
 def _dense_gradients(
-    gradient: Tensor, users: Tensor, vectors: Tensor, items: Tensor, needed: tuple[bool, bool]
+    gradient: Tensor,
+    user_vectors: Tensor,
+    item_vectors: Tensor,
+    items: Tensor,
+    needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    by_users = torch.empty_like(users) if needed[0] else None
-    by_vectors = torch.zeros_like(vectors) if needed[1] else None
-    for part, block in _blocks(users, vectors):
+    by_users = torch.empty_like(user_vectors) if needed[0] else None
+    by_vectors = torch.zeros_like(item_vectors) if needed[1] else None
+    for part, block in _blocks(user_vectors, item_vectors):
         block.zero_().scatter_add_(1, items[part], gradient[part])
         if by_users is not None:
-            torch.mm(block, vectors, out=by_users[part])
+            torch.mm(block, item_vectors, out=by_users[part])
         if by_vectors is not None:
-            by_vectors.addmm_(block.T, users[part])
+            by_vectors.addmm_(block.T, user_vectors[part])
     return by_users, by_vectors
 
 
-def _blocks(users: Tensor, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _blocks(user_vectors: Tensor, item_vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield blocks of rows, each with memory for its logits, which is the same for all blocks."""
-    rows = max(1, LIMITS.gathered // len(vectors))
-    room = users.new_empty(min(rows, len(users)), len(vectors))
-    for part in blocks(len(users), rows):
-        yield part, room[: len(users[part])]
+    rows = max(1, LIMITS.gathered // len(item_vectors))
+    room = user_vectors.new_empty(min(rows, len(user_vectors)), len(item_vectors))
+    for part in blocks(len(user_vectors), rows):
+        yield part, room[: len(user_vectors[part])]

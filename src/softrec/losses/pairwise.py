@@ -228,16 +228,16 @@ def ccl(margin: float, weight: float) -> PairwiseLoss:
     if not -1 <= margin <= 1:
         raise ValueError(f"margin is compared with a cosine and must be in [-1, 1], got {margin}")
     _check_weight(weight)
-    return partial(_ccl, margin=margin, weight=weight)
+    return partial(_ccl, margin=margin, negative_weight=weight)
 
 
 def _ccl(
-    positive: Tensor, negatives: Tensor, counts: Tensor, *, margin: float, weight: float
+    positive: Tensor, negatives: Tensor, counts: Tensor, *, margin: float, negative_weight: float
 ) -> Tensor:
     return (
         1
         - positive
-        + weight * _mean(F.relu(_counted(positive, negatives, counts) - margin), counts)
+        + negative_weight * _mean(F.relu(_counted(positive, negatives, counts) - margin), counts)
     )
 
 

@@ -49,7 +49,7 @@ def plain(
     if soft is not None:
         hidden = torch.zeros_like(logits, dtype=torch.bool).scatter(1, place, inside)
         every = torch.arange(logits.shape[1], device=users.device)
-        items = (every if soft.items is None else soft.items).expand_as(logits)
+        items = (every if soft.negatives is None else soft.negatives).expand_as(logits)
         answers = row_answers(soft, users, label_logit, logits, items, hidden)
     return table_loss(
         label_logit, logits, counts, loss,

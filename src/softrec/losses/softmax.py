@@ -89,18 +89,18 @@ class SoftTarget(NamedTuple):
 
     target: Target  # over all items
     label: Tensor  # (P,) int64, the item of each row's positive
-    items: Tensor | None = (
+    negatives: Tensor | None = (
         None  # (M,) ascending, the items of the negatives; None: all items in order
     )
-    n_items: int = 0  # N, needed with `items`
+    n_items: int = 0  # N, needed with `negatives`
     mean: ItemVectors | None = None  # (P or 1, D) and (P or 1, 1): its mean item, if that is given
 
     def rest(self, place: Tensor) -> tuple[Tensor, Rest]:
         """Return the positive's probability, (P,), and the target over the negatives without it."""
         own = self.target.prob_of(self.label).detach()
-        if self.items is None:
+        if self.negatives is None:
             return own, self.target.without(self.label)
-        return own, self.target.within(self.items, self.n_items).without(place)
+        return own, self.target.within(self.negatives, self.n_items).without(place)
 
 
 class SoftmaxStats(NamedTuple):

@@ -72,7 +72,7 @@ def row_answers(
     users: Tensor,
     label_logit: Tensor,
     logits: Tensor,
-    items: Tensor,
+    negatives: Tensor,
     hidden: Tensor,
 ) -> TargetAnswers:
     """Return the answers of a soft target over the positive and the negatives of each row.
@@ -82,11 +82,11 @@ def row_answers(
         users: (P, D).
         label_logit: (P,) of the positives.
         logits: (P, M) of the negatives.
-        items: (P, M) int64, the negatives of each row.
+        negatives: (P, M) int64, the items of each row.
         hidden: (P, M) bool, which negatives are left out.
     """
     if soft.mean is None:
-        label_prob, probs = soft.target.among(soft.label, items, hidden)
+        label_prob, probs = soft.target.among(soft.label, negatives, hidden)
         probs = probs.to(logits.dtype)
         return answers_of((probs * logits).sum(1), label_prob.to(logits.dtype), probs.sum(1))
     label_prob, rest = soft.rest(soft.label)
@@ -97,10 +97,10 @@ def row_answers(
     return answers_of(expected - rest.surplus * label_logit, label_prob, rest.mass)
 
 
-def hidden_among(items: Tensor, counts: Tensor) -> Tensor:
+def hidden_among(negatives: Tensor, counts: Tensor) -> Tensor:
     """Return which negatives of a row (P, M) have count 0, or are repeated in the row."""
-    order = items.argsort(dim=1)
-    ranked = items.gather(1, order)
+    order = negatives.argsort(dim=1)
+    ranked = negatives.gather(1, order)
     again = torch.zeros_like(ranked, dtype=torch.bool)
     again[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
     repeated = torch.empty_like(again).scatter_(1, order, again)

@@ -141,7 +141,7 @@ class TeacherSource(nn.Module):
 
     Args:
         contexts: numbers the contexts.
-        vectors: (C, D_T) the teacher's user vectors, perhaps a memory map.
+        user_vectors: (C, D_T) the teacher's user vectors, perhaps a memory map.
         items: its item vectors.
         temperature: T > 0.
         scoring: the kind of score of the teacher.
@@ -155,21 +155,23 @@ class TeacherSource(nn.Module):
     def __init__(
         self,
         contexts: Contexts,
-        vectors: np.ndarray,
+        user_vectors: np.ndarray,
         items: ItemVectors,
         temperature: float = 1.0,
         scoring: Scoring = PLAIN,
     ) -> None:
         super().__init__()
-        contexts.check(vectors)
-        self.contexts, self.vectors = contexts, vectors
+        contexts.check(user_vectors)
+        self.contexts, self.user_vectors = contexts, user_vectors
         self.temperature, self.scoring = temperature, scoring
         self.register_buffer("item_vectors", items.vectors, persistent=False)
         self.register_buffer("item_bias", items.bias, persistent=False)
 
     def forward(self, batch: Batch) -> TeacherTarget:
         """Return the teacher's prediction for each context of `batch`."""
-        users = torch.from_numpy(self.vectors[self.contexts.numbers(batch)]).to(batch.label.device)
+        users = torch.from_numpy(self.user_vectors[self.contexts.numbers(batch)]).to(
+            batch.label.device
+        )
         items = ItemVectors(self.item_vectors, self.item_bias)
         return scored_teacher(users, items, self.temperature, self.scoring)
 
@@ -188,7 +190,7 @@ def probabilities_in(folder: Path) -> Path:
 
 
 def best_of_teacher(
-    vectors: np.ndarray,
+    user_vectors: np.ndarray,
     items: ItemVectors,
     temperature: float,
     k: int,
@@ -197,15 +199,15 @@ def best_of_teacher(
     scoring: Scoring = PLAIN,
 ) -> None:
     """Write the teacher's k best items and their probabilities, (C, k), to .npy files."""
-    shape = (len(vectors), k)
+    shape = (len(user_vectors), k)
     kept = np.lib.format.open_memmap(folder / "items.npy", mode="w+", dtype=np.int32, shape=shape)
     weights = np.lib.format.open_memmap(
         folder / PROBABILITIES, mode="w+", dtype=np.float32, shape=shape
     )
     size = 256
     block = torch.empty(size, len(items.vectors))
-    for some in blocks(len(vectors), size):
-        users = torch.from_numpy(np.array(vectors[some]))
+    for some in blocks(len(user_vectors), size):
+        users = torch.from_numpy(np.array(user_vectors[some]))
         teacher = scored_teacher(users, items, temperature, scoring)
         logits = teacher.fill(slice(None), block[: len(users)])
         probs, best = logits.softmax(1).topk(k, dim=1)
