@@ -95,11 +95,11 @@ event, and 3,210 of 43,098 test events (7%) ask for an item whose first training
     trained_later: float
     first_seen_later: int
     tested: int
-    n_users: int
+    users: int
 
     def sentence(self) -> str:
         """Return one line with the numbers."""
-        own = f", and {self.n_users:,} users go on in their own histories" if self.n_users else ""
+        own = f", and {self.users:,} users go on in their own histories" if self.users else ""
         return (
             f"the {self.split} split leaks time: {self.trained_later:.0%} of the training events "
             f"come after the median test event, and {self.first_seen_later:,} of {self.tested:,} "
@@ -132,7 +132,7 @@ def leak_of(train: Interactions, valid: Interactions, test: Interactions, name: 
         trained_later=float((learned > np.quantile(asked, 0.5, method="lower")).mean()),
         first_seen_later=int((first[test.frame["item"].to_numpy()] > asked).sum()),
         tested=len(asked),
-        n_users=int((_last(train, valid) > _first(test)).sum()),
+        users=int((_last(train, valid) > _first(test)).sum()),
     )
 
 
