@@ -336,7 +336,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_is_one_file_with_titles_and_texts_for_all_figures(kind):
     results = typed(with_slices(KINDS[kind]()))
-    page = Page(render_report(results))
+    text = render_report(results)
+    page = Page(text)
     for tag, attributes in page.tags:
         assert tag not in ("script", "link", "iframe", "img", "object", "image", "foreignobject")
         for name, value in attributes.items():
@@ -356,7 +357,7 @@ def test_the_page_is_one_file_with_titles_and_texts_for_all_figures(kind):
         assert label.startswith(f"{plot.title}. ")
         assert len(label) > len(plot.title) + 40
         assert "figcaption" in tags[start:end]
-    sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", render_report(results))]
+    sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", text)]
     assert min(sizes) >= 9
 
 
