@@ -55,8 +55,10 @@ def print_calibration(found: dict[str, Any] | None) -> None:
 
 
 def print_metrics(title: str, columns: dict[str, dict[str, float]], head: str = "metric") -> None:
-    """Print a row for each metric."""
-    table = Table(head, *columns, title=title or None, title_justify="left", box=None)
+    """Print a row for each metric, below the title."""
+    if title:
+        out_console.print(title, highlight=False, markup=False)
+    table = Table(head, *columns, box=None)
     for name in next(iter(columns.values())):
         table.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
     out_console.print(table)
