@@ -32,6 +32,15 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(tmp_path, name):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["broken.csv", "broken.parquet"])
+def test_a_broken_file_is_refused_in_a_line(tmp_path, name):
+    (tmp_path / name).write_bytes(b"item\n\xff\xfe\n" if name.endswith(".csv") else b"PAR1 no")
+    with pytest.raises(DataError) as caught:  # in the words of Polars
+        own_table(tmp_path / name, "item", TEXT, None)
+    assert f"{name} cannot be read (" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_comparison_has_slices_by_both_tables(tmp_path):
     rng = np.random.default_rng(0)
     rows = [rng.choice(15, 6, replace=False) for _ in range(30)]

@@ -48,6 +48,8 @@ def _read(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.Dat
         raise DataError(
             f"a table of {kind}s is a .csv, .tsv or .parquet file, but got {path}; convert it"
         )
+    if not path.exists():
+        raise DataError(f"the table of {kind}s {path} does not exist; give a path to one that does")
     try:
         if suffix == ".parquet":
             return pl.read_parquet(path)
