@@ -136,6 +136,33 @@ def test_every_model_has_a_panel_with_its_own_baseline():
         assert flat.get_ydata()[0] == found[place]["test"]["ndcg@10"]["mean"]
 
 
+# --- a grid over a condition ---
+
+
+def test_nobody_chooses_a_condition_but_other_settings_are_chosen_at_each_value():
+    """On validation the lowest alpha is best (`gridded`), and more noise looks better, too."""
+    made = gridded(data_falsepositives=[0.0, 0.5], target_alpha=ALPHAS)
+    for variant in made["variants"][2:]:
+        alpha, noise = variant["grid"]["target.alpha"], variant["grid"]["data.falsepositives"]
+        variant["valid"]["ndcg@10"]["mean"] = 0.3 + noise - alpha
+    results = typed(made)
+    noisy, chosen = grids.grids(results)
+    assert (noisy.title, chosen.title) == (
+        "ndcg@10 on test, by data.falsepositives", "ndcg@10 on test, by target.alpha"
+    )  # fmt: skip
+    assert "Ring" not in noisy.note
+    assert "best on validation" not in noisy.text
+    assert "Ring" in chosen.note
+    ((_, members),) = grids.over(results, "data.falsepositives").items()
+    assert [v.grid["data.falsepositives"] for v in members] == [0.0, 0.5]
+    assert {v.grid["target.alpha"] for v in members} == {0.1}
+    ((_, members),) = grids.over(results, "target.alpha").items()
+    assert {v.grid["data.falsepositives"] for v in members} == {0.0}
+    (shown,) = [row.variant for row in rows(results) if row.label == "uniform"]
+    assert shown.grid == {"data.falsepositives": 0.0, "target.alpha": 0.1}
+    assert "of data.falsepositives, the lowest" in figures._of_a_grid(results)
+
+
 # --- a grid of two settings ---
 
 

@@ -41,12 +41,15 @@ def shared(split: Split, wanted: Plan) -> Split:
 
 def note(wanted: Plan) -> list[str]:
     """Return a note on the levels, if there are several."""
-    if len(levels(wanted)) == 1:
+    all_levels = [_given(wanted, level) for level in levels(wanted)]
+    if len(all_levels) == 1:
         return []
     return [
-        f"The rows differ in false positives of the training part ({_values(levels(wanted))}); all "
-        "rows of a level have the same ones. Validation and test are as logged and the same for "
-        "all rows. Each row is compared with the baseline of its own level."
+        "The rows differ in false positives of the training part "
+        f"({'; '.join(map(_told, all_levels))}); all rows of a level have the same ones. "
+        "Validation and test are as logged and the same for all rows. Each row is compared with "
+        "the baseline of its own level. The advice, and figures of one value, are of the lowest "
+        "share."
     ]
 
 
@@ -61,9 +64,8 @@ def simple_rows(wanted: Plan, *, baselines: bool) -> dict[str, Recipe]:
     rows = {**(simple_recipes(base) if baselines else {}), **wanted.counted}
     if len(all_levels) == 1:
         return rows
-    differing = [name for name in OF_TRAINING if len({each[name] for each in all_levels}) > 1]
     return {
-        member_name({"name": name, **{own: level[own] for own in differing}}): _at(recipe, level)
+        member_name({"name": name, **_given(wanted, level)}): _at(recipe, level)
         for level in all_levels
         for name, recipe in rows.items()
     }
@@ -87,10 +89,12 @@ def _at(recipe: Recipe, level: Mapping[str, Any]) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=dict(level))})
 
 
-def _values(all_levels: Sequence[Level]) -> str:
-    texts = []
-    for name in OF_TRAINING:
-        values = dict.fromkeys(level[name] for level in all_levels)
-        if len(values) > 1:
-            texts.append(f"data.{name} {', '.join(map(str, values))}")
-    return "; ".join(texts)
+def _given(wanted: Plan, level: Level) -> dict[str, Any]:
+    """Return the values of a level in the grid, as they were given."""
+    first = next(each for each in wanted.variants if level_of(each.untuned) == level)
+    values = {name: first.grid.get(f"data.{name}") for name in OF_TRAINING}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

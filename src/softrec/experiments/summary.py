@@ -254,8 +254,10 @@ def _simple(names: Sequence[str], runs: Sequence[Sequence[Run]], metric: str) ->
     trained_rows, counted_rows = (
         [number for number, own in enumerate(counted) if own is kind] for kind in (False, True)
     )
-    best = trained_rows[best_on_validation([runs[n] for n in trained_rows], metric)]
-    level = level_of(runs[best][0].recipe)  # others learned from other data
+    levels = [level_of(runs[n][0].recipe) for n in trained_rows]
+    level = min(levels, key=lambda each: each["false_positives"])  # nobody chooses the noise
+    least = [n for n, own in zip(trained_rows, levels, strict=True) if own == level]
+    best = least[best_on_validation([runs[n] for n in least], metric)]
     counted_rows = [n for n in counted_rows if level_of(runs[n][0].recipe) == level]
     if not counted_rows:
         return None

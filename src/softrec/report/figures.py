@@ -15,7 +15,7 @@ from softrec.report.looks import MUTED
 from softrec.report.numbers import SeedMean
 from softrec.report.plots import Plot
 from softrec.report.results import Epoch, Results, Variant
-from softrec.report.rows import Row, has_grid, rows
+from softrec.report.rows import Row, has_grid, is_condition, rows
 from softrec.report.verdict import counted_call, verdicts
 
 CALLS = {
@@ -152,8 +152,11 @@ def _bars(results: Results) -> Plot:
 
 
 def _of_a_grid(results: Results) -> str:
-    note = " Of the values of a grid, the one that is best on validation."
-    return note if has_grid(results) else ""
+    if not has_grid(results):
+        return ""
+    conditions = sorted({s for each in results.trained for s in each.grid if is_condition(s)})
+    lowest = f"; of {' and '.join(conditions)}, the lowest" if conditions else ""
+    return f" Of the values of a grid, the one that is best on validation{lowest}."
 
 
 def _intervals(results: Results) -> list[list[plots.Interval]]:

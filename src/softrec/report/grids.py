@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from softrec.report import charts, looks, plots, text
 from softrec.report.plots import Plot
 from softrec.report.results import Results, Variant
-from softrec.report.rows import best, label_looks, series
+from softrec.report.rows import best, is_condition, label_looks, series
 
 ALPHA, BALANCE = "target.alpha", "loss.balance"
 TEXT_UP_TO = 7  # columns of a heat map whose cells have room for numbers
@@ -200,11 +200,6 @@ def _levels(results: Results, panel: str) -> list[tuple[str, Variant]]:
         for (own, label), members in series(results).items()
         if own == panel and not _settings(members)
     ]
-
-
-def is_condition(setting: str) -> bool:
-    """Tell whether nobody chooses the value of a setting: it belongs to the data."""
-    return setting.startswith("data.")
 
 
 def _on_a_map(members: Sequence[Variant]) -> bool:

@@ -1,4 +1,8 @@
-"""The rows that figures show, with their looks; of a grid, the best value on validation."""
+"""The rows that figures show, with their looks; of a grid, the best value on validation.
+
+A setting of the data, such as the share of false positives, is a condition, which nobody chooses:
+of its values the lowest one is shown.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +57,22 @@ def own_looks(results: Results) -> list[tuple[Variant, Look]]:
 
 
 def best(results: Results, variants: Iterable[Variant]) -> Variant:
-    """Return the best variant on validation; the first one if no metric is known."""
-    return max(variants, key=lambda each: valid_mean(results, each))
+    """Return the best variant on validation, of those with the lowest value of each condition.
+
+    The first one if no metric is known.
+    """
+    found = list(variants)
+    for setting in dict.fromkeys(name for each in found for name in each.grid):
+        if is_condition(setting):
+            values = [each.grid[setting] for each in found if setting in each.grid]
+            lowest = min(values, key=lambda value: (isinstance(value, str), value))
+            found = [each for each in found if each.grid.get(setting, lowest) == lowest]
+    return max(found, key=lambda each: valid_mean(results, each))
+
+
+def is_condition(setting: str) -> bool:
+    """Tell whether nobody chooses the value of a setting: it belongs to the data."""
+    return setting.startswith("data.")
 
 
 def valid_mean(results: Results, variant: Variant) -> float:
