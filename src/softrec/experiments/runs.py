@@ -265,12 +265,12 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     path = folder / RUN.result
     if not path.exists():
         begun = unfinished(folder)
-        hint = (
-            (f"; an unfinished run is in {begun}: run the same `softrec fit` again to continue it")
-            if begun.exists()
-            else ""
+        again = (
+            f"; an unfinished run is in {begun}: run the same `softrec fit` again to continue it"
         )
-        raise RunError(f"there is no finished run in {folder} (no run.json){hint}")
+        hint = again if begun.exists() else ""
+        place = one_line(str(folder), 300)
+        raise RunError(f"there is no finished run in {place} (no run.json){hint}")
     facts = _facts(path, trust=trust)
     missing = FACTS - facts.keys()
     if missing:
