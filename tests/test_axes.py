@@ -249,6 +249,7 @@ def nothing_to_decouple(case):
     return case["loss"] == "decoupled" and case["target"] == "one-hot"
 
 
+@pytest.mark.slow
 @every(
     loss=LOSSES,
     target=["one-hot", *TARGETS],
@@ -293,6 +294,7 @@ def test_exact_expectations_under_sampling(loss, target, candidates, shared):
     compare(objective, encoder, expected)
 
 
+@pytest.mark.slow
 @every(
     kind=["inner", "euclidean"],
     loss=PAIRS,
@@ -310,6 +312,7 @@ def test_losses_on_pairs(kind, loss, candidates, backbone, shared):
     compare(objective, encoder, expected)
 
 
+@pytest.mark.slow
 @every(kind=["cosine", "euclidean"], target=TARGETS, candidates=CANDIDATES, shared=PASSES)
 def test_scorings(kind, target, candidates, shared):
     encoder, scoring = encoder_of("mf"), Scoring(kind, 0.2)
@@ -438,6 +441,7 @@ def test_a_sample_of_everything_is_the_full_catalogue(loss, target):
     torch.testing.assert_close(sampled.total, full.total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [SharedUniform(N, 4), SharedDraws(POPULAR, 6), RowDraws(N, 5), RowDraws(N, 5, POPULAR)],
@@ -458,6 +462,7 @@ def test_the_partition_is_right_in_the_mean(source):
     assert ((found.mean(0) - exact).abs() < 5 * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["one-hot", "uniform", "sparse", "teacher"])
 def test_the_sampled_value_converges_to_the_full_one(target):
     """The mean distance to the full loss falls with the number of draws, to nothing."""

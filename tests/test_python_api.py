@@ -320,6 +320,7 @@ def test_a_run_is_evaluated_in_python(kept):
         run.evaluate(data=log_frame(seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::softrec.data.aside.LeakageWarning")
 @pytest.mark.parametrize("split", ["leave-last-out", "time", "user-ratio"])
 def test_the_copy_of_the_log_gives_the_same_cases(split):

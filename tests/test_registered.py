@@ -25,6 +25,7 @@ def as_it_was():
             del registry[name]
 
 
+@pytest.mark.slow
 def test_all_that_is_registered_keeps_its_contract():
     checked = check_registered()
     assert {(one.kind, one.name) for one in checked} == {

@@ -78,6 +78,7 @@ LOGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::softrec.data.splits.LeakageWarning")
 @pytest.mark.parametrize("what", LOGS)
 def test_a_log_that_cannot_be_used(refusal, folder, what):
@@ -188,6 +189,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_an_option_that_does_not_fit(refusal, options):
     line = refusal("fit", "log.csv", "--out", "run", *options.split())
@@ -213,6 +215,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--model", "gru4rec", "--set", "training.lr=0.1"]])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_that_cannot_be_used(refusal, folder, recipe, options):
@@ -375,6 +378,7 @@ FILES = ("model.safetensors", "items.parquet", "users.parquet", "log.parquet", "
          "curve.csv", "recipe.yaml", "softrec.json")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.5, None])
 @pytest.mark.parametrize("name", FILES)
 def test_a_run_with_a_broken_file(refusal, run, name, share):

@@ -336,6 +336,7 @@ def test_a_shop_whose_truth_is_not_known_or_short_is_compared_all_the_same(
         assert set(results["variants"][0]["regret"]) == {"recall@8", "ndcg@8"}
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again_from_its_results(table, capsys):
     page = (table / "report.html").read_text()
     (table / "report.html").unlink()
@@ -375,6 +376,7 @@ def test_decoupled_is_for_soft_targets_only(folder):
     assert losses == {"one-hot": "mixed", "pop+": "decoupled"}
 
 
+@pytest.mark.slow
 def test_teachers_are_called_by_the_names_of_their_folders_or_models(folder, results):
     run("fit", "log.csv", "--out", "runs/base", *TINY)
     teacher = {"data": {"source": "log.csv"}, "model": {"name": "mf", "dim": 4},

@@ -185,6 +185,7 @@ def test_times_decide_the_order_and_their_leak_is_told(softrec, folder):
     assert note.startswith("note: the leave-last-out split leaks time")
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced_only_when_asked(softrec):
     softrec("fit", "log.csv", "--out", "run", *TINY)
     softrec("fit", "log.csv", "--out", "run", *TINY, "--seed", 4, "--overwrite")
@@ -200,6 +201,7 @@ def test_the_simulated_shop(softrec):
 # --- evaluate ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["leave-last-out", "user-ratio"])
 def test_evaluate_gives_what_fit_gave(softrec, split):
     softrec("fit", "log.csv", "--out", "run", *TINY, "--split", split, "--seed", 3)
@@ -235,6 +237,7 @@ def test_a_run_is_evaluated_from_any_folder(softrec, folder, monkeypatch):
     assert again == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_a_run_of_another_precision_is_what_it_was(softrec, precision):
     softrec("fit", "log.csv", "--out", "run", *TINY, "--set", f"training.precision={precision}")

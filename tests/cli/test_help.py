@@ -35,6 +35,7 @@ def words(text: str) -> str:
     return "".join(FRAME.sub(" ", text).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("width", [80, 200])
 def test_no_text_is_lost(shown, command, width):

@@ -119,6 +119,7 @@ def test_somebody_with_a_history(runs, recommend):
     assert not set(wanted["item"][:3]) & {"i1", "i2"}
 
 
+@pytest.mark.slow
 def test_unknown_items_of_a_history_are_told_and_skipped(recommend):
     _, err = recommend("--history", "cake,i1,pie", "--out", "some.parquet")
     (line,) = err.splitlines()

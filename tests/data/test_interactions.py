@@ -82,6 +82,7 @@ def test_without_times_the_order_of_the_rows_is_the_order_of_events():
     assert log.items.ids(log.sequences[1]).to_list() == [9, 5, 7]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 3)), min_size=1))
 def test_sequences_equal_a_stable_sort_of_each_users_rows(rows):
     log = log_of(rows, "user", "item", "time")
@@ -92,6 +93,7 @@ def test_sequences_equal_a_stable_sort_of_each_users_rows(rows):
         assert log.items.ids(log.sequences[number]).to_list() == [item for _, item, _ in mine]
 
 
+@pytest.mark.slow
 @given(pairs)
 def test_item_counts(rows):
     log = log_of(rows, "user", "item")
@@ -144,6 +146,7 @@ def test_another_catalogue_has_another_fingerprint(raw):
 # --- cleaning ---
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), min_size=1),
     st.integers(1, 4),
@@ -167,6 +170,7 @@ def test_a_piece_has_an_event():
         log_of([(0, 0)], "user", "item").pieces(0)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), min_size=1))
 def test_drop_duplicates_keeps_the_earliest_and_the_order(rows):
     best = {}
@@ -210,6 +214,7 @@ def test_k_core_takes_as_many_rounds_as_it_needs():
     assert raw_rows(log_of(chain + square, "user", "item").k_core(2)) == square
 
 
+@pytest.mark.slow
 @given(pairs, st.integers(1, 4), st.integers(1, 4))
 def test_min_counts_filters_items_and_then_users_once(rows, user, item):
     items = Counter(row[1] for row in rows)

@@ -34,6 +34,7 @@ for read, path in ((Interactions.read, "log.parquet"), (Interactions.read, "."),
 """
 
 
+@pytest.mark.slow
 def test_a_page_that_claims_more_rows_than_memory_holds(tmp_path):
     """Polars would allocate them, which ends the process; so another one reads it here."""
     path = tmp_path / "log.parquet"

@@ -246,6 +246,7 @@ def test_shares_that_leave_nothing(cut, valid, test):
 # --- published parts ---
 
 
+@pytest.mark.slow
 @given(rows, st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 3))
 def test_carved_validates_on_training_events_and_keeps_the_test_part(rows, share, seed):
     log = log_of(rows, "user", "item", "time")

@@ -49,6 +49,7 @@ many = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(many, st.integers(1, 4))
 def test_one_id_is_found_as_many_are(values, left_out):
     """One by one or all at once, in an order of the caller's, with some that are not there."""

@@ -37,6 +37,7 @@ def one_by_one(a, b, draws, rng):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "users", "training"), [(3, 80, 0.05), (5, 40, 0.0), (2, 60, 0.3)]
 )

@@ -143,6 +143,7 @@ def test_a_model_that_knows_nothing():
     assert fit_temperature(blocks_of(np.zeros((3, 4))), relevant) == (1.0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("spread", [0.05, 1.0, 3.0, 40.0])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
@@ -158,6 +159,7 @@ def test_temperature_is_where_the_likelihood_is_highest(several, spread, kind):
     assert passes <= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
 def test_temperature_finds_what_the_items_were_drawn_with(true):
     scores, relevant = drawn(np.random.default_rng(7), 8000, 10, true=true)

@@ -73,6 +73,7 @@ def test_detectable_is_that_of_welch_where_trainings_alone_vary():
     assert found == pytest.approx(exact, rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_detectable_difference_is_found_four_times_in_five():
     rng = np.random.default_rng(11)
     noise = {"own": 0.2, "training": 0.02, "residual": 0.2}

@@ -43,6 +43,7 @@ def by_all_signs(moved: np.ndarray) -> float:
     return min(1.0, 2 * min(np.mean(np.array(sums) <= found), np.mean(np.array(sums) >= found)))
 
 
+@pytest.mark.slow
 @given(hnp.arrays(np.int64, st.integers(1, 9), elements=st.integers(-3, 3)))
 def test_few_users_are_ranked_exactly_with_ties_and_without(change):
     moved = change[change != 0]
@@ -50,6 +51,7 @@ def test_few_users_are_ranked_exactly_with_ties_and_without(change):
     assert paired(np.zeros(len(change)), change).p_wilcoxon == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 12, 13, 14, 15])
 @pytest.mark.parametrize("step", [0.25, 1e-9])
 def test_the_ranks_of_few_are_those_of_scipy(n, step):
@@ -138,6 +140,7 @@ def test_values_that_cannot_be_compared_are_refused(a, b):
         paired(a, b)
 
 
+@pytest.mark.slow
 def test_five_percent_of_comparisons_of_nothing_look_real():
     rng = np.random.default_rng(3)
     false_calls = sum(paired(rng.random(50), rng.random(50)).p < 0.05 for _ in range(400))
@@ -388,6 +391,7 @@ def test_a_deterministic_variant_is_one_of_many_equal_trainings():
     assert (found.low, found.high) == pytest.approx((gain.mean() - half, gain.mean() + half))
 
 
+@pytest.mark.slow
 def test_against_a_deterministic_variant_a_five_percent_test_is_rarely_wrong():
     """Trainings of one side alone vary; both have the same mean."""
     draw = np.random.default_rng(1)

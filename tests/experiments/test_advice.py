@@ -157,6 +157,7 @@ def test_of_several_models_the_baseline_of_the_best_is_compared():
     assert found.headline == "Use gru4rec: pop+ (alpha 0.4) instead of gru4rec: one-hot."
 
 
+@pytest.mark.slow
 def test_the_advice_stands_at_the_top_and_is_escaped():
     results = compared(simple="markov")
     nasty = '<b>& "pop"'

@@ -46,6 +46,7 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["item-knn", "session-knn", "popularity"])
 @pytest.mark.parametrize("windows", ["positions", "last", "prefixes"])
 def test_the_target_is_the_softmax_of_the_scores(name, windows, limit):

@@ -62,6 +62,7 @@ def test_a_run_is_complete_and_comes_back(run):
     assert len(listed) == 4
 
 
+@pytest.mark.slow
 def test_the_best_of_the_grid_on_validation_is_kept(run):
     rows = run.facts["curve"]
     tried = grid(run.recipe.model)
@@ -101,6 +102,7 @@ def test_held_out_events_change_nothing_in_what_is_fitted(run):
     assert all(part.equal(state[name]) for name, part in scorer.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_counted_again(run, tmp_path, monkeypatch):
     place = tmp_path / "run"
 

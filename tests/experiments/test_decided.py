@@ -96,6 +96,7 @@ def test_what_is_decided_says_nothing_more(split):
     assert decided(once, split) == (once, [])
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_with_what_was_decided(split, tmp_path, caplog):
     recipe = read_recipe(BASE | LITTLE)
     targets = [{"name": "one-hot"}, {"name": "uniform"}]
@@ -163,6 +164,7 @@ def test_runs_of_counted_models_with_former_defaults_are_read():
         read_recipe(fields | {"training": {"patience": 4}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "title"),
     [(None, "only the target differs"), ({"training.batch_size": [4, 8]}, "settings of training")],

@@ -384,6 +384,7 @@ OTHER = {
 """Another value of every parameter of the shop."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameter", PARAMETERS)
 def test_a_parameter_of_the_shop_makes_another_log(parameter, read):
     """A parameter without another value in `OTHER` fails here."""

@@ -35,6 +35,7 @@ AFTERWARDS = {(EvaluationSettings, "calibration")}
 """What happens after the training, in tests of its own."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "field", "row"),
     ROWS,

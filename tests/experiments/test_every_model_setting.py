@@ -82,6 +82,7 @@ def alike(one, other):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
 def test_a_setting_makes_another_model(name, setting):
     needed = NEEDED.get(setting, {})
@@ -93,6 +94,7 @@ def test_a_setting_makes_another_model(name, setting):
         assert not alike(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_name_makes_the_model_and_a_preset_its_settings(name):
     for preset, settings in MODELS[name].PRESETS.items():

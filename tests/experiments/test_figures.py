@@ -360,6 +360,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_is_one_file_with_titles_and_texts_for_all_figures(kind):
     results = typed(with_slices(KINDS[kind]()))
@@ -388,6 +389,7 @@ def test_the_page_is_one_file_with_titles_and_texts_for_all_figures(kind):
     assert min(sizes) >= 9
 
 
+@pytest.mark.slow
 def test_means_stand_in_line_whether_they_have_a_spread_or_not():
     results = synthetic()
     results["variants"].append(a_simple_baseline("markov", 0.1))

@@ -52,6 +52,7 @@ def judged(lists, *arguments, **options):
     return softrec.evaluate_lists(lists, *arguments, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", [False, True], ids=["new items", "all items"])
 def test_lists_of_a_run_have_its_metrics(folder, repeats):
     """The round trip: exported, and judged against the run they are of."""
@@ -72,6 +73,7 @@ def test_lists_of_a_run_have_its_metrics(folder, repeats):
     assert tables[0].drop("seed").equals(own.per_user.select(tables[0].drop("seed").columns))
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_lists_has_the_same_metrics(lists, run):
     """Ranks, scores, arrays; Parquet, CSV, JSON and JSON lines; a table in memory."""
     arrays = lists.group_by("user", maintain_order=True).agg("item")
@@ -104,6 +106,7 @@ def test_several_tables_of_one_name_are_trainings(lists):
     assert difference.low < difference.low_users
 
 
+@pytest.mark.slow
 def test_simple_baselines_and_slices_stand_beside(lists):
     lists.write_parquet("theirs.parquet")
     table = pl.DataFrame({"user": USERS, "half": ["a", "b"] * 20})
@@ -123,6 +126,7 @@ def test_simple_baselines_and_slices_stand_beside(lists):
         assert mean == pytest.approx(own.test["ndcg@10"].mean)
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_by_a_log_and_by_its_own_name(run, monkeypatch, lists):
     found = judged(run.folder, "log.csv", baselines=True)
     assert found.results.simple.trained == "run"
@@ -131,6 +135,7 @@ def test_a_run_is_judged_by_a_log_and_by_its_own_name(run, monkeypatch, lists):
     assert [each.name for each in theirs.variants] == ["run", "lists"]
 
 
+@pytest.mark.slow
 def test_a_changed_run_is_trusted_where_the_user_says_so(run, capsys, lists, tmp_path):
     shutil.copytree(run.folder, "own")
     lists.write_parquet("theirs.parquet")
@@ -232,6 +237,7 @@ def test_what_does_not_go_together_is_refused(lists, run):
     assert not (run.folder.parent / "judged").exists()
 
 
+@pytest.mark.slow
 def test_on_the_command_line(lists, capsys, folder):
     lists.write_parquet("theirs.parquet")
     lists.filter(pl.col("rank") <= 5).write_csv("few.csv")

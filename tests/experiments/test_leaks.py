@@ -132,6 +132,7 @@ def test_training_examples(both, windows):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", ["last", "positions", "prefixes"])
 @pytest.mark.parametrize("name", TARGETS)
 def test_soft_targets(both, name, windows):

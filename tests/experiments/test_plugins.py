@@ -193,6 +193,7 @@ cli.main(["evaluate", "run", "--plugin", sys.argv[1]])
 """
 
 
+@pytest.mark.slow
 def test_a_run_says_which_plugin_it_needs(plugin, capsys):
     train(target="sharp", plugins=["own_sharp.py"])
     done = subprocess.run([sys.executable, "-c", WITHOUT_AND_WITH, str(plugin)],
@@ -275,6 +276,7 @@ def test_installed_packages_bring_members(monkeypatch, plugin):
     assert "sharp" in TARGETS
 
 
+@pytest.mark.slow
 def test_targets_that_are_objects_are_compared(tmp_path):
     source = PopularityTarget(torch.linspace(0.1, 1, 30) / torch.linspace(0.1, 1, 30).sum())
     targets = ["one-hot", ("own", source, 0.3), ("even", UniformTarget(30), 0.3)]
@@ -389,6 +391,7 @@ def test_an_instance_is_trained_as_a_copy():
     assert run.recipe.model.name not in MODELS.choices()
 
 
+@pytest.mark.slow
 def test_an_instance_begins_with_its_weights_for_every_seed():
     frozen = {"lr": 1e-12, "progress": False, "baselines": False, **SMALL, "model": small()}
     found = softrec.compare("shop", out="compared", targets="one-hot,uniform", seeds=2, **frozen)

@@ -385,6 +385,7 @@ def test_no_name_of_the_forest_stands_on_its_lines():
 # --- beyond accuracy ---
 
 
+@pytest.mark.slow
 def test_lists_have_a_table_with_the_spread_over_seeds():
     results = synthetic()
     results["variants"][1]["lists"]["coverage"] = {"mean": 0.3, "per_seed": [0.2, 0.3, 0.4]}
@@ -505,6 +506,7 @@ def test_the_console_table_fits_the_terminal(width, levelled_off):
 # --- a finished comparison ---
 
 
+@pytest.mark.slow
 def test_a_comparison_is_read_and_its_report_written_again(tmp_path):
     write_results(typed(plain()), tmp_path / "results.json")
     found = open_comparison(tmp_path)
@@ -521,6 +523,7 @@ def sliced() -> dict:
     return {**synthetic(), "slices": some_slices()}
 
 
+@pytest.mark.slow
 def test_slices_stand_in_a_table_by_the_way_to_slice():
     page = Page(render_report(sliced()))
     (rows,) = (rows for caption, rows in page.tables.items() if "by slice" in caption)

@@ -92,6 +92,7 @@ def by_name(found):
 # --- what comes with softrec ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
 def test_each_published_row_has_a_recipe_or_a_reason(name):
     cells = cells_of(name)
@@ -106,6 +107,7 @@ COUNTS = {"softrec": (270, 44), "desorec": (252, 20), "timirec": (216, 25), "bsl
           "reference": (28, 10)}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
 def test_no_published_row_is_left_out(name):
     cells = cells_of(name)
@@ -270,6 +272,7 @@ def test_no_number_of_other_data_is_held_against_a_published_one():
 # --- a run of it ---
 
 
+@pytest.mark.slow
 def test_all_of_a_paper(paper):
     found = softrec.reproduce(paper, out="out", progress=False, defaults=False)
     rows = by_name(found)
@@ -305,6 +308,7 @@ def test_all_of_a_paper(paper):
     assert "it is not public" in page
 
 
+@pytest.mark.slow
 def test_the_teacher_of_one_row_is_the_run_of_another(paper):
     found = softrec.reproduce(paper, out="out", row="Shop", progress=False, baselines=False,
                               defaults=False)  # fmt: skip
@@ -319,6 +323,7 @@ def test_the_teacher_of_one_row_is_the_run_of_another(paper):
     assert (kept / "model.safetensors").samefile(base.folder / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_trained_is_a_row(paper):
     lines = Path("small.csv").read_text().splitlines(keepends=True)
     Path("small.csv").write_text("".join(line for line in lines if "HR@5" not in line))
@@ -332,6 +337,7 @@ def test_a_stage_that_was_trained_is_a_row(paper):
     assert other.complete
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stood(paper, monkeypatch):
     real, trained = running.fit_recipe, []
 
@@ -396,6 +402,7 @@ def test_nothing_is_begun_that_the_budget_cannot_end(paper):
     assert not bench.reasons
 
 
+@pytest.mark.slow
 def test_baselines_alone_are_counted_in_seconds(paper, monkeypatch):
     asked = []
     real = running.fit_recipe
@@ -473,6 +480,7 @@ def test_results_of_another_version_are_refused(paper):
         read_reproduction(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_command_of_a_row_trains_its_recipe(name):
     """The metrics aside, of which a run has those of all rows with the same training."""

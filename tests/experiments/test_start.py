@@ -160,6 +160,7 @@ def in_order(items, *, times=True):
     return leave_last_out(Interactions.read(frame if times else frame.drop("time")), cold="keep")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("items", "times", "counted"),
     [([5, 4, 3, 2, 1, 0], True, 0), ([5, 4, 3, 2, 1, 0], False, 9), ([4, 0, 1, 5, 3, 2], True, 0),

@@ -68,6 +68,7 @@ def test_each_row_is_trained_with_the_settings_of_its_winner(found):
         assert variant.valid["ndcg@10"].per_seed[0] == pytest.approx(variant.tuned.valid)
 
 
+@pytest.mark.slow
 def test_the_report_says_so(found, tmp_path):
     results = found.results
     assert results.title == "gru4rec on shop: only the target differs, each tuned"
@@ -102,6 +103,7 @@ def test_names_leave_out_what_is_yet_to_be_found():
     assert names == ["one-hot", "pop+", "pop+ (temperature 2.0)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "names"),
     [

@@ -109,6 +109,7 @@ def files(tmp_path):
     return {name: str(tmp_path / f"{name}.csv") for name in parts}
 
 
+@pytest.mark.slow
 def test_no_trial_looks_at_test(files, tmp_path, monkeypatch):
     """Another test part changes no trial, and what is ranked is validation until all are over."""
     asked = {**SHOP, "space": SPACE, "trials": 3, "seeds": 1, "valid": files["valid"]}
@@ -143,6 +144,7 @@ def circle():
     return pl.DataFrame({"user": np.repeat(np.arange(40), 12), "item": steps.ravel()})
 
 
+@pytest.mark.slow
 def test_bad_learning_rates_are_pruned(circle, tmp_path):
     fixed = {"target": "one-hot", "model.dim": 16, "model.dropout": 0, "weight_decay": 0}
     asked = {"space": {**fixed, "lr": "1e-9..1e-1:log"}, "model": "gru4rec", "lr": 0.05,
@@ -162,6 +164,7 @@ def test_bad_learning_rates_are_pruned(circle, tmp_path):
     assert len(rest) >= 3  # the pruner needs some to compare with
 
 
+@pytest.mark.slow
 def test_equal_settings_are_trained_once_and_bad_ones_cost_a_trial(tmp_path):
     fixed = {"target": "one-hot", "model.dropout": 0, "model.embedding_dropout": 0,
              "weight_decay": 0, "lr": 0.01}  # fmt: skip
@@ -207,6 +210,7 @@ def proposed(folder, number, *, seed=0, pruner="median", data=None):
         return study.trials
 
 
+@pytest.mark.slow
 def test_proposals_depend_on_the_seed_and_the_finished_trials_alone(tmp_path):
     whole = proposed(tmp_path / "whole", 8)
     first = proposed(tmp_path / "parts", 4)
@@ -219,6 +223,7 @@ def test_proposals_depend_on_the_seed_and_the_finished_trials_alone(tmp_path):
     assert {trial.state for trial in none} == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_study_of_other_data_or_another_search_is_refused(tmp_path):
     proposed(tmp_path, 1)
     with refused(RunError):
@@ -228,6 +233,7 @@ def test_a_study_of_other_data_or_another_search_is_refused(tmp_path):
     assert len(proposed(tmp_path, 2)) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_study_is_refused_in_a_line(tmp_path):
     proposed(tmp_path, 2)
     whole = (tmp_path / "study.db").read_bytes()
@@ -240,6 +246,7 @@ def test_a_damaged_study_is_refused_in_a_line(tmp_path):
     assert len(proposed(tmp_path, 2)) == 2
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_is_tried_again_whatever_else_would_be_proposed(tmp_path):
     space = space_of(RECIPE, named=())
     options = {"asked": {}, "data": {}, "pruner": "median"}
@@ -270,6 +277,7 @@ def test_after_the_last_epoch_there_is_nothing_to_prune():
     assert (watch.values, watch.seconds) == ((0.1, 0.2), 3.0)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_ended_before_its_page_was_written_has_one(tmp_path, monkeypatch):
     def ended(*_):
         raise KeyboardInterrupt

@@ -68,6 +68,7 @@ def test_a_text_without_a_field_is_refused(texts):
         parse_space(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "own",
     [
@@ -147,6 +148,7 @@ def test_a_pairwise_loss_has_the_label_alone():
     assert not [name for name in facts if name.startswith(("target", "loss"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_is_chosen_fits(seed):
     space, draw = searched(), np.random.default_rng(seed)

@@ -158,6 +158,7 @@ def agree(value, leaves, expected, slopes):
         torch.testing.assert_close(got.double(), wanted, rtol=4e-6, atol=4e-6 * size)
 
 
+@pytest.mark.slow
 @MASS
 @TARGET
 @LOSS
@@ -185,6 +186,7 @@ class Held:
         return Vectors(self.leaves[0], ItemVectors(*self.leaves[1:]))
 
 
+@pytest.mark.slow
 @MASS
 @TARGET
 @pytest.mark.parametrize("loss", ["rest", "decoupled"])

@@ -91,6 +91,7 @@ def over_sample(tensors, shared, loss, weight=0.0, **options):
     return shared(problem, loss, soft, weight, **options).total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tensors", "loss", "weight"),
     [

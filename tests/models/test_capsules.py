@@ -53,6 +53,7 @@ CASES = [(model, options) for model, sets in OPTIONS.items() for options in sets
 PRESETS = [(MIND, "original"), (MIND, "timirec"), (ComiRecDR, "original")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_contract(name, options):
     made = {"length": LENGTH, "dim": 8} | OPTIONS[name][options]

@@ -83,6 +83,7 @@ def preset_of(name, preset, **options):
     return partial(make, **(settings_of | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_contract(name, options):
     check_encoder(partial(MODELS[name], N_ITEMS, dim=8, **OPTIONS[name][options]), N_ITEMS)

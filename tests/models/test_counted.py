@@ -159,6 +159,7 @@ def agree(model, similar, lists, histories):
 RECENCY = st.sampled_from([0.0, 0.5, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1, 7, 2**22])
 @given(logs(), st.sampled_from(["cosine", "conditional"]), st.sampled_from([0.0, 0.5, 0.9]),
        st.sampled_from([0.0, 3.0]), RECENCY)  # fmt: skip
@@ -183,6 +184,7 @@ def test_sums_from_a_dense_table_are_the_same(room):
         assert isinstance(scores.table, np.ndarray) == (room > 0)
 
 
+@pytest.mark.slow
 @given(logs(), st.sampled_from([0.5, 1.0]), st.sampled_from([0.0, 0.7]), RECENCY)
 def test_rp3beta(log, alpha, beta, recency):
     similar = counted.walks(log[0], N, alpha=alpha, beta=beta)
@@ -190,6 +192,7 @@ def test_rp3beta(log, alpha, beta, recency):
     agree(model, counted.cut(similar, N), *log)
 
 
+@pytest.mark.slow
 @given(logs(), st.integers(1, 4), RECENCY, st.sampled_from([0.0, 0.3]))
 def test_markov(log, steps, recency, smoothing):
     lists, histories = log
@@ -201,11 +204,13 @@ def test_markov(log, steps, recency, smoothing):
     np.testing.assert_allclose(scored(model, lists, histories), expected, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @given(logs(), st.sampled_from([0.5, 20.0]), RECENCY)
 def test_ease(log, l2, recency):
     agree(EASE(N, l2=l2, recency=recency), counted.autoencoder(log[0], N, l2), *log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1, 7, 2**22])
 @given(logs(), st.integers(1, 8), st.sampled_from([0.5, 1.0]))
 def test_session_knn(budget, log, last, recency):
@@ -264,6 +269,7 @@ def test_of_equal_ones_the_first_are_kept(values, k, shuffled):
     assert set(np.flatnonzero(found)) == set(best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["item-knn", "rp3beta", "markov", "session-knn"])
 @given(log=logs())
 def test_items_without_a_score_follow_by_their_popularity(name, log):
@@ -294,6 +300,7 @@ def test_runs_that_were_counted_before_have_zeros():
     assert table(old, padded([[0]], N))[0].tolist() == [0, 1, *([0] * (N - 2))]
 
 
+@pytest.mark.slow
 @given(logs(), st.integers(1, 4))
 def test_neighbours_are_the_k_most_similar(log, k):
     whole, few = ItemKNN(N, k=N), ItemKNN(N, k=k)

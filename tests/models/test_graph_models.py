@@ -91,6 +91,7 @@ def test_the_graph_by_hand():
     assert torch.equal(neighbour_sum(graph, x).double(), torch.from_numpy(adjacency()))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data())
 def test_products_are_those_of_the_dense_matrix(data):

@@ -201,6 +201,7 @@ def naive_states(model, items, times):
     return model.norm(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [1 << 18, 20])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_values_and_gradients_are_those_of_the_formula(name, numbers, limit):

@@ -76,6 +76,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("rows", "n_items"), [(2, 2), (4, 11), (11, 4)])
 def test_contract(name, rows, n_items):
@@ -111,6 +112,7 @@ def test_any_mixture_is_linear(rows, n_items, sizes, seed):
     torch.testing.assert_close(table, torch.stack(tables).sum(0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(2, 6), st.integers(2, 20), st.integers(1, 90), st.integers(0, 10_000))
 def test_sparse_is_its_table(rows, n_items, k, seed):

@@ -223,6 +223,7 @@ def check_same_gradients(make, objective, dense=()):
         torch.testing.assert_close(own, expected[name].grad, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_sparse_gradients_are_the_dense_ones(model, objective):
