@@ -2,6 +2,7 @@
 
 `nox` runs what this machine has Pythons for; `nox -s "tests(newest)-3.13"` runs one of them.
 CI of a change runs one of these (`make check`); the matrix is for releases and new versions.
+CONTRIBUTING.md says which of these versions were tried, and what failed.
 """
 
 import nox

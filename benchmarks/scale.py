@@ -82,31 +82,27 @@ def scale(shapes: Shapes) -> list[Row]:
     """Measure each part; nothing where the system does not tell."""
     if not (PROCESS / "clear_refs").exists():
         return []
-    # Tiny sizes show that all runs: for them the imports of one process are enough.
-    processes = [list(BARS)] if shapes == QUICK else [[part] for part in BARS]
-    measured = [told for parts in processes for told in _in_a_process(parts, shapes)]
-    return [
-        Row(
-            f"{part}, {told['cases']:,} cases, {shapes}",
-            Side("beyond the data", told["mib"], told["mib"]),
-            None,
-            told["mib"],
-            Bar(most, "at most", "MiB beyond model and data"),
-            unit="MiB",
-            notes=(
-                f"{told['seconds']:.1f} s; peak of resident memory {told['peak_mib']:.0f} MiB, "
-                f"less {told['before_mib']:.0f} MiB before",
-            ),
-        )
-        for (part, most), told in zip(BARS.items(), measured, strict=True)
-    ]
-
-
-def _in_a_process(parts: list[str], shapes: Shapes) -> list[dict[str, Any]]:
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "benchmarks.scale", json.dumps(asdict(shapes)), *parts]
-    done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    rows = []
+    for part, most in BARS.items():
+        command = [sys.executable, "-m", "benchmarks.scale", part, json.dumps(asdict(shapes))]
+        done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+        told = json.loads(done.stdout.splitlines()[-1])
+        rows.append(
+            Row(
+                f"{part}, {told['cases']:,} cases, {shapes}",
+                Side("beyond the data", told["mib"], told["mib"]),
+                None,
+                told["mib"],
+                Bar(most, "at most", "MiB beyond model and data"),
+                unit="MiB",
+                notes=(
+                    f"{told['seconds']:.1f} s; peak of resident memory {told['peak_mib']:.0f} MiB, "
+                    f"less {told['before_mib']:.0f} MiB before",
+                ),
+            )
+        )
+    return rows
 
 
 def measure(part: str, shapes: Shapes) -> dict[str, Any]:
@@ -200,5 +196,4 @@ BARS = {"encoder": 1000.0, "item-knn": 1000.0, "slices": 1500.0, "comparison": 1
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sizes = Shapes(**json.loads(sys.argv[1]))
-    print(json.dumps([measure(part, sizes) for part in sys.argv[2:]]))
+    print(json.dumps(measure(sys.argv[1], Shapes(**json.loads(sys.argv[2])))))
