@@ -1,7 +1,6 @@
 """The table over all logs: `python -m benchmarks.pages_summary PAGE FOLDER...`.
 
-Each FOLDER is a comparison, or holds a run of each simple baseline of a log on which nothing was
-trained. The text around the table is written by hand and kept.
+Each FOLDER is the comparison of a log. The text around the table is written by hand and kept.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.pages_of_counted import best_first
 from softrec.experiments.comparison import open_comparison
-from softrec.experiments.store.folders import COMPARISON
 from softrec.files import write_text
 from softrec.report import markdown, slices, text
 from softrec.report.numbers import MetricDifference
@@ -29,7 +26,7 @@ HEAD = [
 
 
 def compared_row(name: str, results: Results) -> list[str]:
-    """Return the row of a log with trained rows; what is best is chosen on validation."""
+    """Return the row of a log; what is best is chosen on validation."""
     metric = results.selection.metric
     simple, base = best(results, results.counted), results.baseline_variant
     soft = best(results, [row for row in results.trained if row.baseline and row.soft_weight > 0])
@@ -49,23 +46,12 @@ def _told(difference: MetricDifference | None) -> str:
     return "" if difference is None else slices.told(difference.mean, difference)
 
 
-def counted_row(name: str, folder: Path) -> list[str]:
-    """Return the row of a log on which nothing was trained."""
-    best, run = next(iter(best_first(folder).items()))
-    metric = run.recipe.training.monitor
-    told = f"{best} {text.decimals(run.test[metric])}"
-    return [name, metric, told, "not run", "not run", "", "", ""]
-
-
 def table(folders: Sequence[Path]) -> str:
-    """Return the table, a row for each folder, which is named LOG/runs or LOG/runs/NAME."""
-    rows: list[list[str]] = []
-    for folder in folders:
-        if (folder / COMPARISON.result).exists():
-            name = folder.parent.parent.name
-            rows.append(compared_row(name, open_comparison(folder).results))
-        else:
-            rows.append(counted_row(folder.parent.name, folder))
+    """Return the table, a row for each folder, which is named LOG/runs/NAME."""
+    rows = [
+        compared_row(folder.parent.parent.name, open_comparison(folder).results)
+        for folder in folders
+    ]
     return markdown.table(Table("", HEAD, rows), {row[0]: f"{row[0]}.md" for row in rows})
 
 
@@ -73,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path, help="a Markdown file that has the place of the table")
-    parser.add_argument("folders", type=Path, nargs="+", help="LOG/runs/COMPARISON or LOG/runs")
+    parser.add_argument("folders", type=Path, nargs="+", help="LOG/runs/COMPARISON")
     given = parser.parse_args(arguments)
     before, after = re.split(
         rf"(?<={PLACE[0]}).*?(?={PLACE[1]})", given.page.read_text("utf-8"), flags=re.DOTALL

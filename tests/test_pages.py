@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
 
-from benchmarks import pages, pages_of_counted, pages_summary
+from benchmarks import pages, pages_summary
 
 import softrec
 from softrec.report import markdown
@@ -76,27 +76,6 @@ def test_what_is_written_by_hand_is_kept(compared, tmp_path):
     assert pages.written_in(path) == "Two\n\nparagraphs."
     assert "Each row had 1 trial," in made
     assert cells(made, "uniform") == ["uniform", "dropout 0.2", "0.1235"]
-
-
-def test_page_without_trained_rows_is_about_the_simple_baselines(tmp_path):
-    for name in ("popularity", "markov"):
-        shop = {"data.shop": {"n_items": 60, "n_users": 120}}
-        softrec.fit("shop", out=tmp_path / "runs" / name, model=name, progress=False, **shop)
-    pages_of_counted.main([str(tmp_path / "runs"), str(tmp_path / "shop.md")])
-    made = (tmp_path / "shop.md").read_text()
-    runs = {name: softrec.open_run(tmp_path / "runs" / name) for name in ("popularity", "markov")}
-    worse, best = sorted(runs, key=lambda name: runs[name].valid["ndcg@10"])
-    assert f"Best on validation: {best}, on test" in made.splitlines()[2]
-    values = {name: run.per_user["ndcg@10"].to_numpy() for name, run in runs.items()}
-    row = cells(made, worse)
-    assert f"{(values[worse] - values[best]).mean():+.4f}" in row[-3]
-    assert f"{values[worse].mean():.4f}" in row
-    assert "trained rows were not run" in made
-    known = cells(made, "user: known")
-    assert known[2] == f"{values[best].mean():.4f}"
-    assert known[3].startswith(f"{(values[worse] - values[best]).mean():+.4f} (")
-    assert "n/a" not in made
-    assert "nan" not in made
 
 
 def test_table_over_logs_keeps_the_text_around_it(compared, tmp_path):
