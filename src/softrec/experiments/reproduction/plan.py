@@ -136,8 +136,9 @@ def _blocks(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
     blocks: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         table, dataset = cell.block
-        if any(place.startswith("data.") for place in cell.changes):
-            dataset = f"{dataset}, {cell.names['setting']}"
+        setting = cell.names["setting"]
+        if setting and any(place.startswith("data.") for place in cell.changes):
+            dataset = f"{dataset}, {setting}"
         blocks.setdefault((table, dataset), []).append(cell)
     return blocks
 
