@@ -6,12 +6,13 @@ import pytest
 
 import softrec
 from messages import refused
-from softrec.errors import RecipeError
+from softrec.errors import RecipeError, RunError
 from softrec.experiments.build.data import load_split
 from softrec.experiments.combinations import plan
 from softrec.experiments.inputs import Given
 from softrec.experiments.runs import open_run
 from softrec.experiments.variants import axes_of
+from softrec.progress import telling
 from softrec.recipe.recipe import read_recipe
 from softrec.report import grids
 
@@ -123,6 +124,68 @@ def test_a_run_keeps_the_log_without_noise_and_knows_what_it_learned_from(compar
     assert (learned != logged).sum(1).tolist() == [4] * USERS
     assert noisy.evaluate() == pytest.approx(noisy.test)
     assert noisy.evaluate(data=chain_log()) == pytest.approx(noisy.test)
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory):
+    """Two shares, none of them 0, with what was told on the way."""
+    out, told = tmp_path_factory.mktemp("added"), []
+    with telling(write=told.append):
+        found = softrec.compare(
+            chain_log(), out=out / "c", models="gru4rec", baselines=True,
+            grid={"data.false_positives": [0.4, 0.8]},
+            **{k: v for k, v in TINY.items() if k not in ("model", "progress")},
+            **{"data.contamination": "add"},
+        )  # fmt: skip
+    return found, told
+
+
+def test_what_is_told_of_the_data_is_true_of_all_shares(added):
+    """The log that is read has none of the false positives, which differ from row to row."""
+    found, told = added
+    assert f"{USERS * (LENGTH - 2):,} events to train" in told[0]
+    assert not [line for line in told if line.startswith("false positives")]
+    (note,) = [note for note in found.results.notes if "false positives of the" in note]
+    assert note in told
+    assert "random items added to its events" in note
+    assert "seed 0" in note
+
+
+def test_a_simple_baseline_that_cannot_be_counted_is_noted_once(added):
+    (note,) = [note for note in added[0].results.notes if "recent-popularity" in note]
+    assert note.startswith(
+        "The simple baselines recent-popularity (false_positives 0.4) and recent-popularity "
+        "(false_positives 0.8) are left out: recent-popularity reads the times"
+    )
+
+
+def test_the_report_says_with_what_simple_baselines_are_compared(added):
+    """Each has a baseline of its own share, and not the first of all."""
+    results, page = added[0].results, (added[0].folder / "report.html").read_text()
+    assert {v.baseline for v in results.counted} == {
+        f"gru4rec (false_positives {share}): one-hot" for share in (0.4, 0.8)
+    }
+    assert "simple baselines with the first variant of their share of false positives" in page
+    assert f"simple baselines with “{results.baseline}”" not in page
+
+
+def test_a_run_on_other_noise_is_no_teacher_and_the_message_says_why(compared):
+    noisy = open_run(next(compared.folder.glob("runs/*0.4*one-hot*seed0")))
+    clean = open_run(next(compared.folder.glob("runs/*0.0*one-hot*seed0")))
+    with refused(RunError):
+        noisy.check_data(clean.split())
+    noisy.check_data(noisy.split())
+
+
+def test_lists_of_a_run_with_noise_have_the_popularity_of_the_log(compared, tmp_path):
+    noisy = open_run(next(compared.folder.glob("runs/*0.4*one-hot*seed0")))
+    lists = noisy.recommender("test").recommend(users=range(USERS), k=20)
+    found = softrec.evaluate_lists(
+        lists, against=noisy, out=tmp_path / "judged", baselines=False, progress=False
+    )
+    (theirs,) = [v for v in found.results.variants if v.name != found.results.baseline]
+    for name in ("popularity", "novelty", "tail_fraction"):
+        assert theirs.lists[name].mean == noisy.lists[name]
 
 
 def test_one_training_with_noise(tmp_path):

@@ -190,6 +190,21 @@ def test_an_event_at_its_own_time_is_known(tmp_path):
     assert "training.start: 9 of 9 test events" in told[0]
 
 
+def test_a_false_positive_is_no_test_event(tmp_path):
+    """All of what the run learned is false, of three other items, one of which is tested."""
+    fit_recipe(
+        recipe_of("gru4rec"), tmp_path / "run",
+        split=in_order(range(6), times=False).contaminated(1.0),
+    )  # fmt: skip
+    trained = raw_events(open_run(tmp_path / "run").trained_on)
+    other = in_order(range(6), times=False)
+    assert set(raw_events(other.test)) & set(trained)
+    told: list[str] = []
+    with telling(write=told.append):
+        build(recipe_of("gru4rec", start=str(tmp_path / "run")), other)
+    assert not [line for line in told if "test events" in line]
+
+
 def test_a_run_of_another_shop_is_refused(tmp_path):
     fit_recipe(recipe_of("gru4rec"), tmp_path / "run", split=OLD)
     recipe = recipe_of("gru4rec", start=str(tmp_path / "run"))

@@ -54,17 +54,23 @@ def simple_recipe(base: Recipe, model: Mapping[str, Any]) -> Recipe:
 def those_that_fit(
     recipes: Mapping[str, Recipe], split: Split
 ) -> tuple[dict[str, Recipe], list[str]]:
-    """Return the recipes that can be counted on `split`, and a note for each of the others."""
+    """Return the recipes that can be counted on `split`, and a note for each reason of others."""
     fitting: dict[str, Recipe] = {}
-    notes: list[str] = []
+    lacking: dict[str, list[str]] = {}
     for name, recipe in recipes.items():
         try:
             split = with_noise(split, recipe.data)
             check_counted(recipe, split)
             fitting[name] = recipe
         except SoftrecError as error:
-            notes.append(f"The simple baseline {name} is left out: {error}.")
-            LOGGER.info(notes[-1])
+            lacking.setdefault(str(error), []).append(name)
+    notes = [
+        f"The simple baseline{'s' * (len(names) > 1)} {' and '.join(names)} "
+        f"{'are' if len(names) > 1 else 'is'} left out: {error}."
+        for error, names in lacking.items()
+    ]
+    for note in notes:
+        LOGGER.info(note)
     return fitting, notes
 
 

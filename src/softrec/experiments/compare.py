@@ -131,7 +131,7 @@ def _compared(
     asked_for = [*(v.recipes for v in wanted.variants), *([recipe] for recipe in simple.values())]
     text = json.dumps(_asked(asked_for, wanted), indent=1)
     place.check_free(text, overwrite=overwrite)
-    split = shared(load_logged(base, data_dir, log), wanted)
+    split = load_logged(shared(wanted), data_dir, log)
     asked = Asked.of(split, base.evaluation.mask_seen)
     slices = case_slices(base, split, asked, *tables)  # a table may be refused
     truth, gap = truth_of(base, split, asked.test)

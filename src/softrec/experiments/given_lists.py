@@ -95,7 +95,7 @@ class Judge(NamedTuple):
         if cases.single:
             table.insert_column(0, pl.Series("rank", found.ranks.rank))
         table.insert_column(0, train.users.ids(cases.user).alias("user"))
-        measured = list_measures(found.listed, train.item_counts)._asdict()
+        measured = list_measures(found.listed, self.split.clean.item_counts)._asdict()
         return (
             table,
             {"k": float(k), **measured},

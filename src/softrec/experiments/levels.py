@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softrec.data.splits import Split
 from softrec.experiments.baselines import simple_recipes
 from softrec.experiments.naming import member_name
 from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import OF_TRAINING
+
+NONE: Mapping[str, Any] = {"false_positives": 0.0, "contamination": "replace"}
+HOW = {"replace": "in the place of its events", "add": "added to its events"}
 
 Level = dict[str, Any]
 """The fields of the data that change the training part alone."""
@@ -34,19 +36,21 @@ def levels(wanted: Plan) -> list[Level]:
     return found
 
 
-def shared(split: Split, wanted: Plan) -> Split:
-    """Return the data that all variants have: without false positives if their levels differ."""
-    return split if len(levels(wanted)) == 1 else split.contaminated(0.0)
+def shared(wanted: Plan) -> Recipe:
+    """Return a recipe with the data of all variants: no false positives if their levels differ."""
+    return wanted.base if len(levels(wanted)) == 1 else _at(wanted.base, NONE)
 
 
 def note(wanted: Plan) -> list[str]:
     """Return a note on the levels, if there are several."""
-    all_levels = [_given(wanted, level) for level in levels(wanted)]
+    all_levels = levels(wanted)
     if len(all_levels) == 1:
         return []
+    how = " or ".join(dict.fromkeys(HOW[level["contamination"]] for level in all_levels))
+    told = "; ".join(_told(_given(wanted, level)) for level in all_levels)
     return [
-        "The rows differ in false positives of the training part "
-        f"({'; '.join(map(_told, all_levels))}); all rows of a level have the same ones. "
+        f"The rows differ in false positives of the training part, random items {how} ({told}; "
+        f"seed {wanted.base.data.split_seed}); all rows of a level have the same ones. "
         "Validation and test are as logged and the same for all rows. Each row is compared with "
         "the baseline of its own level. The advice, and figures of one value, are of the lowest "
         "share."

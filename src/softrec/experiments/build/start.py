@@ -61,7 +61,7 @@ def _log_leaks(run: Run, split: Split) -> None:
     """Log how many test events the run was trained on; on its own split there are none."""
     if difference(run.facts["data"], describe(split)) is None:
         return
-    known, asked = run.trained_on, split.test
+    known, asked = run.split().clean, split.test  # false positives are no events
     numbers = {
         "user": known.users.numbers(asked.users.raw)[asked.frame["user"]],
         "item": known.items.numbers(asked.items.raw)[asked.frame["item"]],

@@ -314,7 +314,7 @@ IN_WORDS = {
     "fingerprint": "other items",
     "events_fingerprint": "other events, or another order, or other times",
     "set_aside": "other users and items set aside",
-    "protocol": "other relevant items or another order",
+    "protocol": "other relevant items, histories or false positives",
 }
 
 
