@@ -64,6 +64,11 @@ class Held(Encoder):
         """Return the gradients of users and item table, for any candidates."""
         return self.data.gradients(objective(self, self.batch).total)
 
+    def same(self, ours: Objective, plain: Objective) -> None:
+        """Check that two objectives have the same gradients."""
+        for a, b in zip(self.gradients(ours), self.gradients(plain), strict=True):
+            agree(a, b)
+
 
 def axes(shapes: Shapes) -> list[Row]:
     """Time every axis compared with what it replaces."""
@@ -117,7 +122,7 @@ def _sampled(shapes: Shapes) -> list[Row]:
     rows = []
     for name, objective in named.items():
         whole = objective()
-        _check(held, whole, objective(candidates=SharedUniform(s.n_items, s.n_items)))
+        held.same(objective(candidates=SharedUniform(s.n_items, s.n_items)), whole)
         some = objective(candidates=SharedUniform(s.n_items, number))
         pair = paired(_step(held, some), _step(held, whole), s.repeats)
         work = f"{name}, {shapes.share:.0%} of the items, {s}"
@@ -132,7 +137,7 @@ def _by_row(shapes: Shapes) -> Row:
     held = Held(Inputs(s))
     objective = partial(Objective, {"sl": (sl, 1.0)}, scoring=Scoring("cosine", 0.1))
     whole, some = objective(), objective(candidates=RowDraws(s.n_items, shapes.draws))
-    _check(Held(Inputs(replace(s, batch=4))), whole, objective(candidates=_all_others(s)))
+    Held(Inputs(replace(s, batch=4))).same(objective(candidates=_all_others(s)), whole)
     pair = paired(_step(held, some), _step(held, whole), s.repeats)
     return pair.row(f"sl on cosines, {s}", f"{shapes.draws} draws a row", "all items", None)
 
@@ -147,12 +152,6 @@ def _all_others(shapes: losses.Shapes) -> CandidateSource:
         return Candidates(items, torch.ones(items.shape))
 
     return source
-
-
-def _check(held: Held, whole: Objective, same: Objective) -> None:
-    """Compare the gradients of an objective with those over all items as candidates."""
-    for ours, plain in zip(held.gradients(same), held.gradients(whole), strict=True):
-        agree(ours, plain)
 
 
 def _step(held: Held, objective: Objective) -> Work:

@@ -72,9 +72,9 @@ def test_full_sizes_are_larger_for_what_the_help_names():
 def test_sampled_side_is_refused_when_it_differs():
     held = axes.Held(losses.Inputs(losses.QUICK))
     whole, other = Objective(), Objective(candidates=SharedUniform(held.n_items, 100))
-    axes._check(held, whole, Objective(candidates=SharedUniform(held.n_items, held.n_items)))
+    held.same(Objective(candidates=SharedUniform(held.n_items, held.n_items)), whole)
     with pytest.raises(AssertionError):
-        axes._check(held, whole, other)
+        held.same(other, whole)
 
 
 def test_dense_mixed_loss_is_the_divergence_from_the_mixed_target():

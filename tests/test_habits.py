@@ -78,3 +78,90 @@ def test_no_private_name_and_no_constant_is_replaced():
 )
 def test_what_is_replaced_is_seen(line, wrong):
     assert [tied(name) for _, name in replaced(line)] == [wrong][: "env" not in line]
+
+
+OURS = {"softrec", "benchmarks", *(path.stem for path in PLACES)}
+PUBLIC = r"_(replace|asdict|fields|make|repr_\w+_)"  # of named tuples, and of IPython
+
+
+def ours(module):
+    return module.partition(".")[0] in OURS
+
+
+def private(name):
+    return re.match("_(?!_)", name) is not None and re.fullmatch(PUBLIC, name) is None
+
+
+def imported(tree):
+    """Yield the line, the dotted name of what is imported, and what it is called here."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for one in node.names:
+                yield node.lineno, above + one.name, one.asname or one.name.partition(".")[0]
+
+
+def looked_up(tree):
+    """Yield the line, the object and the name of each attribute, also of `getattr`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.lineno, ast.unparse(node.value), node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
+            yield node.lineno, ast.unparse(node.args[0]), str(getattr(node.args[1], "value", ""))
+
+
+def private_uses(text):
+    """Yield the line and the private name of softrec that a test file uses.
+
+    Whatever is not imported from elsewhere may be of softrec; only `self` is the test's own.
+    """
+    tree = ast.parse(text)
+    for line, name, _ in imported(tree):
+        if ours(name) and any(map(private, name.split("."))):
+            yield line, name
+    known = {"self", "cls"}
+    elsewhere = {here for _, name, here in imported(tree) if not ours(name)}
+    for line, owner, name in looked_up(tree):
+        if private(name) and owner not in known and owner.partition(".")[0] not in elsewhere:
+            yield line, f"{owner}.{name}"
+
+
+def test_no_private_name_is_used():
+    """What a test needs is public, or is tested through what is."""
+    assert {
+        f"{path.relative_to(HERE)}:{line} {name}"
+        for path, text in PLACES.items()
+        for line, name in private_uses(text)
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("from softrec.report.grids import _red_line", True),
+        ("from softrec.report import (\n    charts,\n    _grids as grids,\n)", True),
+        ("from softrec._made import one", True),
+        ("import benchmarks._made", True),
+        ("from fields import _BASE", True),
+        ("from softrec.report import grids\ngrids._red_line({})", True),
+        ("import softrec\nsoftrec.report.grids._red_line({})", True),
+        ("model._near(x)", True),
+        ("self.model._near(x)", True),
+        ("made(1)._blocks()", True),
+        ("registry._members = {}", True),
+        ("streaming._kept.__dict__.clear()", True),
+        ("getattr(model, '_near')", True),
+        ("from torch.utils._pytree import tree_leaves", False),
+        ("import os\nos._exit(0)", False),
+        ("import torch\ntorch.utils._pytree.tree_leaves(x)", False),
+        ("self._open = []", False),
+        ("batch._replace(label=x)", False),
+        ("run._repr_html_()", False),
+        ("model.__dict__", False),
+        ("from softrec.report.grids import over as _over", False),
+        ("getattr(model, name)", False),
+        ("for _, row in rows:\n    row.copy()", False),
+    ],
+)
+def test_a_private_name_is_seen(text, wrong):
+    assert len(list(private_uses(text))) == wrong

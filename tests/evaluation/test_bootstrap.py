@@ -1,4 +1,6 @@
+import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +10,6 @@ from scipy import stats
 
 from messages import refused
 from softrec.errors import DataError
-from softrec.evaluation import bootstrap as module
 from softrec.evaluation.bootstrap import bootstrap
 from softrec.evaluation.significance import Noise, crossed
 
@@ -68,12 +69,20 @@ def test_trainings_with_equal_means_are_no_point():
     assert high - low > 0.95 * (users.high - users.low)
 
 
-def test_the_spread_of_trainings_is_not_underestimated():
-    """Draws of all S trainings would have (S - 1) / S of the variance."""
-    means = np.tile([0.0, 1.0, 5.0], (200_000, 1))
-    drawn = module._some(means, np.random.default_rng(0))
-    assert drawn.mean() == pytest.approx(2.0, abs=0.02)
-    assert drawn.var() == pytest.approx(np.var([0, 1, 5], ddof=1) / 3, rel=0.02)
+@pytest.mark.parametrize("outside", [0.1, 0.2, 0.4])
+def test_the_spread_of_trainings_is_not_underestimated(outside, monkeypatch):
+    """Draws of all S trainings would have (S - 1) / S of the variance.
+
+    Where users are alike, what is drawn is the mean of two of three trainings: 0 and 5 in one of
+    nine draws each, 1/2, 5/2 and 3 in two, 1 in one.
+    """
+    monkeypatch.setattr(Noise, "quantile", lambda self, outside: stats.norm.isf(outside / 2))
+    means = np.array([0.0, 1.0, 5.0])
+    all_drawn = [np.mean(two) for two in itertools.product(means, repeat=2)]
+    b = np.repeat(means[:, None], 20, axis=1)
+    found = bootstrap(np.zeros((3, 20)), b, level=1 - 2 * outside, draws=20_000)
+    ends = np.quantile(all_drawn, [outside, 1 - outside], method="inverted_cdf")
+    assert found == pytest.approx(ends)
 
 
 def test_it_is_stretched_as_far_as_the_t_interval_of_few_trainings(monkeypatch):
@@ -93,12 +102,21 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_blocks_of_draws_are_bounded():
-    a, b = variants(np.random.default_rng(0), 3, 50)
-    whole = bootstrap(a, b, draws=4000)
-    sizes = [len(block) for block in module._means(a, 7, np.random.default_rng(0), 120)]
-    assert sizes == [2, 2, 2, 1]
-    few = bootstrap(a, b, draws=4000, at_once=120)
+    a, b = variants(np.random.default_rng(0), 3, 500)
+    whole, memory = measured(a, b, at_once=4000 * 500)
+    assert memory > 4000 * 200 * 8  # how often each user that is not all 0 is drawn
+    few, memory = measured(a, b, at_once=20 * 500)
+    assert memory < 8 * 4000 * 6 * 8  # a few arrays as large as the means of all draws
     assert few == pytest.approx(whole, abs=0.1 * (whole[1] - whole[0]))
+
+
+def measured(a, b, at_once):
+    """Return an interval from 4000 draws, and the most memory that was in use."""
+    tracemalloc.start()
+    found = bootstrap(a, b, draws=4000, at_once=at_once)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found, peak
 
 
 @given(

@@ -13,7 +13,6 @@ from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases, leave_last_out
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError
-from softrec.evaluation import slices as module
 from softrec.evaluation.by_slice import differences_by_slice
 from softrec.evaluation.significance import crossed, holm
 from softrec.evaluation.slices import column_slices, deciles, label_counts, slices_of
@@ -131,27 +130,26 @@ def test_label_counts_leave_out_the_first_event_and_empty_users():
     assert label_counts(Sequences.of([[], []]), 2).tolist() == [0, 0]
 
 
-@given(
-    st.lists(
-        st.lists(st.one_of(st.integers(0, 5).map(float), st.just(float("nan"))), min_size=1),
-        min_size=1, max_size=6,
-    )
-)  # fmt: skip
-def test_lower_median_is_that_of_the_known_values(rows):
-    asked = Sequences.of([[0] * len(row) for row in rows])
-    found = module._medians(np.array([x for row in rows for x in row]), asked)
-    for row, got in zip(rows, found, strict=True):
-        known = sorted(x for x in row if x == x)
-        expected = known[(len(known) - 1) // 2] if known else float("nan")
-        assert got == pytest.approx(expected, nan_ok=True)
+GOODS = Vocabulary(pl.Series("raw", list("abcdef")))
 
 
-@given(st.lists(st.lists(st.integers(0, 3), min_size=1), min_size=1, max_size=6))
-def test_mode_is_the_most_frequent_and_first(rows):
-    asked = Sequences.of([[0] * len(row) for row in rows])
-    found = module._modes(np.array([x for row in rows for x in row]), asked, 4)
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1), min_size=1, max_size=4))
+def test_a_number_of_several_items_is_the_lower_median_of_the_known_ones(rows):
+    """Of at most four cases, each value is a slice: no two are between the same quartiles."""
+    prices = pl.DataFrame({"id": GOODS.raw, "price": [7, 1, 9, 3, 5, None]})
+    found = column_slices(prices, GOODS, Sequences.of(rows), "item")["price"]
     for row, got in zip(rows, found, strict=True):
-        assert got == min(row, key=lambda code: (-row.count(code), code))
+        known = sorted(price for item in row for price in [prices["price"][item]] if price)
+        assert got == (str(known[(len(known) - 1) // 2]) if known else "missing")
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1), min_size=1, max_size=6))
+def test_a_category_of_several_items_is_the_most_frequent_and_first(rows):
+    kinds = pl.DataFrame({"id": GOODS.raw, "kind": list("yxzxyx")})
+    found = column_slices(kinds, GOODS, Sequences.of(rows), "item")["kind"]
+    for row, got in zip(rows, found, strict=True):
+        own = [kinds["kind"][item] for item in row]
+        assert got == min(own, key=lambda kind: (-own.count(kind), kind))
 
 
 def test_columns_of_text_are_slices_as_they_are():

@@ -160,7 +160,7 @@ def test_nobody_chooses_a_condition_but_other_settings_are_chosen_at_each_value(
     assert {v.grid["data.falsepositives"] for v in members} == {0.0}
     (shown,) = [row.variant for row in rows(results) if row.label == "uniform"]
     assert shown.grid == {"data.falsepositives": 0.0, "target.alpha": 0.1}
-    assert "of data.falsepositives, the lowest" in figures._of_a_grid(results)
+    assert "of data.falsepositives, the lowest" in figures.figures(results)[0].note
 
 
 # --- a grid of two settings ---
@@ -185,17 +185,23 @@ def test_a_heat_map_has_a_cell_for_each_pair_of_values():
     assert [tick.get_text() for tick in axes.get_yticklabels()][-1] == "red-line"
 
 
+def red_lines(**values):
+    """Return the lines on the heat map of two settings."""
+    results = typed(gridded(**values))
+    (members,) = [own for own in grids.series(results).values() if len(own) > 1]
+    return list(grids.heat_figure(results, members).axes[0].lines)
+
+
 def test_the_red_line_is_where_both_losses_are_the_same():
     """lambda2 = 1 / (1 + lambda1): 0.5 at 1, 2/3 at 0.5, between the cells of 0.5 and 0.75."""
-    line = grids._red_line({"target.alpha": [0.0, 0.5, 1.0], "loss.balance": [0.5, 0.75, 1.0]})
-    found = {place["target.alpha"]: place["loss.balance"] for place in line}
+    (line,) = red_lines(target_alpha=[0.0, 0.5, 1.0], loss_balance=[0.5, 0.75, 1.0])
+    found = dict(line.get_xydata().tolist())
     assert found[0.0] == pytest.approx(2.0)
     assert found[2.0] == pytest.approx(0.0)
     near = min(found, key=lambda place: abs(place - 1.0))
     assert found[near] == pytest.approx((2 / 3 - 0.5) / 0.25, abs=0.03)
-    low = grids._red_line({"target.alpha": [0.1, 0.2], "loss.balance": [0.1, 0.2]})
-    assert low == []
-    assert grids._red_line({"target.alpha": [0.1, 0.2], "training.lr": [0.1, 0.2]}) == []
+    assert red_lines(target_alpha=[0.1, 0.2], loss_balance=[0.1, 0.2]) == []
+    assert red_lines(target_alpha=[0.1, 0.2], training_lr=[0.1, 0.2]) == []
     results = typed(gridded(target_alpha=ALPHAS, loss_balance=BALANCES))
     (plot,) = grids.grids(results)
     assert "Red: loss.balance = 1 / (1 + target.alpha)" in plot.note

@@ -44,15 +44,14 @@ def sharp(training, *, alpha: float = 0.2, power: float = 2.0):
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(monkeypatch, tmp_path):
+def as_it_was(monkeypatch, tmp_path, restored):
     """Names that a test registers are gone after it, and modules with them."""
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    kept = {id(one): (len(one), dict(one._members)) for one in Registry.all}
+    for one in Registry.all:
+        restored(one)
     modules = set(sys.modules)
     yield
-    for one in Registry.all:
-        one._members = kept[id(one)][1]
     for name in set(sys.modules) - modules:
         if name.startswith("own_"):
             del sys.modules[name]

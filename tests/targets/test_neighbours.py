@@ -10,8 +10,7 @@ from softrec.data.batches import examples
 from softrec.data.interactions import Sequences
 from softrec.errors import DataError
 from softrec.limits import limited
-from softrec.targets.build import neighbours
-from softrec.targets.build.neighbours import context_means, load, nearest, save
+from softrec.targets.build.neighbours import context_means, first_hits, load, nearest, save
 
 
 def cosines(vectors):
@@ -121,7 +120,7 @@ def test_hits_that_lack_the_row_itself_or_end_early():
     own = np.array([0, 1, 2, 3, 8])
     other = (hits != own[:, None]) & (hits >= 0)
     expected = [[4, 7], [5, 6], [9, 9], [3, 3], [8, 8]]
-    assert neighbours._first(hits, other, own, 2).tolist() == expected
+    assert first_hits(hits, other, own, 2).tolist() == expected
 
 
 @given(

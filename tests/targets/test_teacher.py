@@ -88,7 +88,11 @@ def test_blocks_of_rows_change_nothing(limit):
     target = made()
     whole = target.prob_of(torch.arange(P)), target.mean_item(numbers(N, 3, seed=4))
     limit(scores=2 * N * 8)  # two rows
-    assert len(list(target._blocks())) == P // 2
+    found = list(target.logit_blocks())
+    assert [len(block) for _, block in found] == [2] * (P // 2)
+    logits = oracles.logits(target.users, target.items) / target.temperature
+    for rows, block in found:
+        torch.testing.assert_close(block, logits[rows])
     torch.testing.assert_close(target.prob_of(torch.arange(P)), whole[0])
     torch.testing.assert_close(target.mean_item(numbers(N, 3, seed=4)), whole[1])
 

@@ -77,24 +77,31 @@ class TeacherTarget(LogitTarget):
 
     def prob_of(self, items: Tensor) -> Tensor:
         """Return s at items (P,) or (P, M)."""
-        lse = torch.cat([block.logsumexp(1) for _, block in self._blocks()])
+        lse = torch.cat([block.logsumexp(1) for _, block in self.logit_blocks()])
         logits = self.logits_of(items)
         return (logits - lse.view(-1, *[1] * (items.dim() - 1))).exp()
 
     def mean_item(self, vectors: Tensor) -> Tensor:
         """Return the mean of `vectors` under the softmax of each row, (P, D)."""
-        means = [block.softmax(1).to(vectors.dtype) @ vectors for _, block in self._blocks()]
+        means = [block.softmax(1).to(vectors.dtype) @ vectors for _, block in self.logit_blocks()]
         return torch.cat(means)
 
     def without(self, place: Tensor) -> Rest:
         """Return the softmax without one item per row, which is left out of all sums."""
-        lse = torch.cat([_hide(b, place[rows]).logsumexp(1) for rows, b in self._blocks()])
+        lse = torch.cat([_hide(b, place[rows]).logsumexp(1) for rows, b in self.logit_blocks()])
         own = self.logits_of(place.clamp(min=0)).masked_fill(place < 0, -torch.inf)
         whole = torch.logaddexp(lse, own)
         rest = _TeacherWithout(self, place, whole)
         return Rest(rest, torch.zeros_like(lse), (lse - whole).exp())
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+    def logit_blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield rows and their z / T, (b, N), in memory of its own; `limits.scores` says how many.
+
+        Example:
+            >>> teacher = TeacherTarget(torch.eye(2), ItemVectors(torch.eye(2)), 0.5)
+            >>> [(rows, block.tolist()) for rows, block in teacher.logit_blocks()]
+            [(slice(0, 2, None), [[2.0, 0.0], [0.0, 2.0]])]
+        """
         n_items = len(self.items.vectors)
         size = LIMITS.scores // (n_items * self.users.element_size())
         for rows in blocks(len(self.users), size):
@@ -124,7 +131,7 @@ class _TeacherWithout(Target):
     def mean_item(self, vectors: Tensor) -> Tensor:
         means = [
             (_hide(block, self.place[rows]) - self.lse[rows, None]).exp().to(vectors) @ vectors
-            for rows, block in self.teacher._blocks()  # pyright: ignore[reportPrivateUsage]
+            for rows, block in self.teacher.logit_blocks()
         ]
         return torch.cat(means)
 

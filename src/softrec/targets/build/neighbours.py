@@ -276,13 +276,28 @@ def _searched(
             other = (hits >= 0) & (owner[hits] != owner[own[some], None])
             short = (other.sum(1) < k) & (hits[:, -1] >= 0) & (enough[own[some]] > upto)
             unfinished.append(some[short])
-            lists[some] = _first(hits, other, own[some], k)
+            lists[some] = first_hits(hits, other, own[some], k)
         open_, asked = np.concatenate(unfinished), 2 * asked
     return lists
 
 
-def _first(hits: np.ndarray, other: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
-    """Return the first k hits per row of other owners, repeated if there are fewer."""
+def first_hits(hits: np.ndarray, other: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
+    """Return the first k hits of each row that are of other owners, (b, k).
+
+    If there are fewer, they are repeated in turn; if there are none, it is the row itself.
+
+    Args:
+        hits: (b, m) the numbers of the rows found, the nearest first; -1 for none.
+        other: (b, m) whether a hit is a row of another owner; False for none.
+        own: (b,) the numbers of the rows themselves.
+        k: the number of neighbours of a row.
+
+    Example:
+        >>> hits = np.array([[4, 7, 9], [1, 5, -1], [2, -1, -1]])
+        >>> own = np.array([4, 1, 2])
+        >>> first_hits(hits, (hits >= 0) & (hits != own[:, None]), own, 2).tolist()
+        [[7, 9], [5, 5], [2, 2]]
+    """
     order = np.argsort(~other, axis=1, kind="stable")
     found = other.sum(axis=1, keepdims=True)
     turns = np.arange(k) % np.maximum(found, 1)
