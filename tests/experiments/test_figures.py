@@ -163,6 +163,18 @@ def test_nobody_chooses_a_condition_but_other_settings_are_chosen_at_each_value(
     assert "of data.falsepositives, the lowest" in figures.figures(results)[0].note
 
 
+@pytest.mark.parametrize("ways", [["replace", "add"], ["add", "replace"]])
+def test_of_a_condition_in_words_the_first_one_stands_for_all(ways):
+    """As in the advice, which is of the first level of the lowest share."""
+    made = gridded(data_falsepositives=[0.5, 0.0], data_contamination=ways)
+    (shown,) = [row.variant for row in rows(typed(made)) if row.label == "uniform"]
+    assert shown.grid == {"data.falsepositives": 0.0, "data.contamination": ways[0]}
+    assert (
+        "of data.contamination, the first; of data.falsepositives, the lowest"
+        in figures._of_a_grid(typed(made))
+    )
+
+
 # --- a grid of two settings ---
 
 

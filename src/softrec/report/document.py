@@ -91,7 +91,7 @@ def _results(results: Results) -> list[Part]:
 
 
 def _protocol(results: Results) -> list[Part]:
-    facts = {"Data": results.data, "Budget": results.budget}
+    facts = {"Data": text.about_data(results.data), "Budget": results.budget}
     if len(results.groups) < 2:
         facts["Model"] = results.model
     told = [

@@ -154,9 +154,12 @@ def _bars(results: Results) -> Plot:
 def _of_a_grid(results: Results) -> str:
     if not has_grid(results):
         return ""
-    conditions = sorted({s for each in results.trained for s in each.grid if is_condition(s)})
-    lowest = f"; of {' and '.join(conditions)}, the lowest" if conditions else ""
-    return f" Of the values of a grid, the one that is best on validation{lowest}."
+    grids = {name: value for each in results.trained for name, value in each.grid.items()}
+    conditions = "".join(
+        f"; of {name}, the {'first' if isinstance(grids[name], str) else 'lowest'}"
+        for name in sorted(filter(is_condition, grids))
+    )
+    return f" Of the values of a grid, the one that is best on validation{conditions}."
 
 
 def _intervals(results: Results) -> list[list[plots.Interval]]:

@@ -1,7 +1,7 @@
 """The rows that figures show, with their looks; of a grid, the best value on validation.
 
 A setting of the data, such as the share of false positives, is a condition, which nobody chooses:
-of its values the lowest one is shown.
+of its values the lowest one is shown, and of words the first one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def own_looks(results: Results) -> list[tuple[Variant, Look]]:
 
 
 def best(results: Results, variants: Iterable[Variant]) -> Variant:
-    """Return the best variant on validation, of those with the lowest value of each condition.
+    """Return the best variant on validation, of those with the shown value of each condition.
 
     The first one if no metric is known.
     """
@@ -65,8 +65,8 @@ def best(results: Results, variants: Iterable[Variant]) -> Variant:
     for setting in dict.fromkeys(name for each in found for name in each.grid):
         if is_condition(setting):
             values = [each.grid[setting] for each in found if setting in each.grid]
-            lowest = min(values, key=lambda value: (isinstance(value, str), value))
-            found = [each for each in found if each.grid.get(setting, lowest) == lowest]
+            shown = min(values, key=lambda each: (0, each) if not isinstance(each, str) else (1, 0))
+            found = [each for each in found if each.grid.get(setting, shown) == shown]
     return max(found, key=lambda each: valid_mean(results, each))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from softrec.report.numbers import MetricDifference, SeedMean
 
@@ -92,6 +93,34 @@ def short(value: object) -> object:
         ('0.01235', 'pop+')
     """
     return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def about_data(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts about the data, what was set aside and the protocol in words.
+
+    Example:
+        >>> about_data({"users": 5, "protocol": {"first_items": 3}, "set_aside": {}})
+        {'users': 5, 'protocol': 'first items 3'}
+    """
+    protocol = facts.get("protocol", {})
+    words = {
+        "set_aside": _set_aside(facts.get("set_aside", {})),
+        "protocol": ", ".join(f"{name} {value}" for name, value in settings(protocol)),
+    }
+    return {name: words.get(name, value) for name, value in facts.items() if words.get(name, True)}
+
+
+def _set_aside(facts: dict[str, Any]) -> str:
+    """Return what `SetAside.facts` counts, without what there is none of."""
+    short = "trained on, not evaluated" if facts.get("short") == "keep" else "dropped"
+    cold = "kept as misses" if facts.get("cold") == "keep" else "dropped"
+    told = {
+        "short_users": f"{{:,}} users with fewer than 3 events ({short})",
+        "cold_items": "{:,} items without a training event "
+        f"(their {facts.get('cold_events', 0):,} events {cold})",
+        "single_users": "{:,} sequences of one event (dropped)",
+    }
+    return ", ".join(words.format(facts[name]) for name, words in told.items() if facts.get(name))
 
 
 def settings(values: dict[str, object]) -> list[tuple[str, str]]:

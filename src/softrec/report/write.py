@@ -56,14 +56,15 @@ def render_report(results: Results) -> str:
     """Return the text of the HTML file that `write_report` writes."""
     found = verdicts(results)
     shown = {row.variant.name for row in rows(results)}
+    data = text.about_data(results.data)
     facts: dict[str, dict[str, Any]] = {
-        "Data": results.data,
+        "Data": data,
         "Model": results.model if len(results.groups) < 2 else {"models": results.groups},
         "Budget": results.budget,
         "Choice of the best epoch": results.selection.model_dump(),
     }
     if results.listed:
-        facts = {"Data": results.data, "Verdict": {"metric": results.selection.metric}}
+        facts = {"Data": data, "Verdict": {"metric": results.selection.metric}}
     return fill(
         "report.html.j2",
         results=results,

@@ -155,7 +155,8 @@ class DataSettings(Settings):
     )
     contamination: Contamination = setting(
         "replace",
-        "how false positives get into the training part: in place of its events, or added to them",
+        "how false positives get into the training part, if there are any: in place of its events, "
+        "or added to them",
     )
     order: Literal["log", "shuffled"] = setting(
         "log",
