@@ -177,6 +177,25 @@ def test_a_run_on_other_noise_is_no_teacher_and_the_message_says_why(compared):
     noisy.check_data(noisy.split())
 
 
+def test_a_teacher_learns_from_the_false_positives_of_its_row(tmp_path, monkeypatch):
+    """A recipe of a teacher is trained once for each share, on the training part of that share."""
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "teacher.yaml").write_text(
+        "{data: {source: a.csv}, model: {name: gru4rec, dim: 8}, training: {epochs: 1, length: 8}}"
+    )
+    options = TINY | {"targets": f"one-hot,kd(teacher={tmp_path / 'teacher.yaml'})", "seeds": 1}
+    softrec.compare(
+        chain_log(), out=tmp_path / "c", baselines=False,
+        grid={"data.false_positives": [0.0, 0.4]}, **options,
+    )  # fmt: skip
+    teachers = [open_run(facts.parent) for facts in tmp_path.glob("cache/runs/*/run.json")]
+    false = [
+        (run.trained_on.sequences.items != run.split().clean.sequences.items).sum()
+        for run in teachers
+    ]
+    assert sorted(false) == [0, USERS * 4]
+
+
 def test_lists_of_a_run_with_noise_have_the_popularity_of_the_log(compared, tmp_path):
     noisy = open_run(next(compared.folder.glob("runs/*0.4*one-hot*seed0")))
     lists = noisy.recommender("test").recommend(users=range(USERS), k=20)
