@@ -169,10 +169,8 @@ def test_of_a_condition_in_words_the_first_one_stands_for_all(ways):
     made = gridded(data_falsepositives=[0.5, 0.0], data_contamination=ways)
     (shown,) = [row.variant for row in rows(typed(made)) if row.label == "uniform"]
     assert shown.grid == {"data.falsepositives": 0.0, "data.contamination": ways[0]}
-    assert (
-        "of data.contamination, the first; of data.falsepositives, the lowest"
-        in figures._of_a_grid(typed(made))
-    )
+    said = "of data.contamination, the first; of data.falsepositives, the lowest"
+    assert any(said in plot.note for plot in figures.figures(typed(made)))
 
 
 # --- a grid of two settings ---
