@@ -15,7 +15,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 LONGEST = 60  # lines
 # Lightning's own use of PyTorch; no part of what is tested here.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
 SMALL = {"data.shop": {"n_items": 40, "n_users": 60}, "epochs": 1, "length": 5, "progress": False}
 
 

@@ -16,6 +16,8 @@ import softrec
 from softrec.report import markdown
 from softrec.report.tables import Table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):

@@ -269,6 +269,7 @@ def test_a_run_in_a_few_lines(kept):
     assert len(repr(run.recommender()).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_comparison_in_a_few_lines(compared):
     comparison = compared["text"]
     shown, table = repr(comparison), comparison._repr_html_()

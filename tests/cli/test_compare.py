@@ -21,6 +21,8 @@ from softrec.experiments.train import open_run
 from softrec.report import Results, verdicts
 from softrec.training.module import SoftTargetModule
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5",
         "--set", "model.dim=8", "--set", "evaluation.metrics=[ndcg@10,recall@3]"]  # fmt: skip
 COMMAND = ["compare", "log.csv", "--targets", "one-hot,uniform,pop+(alpha=0.6)", "--seeds", "2",

@@ -25,6 +25,8 @@ from softrec.report.rows import rows
 from softrec.report.verdict import simple_sentence, verdicts
 from softrec.report.write import console_table, render_report
 
+pytestmark = pytest.mark.slow
+
 UNTIMED = [name for name in NAMES if name != "recent-popularity"]
 
 

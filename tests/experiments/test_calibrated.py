@@ -16,6 +16,8 @@ from softrec.data.batches import case_batches
 from softrec.evaluation.asked import Asked
 from softrec.report.results import read_results
 
+pytestmark = pytest.mark.slow
+
 TINY = {"epochs": 2, "batch_size": 32, "length": 5, "lr": 0.03, "model.dim": 8, "progress": False}
 ASKED = {"calibration": True, "model": "gru4rec"}
 

@@ -15,6 +15,8 @@ from softrec.report.verdict import headline, verdicts
 from softrec.report.write import console_table, render_report
 from softrec.training.module import SoftTargetModule
 
+pytestmark = pytest.mark.slow
+
 ASKED = {
     "models": "gru4rec(dim=8),mf(dim=4)", "targets": "one-hot,uniform", "losses": "mixed,decoupled",
     "grid": {"target.alpha": [0.1, 0.5]}, "seeds": 2, "epochs": 2, "length": 8, "lr": 0.01,

@@ -23,6 +23,8 @@ from softrec.report import charts, costs, figures, grids, looks, plots, slices
 from softrec.report.rows import rows
 from softrec.report.write import render_report
 
+pytestmark = pytest.mark.slow
+
 ALPHAS, BALANCES = [0.5, 0.1, 0.3], [0.3, 0.5, 0.9, "red-line"]
 
 

@@ -16,6 +16,8 @@ from softrec.progress import telling
 from softrec.recipe.recipe import read_recipe
 from softrec.report import grids
 
+pytestmark = pytest.mark.slow
+
 N, USERS, LENGTH = 100, 120, 12
 TINY = {
     "model": "gru4rec", "model.dim": 8, "targets": "one-hot,uniform", "seeds": 2, "epochs": 2,

@@ -77,6 +77,7 @@ def told(folder):
     return dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
+@pytest.mark.slow
 def test_a_file_in_the_package_is_a_member(folder, told):
     assert "quite-flat" in told["help"]["out"]
     assert told["wrong"]["code"] == 2

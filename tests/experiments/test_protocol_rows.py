@@ -15,6 +15,8 @@ from softrec.report.rows import rows
 from softrec.report.verdict import headline, protocol_sentences, verdicts
 from softrec.report.write import render_report
 
+pytestmark = pytest.mark.slow
+
 
 def planned(rows="auto", seeds=2, models=None, grid=None, targets="one-hot,uniform", **options):
     axes = axes_of(targets, models, None, grid, options)

@@ -33,6 +33,8 @@ from softrec.report.reproduction import (
 )
 from softrec.report.reproduction_tables import markdown
 
+pytestmark = pytest.mark.slow
+
 PAPERS = ("softrec", "desorec", "timirec", "bsl", "reference")
 
 RECIPE = """

@@ -15,6 +15,8 @@ from softrec.report import tables
 from softrec.report.results import read_results
 from softrec.report.write import console_table, render_report
 
+pytestmark = pytest.mark.slow
+
 BUDGET = {"trials": 3, "epochs": 2, "pruner": "median", "seed": 0, "metric": "ndcg@10"}
 ASKED = {
     "targets": "one-hot,uniform", "model": "gru4rec", "tune": 3, "seeds": 2, "epochs": 2,

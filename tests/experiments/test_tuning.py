@@ -22,6 +22,8 @@ from softrec.experiments.tuning.trials import PrunedError, Trial, Watch
 from softrec.recipe.options import recipe_of
 from softrec.training.module import SoftTargetModule
 
+pytestmark = pytest.mark.slow
+
 SHOP = {
     "data.shop": {"n_items": 40, "n_users": 60}, "epochs": 2, "length": 8, "batch_size": 16,
     "model": "gru4rec", "metrics": ["ndcg@10"], "accelerator": "cpu", "progress": False,
