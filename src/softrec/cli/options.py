@@ -177,7 +177,7 @@ def load(plugins: list[str] | None) -> None:
     load_plugins(plugins or [])
 
 
-REPORT = "Report"  # the panel of options that add rows or slices
+REPORT, SEARCH = "Report", "Search"  # the panels of what adds rows or slices, and of a search
 
 # The options that several commands have in common.
 Source = Annotated[
@@ -239,25 +239,22 @@ ProtocolRows = Annotated[
 ]
 UserTable = Annotated[
     Path | None,
-    typer.Option(
-        rich_help_panel=REPORT,
-        help="A CSV, TSV or Parquet file with a row for each user. The report then has slices of "
+    option(
+        REPORT,
+        "A CSV, TSV or Parquet file with a row for each user. The report then has slices of "
         "the test cases by each of its columns. The ids are in the column that is named as in the "
         "log, or else in the first.",
     ),
 ]
 ItemTable = Annotated[
     Path | None,
-    typer.Option(
-        rich_help_panel=REPORT,
-        help="Such a file with a row for each item, for slices by the item to predict.",
-    ),
+    option(REPORT, "Such a file with a row for each item, for slices by the item to predict."),
 ]
 Space = Annotated[
     list[str] | None,
-    typer.Option(
-        rich_help_panel="Search",
-        help="What the search tries for a field: a range, as in target.alpha=0.05..0.9 or (on a "
+    option(
+        SEARCH,
+        "What the search tries for a field: a range, as in target.alpha=0.05..0.9 or (on a "
         "logarithmic scale) training.lr=1e-4..1e-2:log, or values, as in model.dropout=0,0.2,0.5. "
         "One value is fixed. May be given several times. Other settings have default ranges, and "
         "if no target or loss is named, several are tried: see docs/recipes.md.",
@@ -267,7 +264,7 @@ Tune = Annotated[
     int | None,
     typer.Option(
         min=1,
-        rich_help_panel="Search",
+        rich_help_panel=SEARCH,
         help="First search the settings of each variant, one-hot labels included, with this "
         "number of trials, as softrec tune does. What is in brackets or in a grid is not searched.",
     ),

@@ -21,6 +21,7 @@ from softrec.cli.options import (
     Space,
     Tune,
     UserTable,
+    option,
 )
 from softrec.cli.show import (
     print_calibration,
@@ -45,23 +46,20 @@ Targets = Annotated[
 ]
 Models = Annotated[
     str | None,
-    typer.Option(
-        rich_help_panel=VARIANTS,
-        help="Several models instead of --model, each with its own baseline: 'sasrec(dim=64),mf'.",
+    option(
+        VARIANTS,
+        "Several models instead of --model, each with its own baseline: 'sasrec(dim=64),mf'.",
     ),
 ]
 Losses = Annotated[
     str | None,
-    typer.Option(
-        rich_help_panel=VARIANTS,
-        help="Several losses instead of --loss, such as mixed,decoupled.",
-    ),
+    option(VARIANTS, "Several losses instead of --loss, such as mixed,decoupled."),
 ]
 Grid = Annotated[
     list[str] | None,
-    typer.Option(
-        rich_help_panel=VARIANTS,
-        help="Values of a field, such as target.alpha=0.1,0.3,0.5: each variant that has the "
+    option(
+        VARIANTS,
+        "Values of a field, such as target.alpha=0.1,0.3,0.5: each variant that has the "
         "field is trained with each of them. May be given several times, for all combinations.",
     ),
 ]

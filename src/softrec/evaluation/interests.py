@@ -50,7 +50,7 @@ def interest_divergence(interests: Tensor, wanted: Tensor, first: Tensor) -> Ten
     return (0.5 * (parts[0] + parts[1]).sum(-1)).clamp(min=0).to(interests.dtype)
 
 
-def called_for(interests: Tensor, item: Tensor) -> Tensor:
+def target_interest(interests: Tensor, item: Tensor) -> Tensor:
     """Return the interest that an item belongs to, the one of the highest cosine, (P,) int64.
 
     It is the target interest of TiMiRec's teacher if the item is the label. Of equal ones the first
@@ -61,7 +61,7 @@ def called_for(interests: Tensor, item: Tensor) -> Tensor:
         item: (P, D) vectors.
 
     Example:
-        >>> called_for(torch.eye(2)[None], torch.tensor([[0.1, 3.0]]))
+        >>> target_interest(torch.eye(2)[None], torch.tensor([[0.1, 3.0]]))
         tensor([1])
     """
     return torch.cosine_similarity(interests.double(), item.double()[:, None], dim=-1).argmax(-1)
@@ -102,11 +102,11 @@ class ListedInterests(Listed):
         row = torch.from_numpy(np.repeat(np.arange(len(number)), number)).to(interests.device)
         asked = torch.from_numpy(relevant.items[offsets[0] : offsets[-1]]).to(interests.device)
         first = best.items[row, 0]
-        wanted = called_for(interests[row], items[asked])
+        wanted = target_interest(interests[row], items[asked])
         self._keep("interest_distance", rows, interest_distance(interests.double()))
         for name, each in {
             "interest_divergence": interest_divergence(interests[row], items[asked], items[first]),
-            "interest_agreement": wanted == called_for(interests[row], items[first]),
+            "interest_agreement": wanted == target_interest(interests[row], items[first]),
             **self._predicted(scores, rows, row, wanted, items),
         }.items():
             sums = np.bincount(row.cpu().numpy(), each.double().cpu().numpy(), len(number))
@@ -125,7 +125,7 @@ class ListedInterests(Listed):
         return {
             "interest_accuracy": wanted == logits.argmax(-1)[row],
             "interest_agreement_best_match": (
-                wanted == called_for(interests[row], items[matched[row]])
+                wanted == target_interest(interests[row], items[matched[row]])
             ),
         }
 

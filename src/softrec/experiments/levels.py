@@ -13,9 +13,9 @@ from softrec.experiments.baselines import simple_recipes
 from softrec.experiments.naming import member_name
 from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.data import OF_TRAINING
+from softrec.recipe.specs.data import OF_TRAINING, DataSettings
 
-NONE: Mapping[str, Any] = {"false_positives": 0.0, "contamination": "replace"}
+NOISELESS = {name: DataSettings.model_fields[name].default for name in OF_TRAINING}
 HOW = {"replace": "in the place of its events", "add": "added to its events"}
 
 Level = dict[str, Any]
@@ -38,7 +38,7 @@ def levels(wanted: Plan) -> list[Level]:
 
 def shared(wanted: Plan) -> Recipe:
     """Return a recipe with the data of all variants: no false positives if their levels differ."""
-    return wanted.base if len(levels(wanted)) == 1 else _at(wanted.base, NONE)
+    return wanted.base if len(levels(wanted)) == 1 else _at(wanted.base, NOISELESS)
 
 
 def note(wanted: Plan) -> list[str]:

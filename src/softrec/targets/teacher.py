@@ -105,13 +105,8 @@ class TeacherTarget(LogitTarget):
         n_items = len(self.items.vectors)
         size = LIMITS.scores // (n_items * self.users.element_size())
         for rows in blocks(len(self.users), size):
-            yield (
-                rows,
-                self.users.new_empty(len(self.users[rows]), n_items).copy_(
-                    F.linear(self.users[rows], self.items.vectors, self.items.bias)
-                    / self.temperature
-                ),
-            )
+            logits = F.linear(self.users[rows], self.items.vectors, self.items.bias)
+            yield rows, logits.div_(self.temperature)
 
 
 @dataclass(frozen=True)

@@ -205,10 +205,12 @@ class TableScores(Scores):
         self.scorer, self.weights = scorer, weights
         self.items = items.cpu().numpy()
         self.n_items, self.like = scorer.n_items, scorer.values
-        lengths = np.diff(np.append(scorer.table.indptr, scorer.table.nnz))  # of padding 0
-        terms, cells = lengths[self.items].sum(), self.n_items**2
-        dense = terms > cells and cells * self.like.element_size() <= LIMITS.scores
-        self.table = scorer.table.toarray() if dense else scorer.table  # as many sums, no indices
+        table, cells = scorer.table, self.n_items**2
+        lengths = np.append(np.diff(table.indptr), 0)  # the row of padding is empty
+        dense = (
+            lengths[self.items].sum() > cells and cells * self.like.element_size() <= LIMITS.scores
+        )
+        self.table = table.toarray() if dense else table  # no indices to follow
 
     def __len__(self) -> int:
         return len(self.items)

@@ -13,8 +13,6 @@ from softrec.limits import LIMITS
 from softrec.targets.build.contexts import PROBABILITIES, Advance
 from softrec.types import Batch, Scorer, evaluating
 
-"""How many scores are in memory at a time."""
-
 
 def best_of_scorer(
     scorer: Scorer,
