@@ -13,7 +13,7 @@ from softrec.objective import Objective
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # they are no part of the package
 
-from benchmarks import axes, dense, losses
+from benchmarks import axes, dense, losses, rate
 from benchmarks.__main__ import main, plain, show, suite
 from benchmarks.timing import Bar, Pair, agree, paired
 
@@ -96,3 +96,12 @@ def test_dense_ranks_leave_out_seen_items():
     scores = torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
     ranks = dense.ranks(scores, torch.tensor([2, 1]), [[0], [1]])
     assert ranks.tolist() == [2, 4]
+
+
+def test_best_rate_counts_two_operations_for_a_product_and_keeps_the_threads(monkeypatch):
+    clock = iter(range(10**6))  # every product takes one second
+    monkeypatch.setattr(rate.time, "perf_counter", lambda: float(next(clock)))
+    before = torch.get_num_threads()
+    largest = rate.ROWS[-1] * rate.COLUMNS[-1] * 2 * 8  # 2 x rows x columns x D
+    assert rate.best_rate(1, dims=(4, 8)) == pytest.approx(largest / 1e9)
+    assert torch.get_num_threads() == before
