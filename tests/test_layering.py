@@ -10,7 +10,7 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "extras", "blocks", "limits", "progress", "renamed"}
+BASE = {"types", "errors", "extras", "blocks", "limits", "progress", "renamed", "cuda"}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "errors": set(),
     "renamed": {"errors"},
     "extras": {"errors"},
+    "cuda": {"errors"},
     "types": set(),
     "files": set(),
     "settings": set(),

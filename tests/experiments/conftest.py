@@ -1,6 +1,7 @@
 """What tests of the way from a recipe to the objects share."""
 
 import warnings
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import lightning
@@ -94,10 +95,13 @@ def begin(monkeypatch, tmp_path, split, teachers):
     found = {}
 
     class Trainer:
+        strategy = SimpleNamespace(root_device=torch.device("cuda"))  # where something is asked
+
         def __init__(self, **settings):
             found["settings"] = settings
 
         def fit(self, module, batches, **settings):
+            found["settings"]["deterministic"] = torch.are_deterministic_algorithms_enabled()
             found.update(module=module, batches=batches)
             raise StoppedError
 

@@ -82,6 +82,8 @@ row(TRAINING, "precision", ["32-true", "bf16-true", "64-true"], lambda b: b.sett
     said("precision"))  # fmt: skip
 row(TRAINING, "accelerator", ["auto", "cpu", "gpu", "cuda", "mps"],
     lambda b: b.settings["accelerator"], said("accelerator"))  # fmt: skip
+row(TRAINING, "deterministic", [True, False], lambda b: b.settings["deterministic"],
+    said("deterministic"))  # fmt: skip
 row(TRAINING, "checkpoint_minutes", [0.5, 9.0],
     lambda b: b.callback("ResumeCheckpoint").every / 60,
     said("checkpoint_minutes"))  # fmt: skip

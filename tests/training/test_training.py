@@ -38,7 +38,7 @@ class Scripted:
         self.shown = []
 
     def __call__(self, model) -> dict[str, float]:
-        self.shown.append({name: w.clone() for name, w in model.state_dict().items()})
+        self.shown.append({name: w.clone().cpu() for name, w in model.state_dict().items()})
         return {"ndcg@10": self.values[len(self.shown) - 1]}
 
 

@@ -57,11 +57,12 @@ class SharedDraws(nn.Module):
     def __init__(self, probs: Tensor, number: int, corrected: bool = True) -> None:
         super().__init__()
         self.register_buffer("probs", probs, persistent=False)
+        self.draws = _Draws(probs)
         self.number, self.corrected = number, corrected
 
     def forward(self, batch: Batch) -> Candidates:
         """Return the distinct items of a new sample, with their counts."""
-        items, counts = _draws(self.probs, (self.number,)).unique(return_counts=True)
+        items, counts = self.draws((self.number,), batch.label.device).unique(return_counts=True)
         expected = self.number * self.probs[items].double()
         correction = -expected.log().float() if self.corrected else None
         return Candidates(items, counts.float(), correction)
@@ -98,6 +99,7 @@ class RowDraws(nn.Module):
             )
         self.n_items, self.number, self.corrected = n_items, number, corrected
         self.register_buffer("probs", probs, persistent=False)
+        self.draws = None if probs is None else _Draws(probs)
         self.interacted, self.false_negatives = interacted, false_negatives
 
     def forward(self, batch: Batch) -> Candidates:
@@ -108,14 +110,14 @@ class RowDraws(nn.Module):
             items, expected, counted = self._negatives(batch, self.interacted)
             counts = ((items != label) & counted).float()
             return Candidates(items, counts, -expected.log() if self.corrected else None)
-        if self.probs is None:
+        if self.draws is None or self.probs is None:
             drawn = torch.randint(self.n_items - 1, shape, device=label.device)
             items = drawn + (
                 drawn >= label
             )  # skip the label, so that all other items are equally likely
             expected = torch.full(shape, self.number / (self.n_items - 1), device=label.device)
         else:
-            items = _draws(self.probs, shape)
+            items = self.draws(shape, label.device)
             expected = self.number * self.probs[items]
         counts = (items != label).float()
         return Candidates(items, counts, -expected.log() if self.corrected else None)
@@ -141,11 +143,18 @@ class RowDraws(nn.Module):
         return items, expected, total > 0
 
 
-def _draws(probs: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return items sampled with replacement, by inverting the cumulative sum."""
-    running = probs.double().cumsum(0)
-    drawn = torch.rand(shape, dtype=torch.float64, device=probs.device) * running[-1]
-    return torch.searchsorted(running, drawn, right=True).clamp(max=len(probs) - 1)
+class _Draws:
+    """Samples items with replacement, by inverting the cumulative sum of their probabilities."""
+
+    def __init__(self, probs: Tensor) -> None:
+        # Not a buffer: it must stay in double precision, whatever the module is converted to.
+        self.running = probs.double().cumsum(0)
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        self.running = self.running.to(device)
+        drawn = torch.rand(shape, dtype=torch.float64, device=device) * self.running[-1]
+        places = torch.searchsorted(self.running, drawn, right=True)
+        return places.clamp(max=len(self.running) - 1)
 
 
 def log_uniform(counts: Tensor) -> Tensor:

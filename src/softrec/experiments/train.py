@@ -209,6 +209,7 @@ def _train(
         checkpoint_steps=spec.checkpoint_steps,
         precision=spec.precision,
         accelerator=spec.accelerator,
+        deterministic=spec.deterministic,
         listener=listener,
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softrec.cuda import float32
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting, recent
 from softrec.models.layers import Init, embedded, initialise
 from softrec.models.registry import MODELS
@@ -138,6 +139,10 @@ class Caser(HistoryEncoder):
 
     def _answers(self, image: Tensor) -> Tensor:
         """Return the concatenated outputs of the filters for each L rows, (B, S, width)."""
+        with float32(image.device):
+            return self._filtered(image)
+
+    def _filtered(self, image: Tensor) -> Tensor:
         answers = []
         if self.vertical is not None:
             weight = self.vertical.weight[:, None, None]

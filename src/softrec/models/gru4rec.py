@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from softrec.cuda import float32
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, asked
 from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
@@ -113,6 +114,11 @@ def states_of(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
         inputs: (B, L, D), padded on the right.
         lengths: (B,) int64, at least 1.
     """
+    with float32(inputs.device):
+        return _states(gru, inputs, lengths)
+
+
+def _states(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
     longest = inputs.shape[1]
     if float(lengths.double().mean()) >= MOSTLY_FULL * longest:
         return gru(inputs)[0]

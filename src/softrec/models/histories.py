@@ -89,7 +89,16 @@ def pooled(values: Tensor, histories: Histories, batch: Batch) -> Tensor:
     """Sum values (B, L', D), 0 at padding, over the items up to each prediction: (P, D)."""
     if batch.row is None:
         return values.sum(1)
-    return asked(values.cumsum(1), histories, batch)
+    return asked(_running_sum(values), histories, batch)
+
+
+def _running_sum(values: Tensor) -> Tensor:
+    """Return the sums of values (B, L', D) over the items up to each place."""
+    if not values.is_cuda:
+        return values.cumsum(1)
+    # There torch has no cumsum that gives the same numbers each time; a product does.
+    longest = values.shape[1]
+    return values.new_ones(longest, longest).tril() @ values
 
 
 def pooled_lengths(histories: Histories, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from softrec.cuda import float32, repeatable
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
 from softrec.extras import has
@@ -82,6 +84,7 @@ def train(
     checkpoint_steps: int | None = None,
     precision: Any = "32-true",
     accelerator: str = "auto",
+    deterministic: bool = True,
     listener: Listener | None = None,
 ) -> TrainingResult:
     """Train `encoder` and leave it with the weights of its best epoch.
@@ -108,11 +111,14 @@ def train(
         checkpoint_steps: steps between checkpoints, in place of minutes.
         precision: as in Lightning.
         accelerator: as in Lightning.
+        deterministic: on a CUDA device, use only operations that give the same numbers each time;
+            without it neither the same seed nor a resumed training does. A processor always does.
         listener: called after each epoch; it may end the training by raising an error. By default
             each epoch is a line of the logger `softrec.training.lines`.
 
     Raises:
-        TrainingError: if the loss becomes NaN or infinite, or there is no such accelerator.
+        TrainingError: if the loss becomes NaN or infinite, there is no such accelerator, or an
+            operation of a model cannot be repeated on it.
         RunError: if the checkpoint is broken.
         ValueError: if `optimizer` is unknown, or is "sparse-adam" and every row has a gradient.
     """
@@ -124,7 +130,7 @@ def train(
                 weight_decay=weight_decay, betas=betas, optimizer=optimizer, monitor=monitor,
                 patience=patience, checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
-                listener=listener or Lines(monitor, epochs),
+                deterministic=deterministic, listener=listener or Lines(monitor, epochs),
             )  # fmt: skip
         keep_finished(folder, curve)
     best_epoch = load_best(encoder, folder)
@@ -149,6 +155,7 @@ def _loop(
     checkpoint_steps: int | None,
     precision: Any,
     accelerator: str,
+    deterministic: bool,
     listener: Listener,
 ) -> list[dict[str, float]]:
     """Train, and return the learning curve; the best weights are in `folder` then."""
@@ -182,15 +189,23 @@ def _loop(
             )
         except (ValueError, MisconfigurationException) as error:
             raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
-        on_interrupt = signal.getsignal(signal.SIGINT)
-        try:
-            trainer.fit(module, batches, ckpt_path=begun(folder), weights_only=True)
-        except SystemExit as stopped:  # what Lightning does after Ctrl-C, which it also disables
-            signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from stopped
+        device = trainer.strategy.root_device
+        with repeatable(device) if deterministic else nullcontext(), float32(device):
+            _fit(trainer, module, batches, begun(folder))
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
     return module.curve
+
+
+def _fit(
+    trainer: L.Trainer, module: SoftTargetModule, batches: TrainingBatches, checkpoint: Path | None
+) -> None:
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stopped:  # what Lightning does after Ctrl-C, which it also disables
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from stopped
 
 
 def _loggers(folder: Path) -> list[Logger]:

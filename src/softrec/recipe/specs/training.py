@@ -82,6 +82,11 @@ class TrainingSettings(Settings):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting(
         "auto", "the device, in Lightning's terms", common=True
     )
+    deterministic: bool = setting(
+        True,
+        "on a CUDA device: the same numbers each time with the same seed, and after a kill; false "
+        "is faster, and neither holds",
+    )
     checkpoint_minutes: Positive = setting(
         5.0,
         "minutes between checkpoints; after a kill, at most this much work is lost",
