@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
         return
     # Read when cuBLAS starts; without it torch refuses matrix products in this context.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    memory = torch.utils.deterministic
+    memory: Any = torch.utils.deterministic
     before = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False  # a pass over each new tensor, for nothing here
