@@ -161,6 +161,33 @@ def test_text_of_whole_numbers_becomes_numbers_and_zeros_in_front_are_kept(write
     assert raw["item"].to_list() == ["007", "012"]
 
 
+LATE = 1500  # rows of numbers, more than a file's kind is guessed from
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.xz"])
+@pytest.mark.parametrize(
+    ("column", "last", "expected"),
+    [
+        ("user", "007", "007"),
+        ("user", "12.0", 12),
+        ("user", str(2**63), 2**63),
+        ("item", "9" * 30, "9" * 30),
+        ("time", "0.5", 500_000),
+    ],
+)
+def test_a_column_of_numbers_with_another_late_value(write, ending, column, last, expected):
+    rows = [f"{n},{n},{n}" for n in range(1, LATE + 1)]
+    row = {"user": "5", "item": "5", "time": "5"} | {column: last}
+    text = "\n".join(["user,item,time", *rows, ",".join(row.values())]) + "\n"
+    path = write("log" + ending, PACKERS[ending.removeprefix(".csv")](text.encode()))
+    raw = table(path)
+    assert raw[column][-1] == expected
+    others = {"user", "item", "time"} - {column}
+    assert all(raw[other].to_list() == [*range(1, LATE + 1), 5] for other in others)
+    first = {"007": "1", "9" * 30: "1", "0.5": 1_000_000}.get(last, 1)
+    assert raw[column][0] == first
+
+
 def test_text_ids_leave_numbers_as_text(write):
     path = write("log.csv", "user,item\n1,x\n2,3\n")
     raw = read_table(path, NOTHING_NAMED, text_ids=True)

@@ -111,3 +111,34 @@ def test_ids_of_numbers_that_do_not_exist_are_an_error():
     for number in (UNKNOWN, 3):
         with refused(IndexError):
             NUMBERS.ids([0, number])
+
+
+far = st.sampled_from([0, 2**40, 2**63 - 1, -(2**63)])
+columns_of = st.one_of(
+    st.lists(st.lists(st.integers(-9, 30)), min_size=1, max_size=3),
+    st.lists(st.lists(st.one_of(far, st.integers(0, 3))), min_size=1, max_size=3),
+    st.lists(st.lists(st.text(max_size=3)), min_size=1, max_size=3),
+    st.lists(st.lists(st.dates()), min_size=1, max_size=3),
+)
+
+
+@given(columns_of)
+def test_columns_are_numbered_by_their_sorted_ids(columns):
+    kind = next((type(value) for ids in columns for value in ids), int)
+    dtype = {int: pl.Int64, str: pl.String}.get(kind, pl.Date)
+    given_ids = [pl.Series(ids, dtype=dtype) for ids in columns]
+    vocabulary, numbers = Vocabulary.numbering(given_ids)
+    distinct = sorted({value for ids in columns for value in ids})
+    assert vocabulary.raw.to_list() == distinct
+    assert vocabulary.raw.dtype == dtype
+    assert vocabulary.raw.name == "raw"
+    expected = [[distinct.index(value) for value in ids] for ids in columns]
+    assert [part.to_list() for part in numbers] == expected
+    assert {part.dtype for part in numbers} == {pl.UInt32}
+
+
+def test_ids_beyond_int64_are_numbered():
+    ids = pl.Series([2**64 - 1, 2**64 - 2, 2**64 - 1], dtype=pl.UInt64)
+    vocabulary, (numbers,) = Vocabulary.numbering([ids])
+    assert vocabulary.raw.to_list() == [2**64 - 2, 2**64 - 1]
+    assert numbers.to_list() == [1, 0, 1]

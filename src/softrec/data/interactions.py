@@ -6,15 +6,20 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from softrec.data import parquet
 from softrec.data.reading import read_table
-from softrec.data.values import mixed_with
+from softrec.data.values import in_one_type
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError, shown
+
+ROW = np.uint64(32)
+"""The bits of a row's number below its user's, as one key. Polars counts rows with as many."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,10 @@ class Interactions:
             DataError: if the source is not a usable log; the message says where and how to fix it.
         """
         columns = {"user": user, "item": item, "time": time, "weight": weight}
-        return cls.together([read_table(source, columns, header=header, text_ids=text_ids)])[0]
+        log = cls.together([read_table(source, columns, header=header, text_ids=text_ids)])[0]
+        if isinstance(source, str | Path):
+            parquet.free_unused()
+        return log
 
     @classmethod
     def together(cls, tables: Sequence[pl.DataFrame]) -> list[Interactions]:
@@ -119,18 +127,11 @@ class Interactions:
                 f"the given files have different columns ({listed}); give a time and a weight in "
                 "all of the files or in none"
             )
-        users = Vocabulary.of(mixed_with([table["user"] for table in tables], "user"))
-        items = Vocabulary.of(mixed_with([table["item"] for table in tables], "item"))
+        users, of_users = Vocabulary.numbering(in_one_type([t["user"] for t in tables], "user"))
+        items, of_items = Vocabulary.numbering(in_one_type([t["item"] for t in tables], "item"))
         return [
-            cls(
-                table.with_columns(
-                    user=pl.Series(users.numbers(table["user"]), dtype=pl.UInt32),
-                    item=pl.Series(items.numbers(table["item"]), dtype=pl.UInt32),
-                ),
-                users,
-                items,
-            )
-            for table in tables
+            cls(table.with_columns(user=user, item=item), users, items)
+            for table, user, item in zip(tables, of_users, of_items, strict=True)
         ]
 
     def __len__(self) -> int:
@@ -154,8 +155,7 @@ class Interactions:
     @cached_property
     def ordered(self) -> pl.DataFrame:
         """Return the frame sorted by user and then by time; equal times keep the source's order."""
-        keys = ["user", "time"] if self.has_time else ["user"]
-        return self.frame.sort(keys, maintain_order=True)
+        return in_order(self.frame)
 
     @cached_property
     def sequences(self) -> Sequences:
@@ -201,8 +201,8 @@ class Interactions:
         for kind, vocabulary in (("user", self.users), ("item", self.items)):
             numbers = self.frame[kind].to_numpy()
             present = np.bincount(numbers, minlength=len(vocabulary)) > 0
-            renumbered = np.cumsum(present) - 1
-            parts[kind] = pl.Series(renumbered[numbers], dtype=pl.UInt32)
+            renumbered = np.cumsum(present, dtype=np.uint32) - np.uint32(1)
+            parts[kind] = pl.Series(renumbered[numbers])
             vocabularies[kind] = Vocabulary(vocabulary.ids(np.flatnonzero(present)))
         return Interactions(
             self.frame.with_columns(**parts), vocabularies["user"], vocabularies["item"]
@@ -241,13 +241,15 @@ class Interactions:
         """Keep the largest log in which every user and every item has at least `k` interactions."""
         user, item = self.frame["user"].to_numpy(), self.frame["item"].to_numpy()
         keep = np.ones(len(self), dtype=bool)
+        per_user, per_item = self.user_counts, self.item_counts
         while True:
+            few = (per_user < k)[user] | (per_item < k)[item]
+            few &= keep
+            if not few.any():
+                return self.where(keep).compact()
+            keep &= ~few
             per_user = np.bincount(user[keep], minlength=self.n_users)
             per_item = np.bincount(item[keep], minlength=self.n_items)
-            smaller = keep & (per_user[user] >= k) & (per_item[item] >= k)
-            if smaller.sum() == keep.sum():
-                return self.where(keep).compact()
-            keep = smaller
 
     def pieces(self, length: int) -> Interactions:
         """Cut each user's interactions, oldest first, into pieces of `length`: users of their own.
@@ -317,3 +319,41 @@ class Interactions:
             f"Interactions({len(self):,} events, {self.n_users:,} users, "
             f"{self.n_items:,} items such as {shown(self.items.raw.head(2))})"
         )
+
+
+def in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame sorted by user and then by time, if it has times; equal rows stay in order.
+
+    Example:
+        >>> log = pl.DataFrame({"user": [1, 0, 1], "item": [7, 8, 9], "time": [5, 5, 4]})
+        >>> in_order(log)["item"].to_list()
+        [8, 9, 7]
+    """
+    if frame["user"].is_sorted() and _oldest_first(frame):
+        return frame
+    together = frame[_by_user(frame["user"])]
+    if _oldest_first(together):
+        return together
+    by_time = frame.select(pl.arg_sort_by("time", maintain_order=True)).to_series()
+    return frame[by_time.gather(_by_user(frame["user"].gather(by_time)))]
+
+
+def _oldest_first(frame: pl.DataFrame) -> bool:
+    """Return whether no event of a user comes after a later one of the same user."""
+    if "time" not in frame.columns:
+        return True
+    user, time = frame["user"].to_numpy(), frame["time"].to_numpy()
+    return not bool(((time[1:] < time[:-1]) & (user[1:] == user[:-1])).any())
+
+
+def _by_user(user: pl.Series) -> pl.Series:
+    """Return the rows in the order of users, those of one user in their own order, uint32.
+
+    Numbers of 64 bits that hold user and row are sorted five times faster than users with their
+    rows.
+    """
+    keys = user.to_numpy().astype(np.uint64)
+    keys <<= ROW
+    keys |= np.arange(len(user), dtype=np.uint64)
+    keys.sort()
+    return pl.Series(keys.astype(np.uint32))

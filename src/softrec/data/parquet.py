@@ -75,3 +75,8 @@ def _series(column: pa.ChunkedArray) -> pl.Series:
     if pa.types.is_dictionary(column.type):  # files may have different categories
         column = column.cast(column.type.value_type)
     return pl.Series(pl.from_arrow(column))
+
+
+def free_unused() -> None:
+    """Return to the system what Arrow keeps of tables that are no longer used."""
+    pa.default_memory_pool().release_unused()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import lzma
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +28,8 @@ ALIASES = {
     "weight": ("weight", "rating", "score", "count"),
 }
 REQUIRED = ("user", "item")
+ROWS = 1000
+"""The first rows, by which columns are chosen that are tried as whole numbers."""
 
 
 def _scan_csv(source: Any, separator: str, header: bool) -> pl.LazyFrame:
@@ -136,8 +138,9 @@ def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
             if _is_text(source):
                 _check_separator(lazy, present, place)
             names = _find_columns(present, columns, place)
-            wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
-            frame = lazy.select(*wanted, *_line_ends(source, lazy)).collect().select(*names)
+            wanted = {kind: pl.col(name).alias(kind) for kind, name in names.items()}
+            whole = _whole_columns(lazy, wanted) if _is_text(source) else ()
+            frame = _collected(lazy, wanted, whole, _line_ends(source, lazy))
     except BROKEN as error:
         reason = one_line(str(error) or type(error).__name__, 150)
         raise DataError(f"{place} cannot be read: {reason}; {_remedy(source)}") from error
@@ -216,6 +219,30 @@ def _line_ends(source: Any, lazy: pl.LazyFrame) -> list[pl.Expr]:
     if not _is_text(source):
         return []
     return [pl.col(lazy.collect_schema().names()[-1]).is_null().alias("line end")]
+
+
+def _whole_columns(lazy: pl.LazyFrame, wanted: Mapping[str, pl.Expr]) -> list[str]:
+    """Return which ids and times of a text file are whole numbers in its first rows."""
+    first = lazy.select(wanted.values()).head(ROWS).collect()
+    return [kind for kind in wanted if kind != "weight" and values.are_whole(first[kind]).all()]
+
+
+def _collected(
+    lazy: pl.LazyFrame,
+    wanted: dict[str, pl.Expr],
+    whole: Sequence[str],
+    line_ends: Sequence[pl.Expr],
+) -> pl.DataFrame:
+    """Return the columns; those that seem to be whole numbers become int64 if all their rows are.
+
+    So the texts of a long file are in memory a few at a time.
+    """
+    flags = [values.are_whole(wanted[kind]).alias(f"{kind} is whole") for kind in whole]
+    columns = wanted | {kind: wanted[kind].cast(pl.Int64, strict=False) for kind in whole}
+    read = lazy.select(*columns.values(), *flags, *line_ends).collect(engine="streaming")
+    frame = read.select(*wanted)
+    others = [wanted[kind] for kind in whole if not read[f"{kind} is whole"].all()]
+    return frame.with_columns(lazy.select(*others, *line_ends).collect()) if others else frame
 
 
 def _remedy(source: Any) -> str:

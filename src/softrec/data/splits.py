@@ -41,6 +41,8 @@ __all__ = [
 
 Order = Literal["log", "shuffled"]
 NOISE = ("false_positives", "contamination")
+TRAIN, VALID, TEST, NO_PART = range(4)
+"""The part of an event: 0, and 1 more from each border on that it is beyond."""
 SHORT = 3
 """The events that a user needs in a split by user: one each for training, validation and test."""
 
@@ -239,13 +241,13 @@ def leave_last_out(log: Interactions, *, short: Choice = "keep", cold: Choice = 
             "drop" them, or "error".
         cold: what to do with items without a training event: see `check_cold`.
     """
-    lengths = log.user_counts
-    ordered = log.ordered
-    user = ordered["user"].to_numpy()
-    from_end = log.sequences.offsets[1:][user] - np.arange(len(ordered))
-    role = np.where(from_end == 1, "test", np.where(from_end == 2, "valid", "train"))
-    return _split(log, ordered, _without_short(role, lengths[user], short), "leave-last-out",
-                  cold, short)  # fmt: skip
+    counts = log.user_counts
+    ends = np.cumsum(counts)[counts >= SHORT]
+    role = np.full(len(log), TRAIN, dtype=np.uint8)
+    role[ends - 1] = TEST
+    role[ends - 2] = VALID
+    role = _without_short(role, np.repeat(counts < SHORT, counts), short)
+    return _split(log, log.ordered, role, "leave-last-out", cold, short)
 
 
 def by_time(
@@ -267,7 +269,7 @@ def by_time(
     check_fractions(valid, test)
     time = log.frame["time"].to_numpy()
     moments = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
-    role = np.where(time >= moments[1], "test", np.where(time >= moments[0], "valid", "train"))
+    role = (time >= moments[0]) + (time >= moments[1]).astype(np.uint8)
     return _split(log, log.frame, role, "time", cold)
 
 
@@ -298,11 +300,9 @@ def by_user_ratio(
     user = log.frame["user"].to_numpy()
     n_test = np.clip(np.floor(lengths * test), 1, np.maximum(1, lengths - 2))
     n_valid = np.clip(np.floor(lengths * valid), 1, np.maximum(1, lengths - 1 - n_test))
-    role = np.where(
-        place < n_test[user], "test", np.where(place < (n_test + n_valid)[user], "valid", "train")
-    )
-    return _split(log, log.frame, _without_short(role, lengths[user], short), "user-ratio",
-                  cold, short)  # fmt: skip
+    role = (place < (n_test + n_valid)[user]) + (place < n_test[user]).astype(np.uint8)
+    role = _without_short(role, (lengths < SHORT)[user], short)
+    return _split(log, log.frame, role, "user-ratio", cold, short)
 
 
 def carved(
@@ -357,9 +357,10 @@ def check_fractions(valid: float, test: float) -> None:
         )
 
 
-def _without_short(role: np.ndarray, lengths: np.ndarray, short: Choice) -> np.ndarray:
+def _without_short(role: np.ndarray, short_user: np.ndarray, short: Choice) -> np.ndarray:
     """Return the part of each event; events of short users are in training or in no part."""
-    return np.where(lengths < SHORT, "none" if short == "drop" else "train", role)
+    role[short_user] = NO_PART if short == "drop" else TRAIN
+    return role
 
 
 def _split(
@@ -381,7 +382,7 @@ def _split(
             "(--short-users keep)"
         )
     train, valid, test = (
-        replace(log, frame=frame.filter(role == part)) for part in ("train", "valid", "test")
+        replace(log, frame=frame.filter(role == part)) for part in (TRAIN, VALID, TEST)
     )
     for part, kind in ((train, "training"), (valid, "validation"), (test, "test")):
         if not len(part):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
@@ -14,10 +15,12 @@ NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
 # Whole numbers below this are exact in a float of this type.
 EXACT = {pl.Float64: 2**53, pl.Float32: 2**24, pl.Float16: 2**11}
+DIGITS = "^(0|-?[1-9][0-9]*)$"
 MICROSECONDS = 1_000_000
 DAY = 86_400 * MICROSECONDS
 YEARS_1_TO_9999 = (-719_162, 2_932_896)  # days since 1970; Python has no other dates
 
+TEXTS = TypeVar("TEXTS", pl.Series, pl.Expr)
 WHOLE, FRACTIONS = "whole numbers", "numbers with a fraction"
 LOCAL, MOMENTS = "dates without a zone", "dates with a zone"
 # From this number on, a time since 1970 is taken to be in this unit; it is 1973 in each unit.
@@ -129,9 +132,16 @@ def _digits_if_all_are(column: pl.Series, name: str) -> pl.Series:
     )
 
 
+def are_whole(texts: TEXTS) -> TEXTS:
+    """Return which texts are whole numbers, as int64 is written."""
+    return (
+        texts.str.contains(DIGITS) & texts.cast(pl.Int64, strict=False).is_not_null()
+    ).fill_null(False)
+
+
 def _smallest(column: pl.Series) -> pl.Series:
     """Return whole numbers as int64, else uint64, else text; other text is returned unchanged."""
-    if column.dtype == pl.String and not bool(column.str.contains("^(0|-?[1-9][0-9]*)$").all()):
+    if column.dtype == pl.String and not bool(column.str.contains(DIGITS).all()):
         return column
     for kind in (pl.Int64, pl.UInt64):
         small = column.cast(kind, strict=False)
@@ -140,21 +150,21 @@ def _smallest(column: pl.Series) -> pl.Series:
     return column.cast(pl.String)
 
 
-def mixed_with(columns: Sequence[pl.Series], kind: str) -> pl.Series:
-    """Return the ids of several files as one column.
+def in_one_type(columns: Sequence[pl.Series], kind: str) -> list[pl.Series]:
+    """Return the ids of several files as columns of one type.
 
     Raises:
         DataError: if one file has numbers and another has text.
     """
     types = {column.dtype for column in columns}
     if types == {pl.Int64, pl.UInt64} and not any((column < 0).any() for column in columns):
-        return pl.concat([column.cast(pl.UInt64) for column in columns])
+        return [column.cast(pl.UInt64) for column in columns]
     if len(types) > 1:
         raise DataError(
             f"the {kind} ids of the given files have different types "
             f"({shown(sorted(map(str, types)))}); read all of them as text with --text-ids"
         )
-    return pl.concat(columns)
+    return list(columns)
 
 
 # --- times ---
@@ -269,7 +279,7 @@ def in_one_unit(parts: Sequence[Times], places: Sequence[str]) -> list[pl.Series
         ]
     elif len(kinds) > 1:
         _refuse_units([part.kind for part in parts], places)
-    looks = [_unit(series) for series in values]
+    looks = [_unit(series) for series in values] if len(values) > 1 else []
     if len({look for look in looks if look}) > 1:
         _refuse_units([look or "small numbers" for look in looks], places)
     return [series.alias("time") for series in values]

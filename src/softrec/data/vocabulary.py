@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,9 @@ UNKNOWN = -1
 FEW = (
     16  # ids in a vocabulary per id that is looked up, from which on a search is faster than a join
 )
+
+ROOM = 4
+"""Numbers of a range per id, up to which the ids are looked up in a table of the whole range."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,28 @@ class Vocabulary:
     def of(cls, column: pl.Series) -> Vocabulary:
         """Return the vocabulary of the distinct values of `column`, sorted."""
         return cls(column.unique().sort().alias("raw"))
+
+    @classmethod
+    def numbering(cls, columns: Sequence[pl.Series]) -> tuple[Vocabulary, list[pl.Series]]:
+        """Return the vocabulary of columns of one type, and the numbers of their ids, uint32.
+
+        Each id is hashed once, or not at all if the ids are whole numbers of a short range.
+
+        Example:
+            >>> items, (numbers,) = Vocabulary.numbering([pl.Series(["tea", "jam", "tea"])])
+            >>> items.raw.to_list(), numbers.to_list()
+            (['jam', 'tea'], [1, 0, 1])
+        """
+        column = pl.concat(columns)
+        if column.dtype == pl.String:
+            raw, numbers = _numbered_texts(column)
+        elif column.dtype.is_integer() and _is_short(column):
+            raw, numbers = _numbered_integers(column)
+        else:
+            vocabulary = cls.of(column)
+            raw, numbers = vocabulary.raw, vocabulary.numbers(column).astype(np.uint32)
+        ends = np.cumsum([len(part) for part in columns])[:-1]
+        return cls(raw.alias("raw")), [pl.Series(part) for part in np.split(numbers, ends)]
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -122,6 +147,34 @@ class Vocabulary:
                 "the log"
             )
         return cast
+
+
+def _is_short(column: pl.Series) -> bool:
+    """Return whether a table with a place for each number of a range is small beside the ids."""
+    least, most = column.min(), column.max()
+    return isinstance(least, int) and isinstance(most, int) and most - least < ROOM * len(column)
+
+
+def _numbered_integers(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Return the distinct ids, sorted, and the number of each id."""
+    least = column.min()
+    places = (column - least).cast(pl.UInt32).to_numpy()
+    present = np.zeros(int(places.max()) + 1, dtype=bool)
+    present[places] = True
+    raw = pl.Series(np.flatnonzero(present)).cast(column.dtype) + least
+    return raw, (np.cumsum(present, dtype=np.uint32) - np.uint32(1))[places]
+
+
+def _numbered_texts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Return the distinct ids, sorted, and the number of each id."""
+    coded = column.cast(pl.Categorical(pl.Categories.random()))
+    distinct = coded.unique()
+    raw = distinct.cast(pl.String)
+    order = raw.arg_sort()
+    codes = distinct.to_physical().gather(order).to_numpy()
+    numbers = np.empty(int(codes.max(initial=0)) + 1, dtype=np.uint32)
+    numbers[codes] = np.arange(len(codes), dtype=np.uint32)
+    return raw.gather(order), numbers[coded.to_physical().to_numpy()]
 
 
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
