@@ -33,7 +33,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY) ## write the tables of the documents again, from the settings
-	$(BIN)/python -m softrec.recipe.tables docs/recipes.md docs/models.md
+	$(BIN)/python -m softrec.recipe.tables docs/recipes.md docs/models.md src/softrec/cli/options.json
 
 bench: $(READY) ## paired timings, as a table
 	$(BIN)/python -m benchmarks

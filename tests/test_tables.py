@@ -6,6 +6,7 @@ import pytest
 from pydantic import create_model
 
 from messages import refused
+from softrec.cli.listed import TABLE
 from softrec.errors import RecipeError
 from softrec.models.registry import MODELS
 from softrec.recipe import tables
@@ -33,6 +34,10 @@ def test_text_outside_of_the_markers_stays():
     assert new.endswith("|\n\n<!-- end -->\n| a | b |\nafter\n")
     assert "old" not in new
     assert tables.written(new) == new
+
+
+def test_the_command_line_has_the_options_that_the_settings_make():
+    assert TABLE.read_text(encoding="utf-8") == tables.listed_options()
 
 
 def test_a_marker_of_no_table_is_refused():

@@ -116,6 +116,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
             raise RecipeError(no_such(self.kind, name, self.choices()))
         return self._members[name]
 
+    def registered(self) -> list[Member]:
+        """Return the members that are known so far, without a walk through the packages."""
+        return list(self._members.values())
+
     def choices(self) -> list[str]:
         """Return the names that a user may write, in alphabetical order."""
         return [name for name in self if getattr(self._members[name].thing, "listed", True)]
@@ -168,6 +172,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
                 for name, thing in self._found(module).items():
                     self.add(name, thing, module.__name__)
         load_installed()
+
+
+def is_extended() -> bool:
+    """Return whether there may be members from outside softrec: registered, or to be registered."""
+    members = (member for registry in Registry.all for member in registry.registered())
+    return bool(entry_points(group=GROUP)) or any(not member.in_tree for member in members)
 
 
 @cache

@@ -285,8 +285,11 @@ def test_a_comparison_onto_something(refusal, folder):
 
 LONG = "x" * 5000
 NAMES = {
-    "a log": (["fit", LONG, "--out", "run"], "data.source: .*4096 characters"),
-    "a folder of logs": (["fit", "x/" * 2500, "--out", "run"], "data.source: .*4096 characters"),
+    "a log": (["fit", LONG, "--out", "run"], "there is no file, folder or data set 'xxx"),
+    "a folder of logs": (
+        ["fit", "x/" * 2500, "--out", "run"],
+        "there is no file, folder or data set",
+    ),
     "a recipe": (["fit", LONG + ".yaml", "--out", "run"], "cannot read the recipe .*too long"),
     "an output": (["fit", "log.csv", "--out", LONG, *TINY], "File name too long"),
     "a comparison": (["compare", "log.csv", "--out", LONG, *TINY], "File name too long"),

@@ -350,7 +350,10 @@ def test_a_report_is_written_again_from_its_results(table, capsys):
     with pytest.raises(SystemExit) as refused:
         cli.main(["report", str(table / "runs")])
     assert refused.value.code == 2
-    assert "expected the results of a comparison" in capsys.readouterr().err
+    assert (
+        f"there is no finished comparison in {table / 'runs'} (no results.json)"
+        in capsys.readouterr().err
+    )
 
 
 def test_runs_of_a_comparison_share_the_files_of_their_data(table, tmp_path):

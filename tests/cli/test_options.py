@@ -1,9 +1,5 @@
 """Options are made of the settings of a recipe, and made when a command asks for them."""
 
-import subprocess
-import sys
-
-import pytest
 import typer
 from pydantic import create_model
 
@@ -69,26 +65,3 @@ def test_values_are_typed():
         "epochs": 3, "lr": 0.1, "header": False, "clean": ["k-core=2", "min-user=3"],
         "balance": "0.3", "metrics": ["ndcg@5,recall@5"],
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("argument", "shown"),
-    [("--help", "recommend"), ("--version", "softrec"), ("recipes", "sasrec")],
-)
-def test_torch_is_loaded_by_what_needs_it_alone(argument, shown):
-    code = f"""
-import sys
-from softrec.cli.main import main
-try:
-    main([{argument!r}])
-finally:
-    print("torch" in sys.modules, file=sys.stderr)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.split()[-1] == "False"
-    assert shown in done.stdout

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
+from softrec.cli.before import INTERRUPTED
 from softrec.cli.cache import cache_app
 from softrec.cli.data import data_app
 from softrec.cli.evaluate import evaluate
@@ -39,7 +39,6 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
-INTERRUPTED = 130  # the exit code of Typer after Ctrl-C
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,26 +70,6 @@ for command in (recommend, interests, demo, report, recipes, reproduce):
     app.command(cls=Command)(command)
 
 
-HEAVY = (
-    "fit",
-    "tune",
-    "compare",
-    "order",
-    "demo",
-    "report",
-    "evaluate",
-    "recommend",
-    "interests",
-    "reproduce",
-)
-
-
-def preload() -> None:
-    """Import the modules that the given command needs, before it runs."""
-    if any(argument in HEAVY for argument in sys.argv[1:]):
-        import_module("softrec.experiments.compare")  # all of the library
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that a user can fix are one line and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -108,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         print_line(line, "[bold red]error:[/] ")
         raise SystemExit(2) from None
     except SystemExit as done:
-        if done.code == INTERRUPTED:
+        if done.code == INTERRUPTED:  # that of Typer after Ctrl-C
             print_line("interrupted; the same command continues where it stopped")
         raise
 

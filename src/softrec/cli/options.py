@@ -7,16 +7,15 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
+from softrec.cli.before import before
+from softrec.cli.listed import Listed, listed
 from softrec.errors import RecipeError
-
-if TYPE_CHECKING:
-    from softrec.recipe.fields import Option
 
 
 def option(panel: str | None, text: str, *names: str) -> Any:
@@ -51,6 +50,11 @@ class Command(TyperCommand):
                 raise RecipeError(f"{option.opts[0]} is given {times} times; give it once")
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, once what it names is known to be there and all modules are loaded."""
+        before(self.name or "", ctx.params)
+        return super().invoke(ctx)
+
 
 def _joined(text: str) -> str:
     """Return a text with each paragraph in one line, except for indented lines."""
@@ -60,8 +64,7 @@ def _joined(text: str) -> str:
 class SettingsCommand(Command):
     """A command with an option for each common setting of a recipe.
 
-    These options are made on first use, because the settings need torch. The values that were
-    given are in `ctx.obj`, by keyword.
+    These options are made on first use. The values that were given are in `ctx.obj`, by keyword.
     """
 
     left_out: tuple[str, ...] = ()
@@ -71,13 +74,9 @@ class SettingsCommand(Command):
     def params(self) -> list[Any]:
         """Return the command's own parameters, and those made from settings."""
         if not self._made:
-            from softrec.recipe.fields import options
-
             own = {parameter.name for parameter in self._params}
             wanted = [
-                one
-                for one in options().values()
-                if one.name not in own and one.section not in self.left_out
+                one for one in listed() if one.name not in own and one.section not in self.left_out
             ]
             self._made = {one.name for one in wanted}
             self._params += parameters(wanted)
@@ -109,7 +108,8 @@ def _plugins_in(args: list[str]) -> list[str]:
     named = [value for flag, value in both if flag == "--plugin"]
     if not named:
         return []
-    from softrec.recipe.options import RECIPES, plugin_path
+    from softrec.recipe.options import plugin_path
+    from softrec.recipe.reading import RECIPES
 
     recipes = tuple(Path(arg) for arg in args[:1] if arg.endswith(RECIPES))
     found = [plugin_path(name, recipes) for name in named]
@@ -128,7 +128,7 @@ class ProtocolCommand(SettingsCommand):
     left_out = ("", "model", "target", "loss", "candidates", "training", "interest")
 
 
-def parameters(options: Iterable[Option]) -> list[Any]:
+def parameters(options: Iterable[Listed]) -> list[Any]:
     """Return the parameters of a command for options made from settings."""
 
     def command() -> None: ...
@@ -138,7 +138,7 @@ def parameters(options: Iterable[Option]) -> list[Any]:
             one.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_kind(one) | None, _option(one)],
+            annotation=Annotated[one.type | None, _option(one)],
         )
         for one in options
     ]
@@ -149,25 +149,13 @@ def parameters(options: Iterable[Option]) -> list[Any]:
     return list(typer.main.get_command(app).params)
 
 
-def _option(one: Option) -> Any:
-    text = one.meaning
-    if all(member == "" for member in one.fields) or not text.startswith(tuple(one.fields)):
-        text = text[:1].upper() + text[1:]
-    if _kind(one) == list[str]:
+def _option(one: Listed) -> Any:
+    flags, text = list(one.flags), one.text
+    if one.type is bool:
+        flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
+    if one.type == list[str]:
         text += ". May be given several times"
-    panel = one.section.title() or None
-    flags = one.flags
-    if _kind(one) is bool:
-        flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}", *flags[1:])
-    return option(panel, f"{text}.", *flags)
-
-
-def _kind(one: Option) -> Any:
-    """Return the type of an option: a number, true or false, several texts, or one text."""
-    from softrec.recipe.fields import several, simple
-
-    info = next(iter(one.fields.values()))
-    return list[str] if several(info) else simple(info)
+    return option(one.section.title() or None, f"{text}.", *flags)
 
 
 def load(plugins: list[str] | None) -> None:

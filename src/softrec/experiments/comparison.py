@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softrec.experiments import views
-from softrec.experiments.store.folders import COMPARISON
+from softrec.experiments.store.folders import COMPARISON, none_finished
 from softrec.report.results import Results, read_results
 
 REPORT = "report.html"
@@ -40,4 +40,6 @@ def open_comparison(folder: str | Path) -> Comparison:
         RunError: if there is none in `folder`, or this version cannot read its results.
     """
     folder = Path(folder)
+    if not (folder / COMPARISON.result).exists():
+        raise none_finished(folder, COMPARISON)
     return Comparison(folder, read_results(folder / COMPARISON.result))

@@ -16,8 +16,8 @@ from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.experiments.build.data import load_split, split_of
 from softrec.recipe import shipped
-from softrec.recipe.options import RECIPES, dotted, recipe_of
-from softrec.recipe.reading import exists, read_yaml
+from softrec.recipe.options import dotted, recipe_of
+from softrec.recipe.reading import RECIPES, exists, read_yaml
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import MEMORY, DataSettings
 

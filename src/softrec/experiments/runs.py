@@ -23,7 +23,7 @@ from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError, one_line
 from softrec.experiments import views
 from softrec.experiments.build.model import build_model
-from softrec.experiments.store.folders import RUN, difference, unfinished
+from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.files import OWN, read_facts
 from softrec.models.given import GivenModel
@@ -264,13 +264,7 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     folder = Path(folder)
     path = folder / RUN.result
     if not path.exists():
-        begun = unfinished(folder)
-        again = (
-            f"; an unfinished run is in {begun}: run the same `softrec fit` again to continue it"
-        )
-        hint = again if begun.exists() else ""
-        place = one_line(str(folder), 300)
-        raise RunError(f"there is no finished run in {place} (no run.json){hint}")
+        raise none_finished(folder, RUN)
     facts = _facts(path, trust=trust)
     missing = FACTS - facts.keys()
     if missing:

@@ -46,6 +46,15 @@ class Option:
         everywhere = len(self.fields) == len(_listed(self.section))
         return meaning(self.fields, everywhere=everywhere, with_defaults=True)
 
+    def plain(self) -> dict[str, Any]:
+        """Return what the command line needs to know, as plain data: see `softrec.cli.listed`."""
+        info, text = next(iter(self.fields.values())), self.meaning
+        if all(member == "" for member in self.fields) or not text.startswith(tuple(self.fields)):
+            text = text[:1].upper() + text[1:]
+        of = "list" if several(info) else simple(info).__name__
+        return {"name": self.name, "section": self.section, "flags": list(self.flags),
+                "kind": of, "text": text}  # fmt: skip
+
 
 def flags(name: str, info: FieldInfo) -> tuple[str, ...]:
     """Return the names of a field's option on the command line."""

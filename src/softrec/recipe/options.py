@@ -13,7 +13,7 @@ from softrec.errors import RecipeError, no_such, one_line
 from softrec.recipe.fields import options as common
 from softrec.recipe.objects import member_name, target_fields
 from softrec.recipe.plugins import load_plugins
-from softrec.recipe.reading import exists, parsed, read_yaml
+from softrec.recipe.reading import RECIPES, exists, parsed, read_yaml
 from softrec.recipe.recipe import FOR_COUNTED, Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.renamed import RUNS, current, current_option
@@ -26,7 +26,6 @@ NAMED = (
 )  # sections whose other fields depend on their name
 NOT_TRAINING = ("data", "model", "evaluation", "seed", "plugins")
 FILES = ("source", "valid", "test", *RUNS)
-RECIPES = (".yaml", ".yml")
 EXAMPLES = {
     "target": "pop+(alpha=0.4,temperature=2)",
     "model": "sasrec(dim=64)",

@@ -15,6 +15,7 @@ import yaml
 
 from softrec.errors import RecipeError, one_line
 
+RECIPES = (".yaml", ".yml")
 LARGEST = 200_000  # bytes of a recipe file
 DEEPEST = 40  # levels of nesting
 MOST = 20_000  # values; a value that is referred to counts each time

@@ -6,6 +6,7 @@ The tables list the members of softrec, and nothing that was registered from out
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from softrec.recipe.fields import (
     extra,
     flags,
     meaning,
+    options,
     places,
     shown_default,
 )
@@ -281,9 +283,17 @@ TABLES: dict[str, Callable[[], str]] = {
 """The function that makes each table, by the name in its marker."""
 
 
+def listed_options() -> str:
+    """Return the settings that have an option, for the command line: see `softrec.cli.listed`."""
+    return json.dumps([option.plain() for option in options().values()], indent=1) + "\n"
+
+
 def main(pages: list[str]) -> None:
-    """Update the tables of pages, given by their paths."""
+    """Update the tables of pages, given by their paths, and write that of the command line."""
     for path in map(Path, pages):
+        if path.suffix == ".json":
+            path.write_text(listed_options(), encoding="utf-8")
+            continue
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 

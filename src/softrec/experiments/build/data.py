@@ -80,10 +80,7 @@ def _loaded(spec: DataSettings, data_dir: Path | None) -> Split:
             "table or a file"
         )
     if not Path(spec.source).exists():
-        raise DataError(
-            f"there is no file, folder or data set {spec.source!r}; the data sets are "
-            f"{', '.join([SHOP, *sources.names()])}"
-        )
+        raise sources.no_source(spec.source)
     return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
 
 

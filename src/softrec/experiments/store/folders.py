@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from softrec.errors import RecipeError, RunError
+from softrec.errors import RecipeError, RunError, one_line
 from softrec.files import read_facts, write_facts, write_text
 from softrec.renamed import current
 from softrec.training.alone import alone
@@ -35,6 +35,7 @@ class Kind:
 
     Attributes:
         name: of the kind, for messages.
+        command: that makes it, for messages.
         asked: the name of the file with the recipes.
         result: the name of the file that only a finished folder has.
         fields: of the result; they distinguish it from a file of another program.
@@ -43,6 +44,7 @@ class Kind:
     """
 
     name: str
+    command: str
     asked: str
     result: str
     fields: frozenset[str]
@@ -58,12 +60,12 @@ def _current_recipes(text: str) -> str:
     return json.dumps(current(json.loads(text), warn=False), indent=1)
 
 
-RUN = Kind("run", "recipe.yaml", "run.json", frozenset({"format", "recipe"}),
+RUN = Kind("run", "fit", "recipe.yaml", "run.json", frozenset({"format", "recipe"}),
            "an unfinished run of another recipe", _current_recipe)  # fmt: skip
-COMPARISON = Kind("comparison", "comparison.json", "results.json",
+COMPARISON = Kind("comparison", "compare", "comparison.json", "results.json",
                   frozenset({"variants", "baseline"}),
                   "an unfinished comparison of other recipes", _current_recipes)  # fmt: skip
-STUDY = Kind("study", "search.json", "study.json", frozenset({"trials", "space"}),
+STUDY = Kind("study", "tune", "search.json", "study.json", frozenset({"trials", "space"}),
              "an unfinished study of another search", _current_recipes)  # fmt: skip
 
 
@@ -272,6 +274,18 @@ def check_apart(out: Path, given: str | Path) -> None:
 def unfinished(out: Path) -> Path:
     """Return the folder of the work in progress."""
     return out.with_name(out.name + UNFINISHED)
+
+
+def none_finished(out: Path, kind: Kind) -> RunError:
+    """Return the error about a folder without a result; it names unfinished work."""
+    begun = unfinished(out)
+    again = (
+        f"; an unfinished {kind.name} is in {begun}: run the same `softrec {kind.command}` again "
+        "to continue it"
+    )
+    hint = again if begun.exists() else ""
+    place = one_line(str(out), 300)
+    return RunError(f"there is no finished {kind.name} in {place} (no {kind.result}){hint}")
 
 
 def is_ours(folder: Path, kind: Kind) -> bool:

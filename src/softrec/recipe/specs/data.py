@@ -9,13 +9,12 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from softrec.data.noise import Contamination
+from softrec.data.sources.base import SHOP
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked, fields_of
 from softrec.settings import Alpha, Count, Seed, Settings, Text, setting
 from softrec.simulation import make_shop, simulate
 
-SHOP = "shop"
-"""The data source that simulates its log."""
 STEPS = {
     "drop-duplicates": "", "min-weight": "R", "k-core": "K", "min-user": "N", "min-item": "N",
     "pieces": "N",

@@ -1,0 +1,64 @@
+"""Before a command runs: is what it names there, and is all that it needs loaded?
+
+What does not depend on the library is refused before the seconds that it takes to import it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+INTERRUPTED = 130
+HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "recommend", "interests",
+         "reproduce")  # fmt: skip
+"""The commands that need all of the library."""
+
+
+def before(command: str, given: Mapping[str, Any]) -> None:
+    """Check what a command names, and import what it needs; from then on Ctrl-C interrupts it.
+
+    Raises:
+        SoftrecError: if the log, the run or the comparison does not exist.
+    """
+    if isinstance(given.get("source"), str):
+        _check_source(given["source"])
+    for argument in ("run", "folder"):
+        if isinstance(given.get(argument), Path):
+            _check_finished(given[argument], argument)
+    if command in HEAVY:
+        import_module("softrec.experiments.compare")  # all of the library
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def leave(*_: Any) -> None:
+    """End at once, because an exception inside half loaded modules would print tracebacks."""
+    os.write(sys.stderr.fileno(), b"interrupted; nothing was done yet\n")
+    os._exit(INTERRUPTED)
+
+
+def _check_source(source: str) -> None:
+    from softrec.recipe import shipped
+    from softrec.recipe.reading import RECIPES, exists, read_yaml
+
+    if exists(source) or shipped.find(source):
+        return
+    if source.endswith(RECIPES):
+        read_yaml(Path(source))  # raises
+    from softrec.data.sources import SHOP, SOURCES, no_source
+
+    if source != SHOP and source not in SOURCES:
+        raise no_source(source)
+
+
+def _check_finished(folder: Path, argument: str) -> None:
+    from softrec.experiments.store.folders import COMPARISON, RUN, none_finished
+
+    kind = RUN if argument == "run" else COMPARISON
+    if not (folder / kind.result).exists():
+        raise none_finished(folder, kind)
