@@ -192,7 +192,7 @@ def test_gru4rec_drops_out_its_inputs():
     torch.manual_seed(0)
     model = GRU4Rec(N_ITEMS, dim=8, dropout=0.5)
     seen = []
-    model.gru.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.dropout.register_forward_hook(lambda *call: seen.append(call[2]))
     batch = padded([[3, 2]] * 1000, N_ITEMS)
     model.eval()(batch)
     model.train()(batch)

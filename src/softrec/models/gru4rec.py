@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from softrec.cuda import float32
-from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, asked
+from softrec.models import recurrence
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, places
 from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
@@ -97,28 +99,37 @@ class GRU4Rec(HistoryEncoder):
         """Return the user vectors (P, D) and the items."""
         histories = aligned(batch.history, self.n_items)
         inputs = self.dropout(self.table(histories.items))
-        states = states_of(self.gru, inputs, histories.lengths)
-        users = self.dense(asked(states, histories, batch))
+        states = states_at(self.gru, inputs, histories.lengths, *places(histories, batch))
+        users = self.dense(states)
         return Vectors(users, items or self.items())
 
 
-def states_of(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """Return the last layer's state after each item, (B, L, H); not defined at padding.
+def states_at(gru: nn.GRU, inputs: Tensor, lengths: Tensor, row: Tensor, step: Tensor) -> Tensor:
+    """Return the last layer's states (P, H) of rows (P,) after steps (P,).
 
-    Padding at the end of a row does not change the states before it. If most rows are full, states
-    are computed at padding, too, which on a CPU takes 3/5 of the time of packing. Otherwise only
-    those of real items are computed.
+    Padding at the end of a row does not change the states before it. PyTorch's GRU answers where
+    nothing is trained, and on other devices; in training on a processor that of
+    `softrec.models.recurrence` is faster.
 
     Args:
         gru: with `batch_first`.
         inputs: (B, L, D), padded on the right.
         lengths: (B,) int64, at least 1.
+        row: (P,) int64.
+        step: (P,) int64, below the length of its row.
     """
+    if inputs.device.type == "cpu" and torch.is_grad_enabled():
+        return recurrence.states_at(gru, inputs, lengths, row, step)
     with float32(inputs.device):
-        return _states(gru, inputs, lengths)
+        return _states(gru, inputs, lengths)[row, step]
 
 
 def _states(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Return the states after each item, (B, L, H), which are not defined at padding.
+
+    If most rows are full, states are computed at padding, too, which on a CPU takes 3/5 of the time
+    of packing. Otherwise only those of real items are computed.
+    """
     longest = inputs.shape[1]
     if float(lengths.double().mean()) >= MOSTLY_FULL * longest:
         return gru(inputs)[0]

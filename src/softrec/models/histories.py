@@ -79,10 +79,15 @@ def asked(states: Tensor, histories: Histories, batch: Batch) -> Tensor:
 
     By default this is after the last item of each row.
     """
+    return states[places(histories, batch)]
+
+
+def places(histories: Histories, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return row and step of each prediction, (P,) each."""
     if batch.row is None or batch.step is None:
-        rows = torch.arange(len(states), device=states.device)
-        return states[rows, histories.lengths - 1]
-    return states[batch.row, batch.step]
+        last = histories.lengths - 1
+        return torch.arange(len(last), device=last.device), last
+    return batch.row, batch.step
 
 
 def pooled(values: Tensor, histories: Histories, batch: Batch) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from softrec.models.comirec import ComiRecSA, Positions
-from softrec.models.gru4rec import states_of
+from softrec.models.gru4rec import states_at
 from softrec.models.histories import Histories, ItemTable
 from softrec.models.layers import Init, initialise
 from softrec.models.registry import MODELS
@@ -181,6 +181,6 @@ class Predictor(nn.Module):
 
     def forward(self, histories: Histories) -> Tensor:
         """Return the logits (P, K) after the last item of histories (P, L')."""
-        states = states_of(self.gru, self.table(histories.items), histories.lengths)
-        rows = torch.arange(len(states), device=states.device)
-        return self.logits(states[rows, histories.lengths - 1])
+        inputs, lengths = self.table(histories.items), histories.lengths
+        rows = torch.arange(len(lengths), device=lengths.device)
+        return self.logits(states_at(self.gru, inputs, lengths, rows, lengths - 1))
