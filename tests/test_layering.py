@@ -121,7 +121,7 @@ def test_layers(path):
         ("models/sasrec.py", "from .. import data", "softrec.data"),
         ("targets/dense.py", "from softrec.data.splits import Split", "softrec.data.splits"),
         ("types/batch.py", "import softrec.errors", "softrec.errors"),
-        ("retrieval.py", "import softrec.data", "softrec.data"),
+        ("retrieval/whole.py", "import softrec.data", "softrec.data"),
         ("evaluation/metrics.py", "from softrec.models import sasrec", "softrec.models"),
     ],
 )

@@ -23,6 +23,8 @@ class Limits:
     """Histories that a model reads at once outside training."""
     scores: int = 48 * 2**20
     """Bytes of a block of scores, about a last-level cache."""
+    tile: int = 2**20
+    """Bytes of a tile of scores: half a core's second-level cache; the rest is for vectors."""
     gathered: int = 2**21
     """Numbers of the item vectors of a block of pairs: 8 MiB in single precision."""
     cases: int = 2**16

@@ -1,47 +1,22 @@
-"""From scores to rankings over the full catalogue, one block of rows at a time.
+"""Rankings from whole rows, one block of rows at a time: the reference, for any `Scores`.
 
 One pass computes the scores of a block and masks seen items. Then it either counts how many items
-are ranked above a label (`rank_of`) or keeps the k best items (`top_k`). Evaluation and serving
-both use this code, so that the rankings that are measured are the ones that are recommended. It
-works for any `Scores`, whether products of vectors or counted.
+are ranked above a label (`rank_of`) or keeps the k best items (`top_k`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
+from softrec.retrieval.results import Seen, TopK
 from softrec.types import Scores
 
 GROUP = 64  # columns in a group; the first step of top_k compares the maxima of the groups
-NOT_RANKED: int = torch.iinfo(torch.int64).max
-"""The rank of an item below the cut-off that was looked at: a miss for every k."""
-
-
-class Seen(NamedTuple):
-    """Items to leave out of the ranking of each user, as pairs sorted by row."""
-
-    offsets: Tensor  # (B + 1,) int64: row b has items[offsets[b]:offsets[b + 1]]
-    items: Tensor  # (total,) int64
-
-    def of(self, part: slice) -> tuple[Tensor, Tensor]:
-        """Return the pairs (row, item) of some rows, rows counted from the start of `part`."""
-        offsets = self.offsets[part.start : part.stop + 1]
-        lengths = offsets.diff()
-        rows = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
-        return rows, self.items[int(offsets[0]) : int(offsets[-1])]
-
-
-class TopK(NamedTuple):
-    """The best items of each user, best first."""
-
-    scores: Tensor  # (B, k)
-    items: Tensor  # (B, k) int64
 
 
 @torch.no_grad()  # scores are written to a buffer, which has no gradient
@@ -64,52 +39,40 @@ def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[sli
         yield rows, block
 
 
-def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
-    """Return the rank of one item a row among all items, 1 is best, (B,) int64.
-
-    Formula: 1 + number of other items with a score at least as high. Ties count against the label,
-    so that a model with equal scores for all items gains nothing. NaN scores rank last, and a label
-    whose score is NaN ranks after all items. A seen label ranks last, too: otherwise it would
-    compete with new items only, and not with the other items of the history.
-    """
+def rank_of(scores: Scores, label: Tensor, seen: Seen | None) -> Tensor:
+    """Return the result of `softrec.retrieval.rank_of`."""
     ranks = torch.empty_like(label)
     for rows, block in score_blocks(scores, seen):
         ranks[rows] = _ranks(block, label[rows])
     return ranks
 
 
-def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
-    """Return the k best items of each row; unseen ones, if `seen` is given.
-
-    If fewer than k items are left, the last places have the score -inf. NaN scores count as -inf,
-    too.
-
-    Args:
-        scores: of P rows.
-        k: how many, at most N.
-        seen: the items to leave out.
-    """
-    best = _room(scores, k)
+def top_k(scores: Scores, k: int, seen: Seen | None) -> TopK:
+    """Return the result of `softrec.retrieval.top_k`."""
+    best = room(scores, k)
     for rows, block in score_blocks(scores, seen):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
     return best
 
 
-def rank_and_top_k(
-    scores: Scores, label: Tensor, k: int, seen: Seen | None = None
-) -> tuple[Tensor, TopK]:
-    """Return the results of `rank_of` and `top_k`, from one pass over the scores."""
-    ranks, best = torch.empty_like(label), _room(scores, k)
+def rank_and_top_k(scores: Scores, label: Tensor, k: int, seen: Seen | None) -> tuple[Tensor, TopK]:
+    """Return the results of both, from one pass over the scores."""
+    ranks, best = torch.empty_like(label), room(scores, k)
     for rows, block in score_blocks(scores, seen):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
         ranks[rows] = _ranks(block, label[rows])  # last, because it overwrites the block
     return ranks, best
 
 
-def _room(scores: Scores, k: int) -> TopK:
+def check(k: int, scores: Scores) -> None:
+    """Refuse a number of best items that the catalogue does not have."""
     n_items = scores.n_items
     if not 1 <= k <= n_items:
         raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
+
+
+def room(scores: Scores, k: int) -> TopK:
+    """Return an empty table for the k best items of each row."""
     return TopK(
         scores.like.new_empty(len(scores), k),
         torch.empty(len(scores), k, dtype=torch.int64, device=scores.like.device),
@@ -152,25 +115,3 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     columns = torch.cat([(chosen[:, :, None] * GROUP + inside).flatten(1), tail], 1)
     values, places = scores.gather(1, columns).topk(k, dim=1)
     return values, columns.gather(1, places)
-
-
-def ranks_within(best: TopK, row: Tensor, item: Tensor, k: int) -> Tensor:
-    """Return the rank of each pair (row, item) if it is at most `k`, else `NOT_RANKED`, (R,).
-
-    The rank is the same as of `rank_of`, but found among the best items; for users with several
-    relevant items. Ties count against the item: its rank is the number of scores that are not below
-    its own. An item that was left out is a miss.
-
-    Args:
-        best: the result of `top_k`, with at least k + 1 items of each row, or all N.
-        row: (R,) int64 the row of each pair.
-        item: (R,) int64 the relevant item.
-        k: the largest rank of interest.
-    """
-    scored = best.scores[row]
-    place = best.items[row] == item[:, None]
-    own = scored.masked_fill(~place, -torch.inf).amax(1, keepdim=True)
-    rank = torch.count_nonzero(scored >= own, dim=1)
-    # An item that ties with the last of the best scores may tie with items that are not among them.
-    unsure = (rank > k) | ~place.any(1)
-    return rank.masked_fill(unsure, NOT_RANKED)

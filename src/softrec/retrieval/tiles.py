@@ -1,0 +1,138 @@
+"""Tiles of rows and items: products that stay in the cache until they were used.
+
+A product of all items with a block of rows is written to memory and read again by whatever ranks
+it, which takes longer than the product. A tile of half a second-level cache is ranked while it is
+there. Each thread has a tile of its own, because a cache belongs to a core.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softrec.blocks import blocks
+from softrec.limits import LIMITS
+from softrec.retrieval.results import Seen
+from softrec.types import Products, Room, write_products
+
+SMALL = 8  # tiles in a table of scores up to which whole rows are as fast
+STEP = 16  # the width of a tile is a multiple of it; `best` compares as many items at once
+
+
+class Tile(NamedTuple):
+    """The shape of a tile."""
+
+    rows: int
+    items: int
+
+
+def tile_of(scores: Products) -> Tile | None:
+    """Return the tile for some scores; None where whole rows are faster, or parts impossible.
+
+    Formula: sqrt(M) / 2 rows and 2 sqrt(M) items for M numbers in `limits.tile`, where a row counts
+    K times for K interests; more items if there are few rows, and more rows if there are few items.
+    A square tile would need the fewest bytes of both factors, but maxima of groups are found fast
+    in wide tiles only. A GPU is fastest with large blocks.
+    """
+    if scores.like.device.type != "cpu" or scores.like.dtype not in (
+        torch.float32,
+        torch.float64,
+    ):
+        return None
+    numbers = max(LIMITS.tile // scores.like.element_size(), 1)
+    n_items, n_rows, per_row = scores.n_items, len(scores), scores.tables
+    if n_rows * per_row * n_items <= SMALL * numbers or n_items < 2 * STEP:
+        return None
+    share = -(-n_rows // torch.get_num_threads())
+    rows = max(1, min(share, math.isqrt(numbers) // 2 // per_row))
+    items = numbers // (rows * per_row) // STEP * STEP
+    items = min(max(items, STEP), n_items // STEP * STEP)
+    return Tile(max(1, min(share, numbers // (items * per_row))), items)
+
+
+def in_threads(work: Callable[[Iterator[slice]], None], n_rows: int, tile: Tile) -> None:
+    """Call `work` in each thread of torch with blocks of rows, so that each block is done once.
+
+    A thread takes the next block when it has finished one. Inside, torch uses no further threads.
+    """
+    parts = list(blocks(n_rows, tile.rows))
+    threads = min(torch.get_num_threads(), len(parts))
+    left = iter(parts)
+    if threads <= 1:
+        work(left)
+        return
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(_: int) -> None:
+        torch.set_num_threads(1)  # of this thread
+        with torch.no_grad(), torch.inference_mode(inference):
+            work(left)
+
+    whole = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(alone, range(threads)))
+    finally:
+        torch.set_num_threads(whole)  # threads that start later have the number that was set last
+
+
+class ByTile(NamedTuple):
+    """Cells of a block of rows, sorted by tile."""
+
+    order: Tensor  # (n,) the places of the cells before sorting
+    flat: Sequence[Tensor]  # their places in each tile
+
+
+class Tiles:
+    """The tiles of blocks of rows, each overwritten by the next one.
+
+    All have the same width, so that equal item vectors have equal scores: a product of another
+    shape may be computed, and rounded, in another order. The last tile reaches back over items of
+    the tile before it.
+
+    Args:
+        scores: of P rows.
+        seen: items whose score is -inf.
+        tile: the shape.
+
+    Attributes:
+        room: (rows, width), where the tiles are written to.
+        first: the first item of each tile.
+        repeated: how many items of each tile were in the tile before.
+    """
+
+    def __init__(self, scores: Products, seen: Seen | None, tile: Tile) -> None:
+        self.scores, self.seen, self.width = scores, seen, tile.items
+        self.room = scores.like.new_empty(tile)
+        begins = range(0, scores.n_items, tile.items)
+        self.first = [min(begin, scores.n_items - tile.items) for begin in begins]
+        self.repeated = [begin - first for begin, first in zip(begins, self.first, strict=True)]
+        self._first = torch.tensor(self.first)
+        parts = (slice(first, first + tile.items) for first in self.first)
+        self._items = [scores.of_items(part) for part in parts]
+        self._products = Room()
+
+    def of(self, rows: slice) -> Iterator[tuple[int, Tensor]]:
+        """Yield (number, scores (b, width)) for each tile; a repeated item has the score -inf."""
+        users = self.scores.users[rows]
+        tile = self.room[: len(users)]
+        flat = tile.view(-1)
+        masked = None if self.seen is None else self.by_tile(*self.seen.of(rows)).flat
+        for number, items in enumerate(self._items):
+            write_products(users, items, tile, self._products)
+            if masked is not None and len(masked[number]):
+                flat.index_fill_(0, masked[number], -torch.inf)
+            if self.repeated[number]:
+                tile[:, : self.repeated[number]] = -torch.inf
+            yield number, tile
+
+    def by_tile(self, row: Tensor, item: Tensor) -> ByTile:
+        """Return cells (row of the block, item) sorted by tile."""
+        number, order = (item // self.width).sort()
+        flat = row[order] * self.width + item[order] - self._first[number]
+        return ByTile(order, flat.split(number.bincount(minlength=len(self.first)).tolist()))
