@@ -38,7 +38,7 @@ from softrec.recipe.recipe import Recipe
 from softrec.report.reproduction import Reproduction
 from softrec.report.reproduction_tables import write_all
 
-REPRODUCTION = Kind("reproduction", "softrec.json", "reproduction.json",
+REPRODUCTION = Kind("reproduction", "reproduce", "softrec.json", "reproduction.json",
                     frozenset({"paper", "blocks"}), "another reproduction", str)  # fmt: skip
 
 LOGGER = logging.getLogger(__name__)
