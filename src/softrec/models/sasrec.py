@@ -22,7 +22,7 @@ from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
 Norm = Literal["post", "pre", "query"]
-Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor]
+Attend = Callable[[Tensor, Tensor, Tensor, float, Tensor | None], Tensor] | None
 """(queries, keys, values, dropout rate, step) -> outputs, tensors (B, heads, L, D / heads).
 
 With steps (B,) there is one query per row, at its step: (B, heads, 1, D / heads)."""
@@ -132,16 +132,6 @@ class SASRec(HistoryEncoder):
 # --- causal attention ---
 
 
-def causal(
-    queries: Tensor, keys: Tensor, values: Tensor, rate: float, step: Tensor | None
-) -> Tensor:
-    """Attend to the same and earlier steps, by the products of queries and keys."""
-    attend = F.scaled_dot_product_attention
-    if step is None:
-        return attend(queries, keys, values, is_causal=True, dropout_p=rate)
-    return attend(queries, keys, values, attn_mask=up_to(step, keys.shape[2]), dropout_p=rate)
-
-
 def up_to(step: Tensor, length: int) -> Tensor | None:
     """Return which items are visible from each row's step, (B, 1, 1, L) bool; None if all are."""
     if bool((step == length - 1).all()):
@@ -150,7 +140,11 @@ def up_to(step: Tensor, length: int) -> Tensor | None:
 
 
 def states_of(
-    blocks: nn.ModuleList, x: Tensor, histories: Histories, batch: Batch, attend: Attend = causal
+    blocks: nn.ModuleList,
+    x: Tensor,
+    histories: Histories,
+    batch: Batch,
+    attend: Attend = None,
 ) -> Tensor:
     """Return the states (P, D) of the last block at the places of the predictions.
 
@@ -162,7 +156,7 @@ def states_of(
         x: (B, L', D) their input.
         histories: with padding on the right, where a causal model does not read it.
         batch: the batch, with the places of the predictions.
-        attend: the attention.
+        attend: the attention; by default by the products of queries and keys.
     """
     if batch.row is not None or not len(blocks):
         for block in blocks:
@@ -262,7 +256,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
 
-    def forward(self, x: Tensor, attend: Attend = causal, step: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend = None, step: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D), or (B, 1, D) for one step (B,) of each row."""
         first, second = self.norms
         own = x if step is None else x[torch.arange(len(x), device=x.device), step][:, None]
@@ -284,12 +278,38 @@ class Block(nn.Module):
     def _attention(
         self, asking: Tensor, asked_of: Tensor, attend: Attend, step: Tensor | None
     ) -> Tensor:
+        if attend is None and step is not None:
+            return self.joined(self._of_one_query(asking, asked_of, step))
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, asking), (self.key, asked_of), (self.value, asked_of))
         )
-        y = attend(q, k, v, self.rate if self.training else 0.0, step)
+        rate = self.rate if self.training else 0.0
+        if attend is None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=rate)
+        else:
+            y = attend(q, k, v, rate, step)
         return self.joined(y.transpose(1, 2).flatten(2))
+
+    def _of_one_query(self, asking: Tensor, x: Tensor, step: Tensor) -> Tensor:
+        """Attend from one step of each row, (B, 1, D), without the keys and values of the others.
+
+        q . (W x + b) = (W^T q) . x + q . b for each head, and the mean of the values is W times the
+        mean of x. So there are heads x D multiplications for each item and not D x D.
+        """
+        key, value = (
+            (layer.weight.unflatten(0, (self.heads, -1)), layer.bias.unflatten(0, (self.heads, -1)))
+            for layer in (self.key, self.value)
+        )  # (heads, d, D) and (heads, d)
+        q = self.query(asking[:, 0]).unflatten(-1, (self.heads, -1)) * key[1].shape[1] ** -0.5
+        asked = torch.bmm(q.transpose(0, 1), key[0]).transpose(0, 1)
+        logits = torch.bmm(asked, x.mT) + (q * key[1]).sum(-1, keepdim=True)
+        hidden = torch.arange(x.shape[1], device=x.device) > step[:, None, None]
+        weights = logits.masked_fill(hidden, -torch.inf).softmax(-1)
+        weights = F.dropout(weights, self.rate, self.training)
+        mean = torch.bmm(weights, x).transpose(0, 1)
+        y = torch.bmm(mean, value[0].mT).transpose(0, 1) + weights.sum(-1, keepdim=True) * value[1]
+        return y.flatten(1)[:, None]
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.narrow(self.dropout(self.activation(self.widen(x))))
