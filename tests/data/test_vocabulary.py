@@ -62,6 +62,25 @@ def test_one_id_is_found_as_many_are(values, left_out):
     ) == [UNKNOWN]
 
 
+@pytest.mark.parametrize("kind", [pl.String, pl.Int64, pl.UInt8, pl.Float64, pl.Binary, pl.Date])
+@pytest.mark.parametrize("order", [1, -1])
+def test_ids_one_by_one_are_those_of_a_table(kind, order):
+    values = pl.Series([3, 10, 7, 200, 41, 99, 5, 120, 64, 8])
+    texts = kind in (pl.String, pl.Binary)
+    column = (values.cast(pl.String).cast(kind) if texts else values.cast(kind)).sort()
+    vocabulary = Vocabulary(column[::order].alias("raw"))
+    for wanted in column.to_list():
+        expected = vocabulary.raw.to_list().index(wanted)
+        assert vocabulary.numbers(pl.Series([wanted], dtype=kind)).tolist() == [expected]
+        assert vocabulary.numbers(pl.Series([wanted] * 9, dtype=kind)).tolist() == [expected] * 9
+
+
+def test_ids_that_are_missing_beyond_either_end_or_null_are_unknown():
+    vocabulary = Vocabulary(pl.Series(["é", "b", "z"]))
+    assert vocabulary.numbers(["", "a", "c", "zz", "é", "ê"]).tolist() == [-1, -1, -1, -1, 0, -1]
+    assert vocabulary.numbers(["b", None]).tolist() == [1, -1]
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "wanted", "expected"),
     [

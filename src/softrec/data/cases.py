@@ -87,7 +87,8 @@ def is_in(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
     """Return the given rows of `sequences`, in that order, with their times."""
-    starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
+    starts = sequences.offsets[:-1][rows]
+    lengths = sequences.offsets[1:][rows] - starts
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
     times = None if sequences.times is None else sequences.times[places]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +17,7 @@ UNKNOWN = -1
 FEW = (
     16  # ids in a vocabulary per id that is looked up, from which on a search is faster than a join
 )
-
+ONE_BY_ONE = 8  # up to so many ids are looked up one after the other, without a table of results
 ROOM = 4
 """Numbers of a range per id, up to which the ids are looked up in a table of the whole range."""
 
@@ -76,6 +78,8 @@ class Vocabulary:
         wanted = wanted.alias("raw")
         if wanted.dtype != self.raw.dtype:
             wanted = self._same_kind(wanted)
+        if len(wanted) <= ONE_BY_ONE and not wanted.null_count() and _is_ordered(wanted.dtype):
+            return np.array([self._number(raw) for raw in wanted.to_list()], dtype=np.int64)
         if len(wanted) * FEW <= len(self):
             return self._searched(wanted)
         table = pl.DataFrame({"raw": self.raw}).with_row_index("number")
@@ -99,6 +103,13 @@ class Vocabulary:
         place = place.clip(max=len(self) - 1)
         known = (self._sorted.gather(place) == wanted).fill_null(False).to_numpy()
         return np.where(known, place if self._order is None else self._order[place], UNKNOWN)
+
+    def _number(self, raw: Any) -> int:
+        """Return the number of one id of the vocabulary's type."""
+        place = bisect_left(self._sorted, raw)
+        if place == len(self) or self._sorted[place] != raw:
+            return UNKNOWN
+        return place if self._order is None else int(self._order[place])
 
     def sorted_out(self, ids: Iterable[object]) -> tuple[list[object], list[object]]:
         """Return the known ids, each once, and the unknown ids, in their order.
@@ -134,7 +145,7 @@ class Vocabulary:
                 f"the numbers of this vocabulary go from 0 to {len(self) - 1}, got {places.min()} "
                 f"to {places.max()}"
             )
-        return self.raw.gather(places)
+        return self.raw[places]
 
     def _same_kind(self, wanted: pl.Series) -> pl.Series:
         """Cast `wanted` to the vocabulary's type: '12' becomes 12, and 'tea' is refused."""
@@ -191,3 +202,8 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
     except pl.exceptions.PolarsError:  # one type cannot be converted to the other
         return nothing
+
+
+def _is_ordered(kind: pl.DataType) -> bool:
+    """Return whether Python sorts values as Polars does: text and whole numbers."""
+    return kind == pl.String or kind.is_integer()

@@ -20,9 +20,8 @@ class Seen(NamedTuple):
     def of(self, part: slice) -> tuple[Tensor, Tensor]:
         """Return the pairs (row, item) of some rows, rows counted from the start of `part`."""
         offsets = self.offsets[part.start : part.stop + 1]
-        lengths = offsets.diff()
-        rows = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
-        return rows, self.items[int(offsets[0]) : int(offsets[-1])]
+        items = self.items[int(offsets[0]) : int(offsets[-1])]
+        return torch.repeat_interleave(offsets.diff(), output_size=len(items)), items
 
     def chosen(self, rows: Tensor) -> Seen:
         """Return the items of the rows numbered `rows` (R,)."""

@@ -111,7 +111,9 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     grouped = scores[:, : n_groups * GROUP].unflatten(1, (n_groups, GROUP))
     chosen = grouped.amax(2).topk(k, dim=1, sorted=False).indices
     inside = torch.arange(GROUP, device=scores.device)
-    tail = torch.arange(n_groups * GROUP, n_items, device=scores.device).expand(rows, -1)
-    columns = torch.cat([(chosen[:, :, None] * GROUP + inside).flatten(1), tail], 1)
+    columns = (chosen[:, :, None] * GROUP + inside).flatten(1)
+    if n_items % GROUP:
+        tail = torch.arange(n_groups * GROUP, n_items, device=scores.device).expand(rows, -1)
+        columns = torch.cat([columns, tail], 1)
     values, places = scores.gather(1, columns).topk(k, dim=1)
     return values, columns.gather(1, places)

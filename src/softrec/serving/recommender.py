@@ -38,6 +38,9 @@ class _People(NamedTuple):
 
     def blocks(self) -> Iterator[_People]:
         """Yield blocks of users."""
+        if len(self.names) <= LIMITS.encoded:
+            yield self
+            return
         for some in blocks(len(self.names), LIMITS.encoded):
             places = np.arange(some.start, some.stop)
             rows = rows_of(self.rows, places)
@@ -45,12 +48,14 @@ class _People(NamedTuple):
 
     def repeated(self, times: int) -> pl.Series:
         """Return the column of the names, each `times` times."""
-        places = np.repeat(np.arange(len(self.names)), times)
-        return pl.Series(self.names, strict=False).gather(places)
+        names = pl.Series(self.names, strict=False)
+        return names[np.repeat(np.arange(len(names)), times)]
 
     def seen(self, device: torch.device, times: int = 1) -> Seen:
         """Return the items of the histories, each history `times` times."""
-        rows = rows_of(self.rows, np.repeat(np.arange(len(self.rows)), times))
+        rows = self.rows
+        if times > 1:
+            rows = rows_of(rows, np.repeat(np.arange(len(rows)), times))
         return Seen(
             torch.from_numpy(rows.offsets).to(device), torch.from_numpy(rows.items).to(device)
         )
@@ -121,7 +126,8 @@ class Recommender:
         )
         if why and "contribution" not in columns:
             table = table.with_columns(contribution=pl.lit(None, pl.Float32))
-        return table.filter(pl.col("score") > -np.inf)
+        listed = found["score"] > -np.inf
+        return table if listed.all() else table.filter(pl.Series(listed.ravel()))
 
     def interests(
         self,
@@ -247,7 +253,7 @@ class Recommender:
         start = np.maximum(some.rows.offsets[:-1], stop - self.length)
         history, time = padded_histories(some.rows, start, stop, self.model.n_items)
         unasked = torch.zeros(len(some.rows), dtype=torch.int64)
-        user = torch.from_numpy(some.numbers)
+        user = torch.tensor(some.numbers)
         return Batch(history, unasked, unasked, user, time=time).to(device)
 
     def __repr__(self) -> str:
@@ -303,4 +309,6 @@ def _arrays(found: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 
 def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(blocks) == 1:
+        return blocks[0]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

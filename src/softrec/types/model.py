@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -209,7 +210,7 @@ class Scorer(Model):
 
 def device_of(model: Model) -> torch.device:
     """Return the device of the parameters and buffers of a model; the CPU if it has none."""
-    for part in (*model.parameters(), *model.buffers()):
+    for part in chain(model.parameters(), model.buffers()):
         return part.device
     return torch.device("cpu")
 
