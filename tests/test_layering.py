@@ -10,13 +10,14 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "extras", "blocks", "limits", "progress", "renamed", "cuda"}
+BASE = {"types", "errors", "extras", "blocks", "caches", "limits", "progress", "renamed", "cuda"}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
 # they put the others together.
 MAY_IMPORT = {
     "blocks": set(),
+    "caches": set(),
     "limits": set(),
     "csr": set(),
     "progress": set(),
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "data": BASE | {"registry", "interacted"},
     "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
-    "losses": {"types", "blocks", "limits", "csr", "scoring"} | NAMED,
+    "losses": {"types", "blocks", "caches", "limits", "csr", "scoring"} | NAMED,
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+
+from softrec.caches import cache_bytes
 
 
 @dataclass(slots=True)
@@ -23,8 +25,11 @@ class Limits:
     """Histories that a model reads at once outside training."""
     scores: int = 48 * 2**20
     """Bytes of a block of scores, about a last-level cache."""
-    tile: int = 2**20
-    """Bytes of a tile of scores: half a core's second-level cache; the rest is for vectors."""
+    tile: int = field(default_factory=lambda: cache_bytes(2) // 2)
+    """Bytes of a core's tile of scores: half its second-level cache; the rest is for vectors."""
+    kept: int = field(default_factory=lambda: min(cache_bytes(3) // 2, 192 * 2**20))
+    """Bytes of the logits that a loss keeps on a CPU until their gradient; more are computed twice.
+    Half of the last cache, and at most 192 MiB."""
     gathered: int = 2**21
     """Numbers of the item vectors of a block of pairs: 8 MiB in single precision."""
     cases: int = 2**16

@@ -1,4 +1,4 @@
-"""Soft targets that the streamed pass reads block by block: none, lists of items, teachers."""
+"""Soft targets that the streamed pass reads tile by tile: none, lists of items, teachers."""
 
 from __future__ import annotations
 
@@ -8,35 +8,47 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from softrec.losses.once import Given
-from softrec.losses.softmax import SoftmaxProblem, SoftTarget, TargetAnswers, answers_of, no_answers
+from softrec.losses.once import Given, Wanted
+from softrec.losses.softmax import (
+    SoftmaxProblem,
+    SoftTarget,
+    TargetAnswers,
+    answers_of,
+    mean_of,
+    no_answers,
+)
+from softrec.losses.tiles import Entries, Tiles
 from softrec.types import ListedTarget, LogitTarget
-
-TINY = 1e-20  # smaller factors count as 0
 
 
 class Beside(Protocol):
-    """How the streamed pass reads a soft target, block by block."""
+    """How the streamed pass reads a soft target, one block of rows after the other."""
 
     blocks: int  # how many blocks of logits are in memory at once
+    reads: bool  # whether it reads the logits
 
-    def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return the expected logit of some rows, (b,), from the `block` of logits."""
+    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+        """Start a block of rows."""
         ...
 
-    def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+    def read(self, items: slice, tile: Tensor) -> None:
+        """Read a tile of the student's logits, (items, rows), if `reads`."""
+        ...
+
+    def expected(self) -> Tensor:
+        """Return the expected logit of each row, (b,), after all tiles were read."""
+        ...
+
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers for the losses, differentiable in both logits."""
         ...
 
-    def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        """Add the gradient through `expected` to the block; return the factor of the block, (b,).
-
-        The block contains p^, and the gradient in the logits is the factor times the block.
-        """
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+        """Add the gradient through the expected logit to a tile of the gradient."""
         ...
 
-    def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
-        """Return the part of the users' gradient through `expected` outside the block, (b, D)."""
+    def by_users(self, by_expected: Tensor) -> Tensor | None:
+        """Return the part of the users' gradient that is in no tile, (b, D)."""
         ...
 
     def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
@@ -48,24 +60,32 @@ class Beside(Protocol):
 
 
 class LabelAlone:
-    """No soft target."""
+    """No soft target, and what most targets do not need."""
 
     blocks = 1
+    reads = False
 
-    def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Return a number that no loss uses."""
-        return block.new_zeros(len(block))
+    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+        """Remember the rows."""
+        self.rows, self.users = rows, users
 
-    def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+    def read(self, items: slice, tile: Tensor) -> None:
+        """Read nothing."""
+
+    def expected(self) -> Tensor:
+        """Return numbers that no loss uses."""
+        wide = torch.promote_types(self.users.dtype, torch.float32)
+        return self.users.new_zeros(len(self.users), dtype=wide)
+
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the answers of a one-hot target."""
         return no_answers(label_logit)
 
-    def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        """Return the factor c of the block."""
-        return by_rest
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+        """Add nothing."""
 
-    def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
-        """Return nothing to add."""
+    def by_users(self, by_expected: Tensor) -> Tensor | None:
+        """Return nothing."""
         return None
 
     def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
@@ -73,32 +93,13 @@ class LabelAlone:
         return None, None
 
 
-class _InBlock:
-    """Targets whose gradient is added to the block: c (p^ + (e / c) s), with c on the users."""
-
-    blocks = 1
-
-    def add(self, rows: slice, block: Tensor, slope: Tensor) -> None:
-        """Add slope x s to the block."""
-        raise NotImplementedError
-
-    def join(self, rows: slice, block: Tensor, by_rest: Tensor, by_expected: Tensor) -> Tensor:
-        factor = torch.where(by_rest.abs() < TINY, TINY, by_rest)  # c may be 0 where e is not
-        self.add(rows, block, by_expected / factor)
-        return factor
-
-    def by_users(self, rows: slice, users: Tensor, by_expected: Tensor) -> Tensor | None:
-        return None
-
-    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
-        return None, None
-
-
-class Listed(_InBlock):
-    """A few items per row, over the full catalogue, read from the block of logits.
+class Listed(LabelAlone):
+    """A few items per row, over the full catalogue, whose logits are read from the tiles.
 
     This reads and writes k numbers per row; with the mean item it would be k rows of D numbers.
     """
+
+    reads = True
 
     def __init__(self, soft: SoftTarget, place: Tensor, precise: torch.dtype) -> None:
         label, (target, surplus, mass) = soft.rest(place)
@@ -107,83 +108,147 @@ class Listed(_InBlock):
         self.probs, self.label = probs.to(precise), label.to(precise)
         self.surplus, self.mass = surplus.to(precise), mass.to(precise)
 
-    def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
+    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+        """Sort the listed items of these rows by tile."""
+        super().start(rows, users, tiles)
+        items, probs = self.items[rows], self.probs[rows]
+        b, k = items.shape
+        every = torch.arange(b, device=items.device).repeat_interleave(k)
+        self.entries = Entries(items.flatten(), every, probs.flatten(), b).cut(tiles)
+        self.moment = probs.new_zeros(b)
+
+    def read(self, items: slice, tile: Tensor) -> None:
+        """Add s_i z_i of the tile's items."""
+        self.entries.sums(items, tile, self.moment)
+
+    def expected(self) -> Tensor:
         """Return the sum of s_i z_i, (b,)."""
-        return (block.gather(1, self.items[rows]) * self.probs[rows]).sum(1)
+        return self.moment
 
-    def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers."""
-        moment = expected - self.surplus[rows] * label_logit
-        return answers_of(moment, self.label[rows], self.mass[rows])
+        moment = expected - self.surplus[self.rows] * label_logit
+        return answers_of(moment, self.label[self.rows], self.mass[self.rows])
 
-    def add(self, rows: slice, block: Tensor, slope: Tensor) -> None:
-        """Add slope x s to the block."""
-        block.scatter_add_(1, self.items[rows], slope[:, None] * self.probs[rows])
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+        """Add dL/dE s to a tile."""
+        self.entries.add(items, tile, by_expected)
 
 
-class Teacher(_InBlock):
+class Teacher(LabelAlone):
     """A teacher's softmax over the negatives of a block, and its log-odds of the positive.
 
     Args:
         soft: the target over the whole catalogue, with the items of the negatives.
         target: the teacher, which is the target of `soft`.
         problem: the softmax problem of the same batch.
-        room: returns memory for (b, M) numbers.
+        memory: returns memory for a block of b rows, kept or not, and for one of its tiles.
     """
 
     blocks = 2
+    reads = True
 
     def __init__(
         self,
         soft: SoftTarget,
         target: LogitTarget,
         problem: SoftmaxProblem,
-        room: Callable[[int], Tensor],
+        memory: Callable[[int], tuple[Tensor | None, Tensor]],
     ) -> None:
         some = soft.negatives
         self.target = target if some is None else target.within(some, soft.n_items)
         self.label_logit = target.logits_of(soft.label)
-        self.place, self.log_weight, self.room = problem.place, problem.log_weight, room
-        self.block = self.odds = self.total = self.label_logit
+        self.problem, self.memory, self.log_weight = problem, memory, problem.log_weight
 
-    def read(self, rows: slice, users: Tensor, block: Tensor) -> Tensor:
-        """Fill a second block with `total` x s over the negatives, 0 at the positive; return M.
+    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+        """Compute the teacher's logsumexp over the negatives of these rows."""
+        super().start(rows, users, tiles)
+        kept, room = self.memory(len(users))
+        place = self.problem.place[rows]
+        inside = (place >= 0).nonzero()[:, 0]
+        left_out = room.new_full((len(inside),), -torch.inf)
+        entries = Entries(place[inside], inside, left_out, len(users))
+        self.tiles = Tiles(self._fill, entries, tiles, kept, room)
+        lse = self.tiles.lse()
+        self.odds = self.label_logit[rows].to(lse) - lse
+        # A row without negatives has no softmax; its sums are 0.
+        self.scale = self.tiles.scale(lse.masked_fill(lse == -torch.inf, 0))
+        self.mean = torch.zeros_like(lse)
 
-        Only one number per row is divided by `total`, which saves a pass over the block.
-        """
-        place = self.place[rows, None]
-        column = place.clamp(min=0)
-        self.block = self.target.fill(rows, self.room(len(place)))
-        # The lowest number instead of -inf: so a row with only the positive has a softmax, too.
-        lowest = torch.finfo(self.block.dtype).min
-        own = self.block.gather(1, column).masked_fill(place >= 0, lowest)
-        self.block.scatter_(1, column, own)
-        largest = self.block.amax(1, keepdim=True)
-        self.block.sub_(largest).exp_()
-        self.total = self.block.sum(1)
-        self.odds = self.label_logit[rows].to(self.block) - largest[:, 0] - self.total.log()
-        expected = _row_dots(self.block, block)
+    def _fill(self, items: slice, tile: Tensor) -> None:
+        every = torch.arange(items.start, items.stop, device=tile.device)
+        some = self.target.within(every, len(self.problem.negatives.vectors))
+        some.fill(self.rows, tile.T)
+
+    def read(self, items: slice, tile: Tensor) -> None:
+        """Add s_i z_i of the tile's items, up to `scale`."""
+        probs = self.tiles.again(items)
         if self.log_weight is not None:
-            expected -= self.block @ self.log_weight.to(self.block)
-        return expected / self.total
+            self.mean -= self.log_weight[items].to(probs) @ probs
+        self.mean += torch.mul(probs, tile, out=self.tiles.room[: len(probs)]).sum(0)
 
-    def answers(self, rows: slice, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+    def expected(self) -> Tensor:
+        """Return the mean logit of the negatives, (b,)."""
+        return self.mean * self.scale
+
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers; `expected` is the mean logit of the negatives."""
         return TargetAnswers(self.odds.sigmoid(), (-self.odds).sigmoid(), expected)
 
-    def add(self, rows: slice, block: Tensor, slope: Tensor) -> None:
-        """Add slope x s, without the positive, to the block."""
-        block.addcmul_(self.block, (slope / self.total)[:, None])
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+        """Add dL/dM s, without the positive, to a tile."""
+        tile.addcmul_(self.tiles.again(items), by_expected * self.scale)
 
 
-def _row_dots(left: Tensor, right: Tensor) -> Tensor:
-    """Return the dot product of each row of `left` with that of `right`, (b,), without a copy.
+class MeanItem(LabelAlone):
+    """A target that is read by its mean item m(W), whose gradient is added to W's at the end."""
 
-    It multiplies pairs of rows and uses two of the four products, because products of single rows
-    are slow.
-    """
-    even = len(left) // 2 * 2
-    width = left.shape[1]
-    pairs = left[:even].view(-1, 2, width) @ right[:even].view(-1, 2, width).transpose(1, 2)
-    dots = pairs.diagonal(dim1=1, dim2=2).flatten()
-    return dots if even == len(left) else torch.cat([dots, (left[-1] @ right[-1])[None]])
+    def __init__(
+        self, soft: SoftTarget, problem: SoftmaxProblem, precise: torch.dtype, wanted: Wanted
+    ) -> None:
+        label, (self.target, surplus, mass) = soft.rest(problem.place)
+        self.label, self.surplus, self.mass = (t.to(precise) for t in (label, surplus, mass))
+        self.given = soft.mean is not None
+        mean = soft.mean or mean_of(self.target, problem.negatives)
+        self.mean = mean.vectors.detach().to(precise)
+        self.mean_bias = None if mean.bias is None else mean.bias.detach().to(precise)
+        asked, asked_bias = wanted[5:] if self.given else wanted[1:3]
+        self.d_mean = torch.zeros_like(self.mean) if asked else None
+        own_bias = self.mean_bias if asked_bias else None
+        self.d_bias = None if own_bias is None else torch.zeros_like(own_bias)
+
+    def expected(self) -> Tensor:
+        """Return sum_i s_i z_i = h . m + b . s, (b,)."""
+        expected = (self.users * _of(self.mean, self.rows)).sum(1)
+        if self.mean_bias is None:
+            return expected
+        return expected + _of(self.mean_bias, self.rows)[:, 0]
+
+    def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
+        """Return the target's answers, without the probability left at the positive."""
+        moment = expected - self.surplus[self.rows] * label_logit
+        return answers_of(moment, self.label[self.rows], self.mass[self.rows])
+
+    def by_users(self, by_expected: Tensor) -> Tensor | None:
+        """Store dL/dm of some rows, and return dL/dh."""
+        slope = by_expected[:, None]
+        for kept, rate in ((self.d_mean, slope * self.users), (self.d_bias, slope)):
+            if kept is not None:
+                rate = rate.sum(0, keepdim=True) if len(kept) == 1 else rate
+                _of(kept, self.rows).add_(rate)
+        return slope * _of(self.mean, self.rows)
+
+    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
+        """Add the gradients of m in W and b to the buffers; return dL/dm if m was given."""
+        if self.given:
+            return self.d_mean, self.d_bias
+        if self.d_mean is not None and vectors is not None:
+            self.target.add_mean_gradient(self.d_mean, vectors)
+        if self.d_bias is not None and bias is not None:
+            self.target.add_mean_gradient(self.d_bias, bias[:, None])
+        return None, None
+
+
+def _of(tensor: Tensor, rows: slice) -> Tensor:
+    """Return some rows of a (P, .) tensor, or all of a (1, .) tensor."""
+    return tensor if len(tensor) == 1 else tensor[rows]

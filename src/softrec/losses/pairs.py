@@ -1,53 +1,84 @@
-"""Pairwise losses in the streamed pass, with autograd inside a block."""
+"""Pairwise losses in the streamed pass, with autograd inside a block of rows."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from softrec.losses.once import Given
+from softrec.blocks import blocks
+from softrec.losses.gradients import Gradients
+from softrec.losses.once import Wanted
 from softrec.losses.pairwise import Pairs
-from softrec.losses.softmax import Slopes, SoftmaxProblem
+from softrec.losses.positives import Among, Apart
+from softrec.losses.softmax import SoftmaxProblem
+from softrec.losses.tiles import sizes, workspace
+
+BLOCKS = 4  # autograd keeps several copies of a block
 
 
-class PairBlocks:
-    """A pairwise loss, computed on blocks of logits."""
+class PairSweep:
+    """One pass over the rows, which adds up the gradients of a pairwise loss in buffers."""
 
-    blocks = 4  # autograd keeps several copies of a block
+    def __init__(
+        self, problem: SoftmaxProblem, loss: Pairs, rows: int | None, wanted: Wanted
+    ) -> None:
+        self.problem, self.loss, self.wanted = problem, loss, any(wanted)
+        users, m = problem.users, len(problem.negatives.vectors)
+        self.precise = precise = torch.promote_types(users.dtype, torch.float32)
+        apart = problem.positive is not None
+        self.positive = Apart(problem, precise, wanted) if apart else Among(problem, precise)
+        size = sizes(len(users), m, precise.itemsize, users.device, blocks=BLOCKS, rows=rows)
+        self.rows = size.rows
+        self.block = workspace(size.rows, m, precise, users.device)
+        self.into = Gradients(problem, precise, wanted)
 
-    def __init__(self, problem: SoftmaxProblem, loss: Pairs) -> None:
-        self.problem, self.loss = problem, loss
+    def run(self) -> dict[str, Tensor]:
+        """Return the value of each row, (P,), and fill the gradients."""
+        found = [self._rows(rows) for rows in blocks(len(self.problem.users), self.rows)]
+        return {"loss": torch.cat(found)}
 
-    def __call__(
-        self, rows: slice, users: Tensor, block: Tensor, label_logit: Tensor, *, wanted: bool
-    ) -> tuple[dict[str, Tensor], Slopes | None]:
-        """Return the values of some rows and, if they are wanted, the gradients in the logits."""
-        counts = self._counts(rows, block)
+    def gradients(self) -> list[Tensor | None]:
+        """Return the gradients of the mean loss in all arguments, None where not wanted."""
+        return [*self.into.result(), *self.positive.gradients(), None, None]
+
+    def _rows(self, rows: slice) -> Tensor:
+        users = self.problem.users[rows]
+        block, counts = self._logits(users), self._counts(rows, len(users))
         with torch.enable_grad():
-            leaves = [label_logit.detach().requires_grad_(), block.detach().requires_grad_()]
+            leaves = [self.positive.logit(rows, users), block]
+            leaves = [leaf.detach().requires_grad_() for leaf in leaves]
             value = self.loss.loss(leaves[0], leaves[1], counts)
             value = value.masked_fill(counts.sum(1) <= 0, 0)
             mean = value.sum() / len(self.problem.users)
-        values = {"loss": value.detach()}
-        if not wanted:
-            return values, None
-        by_label, by_negatives = torch.autograd.grad(mean, leaves)
-        return values, Slopes(by_label, by_negatives, torch.ones_like(by_label), None)
+        if self.wanted:
+            by_label, by_negatives = torch.autograd.grad(mean, leaves)
+            self.into.start(users)
+            every = slice(0, len(self.problem.negatives.vectors))
+            self.into.add(every, by_negatives.T, users, first=rows.start == 0)
+            self.into.finish(rows, None)
+            self.positive.back(rows, users, by_label, self.into)
+        return value.detach()
 
-    def finish(self, vectors: Tensor | None, bias: Tensor | None) -> Given:
-        """Add nothing, because there is no soft target."""
-        return None, None
-
-    def _counts(self, rows: slice, block: Tensor) -> Tensor:
-        """Return how often each negative counts in each row, (b, M)."""
-        problem = self.problem
-        if problem.counts is None:
-            counts = torch.ones_like(block)
+    def _logits(self, users: Tensor) -> Tensor:
+        block, (vectors, bias, _) = self.block[: len(users)], self.problem.negatives
+        if block.dtype == users.dtype:
+            torch.mm(users, vectors.T, out=block)
         else:
-            counts = problem.counts.to(block).expand_as(block).clone()
+            block.copy_(users @ vectors.T)
+        if bias is not None:
+            block += bias
+        return block
+
+    def _counts(self, rows: slice, n_rows: int) -> Tensor:
+        """Return how often each negative counts in each row, (b, M)."""
+        problem, like = self.problem, self.block[:n_rows]
+        if problem.counts is None:
+            counts = torch.ones_like(like)
+        else:
+            counts = problem.counts.to(like).expand_as(like).clone()
         place = problem.place[rows, None]
         column = place.clamp(min=0)
-        hits = counts.new_zeros(len(block)) if problem.hits is None else problem.hits[rows]
+        hits = counts.new_zeros(n_rows) if problem.hits is None else problem.hits[rows]
         kept = torch.where(place < 0, counts.gather(1, column), hits[:, None].to(counts))
         counts.scatter_(1, column, kept)
         masked = problem.masked_in(rows)

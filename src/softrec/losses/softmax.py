@@ -303,15 +303,6 @@ def decoupled(balance: float) -> Parts:
     return Parts({"binary": (binary_part, balance), "rest": (rest_part, 1.0 - balance)})
 
 
-class Slopes(NamedTuple):
-    """The gradients of the mean loss in the logits of some rows."""
-
-    positive: Tensor  # (b,) dL/dz_y
-    negatives: Tensor  # (b, M), to be multiplied by the factor of its row
-    factor: Tensor  # (b,)
-    users: Tensor | None  # (b, D) to be added to the users' gradient
-
-
 class ObjectiveValue(NamedTuple):
     """The value to minimise, and the values of its parts."""
 
