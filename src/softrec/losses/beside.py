@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from softrec.losses.once import Given, Wanted
+from softrec.losses.gradients import Given, Wanted
 from softrec.losses.softmax import (
     SoftmaxProblem,
     SoftTarget,

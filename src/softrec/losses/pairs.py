@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softrec.blocks import blocks
-from softrec.losses.gradients import Gradients
-from softrec.losses.once import Wanted
+from softrec.losses.gradients import Gradients, Wanted
 from softrec.losses.pairwise import Pairs
 from softrec.losses.positives import Among, Apart
 from softrec.losses.softmax import SoftmaxProblem
@@ -27,14 +25,14 @@ class PairSweep:
         self.precise = precise = torch.promote_types(users.dtype, torch.float32)
         apart = problem.positive is not None
         self.positive = Apart(problem, precise, wanted) if apart else Among(problem, precise)
-        size = sizes(len(users), m, precise.itemsize, users.device, blocks=BLOCKS, rows=rows)
-        self.rows = size.rows
-        self.block = workspace(size.rows, m, precise, users.device)
+        n, device = len(users), users.device
+        self.size = sizes(n, m, precise.itemsize, device, blocks=BLOCKS, rows=rows)
+        self.block = workspace(self.size.rows, m, precise, device)
         self.into = Gradients(problem, precise, wanted)
 
     def run(self) -> dict[str, Tensor]:
         """Return the value of each row, (P,), and fill the gradients."""
-        found = [self._rows(rows) for rows in blocks(len(self.problem.users), self.rows)]
+        found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
         return {"loss": torch.cat(found)}
 
     def gradients(self) -> list[Tensor | None]:

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from softrec.losses.gradients import Gradients
-from softrec.losses.once import Given, Wanted
+from softrec.losses.gradients import Given, Gradients, Wanted
 from softrec.losses.softmax import SoftmaxProblem
 from softrec.losses.tiles import Entries
 

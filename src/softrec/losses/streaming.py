@@ -27,10 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softrec.blocks import blocks
 from softrec.losses.beside import Beside, LabelAlone, Listed, MeanItem, Teacher
-from softrec.losses.gradients import Gradients
-from softrec.losses.once import GivenOnce, Wanted
+from softrec.losses.gradients import GivenOnce, Gradients, Wanted
 from softrec.losses.pairs import PairSweep
 from softrec.losses.pairwise import Pairs
 from softrec.losses.positives import Among, Apart
@@ -160,7 +158,7 @@ class Sweep:
 
     def run(self) -> dict[str, Tensor]:
         """Return the value of each part, (P,), and fill the gradients."""
-        found = [self._rows(rows) for rows in blocks(len(self.problem.users), self.size.rows)]
+        found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
         return {name: torch.cat([values[name] for values in found]) for name in found[0]}
 
     def gradients(self) -> list[Tensor | None]:

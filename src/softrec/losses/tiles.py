@@ -27,6 +27,7 @@ from softrec.caches import cache_bytes
 from softrec.limits import LIMITS
 
 MIB = 2**20
+SECOND, LAST = cache_bytes(2), cache_bytes(3)
 LARGEST = 192 * MIB  # a kept block on a CPU, however large its last cache is
 LARGEST_ON_CUDA = 1024 * MIB  # with at least 64 GiB of memory
 FEWEST_ROWS = 128  # with fewer rows, reading and writing all item vectors costs more than logits
@@ -48,8 +49,15 @@ class Sizes(NamedTuple):
             >>> Sizes(8, 2, True).tiles(5)
             [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
         """
-        starts = range(0, n_items, self.items)
-        return [slice(start, min(start + self.items, n_items)) for start in starts]
+        return _cut(n_items, self.items)
+
+    def blocks(self, n_rows: int) -> list[slice]:
+        """Return the rows of each block, in order."""
+        return _cut(n_rows, self.rows)
+
+
+def _cut(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def sizes(
@@ -84,7 +92,7 @@ def sizes(
     used = math.ceil(n_rows / math.ceil(n_rows / most))  # equal: a short last block would be slow
     if not on_cpu:
         return Sizes(used, n_items, kept)
-    tile = LIMITS.tile or cache_bytes(2) * torch.get_num_threads() // 2
+    tile = LIMITS.tile or SECOND * torch.get_num_threads() // 2
     items = max(1, tile // (itemsize * used))
     return Sizes(used, min(n_items, items // 64 * 64 or items), kept)
 
@@ -92,7 +100,7 @@ def sizes(
 def _room(device: torch.device) -> int:
     """Return the bytes of a kept block; of the whole memory, so that each run has the same."""
     if device.type == "cpu":
-        return LIMITS.kept or min(cache_bytes(3) // 2, LARGEST)
+        return LIMITS.kept or min(LAST // 2, LARGEST)
     if device.type == "cuda":
         return min(torch.cuda.get_device_properties(device).total_memory // 64, LARGEST_ON_CUDA)
     return LARGEST
