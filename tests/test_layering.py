@@ -18,7 +18,7 @@ NAMED = {"registry", "settings"}  # what can be chosen by name
 MAY_IMPORT = {
     "blocks": set(),
     "caches": set(),
-    "limits": set(),
+    "limits": {"caches"},
     "csr": set(),
     "progress": set(),
     "errors": set(),
@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "data": BASE | {"registry", "interacted"},
     "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
-    "losses": {"types", "blocks", "caches", "limits", "csr", "scoring"} | NAMED,
+    "losses": {"types", "blocks", "limits", "csr", "scoring"} | NAMED,
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},

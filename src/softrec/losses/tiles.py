@@ -23,12 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softrec.caches import cache_bytes
 from softrec.limits import LIMITS
 
 MIB = 2**20
-SECOND, LAST = cache_bytes(2), cache_bytes(3)
-LARGEST = 192 * MIB  # a kept block on a CPU, however large its last cache is
 LARGEST_ON_CUDA = 1024 * MIB  # with at least 64 GiB of memory
 FEWEST_ROWS = 128  # with fewer rows, reading and writing all item vectors costs more than logits
 MOST_ROWS = 1024
@@ -71,10 +68,9 @@ def sizes(
 ) -> Sizes:
     """Return the sizes for `n_rows` rows of logits over `n_items` items.
 
-    On a CPU a tile takes half of the second-level caches of torch's threads. A block is kept if
-    half of the last cache, and not more than 192 MiB, has room for enough rows; `softrec.limits`
-    can say otherwise. Other devices hide the time of their memory: there a block is one tile of up
-    to 1 GiB.
+    On a CPU a tile takes `limits.tile` bytes for each of torch's threads, and a block is kept if
+    `limits.kept` bytes have room for enough rows. Other devices hide the time of their memory:
+    there a block is one tile of up to 1 GiB.
 
     Args:
         n_rows: P.
@@ -92,18 +88,17 @@ def sizes(
     used = math.ceil(n_rows / math.ceil(n_rows / most))  # equal: a short last block would be slow
     if not on_cpu:
         return Sizes(used, n_items, kept)
-    tile = LIMITS.tile or SECOND * torch.get_num_threads() // 2
-    items = max(1, tile // (itemsize * used))
+    items = max(1, LIMITS.tile // (itemsize * used)) * torch.get_num_threads()
     return Sizes(used, min(n_items, items // 64 * 64 or items), kept)
 
 
 def _room(device: torch.device) -> int:
     """Return the bytes of a kept block; of the whole memory, so that each run has the same."""
     if device.type == "cpu":
-        return LIMITS.kept or min(LAST // 2, LARGEST)
+        return LIMITS.kept
     if device.type == "cuda":
         return min(torch.cuda.get_device_properties(device).total_memory // 64, LARGEST_ON_CUDA)
-    return LARGEST
+    return LARGEST_ON_CUDA // 8
 
 
 class Entries:
