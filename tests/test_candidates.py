@@ -108,7 +108,7 @@ def test_uniform_row_draws_never_hit_the_label():
     assert found.items.shape == (len(BATCH.label), 500)
     assert (found.items != BATCH.label[:, None]).all()
     assert (found.counts == 1).all()
-    expected = torch.full(found.items.shape, -math.log(500 / (N - 1)))  # E = n / (N - 1)
+    expected = torch.full((1, 500), -math.log(500 / (N - 1)))  # E = n / (N - 1), in each row
     torch.testing.assert_close(found.correction, expected)
     for row, label in zip(found.items, BATCH.label, strict=True):
         assert set(row.tolist()) == set(range(N)) - {int(label)}

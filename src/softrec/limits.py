@@ -32,6 +32,9 @@ class Limits:
     Half of the last cache, and at most 192 MiB."""
     gathered: int = 2**21
     """Numbers of the item vectors of a block of pairs: 8 MiB in single precision."""
+    paired: int = 2**19
+    """Numbers of a block of a whole table of pairs: 2 MiB in single precision, so that it is in
+    a core's cache when pairs are taken from it."""
     cases: int = 2**16
     """Cases whose given lists are looked at at once."""
     negatives: int = 2 * 2**20

@@ -81,7 +81,7 @@ def test_definition(way, seed, rows, pairs, n_items, bias):
 @pytest.mark.parametrize("block", [1, 20, 45])
 def test_blocks_do_not_show(way, block, limit):
     """Blocks of one row, and blocks whose last is short."""
-    limit(gathered=block)
+    limit(gathered=block, paired=block)
     case = random_case(1, rows=7)
     slope = slope_for(case[2])
     for got, expected in zip(outcome(WAYS[way], *case, slope), by_hand(*case, slope), strict=True):
@@ -213,7 +213,7 @@ class Largest(TorchDispatchMode):
 @ALL
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_is_as_large_as_the_vectors_of_all_pairs(way, dtype, limit):
-    limit(gathered=1000)
+    limit(gathered=1000, paired=1000)
     users, vectors, items, _ = random_case(12, rows=20, pairs=30, n_items=40, dim=16, dtype=dtype)
     with Largest() as largest:
         logits = WAYS[way](users.requires_grad_(), vectors.requires_grad_(), items)

@@ -232,6 +232,16 @@ def test_sparse_gradients_are_the_dense_ones(model, objective):
     check_same_gradients(MODELS[model], OBJECTIVES[objective])
 
 
+@pytest.mark.parametrize("users", [7, N, 90])
+def test_both_tables_of_a_model_of_users_are_sparse_however_long(users):
+    model = MF(N, n_users=users, dim=4)
+    mark_sparse(model)
+    batch = questions()._replace(user=torch.tensor([4, 1, 4, 6]))
+    Objective(loss=bpr, candidates=by_row)(model, batch).total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.is_sparse, name
+
+
 def test_also_of_a_model_that_predicts_interests():
     def predicted(logits, cosines):
         return interest_distillation(logits, cosines, 0.5, detach=False)

@@ -16,7 +16,8 @@ class Candidates(NamedTuple):
     """The candidates of a batch, the same for all rows or sampled for each row.
 
     Candidates that are the same for all rows are distinct and ascending, (M,), and `hits` and
-    `masked` say where a row differs. With (P, M), a candidate with count 0 is left out.
+    `masked` say where a row differs. With (P, M), a candidate with count 0 is left out, and counts
+    and corrections that are the same for all rows are (1, M).
     """
 
     items: Tensor  # (M,) or (P, M) int64

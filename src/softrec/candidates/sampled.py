@@ -103,7 +103,7 @@ class RowDraws(nn.Module):
         self.interacted, self.false_negatives = interacted, false_negatives
 
     def forward(self, batch: Batch) -> Candidates:
-        """Return (P, number) items; the label counts 0."""
+        """Return (P, number) items; the label, if it is sampled, counts 0."""
         label = batch.label[:, None]
         shape = (len(batch.label), self.number)
         if self.interacted is not None:
@@ -115,10 +115,11 @@ class RowDraws(nn.Module):
             items = drawn + (
                 drawn >= label
             )  # skip the label, so that all other items are equally likely
-            expected = torch.full(shape, self.number / (self.n_items - 1), device=label.device)
-        else:
-            items = self.draws(shape, label.device)
-            expected = self.number * self.probs[items]
+            counts = torch.ones(1, self.number, device=label.device)
+            expected = counts * (self.number / (self.n_items - 1))
+            return Candidates(items, counts, -expected.log() if self.corrected else None)
+        items = self.draws(shape, label.device)
+        expected = self.number * self.probs[items]
         counts = (items != label).float()
         return Candidates(items, counts, -expected.log() if self.corrected else None)
 

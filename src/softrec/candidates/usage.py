@@ -19,7 +19,7 @@ def times_used(label: Tensor, chosen: Candidates, n_items: int) -> Tensor:
     used = torch.bincount(label, minlength=n_items).float()
     items, counts = chosen.items, chosen.counts.float()
     if items.dim() == 2:
-        return used.index_add(0, items.flatten(), counts.flatten())
+        return used.index_add(0, items.flatten(), counts.expand_as(items).flatten())
     used = used.index_add(0, items, len(label) * counts)
     row = torch.arange(len(label), device=label.device)
     m = len(items)

@@ -195,7 +195,7 @@ def _dense_gradients(
 
 def _blocks(user_vectors: Tensor, item_vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield blocks of rows, each with memory for its logits, which is the same for all blocks."""
-    rows = max(1, LIMITS.gathered // len(item_vectors))
+    rows = max(1, LIMITS.paired // len(item_vectors))
     room = user_vectors.new_empty(min(rows, len(user_vectors)), len(item_vectors))
     for part in blocks(len(user_vectors), rows):
         yield part, room[: len(user_vectors[part])]

@@ -35,9 +35,9 @@ def table_loss(
     Args:
         label_logit: (P,) of the positives.
         logits: (P, M) of the negatives.
-        counts: (P, M), how often each negative counts; 0 leaves it out.
+        counts: (P, M) or (1, M), how often each negative counts; 0 leaves it out.
         loss: named softmax losses with coefficients, or one pairwise loss.
-        correction: (P, M) or (M,), added to the logits for the softmax.
+        correction: (P, M), (1, M) or (M,), added to the logits for the softmax.
         answers: of the soft target; None for the label alone.
         weight: of the soft target, in [0, 1]; a in the formulas.
 

@@ -109,8 +109,10 @@ def check_candidates(source: CandidateSource, batch: Batch, n_items: int) -> Non
         require(bool((items.diff() > 0).all()), "shared items must be distinct and ascending")
     for name, part in {"counts": counts, "correction": correction}.items():
         if part is not None:
-            require(part.shape == items.shape, f"{name} have another shape than the items")
-            used = part if name == "counts" else part[counts > 0]
+            shapes = [items.shape, (1, *items.shape[1:])][: items.dim()]
+            fits = part.shape in shapes
+            require(fits, f"{name} have another shape than the items")
+            used = part if name == "counts" else part.expand_as(items)[counts.expand_as(items) > 0]
             require(bool(torch.isfinite(used).all()), f"{name} are not finite")
     require(bool((counts >= 0).all()), "counts are negative")
     if items.dim() == 2:

@@ -95,8 +95,22 @@ class SoftTargetModule(L.LightningModule):
             weighted = part.double() * len(batch.label)
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
         self._examples += len(batch.label)
-        self.log("loss", loss, prog_bar=True, batch_size=len(batch.label))
+        if self._shown():
+            self.log("loss", loss, prog_bar=True, batch_size=len(batch.label))
         return value.total
+
+    def _shown(self) -> bool:
+        """Return whether this step's loss is shown or written; otherwise it is not noted."""
+        trainer = self.trainer
+        every: Any = getattr(trainer, "log_every_n_steps", 1)
+        due = (self.global_step + 1) % every == 0
+        return due or trainer.progress_bar_callback is not None
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Return the batch on a device, without Lightning's search for tensors inside of it."""
+        return batch if batch.label.device == device else batch.to(device)
 
     def _check_weights(self) -> None:
         """Refuse weights that became NaN or infinite in the last step, before they are used."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 from torch.optim.optimizer import ParamsT
 
 from softrec.types import Encoder
@@ -15,7 +16,11 @@ OptimizerName = Literal["adam", "sparse-adam"]
 
 
 def mark_sparse(encoder: Encoder) -> None:
-    """Make lookups in tables with at least as many rows as the catalogue give sparse gradients.
+    """Make lookups in tables of items and users give sparse gradients.
+
+    These are all tables with as many rows as there are items, or users if the model knows them by
+    number and there are fewer; in shorter tables, such as those of positions, a batch uses nearly
+    every row.
 
     It sets `sparse` of the encoder and of these tables, which the objective reads. A table that a
     model reads as a whole, as graph convolutions do, keeps a dense gradient.
@@ -31,9 +36,9 @@ def mark_sparse(encoder: Encoder) -> None:
         True
     """
     encoder.sparse = True
+    least = min(encoder.n_items, getattr(encoder, "n_users", encoder.n_items))
     for module in encoder.modules():
-        # In shorter tables, such as those of positions, a batch uses nearly every row.
-        if isinstance(module, nn.Embedding) and module.num_embeddings >= encoder.n_items:
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= least:
             module.sparse = True
 
 
@@ -115,13 +120,13 @@ class LazyAdam(torch.optim.Adam):
             state["step"] = torch.zeros((), device=parameter.device)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] += 1
-        step, (beta1, beta2) = float(state["step"]), group["betas"]
         rows, values = gradient.indices()[0], gradient.values()
-        mean = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta1)
-        square = state["exp_avg_sq"].index_select(0, rows).mul_(beta2)
-        square.addcmul_(values, values, value=1 - beta2)
-        state["exp_avg"].index_copy_(0, rows, mean)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
-        scale = square.sqrt_().div_((1 - beta2**step) ** 0.5).add_(group["eps"])
-        parameter.index_add_(0, rows, mean.div_(scale), alpha=-group["lr"] / (1 - beta1**step))
+        tables = parameter, state["exp_avg"], state["exp_avg_sq"]
+        own, mean, square = (table.index_select(0, rows) for table in tables)
+        adam(
+            [own], [values], [mean], [square], [], [state["step"]], fused=True, amsgrad=False,
+            beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], weight_decay=0.0,
+            eps=group["eps"], maximize=False,
+        )  # fmt: skip
+        for table, new in zip(tables, (own, mean, square), strict=True):
+            table.index_copy_(0, rows, new)
