@@ -25,6 +25,7 @@ from benchmarks import (
     propagation,
     ranking,
     scale,
+    serving,
     steps,
     tables,
 )
@@ -43,6 +44,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
         "catalogue": (memory.catalogue, memory.QUICK, memory.Shapes()),
         "ranking": (ranking.ranking, ranking.QUICK, ranking.Shapes()),
         "prepare": (prepare.prepare, prepare.QUICK, prepare.Shapes()),
+        "serving": (serving.serving, serving.QUICK, serving.Shapes()),
         "scale": (scale.scale, scale.QUICK, scale.FULL if full else scale.Shapes()),
         "epoch": (epoch.epoch, epoch.QUICK, epoch.FULL if full else epoch.Shapes()),
         "steps": (steps.steps, steps.QUICK, steps.Shapes()),

@@ -376,3 +376,21 @@ def test_one_pass_gives_the_ranks_and_the_best_items(problem, k, mask, broken):
     alone = top_k(scores, k, seen)
     assert torch.equal(best.scores, alone.scores)
     assert torch.equal(best.items, alone.items)
+
+
+@pytest.mark.parametrize("n_items", [3, 4 * GROUP * 3 - 1, 4 * GROUP * 3, 20 * GROUP + 5])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_one_user_gets_what_two_get(n_items, kind):
+    """One user is served by other code; with numbers that are none, and seen items."""
+    vectors = torch.randperm(n_items, generator=torch.Generator().manual_seed(1)).to(kind)[:, None]
+    best = int(vectors.float().argmax())
+    vectors[[best, (best + 7) % n_items]] = math.nan
+    seen = [(best + 1) % n_items]
+    users, items = torch.ones(2, 1, dtype=kind), ItemVectors(vectors)
+    two = top_k(Products(users, items), 3, seen_lists([seen, seen]))
+    one = top_k(Products(users[:1], items), 3, seen_lists([seen]))
+    assert torch.equal(one.scores, two.scores[:1])
+    assert one.scores.dtype == kind
+    real = one.scores > -INF
+    if kind != torch.bfloat16:  # which has many ties
+        assert torch.equal(one.items[real], two.items[:1][real])

@@ -72,14 +72,13 @@ class Vocabulary:
         Raises:
             DataError: if the ids are of another kind than the vocabulary, such as text and numbers.
         """
-        wanted = ids if isinstance(ids, pl.Series) else pl.Series("raw", list(ids), strict=False)
-        if len(wanted) == 0:
-            return np.empty(0, dtype=np.int64)
+        ids = ids if isinstance(ids, pl.Series) else list(ids)
+        if len(ids) <= ONE_BY_ONE and self._are_own(ids):
+            return np.array([self._number(raw) for raw in ids], dtype=np.int64)
+        wanted = ids if isinstance(ids, pl.Series) else pl.Series("raw", ids, strict=False)
         wanted = wanted.alias("raw")
         if wanted.dtype != self.raw.dtype:
             wanted = self._same_kind(wanted)
-        if len(wanted) <= ONE_BY_ONE and not wanted.null_count() and _is_ordered(wanted.dtype):
-            return np.array([self._number(raw) for raw in wanted.to_list()], dtype=np.int64)
         if len(wanted) * FEW <= len(self):
             return self._searched(wanted)
         table = pl.DataFrame({"raw": self.raw}).with_row_index("number")
@@ -103,6 +102,17 @@ class Vocabulary:
         place = place.clip(max=len(self) - 1)
         known = (self._sorted.gather(place) == wanted).fill_null(False).to_numpy()
         return np.where(known, place if self._order is None else self._order[place], UNKNOWN)
+
+    def _are_own(self, ids: Iterable[object]) -> bool:
+        """Return whether all ids are text, or whole numbers, as those of the vocabulary are.
+
+        Python sorts these as Polars does.
+        """
+        if self.raw.dtype == pl.String:
+            return all(type(raw) is str for raw in ids)
+        return self.raw.dtype == pl.Int64 and all(
+            type(raw) is int and raw.bit_length() < 64 for raw in ids
+        )
 
     def _number(self, raw: Any) -> int:
         """Return the number of one id of the vocabulary's type."""
@@ -202,8 +212,3 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
     except pl.exceptions.PolarsError:  # one type cannot be converted to the other
         return nothing
-
-
-def _is_ordered(kind: pl.DataType) -> bool:
-    """Return whether Python sorts values as Polars does: text and whole numbers."""
-    return kind == pl.String or kind.is_integer()

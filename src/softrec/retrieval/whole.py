@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
+from softrec.retrieval.one import best_of_one, is_for_numpy, top_k_of_one
 from softrec.retrieval.results import Seen, TopK
 from softrec.types import Scores
 
@@ -49,6 +50,8 @@ def rank_of(scores: Scores, label: Tensor, seen: Seen | None) -> Tensor:
 
 def top_k(scores: Scores, k: int, seen: Seen | None) -> TopK:
     """Return the result of `softrec.retrieval.top_k`."""
+    if len(scores) == 1 and is_for_numpy(scores.like):
+        return top_k_of_one(scores, k, seen)
     best = room(scores, k)
     for rows, block in score_blocks(scores, seen):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
@@ -91,6 +94,8 @@ def _ranks(block: Tensor, label: Tensor) -> Tensor:
 
 def _best_numbers(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest values of each row and their columns; NaN counts as -inf."""
+    if len(block) == 1 and is_for_numpy(block):
+        return best_of_one(block, k)
     values, columns = _best(block, k)
     if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
         return _best(block.nan_to_num(-torch.inf, torch.inf, -torch.inf), k)

@@ -49,6 +49,8 @@ class _People(NamedTuple):
     def repeated(self, times: int) -> pl.Series:
         """Return the column of the names, each `times` times."""
         names = pl.Series(self.names, strict=False)
+        if len(names) == 1:
+            return names.new_from_index(0, times)
         return names[np.repeat(np.arange(len(names)), times)]
 
     def seen(self, device: torch.device, times: int = 1) -> Seen:
