@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from softrec.retrieval import Seen, rank_and_top_k, rank_of, tiled, top_k, whole
 from softrec.retrieval.best import is_possible, place_of
-from softrec.retrieval.tiles import STEP, Tile, Tiles, in_threads, tile_of
+from softrec.retrieval.tiles import BELOW, STEP, Tile, Tiles, in_threads, tile_of
 from softrec.types import ItemVectors, Products
 
 TINY = 4 * 3 * STEP  # bytes: tiles of a few rows and 16 items
@@ -266,8 +266,8 @@ def test_each_block_is_done_once_and_torch_keeps_its_threads(threads):
                 inside.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
 
         with torch.inference_mode():
-            in_threads(work, 31, Tile(4, 16))
-        assert sorted(done) == [(n, min(n + 4, 31)) for n in range(0, 31, 4)]
+            in_threads(work, 31, Tile(1, 16))
+        assert sorted(done) == [(n, min(n + BELOW, 31)) for n in range(0, 31, BELOW)]
         assert set(inside) == {(1, True)}
         assert torch.get_num_threads() == threads
     finally:
@@ -303,9 +303,28 @@ def test_threads_change_no_result(threads):
 
 
 def test_cells_by_tile():
-    scores = Products(torch.zeros(2, 1), ItemVectors(torch.zeros(40, 1)))
-    cells = Tiles(scores, None, Tile(2, 16)).by_tile(
-        torch.tensor([0, 0, 1, 1]), torch.tensor([33, 3, 20, 39])
-    )
-    assert cells.order.tolist() == [1, 2, 0, 3]
-    assert [part.tolist() for part in cells.flat] == [[3], [16 + 4], [9, 16 + 15]]
+    """Tiles of two rows and 16 items: rows 0 and 1 before row 2, then the next items."""
+    scores = Products(torch.zeros(3, 1), ItemVectors(torch.zeros(40, 1)))
+    row, item = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([33, 3, 20, 39, 21])
+    cells = Tiles(scores, None, Tile(2, 16)).by_tile(3, row, item)
+    assert cells.order.tolist() == [1, 2, 4, 0, 3]
+    places = [part.tolist() for part in cells.flat]
+    assert places == [[3], [], [16 + 4], [5], [9, 16 + 15], []]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 7])
+def test_the_tiles_of_a_block_are_its_scores(n_rows):
+    scores, seen = whole_numbers(0, 9, 45, bias=True), some_seen(0, 9, 45, 20)
+    rows = slice(2, 2 + n_rows)
+    expected = scores.fill(rows, torch.empty(n_rows, 45))
+    expected[seen.of(rows)] = -math.inf
+    found = torch.full((n_rows, 45), math.nan)
+    tiles = Tiles(scores, seen, Tile(2, 16))
+    for number, (place, tile) in enumerate(tiles.of(rows)):
+        assert place.number == number
+        fresh = tiles.repeated[place.items]
+        assert (tile[:, :fresh] == -math.inf).all()
+        first = tiles.first[place.items]
+        assert found[place.rows, first + fresh : first + 16].isnan().all()  # each cell once
+        found[place.rows, first + fresh : first + 16] = tile[:, fresh:]
+    assert torch.equal(found, expected)

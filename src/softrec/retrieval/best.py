@@ -13,7 +13,7 @@ import math
 import numpy as np
 import torch
 
-from softrec.retrieval.tiles import STEP, Tile, Tiles
+from softrec.retrieval.tiles import STEP, Place, Tile, Tiles
 from softrec.types import Products
 
 SAMPLED = 20  # one item in as many is scored for the guess
@@ -55,19 +55,22 @@ class Best:
         self.k, self.tiles, self.place = k, tiles, place
         self.sample = Tiles(sample, None, Tile(*tiles.room.shape))
         self.groups = tiles.width // STEP
-        self.inside = np.arange(STEP) * self.groups  # the items of a group
-        self.numbers = tiles.room.view(-1).numpy()
+        # (rows, groups, STEP): an item's group is the remainder of its number
+        self.by_group = tiles.room.numpy().reshape(-1, STEP, self.groups).transpose(0, 2, 1)
         self.room = tiles.room.new_empty(len(tiles.room), self.groups)
+        self.below = np.empty(self.room.shape, dtype=bool)
 
     def begin(self, rows: slice) -> None:
         """Guess a score for each row of a block."""
-        maxima = [self._maxima(tile).copy() for _, tile in self.sample.of(rows)]
-        some = np.concatenate(maxima, 1)
+        shape = rows.stop - rows.start, len(self.sample.first), self.groups
+        maxima = np.empty(shape, dtype=self.by_group.dtype)
+        for place, tile in self.sample.of(rows):
+            maxima[place.rows, place.items] = self._maxima(tile)
+        some = maxima.reshape(len(maxima), -1)
         below = some.shape[1] - self.place
         self.guess = np.partition(some, below, 1)[:, below, None]
         self.guess[self.guess == -np.inf] = np.nan  # it is reached by all, and NaN by none
-        self.found: list[tuple[np.ndarray, np.ndarray]] = []
-        self.firsts: list[int] = []
+        self.found: list[tuple[Place, np.ndarray, np.ndarray, np.ndarray]] = []
         self.crowded = False
 
     def _maxima(self, tile: torch.Tensor) -> np.ndarray:
@@ -75,22 +78,19 @@ class Best:
         groups = tile.view(len(tile), STEP, self.groups)
         return torch.amax(groups, 1, out=self.room[: len(tile)]).numpy()
 
-    def read(self, number: int, tile: torch.Tensor) -> None:
+    def read(self, place: Place, tile: torch.Tensor) -> None:
         """Keep the items of a tile that reach the guess."""
         if self.crowded:
             return
-        below = self._maxima(tile) < self.guess
+        guess = self.guess[place.rows]
+        below = np.less(self._maxima(tile), guess, out=self.below[: len(tile)])
         # A maximum that is NaN, which is not below either, may hide an item.
         reaching = np.logical_not(below, out=below).ravel().nonzero()[0]
         if len(reaching) > below.size // CROWD:
             self.crowded = True
             return
-        row = reaching // self.groups
-        cells = (reaching + row * (self.tiles.width - self.groups))[:, None] + self.inside
-        values = self.numbers.take(cells)
-        kept = (values >= self.guess[row]).ravel().nonzero()[0]
-        self.found.append((values.ravel()[kept], cells.ravel()[kept]))
-        self.firsts.append(self.tiles.first[number])
+        row, group = np.divmod(reaching.astype(np.int32), np.int32(self.groups))
+        self.found.append((place, row, group, self.by_group[row, group]))
 
     def end(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the rows (r,) with at least k items, and their best scores and items (r, k)."""
@@ -98,24 +98,24 @@ class Best:
         if self.crowded:
             empty = np.empty((0, k))
             return np.empty(0, dtype=np.int64), empty, empty
-        values = np.concatenate([value for value, _ in self.found])
-        cells = np.concatenate([cell for _, cell in self.found])
-        firsts = np.repeat(self.firsts, [len(cell) for _, cell in self.found])
-        row, column = np.divmod(cells, self.tiles.width)
+        places, rows, groups, scores = zip(*self.found, strict=True)
+        sizes = [len(row) for row in rows]
+        row = np.concatenate(rows) + np.repeat([place.rows.start for place in places], sizes)
+        first = np.repeat([self.tiles.first[place.items] for place in places], sizes)
+        # What reaches the guess: most items of a group do not.
+        scored = np.concatenate(scores)
+        reaching = (scored >= self.guess[row]).ravel().nonzero()[0]
+        at, member = np.divmod(reaching, STEP)
+        row, values = row[at], scored.ravel()[reaching]
+        items = (np.concatenate(groups) + first)[at] + member * self.groups
+        # By row, and within a row the best first.
+        order = np.argsort(-values)
+        rows_sorted = row[order].astype(np.uint16 if n_rows <= 2**16 else np.int64)
+        order = order[np.argsort(rows_sorted, kind="stable")]
         counts = np.bincount(row, minlength=n_rows)
-        order = np.argsort(row.astype(np.uint16 if n_rows <= 2**16 else np.int64), kind="stable")
-        row, values, items = row[order], values[order], (column + firsts)[order]
-        place = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
-        shape = n_rows, max(int(counts.max(initial=0)), k)
-        table, numbers = np.full(shape, -np.inf, dtype=values.dtype), np.zeros(shape, np.int64)
-        table[row, place], numbers[row, place] = values, items
         enough = np.flatnonzero(counts >= k)
-        table, numbers = table[enough], numbers[enough]
-        chosen = np.argpartition(table, shape[1] - k, 1)[:, shape[1] - k :]
-        table, numbers = (np.take_along_axis(part, chosen, 1) for part in (table, numbers))
-        sorting = np.argsort(-table, 1, kind="stable")
-        table, numbers = (np.take_along_axis(part, sorting, 1) for part in (table, numbers))
-        return enough, table, numbers
+        best = order[(np.cumsum(counts) - counts)[enough, None] + np.arange(k)]
+        return enough, values[best], items[best]
 
 
 def is_possible(k: int, n_items: int, tile: Tile) -> bool:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from softrec.blocks import blocks
 from softrec.retrieval.results import Seen
-from softrec.retrieval.tiles import Tiles
+from softrec.retrieval.tiles import Place, Tiles
 from softrec.types import Products
 
 ALONE = 64  # labels whose scores are computed at once, of which one in 64 is needed
-Reader = Callable[[int, Tensor], None]
+Reader = Callable[[Place, Tensor], None]
 
 
 def ranks_of(tiles: Tiles, rows: slice, label: Tensor, read: Reader | None = None) -> Tensor:
@@ -28,7 +28,7 @@ def ranks_of(tiles: Tiles, rows: slice, label: Tensor, read: Reader | None = Non
         tiles: of all rows.
         rows: the block.
         label: (b,) int64.
-        read: gets the number and the scores of each tile before they are overwritten.
+        read: gets the place and the scores of each tile before they are overwritten.
     """
     guess = _alone(tiles.scores, rows, label, tiles.seen)
     counts, own = _counted(tiles, rows, label, guess, read)
@@ -41,22 +41,24 @@ def _counted(
     tiles: Tiles, rows: slice, label: Tensor, mark: Tensor, read: Reader | None
 ) -> tuple[Tensor, Tensor]:
     """Return how many scores are at least `mark` (b,), and the scores of the labels."""
-    labels = tiles.by_tile(torch.arange(len(label)), label)
-    marks, found = mark[:, None], []
-    exact = torch.float64 if tiles.width >= 2**24 else None
-    counts = torch.zeros(len(label), dtype=torch.float64)
-    for number, tile in tiles.of(rows):
+    n_rows = len(label)
+    labels = tiles.by_tile(n_rows, torch.arange(n_rows), label)
+    marks, found = mark[:, None].split(tiles.height), []
+    exact = torch.float64 if tiles.width >= 2**24 else mark.dtype
+    counts = mark.new_empty(len(tiles.first), n_rows, dtype=exact)
+    of_tile = counts.view(-1).split([len(part) for part in marks] * len(tiles.first))
+    for place, tile in tiles.of(rows):
         if read is not None:
-            read(number, tile)
-        found.append(tile.view(-1).index_select(0, labels.flat[number]))
+            read(place, tile)
+        found.append(tile.view(-1).index_select(0, labels.flat[place.number]))
         # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
-        at_least = tile.ge_(marks)
-        if tiles.repeated[number]:
-            at_least = at_least[:, tiles.repeated[number] :]
-        counts += at_least.sum(1, dtype=exact)
+        at_least = tile.ge_(marks[place.rows.start // tiles.height])
+        if tiles.repeated[place.items]:
+            at_least = at_least[:, tiles.repeated[place.items] :]
+        torch.sum(at_least, 1, dtype=exact, out=of_tile[place.number])
     own = torch.empty_like(mark)
     own[labels.order] = torch.cat(found)
-    return counts, own
+    return counts.sum(0, dtype=torch.float64), own
 
 
 def _alone(scores: Products, rows: slice, label: Tensor, seen: Seen | None) -> Tensor:

@@ -67,8 +67,8 @@ def _best(
             if label is not None:
                 ranks[rows] = ranks_of(tiles, rows, label[rows], reader.read)
             else:
-                for number, scored in tiles.of(rows):
-                    reader.read(number, scored)
+                for at, scored in tiles.of(rows):
+                    reader.read(at, scored)
             enough, values, items = reader.end()
             at = torch.from_numpy(enough + rows.start)
             best.scores[at] = torch.from_numpy(values).to(best.scores.dtype)

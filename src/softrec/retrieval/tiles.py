@@ -2,7 +2,9 @@
 
 A product of all items with a block of rows is written to memory and read again by whatever ranks
 it, which takes longer than the product. A tile of half a second-level cache is ranked while it is
-there. Each thread has a tile of its own, because a cache belongs to a core.
+there. The item vectors of a tile are used for several tiles of rows, one below the other, before
+those of the next tile are read. Each thread has a tile of its own, because a cache belongs to a
+core.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from softrec.retrieval.results import Seen
 from softrec.types import Products, Room, write_products
 
 SMALL = 8  # tiles in a table of scores up to which whole rows are as fast
+BELOW = 8  # tiles of rows in a block
 STEP = 16  # the width of a tile is a multiple of it; `best` compares as many items at once
 
 
@@ -60,8 +63,9 @@ def in_threads(work: Callable[[Iterator[slice]], None], n_rows: int, tile: Tile)
 
     A thread takes the next block when it has finished one. Inside, torch uses no further threads.
     """
-    parts = list(blocks(n_rows, tile.rows))
-    threads = min(torch.get_num_threads(), len(parts))
+    whole = torch.get_num_threads()
+    parts = list(blocks(n_rows, min(tile.rows * BELOW, -(-n_rows // whole))))
+    threads = min(whole, len(parts))
     left = iter(parts)
     if threads <= 1:
         work(left)
@@ -73,7 +77,6 @@ def in_threads(work: Callable[[Iterator[slice]], None], n_rows: int, tile: Tile)
         with torch.no_grad(), torch.inference_mode(inference):
             work(left)
 
-    whole = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(alone, range(threads)))
@@ -81,11 +84,19 @@ def in_threads(work: Callable[[Iterator[slice]], None], n_rows: int, tile: Tile)
         torch.set_num_threads(whole)  # threads that start later have the number that was set last
 
 
-class ByTile(NamedTuple):
-    """Cells of a block of rows, sorted by tile."""
+class Place(NamedTuple):
+    """Where a tile is."""
 
-    order: Tensor  # (n,) the places of the cells before sorting
-    flat: Sequence[Tensor]  # their places in each tile
+    items: int  # its number among the tiles of the same rows
+    rows: slice  # of the block
+    number: int  # among all tiles of the block, in their order
+
+
+class ByTile(NamedTuple):
+    """Cells of a block of rows, in the order of the tiles."""
+
+    order: Tensor  # (n,) the places of the cells before
+    flat: Sequence[Tensor]  # for each tile, their places in it
 
 
 class Tiles:
@@ -107,7 +118,7 @@ class Tiles:
     """
 
     def __init__(self, scores: Products, seen: Seen | None, tile: Tile) -> None:
-        self.scores, self.seen, self.width = scores, seen, tile.items
+        self.scores, self.seen, self.height, self.width = scores, seen, tile.rows, tile.items
         self.room = scores.like.new_empty(tile)
         begins = range(0, scores.n_items, tile.items)
         self.first = [min(begin, scores.n_items - tile.items) for begin in begins]
@@ -117,22 +128,30 @@ class Tiles:
         self._items = [scores.of_items(part) for part in parts]
         self._products = Room()
 
-    def of(self, rows: slice) -> Iterator[tuple[int, Tensor]]:
-        """Yield (number, scores (b, width)) for each tile; a repeated item has the score -inf."""
-        users = self.scores.users[rows]
-        tile = self.room[: len(users)]
-        flat = tile.view(-1)
-        masked = None if self.seen is None else self.by_tile(*self.seen.of(rows)).flat
-        for number, items in enumerate(self._items):
-            write_products(users, items, tile, self._products)
-            if masked is not None and len(masked[number]):
-                flat.index_fill_(0, masked[number], -torch.inf)
-            if self.repeated[number]:
-                tile[:, : self.repeated[number]] = -torch.inf
-            yield number, tile
+    def of(self, rows: slice) -> Iterator[tuple[Place, Tensor]]:
+        """Yield the tiles of a block of rows (b, width); a repeated item has the score -inf."""
+        n_rows = rows.stop - rows.start
+        below = [
+            (part, self.room[: part.stop - part.start]) for part in blocks(n_rows, self.height)
+        ]
+        users = self.scores.users[rows].split(self.height)
+        masked = None if self.seen is None else self.by_tile(n_rows, *self.seen.of(rows)).flat
+        number = 0
+        for items, vectors in enumerate(self._items):
+            for some, (part, tile) in zip(users, below, strict=True):
+                write_products(some, vectors, tile, self._products)
+                if masked is not None and len(masked[number]):
+                    tile.view(-1).index_fill_(0, masked[number], -torch.inf)
+                if self.repeated[items]:
+                    tile[:, : self.repeated[items]] = -torch.inf
+                yield Place(items, part, number), tile
+                number += 1
 
-    def by_tile(self, row: Tensor, item: Tensor) -> ByTile:
-        """Return cells (row of the block, item) sorted by tile."""
-        number, order = (item // self.width).sort()
-        flat = row[order] * self.width + item[order] - self._first[number]
-        return ByTile(order, flat.split(number.bincount(minlength=len(self.first)).tolist()))
+    def by_tile(self, n_rows: int, row: Tensor, item: Tensor) -> ByTile:
+        """Return cells (row, item) of a block of `n_rows` rows in the order of the tiles."""
+        below = -(-n_rows // self.height)
+        number, order = (item // self.width * below + row // self.height).sort()
+        row, item = row[order], item[order]
+        flat = row % self.height * self.width + item - self._first[item // self.width]
+        counts = number.bincount(minlength=len(self.first) * below)
+        return ByTile(order, flat.split(counts.tolist()))
