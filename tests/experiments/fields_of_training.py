@@ -8,6 +8,7 @@ from softrec.experiments.runs import open_run
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs import training
 from softrec.recipe.specs.models import MODELS
+from softrec.training.precision import of_trainer
 
 TRAINING, EVALUATION, INTEREST = (
     training.TrainingSettings,
@@ -78,8 +79,9 @@ row(TRAINING, "patience", [1, 4], lambda b: b.callback("EarlyStopping").patience
 row(TRAINING, "monitor", ["ndcg@10", "recall@20"],
     lambda b: [b.callback("EarlyStopping").monitor, b.callback("BestCheckpoint").metric],
     lambda b: [f"valid/{b.recipe.training.monitor}"] * 2)  # fmt: skip
-row(TRAINING, "precision", ["32-true", "bf16-true", "64-true"], lambda b: b.settings["precision"],
-    said("precision"))  # fmt: skip
+row(TRAINING, "precision", ["32-true", "bf16-true", "64-true", "bf16"],
+    lambda b: b.settings["precision"],
+    lambda b: of_trainer(b.recipe.training.precision))  # fmt: skip
 row(TRAINING, "accelerator", ["auto", "cpu", "gpu", "cuda", "mps"],
     lambda b: b.settings["accelerator"], said("accelerator"))  # fmt: skip
 row(TRAINING, "deterministic", [True, False], lambda b: b.settings["deterministic"],

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -36,6 +38,7 @@ from softrec.training.checkpoints import (
 from softrec.training.lines import Lines, Listener
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
+from softrec.training.precision import bf16_unit, exactly, of_trainer, products
 from softrec.types import Encoder
 
 
@@ -109,7 +112,8 @@ def train(
         patience: stop after this many epochs without improvement.
         checkpoint_minutes: minutes between checkpoints.
         checkpoint_steps: steps between checkpoints, in place of minutes.
-        precision: as in Lightning.
+        precision: as in Lightning; "bf16" is float32 whose products have factors of bfloat16, on a
+            processor with AMX or AVX512-BF16.
         accelerator: as in Lightning.
         deterministic: on a CUDA device, use only operations that give the same numbers each time;
             without it neither the same seed nor a resumed training does. A processor always does.
@@ -160,8 +164,8 @@ def _loop(
 ) -> list[dict[str, float]]:
     """Train, and return the learning curve; the best weights are in `folder` then."""
     module = SoftTargetModule(
-        encoder, objective, validate, lr=lr, weight_decay=weight_decay, betas=betas,
-        optimizer=optimizer, lines=listener,
+        encoder, objective, exactly(validate, precision), lr=lr, weight_decay=weight_decay,
+        betas=betas, optimizer=optimizer, lines=listener,
     )  # fmt: skip
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True
@@ -177,7 +181,7 @@ def _loop(
             trainer = L.Trainer(
                 accelerator=accelerator,
                 devices=1,
-                precision=precision,
+                precision=of_trainer(precision),
                 max_epochs=epochs,
                 callbacks=callbacks,
                 logger=_loggers(folder),
@@ -190,11 +194,22 @@ def _loop(
         except (ValueError, MisconfigurationException) as error:
             raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
         device = trainer.strategy.root_device
-        with repeatable(device) if deterministic else nullcontext(), float32(device):
+        with _arithmetic(device, precision, deterministic):
             _fit(trainer, module, batches, begun(folder))
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
     return module.curve
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: Any, deterministic: bool) -> Iterator[None]:
+    """A context in which a device computes as it is asked to."""
+    with (
+        repeatable(device) if deterministic else nullcontext(),
+        float32(device),
+        products(precision, device, bf16_unit()),
+    ):
+        yield
 
 
 def _fit(

@@ -76,8 +76,11 @@ class TrainingSettings(Settings):
     monitor: Text = setting(
         "ndcg@10", "the validation metric that chooses the best epoch", common=True
     )
-    precision: Literal["32-true", "bf16-true", "64-true"] = setting(
-        "32-true", "of the numbers in training: 32, 16 or 64 bits", common=True
+    precision: Literal["32-true", "bf16", "bf16-true", "64-true"] = setting(
+        "32-true",
+        "of the numbers in training: 32, 16 or 64 bits; bf16: 32 bits, products of 16 on a "
+        "processor with AMX or AVX512-BF16",
+        common=True,
     )
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting(
         "auto", "the device, in Lightning's terms", common=True
