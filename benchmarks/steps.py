@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.timing import Clock, Row, Side, agree
+from benchmarks.timing import Bar, Clock, Row, Side, agree
 from softrec.candidates import InBatch, RowDraws
 from softrec.interacted import Interacted
 from softrec.losses.bilateral import sl
@@ -40,6 +40,7 @@ from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget
 from softrec.training.module import SoftTargetModule
+from softrec.training.optimizers import OptimizerName, mark_sparse
 from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
 
 PARTS = ("encoder", "loss", "optimiser")
@@ -57,6 +58,7 @@ class Shapes:
     repeats: int = 7
 
 
+YELP2018 = Shapes(n_users=31_668, n_items=38_048, events=1_561_406)
 QUICK = Shapes(n_users=50, n_items=60, events=600, batch=8, repeats=1)
 
 
@@ -150,6 +152,7 @@ TIMIREC = Paper("TiMiRec", 256, 20, 982_089)  # all prefixes, with an item left 
 SOFTREC = Paper("SoftRec", 128, 30, 982_089)
 DESOREC = Paper("DesoRec", 256, 20, 6_040)  # one example a user
 BSL = Paper("BSL", 1024, 1, 1_000_209)  # interactions; no histories are read
+BPR = Paper("BPR", 2048, 1, 1_237_259)  # the training part of Yelp2018 as in LightGCN
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,9 @@ class Setting:
     objective: Callable[[Log], Objective]
     own: dict[str, Any] = field(default_factory=dict)
     label: str | None = None  # instead of the name of the model
+    shapes: Shapes | None = None  # instead of those of MovieLens-1M
+    optimizer: OptimizerName = "adam"
+    limit: float | None = None  # seconds of an epoch
 
     @property
     def name(self) -> str:
@@ -178,7 +184,7 @@ SETTINGS = (
     Setting(TIMIREC, "comirec-sa", "timirec+", _one_negative, label="comirec-sa+"),
     Setting(TIMIREC, "comirec-dr", "original", _one_negative),
     Setting(TIMIREC, "timirec", "movielens-1m-plain", _distilled),
-    Setting(TIMIREC, "timirec", "movielens-1m", _distilled, label="timirec+"),
+    Setting(TIMIREC, "timirec", "movielens-1m", _distilled, label="timirec+", limit=74),
     Setting(SOFTREC, "gru4rec", None, _all_items, {"dim": 128}),
     Setting(SOFTREC, "caser", "softrec", _all_items),
     Setting(SOFTREC, "nfm", "softrec", _all_items),
@@ -190,6 +196,16 @@ SETTINGS = (
     Setting(BSL, "mf", "bsl", _sl_drawn),
     Setting(BSL, "lightgcn", "bsl", _sl_in_batch),
     Setting(BSL, "ngcf", "bsl", _sl_in_batch),
+    Setting(
+        BPR,
+        "mf",
+        None,
+        _one_negative,
+        label="mf, sparse-adam",
+        shapes=YELP2018,
+        optimizer="sparse-adam",
+        limit=2,
+    ),
 )
 
 
@@ -217,9 +233,9 @@ def _cut(vectors: Vectors) -> Vectors:
 class _Given(Encoder):
     """An encoder that is only the vectors of one batch."""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: Vectors, *, sparse: bool) -> None:
         super().__init__()
-        self.vectors, self.n_items = vectors, len(vectors.items.vectors)
+        self.vectors, self.n_items, self.sparse = vectors, len(vectors.items.vectors), sparse
 
     def items(self) -> ItemVectors:
         return self.vectors.items
@@ -236,7 +252,11 @@ class Trial:
         torch.manual_seed(0)
         self.model = _model(setting, log)
         self.objective = setting.objective(log)
-        module = SoftTargetModule(self.model, self.objective, lambda _: {}, lr=1e-3)
+        if setting.optimizer == "sparse-adam":
+            mark_sparse(self.model)
+        module = SoftTargetModule(
+            self.model, self.objective, lambda _: {}, lr=1e-3, optimizer=setting.optimizer
+        )
         self.optimiser = module.configure_optimizers()
         self.steps: list[Clock] = []
 
@@ -262,7 +282,7 @@ class Trial:
             found = self.model(batch)
         with clock.part("loss"):
             cut = _cut(found)
-            loss = self.objective(_Given(cut), batch).total
+            loss = self.objective(_Given(cut, sparse=self.model.sparse), batch).total
             loss.backward()
         with clock.part("encoder"):
             ends = zip(_tensors(found), _tensors(cut), strict=True)
@@ -281,8 +301,8 @@ class Trial:
                 self.objective(self.model, batch).total.backward()
             else:
                 self.in_parts(batch, Clock())
-            found = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
-            gradients.append(torch.cat(found))
+            found = [p.grad.to_dense() for p in self.model.parameters() if p.grad is not None]
+            gradients.append(torch.cat([gradient.flatten() for gradient in found]))
         agree(*gradients)
         self.optimiser.zero_grad()
 
@@ -320,9 +340,9 @@ def _model(setting: Setting, log: Log) -> Any:
 
 def trials(shapes: Shapes, names: Sequence[str] = ()) -> list[Trial]:
     """Time the steps of the papers and models named, or of all."""
-    log = Log(shapes)
+    usual, log = shapes == Shapes(), Log(shapes)
     chosen = [s for s in SETTINGS if not names or {s.name, s.paper.name} & set(names)]
-    sides = [Trial(setting, log) for setting in chosen]
+    sides = [Trial(s, Log(s.shapes) if usual and s.shapes else log) for s in chosen]
     for side in sides:
         side.check()
     for turn in range(-1, shapes.repeats):
@@ -335,21 +355,28 @@ def trials(shapes: Shapes, names: Sequence[str] = ()) -> list[Trial]:
 
 def steps(shapes: Shapes) -> list[Row]:
     """Time a step of every model and its parts."""
-    return [
-        Row(
-            f"{side.setting.paper.name}: {side.setting.name}, batch {side.rows:,}",
-            Side("step", 1e3 * side.median, 1e3 * side.fastest.total),
-            None,
-            1e3 * side.fastest.total,
-            None,
-            notes=(
-                f"{side.parameters:,} parameters; "
-                + ", ".join(f"{part} {side.share(part):.0%}" for part in PARTS)
-                + f"; {side.epoch_seconds:.3g} s for {side.setting.paper.examples:,} examples",
-            ),
-        )
-        for side in trials(shapes)
-    ]
+    return [_row(side) for side in trials(shapes)]
+
+
+def _row(side: Trial) -> Row:
+    """Return the milliseconds of a step, or, where they have a limit, the seconds of an epoch."""
+    setting, unit, scale = side.setting, "ms", 1e3
+    bar = None if setting.limit is None else Bar(setting.limit, "at most", "seconds of an epoch")
+    if bar is not None:
+        unit, scale = "s an epoch", setting.paper.examples / side.rows
+    parts = ", ".join(f"{part} {side.share(part):.0%}" for part in PARTS)
+    return Row(
+        f"{setting.paper.name}: {setting.name}, batch {side.rows:,}",
+        Side("step" if bar is None else "steps", scale * side.median, scale * side.fastest.total),
+        None,
+        scale * side.fastest.total,
+        bar,
+        unit=unit,
+        notes=(
+            f"{side.parameters:,} parameters; {parts}; {side.epoch_seconds:.3g} s for "
+            f"{setting.paper.examples:,} examples",
+        ),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -112,9 +112,8 @@ class RowDraws(nn.Module):
             return Candidates(items, counts, -expected.log() if self.corrected else None)
         if self.draws is None or self.probs is None:
             drawn = torch.randint(self.n_items - 1, shape, device=label.device)
-            items = drawn + (
-                drawn >= label
-            )  # skip the label, so that all other items are equally likely
+            # Skip the label, so that all other items are equally likely.
+            items = torch.ge(drawn, label, out=torch.empty_like(drawn)).add_(drawn)
             counts = torch.ones(1, self.number, device=label.device)
             expected = counts * (self.number / (self.n_items - 1))
             return Candidates(items, counts, -expected.log() if self.corrected else None)

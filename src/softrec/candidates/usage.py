@@ -18,6 +18,8 @@ def times_used(label: Tensor, chosen: Candidates, n_items: int) -> Tensor:
     """
     used = torch.bincount(label, minlength=n_items).float()
     items, counts = chosen.items, chosen.counts.float()
+    if items.dim() == 2 and len(counts) == 1 and bool((counts == 1).all()):
+        return used + items.flatten().bincount(minlength=n_items)
     if items.dim() == 2:
         return used.index_add(0, items.flatten(), counts.expand_as(items).flatten())
     used = used.index_add(0, items, len(label) * counts)
