@@ -12,9 +12,12 @@ from benchmarks.timing import Row
 def _found() -> Any:
     try:
         importlib.import_module("implicit.cpu.topk")
-        return importlib.import_module("implicit")
+        pools = importlib.import_module("threadpoolctl").ThreadpoolController()
     except ImportError:
         return None
+    # It has threads of its own, in which those of OpenBLAS are in the way, as it says itself.
+    pools.select(internal_api="openblas").limit(limits=1)
+    return importlib.import_module("implicit")
 
 
 IMPLICIT = _found()

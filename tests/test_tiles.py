@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softrec.retrieval import Seen, rank_and_top_k, rank_of, tiled, top_k, whole
-from softrec.retrieval.best import is_possible, place_of
+from softrec.retrieval.best import Best, is_possible, place_of, sampled
 from softrec.retrieval.tiles import BELOW, STEP, Tile, Tiles, in_threads, tile_of
 from softrec.types import ItemVectors, Products
 
@@ -328,3 +328,19 @@ def test_the_tiles_of_a_block_are_its_scores(n_rows):
         assert found[place.rows, first + fresh : first + 16].isnan().all()  # each cell once
         found[place.rows, first + fresh : first + 16] = tile[:, fresh:]
     assert torch.equal(found, expected)
+
+
+def test_a_guess_that_many_items_reach_is_given_up():
+    """All items have the same score: they would all be kept."""
+    scores = Products(torch.ones(40, 1), ItemVectors(torch.zeros(LARGE, 1)))
+    tile = tile_of(scores)
+    sample = sampled(scores, tile)
+    best = Best(2, Tiles(scores, None, tile), sample, 4)
+    best.begin(slice(0, 40))
+    for place, scored in best.tiles.of(slice(0, 40)):
+        best.read(place, scored)
+    kept = sum(part[3].size for part in best.found)
+    expected = 4 * LARGE / sample.n_items  # a row
+    assert kept / STEP < 4 * expected * 40 + tile.rows < 40 * LARGE / STEP
+    assert not len(best.end()[0])
+    assert (top_k(scores, 2).scores == 0).all()

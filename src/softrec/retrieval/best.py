@@ -17,7 +17,7 @@ from softrec.retrieval.tiles import STEP, Place, Tile, Tiles
 from softrec.types import Products
 
 SAMPLED = 20  # one item in as many is scored for the guess
-CROWD = 4  # if more than one group in as many has an item that reaches the guess, it is useless
+CROWD = 4  # times as many groups as expected reach a guess that is useless
 
 
 def place_of(k: int, n_items: int, sample: int) -> int:
@@ -71,7 +71,8 @@ class Best:
         self.guess = np.partition(some, below, 1)[:, below, None]
         self.guess[self.guess == -np.inf] = np.nan  # it is reached by all, and NaN by none
         self.found: list[tuple[Place, np.ndarray, np.ndarray, np.ndarray]] = []
-        self.crowded = False
+        expected = self.place * self.tiles.scores.n_items / self.sample.scores.n_items
+        self.left = int(CROWD * expected * shape[0])  # so that memory is bounded
 
     def _maxima(self, tile: torch.Tensor) -> np.ndarray:
         """Return the maxima of the groups: every item whose number has the same remainder."""
@@ -80,22 +81,20 @@ class Best:
 
     def read(self, place: Place, tile: torch.Tensor) -> None:
         """Keep the items of a tile that reach the guess."""
-        if self.crowded:
+        if self.left < 0:
             return
         guess = self.guess[place.rows]
         below = np.less(self._maxima(tile), guess, out=self.below[: len(tile)])
         # A maximum that is NaN, which is not below either, may hide an item.
         reaching = np.logical_not(below, out=below).ravel().nonzero()[0]
-        if len(reaching) > below.size // CROWD:
-            self.crowded = True
-            return
+        self.left -= len(reaching)
         row, group = np.divmod(reaching.astype(np.int32), np.int32(self.groups))
         self.found.append((place, row, group, self.by_group[row, group]))
 
     def end(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the rows (r,) with at least k items, and their best scores and items (r, k)."""
         n_rows, k = len(self.guess), self.k
-        if self.crowded:
+        if self.left < 0:
             empty = np.empty((0, k))
             return np.empty(0, dtype=np.int64), empty, empty
         places, rows, groups, scores = zip(*self.found, strict=True)
