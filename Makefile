@@ -33,14 +33,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY) ## write the tables of the documents again, from the settings
-	$(BIN)/python -m softrec.recipe.tables docs/recipes.md docs/models.md src/softrec/cli/options.json
+	$(BIN)/python -m softrec.recipe.tables docs/recipes.md docs/models.md src/softrec/cli/listed.json
 
 bench: $(READY) ## paired timings, as a table
 	$(BIN)/python -m benchmarks
 
 $(USER_READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[report]"
 	touch $@
 
 $(READY): $(USER_READY)

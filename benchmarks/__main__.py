@@ -27,6 +27,7 @@ from benchmarks import (
     recurrent,
     scale,
     serving,
+    start,
     steps,
     tables,
 )
@@ -44,6 +45,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
         "axes": (axes.axes, axes.QUICK, axes.Shapes()),
         "catalogue": (memory.catalogue, memory.QUICK, memory.Shapes()),
         "ranking": (ranking.ranking, ranking.QUICK, ranking.Shapes()),
+        "start": (start.start, start.QUICK, start.Shapes()),
         "prepare": (prepare.prepare, prepare.QUICK, prepare.Shapes()),
         "serving": (serving.serving, serving.QUICK, serving.Shapes()),
         "scale": (scale.scale, scale.QUICK, scale.FULL if full else scale.Shapes()),

@@ -36,8 +36,8 @@ def test_text_outside_of_the_markers_stays():
     assert tables.written(new) == new
 
 
-def test_the_command_line_has_the_options_that_the_settings_make():
-    assert TABLE.read_text(encoding="utf-8") == tables.listed_options()
+def test_the_command_line_reads_what_the_settings_are():
+    assert TABLE.read_text(encoding="utf-8") == tables.listed()
 
 
 def test_a_marker_of_no_table_is_refused():

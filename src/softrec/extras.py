@@ -1,6 +1,7 @@
 """Optional packages, each installed by an extra.
 
-They are imported where they are used, so that softrec works without them.
+They are imported where they are used, so that softrec works without them: it trains, evaluates and
+recommends.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from softrec.errors import SoftrecError
 
-EXTRAS = {"faiss": "neighbours", "gensim": "item2vec", "optuna": "tune",
-          "tensorboard": "tensorboard"}  # fmt: skip
-"""Name of a package -> name of the extra that installs it."""
+EXTRAS = {"faiss": "neighbours", "gensim": "item2vec", "matplotlib": "report", "optuna": "tune",
+          "pyarrow": "arrow", "scipy": "baselines", "tensorboard": "tensorboard"}  # fmt: skip
+"""Name of a package -> name of the smallest extra that installs it."""
 
 
 def has(package: str) -> bool:
@@ -24,12 +26,50 @@ def has(package: str) -> bool:
         return False
 
 
-def require(package: str, purpose: str) -> ModuleType:
+def optional(module: str, purpose: str) -> Any:
+    """Return a module of a package of `EXTRAS` that is imported when something of it is used.
+
+    Args:
+        module: its name.
+        purpose: what needs it, for the error.
+
+    Example:
+        >>> optional("scipy.special", "an interval").expit(0.0)
+        0.5
+    """
+    return _Optional(module, purpose)
+
+
+class _Optional(ModuleType):
+    """A module that is imported on first use."""
+
+    def __init__(self, module: str, purpose: str) -> None:
+        super().__init__(module)
+        self._purpose = purpose
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(require(self.__name__, self._purpose), name)
+        setattr(self, name, found)
+        return found
+
+
+def require_report() -> None:
+    """Refuse what ends with a report, before anything is trained, if it could not be written.
+
+    Raises:
+        SoftrecError: if a package is missing.
+    """
+    for package in ("matplotlib", "scipy"):
+        require(package, "a report", extra="report")
+
+
+def require(package: str, purpose: str, *, extra: str = "") -> ModuleType:
     """Import a package of `EXTRAS` and return it.
 
     Args:
         package: its name, or the name of a module in it.
         purpose: what needs it, for the error.
+        extra: the extra to install; by default that of `EXTRAS`.
 
     Raises:
         SoftrecError: if it cannot be imported; the error names the extra.
@@ -45,5 +85,5 @@ def require(package: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise SoftrecError(
             f"{purpose} needs {top}, which cannot be imported ({error}); "
-            f'install it with: pip install "softrec[{EXTRAS[top]}]"'
+            f'install it with: pip install "softrec[{extra or EXTRAS[top]}]"'
         ) from error

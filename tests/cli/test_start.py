@@ -40,18 +40,16 @@ REFUSED = {
     "fit none.yaml --out run": "cannot read the recipe none.yaml",
     "recommend none --user ann": "there is no finished run in none (no run.json)",
     "evaluate none": "there is no finished run in none (no run.json)",
-    "report none": "there is no finished comparison in none (no results.json)",
-}
-SOURCES = {
     "fit none.csv --out run": "there is no file, folder or data set 'none.csv'; the data sets are",
     "compare diginetika --out run": "there is no file, folder or data set 'diginetika'",
+    "report none": "there is no finished comparison in none (no results.json)",
 }
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     """What each line of the command line gives, all in one process: nothing is unloaded."""
-    given = json.dumps([HEAVY, *HELP, *REFUSED, *SOURCES])
+    given = json.dumps([HEAVY, *HELP, *REFUSED])
     done = subprocess.run([sys.executable, "-c", WATCH, given], capture_output=True, text=True,
                           check=True, cwd=tmp_path_factory.mktemp("empty"))  # fmt: skip
     return json.loads(done.stdout)
@@ -69,13 +67,6 @@ def test_what_cannot_be_is_refused_without_the_library(watched, line):
     assert code == 2
     assert REFUSED[line] in " ".join(said.replace("│", " ").split())
     assert heavy == []
-
-
-@pytest.mark.parametrize("line", SOURCES)
-def test_a_log_that_is_not_there_is_refused_without_torch(watched, line):
-    code, heavy, said = watched[line]
-    assert (code, SOURCES[line] in said) == (2, True)
-    assert set(heavy) <= {"numpy", "polars", "pyarrow"}, "which the names of the data sets need"
 
 
 def test_the_library_is_loaded_by_what_needs_it():

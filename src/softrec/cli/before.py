@@ -50,10 +50,12 @@ def _check_source(source: str) -> None:
         return
     if source.endswith(RECIPES):
         read_yaml(Path(source))  # raises
-    from softrec.data.sources import SHOP, SOURCES, no_source
+    from softrec.cli.listed import data_sets
+    from softrec.data.named import SHOP, no_source
 
-    if source != SHOP and source not in SOURCES:
-        raise no_source(source)
+    known = data_sets()
+    if source != SHOP and source not in known:
+        raise no_source(source, known)
 
 
 def _check_finished(folder: Path, argument: str) -> None:

@@ -1,17 +1,27 @@
-"""Reads Parquet files by Arrow, because Polars may end the process at a damaged page.
+"""Reads Parquet files by Arrow if it is installed: Polars may end the process at a damaged page.
 
 For a page whose header claims 2^61 rows, Arrow raises an error that can be caught. Polars tries to
-allocate the memory, which cannot be caught.
+allocate the memory, which cannot be caught. Whole files are read the same by both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
-from pyarrow import parquet
+
+from softrec.extras import has, optional
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
+else:
+    pa = optional("pyarrow", "an Arrow table")
+    parquet = optional("pyarrow.parquet", "an Arrow table")
 
 
 def column_names(files: Sequence[Path]) -> list[str]:
@@ -20,7 +30,7 @@ def column_names(files: Sequence[Path]) -> list[str]:
     Raises:
         OSError: if the files have different columns, two columns have the same name, or a file is
             broken.
-        pyarrow.ArrowException: if a file is broken.
+        polars.exceptions.PolarsError: if a file is broken and Arrow is not installed.
     """
     names = [_names(file) for file in files]
     for file, own in zip(files, names, strict=True):
@@ -43,8 +53,8 @@ def read_columns(files: Sequence[Path], names: Mapping[str, str]) -> pl.DataFram
 
     Raises:
         OSError: if a file is broken.
-        pyarrow.ArrowException: if a file is broken.
-        polars.exceptions.SchemaError: if a column is of different types.
+        polars.exceptions.PolarsError: if a column is of different types, or a file is broken and
+            Arrow is not installed.
     """
     return pl.concat([_read(file, names) for file in files])
 
@@ -54,21 +64,56 @@ def read_file(file: Path) -> pl.DataFrame:
     return read_columns([file], {name: name for name in column_names([file])})
 
 
+def from_table(table: Any) -> pl.DataFrame:
+    """Return an Arrow table.
+
+    Raises:
+        OSError: if it is broken.
+    """
+    with _arrow_errors():
+        return pl.DataFrame(table)
+
+
 def _names(file: Path) -> list[str]:
-    try:
-        return parquet.ParquetFile(file).schema_arrow.names
-    except pa.ArrowNotImplementedError:
-        return pl.scan_parquet(file, glob=False).collect_schema().names()
+    if has("pyarrow"):
+        try:
+            with _arrow_errors():
+                return parquet.ParquetFile(file).schema_arrow.names
+        except NotImplementedError:
+            pass
+    return pl.scan_parquet(file, glob=False).collect_schema().names()
 
 
 def _read(file: Path, names: Mapping[str, str]) -> pl.DataFrame:
-    try:
+    if has("pyarrow"):
+        try:
+            return _by_arrow(file, names)
+        except NotImplementedError:  # such as integers of 128 bits, which Arrow does not have
+            pass
+    wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
+    read = pl.scan_parquet(file, glob=False).select(wanted).collect()
+    return read.cast({pl.Categorical: pl.String, pl.Enum: pl.String})
+
+
+def _by_arrow(file: Path, names: Mapping[str, str]) -> pl.DataFrame:
+    with _arrow_errors():
         table = parquet.ParquetFile(file).read(columns=list(names.values()))
         table.validate(full=True)  # Polars takes texts and categories from Arrow without a check
         return pl.DataFrame({kind: _series(table[name]) for kind, name in names.items()})
-    except pa.ArrowNotImplementedError:  # such as integers of 128 bits, which Arrow does not have
-        wanted = [pl.col(name).alias(kind) for kind, name in names.items()]
-        return pl.scan_parquet(file, glob=False).select(wanted).collect()
+
+
+@contextmanager
+def _arrow_errors() -> Iterator[None]:
+    """A context in which Arrow's own errors are OSErrors, so that nobody else needs to know them.
+
+    What Arrow has not implemented stays a NotImplementedError.
+    """
+    try:
+        yield
+    except pa.ArrowNotImplementedError:
+        raise
+    except pa.ArrowException as error:
+        raise OSError(str(error)) from error
 
 
 def _series(column: pa.ChunkedArray) -> pl.Series:
@@ -79,4 +124,5 @@ def _series(column: pa.ChunkedArray) -> pl.Series:
 
 def free_unused() -> None:
     """Return to the system what Arrow keeps of tables that are no longer used."""
-    pa.default_memory_pool().release_unused()
+    if "pyarrow" in sys.modules and has("pyarrow"):
+        pa.default_memory_pool().release_unused()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from softrec.data import parquet, values
 from softrec.errors import DataError, one_line, shown
@@ -57,7 +56,6 @@ PACKED = (".gz", ".zst", ".xz")
 BROKEN = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
-    pa.ArrowException,
     OSError,
     EOFError,
     lzma.LZMAError,
@@ -265,7 +263,7 @@ def _scan(source: Any, header: bool) -> pl.LazyFrame:
     if module == "pandas":
         return _from_pandas(source).lazy()
     if module == "pyarrow":
-        return pl.DataFrame(source).lazy()
+        return parquet.from_table(source).lazy()
     raise DataError(
         "a log must be a path or a Polars, pandas or Arrow table, got an object of type "
         f"{type(source).__name__}"

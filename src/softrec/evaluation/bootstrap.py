@@ -7,12 +7,18 @@ pigeonhole bootstrap). The trainings of each variant are sampled separately.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from softrec.blocks import blocks
 from softrec.evaluation.significance import Noise, trainings
+from softrec.extras import optional
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = optional("scipy.stats", "a test of significance")
 
 DRAWS = 2000
 

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, special, stats
 
 from softrec.errors import DataError, shown
+from softrec.extras import optional
+
+if TYPE_CHECKING:
+    from scipy import optimize, special, stats
+else:
+    optimize = optional("scipy.optimize", "a test of significance")
+    special = optional("scipy.special", "a test of significance")
+    stats = optional("scipy.stats", "a test of significance")
 
 TIE = 1e-12
 """Differences this small come from rounding, for instance of a mean over seeds; they are ties."""

@@ -38,10 +38,10 @@ from softrec.experiments.train import fit_recipe, inputs_of
 from softrec.experiments.truth import truth_of
 from softrec.experiments.tuning.rows import tuned
 from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct
+from softrec.extras import require_report
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.results import Results, write_results
-from softrec.report.write import write_report
 
 LOGGER = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ def compare_variants(
     Raises:
         SoftrecError: if something cannot be built; nothing is trained then.
     """
+    require_report()
     wanted = with_protocol_rows(wanted, protocol_rows)
     recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
     inputs = [path for recipe in recipes for path in inputs_of(recipe)]
@@ -155,6 +156,8 @@ def _compared(
         slices=slices, tuned=found,
     )  # fmt: skip
     write_per_user(names, runs, folder / "per_user.parquet")
+    from softrec.report.write import write_report  # draws plots, by a package of an extra
+
     write_report(results, folder / REPORT)
     write_results(results, folder / COMPARISON.result)
     return results

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from softrec.experiments import views
 from softrec.experiments.store.folders import COMPARISON, none_finished
+from softrec.extras import require_report
 from softrec.report.results import Results, read_results
 
 REPORT = "report.html"
@@ -21,7 +22,8 @@ class Comparison:
 
     def write_report(self) -> Path:
         """Write the report again from the results, and return its path."""
-        from softrec.report.write import write_report  # draws plots, which take long to import
+        require_report()
+        from softrec.report.write import write_report  # draws plots, by a package of an extra
 
         write_report(self.results, self.folder / REPORT)
         return self.folder / REPORT

@@ -35,11 +35,11 @@ from softrec.experiments.summary import (
 )
 from softrec.experiments.train import fit_recipe, inputs_of, versions
 from softrec.experiments.variants import check_distinct
+from softrec.extras import require_report
 from softrec.recipe.options import recipe_of
 from softrec.recipe.recipe import Recipe, merged, read_recipe
 from softrec.report.numbers import MetricDifference
 from softrec.report.results import Results, Selection, Simple, Variant, write_results
-from softrec.report.write import write_report
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def judge_lists(
     Raises:
         SoftrecError: if something cannot be read; nothing is written then.
     """
+    require_report()
     rows = named(lists, "lists", trust=trust)
     references = {} if against is None else named(against, "reference", trust=trust)
     check_distinct([*references, *rows])
@@ -91,6 +92,8 @@ def judge_lists(
         folder = place.begin(asked_for, describe(split), overwrite=overwrite)
         counted = {name: _counted(folder, name, one, split) for name, one in simple.items()}
         results = _results(judge, judged, len(references), counted, slices, notes, command, folder)
+        from softrec.report.write import write_report  # draws plots, by a package of an extra
+
         write_report(results, folder / REPORT)
         write_results(results, folder / COMPARISON.result)
         place.finish()

@@ -20,6 +20,7 @@ from softrec.experiments.differences import differences
 from softrec.experiments.runs import Run
 from softrec.experiments.stages import kept_run
 from softrec.experiments.train import fit_recipe
+from softrec.extras import require
 from softrec.files import write_facts
 from softrec.recipe.recipe import Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
@@ -95,6 +96,7 @@ def compare_order(
     """
     if base.data.order != "log":
         raise RecipeError("data.order is what is compared here; leave it out")
+    require("scipy", "the interval of a difference")
     counted = is_counted(base.model.name)
     rows: list[list[Run]] = []
     for order in ORDERS:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from softrec.data.sources import names
 from softrec.errors import RecipeError, no_such
 from softrec.models.registry import MODELS
 from softrec.recipe.fields import (
@@ -283,16 +284,17 @@ TABLES: dict[str, Callable[[], str]] = {
 """The function that makes each table, by the name in its marker."""
 
 
-def listed_options() -> str:
-    """Return the settings that have an option, for the command line: see `softrec.cli.listed`."""
-    return json.dumps([option.plain() for option in options().values()], indent=1) + "\n"
+def listed() -> str:
+    """Return settings with an option, and data sets, as the command line reads them."""
+    table = {"options": [option.plain() for option in options().values()], "data sets": names()}
+    return json.dumps(table, indent=1) + "\n"
 
 
 def main(pages: list[str]) -> None:
     """Update the tables of pages, given by their paths, and write that of the command line."""
     for path in map(Path, pages):
         if path.suffix == ".json":
-            path.write_text(listed_options(), encoding="utf-8")
+            path.write_text(listed(), encoding="utf-8")
             continue
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -21,7 +21,6 @@ from pathlib import Path
 import polars as pl
 
 from softrec.data.sources.base import (
-    SHOP,
     SOURCES,
     Counts,
     ItemTable,
@@ -34,7 +33,6 @@ from softrec.data.sources.download import DownloadError, fetch, verify
 from softrec.errors import DataError, one_line
 
 __all__ = [
-    "SHOP",
     "SOURCES",
     "Counts",
     "ItemTable",
@@ -69,14 +67,6 @@ def get(name: str) -> Source:
     alike = difflib.get_close_matches(name.lower(), SOURCES, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(alike)}?" if alike else f"there are {', '.join(SOURCES)}"
     raise DataError(f"no data set is called {name!r}; {hint} See `softrec data list`")
-
-
-def no_source(source: str) -> DataError:
-    """Return the error about a log that is neither a file nor a folder nor a data set."""
-    return DataError(
-        f"there is no file, folder or data set {one_line(repr(source), 200)}; the data sets "
-        f"are {', '.join([SHOP, *names()])}"
-    )
 
 
 def data_folder(data_dir: Path | None = None) -> Path | None:

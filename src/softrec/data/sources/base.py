@@ -16,9 +16,6 @@ import polars as pl
 from softrec.data.interactions import Interactions
 from softrec.registry import Registry
 
-SHOP = "shop"
-"""The name of the data source that simulates its log."""
-
 
 @dataclass(frozen=True)
 class RemoteFile:

@@ -15,6 +15,7 @@ import numpy as np
 from softrec.data import sessions, sources, splits
 from softrec.data.aside import LeakageWarning
 from softrec.data.interactions import Interactions
+from softrec.data.named import no_source
 from softrec.data.reading import read_tables
 from softrec.data.sources import Parts
 from softrec.data.splits import Split
@@ -80,7 +81,7 @@ def _loaded(spec: DataSettings, data_dir: Path | None) -> Split:
             "table or a file"
         )
     if not Path(spec.source).exists():
-        raise sources.no_source(spec.source)
+        raise no_source(spec.source, sources.names())
     return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
 
 

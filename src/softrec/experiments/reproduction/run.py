@@ -33,10 +33,10 @@ from softrec.experiments.runs import Run
 from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import MARK, Kind, checked_output, held, is_marked
 from softrec.experiments.train import fit_recipe
+from softrec.extras import require_report
 from softrec.files import write_facts
 from softrec.recipe.recipe import Recipe
 from softrec.report.reproduction import Reproduction
-from softrec.report.reproduction_tables import write_all
 
 REPRODUCTION = Kind("reproduction", "reproduce", "softrec.json", "reproduction.json",
                     frozenset({"paper", "blocks"}), "another reproduction", str)  # fmt: skip
@@ -94,6 +94,7 @@ def reproduce_paper(
     wanted = planned(
         paper, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults
     )
+    require_report()
     out = checked_output(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with held(out):
@@ -157,6 +158,8 @@ class _Bench:
 
     def write(self) -> None:
         """Write the results so far."""
+        from softrec.report.reproduction_tables import write_all  # by a package of an extra
+
         write_all(self.results(), self.out)
 
     def find(self, jobs: Sequence[Job]) -> None:

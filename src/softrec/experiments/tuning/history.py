@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softrec.experiments.tuning.trials import Trial
-from softrec.report.history import History, Point
-from softrec.report.history import write_history as write_page
 
 if TYPE_CHECKING:
     from softrec.experiments.tuning.search import Search
@@ -18,6 +16,9 @@ PAGE = "history.html"
 
 def write_history(folder: Path, search: Search, trials: Sequence[Trial], name: str = "") -> Path:
     """Write the page of a study to its folder, and return its path."""
+    from softrec.report.history import History, Point  # draws plots, by a package of an extra
+    from softrec.report.history import write_history as write_page
+
     base = search.space.base
     what = name or f"{base.model.name} on {base.data.title}"
     points = [

@@ -10,7 +10,7 @@ from softrec.errors import RecipeError
 from softrec.experiments.inputs import Given
 from softrec.experiments.tuning.searched import placed, space_of
 from softrec.experiments.tuning.space import NAMES, Space, places_of
-from softrec.extras import require
+from softrec.extras import require, require_report
 from softrec.recipe.listed import PLURALS
 from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.recipe import Recipe
@@ -76,6 +76,7 @@ def searches(given: Given, trials: int | None, space: Any = None) -> Searches | 
             )
         return None
     require("optuna", "a search over settings")
+    require_report()
     # This section is read alone, because some of the other options fit certain variants only.
     fields = {name: given.fields[name] for name in ("data", "tune") if name in given.fields}
     told = {p: value for p, value in dotted(given.options).items() if p.startswith("tune.")}

@@ -35,7 +35,7 @@ from softrec.experiments.tuning.same import check_same
 from softrec.experiments.tuning.search import Search, best_of, searched, settings_text
 from softrec.experiments.tuning.searched import placed, space_of
 from softrec.experiments.tuning.trials import Trial, plain
-from softrec.extras import require
+from softrec.extras import require, require_report
 from softrec.files import write_facts, write_text
 from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.recipe import Recipe
@@ -61,6 +61,7 @@ def search_of(given: Given, trials: int | None = None, space: Any = None) -> Sea
         SoftrecError: if Optuna is not installed.
     """
     require("optuna", "a search over settings")
+    require_report()
     options = {**given.options, "tune.trials": trials}
     recipe = recipe_of(given.fields, options, given.place)
     spec = recipe.tune or TuneSettings()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
+from softrec.extras import optional
 from softrec.models.counted.sparse import TableScorer, TableScores
 from softrec.models.registry import MODELS
 from softrec.types import Batch, Events
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = optional("scipy.sparse", "counting items that occur together")
 
 
 @MODELS.named("markov")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 
+from softrec.extras import optional
 from softrec.models.counted.sparse import TableScorer, interactions, strongest
 from softrec.models.registry import MODELS
 from softrec.types import Events
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = optional("scipy.sparse", "counting items that occur together")
 
 
 @MODELS.named("rp3beta")

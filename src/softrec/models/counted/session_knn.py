@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
+from softrec.extras import optional
 from softrec.models.counted.sparse import (
     SparseScorer,
     interactions,
@@ -20,6 +20,11 @@ from softrec.models.counted.sparse import (
 from softrec.models.histories import prefixes
 from softrec.models.registry import MODELS
 from softrec.types import Batch, Events, Scores
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = optional("scipy.sparse", "counting items that occur together")
 
 
 @MODELS.named("session-knn")

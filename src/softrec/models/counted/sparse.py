@@ -7,19 +7,24 @@ kept, so that a million items need no table of items x items.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from softrec.blocks import blocks_of_parts
+from softrec.extras import optional
 from softrec.limits import LIMITS
 from softrec.models.histories import Histories, prefixes
 from softrec.types import Batch, Events, Scorer, Scores
 
-Weigh = Callable[[slice, sparse.csr_matrix], np.ndarray]
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = optional("scipy.sparse", "counting items that occur together")
+
+Weigh = Callable[[slice, "sparse.csr_matrix"], np.ndarray]
 
 
 def interactions(events: Events, n_items: int) -> sparse.csr_matrix:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from softrec.data.named import SHOP
 from softrec.data.noise import Contamination
-from softrec.data.sources.base import SHOP
 from softrec.errors import one_line
 from softrec.recipe.specs.arguments import arguments, checked, fields_of
 from softrec.settings import Alpha, Count, Seed, Settings, Text, setting

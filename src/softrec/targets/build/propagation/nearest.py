@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
-from softrec.extras import require
+from softrec.extras import optional, require
 from softrec.limits import LIMITS
 from softrec.targets.build.propagation.diffusion import (
     Diffusion,
     effective_rounds,
     row_blocks,
 )
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = optional("scipy.sparse", "propagation")
 
 
 def nearest_transition(
@@ -67,7 +72,7 @@ def spread_rows(
     """
     n, m = near.shape
     a = diffusion.damping
-    step = csr_array(
+    step = sparse.csr_array(
         (
             np.concatenate([a * weights, np.full((n, 1), 1 - a)], 1, dtype=np.float32).ravel(),
             np.concatenate([near, n + columns[:, None]], 1, dtype=np.int32).ravel(),
@@ -83,7 +88,7 @@ def spread_rows(
             fresh = _Rows(n, min(diffusion.keep, reach), n_labels)
             table = state.table()
 
-            def work(rows: slice, table: csr_array = table, fresh: _Rows = fresh) -> None:
+            def work(rows: slice, table: sparse.csr_array = table, fresh: _Rows = fresh) -> None:
                 fresh.fill(rows, step[rows] @ table)
 
             list(threads.map(work, row_blocks(n, reach)))
@@ -107,16 +112,16 @@ class _Rows:
         self.kept = self._indices[:cells].reshape(n, width)
         self.probs = self._data[:cells].reshape(n, width)
 
-    def table(self) -> csr_array:
+    def table(self) -> sparse.csr_array:
         n = len(self.kept)
         cells = n * self.width
         starts = [np.arange(0, cells, self.width), np.arange(cells, cells + self.n_labels + 1)]
-        return csr_array(
+        return sparse.csr_array(
             (self._data, self._indices, np.concatenate(starts)),
             shape=(n + self.n_labels, self.n_labels),
         )
 
-    def fill(self, rows: slice, product: csr_array) -> None:
+    def fill(self, rows: slice, product: sparse.csr_array) -> None:
         """Store the largest probabilities of some rows, largest first."""
         counts = np.diff(product.indptr)
         widest = int(counts.max())
