@@ -205,14 +205,7 @@ class Objective(nn.Module):
         chosen: Candidates,
         sparse: bool,
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        places, own_place, whole = chosen.items, label, items
-        if sparse:  # each sampled item once; a pair refers to it by its place among these
-            used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
-            whole = _rows(items, used, sparse=True)
-            own_place, places = place[: len(label)], place[len(label) :].view_as(places)
-        whole = self._scored_items(whole)
-        positive = _rows(whole, own_place)
-        logits = pair_logits(users, whole.vectors, places, whole.bias)
+        positive, logits = self._pairs(users, items, label, chosen.items, sparse)
         label_logit = _own_logit(users, positive)
         soft, answers = self._soft(target, label, items, chosen), None
         if soft is not None:
@@ -223,6 +216,23 @@ class Objective(nn.Module):
             correction=chosen.correction, answers=answers, weight=self.weight,
         )  # fmt: skip
         return value, positive
+
+    def _pairs(
+        self, users: Tensor, items: ItemVectors, label: Tensor, places: Tensor, sparse: bool
+    ) -> tuple[ItemVectors, Tensor]:
+        """Return the vectors of the labels, and the logits (P, M) of the items at `places`."""
+        if places.shape[1] == 1:  # as many negatives as labels: both are gathered at once
+            both = _rows(items, torch.cat([label, places[:, 0]]), sparse=sparse)
+            positive, negative = _parted(self._scored_items(both), len(label))
+            return positive, _own_logit(users, negative)[:, None]
+        own_place, whole = label, items
+        if sparse:  # each sampled item once; a pair refers to it by its place among these
+            used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
+            whole = _rows(items, used, sparse=True)
+            own_place, places = place[: len(label)], place[len(label) :].view_as(places)
+        whole = self._scored_items(whole)
+        logits = pair_logits(users, whole.vectors, places, whole.bias)
+        return _rows(whole, own_place), logits
 
     def _soft(
         self, target: Target | None, label: Tensor, items: ItemVectors, chosen: Candidates
