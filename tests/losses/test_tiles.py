@@ -13,6 +13,7 @@ from softrec.targets.dense import DenseTarget
 from softrec.targets.smoothing import PopularityTarget
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget
+from softrec.threads import Threads
 from softrec.types import ItemVectors
 
 P, N, M, D = 13, 101, 37, 5
@@ -45,6 +46,15 @@ CUTS = {  # items of a tile, rows of a block, whether the block is kept
     "a row": (16, 1, True),
     "a short last tile": (50, P, False),
 }
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    assert torch.get_num_threads() == request.param
+    torch.set_num_threads(before)
 
 
 def outcome(softmax, problem, loss, soft, weight):
@@ -102,7 +112,7 @@ def over_a_sample(hits, masked):
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_cut_over_all_items(name, cut):
+def test_every_cut_over_all_items(name, cut, threads):
     target = TARGETS[name]
     soft = None if target is None else SoftTarget(target, LABEL)
     loss = hard() if soft is None else decoupled(0.6)
@@ -112,7 +122,7 @@ def test_every_cut_over_all_items(name, cut):
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("scale", [20.0, 100.0])
 @pytest.mark.parametrize("name", ["none", "sparse", "teacher"])
-def test_every_cut_where_exponentials_overflow(name, scale, cut):
+def test_every_cut_where_exponentials_overflow(name, scale, cut, threads):
     target = TARGETS[name]
     soft = None if target is None else SoftTarget(target, LABEL)
     loss = hard() if soft is None else mixed()
@@ -123,13 +133,13 @@ def test_every_cut_where_exponentials_overflow(name, scale, cut):
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize(("hits", "masked"), [(False, False), (True, False), (True, True)])
-def test_every_cut_over_a_sample(hits, masked, cut):
+def test_every_cut_over_a_sample(hits, masked, cut, threads):
     check(over_a_sample(hits, masked), hard(), None, 0.0, CUTS[cut])
 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ["shared", "teacher"])
-def test_every_cut_of_a_target_over_a_sample(name, cut):
+def test_every_cut_of_a_target_over_a_sample(name, cut, threads):
     problem = over_a_sample(hits=False, masked=False)
     items = torch.arange(M) * 2
     label = torch.where(problem.place >= 0, items[problem.place.clamp(min=0)], 100)
@@ -150,6 +160,31 @@ def test_logits_far_from_zero_are_as_accurate(far, kept):
         torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-5)  # of 200, not of 1
 
 
+@pytest.mark.parametrize("name", ["none", "sparse", "teacher"])
+def test_threads_give_the_same_numbers_each_time(name, threads):
+    target = TARGETS[name]
+    soft = None if target is None else SoftTarget(target, LABEL)
+    problem = over_all(dtype=torch.float32)
+    with limited(tile=4 * 2 * P):
+        one, two = (
+            outcome(streamed, problem, hard() if soft is None else mixed(), soft, 0.0)
+            for _ in range(2)
+        )
+    assert all(torch.equal(*both) for both in zip(one, two, strict=True))
+
+
+def test_an_error_in_a_thread_is_raised_and_the_threads_come_back(threads):
+    with pytest.raises(ZeroDivisionError), Threads(threads) as some:
+        some.run(lambda number: 1 // number)
+
+
+def test_a_thread_computes_alone_and_without_gradients(threads):
+    leaf = torch.ones(1, requires_grad=True)
+    with Threads(2) as some:
+        found = some.run(lambda n: (n, torch.get_num_threads(), (leaf * 2).requires_grad))
+    assert found == [(0, 1, False), (1, 1, False)]
+
+
 def test_entries_are_added_and_summed_where_they_are():
     items, rows = torch.tensor([4, 0, 2, 4, 2]), torch.tensor([1, 0, 1, 0, 1])
     values = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])
@@ -168,10 +203,10 @@ def test_entries_are_added_and_summed_where_they_are():
 @pytest.mark.parametrize("n_items", [2, 1000, 43_229, 262_000, 1_000_000, 10**9])
 @pytest.mark.parametrize("n_rows", [1, 256, 1024, 50_000])
 def test_blocks_and_tiles_stay_small_however_many_items(n_items, n_rows):
-    cut, threads = sizes(n_rows, n_items, 4, CPU), torch.get_num_threads()
+    cut = sizes(n_rows, n_items, 4, CPU)
     assert 1 <= cut.rows <= n_rows
     assert 1 <= cut.items <= n_items
-    assert cut.items <= threads or cut.items * cut.rows * 4 <= threads * cache_bytes(2) // 2
+    assert cut.items == 1 or cut.items * cut.rows * 4 <= cache_bytes(2) // 2
     if cut.kept:
         assert cut.rows * n_items * 4 <= 192 * MIB
         assert cut.rows >= min(n_rows, 64)

@@ -18,6 +18,7 @@ from softrec.losses.softmax import (
     no_answers,
 )
 from softrec.losses.tiles import Entries, Tiles
+from softrec.threads import Threads
 from softrec.types import ListedTarget, LogitTarget
 
 
@@ -27,11 +28,11 @@ class Beside(Protocol):
     blocks: int  # how many blocks of logits are in memory at once
     reads: bool  # whether it reads the logits
 
-    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
         """Start a block of rows."""
         ...
 
-    def read(self, items: slice, tile: Tensor) -> None:
+    def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Read a tile of the student's logits, (items, rows), if `reads`."""
         ...
 
@@ -43,7 +44,7 @@ class Beside(Protocol):
         """Return the target's answers for the losses, differentiable in both logits."""
         ...
 
-    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add the gradient through the expected logit to a tile of the gradient."""
         ...
 
@@ -65,11 +66,11 @@ class LabelAlone:
     blocks = 1
     reads = False
 
-    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
         """Remember the rows."""
         self.rows, self.users = rows, users
 
-    def read(self, items: slice, tile: Tensor) -> None:
+    def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Read nothing."""
 
     def expected(self) -> Tensor:
@@ -81,7 +82,7 @@ class LabelAlone:
         """Return the answers of a one-hot target."""
         return no_answers(label_logit)
 
-    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add nothing."""
 
     def by_users(self, by_expected: Tensor) -> Tensor | None:
@@ -108,29 +109,29 @@ class Listed(LabelAlone):
         self.probs, self.label = probs.to(precise), label.to(precise)
         self.surplus, self.mass = surplus.to(precise), mass.to(precise)
 
-    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
         """Sort the listed items of these rows by tile."""
-        super().start(rows, users, tiles)
+        super().start(rows, users, cut, threads)
         items, probs = self.items[rows], self.probs[rows]
         b, k = items.shape
         every = torch.arange(b, device=items.device).repeat_interleave(k)
-        self.entries = Entries(items.flatten(), every, probs.flatten(), b).cut(tiles)
-        self.moment = probs.new_zeros(b)
+        self.entries = Entries(items.flatten(), every, probs.flatten(), b).cut(cut)
+        self.moment = probs.new_zeros(threads.number, b)
 
-    def read(self, items: slice, tile: Tensor) -> None:
+    def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Add s_i z_i of the tile's items."""
-        self.entries.sums(items, tile, self.moment)
+        self.entries.sums(items, tile, self.moment[thread])
 
     def expected(self) -> Tensor:
         """Return the sum of s_i z_i, (b,)."""
-        return self.moment
+        return self.moment.sum(0)
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers."""
         moment = expected - self.surplus[self.rows] * label_logit
         return answers_of(moment, self.label[self.rows], self.mass[self.rows])
 
-    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add dL/dE s to a tile."""
         self.entries.add(items, tile, by_expected)
 
@@ -160,44 +161,44 @@ class Teacher(LabelAlone):
         self.label_logit = target.logits_of(soft.label)
         self.problem, self.memory, self.log_weight = problem, memory, problem.log_weight
 
-    def start(self, rows: slice, users: Tensor, tiles: list[slice]) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
         """Compute the teacher's logsumexp over the negatives of these rows."""
-        super().start(rows, users, tiles)
+        super().start(rows, users, cut, threads)
         kept, room = self.memory(len(users))
         place = self.problem.place[rows]
         inside = (place >= 0).nonzero()[:, 0]
         left_out = room.new_full((len(inside),), -torch.inf)
         entries = Entries(place[inside], inside, left_out, len(users))
-        self.tiles = Tiles(self._fill, entries, tiles, kept, room)
+        self.tiles = Tiles(self._fill, entries, cut, threads, kept, room)
         lse = self.tiles.lse()
         self.odds = self.label_logit[rows].to(lse) - lse
         # A row without negatives has no softmax; its sums are 0.
         self.scale = self.tiles.scale(lse.masked_fill(lse == -torch.inf, 0))
-        self.mean = torch.zeros_like(lse)
+        self.mean = lse.new_zeros(threads.number, len(lse))
 
     def _fill(self, items: slice, tile: Tensor) -> None:
         every = torch.arange(items.start, items.stop, device=tile.device)
         some = self.target.within(every, len(self.problem.negatives.vectors))
         some.fill(self.rows, tile.T)
 
-    def read(self, items: slice, tile: Tensor) -> None:
+    def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Add s_i z_i of the tile's items, up to `scale`."""
-        probs = self.tiles.again(items)
+        probs = self.tiles.again(thread, items)
         if self.log_weight is not None:
-            self.mean -= self.log_weight[items].to(probs) @ probs
-        self.mean += torch.mul(probs, tile, out=self.tiles.room[: len(probs)]).sum(0)
+            self.mean[thread] -= self.log_weight[items].to(probs) @ probs
+        self.mean[thread] += torch.mul(probs, tile, out=self.tiles.place(thread, items)).sum(0)
 
     def expected(self) -> Tensor:
         """Return the mean logit of the negatives, (b,)."""
-        return self.mean * self.scale
+        return self.mean.sum(0) * self.scale
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers; `expected` is the mean logit of the negatives."""
         return TargetAnswers(self.odds.sigmoid(), (-self.odds).sigmoid(), expected)
 
-    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add dL/dM s, without the positive, to a tile."""
-        tile.addcmul_(self.tiles.again(items), by_expected * self.scale)
+        tile.addcmul_(self.tiles.again(thread, items), by_expected * self.scale)
 
 
 class MeanItem(LabelAlone):

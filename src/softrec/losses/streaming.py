@@ -43,6 +43,7 @@ from softrec.losses.softmax import (
     loss_of,
 )
 from softrec.losses.tiles import Tiles, sizes, workspace
+from softrec.threads import Threads
 from softrec.types import ListedTarget, LogitTarget
 
 
@@ -128,7 +129,9 @@ class Sweep:
         self.size = sizes(
             len(users), self.m, precise.itemsize, users.device, blocks=self.beside.blocks, rows=rows
         )
-        self.tiles = self.size.tiles(self.m)
+        self.cut = self.size.tiles(self.m)
+        one = users.device.type != "cpu" or len(self.cut) == 1
+        self.threads = Threads(1 if one else min(torch.get_num_threads(), len(self.cut)))
         self.into = Gradients(problem, precise, wanted)
 
     def _beside(self, soft: SoftTarget | None, wanted: Wanted) -> Beside:
@@ -152,13 +155,16 @@ class Sweep:
         device = self.problem.users.device
         kept = self.size.kept and self.wanted
         whole = workspace(self.m, n_rows, self.precise, device, name) if kept else None
-        if whole is not None and overwritten and len(self.tiles) == 1:
-            return whole, whole
-        return whole, workspace(self.size.items, n_rows, self.precise, device, f"{name}, a tile")
+        if whole is not None and overwritten and len(self.cut) == 1:
+            return whole, whole[None]
+        threads, items = self.threads.number, self.size.items
+        room = workspace(threads * items, n_rows, self.precise, device, f"{name}, tiles")
+        return whole, room.view(threads, items, n_rows)
 
     def run(self) -> dict[str, Tensor]:
         """Return the value of each part, (P,), and fill the gradients."""
-        found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
+        with self.threads:
+            found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
         return {name: torch.cat([values[name] for values in found]) for name in found[0]}
 
     def gradients(self) -> list[Tensor | None]:
@@ -169,9 +175,9 @@ class Sweep:
     def _rows(self, rows: slice) -> dict[str, Tensor]:
         """Return the values of some rows, and add their gradients."""
         users, beside = self.problem.users[rows], self.beside
-        beside.start(rows, users, self.tiles)
+        beside.start(rows, users, self.cut, self.threads)
         logits = Tiles(
-            partial(self._fill, users), self.positive.left_out(rows), self.tiles,
+            partial(self._fill, users), self.positive.left_out(rows), self.cut, self.threads,
             *self._memory("logits", len(users), overwritten=True),
         )  # fmt: skip
         rest = logits.lse(beside.read if beside.reads else None)
@@ -182,12 +188,15 @@ class Sweep:
         if not self.wanted:
             return values
         by_label, by_rest, by_expected = slopes
-        self.into.start(users)
+        self.into.start(users, self.threads.number)
         factor = by_rest * logits.scale(rest)
-        for items in reversed(self.tiles):  # the last ones are still in the cache
-            tile = logits.weighted(items, factor)
-            beside.add(items, tile, by_expected)
-            self.into.add(items, tile, users, first=rows.start == 0)
+
+        def back(thread: int, items: slice) -> None:
+            tile = logits.weighted(thread, items, factor)
+            beside.add(thread, items, tile, by_expected)
+            self.into.add(items, tile, users, first=rows.start == 0, thread=thread)
+
+        logits.each(back)
         self.into.finish(rows, beside.by_users(by_expected))
         self.positive.back(rows, users, by_label, self.into)
         return values

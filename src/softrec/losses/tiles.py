@@ -10,7 +10,8 @@ number. Each tile is visited twice, because the gradient needs the logsumexp ove
 The offset o is 0 as long as this is safe, which the sum tells afterwards; then neither the largest
 logit of a row nor a difference is computed. Otherwise o is the largest logit of the row, and the
 first visit is repeated. Between both visits a tile is kept in memory, or its logits are computed
-again: which of them is faster depends on the memory for the rows, see `sizes`.
+again: which of them is faster depends on the memory for the rows, see `sizes`. Each thread has its
+own tiles, because a cache belongs to a core.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from softrec.limits import LIMITS
+from softrec.threads import Threads
 
 MIB = 2**20
 LARGEST_ON_CUDA = 1024 * MIB  # with at least 64 GiB of memory
@@ -68,9 +70,9 @@ def sizes(
 ) -> Sizes:
     """Return the sizes for `n_rows` rows of logits over `n_items` items.
 
-    On a CPU a tile takes `limits.tile` bytes for each of torch's threads, and a block is kept if
-    `limits.kept` bytes have room for enough rows. Other devices hide the time of their memory:
-    there a block is one tile of up to 1 GiB.
+    On a CPU a tile takes `limits.tile` bytes, and a block is kept if `limits.kept` bytes have room
+    for enough rows. Other devices hide the time of their memory: there a block is one tile of up to
+    1 GiB.
 
     Args:
         n_rows: P.
@@ -88,7 +90,7 @@ def sizes(
     used = math.ceil(n_rows / math.ceil(n_rows / most))  # equal: a short last block would be slow
     if not on_cpu:
         return Sizes(used, n_items, kept)
-    items = max(1, LIMITS.tile // (itemsize * used)) * torch.get_num_threads()
+    items = max(1, LIMITS.tile // (itemsize * used))
     return Sizes(used, min(n_items, items // 64 * 64 or items), kept)
 
 
@@ -137,70 +139,91 @@ class Entries:
             out.index_add_(0, self.rows[some], tile.view(-1)[place] * self.values[some])
 
 
+Result = TypeVar("Result")
+Read = Callable[[int, slice, Tensor], None]
+
+
 class Tiles:
-    """exp(z - o) of a block of rows, in tiles of (items, rows).
+    """exp(z - o) of a block of rows, in tiles of (items, rows), some in each thread.
 
     Args:
         fill: writes the logits of some items to a tile.
         entries: what is added to the logits; -inf leaves a position out.
-        tiles: the items of each tile.
+        cut: the items of each tile.
+        threads: that work on the tiles.
         kept: memory (N, b) for all tiles; None: they are computed again.
-        room: memory (items, b) for one tile.
+        room: memory (threads, items, b), for one tile of each thread.
     """
 
     def __init__(
         self,
         fill: Callable[[slice, Tensor], None],
         entries: Entries,
-        tiles: list[slice],
+        cut: list[slice],
+        threads: Threads,
         kept: Tensor | None,
         room: Tensor,
     ) -> None:
-        self.fill, self.entries, self.tiles = fill, entries.cut(tiles), tiles
+        self.fill, self.entries, self.cut, self.threads = fill, entries.cut(cut), cut, threads
         self.kept, self.room = kept, room
         self.offset: Tensor | None = None
 
-    def lse(self, read: Callable[[slice, Tensor], None] | None = None) -> Tensor:
+    def each(self, work: Callable[[int, slice], Result]) -> list[Result]:
+        """Return work(thread, items) of all tiles.
+
+        Each thread has consecutive tiles, always the same ones, so that sums are the same each
+        time.
+        """
+
+        def some(thread: int) -> list[Result]:
+            n, threads = len(self.cut), self.threads.number
+            mine = self.cut[thread * n // threads : (thread + 1) * n // threads]
+            return [work(thread, items) for items in mine]
+
+        return [found for part in self.threads.run(some) for found in part]
+
+    def lse(self, read: Read | None = None) -> Tensor:
         """Return the logsumexp of each row, (b,); `read` sees the logits without the entries."""
         self.offset = None
         lse = self._total(read).log()
         if bool((lse.abs() <= NARROW).all()):
             return lse
-        largest = torch.stack([self._logits(tile).amax(0) for tile in self.tiles]).amax(0)
+        largest = torch.stack(self.each(lambda t, items: self._logits(t, items).amax(0))).amax(0)
         self.offset = largest.masked_fill(largest == -math.inf, 0)
         return self.offset + self._total(None).log()
 
-    def _total(self, read: Callable[[slice, Tensor], None] | None) -> Tensor:
-        return torch.stack([self._exp(tile, read).sum(0) for tile in self.tiles]).sum(0)
+    def _total(self, read: Read | None) -> Tensor:
+        return torch.stack(self.each(lambda t, items: self._exp(t, items, read).sum(0))).sum(0)
 
-    def _memory(self, items: slice) -> Tensor:
-        return self.room[: items.stop - items.start] if self.kept is None else self.kept[items]
+    def place(self, thread: int, items: slice) -> Tensor:
+        """Return the thread's memory for a tile."""
+        return self.room[thread, : items.stop - items.start]
 
-    def _logits(self, items: slice, read: Callable[[slice, Tensor], None] | None = None) -> Tensor:
-        tile = self._memory(items)
+    def _logits(self, thread: int, items: slice, read: Read | None = None) -> Tensor:
+        tile = self.place(thread, items) if self.kept is None else self.kept[items]
         self.fill(items, tile)
         if read is not None:
-            read(items, tile)
+            read(thread, items, tile)
         self.entries.add(items, tile)
         return tile
 
-    def _exp(self, items: slice, read: Callable[[slice, Tensor], None] | None = None) -> Tensor:
-        tile = self._logits(items, read)
+    def _exp(self, thread: int, items: slice, read: Read | None = None) -> Tensor:
+        tile = self._logits(thread, items, read)
         if self.offset is not None:
             tile -= self.offset
         return tile.exp_()
 
-    def again(self, items: slice) -> Tensor:
+    def again(self, thread: int, items: slice) -> Tensor:
         """Return a tile of exp(z - o) after `lse`, not to be changed."""
-        return self._exp(items) if self.kept is None else self.kept[items]
+        return self._exp(thread, items) if self.kept is None else self.kept[items]
 
     def scale(self, lse: Tensor) -> Tensor:
         """Return exp(o - R), (b,), which turns exp(z - o) into exp(z - R)."""
         return (-lse if self.offset is None else self.offset - lse).exp()
 
-    def weighted(self, items: slice, factor: Tensor) -> Tensor:
+    def weighted(self, thread: int, items: slice, factor: Tensor) -> Tensor:
         """Return a tile of exp(z - o) times a factor of each row, which may be changed."""
-        return torch.mul(self.again(items), factor, out=self.room[: items.stop - items.start])
+        return torch.mul(self.again(thread, items), factor, out=self.place(thread, items))
 
 
 _kept = threading.local()
