@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lightning import Trainer
 
 import softrec
 from softrec.experiments.build.data import load_split
@@ -55,9 +56,11 @@ def journeys(tmp_path_factory):
     encoder, objective, batches = build(recipe, split)
     module = SoftTargetModule(encoder, objective, lambda _: {}, lr=0.01)
     module.log = lambda *_, **__: None  # of a trainer
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    module.trainer = trainer = Trainer(accelerator="cpu", **quiet)
     batch = next(iter(batches))
     with entered() as step:
-        module.training_step(batch, 0)
+        module.training_step(batch, trainer.global_step)
     folder = tmp_path_factory.mktemp("journey") / "run"
     with entered("training_step") as fit:
         fit_recipe(recipe, folder, split=split)
