@@ -308,8 +308,8 @@ def test_cells_by_tile():
     row, item = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([33, 3, 20, 39, 21])
     cells = Tiles(scores, None, Tile(2, 16)).by_tile(3, row, item)
     assert cells.order.tolist() == [1, 2, 4, 0, 3]
-    places = [part.tolist() for part in cells.flat]
-    assert places == [[3], [], [16 + 4], [5], [9, 16 + 15], []]
+    places = [None if part is None else part.tolist() for part in cells.flat]
+    assert places == [[3], None, [16 + 4], [5], [9, 16 + 15], None]
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 7])
@@ -322,6 +322,7 @@ def test_the_tiles_of_a_block_are_its_scores(n_rows):
     tiles = Tiles(scores, seen, Tile(2, 16))
     for number, (place, tile) in enumerate(tiles.of(rows)):
         assert place.number == number
+        assert torch.equal(place.flat.view_as(tile), tile)
         fresh = tiles.repeated[place.items]
         assert (tile[:, :fresh] == -math.inf).all()
         first = tiles.first[place.items]
@@ -344,3 +345,16 @@ def test_a_guess_that_many_items_reach_is_given_up():
     assert kept / STEP < 4 * expected * 40 + tile.rows < 40 * LARGE / STEP
     assert not len(best.end()[0])
     assert (top_k(scores, 2).scores == 0).all()
+
+
+def test_a_guess_of_minus_infinity_is_reached_by_none():
+    """All items would reach it, those of the last tile twice."""
+    scores = Products(
+        torch.ones(5, 1), ItemVectors(torch.zeros(LARGE, 1), torch.full((LARGE,), -math.inf))
+    )
+    tile = tile_of(scores)
+    best = Best(2, Tiles(scores, None, tile), sampled(scores, tile), 30)
+    best.begin(slice(0, 5))
+    for place, scored in best.tiles.of(slice(0, 5)):
+        best.read(place, scored)
+    assert not len(best.end()[0])

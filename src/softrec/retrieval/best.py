@@ -58,6 +58,7 @@ class Best:
         # (rows, groups, STEP): an item's group is the remainder of its number
         self.by_group = tiles.room.numpy().reshape(-1, STEP, self.groups).transpose(0, 2, 1)
         self.room = tiles.room.new_empty(len(tiles.room), self.groups)
+        self.maxima = self.room.numpy()
         self.below = np.empty(self.room.shape, dtype=bool)
 
     def begin(self, rows: slice) -> None:
@@ -76,15 +77,17 @@ class Best:
 
     def _maxima(self, tile: torch.Tensor) -> np.ndarray:
         """Return the maxima of the groups: every item whose number has the same remainder."""
-        groups = tile.view(len(tile), STEP, self.groups)
-        return torch.amax(groups, 1, out=self.room[: len(tile)]).numpy()
+        n_rows = tile.shape[0]
+        groups = tile.view(n_rows, STEP, self.groups)
+        torch.amax(groups, 1, out=self.room[:n_rows])
+        return self.maxima[:n_rows]
 
     def read(self, place: Place, tile: torch.Tensor) -> None:
         """Keep the items of a tile that reach the guess."""
         if self.left < 0:
             return
         guess = self.guess[place.rows]
-        below = np.less(self._maxima(tile), guess, out=self.below[: len(tile)])
+        below = np.less(self._maxima(tile), guess, out=self.below[: len(guess)])
         # A maximum that is NaN, which is not below either, may hide an item.
         reaching = np.logical_not(below, out=below).ravel().nonzero()[0]
         self.left -= len(reaching)

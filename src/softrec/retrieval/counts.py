@@ -50,7 +50,9 @@ def _counted(
     for place, tile in tiles.of(rows):
         if read is not None:
             read(place, tile)
-        found.append(tile.view(-1).index_select(0, labels.flat[place.number]))
+        cells = labels.flat[place.number]
+        if cells is not None:
+            found.append(place.flat.index_select(0, cells))
         # Counted in place, as numbers: a table of booleans is ten times slower to sum on a CPU.
         at_least = tile.ge_(marks[place.rows.start // tiles.height])
         if tiles.repeated[place.items]:

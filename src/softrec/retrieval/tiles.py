@@ -90,13 +90,14 @@ class Place(NamedTuple):
     items: int  # its number among the tiles of the same rows
     rows: slice  # of the block
     number: int  # among all tiles of the block, in their order
+    flat: Tensor  # (b width,) its scores
 
 
 class ByTile(NamedTuple):
     """Cells of a block of rows, in the order of the tiles."""
 
     order: Tensor  # (n,) the places of the cells before
-    flat: Sequence[Tensor]  # for each tile, their places in it
+    flat: Sequence[Tensor | None]  # for each tile, their places in it, if it has any
 
 
 class Tiles:
@@ -131,20 +132,22 @@ class Tiles:
     def of(self, rows: slice) -> Iterator[tuple[Place, Tensor]]:
         """Yield the tiles of a block of rows (b, width); a repeated item has the score -inf."""
         n_rows = rows.stop - rows.start
-        below = [
-            (part, self.room[: part.stop - part.start]) for part in blocks(n_rows, self.height)
-        ]
+        parts = list(blocks(n_rows, self.height))
+        rooms = [self.room[: part.stop - part.start] for part in parts]
         users = self.scores.users[rows].split(self.height)
-        masked = None if self.seen is None else self.by_tile(n_rows, *self.seen.of(rows)).flat
+        below = list(zip(parts, users, rooms, [room.view(-1) for room in rooms], strict=True))
+        none = (None,) * (len(parts) * len(self._items))
+        masked = none if self.seen is None else self.by_tile(n_rows, *self.seen.of(rows)).flat
         number = 0
         for items, vectors in enumerate(self._items):
-            for some, (part, tile) in zip(users, below, strict=True):
+            for part, some, tile, flat in below:
                 write_products(some, vectors, tile, self._products)
-                if masked is not None and len(masked[number]):
-                    tile.view(-1).index_fill_(0, masked[number], -torch.inf)
+                cells = masked[number]
+                if cells is not None:
+                    flat.index_fill_(0, cells, -torch.inf)
                 if self.repeated[items]:
                     tile[:, : self.repeated[items]] = -torch.inf
-                yield Place(items, part, number), tile
+                yield Place(items, part, number, flat), tile
                 number += 1
 
     def by_tile(self, n_rows: int, row: Tensor, item: Tensor) -> ByTile:
@@ -153,5 +156,6 @@ class Tiles:
         number, order = (item // self.width * below + row // self.height).sort()
         row, item = row[order], item[order]
         flat = row % self.height * self.width + item - self._first[item // self.width]
-        counts = number.bincount(minlength=len(self.first) * below)
-        return ByTile(order, flat.split(counts.tolist()))
+        counts = number.bincount(minlength=len(self.first) * below).tolist()
+        cells = zip(flat.split(counts), counts, strict=True)
+        return ByTile(order, [some if count else None for some, count in cells])

@@ -125,13 +125,14 @@ def write_products(users: Tensor, items: ItemVectors, out: Tensor, room: Room) -
     which equal item vectors may have different scores.
     """
     flat = users if users.dim() == 2 else users.flatten(0, 1)
-    if len(flat) == len(out) > 1:
+    (n_rows, columns), n_products = out.shape, flat.shape[0]
+    if n_products == n_rows > 1:
         torch.mm(flat, items.vectors.T, out=out)
-    elif len(flat) > 1:
-        each = torch.mm(flat, items.vectors.T, out=room.of(len(flat), out.shape[1], out))
-        torch.amax(each.view(len(out), -1, out.shape[1]), 1, out=out)
-    elif len(flat):
-        twice = torch.mm(flat.repeat(2, 1), items.vectors.T, out=room.of(2, out.shape[1], out))
+    elif n_products > 1:
+        each = torch.mm(flat, items.vectors.T, out=room.of(n_products, columns, out))
+        torch.amax(each.view(n_rows, -1, columns), 1, out=out)
+    elif n_products:
+        twice = torch.mm(flat.repeat(2, 1), items.vectors.T, out=room.of(2, columns, out))
         out.copy_(twice[:1])
     if items.bias is not None:
         out += items.bias
