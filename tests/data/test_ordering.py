@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from softrec.data.interactions import in_order
 
-events = st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 3)), max_size=30)
+times = st.one_of(st.integers(-3, 3), st.sampled_from([2**32, 2**63 - 1, -(2**63)]))
+events = st.lists(st.tuples(st.integers(0, 5), times), max_size=30)
 
 
 def frame_of(rows, *, time: bool = True) -> pl.DataFrame:
