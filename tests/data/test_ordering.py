@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from softrec.data.interactions import in_order
@@ -18,6 +18,8 @@ def frame_of(rows, *, time: bool = True) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+@example([(0, 2**32), (0, 0)], True, "as it is")  # the first that do not fit a key
+@example([(0, 2**32 - 1), (0, 0)], True, "as it is")
 @given(events, st.booleans(), st.sampled_from(["as it is", "by time", "by user", "in order"]))
 def test_it_is_a_stable_sort(rows, time, before):
     by = {"by time": ["time"], "by user": ["user"], "in order": ["user", "time"]}.get(before, [])
