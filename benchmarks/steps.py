@@ -152,7 +152,7 @@ TIMIREC = Paper("TiMiRec", 256, 20, 982_089)  # all prefixes, with an item left 
 SOFTREC = Paper("SoftRec", 128, 30, 982_089)
 DESOREC = Paper("DesoRec", 256, 20, 6_040)  # one example a user
 BSL = Paper("BSL", 1024, 1, 1_000_209)  # interactions; no histories are read
-BPR = Paper("BPR", 2048, 1, 1_237_259)  # the training part of Yelp2018 as in LightGCN
+BPR = Paper("BPR", 8192, 1, 1_237_259)  # the training part of Yelp2018 as in LightGCN
 
 
 @dataclass(frozen=True)
