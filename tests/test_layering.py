@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},
-    "retrieval": {"types", "blocks", "limits"},
+    "retrieval": {"types", "blocks", "limits", "threads"},
     "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"registry", "data", "retrieval", "interacted"},
     "serving": BASE | {"files", "data", "models", "retrieval"},

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.retrieval.results import Seen
+from softrec.threads import Threads
 from softrec.types import Products, Room, write_products
 
 SMALL = 8  # tiles in a table of scores up to which whole rows are as fast
@@ -61,27 +61,13 @@ def tile_of(scores: Products) -> Tile | None:
 def in_threads(work: Callable[[Iterator[slice]], None], n_rows: int, tile: Tile) -> None:
     """Call `work` in each thread of torch with blocks of rows, so that each block is done once.
 
-    A thread takes the next block when it has finished one. Inside, torch uses no further threads.
+    A thread takes the next block when it has finished one.
     """
-    whole = torch.get_num_threads()
-    parts = list(blocks(n_rows, min(tile.rows * BELOW, -(-n_rows // whole))))
-    threads = min(whole, len(parts))
+    threads = torch.get_num_threads()
+    parts = list(blocks(n_rows, min(tile.rows * BELOW, -(-n_rows // threads))))
     left = iter(parts)
-    if threads <= 1:
-        work(left)
-        return
-    inference = torch.is_inference_mode_enabled()
-
-    def alone(_: int) -> None:
-        torch.set_num_threads(1)  # of this thread
-        with torch.no_grad(), torch.inference_mode(inference):
-            work(left)
-
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(alone, range(threads)))
-    finally:
-        torch.set_num_threads(whole)  # threads that start later have the number that was set last
+    with Threads(min(threads, len(parts))) as each:
+        each.run(lambda _: work(left))
 
 
 class Place(NamedTuple):
