@@ -27,6 +27,7 @@ from benchmarks import (
     recurrent,
     scale,
     serving,
+    shares,
     start,
     steps,
     tables,
@@ -40,6 +41,7 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
     """Return all benchmarks by name, with tiny, usual or, if there is one, full size."""
     sizes: dict[str, tuple[Callable[[Any], list[Row]], Any, Any]] = {
         "loss": (losses.loss, losses.QUICK, losses.Shapes()),
+        "shares": (shares.shares, shares.QUICK, shares.Grid()),
         "targets": (losses.targets, losses.QUICK, losses.Shapes()),
         "recipes": (losses.recipes, losses.QUICK, losses.Shapes(repeats=7)),
         "axes": (axes.axes, axes.QUICK, axes.Shapes()),

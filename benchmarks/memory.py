@@ -2,7 +2,7 @@
 
 The process allocates its parameters, warms up with a small step, resets its peak of resident memory
 (Linux, /proc/self/clear_refs), makes one step, and reads the peak (VmHWM). The resident memory
-before the step and the bytes of the gradients are subtracted.
+before the step is subtracted, the gradients are not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from softrec.losses import softmax_loss
 from softrec.targets.smoothing import UniformTarget
 
 MIB = 2**20
+MOST = 250.0  # MiB for a million items of width 64, whose gradient has 244
 PROCESS = Path("/proc/self")
 
 
@@ -28,7 +29,7 @@ PROCESS = Path("/proc/self")
 class Shapes:
     """A batch of B users, N items, vectors of width D."""
 
-    batch: int = 1024
+    batch: int = 256
     n_items: int = 1_000_000
     dim: int = 64
 
@@ -53,13 +54,12 @@ def catalogue(shapes: Shapes) -> list[Row]:
             Side("streamed", told["mib"], told["mib"]),
             None,
             told["mib"],
-            Bar(300.0, "at most", "MiB beyond parameters and gradients"),
+            Bar(MOST, "at most", "MiB beyond the parameters, with their gradients"),
             unit="MiB",
             notes=(
                 f"one step took {told['seconds']:.1f} s; peak of resident memory of a process of "
                 f"its own ({told['peak_mib']:.0f} MiB), less what was resident before the step "
-                f"({told['before_mib']:.0f} MiB) and the gradients ({told['gradient_mib']:.0f} "
-                "MiB)",
+                f"({told['before_mib']:.0f} MiB); the gradients are {told['gradient_mib']:.0f} MiB",
             ),
         )
     ]
@@ -77,7 +77,7 @@ def measure(shapes: Shapes) -> dict[str, float]:
     peak = status("VmHWM")
     gradients = sum(p.grad.nbytes for p in (users, vectors) if p.grad is not None) / MIB
     return {
-        "mib": peak - before - gradients,
+        "mib": peak - before,
         "peak_mib": peak,
         "before_mib": before,
         "gradient_mib": gradients,

@@ -17,7 +17,7 @@ from softrec.losses.softmax import (
     mean_of,
     no_answers,
 )
-from softrec.losses.tiles import Entries, Tiles
+from softrec.losses.tiles import Entries, Tiles, is_narrow
 from softrec.threads import Threads
 from softrec.types import ListedTarget, LogitTarget
 
@@ -34,6 +34,10 @@ class Beside(Protocol):
 
     def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Read a tile of the student's logits, (items, rows), if `reads`."""
+        ...
+
+    def settled(self) -> bool:
+        """Return whether the tiles need not be read once more, after all were read."""
         ...
 
     def expected(self) -> Tensor:
@@ -72,6 +76,10 @@ class LabelAlone:
 
     def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Read nothing."""
+
+    def settled(self) -> bool:
+        """Return true."""
+        return True
 
     def expected(self) -> Tensor:
         """Return numbers that no loss uses."""
@@ -162,7 +170,7 @@ class Teacher(LabelAlone):
         self.problem, self.memory, self.log_weight = problem, memory, problem.log_weight
 
     def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
-        """Compute the teacher's logsumexp over the negatives of these rows."""
+        """Prepare tiles of the teacher's logits, which are computed together with the student's."""
         super().start(rows, users, cut, threads)
         kept, room = self.memory(len(users))
         place = self.problem.place[rows]
@@ -170,11 +178,8 @@ class Teacher(LabelAlone):
         left_out = room.new_full((len(inside),), -torch.inf)
         entries = Entries(place[inside], inside, left_out, len(users))
         self.tiles = Tiles(self._fill, entries, cut, threads, kept, room)
-        lse = self.tiles.lse()
-        self.odds = self.label_logit[rows].to(lse) - lse
-        # A row without negatives has no softmax; its sums are 0.
-        self.scale = self.tiles.scale(lse.masked_fill(lse == -torch.inf, 0))
-        self.mean = lse.new_zeros(threads.number, len(lse))
+        self.mean = room.new_zeros(threads.number, len(users))
+        self.total = torch.zeros_like(self.mean)
 
     def _fill(self, items: slice, tile: Tensor) -> None:
         every = torch.arange(items.start, items.stop, device=tile.device)
@@ -183,10 +188,24 @@ class Teacher(LabelAlone):
 
     def read(self, thread: int, items: slice, tile: Tensor) -> None:
         """Add s_i z_i of the tile's items, up to `scale`."""
-        probs = self.tiles.again(thread, items)
+        probs = self.tiles.first(thread, items)
+        self.total[thread] += probs.sum(0)
         if self.log_weight is not None:
             self.mean[thread] -= self.log_weight[items].to(probs) @ probs
         self.mean[thread] += torch.mul(probs, tile, out=self.tiles.place(thread, items)).sum(0)
+
+    def settled(self) -> bool:
+        """Return whether no exponential was too large or small; otherwise choose an offset."""
+        lse = self.tiles.lse_of(self.total.sum(0))
+        if self.tiles.offset is None and not is_narrow(lse):
+            self.tiles.shift()
+            self.mean.zero_()
+            self.total.zero_()
+            return False
+        self.odds = self.label_logit[self.rows].to(lse) - lse
+        # A row without negatives has no softmax; its sums are 0.
+        self.scale = self.tiles.scale(lse.masked_fill(lse == -torch.inf, 0))
+        return True
 
     def expected(self) -> Tensor:
         """Return the mean logit of the negatives, (b,)."""

@@ -180,7 +180,10 @@ class Sweep:
             partial(self._fill, users), self.positive.left_out(rows), self.cut, self.threads,
             *self._memory("logits", len(users), overwritten=True),
         )  # fmt: skip
-        rest = logits.lse(beside.read if beside.reads else None)
+        read = beside.read if beside.reads else None
+        rest = logits.lse(read)
+        while not beside.settled():
+            rest = logits.lse(read)
         alone = rest == -math.inf  # rows without negatives
         rest = rest.masked_fill(alone, 0)
         label_logit = self.positive.logit(rows, users)

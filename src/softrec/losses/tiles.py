@@ -103,40 +103,42 @@ def _room(device: torch.device) -> int:
     return LARGEST_ON_CUDA // 8
 
 
+def is_narrow(lse: Tensor) -> bool:
+    """Return whether all rows are far from over- and underflow without an offset."""
+    return bool((lse.abs() <= NARROW).all())
+
+
 class Entries:
     """Values at some positions (item, row) of a block, found tile by tile."""
 
     def __init__(self, items: Tensor, rows: Tensor, values: Tensor, n_rows: int) -> None:
         self.items, order = items.sort()
         self.n_rows, self.rows, self.values = n_rows, rows[order], values[order]
-        self.place = self.items * n_rows + self.rows
-        self.ends: dict[int, tuple[int, int]] = {}
+        self.of: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def cut(self, tiles: list[slice]) -> Entries:
-        """Find the entries of each tile, in one search for all tiles."""
+        """Find the entries of each tile at once: their places in its memory, rows and values."""
         edges = torch.tensor([0, *(tile.stop for tile in tiles)], device=self.items.device)
-        ends = torch.searchsorted(self.items, edges).tolist()
-        self.ends = {t.start: (ends[i], ends[i + 1]) for i, t in enumerate(tiles)}
+        number = torch.searchsorted(self.items, edges).diff()
+        first = edges[:-1].repeat_interleave(number)
+        place = (self.items - first) * self.n_rows + self.rows
+        parts = (part.split(number.tolist()) for part in (place, self.rows, self.values))
+        found = zip(tiles, *parts, strict=True)
+        self.of = {tile.start: (at, row, value) for tile, at, row, value in found if len(at)}
         return self
-
-    def some(self, items: slice) -> tuple[slice, Tensor]:
-        """Return which entries are in a tile, and their places in its memory."""
-        some = slice(*self.ends[items.start])
-        return some, self.place[some] - items.start * self.n_rows
 
     def add(self, items: slice, tile: Tensor, factor: Tensor | None = None) -> None:
         """Add the values, times the factor of their row, to a tile."""
-        some, place = self.some(items)
-        if len(place):
-            values = self.values[some]
-            values = values if factor is None else values * factor[self.rows[some]]
-            tile.view(-1).index_add_(0, place, values.to(tile.dtype))
+        if items.start in self.of:
+            place, rows, values = self.of[items.start]
+            values = values if factor is None else values * factor[rows]
+            tile.view(-1).index_add_(0, place, values)
 
     def sums(self, items: slice, tile: Tensor, out: Tensor) -> None:
         """Add the numbers of a tile times the values to the sum of their row, (b,)."""
-        some, place = self.some(items)
-        if len(place):
-            out.index_add_(0, self.rows[some], tile.view(-1)[place] * self.values[some])
+        if items.start in self.of:
+            place, rows, values = self.of[items.start]
+            out.index_add_(0, rows, tile.view(-1)[place] * values)
 
 
 Result = TypeVar("Result")
@@ -186,14 +188,22 @@ class Tiles:
         """Return the logsumexp of each row, (b,); `read` sees the logits without the entries."""
         self.offset = None
         lse = self._total(read).log()
-        if bool((lse.abs() <= NARROW).all()):
+        if is_narrow(lse):
             return lse
+        self.shift()
+        return self.lse_of(self._total(None))
+
+    def shift(self) -> None:
+        """Make the largest logit of each row the offset."""
         largest = torch.stack(self.each(lambda t, items: self._logits(t, items).amax(0))).amax(0)
         self.offset = largest.masked_fill(largest == -math.inf, 0)
-        return self.offset + self._total(None).log()
 
     def _total(self, read: Read | None) -> Tensor:
-        return torch.stack(self.each(lambda t, items: self._exp(t, items, read).sum(0))).sum(0)
+        return torch.stack(self.each(lambda t, items: self.first(t, items, read).sum(0))).sum(0)
+
+    def lse_of(self, total: Tensor) -> Tensor:
+        """Return the logsumexp of each row, from the sum of its exp(z - o), (b,)."""
+        return total.log() if self.offset is None else self.offset + total.log()
 
     def place(self, thread: int, items: slice) -> Tensor:
         """Return the thread's memory for a tile."""
@@ -207,7 +217,8 @@ class Tiles:
         self.entries.add(items, tile)
         return tile
 
-    def _exp(self, thread: int, items: slice, read: Read | None = None) -> Tensor:
+    def first(self, thread: int, items: slice, read: Read | None = None) -> Tensor:
+        """Compute exp(z - o) of a tile."""
         tile = self._logits(thread, items, read)
         if self.offset is not None:
             tile -= self.offset
@@ -215,7 +226,7 @@ class Tiles:
 
     def again(self, thread: int, items: slice) -> Tensor:
         """Return a tile of exp(z - o) after `lse`, not to be changed."""
-        return self._exp(thread, items) if self.kept is None else self.kept[items]
+        return self.first(thread, items) if self.kept is None else self.kept[items]
 
     def scale(self, lse: Tensor) -> Tensor:
         """Return exp(o - R), (b,), which turns exp(z - o) into exp(z - R)."""
