@@ -243,7 +243,8 @@ def test_the_shape_of_a_tile(limit):
         assert shape(60_000, 40_000, interests=4) == Tile(64, 1024)
         assert shape(60_000, 40_000, dtype=torch.float64) == Tile(182, 720)
         assert shape(128, 40_000) == Tile(128, 2048)
-        assert shape(60_000, 100) == Tile(2730, 96)
+        assert shape(60_000, 4097) == Tile(256, 1024)
+        assert shape(60_000, 4096) is None  # 64 whole rows are a tile
         assert shape(20, 40_000) is None  # not more than whole rows take
         assert shape(60_000, 40_000, dtype=torch.bfloat16) is None
         torch.set_num_threads(2)

@@ -19,6 +19,7 @@ from torch import Tensor
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.retrieval.results import Seen
+from softrec.retrieval.whole import FEW
 from softrec.threads import Threads
 from softrec.types import Products, Room, write_products
 
@@ -50,6 +51,8 @@ def tile_of(scores: Products) -> Tile | None:
     numbers = max(LIMITS.tile // scores.like.element_size(), 1)
     n_items, n_rows, per_row = scores.n_items, len(scores), scores.tables
     if n_rows * per_row * n_items <= SMALL * numbers or n_items < 2 * STEP:
+        return None
+    if FEW * per_row * n_items <= numbers:  # a tile has whole rows
         return None
     share = -(-n_rows // torch.get_num_threads())
     rows = max(1, min(share, math.isqrt(numbers) // 2 // per_row))

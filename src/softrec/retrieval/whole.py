@@ -15,8 +15,10 @@ from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.retrieval.one import best_of_one, is_for_numpy, top_k_of_one
 from softrec.retrieval.results import Seen, TopK
-from softrec.types import Scores
+from softrec.types import Products, Scores
 
+FEW = 64  # rows
+TILES = 8
 GROUP = 64  # columns in a group; the first step of top_k compares the maxima of the groups
 
 
@@ -30,14 +32,28 @@ def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[sli
 
     Each block is overwritten by the next one.
     """
-    row_bytes = scores.n_items * scores.tables * scores.like.element_size()
-    size = max(1, min(len(scores), LIMITS.scores // row_bytes))
+    size = max(1, min(len(scores), _most_bytes(scores) // _row_bytes(scores)))
     buffer = scores.like.new_empty(size, scores.n_items)
     for rows in blocks(len(scores), size):
         block = scores.fill(rows, buffer[: rows.stop - rows.start])
         if seen is not None:
             block[seen.of(rows)] = -torch.inf
         yield rows, block
+
+
+def _row_bytes(scores: Scores) -> int:
+    return scores.n_items * scores.tables * scores.like.element_size()
+
+
+def _most_bytes(scores: Scores) -> int:
+    """Return the bytes of a block; of products on a CPU a few tiles, but at least `FEW` rows.
+
+    A product of fewer rows reads the item vectors too often, and memory of more than 32 MiB is new
+    each time, so that the system clears it first.
+    """
+    if scores.like.device.type != "cpu" or not isinstance(scores, Products):
+        return LIMITS.scores
+    return min(LIMITS.scores, max(TILES * LIMITS.tile, FEW * _row_bytes(scores)))
 
 
 def rank_of(scores: Scores, label: Tensor, seen: Seen | None) -> Tensor:
