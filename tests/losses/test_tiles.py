@@ -1,5 +1,7 @@
 """The tiles of the streamed pass: every cut gives the result of whole tables."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -183,6 +185,8 @@ def test_a_thread_computes_alone_and_without_gradients(threads):
     with Threads(2) as some:
         found = some.run(lambda n: (n, torch.get_num_threads(), (leaf * 2).requires_grad))
     assert found == [(0, 1, False), (1, 1, False)]
+    with ThreadPoolExecutor(1) as later:  # has the number that was set last
+        assert later.submit(torch.get_num_threads).result() == threads
 
 
 def test_entries_are_added_and_summed_where_they_are():
