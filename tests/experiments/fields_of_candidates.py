@@ -22,7 +22,7 @@ def spread(begun):
     found = torch.zeros(30, dtype=torch.float64)
     for _ in range(40):
         items, copies, *_ = begun.objective.candidates(begun.batch)
-        found.index_add_(0, items.flatten(), copies.flatten().double())
+        found.index_add_(0, items.flatten(), copies.expand_as(items).flatten().double())
     return (found / found.sum()).numpy()
 
 
