@@ -16,16 +16,13 @@ SIZES = {"length": 6, "batch": 64, "dim": 8}
 
 
 @pytest.mark.parametrize("name", ["sasrec", "mf"])
-def test_a_worker_trains_in_turns_and_its_lists_are_evaluated(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_trains_in_turns_and_its_lists_are_evaluated(name: str) -> None:
     """Random lists of the shop have an NDCG below 0.01, and two epochs are far above that."""
     task = tasks.TASKS[name]
     small = replace(
         task, source="shop", peers=("softrec",), epochs=2, sizes={**task.sizes, **SIZES, "lr": 0.01}
     )
-    monkeypatch.setitem(tasks.TASKS, name, small)
-    found = peers.run(name, 1, None, Console(quiet=True))["found"]["softrec"]
+    found = peers.run(name, small, 1, None, Console(quiet=True))["found"]["softrec"]
     assert len(found["epochs"]) == 2
     assert all(epoch["seconds"] > 0 for epoch in found["epochs"])
     assert found["lists"]["peak"] > 50
@@ -37,7 +34,7 @@ def test_a_library_without_an_environment_is_named(
 ) -> None:
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path))
     with pytest.raises(SystemExit) as stopped:
-        peers.run("sasrec", 1, None, Console(quiet=True))
+        peers.run("sasrec", tasks.TASKS["sasrec"], 1, None, Console(quiet=True))
     assert "no environment of replay, rectools" in str(stopped.value)
 
 

@@ -139,9 +139,18 @@ def accuracy(
     return {variant.name: variant.test[metric].mean for variant in found.results.variants}
 
 
-def run(name: str, threads: int, data_dir: Path | None, console: Console) -> dict[str, Any]:
-    """Time a task, print its table, and return the numbers."""
-    task = TASKS[name]
+def run(
+    name: str, task: Task, threads: int, data_dir: Path | None, console: Console
+) -> dict[str, Any]:
+    """Time a task, print its table, and return the numbers.
+
+    Args:
+        name: of the task; each script has a class for it.
+        task: what is compared.
+        threads: of each process.
+        data_dir: a folder of public data sets.
+        console: for the table.
+    """
     missing = [peer for peer in task.peers if not python_of(peer).exists()]
     if missing:
         raise SystemExit(
@@ -204,7 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = machine()
     console.print(", ".join(f"{name} {value}" for name, value in facts.items()))
     tasks = [
-        run(name, options.threads, options.data_dir, console) for name in options.names or known
+        run(name, TASKS[name], options.threads, options.data_dir, console)
+        for name in options.names or known
     ]
     if options.json is not None:
         told = {"machine": facts, "tasks": tasks}
