@@ -4,25 +4,27 @@ import sys
 from importlib import metadata
 from importlib.machinery import PathFinder
 
-HIDDEN = set(sys.argv[1].split(","))
-FROM_NAME = metadata.Distribution.from_name.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+def hide(hidden):
+    """Make packages look as if they were not installed."""
+    by_name = metadata.Distribution.from_name.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+    class Finder(PathFinder):
+        @classmethod
+        def find_spec(cls, fullname, path=None, target=None):
+            if fullname.partition(".")[0] in hidden:
+                return None
+            return PathFinder.find_spec(fullname, path, target)
+
+    def from_name(cls, name):
+        if name.removesuffix("-cpu") in hidden:
+            raise metadata.PackageNotFoundError(name)
+        return by_name(cls, name)
+
+    metadata.Distribution.from_name = classmethod(from_name)
+    sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
 
 
-class Finder(PathFinder):
-    """Finds what is installed, but for the hidden packages."""
-
-    @classmethod
-    def find_spec(cls, fullname, path=None, target=None):
-        hidden = fullname.partition(".")[0] in HIDDEN
-        return None if hidden else PathFinder.find_spec(fullname, path, target)
-
-
-def from_name(cls, name):
-    if name.removesuffix("-cpu") in HIDDEN:
-        raise metadata.PackageNotFoundError(name)
-    return FROM_NAME(cls, name)
-
-
-metadata.Distribution.from_name = classmethod(from_name)
-sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
-exec(compile(sys.argv[2], "code", "exec"))
+if __name__ == "__main__":
+    hide(set(sys.argv[1].split(",")))
+    exec(compile(sys.argv[2], "code", "exec"))

@@ -34,7 +34,7 @@ def optional(module: str, purpose: str) -> Any:
         purpose: what needs it, for the error.
 
     Example:
-        >>> optional("scipy.special", "an interval").expit(0.0)
+        >>> float(optional("scipy.special", "an interval").expit(0.0))
         0.5
     """
     return _Optional(module, purpose)

@@ -261,6 +261,8 @@ def test_on_the_command_line(lists, capsys, folder):
     assert whole["ndcg@5"] == short["ndcg@5"]
     assert whole["recall@10"]["mean"] > short["recall@10"]["mean"]
     assert "--lists need --out" in call(*common, "--data", "log.csv", code=2)
+    (folder / "run").mkdir()  # that it is no run is found later
+    (folder / "run" / "run.json").write_text("{}")
     assert "--lists are evaluated alone" in call("evaluate", "run", *common[1:], code=2)
     assert "split belongs to --lists" in call("evaluate", "run", "--split", "time", code=2)
     assert "baselines belongs to --lists" in call("evaluate", "run", "--no-baselines", code=2)
