@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "blocks": set(),
     "caches": set(),
     "limits": {"caches"},
-    "threads": set(),
+    "threads": {"limits"},
     "csr": set(),
     "progress": set(),
     "errors": set(),

@@ -54,7 +54,8 @@ CUTS = {  # items of a tile, rows of a block, whether the block is kept
 def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
-    yield request.param
+    with limited(threads=request.param):
+        yield request.param
     assert torch.get_num_threads() == request.param
     torch.set_num_threads(before)
 
@@ -176,15 +177,16 @@ def test_threads_give_the_same_numbers_each_time(name, threads):
 
 
 def test_an_error_in_a_thread_is_raised_and_the_threads_come_back(threads):
-    with pytest.raises(ZeroDivisionError), Threads(threads) as some:
-        some.run(lambda number: 1 // number)
+    with pytest.raises(ZeroDivisionError):
+        Threads(threads).run(lambda number: 1 // number)
+    assert Threads(threads).run(lambda number: number) == list(range(threads))
 
 
 def test_a_thread_computes_alone_and_without_gradients(threads):
     leaf = torch.ones(1, requires_grad=True)
-    with Threads(2) as some:
-        found = some.run(lambda n: (n, torch.get_num_threads(), (leaf * 2).requires_grad))
-    assert found == [(0, 1, False), (1, 1, False)]
+    for _ in range(2):  # the threads are started once
+        found = Threads(2).run(lambda n: (n, torch.get_num_threads(), (leaf * 2).requires_grad))
+        assert found == [(0, 1, False), (1, 1, False)]
     with ThreadPoolExecutor(1) as later:  # has the number that was set last
         assert later.submit(torch.get_num_threads).result() == threads
 

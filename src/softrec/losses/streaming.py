@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softrec.limits import LIMITS
 from softrec.losses.beside import Beside, LabelAlone, Listed, MeanItem, Teacher
 from softrec.losses.gradients import GivenOnce, Gradients, Wanted
 from softrec.losses.pairs import PairSweep
@@ -130,8 +131,8 @@ class Sweep:
             len(users), self.m, precise.itemsize, users.device, blocks=self.beside.blocks, rows=rows
         )
         self.cut = self.size.tiles(self.m)
-        one = users.device.type != "cpu" or len(self.cut) == 1
-        self.threads = Threads(1 if one else min(torch.get_num_threads(), len(self.cut)))
+        on_cpu = users.device.type == "cpu"
+        self.threads = Threads(min(LIMITS.threads, len(self.cut)) if on_cpu else 1)
         self.into = Gradients(problem, precise, wanted)
 
     def _beside(self, soft: SoftTarget | None, wanted: Wanted) -> Beside:
@@ -163,8 +164,7 @@ class Sweep:
 
     def run(self) -> dict[str, Tensor]:
         """Return the value of each part, (P,), and fill the gradients."""
-        with self.threads:
-            found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
+        found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
         return {name: torch.cat([values[name] for values in found]) for name in found[0]}
 
     def gradients(self) -> list[Tensor | None]:

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from softrec.limits import LIMITS
-from softrec.threads import Threads
+from softrec.threads import Threads, shared
 
 MIB = 2**20
 LARGEST_ON_CUDA = 1024 * MIB  # with at least 64 GiB of memory
 FEWEST_ROWS = 128  # with fewer rows, reading and writing all item vectors costs more than logits
 MOST_ROWS = 1024
+TOGETHER = 8  # times as large is a tile that torch's threads share, because they wait at its end
 NARROW = 30.0  # e^30 = 1e13: the smallest number of single precision is 1e-38
 
 
@@ -70,9 +71,9 @@ def sizes(
 ) -> Sizes:
     """Return the sizes for `n_rows` rows of logits over `n_items` items.
 
-    On a CPU a tile takes `limits.tile` bytes, and a block is kept if `limits.kept` bytes have room
-    for enough rows. Other devices hide the time of their memory: there a block is one tile of up to
-    1 GiB.
+    On a CPU a tile takes `limits.tile` bytes, more if torch's threads share it, and a block is kept
+    if `limits.kept` bytes have room for enough rows. Other devices hide the time of their memory:
+    there a block is one tile of up to 1 GiB.
 
     Args:
         n_rows: P.
@@ -90,7 +91,8 @@ def sizes(
     used = math.ceil(n_rows / math.ceil(n_rows / most))  # equal: a short last block would be slow
     if not on_cpu:
         return Sizes(used, n_items, kept)
-    items = max(1, LIMITS.tile // (itemsize * used))
+    tile = LIMITS.tile * (TOGETHER if shared() else 1)
+    items = max(1, tile // (itemsize * used))
     return Sizes(used, min(n_items, items // 64 * 64 or items), kept)
 
 

@@ -1,4 +1,4 @@
-"""Rankings from tiles, in the threads of torch: the results of `whole`, for products on a CPU."""
+"""Rankings from tiles that stay in the cache: the results of `whole`, for products on a CPU."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A product of all items with a block of rows is written to memory and read again by whatever ranks
 it, which takes longer than the product. A tile of half a second-level cache is ranked while it is
 there. The item vectors of a tile are used for several tiles of rows, one below the other, before
-those of the next tile are read. Each thread has a tile of its own, because a cache belongs to a
-core.
+those of the next tile are read. Each of `limits.threads` has a tile of its own, because a cache
+belongs to a core.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.retrieval.results import Seen
 from softrec.retrieval.whole import FEW
-from softrec.threads import Threads
+from softrec.threads import Threads, shared
 from softrec.types import Products, Room, write_products
 
 SMALL = 8  # tiles in a table of scores up to which whole rows are as fast
@@ -54,7 +54,9 @@ def tile_of(scores: Products) -> Tile | None:
         return None
     if FEW * per_row * n_items <= numbers:  # a tile has whole rows
         return None
-    share = -(-n_rows // torch.get_num_threads())
+    if shared():
+        return None
+    share = -(-n_rows // LIMITS.threads)
     rows = max(1, min(share, math.isqrt(numbers) // 2 // per_row))
     items = numbers // (rows * per_row) // STEP * STEP
     items = min(max(items, STEP), n_items // STEP * STEP)
@@ -62,15 +64,14 @@ def tile_of(scores: Products) -> Tile | None:
 
 
 def in_threads(work: Callable[[Iterator[slice]], None], n_rows: int, tile: Tile) -> None:
-    """Call `work` in each thread of torch with blocks of rows, so that each block is done once.
+    """Call `work` in `limits.threads` threads with blocks of rows, so that each is done once.
 
     A thread takes the next block when it has finished one.
     """
-    threads = torch.get_num_threads()
+    threads = LIMITS.threads
     parts = list(blocks(n_rows, min(tile.rows * BELOW, -(-n_rows // threads))))
     left = iter(parts)
-    with Threads(min(threads, len(parts))) as each:
-        each.run(lambda _: work(left))
+    Threads(min(threads, len(parts))).run(lambda _: work(left))
 
 
 class Place(NamedTuple):

@@ -15,6 +15,7 @@ from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.retrieval.one import best_of_one, is_for_numpy, top_k_of_one
 from softrec.retrieval.results import Seen, TopK
+from softrec.threads import shared
 from softrec.types import Products, Scores
 
 FEW = 64  # rows
@@ -53,7 +54,8 @@ def _most_bytes(scores: Scores) -> int:
     """
     if scores.like.device.type != "cpu" or not isinstance(scores, Products):
         return LIMITS.scores
-    return min(LIMITS.scores, max(TILES * LIMITS.tile, FEW * _row_bytes(scores)))
+    tiles = TILES * (2 if shared() else 1)
+    return min(LIMITS.scores, max(tiles * LIMITS.tile, FEW * _row_bytes(scores)))
 
 
 def rank_of(scores: Scores, label: Tensor, seen: Seen | None) -> Tensor:
