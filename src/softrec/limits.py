@@ -26,10 +26,7 @@ class Limits:
     scores: int = 48 * 2**20
     """Bytes of a block of scores, about a last-level cache."""
     tile: int = field(default_factory=lambda: cache_bytes(2) // 2)
-    """Bytes of a core's tile of scores: half its second-level cache; the rest is for vectors."""
-    threads: int = 1
-    """Threads that work on tiles of their own. With 1 torch's threads share each operation, which
-    was up to twice as fast on two cores."""
+    """Bytes of a tile of logits: half a core's second-level cache; the rest is for vectors."""
     kept: int = field(default_factory=lambda: min(cache_bytes(3) // 2, 192 * 2**20))
     """Bytes of the logits that a loss keeps on a CPU until their gradient; more are computed twice.
     Half of the last cache, and at most 192 MiB."""

@@ -1,7 +1,5 @@
 """The tiles of the streamed pass: every cut gives the result of whole tables."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 
@@ -15,7 +13,6 @@ from softrec.targets.dense import DenseTarget
 from softrec.targets.smoothing import PopularityTarget
 from softrec.targets.sparse import SparseTarget
 from softrec.targets.teacher import TeacherTarget
-from softrec.threads import Threads
 from softrec.types import ItemVectors
 
 P, N, M, D = 13, 101, 37, 5
@@ -54,9 +51,7 @@ CUTS = {  # items of a tile, rows of a block, whether the block is kept
 def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
-    with limited(threads=request.param):
-        yield request.param
-    assert torch.get_num_threads() == request.param
+    yield request.param
     torch.set_num_threads(before)
 
 
@@ -174,21 +169,6 @@ def test_threads_give_the_same_numbers_each_time(name, threads):
             for _ in range(2)
         )
     assert all(torch.equal(*both) for both in zip(one, two, strict=True))
-
-
-def test_an_error_in_a_thread_is_raised_and_the_threads_come_back(threads):
-    with pytest.raises(ZeroDivisionError):
-        Threads(threads).run(lambda number: 1 // number)
-    assert Threads(threads).run(lambda number: number) == list(range(threads))
-
-
-def test_a_thread_computes_alone_and_without_gradients(threads):
-    leaf = torch.ones(1, requires_grad=True)
-    for _ in range(2):  # the threads are started once
-        found = Threads(2).run(lambda n: (n, torch.get_num_threads(), (leaf * 2).requires_grad))
-        assert found == [(0, 1, False), (1, 1, False)]
-    with ThreadPoolExecutor(1) as later:  # has the number that was set last
-        assert later.submit(torch.get_num_threads).result() == threads
 
 
 def test_entries_are_added_and_summed_where_they_are():

@@ -18,7 +18,6 @@ from softrec.losses.softmax import (
     no_answers,
 )
 from softrec.losses.tiles import Entries, Tiles, is_narrow
-from softrec.threads import Threads
 from softrec.types import ListedTarget, LogitTarget
 
 
@@ -28,11 +27,11 @@ class Beside(Protocol):
     blocks: int  # how many blocks of logits are in memory at once
     reads: bool  # whether it reads the logits
 
-    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice]) -> None:
         """Start a block of rows."""
         ...
 
-    def read(self, thread: int, items: slice, tile: Tensor) -> None:
+    def read(self, items: slice, tile: Tensor) -> None:
         """Read a tile of the student's logits, (items, rows), if `reads`."""
         ...
 
@@ -48,7 +47,7 @@ class Beside(Protocol):
         """Return the target's answers for the losses, differentiable in both logits."""
         ...
 
-    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add the gradient through the expected logit to a tile of the gradient."""
         ...
 
@@ -70,11 +69,11 @@ class LabelAlone:
     blocks = 1
     reads = False
 
-    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice]) -> None:
         """Remember the rows."""
         self.rows, self.users = rows, users
 
-    def read(self, thread: int, items: slice, tile: Tensor) -> None:
+    def read(self, items: slice, tile: Tensor) -> None:
         """Read nothing."""
 
     def settled(self) -> bool:
@@ -90,7 +89,7 @@ class LabelAlone:
         """Return the answers of a one-hot target."""
         return no_answers(label_logit)
 
-    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add nothing."""
 
     def by_users(self, by_expected: Tensor) -> Tensor | None:
@@ -117,29 +116,29 @@ class Listed(LabelAlone):
         self.probs, self.label = probs.to(precise), label.to(precise)
         self.surplus, self.mass = surplus.to(precise), mass.to(precise)
 
-    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice]) -> None:
         """Sort the listed items of these rows by tile."""
-        super().start(rows, users, cut, threads)
+        super().start(rows, users, cut)
         items, probs = self.items[rows], self.probs[rows]
         b, k = items.shape
         every = torch.arange(b, device=items.device).repeat_interleave(k)
         self.entries = Entries(items.flatten(), every, probs.flatten(), b).cut(cut)
-        self.moment = probs.new_zeros(threads.number, b)
+        self.moment = probs.new_zeros(b)
 
-    def read(self, thread: int, items: slice, tile: Tensor) -> None:
+    def read(self, items: slice, tile: Tensor) -> None:
         """Add s_i z_i of the tile's items."""
-        self.entries.sums(items, tile, self.moment[thread])
+        self.entries.sums(items, tile, self.moment)
 
     def expected(self) -> Tensor:
         """Return the sum of s_i z_i, (b,)."""
-        return self.moment.sum(0)
+        return self.moment
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers."""
         moment = expected - self.surplus[self.rows] * label_logit
         return answers_of(moment, self.label[self.rows], self.mass[self.rows])
 
-    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add dL/dE s to a tile."""
         self.entries.add(items, tile, by_expected)
 
@@ -169,16 +168,16 @@ class Teacher(LabelAlone):
         self.label_logit = target.logits_of(soft.label)
         self.problem, self.memory, self.log_weight = problem, memory, problem.log_weight
 
-    def start(self, rows: slice, users: Tensor, cut: list[slice], threads: Threads) -> None:
+    def start(self, rows: slice, users: Tensor, cut: list[slice]) -> None:
         """Prepare tiles of the teacher's logits, which are computed together with the student's."""
-        super().start(rows, users, cut, threads)
+        super().start(rows, users, cut)
         kept, room = self.memory(len(users))
         place = self.problem.place[rows]
         inside = (place >= 0).nonzero()[:, 0]
         left_out = room.new_full((len(inside),), -torch.inf)
         entries = Entries(place[inside], inside, left_out, len(users))
-        self.tiles = Tiles(self._fill, entries, cut, threads, kept, room)
-        self.mean = room.new_zeros(threads.number, len(users))
+        self.tiles = Tiles(self._fill, entries, cut, kept, room)
+        self.mean = room.new_zeros(len(users))
         self.total = torch.zeros_like(self.mean)
 
     def _fill(self, items: slice, tile: Tensor) -> None:
@@ -186,17 +185,17 @@ class Teacher(LabelAlone):
         some = self.target.within(every, len(self.problem.negatives.vectors))
         some.fill(self.rows, tile.T)
 
-    def read(self, thread: int, items: slice, tile: Tensor) -> None:
+    def read(self, items: slice, tile: Tensor) -> None:
         """Add s_i z_i of the tile's items, up to `scale`."""
-        probs = self.tiles.first(thread, items)
-        self.total[thread] += probs.sum(0)
+        probs = self.tiles.first(items)
+        self.total += probs.sum(0)
         if self.log_weight is not None:
-            self.mean[thread] -= self.log_weight[items].to(probs) @ probs
-        self.mean[thread] += torch.mul(probs, tile, out=self.tiles.place(thread, items)).sum(0)
+            self.mean -= self.log_weight[items].to(probs) @ probs
+        self.mean += torch.mul(probs, tile, out=self.tiles.place(items)).sum(0)
 
     def settled(self) -> bool:
         """Return whether no exponential was too large or small; otherwise choose an offset."""
-        lse = self.tiles.lse_of(self.total.sum(0))
+        lse = self.tiles.lse_of(self.total)
         if self.tiles.offset is None and not is_narrow(lse):
             self.tiles.shift()
             self.mean.zero_()
@@ -209,15 +208,15 @@ class Teacher(LabelAlone):
 
     def expected(self) -> Tensor:
         """Return the mean logit of the negatives, (b,)."""
-        return self.mean.sum(0) * self.scale
+        return self.mean * self.scale
 
     def answers(self, expected: Tensor, label_logit: Tensor) -> TargetAnswers:
         """Return the target's answers; `expected` is the mean logit of the negatives."""
         return TargetAnswers(self.odds.sigmoid(), (-self.odds).sigmoid(), expected)
 
-    def add(self, thread: int, items: slice, tile: Tensor, by_expected: Tensor) -> None:
+    def add(self, items: slice, tile: Tensor, by_expected: Tensor) -> None:
         """Add dL/dM s, without the positive, to a tile."""
-        tile.addcmul_(self.tiles.again(thread, items), by_expected * self.scale)
+        tile.addcmul_(self.tiles.again(items), by_expected * self.scale)
 
 
 class MeanItem(LabelAlone):

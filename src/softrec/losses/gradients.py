@@ -64,16 +64,14 @@ class Gradients:
         self.bias = None
         if bias is not None and wanted.negatives_bias:
             self.bias = torch.zeros_like(bias, dtype=precise)
-        self.blocks: Tensor | None = None  # (threads, b, D) of the users, one for each thread
+        self.block: Tensor | None = None  # (b, D) of the users
 
-    def start(self, users: Tensor, threads: int = 1) -> None:
+    def start(self, users: Tensor) -> None:
         """Start a block of rows."""
         if self.users is not None:
-            self.blocks = users.new_zeros(threads, *users.shape, dtype=self.precise)
+            self.block = torch.zeros_like(users, dtype=self.precise)
 
-    def add(
-        self, items: slice, tile: Tensor, users: Tensor, *, first: bool, thread: int = 0
-    ) -> None:
+    def add(self, items: slice, tile: Tensor, users: Tensor, *, first: bool) -> None:
         """Add the products of the gradient in a tile of logits, (items, rows).
 
         Args:
@@ -82,7 +80,6 @@ class Gradients:
             users: (b, D) of the block.
             first: whether it is the first block, which writes its sums instead of adding them. So
                 the buffer is not filled with zeros.
-            thread: the number of the thread that has the tile.
         """
         vectors = self.items.vectors[items]
         if self.bias is not None:
@@ -90,16 +87,15 @@ class Gradients:
         if vectors.dtype == torch.float16:  # has no numbers as small as most gradients
             vectors, users = vectors.to(tile.dtype), users.to(tile.dtype)
         low = tile.to(vectors.dtype)
-        if self.blocks is not None:
-            _add_product(self.blocks[thread], low.T, vectors, first=False)
+        if self.block is not None:
+            _add_product(self.block, low.T, vectors, first=False)
         if self.vectors is not None:
             _add_product(self.vectors[items], low, users, first=first)
 
     def finish(self, rows: slice, more: Tensor | None) -> None:
         """Store the users' gradient of a block of rows, and what is added to it."""
-        if self.users is not None and self.blocks is not None:
-            block = self.blocks.sum(0)
-            self.users[rows] = block if more is None else block + more
+        if self.users is not None and self.block is not None:
+            self.users[rows] = self.block if more is None else self.block + more
 
     def add_at(self, place: Tensor, users: Tensor, slope: Tensor) -> None:
         """Add the positives' own rows."""

@@ -27,7 +27,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softrec.limits import LIMITS
 from softrec.losses.beside import Beside, LabelAlone, Listed, MeanItem, Teacher
 from softrec.losses.gradients import GivenOnce, Gradients, Wanted
 from softrec.losses.pairs import PairSweep
@@ -44,7 +43,6 @@ from softrec.losses.softmax import (
     loss_of,
 )
 from softrec.losses.tiles import Tiles, sizes, workspace
-from softrec.threads import Threads
 from softrec.types import ListedTarget, LogitTarget
 
 
@@ -131,8 +129,6 @@ class Sweep:
             len(users), self.m, precise.itemsize, users.device, blocks=self.beside.blocks, rows=rows
         )
         self.cut = self.size.tiles(self.m)
-        on_cpu = users.device.type == "cpu"
-        self.threads = Threads(min(LIMITS.threads, len(self.cut)) if on_cpu else 1)
         self.into = Gradients(problem, precise, wanted)
 
     def _beside(self, soft: SoftTarget | None, wanted: Wanted) -> Beside:
@@ -157,10 +153,8 @@ class Sweep:
         kept = self.size.kept and self.wanted
         whole = workspace(self.m, n_rows, self.precise, device, name) if kept else None
         if whole is not None and overwritten and len(self.cut) == 1:
-            return whole, whole[None]
-        threads, items = self.threads.number, self.size.items
-        room = workspace(threads * items, n_rows, self.precise, device, f"{name}, tiles")
-        return whole, room.view(threads, items, n_rows)
+            return whole, whole
+        return whole, workspace(self.size.items, n_rows, self.precise, device, f"{name}, a tile")
 
     def run(self) -> dict[str, Tensor]:
         """Return the value of each part, (P,), and fill the gradients."""
@@ -175,9 +169,9 @@ class Sweep:
     def _rows(self, rows: slice) -> dict[str, Tensor]:
         """Return the values of some rows, and add their gradients."""
         users, beside = self.problem.users[rows], self.beside
-        beside.start(rows, users, self.cut, self.threads)
+        beside.start(rows, users, self.cut)
         logits = Tiles(
-            partial(self._fill, users), self.positive.left_out(rows), self.cut, self.threads,
+            partial(self._fill, users), self.positive.left_out(rows), self.cut,
             *self._memory("logits", len(users), overwritten=True),
         )  # fmt: skip
         read = beside.read if beside.reads else None
@@ -191,15 +185,12 @@ class Sweep:
         if not self.wanted:
             return values
         by_label, by_rest, by_expected = slopes
-        self.into.start(users, self.threads.number)
+        self.into.start(users)
         factor = by_rest * logits.scale(rest)
-
-        def back(thread: int, items: slice) -> None:
-            tile = logits.weighted(thread, items, factor)
-            beside.add(thread, items, tile, by_expected)
-            self.into.add(items, tile, users, first=rows.start == 0, thread=thread)
-
-        logits.each(back)
+        for items in self.cut:
+            tile = logits.weighted(items, factor)
+            beside.add(items, tile, by_expected)
+            self.into.add(items, tile, users, first=rows.start == 0)
         self.into.finish(rows, beside.by_users(by_expected))
         self.positive.back(rows, users, by_label, self.into)
         return values

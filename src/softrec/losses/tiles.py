@@ -10,8 +10,7 @@ number. Each tile is visited twice, because the gradient needs the logsumexp ove
 The offset o is 0 as long as this is safe, which the sum tells afterwards; then neither the largest
 logit of a row nor a difference is computed. Otherwise o is the largest logit of the row, and the
 first visit is repeated. Between both visits a tile is kept in memory, or its logits are computed
-again: which of them is faster depends on the memory for the rows, see `sizes`. Each thread has its
-own tiles, because a cache belongs to a core.
+again: which of them is faster depends on the memory for the rows, see `sizes`.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from softrec.limits import LIMITS
-from softrec.threads import Threads, shared
 
 MIB = 2**20
 LARGEST_ON_CUDA = 1024 * MIB  # with at least 64 GiB of memory
@@ -91,7 +89,7 @@ def sizes(
     used = math.ceil(n_rows / math.ceil(n_rows / most))  # equal: a short last block would be slow
     if not on_cpu:
         return Sizes(used, n_items, kept)
-    tile = LIMITS.tile * (TOGETHER if shared() else 1)
+    tile = LIMITS.tile * (TOGETHER if torch.get_num_threads() > 1 else 1)
     items = max(1, tile // (itemsize * used))
     return Sizes(used, min(n_items, items // 64 * 64 or items), kept)
 
@@ -143,20 +141,18 @@ class Entries:
             out.index_add_(0, rows, tile.view(-1)[place] * values)
 
 
-Result = TypeVar("Result")
-Read = Callable[[int, slice, Tensor], None]
+Read = Callable[[slice, Tensor], None]
 
 
 class Tiles:
-    """exp(z - o) of a block of rows, in tiles of (items, rows), some in each thread.
+    """exp(z - o) of a block of rows, in tiles of (items, rows).
 
     Args:
         fill: writes the logits of some items to a tile.
         entries: what is added to the logits; -inf leaves a position out.
         cut: the items of each tile.
-        threads: that work on the tiles.
         kept: memory (N, b) for all tiles; None: they are computed again.
-        room: memory (threads, items, b), for one tile of each thread.
+        room: memory (items, b), for one tile.
     """
 
     def __init__(
@@ -164,27 +160,12 @@ class Tiles:
         fill: Callable[[slice, Tensor], None],
         entries: Entries,
         cut: list[slice],
-        threads: Threads,
         kept: Tensor | None,
         room: Tensor,
     ) -> None:
-        self.fill, self.entries, self.cut, self.threads = fill, entries.cut(cut), cut, threads
+        self.fill, self.entries, self.cut = fill, entries.cut(cut), cut
         self.kept, self.room = kept, room
         self.offset: Tensor | None = None
-
-    def each(self, work: Callable[[int, slice], Result]) -> list[Result]:
-        """Return work(thread, items) of all tiles.
-
-        Each thread has consecutive tiles, always the same ones, so that sums are the same each
-        time.
-        """
-
-        def some(thread: int) -> list[Result]:
-            n, threads = len(self.cut), self.threads.number
-            mine = self.cut[thread * n // threads : (thread + 1) * n // threads]
-            return [work(thread, items) for items in mine]
-
-        return [found for part in self.threads.run(some) for found in part]
 
     def lse(self, read: Read | None = None) -> Tensor:
         """Return the logsumexp of each row, (b,); `read` sees the logits without the entries."""
@@ -197,46 +178,46 @@ class Tiles:
 
     def shift(self) -> None:
         """Make the largest logit of each row the offset."""
-        largest = torch.stack(self.each(lambda t, items: self._logits(t, items).amax(0))).amax(0)
+        largest = torch.stack([self._logits(items).amax(0) for items in self.cut]).amax(0)
         self.offset = largest.masked_fill(largest == -math.inf, 0)
 
     def _total(self, read: Read | None) -> Tensor:
-        return torch.stack(self.each(lambda t, items: self.first(t, items, read).sum(0))).sum(0)
+        return torch.stack([self.first(items, read).sum(0) for items in self.cut]).sum(0)
 
     def lse_of(self, total: Tensor) -> Tensor:
         """Return the logsumexp of each row, from the sum of its exp(z - o), (b,)."""
         return total.log() if self.offset is None else self.offset + total.log()
 
-    def place(self, thread: int, items: slice) -> Tensor:
-        """Return the thread's memory for a tile."""
-        return self.room[thread, : items.stop - items.start]
+    def place(self, items: slice) -> Tensor:
+        """Return the memory for one tile."""
+        return self.room[: items.stop - items.start]
 
-    def _logits(self, thread: int, items: slice, read: Read | None = None) -> Tensor:
-        tile = self.place(thread, items) if self.kept is None else self.kept[items]
+    def _logits(self, items: slice, read: Read | None = None) -> Tensor:
+        tile = self.place(items) if self.kept is None else self.kept[items]
         self.fill(items, tile)
         if read is not None:
-            read(thread, items, tile)
+            read(items, tile)
         self.entries.add(items, tile)
         return tile
 
-    def first(self, thread: int, items: slice, read: Read | None = None) -> Tensor:
+    def first(self, items: slice, read: Read | None = None) -> Tensor:
         """Compute exp(z - o) of a tile."""
-        tile = self._logits(thread, items, read)
+        tile = self._logits(items, read)
         if self.offset is not None:
             tile -= self.offset
         return tile.exp_()
 
-    def again(self, thread: int, items: slice) -> Tensor:
+    def again(self, items: slice) -> Tensor:
         """Return a tile of exp(z - o) after `lse`, not to be changed."""
-        return self.first(thread, items) if self.kept is None else self.kept[items]
+        return self.first(items) if self.kept is None else self.kept[items]
 
     def scale(self, lse: Tensor) -> Tensor:
         """Return exp(o - R), (b,), which turns exp(z - o) into exp(z - R)."""
         return (-lse if self.offset is None else self.offset - lse).exp()
 
-    def weighted(self, thread: int, items: slice, factor: Tensor) -> Tensor:
+    def weighted(self, items: slice, factor: Tensor) -> Tensor:
         """Return a tile of exp(z - o) times a factor of each row, which may be changed."""
-        return torch.mul(self.again(thread, items), factor, out=self.place(thread, items))
+        return torch.mul(self.again(items), factor, out=self.place(items))
 
 
 _kept = threading.local()

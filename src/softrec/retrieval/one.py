@@ -12,7 +12,7 @@ from torch import Tensor
 from softrec.retrieval.results import Seen, TopK
 from softrec.types import Scores
 
-GROUP = 64  # items in a group
+GROUP = 64  # items in a group; first the maxima of the groups are compared
 
 
 def is_for_numpy(scores: Tensor) -> bool:

@@ -23,13 +23,6 @@ class Seen(NamedTuple):
         items = self.items[int(offsets[0]) : int(offsets[-1])]
         return torch.repeat_interleave(offsets.diff(), output_size=len(items)), items
 
-    def chosen(self, rows: Tensor) -> Seen:
-        """Return the items of the rows numbered `rows` (R,)."""
-        lengths = self.offsets.diff()[rows]
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        first = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
-        return Seen(offsets, self.items[first + torch.arange(len(first), device=first.device)])
-
 
 class TopK(NamedTuple):
     """The best items of each user, best first."""

@@ -1,4 +1,4 @@
-"""Rankings from whole rows, one block of rows at a time: the reference, for any `Scores`.
+"""Rankings from whole rows, one block of rows at a time.
 
 One pass computes the scores of a block and masks seen items. Then it either counts how many items
 are ranked above a label (`rank_of`) or keeps the k best items (`top_k`).
@@ -13,14 +13,11 @@ from torch import Tensor
 
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
-from softrec.retrieval.one import best_of_one, is_for_numpy, top_k_of_one
+from softrec.retrieval.one import GROUP, best_of_one, is_for_numpy, top_k_of_one
 from softrec.retrieval.results import Seen, TopK
-from softrec.threads import shared
 from softrec.types import Products, Scores
 
 FEW = 64  # rows
-TILES = 8
-GROUP = 64  # columns in a group; the first step of top_k compares the maxima of the groups
 
 
 @torch.no_grad()  # scores are written to a buffer, which has no gradient
@@ -49,50 +46,72 @@ def _row_bytes(scores: Scores) -> int:
 def _most_bytes(scores: Scores) -> int:
     """Return the bytes of a block; of products on a CPU a few tiles, but at least `FEW` rows.
 
-    A product of fewer rows reads the item vectors too often, and memory of more than 32 MiB is new
-    each time, so that the system clears it first.
+    A product of fewer rows reads the item vectors too often, and a larger block is not in a cache
+    when it is read. Threads that share each operation need more.
     """
     if scores.like.device.type != "cpu" or not isinstance(scores, Products):
         return LIMITS.scores
-    tiles = TILES * (2 if shared() else 1)
-    return min(LIMITS.scores, max(tiles * LIMITS.tile, FEW * _row_bytes(scores)))
+    some = LIMITS.tile * (8 if torch.get_num_threads() == 1 else 16)
+    return min(LIMITS.scores, max(some, FEW * _row_bytes(scores)))
 
 
-def rank_of(scores: Scores, label: Tensor, seen: Seen | None) -> Tensor:
-    """Return the result of `softrec.retrieval.rank_of`."""
+@torch.no_grad()
+def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
+    """Return the rank of one item a row among all items, 1 is best, (B,) int64.
+
+    Formula: 1 + number of other items with a score at least as high. Ties count against the label,
+    so that a model with equal scores for all items gains nothing. NaN scores rank last, and a label
+    whose score is NaN ranks after all items. A seen label ranks last, too: otherwise it would
+    compete with new items only, and not with the other items of the history.
+    """
     ranks = torch.empty_like(label)
     for rows, block in score_blocks(scores, seen):
         ranks[rows] = _ranks(block, label[rows])
     return ranks
 
 
-def top_k(scores: Scores, k: int, seen: Seen | None) -> TopK:
-    """Return the result of `softrec.retrieval.top_k`."""
+@torch.no_grad()
+def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
+    """Return the k best items of each row; unseen ones, if `seen` is given.
+
+    If fewer than k items are left, the last places have the score -inf. NaN scores count as -inf,
+    too.
+
+    Args:
+        scores: of P rows.
+        k: how many, at most N.
+        seen: the items to leave out.
+    """
+    _check(k, scores)
     if len(scores) == 1 and is_for_numpy(scores.like):
         return top_k_of_one(scores, k, seen)
-    best = room(scores, k)
+    best = _room(scores, k)
     for rows, block in score_blocks(scores, seen):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
     return best
 
 
-def rank_and_top_k(scores: Scores, label: Tensor, k: int, seen: Seen | None) -> tuple[Tensor, TopK]:
-    """Return the results of both, from one pass over the scores."""
-    ranks, best = torch.empty_like(label), room(scores, k)
+@torch.no_grad()
+def rank_and_top_k(
+    scores: Scores, label: Tensor, k: int, seen: Seen | None = None
+) -> tuple[Tensor, TopK]:
+    """Return the results of `rank_of` and `top_k`, from one pass over the scores."""
+    _check(k, scores)
+    ranks, best = torch.empty_like(label), _room(scores, k)
     for rows, block in score_blocks(scores, seen):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
         ranks[rows] = _ranks(block, label[rows])  # last, because it overwrites the block
     return ranks, best
 
 
-def check(k: int, scores: Scores) -> None:
+def _check(k: int, scores: Scores) -> None:
     """Refuse a number of best items that the catalogue does not have."""
     n_items = scores.n_items
     if not 1 <= k <= n_items:
         raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
 
 
-def room(scores: Scores, k: int) -> TopK:
+def _room(scores: Scores, k: int) -> TopK:
     """Return an empty table for the k best items of each row."""
     return TopK(
         scores.like.new_empty(len(scores), k),

@@ -16,7 +16,7 @@ number as a label, as a row of the item vectors, as a candidate and as a column 
 
 from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors
 from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating
-from softrec.types.scores import Products, Room, Scores, write_products
+from softrec.types.scores import Products, Scores
 from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Model",
     "Products",
     "Rest",
-    "Room",
     "Scorer",
     "Scores",
     "StoredVectors",
@@ -39,5 +38,4 @@ __all__ = [
     "Vectors",
     "device_of",
     "evaluating",
-    "write_products",
 ]

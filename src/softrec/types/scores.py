@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 
 import torch
@@ -66,23 +65,36 @@ class Products(Scores):
         self.n_items = len(items.vectors)
         self.like = users
         self.tables = users.shape[1] if users.dim() == 3 else 1
-        self._room = Room()
+        self._transposed = items.vectors.T
+        self._products = users.new_empty(0, self.n_items)  # by interest; used again for each block
 
     def __len__(self) -> int:
         return len(self.users)
 
     def fill(self, rows: slice, out: Tensor) -> Tensor:
         """Write the products of some rows to `out` (b, N)."""
-        return write_products(self.users[rows], self.items, out, self._room)
+        flat = self.users[rows].reshape(-1, self.users.shape[-1])
+        if self.tables > 1:
+            if len(self._products) < len(flat):
+                self._products = out.new_empty(len(flat), self.n_items)
+            scores = self._multiplied(flat, self._products)
+            torch.amax(scores.view(-1, self.tables, self.n_items), 1, out=out)
+        elif len(flat) > 1:
+            torch.mm(flat, self._transposed, out=out)
+        else:
+            out.copy_(self._multiplied(flat, out.new_empty(2, self.n_items)))
+        if self.items.bias is not None:
+            out += self.items.bias
+        return out
 
-    def of_items(self, items: Tensor | slice) -> ItemVectors:
-        """Return the vectors and biases of some items."""
-        bias = self.items.bias
-        return ItemVectors(self.items.vectors[items], None if bias is None else bias[items])
+    def _multiplied(self, flat: Tensor, out: Tensor) -> Tensor:
+        """Return the products of rows (F, D); a single row is multiplied twice.
 
-    def chosen(self, rows: Tensor) -> Products:
-        """Return the scores of the rows numbered `rows` (r,)."""
-        return Products(self.users[rows], self.items)
+        For a single row the library uses another algorithm, with which equal item vectors may
+        have different scores.
+        """
+        factor = flat if len(flat) > 1 else flat.repeat(2, 1)
+        return torch.mm(factor, self._transposed, out=out[: len(factor)])[: len(flat)]
 
     def at(self, rows: slice, items: Tensor) -> Tensor:
         """Return the scores (b, m) of items (b, m), each computed as a separate sum.
@@ -102,38 +114,3 @@ class Products(Scores):
     def held(self, m: int) -> int:
         """Return how many numbers the gathered vectors and their products have."""
         return 2 * m * self.users.shape[-1]
-
-
-class Room:
-    """Room for the products of each interest, which is used again for each block of a thread."""
-
-    def __init__(self) -> None:
-        self._of_thread = threading.local()
-
-    def of(self, rows: int, columns: int, like: Tensor) -> Tensor:
-        """Return a table (rows, columns) with any content."""
-        numbers = rows * columns
-        if len(getattr(self._of_thread, "numbers", ())) < numbers:
-            self._of_thread.numbers = like.new_empty(numbers)
-        return self._of_thread.numbers[:numbers].view(rows, columns)
-
-
-def write_products(users: Tensor, items: ItemVectors, out: Tensor, room: Room) -> Tensor:
-    """Write users (b, D) or (b, K, D) times vectors (m, D), plus bias, to `out` (b, m).
-
-    A single row is multiplied twice: for a single row the library uses another algorithm, with
-    which equal item vectors may have different scores.
-    """
-    flat = users if users.dim() == 2 else users.flatten(0, 1)
-    (n_rows, columns), n_products = out.shape, flat.shape[0]
-    if n_products == n_rows > 1:
-        torch.mm(flat, items.vectors.T, out=out)
-    elif n_products > 1:
-        each = torch.mm(flat, items.vectors.T, out=room.of(n_products, columns, out))
-        torch.amax(each.view(n_rows, -1, columns), 1, out=out)
-    elif n_products:
-        twice = torch.mm(flat.repeat(2, 1), items.vectors.T, out=room.of(2, columns, out))
-        out.copy_(twice[:1])
-    if items.bias is not None:
-        out += items.bias
-    return out
