@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from softrec.data.batches import Examples, Padding
+from softrec.data.batches import Examples
+from softrec.data.padding import Padding
 from softrec.data.splits import Split
 from softrec.scoring import Scoring
 from softrec.types import Encoder, ItemVectors

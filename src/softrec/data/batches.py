@@ -13,13 +13,13 @@ from torch import Tensor
 
 from softrec.blocks import blocks
 from softrec.data.interactions import Sequences
+from softrec.data.padding import Padding, filled, places_of
 from softrec.data.splits import Cases
 from softrec.errors import DataError
 from softrec.renamed import current_value
 from softrec.types import Batch
 
 Windows = Literal["last", "positions", "prefixes", "sliding", "interactions"]
-Padding = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
@@ -196,26 +196,11 @@ def padded_histories(
         >>> items.tolist(), times.tolist()
         ([[5, 6], [7, 9]], [[10, 20], [30, 0]])
     """
-    places, real = _places(start, stop, side)
-    history = torch.from_numpy(_filled(sequences.items, places, real, padding))
+    places, real = places_of(start, stop, side)
+    history = torch.from_numpy(filled(sequences.items, places, real, padding))
     if sequences.times is None:
         return history, None
-    return history, torch.from_numpy(_filled(sequences.times, places, real, 0))
-
-
-def _places(start: np.ndarray, stop: np.ndarray, side: Padding) -> tuple[np.ndarray, np.ndarray]:
-    """Return the place that each cell of the padded table reads, and whether it is no padding."""
-    columns = np.arange(max(int((stop - start).max(initial=0)), 1))
-    first = start[:, None] if side == "right" else (stop - len(columns))[:, None]
-    places = first + columns
-    return places, (places >= start[:, None]) & (places < stop[:, None])
-
-
-def _filled(values: np.ndarray, places: np.ndarray, real: np.ndarray, empty: int) -> np.ndarray:
-    """Return the values at `places`, and `empty` where `real` is false."""
-    if not len(values):
-        return np.full(places.shape, empty, dtype=np.int64)
-    return np.where(real, values.take(places, mode="clip"), empty)
+    return history, torch.from_numpy(filled(sequences.times, places, real, 0))
 
 
 def training_batch(

@@ -1,7 +1,22 @@
 """From a trained model to recommendations."""
 
-from softrec.serving.recommender import Recommender
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from softrec.serving.recommender import Recommender
 
 __all__ = [
     "Recommender",
 ]
+
+# Imported on first use: a recommender of a run needs torch, one of an export does not.
+HOME = {"Recommender": "recommender"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in HOME:
+        return getattr(import_module(f"softrec.serving.{HOME[name]}"), name)
+    raise AttributeError(f"module 'softrec.serving' has no attribute {name!r}")

@@ -1,69 +1,25 @@
-"""The recommender: recommendations for raw ids."""
+"""The recommender of a trained model."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from itertools import starmap
-from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 
-from softrec.blocks import blocks
 from softrec.data.batches import padded_histories
-from softrec.data.interactions import Interactions, Sequences
+from softrec.data.interactions import Interactions
 from softrec.data.splits import rows_of
-from softrec.data.vocabulary import UNKNOWN
-from softrec.errors import DataError, shown
-from softrec.limits import LIMITS
 from softrec.retrieval import Seen, top_k
+from softrec.serving.base import People, RecommenderBase, UnknownItemWarning
 from softrec.serving.interests import attribution, weighted_interests
-from softrec.serving.people import histories_of, users_of
 from softrec.types import Batch, Model, Products, Scores, device_of
 
-
-class UnknownItemWarning(UserWarning):
-    """A history contains unknown items, which were skipped."""
+__all__ = ["Recommender", "UnknownItemWarning"]
 
 
-class _People(NamedTuple):
-    """Some users: their names in the answer, their numbers in the log, and their histories."""
-
-    names: list[object]
-    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for given histories
-    rows: Sequences
-
-    def blocks(self) -> Iterator[_People]:
-        """Yield blocks of users."""
-        if len(self.names) <= LIMITS.encoded:
-            yield self
-            return
-        for some in blocks(len(self.names), LIMITS.encoded):
-            places = np.arange(some.start, some.stop)
-            rows = rows_of(self.rows, places)
-            yield _People(self.names[some], self.numbers[places], rows)
-
-    def repeated(self, times: int) -> pl.Series:
-        """Return the column of the names, each `times` times."""
-        names = pl.Series(self.names, strict=False)
-        if len(names) == 1:
-            return names.new_from_index(0, times)
-        return names[np.repeat(np.arange(len(names)), times)]
-
-    def seen(self, device: torch.device, times: int = 1) -> Seen:
-        """Return the items of the histories, each history `times` times."""
-        rows = self.rows
-        if times > 1:
-            rows = rows_of(rows, np.repeat(np.arange(len(rows)), times))
-        return Seen(
-            torch.from_numpy(rows.offsets).to(device), torch.from_numpy(rows.items).to(device)
-        )
-
-
-class Recommender:
+class Recommender(RecommenderBase):
     """Recommends items to users of a log and for given histories.
 
     Args:
@@ -81,175 +37,11 @@ class Recommender:
         self.log = log
         self.length = length
         self.mask_seen = mask_seen
+        self.name, self.reads = model.name, model.reads
+        self.needs_times = model.needs_times
         model.eval()
 
-    def recommend(
-        self,
-        users: object = None,
-        k: int = 10,
-        *,
-        histories: object = None,
-        mask_seen: bool | None = None,
-        why: bool = False,
-    ) -> pl.DataFrame:
-        """Return the `k` best items of each user as a table with columns user, rank, item, score.
-
-        Args:
-            users: raw ids of users of the log, or one id; their whole history is used.
-            k: how many items.
-            histories: name -> raw item ids, oldest first, for users who are not in the log. Lists
-                without names and a single list are accepted, too. Models that read the number of
-                the user, or the times of events, cannot use histories.
-            mask_seen: leave out items of the history; by default as the recommender was made. The
-                recommender of a run does what the run's evaluation did. If fewer than `k` items
-                are left, the table has fewer rows for that user.
-            why: for a model with interests, add two columns: interest, the interest of the user
-                that contributed most to the score (see `interests`), and contribution, its part of
-                the score. Contribution is null if a score is the highest over the interests.
-
-        Raises:
-            DataError: if a user is unknown, a history has no known item, the model cannot use
-                histories, or `why` is true and the model has no interests.
-
-        Warns:
-            UnknownItemWarning: if items of histories are unknown and were skipped.
-        """
-        people = self._people(users, histories)
-        k = min(k, self.log.n_items)
-        found = _joined([self._best(some, k, mask_seen, why) for some in people.blocks()])
-        columns = {name: part.ravel() for name, part in found.items()}
-        table = pl.DataFrame(
-            {
-                "user": people.repeated(k),
-                "rank": np.tile(np.arange(1, k + 1), len(people.names)),
-                "item": self.log.items.ids(columns.pop("item")),
-                **columns,
-            }
-        )
-        if why and "contribution" not in columns:
-            table = table.with_columns(contribution=pl.lit(None, pl.Float32))
-        listed = found["score"] > -np.inf
-        return table if listed.all() else table.filter(pl.Series(listed.ravel()))
-
-    def interests(
-        self,
-        users: object = None,
-        *,
-        histories: object = None,
-        items: int = 5,
-        mask_seen: bool | None = None,
-    ) -> pl.DataFrame:
-        """Return the interests of each user as a table with columns user, interest, weight, items.
-
-        A user has the interests 0 .. K-1. The number has no meaning by itself: interest 1 of one
-        user need not be similar to interest 1 of another. Models that have fewer interests for
-        short histories repeat the first one.
-
-        Args:
-            users: as in `recommend`.
-            histories: as in `recommend`.
-            items: how many items to show for each interest: those that rank first if it is the
-                only interest.
-            mask_seen: as in `recommend`; lists may be shorter then.
-
-        Returns:
-            A table. The weight is the predicted probability of the interest, the softmax of its
-            logits; it is null for models that do not predict interests. `items` is a list of raw
-            ids, best first.
-
-        Raises:
-            DataError: as in `recommend`, and if the model has no interests.
-
-        Warns:
-            UnknownItemWarning: if items of histories are unknown and were skipped.
-        """
-        if items < 1:
-            raise ValueError(f"items must be 1 or more, got {items}")
-        people = self._people(users, histories)
-        n_shown = min(items, self.log.n_items)
-        found = _joined([self._behind(some, n_shown, mask_seen) for some in people.blocks()])
-        n_users, n_interests, _ = found["item"].shape
-        weight = found["weight"].ravel() if "weight" in found else [None] * n_users * n_interests
-        table = pl.DataFrame(
-            {
-                "user": people.repeated(n_interests),
-                "interest": np.tile(np.arange(n_interests), n_users),
-                "weight": pl.Series(weight, dtype=pl.Float32),
-                "items": self.log.items.ids(found["item"].ravel()).reshape((-1, n_shown)),
-                "left": (found["score"] > -np.inf).sum(2).ravel(),
-            }
-        )
-        # Items that are left out are at the end of a list, with the score -inf.
-        lists = pl.col("items").arr.to_list().list.head(pl.col("left"))
-        return table.with_columns(lists).drop("left")
-
-    def _people(self, users: object, histories: object) -> _People:
-        names, histories = users_of(users), histories_of(histories)
-        if not names and not histories:
-            raise DataError("a recommender needs users of the log or histories, got neither")
-        if histories:
-            self._check_histories(histories)
-        known = self._numbers(names)
-        rows = rows_of(self.log.sequences, known)
-        if not histories:
-            return _People(names, known, rows)
-        given = list(starmap(self._of_items, histories.items()))
-        numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
-        # The times of given histories are unknown, so no row has times. Models that read times
-        # have refused histories before.
-        rows = Sequences.of([*(rows[row] for row in range(len(rows))), *given])
-        return _People([*names, *histories], numbers, rows)
-
-    def _refusal(self) -> str | None:
-        """Return why the model cannot use given histories, and how to fix it; None if it can."""
-        name = self.model.name
-        if self.model.reads == "user":
-            return (
-                f"{name} knows users by their number in its training log and reads no history; "
-                "give users of that log, or train a model that reads histories, such as gru4rec "
-                "or sasrec"
-            )
-        if self.model.needs_times:
-            return (
-                f"{name} needs the times of events, but a given history has no times; give users "
-                "of the log, or train a model that reads histories without times, such as "
-                "gru4rec or sasrec"
-            )
-        return None
-
-    def _check_histories(self, histories: Mapping[Any, Sequence[object]]) -> None:
-        refusal = self._refusal()
-        if refusal:
-            raise DataError(f"the history of {shown(histories)} cannot be used: {refusal}")
-
-    def _numbers(self, users: list[object]) -> np.ndarray:
-        """Return the numbers of users of the log, (B,) int64."""
-        numbers = self.log.users.numbers(users)
-        unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
-        if unknown:
-            remedy = self._refusal() or (
-                "give the items of somebody who is not in the log with --history (in Python: "
-                "histories={name: items})"
-            )
-            raise DataError(f"unknown users: {shown(unknown)}; {remedy}")
-        return numbers
-
-    def _of_items(self, name: object, items: Sequence[object]) -> np.ndarray:
-        numbers, unknown = self.log.history_numbers(items)
-        if not len(numbers):
-            raise DataError(
-                f"no item of the history of {name!r} is in the catalogue "
-                f"({shown(items)}); give at least one known item"
-            )
-        if unknown:
-            warnings.warn(
-                f"the history of {name!r} has unknown items, which are skipped: {shown(unknown)}",
-                UnknownItemWarning,
-                stacklevel=4,  # the caller of `recommend` or `interests`
-            )
-        return numbers
-
-    def _asked(self, some: _People, device: torch.device) -> Batch:
+    def _asked(self, some: People, device: torch.device) -> Batch:
         """Return the batch with one prediction per user."""
         stop = some.rows.offsets[1:]
         start = np.maximum(some.rows.offsets[:-1], stop - self.length)
@@ -258,29 +50,20 @@ class Recommender:
         user = torch.tensor(some.numbers)
         return Batch(history, unasked, unasked, user, time=time).to(device)
 
-    def __repr__(self) -> str:
-        return (
-            f"Recommender({self.model.name}, {self.log.n_users:,} users, "
-            f"{self.log.n_items:,} items)"
-        )
-
     @cached_property
     def _score(self) -> Callable[[Batch], Scores]:
         """The function from a batch to its scores, computed once."""
         with torch.inference_mode():
             return self.model.scores()
 
-    def _masks(self, mask_seen: bool | None) -> bool:
-        return self.mask_seen if mask_seen is None else mask_seen
-
     @torch.inference_mode()
     def _best(
-        self, some: _People, k: int, mask_seen: bool | None, why: bool
+        self, some: People, k: int, mask_seen: bool | None, why: bool
     ) -> dict[str, np.ndarray]:
         """Return item, score and, for `why`, interest and contribution, (b, k) each."""
         device = device_of(self.model)
         scores = self._score(self._asked(some, device))
-        seen = some.seen(device) if self._masks(mask_seen) else None
+        seen = _seen(some, device) if self._masks(mask_seen) else None
         best = top_k(scores, k, seen)
         found = {"item": best.items, "score": best.scores.float()}
         if why:
@@ -292,13 +75,13 @@ class Recommender:
         return _arrays(found)
 
     @torch.inference_mode()
-    def _behind(self, some: _People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
+    def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         """Return the best items of each interest with scores, (b, K, k), and weights (b, K)."""
         device = device_of(self.model)
         scores = self._score(self._asked(some, device))
         (vectors, weights), items = weighted_interests(scores, self.model.name)
         shape = (*vectors.shape[:2], k)
-        seen = some.seen(device, times=vectors.shape[1]) if self._masks(mask_seen) else None
+        seen = _seen(some, device, times=vectors.shape[1]) if self._masks(mask_seen) else None
         best = top_k(Products(vectors.flatten(0, 1), items), k, seen)
         found = {"item": best.items.view(shape), "score": best.scores.float().view(shape)}
         if weights is not None:
@@ -310,7 +93,9 @@ def _arrays(found: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: part.cpu().numpy() for name, part in found.items()}
 
 
-def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    if len(blocks) == 1:
-        return blocks[0]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+def _seen(some: People, device: torch.device, times: int = 1) -> Seen:
+    """Return the items of the histories, each history `times` times."""
+    rows = some.rows
+    if times > 1:
+        rows = rows_of(rows, np.repeat(np.arange(len(rows)), times))
+    return Seen(torch.from_numpy(rows.offsets).to(device), torch.from_numpy(rows.items).to(device))

@@ -19,7 +19,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from softrec.data.batches import Examples, Padding
+from softrec.data.batches import Examples
+from softrec.data.padding import Padding
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.experiments.build.model import events

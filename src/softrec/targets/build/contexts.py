@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from softrec.blocks import blocks
-from softrec.data.batches import Examples, Padding, context_batch, padded_histories
+from softrec.data.batches import Examples, context_batch, padded_histories
+from softrec.data.padding import Padding
 from softrec.limits import LIMITS
 from softrec.scoring import Scoring
 from softrec.targets.sparse import SparseTarget

@@ -1,0 +1,264 @@
+"""What every recommender does: raw ids in, tables with raw ids out. Needs no torch.
+
+A recommender of a run asks its model, one of an export asks ONNX Runtime. They differ in two
+methods, which answer for a block of users with arrays.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import starmap
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from softrec.blocks import blocks
+from softrec.data.interactions import Interactions, Sequences
+from softrec.data.splits import rows_of
+from softrec.data.vocabulary import UNKNOWN
+from softrec.errors import DataError, shown
+from softrec.limits import LIMITS
+from softrec.serving.people import histories_of, users_of
+
+
+class UnknownItemWarning(UserWarning):
+    """A history contains unknown items, which were skipped."""
+
+
+class People(NamedTuple):
+    """Some users: their names in the answer, their numbers in the log, and their histories."""
+
+    names: list[object]
+    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for given histories
+    rows: Sequences
+
+    def blocks(self) -> Iterator[People]:
+        """Yield blocks of users."""
+        if len(self.names) <= LIMITS.encoded:
+            yield self
+            return
+        for some in blocks(len(self.names), LIMITS.encoded):
+            places = np.arange(some.start, some.stop)
+            rows = rows_of(self.rows, places)
+            yield People(self.names[some], self.numbers[places], rows)
+
+    def repeated(self, times: int) -> pl.Series:
+        """Return the column of the names, each `times` times."""
+        names = pl.Series(self.names, strict=False)
+        if len(names) == 1:
+            return names.new_from_index(0, times)
+        return names[np.repeat(np.arange(len(names)), times)]
+
+
+class RecommenderBase(ABC):
+    """Recommends items to users of a log and for given histories.
+
+    Attributes:
+        name: of the model, for messages.
+        log: the vocabularies, and the histories of the users.
+        length: how many of the last items of a history the model reads.
+        mask_seen: leave out items of the history; each call can override this.
+        reads: "history", or "user" for models that identify users by number.
+        needs_times: whether the model reads the times of events.
+    """
+
+    name: str
+    log: Interactions
+    length: int
+    mask_seen: bool
+    reads: Literal["history", "user"]
+    needs_times: bool
+
+    @abstractmethod
+    def _best(
+        self, some: People, k: int, mask_seen: bool | None, why: bool
+    ) -> dict[str, np.ndarray]:
+        """Return item, score and, for `why`, interest and contribution, (b, k) each."""
+
+    @abstractmethod
+    def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
+        """Return the best items of each interest with scores, (b, K, k), and weights (b, K)."""
+
+    def recommend(
+        self,
+        users: object = None,
+        k: int = 10,
+        *,
+        histories: object = None,
+        mask_seen: bool | None = None,
+        why: bool = False,
+    ) -> pl.DataFrame:
+        """Return the `k` best items of each user as a table with columns user, rank, item, score.
+
+        Args:
+            users: raw ids of users of the log, or one id; their whole history is used.
+            k: how many items.
+            histories: name -> raw item ids, oldest first, for users who are not in the log. Lists
+                without names and a single list are accepted, too. Models that read the number of
+                the user, or the times of events, cannot use histories.
+            mask_seen: leave out items of the history; by default as the recommender was made. The
+                recommender of a run does what the run's evaluation did. If fewer than `k` items
+                are left, the table has fewer rows for that user.
+            why: for a model with interests, add two columns: interest, the interest of the user
+                that contributed most to the score (see `interests`), and contribution, its part of
+                the score. Contribution is null if a score is the highest over the interests.
+
+        Raises:
+            DataError: if a user is unknown, a history has no known item, the model cannot use
+                histories, or `why` is true and the model has no interests.
+
+        Warns:
+            UnknownItemWarning: if items of histories are unknown and were skipped.
+        """
+        people = self._people(users, histories)
+        k = min(k, self.log.n_items)
+        found = _joined([self._best(some, k, mask_seen, why) for some in people.blocks()])
+        columns = {name: part.ravel() for name, part in found.items()}
+        table = pl.DataFrame(
+            {
+                "user": people.repeated(k),
+                "rank": np.tile(np.arange(1, k + 1), len(people.names)),
+                "item": self.log.items.ids(columns.pop("item")),
+                **columns,
+            }
+        )
+        if why and "contribution" not in columns:
+            table = table.with_columns(contribution=pl.lit(None, pl.Float32))
+        listed = found["score"] > -np.inf
+        return table if listed.all() else table.filter(pl.Series(listed.ravel()))
+
+    def interests(
+        self,
+        users: object = None,
+        *,
+        histories: object = None,
+        items: int = 5,
+        mask_seen: bool | None = None,
+    ) -> pl.DataFrame:
+        """Return the interests of each user as a table with columns user, interest, weight, items.
+
+        A user has the interests 0 .. K-1. The number has no meaning by itself: interest 1 of one
+        user need not be similar to interest 1 of another. Models that have fewer interests for
+        short histories repeat the first one.
+
+        Args:
+            users: as in `recommend`.
+            histories: as in `recommend`.
+            items: how many items to show for each interest: those that rank first if it is the
+                only interest.
+            mask_seen: as in `recommend`; lists may be shorter then.
+
+        Returns:
+            A table. The weight is the predicted probability of the interest, the softmax of its
+            logits; it is null for models that do not predict interests. `items` is a list of raw
+            ids, best first.
+
+        Raises:
+            DataError: as in `recommend`, and if the model has no interests.
+
+        Warns:
+            UnknownItemWarning: if items of histories are unknown and were skipped.
+        """
+        if items < 1:
+            raise ValueError(f"items must be 1 or more, got {items}")
+        people = self._people(users, histories)
+        n_shown = min(items, self.log.n_items)
+        found = _joined([self._behind(some, n_shown, mask_seen) for some in people.blocks()])
+        n_users, n_interests, _ = found["item"].shape
+        weight = found["weight"].ravel() if "weight" in found else [None] * n_users * n_interests
+        table = pl.DataFrame(
+            {
+                "user": people.repeated(n_interests),
+                "interest": np.tile(np.arange(n_interests), n_users),
+                "weight": pl.Series(weight, dtype=pl.Float32),
+                "items": self.log.items.ids(found["item"].ravel()).reshape((-1, n_shown)),
+                "left": (found["score"] > -np.inf).sum(2).ravel(),
+            }
+        )
+        # Items that are left out are at the end of a list, with the score -inf.
+        lists = pl.col("items").arr.to_list().list.head(pl.col("left"))
+        return table.with_columns(lists).drop("left")
+
+    def _people(self, users: object, histories: object) -> People:
+        names, histories = users_of(users), histories_of(histories)
+        if not names and not histories:
+            raise DataError("a recommender needs users of the log or histories, got neither")
+        if histories:
+            self._check_histories(histories)
+        known = self._numbers(names)
+        rows = rows_of(self.log.sequences, known)
+        if not histories:
+            return People(names, known, rows)
+        given = list(starmap(self._of_items, histories.items()))
+        numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
+        # The times of given histories are unknown, so no row has times. Models that read times
+        # have refused histories before.
+        rows = Sequences.of([*(rows[row] for row in range(len(rows))), *given])
+        return People([*names, *histories], numbers, rows)
+
+    def _refusal(self) -> str | None:
+        """Return why the model cannot use given histories, and how to fix it; None if it can."""
+        name = self.name
+        if self.reads == "user":
+            return (
+                f"{name} knows users by their number in its training log and reads no history; "
+                "give users of that log, or train a model that reads histories, such as gru4rec "
+                "or sasrec"
+            )
+        if self.needs_times:
+            return (
+                f"{name} needs the times of events, but a given history has no times; give users "
+                "of the log, or train a model that reads histories without times, such as "
+                "gru4rec or sasrec"
+            )
+        return None
+
+    def _check_histories(self, histories: Mapping[Any, Sequence[object]]) -> None:
+        refusal = self._refusal()
+        if refusal:
+            raise DataError(f"the history of {shown(histories)} cannot be used: {refusal}")
+
+    def _numbers(self, users: list[object]) -> np.ndarray:
+        """Return the numbers of users of the log, (B,) int64."""
+        numbers = self.log.users.numbers(users)
+        unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
+        if unknown:
+            remedy = self._refusal() or (
+                "give the items of somebody who is not in the log with --history (in Python: "
+                "histories={name: items})"
+            )
+            raise DataError(f"unknown users: {shown(unknown)}; {remedy}")
+        return numbers
+
+    def _of_items(self, name: object, items: Sequence[object]) -> np.ndarray:
+        numbers, unknown = self.log.history_numbers(items)
+        if not len(numbers):
+            raise DataError(
+                f"no item of the history of {name!r} is in the catalogue "
+                f"({shown(items)}); give at least one known item"
+            )
+        if unknown:
+            warnings.warn(
+                f"the history of {name!r} has unknown items, which are skipped: {shown(unknown)}",
+                UnknownItemWarning,
+                stacklevel=4,  # the caller of `recommend` or `interests`
+            )
+        return numbers
+
+    def _masks(self, mask_seen: bool | None) -> bool:
+        return self.mask_seen if mask_seen is None else mask_seen
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name}, {self.log.n_users:,} users, "
+            f"{self.log.n_items:,} items)"
+        )
+
+
+def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(blocks) == 1:
+        return blocks[0]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
