@@ -13,8 +13,9 @@ from typing import Any
 
 from softrec.errors import SoftrecError
 
-EXTRAS = {"faiss": "neighbours", "gensim": "item2vec", "matplotlib": "report", "optuna": "tune",
-          "pyarrow": "arrow", "scipy": "baselines", "tensorboard": "tensorboard"}  # fmt: skip
+EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec", "matplotlib": "report",
+          "optuna": "tune", "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
+          "tensorboard": "tensorboard", "uvicorn": "serve"}  # fmt: skip
 """Name of a package -> name of the smallest extra that installs it."""
 
 

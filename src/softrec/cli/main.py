@@ -21,6 +21,7 @@ from softrec.cli.listing import recipes, report
 from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
 from softrec.cli.recommend import interests, recommend
 from softrec.cli.reproduce import reproduce
+from softrec.cli.serve import serve
 from softrec.cli.settings import settings
 from softrec.cli.show import print_line
 from softrec.cli.train import compare, demo, fit, order
@@ -66,7 +67,7 @@ app.command(cls=SettingsCommand)(tune)
 app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
-for command in (recommend, interests, demo, report, recipes, reproduce):
+for command in (recommend, interests, serve, demo, report, recipes, reproduce):
     app.command(cls=Command)(command)
 
 

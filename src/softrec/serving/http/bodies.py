@@ -1,0 +1,139 @@
+"""What a request may say: pydantic models, with the examples of the OpenAPI page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from softrec.serving.http.errors import RefusedError, too_many
+from softrec.serving.http.limits import Sizes
+
+LARGEST = 2**63
+Number = Annotated[StrictInt, Field(ge=-LARGEST, lt=LARGEST)]
+Text = Annotated[StrictStr, Field(max_length=500)]
+Id = Number | Text
+"""A raw id as it stands in the log: text, or a whole number."""
+
+
+def _named(given: Any) -> Any:
+    """Give histories without names the names "history 1", "history 2", ..."""
+    if isinstance(given, list):
+        return {f"history {n}": history for n, history in enumerate(given, 1)}
+    return given
+
+
+Histories = Annotated[
+    dict[Text, list[Id]],
+    BeforeValidator(_named, json_schema_input_type=dict[Text, list[Id]] | list[list[Id]]),
+]
+
+
+class Body(BaseModel):
+    """A body that names no field that does not exist."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class People(Body):
+    """Whom a request is about."""
+
+    users: list[Id] = Field(default=[], description="Ids of users of the log.")
+    histories: Histories = Field(
+        default={},
+        description="Items of people who are not in the log, oldest first, by any name; or a list "
+        "of such lists.",
+    )
+    unknown: Literal["error", "skip"] = Field(
+        default="error",
+        description="What to do about unknown users, and histories without a known item: refuse "
+        "the request, or leave them out and say so in `notes`.",
+    )
+    mask_seen: StrictBool | None = Field(
+        default=None,
+        description="Leave out items of the history; by default as in the evaluation of the run.",
+    )
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a request that is too large, or about nobody.
+
+        Raises:
+            RefusedError: if it is.
+        """
+        people = len(self.users) + len(self.histories)
+        if not people:
+            raise RefusedError(
+                422,
+                "invalid_request",
+                "expected users or histories, got neither",
+                'give {"users": [ID, ...]} or {"histories": {"NAME": [ITEM, ...]}}',
+            )
+        if people > sizes.users:
+            raise too_many("users and histories in a request", sizes.users, people)
+        longest = max(map(len, self.histories.values()), default=0)
+        if longest > sizes.history:
+            raise too_many("items in a history", sizes.history, longest)
+        names = [str(user) for user in self.users]
+        twice = {*names} & {*self.histories}
+        if twice:
+            raise RefusedError(
+                422,
+                "invalid_request",
+                f"a history has the name of a user of the same request: {min(twice)!r}",
+                "give the history another name",
+            )
+
+
+class Recommend(People):
+    """Lists for users of the log and for given histories."""
+
+    k: Annotated[StrictInt, Field(ge=1)] = Field(default=10, description="Items of a list.")
+    why: StrictBool = Field(
+        default=False,
+        description="For models with interests: tell the interest that contributed most to the "
+        "score of each item, and its contribution.",
+    )
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"users": ["ann"], "k": 3},
+                {"histories": {"bob": ["tea", "jam"]}, "k": 3},
+                {"users": ["ann", "eve"], "histories": [["tea"]], "unknown": "skip"},
+            ]
+        },
+    )
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a request that is too large, as the base class does."""
+        super().check(sizes)
+        _check_k(self.k, sizes)
+        rows = self.k * (len(self.users) + len(self.histories))
+        if rows > sizes.rows:
+            raise too_many("items in all lists of a request", sizes.rows, rows)
+
+
+class Interests(People):
+    """The interests of users, for models that have several."""
+
+    items: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=5, description="How many items to show for each interest."
+    )
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"users": ["ann"], "items": 3}]},
+    )
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a request that is too large, as the base class does."""
+        super().check(sizes)
+        _check_k(self.items, sizes)
+
+
+def _check_k(k: int, sizes: Sizes) -> None:
+    if k > sizes.k:
+        raise too_many("items in a list", sizes.k, k)
