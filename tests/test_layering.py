@@ -47,6 +47,7 @@ MAY_IMPORT = {
     | NAMED
     | {"data", "evaluation", "models", "simulation", "targets", "losses", "candidates"},
     "report": BASE | {"files", "evaluation"},
+    "adapters": BASE | NAMED | {"data", "losses", "targets", "recipe"},
 }
 EVERYTHING = {"", "__main__", "cli", "experiments", "testing"}
 FROM_DATA = "targets/build"  # makes sources of targets out of logs

@@ -59,10 +59,14 @@ def setup(peers: Sequence[str], console: Console) -> None:
 class Worker:
     """The process of one library."""
 
-    def __init__(self, peer: str, task: str, folder: Path, threads: int) -> None:
+    def __init__(
+        self, peer: str, task: str, folder: Path, threads: int, *, name: str = "", path: str = ""
+    ) -> None:
         several = {name: str(threads) for name in THREADS}
+        if path:
+            several["PYTHONPATH"] = path
         command = [str(python_of(peer)), str(HERE / "worker.py"), peer, task, str(folder)]
-        self.peer = peer
+        self.peer = name or peer
         self.errors = (folder / f"{peer}.log").open("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,

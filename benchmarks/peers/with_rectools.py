@@ -21,6 +21,16 @@ def dataset(part: Any) -> Dataset:
     return Dataset.construct(pd.DataFrame(table))
 
 
+def on_soft_targets(sizes: dict[str, Any]) -> dict[str, Any]:
+    """Return what is changed to train with softrec's loss."""
+    from softrec.adapters.rectools import SoftTargets
+
+    return {
+        "lightning_module_type": SoftTargets,
+        "lightning_module_kwargs": {"target": sizes["target"], "settings": sizes["settings"]},
+    }
+
+
 class Sequential:
     """SASRec with its defaults, but for the common sizes."""
 
@@ -41,11 +51,12 @@ class Sequential:
                 enable_model_summary=False, callbacks=[waiting(Callback, turns)],
             )  # fmt: skip
 
+        changed = {} if "target" not in sizes else on_soft_targets(sizes)
         self.model = SASRecModel(
             n_blocks=sizes["layers"], n_heads=sizes["heads"], n_factors=sizes["dim"],
             session_max_len=sizes["length"], dropout_rate=sizes["dropout"], loss="softmax",
             lr=sizes["lr"], batch_size=sizes["batch"], epochs=sizes["epochs"],
-            get_trainer_func=trainer, recommend_n_threads=sizes["threads"],
+            get_trainer_func=trainer, recommend_n_threads=sizes["threads"], **changed,
         )  # fmt: skip
         self.model.fit(self.events)
 

@@ -33,6 +33,11 @@ class Sequential:
             num_blocks=sizes["layers"], max_sequence_length=sizes["length"],
             dropout=sizes["dropout"],
         )  # fmt: skip
+        if "target" in sizes:
+            from softrec.adapters.replay import train_on
+
+            counts = np.bincount(data.train["item"].to_numpy(), minlength=data.n_items)
+            model = train_on(model, counts, sizes["target"], **sizes["settings"])
         self.module = LightningModule(model, OptimizerFactory(learning_rate=sizes["lr"]))
 
     def windows(self, part: Any, length: int) -> tuple[np.ndarray, torch.Tensor]:

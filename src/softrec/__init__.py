@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from softrec.serving.recommender import Recommender
     from softrec.types import Encoder
 
-__version__ = version("softrec")
+__version__: str
 __all__ = [
     "Comparison",
     "Interactions",
@@ -46,12 +46,14 @@ HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result"}  # fmt: skip
-PARTS = ("candidates", "data", "errors", "evaluation", "experiments", "limits", "losses",
-         "models", "objective", "recipe", "report", "retrieval", "scoring", "serving", "simulation",
-         "targets", "testing", "training", "types")  # fmt: skip
+PARTS = ("adapters", "candidates", "data", "errors", "evaluation", "experiments", "limits",
+         "losses", "models", "objective", "recipe", "report", "retrieval", "scoring", "serving",
+         "simulation", "targets", "testing", "training", "types")  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("softrec")
     if name in HOME:
         return getattr(import_module(f"softrec.{HOME[name]}"), name)
     if name in PARTS:

@@ -1,0 +1,14 @@
+"""softrec in other people's libraries: the loss with its targets, and logs in their formats.
+
+    loss        CatalogueLoss: any training loop in PyTorch
+    recbole     a sequential model of RecBole
+    rectools    SASRec of RecTools
+    replay      SASRec of RePlay
+    frames      logs as tables of these libraries, and back
+
+Each library is imported only when its part is used.
+"""
+
+from softrec.adapters.loss import CatalogueLoss
+
+__all__ = ["CatalogueLoss"]
