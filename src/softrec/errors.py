@@ -37,6 +37,10 @@ class RecipeError(SoftrecError):
         self.field = field
 
 
+class RulesError(SoftrecError):
+    """Business rules of a recommendation cannot be used as they are."""
+
+
 class RunError(SoftrecError):
     """A run folder is missing, incomplete, or belongs to other data."""
 

@@ -6,6 +6,7 @@ do not depend on the kind of score.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
@@ -14,7 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
+from softrec.types import (
+    Batch,
+    Encoder,
+    Interests,
+    ItemVectors,
+    Products,
+    Scores,
+    Vectors,
+    weighted,
+)
 
 Kind = Literal["inner", "cosine", "euclidean"]
 
@@ -125,6 +135,14 @@ class Scored(Encoder):
         own = self.encoder(batch, items.carried)
         interests = None if own.interests is None else self._interests(own.interests)
         return Vectors(self.scoring.users(own.users), items, interests)
+
+    def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
+        """Return the weighted means of negative squared distances, or of cosines."""
+        if self.scoring.kind != "euclidean":
+            return super().similarities()
+        plain = ItemVectors(self.encoder.items().vectors)
+        users, items = self.scoring.users(plain.vectors), self.scoring.items(plain)
+        return lambda chosen, weights: Products(weighted(users, chosen, weights), items)
 
     def _interests(self, predicted: Interests) -> Interests:
         """Return interests whose mean is the transformed user vector.

@@ -121,6 +121,15 @@ class Vocabulary:
             return UNKNOWN
         return place if self._order is None else int(self._order[place])
 
+    def known(self, ids: pl.Series) -> np.ndarray:
+        """Return the numbers of the ids as `numbers` does; ids of another kind are unknown, too.
+
+        Example:
+            >>> Vocabulary.of(pl.Series([3, 7])).known(pl.Series(["7", "ann"])).tolist()
+            [1, -1]
+        """
+        return self.numbers(ids if ids.dtype == self.raw.dtype else _cast(ids, self.raw.dtype))
+
     def sorted_out(self, ids: Iterable[object]) -> tuple[list[object], list[object]]:
         """Return the known ids, each once, and the unknown ids, in their order.
 
@@ -131,12 +140,10 @@ class Vocabulary:
             (['7', '3'], ['ann'])
         """
         given = list(ids)
-        column = pl.Series("raw", given, strict=False)
-        if column.dtype != self.raw.dtype:
-            column = _cast(column, self.raw.dtype)
+        numbers = self.known(pl.Series("raw", given, strict=False))
         here: dict[int, object] = {}
         unknown: dict[object, None] = {}
-        for raw, number in zip(given, self.numbers(column).tolist(), strict=True):
+        for raw, number in zip(given, numbers.tolist(), strict=True):
             if number == UNKNOWN:
                 unknown[raw] = None
             else:

@@ -5,7 +5,14 @@ are recommended. It works for any `Scores`, whether products of vectors or count
 """
 
 from softrec.retrieval.results import NOT_RANKED, Seen, TopK, ranks_within
-from softrec.retrieval.whole import GROUP, rank_and_top_k, rank_of, score_blocks, top_k
+from softrec.retrieval.whole import (
+    GROUP,
+    rank_and_top_k,
+    rank_of,
+    score_blocks,
+    top_k,
+    top_k_and_scores,
+)
 
 __all__ = [
     "GROUP",
@@ -17,4 +24,5 @@ __all__ = [
     "ranks_within",
     "score_blocks",
     "top_k",
+    "top_k_and_scores",
 ]

@@ -20,11 +20,13 @@ def is_for_numpy(scores: Tensor) -> bool:
     return scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64)
 
 
-def top_k_of_one(scores: Scores, k: int, seen: Seen | None) -> TopK:
+def top_k_of_one(scores: Scores, k: int, seen: Seen | None, allowed: Tensor | None) -> TopK:
     """Return the result of `softrec.retrieval.top_k` for scores of one row."""
     row = scores.fill(slice(0, 1), scores.like.new_empty(1, scores.n_items))
     if seen is not None:
         row.numpy()[0, seen.items.numpy()] = -np.inf
+    if allowed is not None:
+        np.copyto(row.numpy()[0], -np.inf, where=~allowed.numpy())
     return TopK(*best_of_one(row, k))
 
 

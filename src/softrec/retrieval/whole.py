@@ -21,22 +21,42 @@ FEW = 64  # rows
 
 
 @torch.no_grad()  # scores are written to a buffer, which has no gradient
-def score_blocks(scores: Scores, seen: Seen | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, scores (b, N)) for each block of rows; seen items have the score -inf.
+def score_blocks(
+    scores: Scores,
+    seen: Seen | None = None,
+    allowed: Tensor | None = None,
+    among: slice | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, scores (b, N)) for each block of rows; items left out have the score -inf.
 
     Args:
         scores: of P rows.
-        seen: the items to leave out.
+        seen: the items to leave out of each row.
+        allowed: (N,) bool; all other items are left out of all rows.
+        among: the rows, by default all.
 
     Each block is overwritten by the next one.
     """
-    size = max(1, min(len(scores), _most_bytes(scores) // _row_bytes(scores)))
+    begin, stop = (among.start, among.stop) if among is not None else (0, len(scores))
+    size = max(1, min(stop - begin, _most_bytes(scores) // _row_bytes(scores)))
     buffer = scores.like.new_empty(size, scores.n_items)
-    for rows in blocks(len(scores), size):
+    left_out = None if allowed is None else _left_out(allowed, scores.like)
+    for some in blocks(stop - begin, size):
+        rows = slice(begin + some.start, begin + some.stop)
         block = scores.fill(rows, buffer[: rows.stop - rows.start])
         if seen is not None:
             block[seen.of(rows)] = -torch.inf
+        if left_out is not None:
+            block += left_out
         yield rows, block
+
+
+def _left_out(allowed: Tensor, like: Tensor) -> Tensor:
+    """Return 0 for allowed items and -inf for all others, (N,), to be added to scores.
+
+    Like a bias it costs one pass over a block, however many items are allowed.
+    """
+    return like.new_zeros(len(allowed)).masked_fill_(~allowed.to(like.device), -torch.inf)
 
 
 def _row_bytes(scores: Scores) -> int:
@@ -71,8 +91,8 @@ def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
 
 
 @torch.no_grad()
-def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
-    """Return the k best items of each row; unseen ones, if `seen` is given.
+def top_k(scores: Scores, k: int, seen: Seen | None = None, allowed: Tensor | None = None) -> TopK:
+    """Return the k best items of each row; unseen ones, if `seen` is given, and allowed ones.
 
     If fewer than k items are left, the last places have the score -inf. NaN scores count as -inf,
     too.
@@ -80,15 +100,44 @@ def top_k(scores: Scores, k: int, seen: Seen | None = None) -> TopK:
     Args:
         scores: of P rows.
         k: how many, at most N.
-        seen: the items to leave out.
+        seen: the items to leave out of each row.
+        allowed: (N,) bool; all other items are left out of all rows.
     """
     _check(k, scores)
     if len(scores) == 1 and is_for_numpy(scores.like):
-        return top_k_of_one(scores, k, seen)
+        return top_k_of_one(scores, k, seen, allowed)
     best = _room(scores, k)
-    for rows, block in score_blocks(scores, seen):
+    for rows, block in score_blocks(scores, seen, allowed):
         best.scores[rows], best.items[rows] = _best_numbers(block, k)
     return best
+
+
+@torch.no_grad()
+def top_k_and_scores(
+    scores: Scores,
+    k: int,
+    items: Tensor,
+    among: slice,
+    seen: Seen | None = None,
+    allowed: Tensor | None = None,
+) -> tuple[TopK, Tensor]:
+    """Return the result of `top_k` for some rows, and their scores (b, m) of some items.
+
+    Args:
+        scores: of P rows.
+        k: how many, at most N.
+        items: (m,) int64 the items whose scores are returned, -inf where they are left out.
+        among: the b rows.
+        seen: the items to leave out of each row.
+        allowed: (N,) bool; all other items are left out of all rows.
+    """
+    _check(k, scores)
+    best, own = [], []
+    for _, block in score_blocks(scores, seen, allowed, among):
+        own.append(block[:, items])
+        best.append(_best_numbers(block, k))
+    values, columns = (torch.cat(parts) for parts in zip(*best, strict=True))
+    return TopK(values, columns), torch.cat(own)
 
 
 @torch.no_grad()

@@ -6,14 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from softrec.serving.catalogue import Catalogue
     from softrec.serving.recommender import Recommender
+    from softrec.serving.rules import Rules
 
 __all__ = [
+    "Catalogue",
     "Recommender",
+    "Rules",
 ]
 
 # Imported on first use: a recommender of a run needs torch, one of an export does not.
-HOME = {"Recommender": "recommender"}
+HOME = {"Catalogue": "catalogue", "Recommender": "recommender", "Rules": "rules"}
 
 
 def __getattr__(name: str) -> Any:

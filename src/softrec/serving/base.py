@@ -1,7 +1,7 @@
 """What every recommender does: raw ids in, tables with raw ids out. Needs no torch.
 
 A recommender of a run asks its model, one of an export asks ONNX Runtime. They differ in two
-methods, which answer for a block of users with arrays.
+methods, which answer for a block of users with arrays, and in how items are compared.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import starmap
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +22,12 @@ from softrec.data.splits import rows_of
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
 from softrec.limits import LIMITS
+from softrec.serving.catalogue import Catalogue
+from softrec.serving.items import Items
 from softrec.serving.people import histories_of, users_of
+from softrec.serving.ruled import Ranking, ruled
+from softrec.serving.rules import Rules
+from softrec.serving.similar import Asked, asked
 
 
 class UnknownItemWarning(UserWarning):
@@ -61,6 +67,7 @@ class RecommenderBase(ABC):
         log: the vocabularies, and the histories of the users.
         length: how many of the last items of a history the model reads.
         mask_seen: leave out items of the history; each call can override this.
+        table: the table of the items, for titles and for rules on its columns.
         reads: "history", or "user" for models that identify users by number.
         needs_times: whether the model reads the times of events.
     """
@@ -71,16 +78,35 @@ class RecommenderBase(ABC):
     mask_seen: bool
     reads: Literal["history", "user"]
     needs_times: bool
+    table: Catalogue | None = None
+
+    @cached_property
+    def items(self) -> Items:
+        """The items: their ids, their table, and what rules say of them."""
+        return Items(self.log.items, self.table)
+
+    @property
+    def catalogue(self) -> pl.DataFrame | None:
+        """Return the table of the items, one row per number; None if there is none."""
+        return None if self.table is None else self.table.aligned(self.log.items)
 
     @abstractmethod
     def _best(
-        self, some: People, k: int, mask_seen: bool | None, why: bool
+        self, some: People, k: int, mask_seen: bool | None, why: bool, rules: Rules
     ) -> dict[str, np.ndarray]:
         """Return item, score and, for `why`, interest and contribution, (b, k) each."""
 
     @abstractmethod
     def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         """Return the best items of each interest with scores, (b, K, k), and weights (b, K)."""
+
+    @abstractmethod
+    def _similar(self, some: Asked) -> Ranking:
+        """Return the ranking of the items by their similarity to each row.
+
+        Raises:
+            DataError: if the model does not compare items.
+        """
 
     def recommend(
         self,
@@ -90,8 +116,11 @@ class RecommenderBase(ABC):
         histories: object = None,
         mask_seen: bool | None = None,
         why: bool = False,
+        rules: Rules | Mapping[str, Any] | None = None,
     ) -> pl.DataFrame:
         """Return the `k` best items of each user as a table with columns user, rank, item, score.
+
+        If there is a table of the items with titles, the column title follows item.
 
         Args:
             users: raw ids of users of the log, or one id; their whole history is used.
@@ -105,30 +134,73 @@ class RecommenderBase(ABC):
             why: for a model with interests, add two columns: interest, the interest of the user
                 that contributed most to the score (see `interests`), and contribution, its part of
                 the score. Contribution is null if a score is the highest over the interests.
+            rules: business rules that all lists keep, see `Rules`; also as plain data.
 
         Raises:
             DataError: if a user is unknown, a history has no known item, the model cannot use
                 histories, or `why` is true and the model has no interests.
+            RulesError: if the rules cannot be used.
 
         Warns:
             UnknownItemWarning: if items of histories are unknown and were skipped.
         """
-        people = self._people(users, histories)
+        people, kept = self._people(users, histories), Rules.of(rules)
         k = min(k, self.log.n_items)
-        found = _joined([self._best(some, k, mask_seen, why) for some in people.blocks()])
-        columns = {name: part.ravel() for name, part in found.items()}
-        table = pl.DataFrame(
-            {
-                "user": people.repeated(k),
-                "rank": np.tile(np.arange(1, k + 1), len(people.names)),
-                "item": self.log.items.ids(columns.pop("item")),
-                **columns,
-            }
-        )
-        if why and "contribution" not in columns:
+        mask_seen = kept.mask_seen if mask_seen is None else mask_seen
+        found = _joined([self._best(some, k, mask_seen, why, kept) for some in people.blocks()])
+        table = self._listed({"user": people.repeated(k)}, found, k)
+        if why and "contribution" not in found:
             table = table.with_columns(contribution=pl.lit(None, pl.Float32))
-        listed = found["score"] > -np.inf
-        return table if listed.all() else table.filter(pl.Series(listed.ravel()))
+        return table
+
+    def similar(
+        self,
+        items: object,
+        k: int = 10,
+        *,
+        weights: Sequence[float] | None = None,
+        rules: Rules | Mapping[str, Any] | None = None,
+    ) -> pl.DataFrame:
+        """Return similar items as a table with columns similar_to, rank, item, score.
+
+        The score of an encoder is the cosine of the item vectors, or the negative squared distance
+        where it was trained with distances. That of a counted model is in its table of items x
+        items; items that have nothing in common there are not listed.
+
+        Args:
+            items: raw ids, or one id; each gets a list of its own.
+            k: how many items of each list; the items themselves are left out.
+            weights: of the items, for one list: a score is the weighted mean of the similarities to
+                all of them.
+            rules: as in `recommend`.
+
+        Raises:
+            DataError: if an item is unknown, or the model does not compare items.
+            RulesError: if the rules cannot be used.
+
+        Example:
+            recommender.similar("tea"), recommender.similar(["tea", "jam"], weights=[2, 1])
+        """
+        rows, kept = asked(users_of(items), weights, self.log.items), Rules.of(rules)
+        k = min(k, self.log.n_items)
+        lists = (
+            ruled(self._similar(some), len(some.names), k, kept, self.items)
+            for some in rows.blocks()
+        )
+        found = _joined([{"item": best.items, "score": best.scores} for best in lists])
+        names = pl.Series(rows.names, strict=False)
+        return self._listed({"similar_to": names[np.repeat(np.arange(len(names)), k)]}, found, k)
+
+    def _listed(
+        self, whose: dict[str, pl.Series], found: dict[str, np.ndarray], k: int
+    ) -> pl.DataFrame:
+        """Return the table of some lists of k places; those without an item are left out."""
+        columns = {name: part.ravel() for name, part in found.items()}
+        item = columns.pop("item")
+        ranks = np.tile(np.arange(1, k + 1), len(item) // k)
+        table = pl.DataFrame({**whose, "rank": ranks, **self.items.columns(item), **columns})
+        listed = columns["score"] > -np.inf
+        return table if listed.all() else table.filter(pl.Series(listed))
 
     def interests(
         self,
@@ -139,6 +211,8 @@ class RecommenderBase(ABC):
         mask_seen: bool | None = None,
     ) -> pl.DataFrame:
         """Return the interests of each user as a table with columns user, interest, weight, items.
+
+        If there is a table of the items with titles, the column titles follows items.
 
         A user has the interests 0 .. K-1. The number has no meaning by itself: interest 1 of one
         user need not be similar to interest 1 of another. Models that have fewer interests for
@@ -168,18 +242,19 @@ class RecommenderBase(ABC):
         n_shown = min(items, self.log.n_items)
         found = _joined([self._behind(some, n_shown, mask_seen) for some in people.blocks()])
         n_users, n_interests, _ = found["item"].shape
+        item = found["item"].ravel()
         weight = found["weight"].ravel() if "weight" in found else [None] * n_users * n_interests
         table = pl.DataFrame(
             {
                 "user": people.repeated(n_interests),
                 "interest": np.tile(np.arange(n_interests), n_users),
                 "weight": pl.Series(weight, dtype=pl.Float32),
-                "items": self.log.items.ids(found["item"].ravel()).reshape((-1, n_shown)),
+                **{f"{n}s": c.reshape((-1, n_shown)) for n, c in self.items.columns(item).items()},
                 "left": (found["score"] > -np.inf).sum(2).ravel(),
             }
         )
         # Items that are left out are at the end of a list, with the score -inf.
-        lists = pl.col("items").arr.to_list().list.head(pl.col("left"))
+        lists = pl.col("^(items|titles)$").arr.to_list().list.head(pl.col("left"))
         return table.with_columns(lists).drop("left")
 
     def _people(self, users: object, histories: object) -> People:

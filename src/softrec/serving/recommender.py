@@ -13,7 +13,12 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import rows_of
 from softrec.retrieval import Seen, top_k
 from softrec.serving.base import People, RecommenderBase, UnknownItemWarning
+from softrec.serving.catalogue import Catalogue
 from softrec.serving.interests import attribution, weighted_interests
+from softrec.serving.ranking import ScoreRanking, similarities_of, similarity_ranking
+from softrec.serving.ruled import ruled
+from softrec.serving.rules import Rules
+from softrec.serving.similar import Asked
 from softrec.types import Batch, Model, Products, Scores, device_of
 
 __all__ = ["Recommender", "UnknownItemWarning"]
@@ -28,13 +33,21 @@ class Recommender(RecommenderBase):
         log: all known interactions, for the histories of its users and for the catalogue.
         length: how many of the last items of a history the model reads.
         mask_seen: leave out items of the history; each call can override this.
+        catalogue: the table of the items, for titles and for rules on its columns.
     """
 
     def __init__(
-        self, model: Model, log: Interactions, *, length: int, mask_seen: bool = True
+        self,
+        model: Model,
+        log: Interactions,
+        *,
+        length: int,
+        mask_seen: bool = True,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self.model = model
         self.log = log
+        self.table = catalogue
         self.length = length
         self.mask_seen = mask_seen
         self.name, self.reads = model.name, model.reads
@@ -56,23 +69,33 @@ class Recommender(RecommenderBase):
         with torch.inference_mode():
             return self.model.scores()
 
+    @cached_property
+    def _similarities(self) -> Callable[[torch.Tensor, torch.Tensor], Scores]:
+        """The function from items and weights to similarities, computed once."""
+        return similarities_of(self.model)
+
+    def _similar(self, some: Asked) -> ScoreRanking:
+        """Return the ranking of the items by their similarity to each row."""
+        return similarity_ranking(self._similarities, some, device_of(self.model))
+
     @torch.inference_mode()
     def _best(
-        self, some: People, k: int, mask_seen: bool | None, why: bool
+        self, some: People, k: int, mask_seen: bool | None, why: bool, rules: Rules
     ) -> dict[str, np.ndarray]:
         """Return item, score and, for `why`, interest and contribution, (b, k) each."""
         device = device_of(self.model)
         scores = self._score(self._asked(some, device))
         seen = _seen(some, device) if self._masks(mask_seen) else None
-        best = top_k(scores, k, seen)
-        found = {"item": best.items, "score": best.scores.float()}
+        best = ruled(ScoreRanking(scores, seen), len(some.names), k, rules, self.items)
+        found = {"item": best.items, "score": best.scores}
         if why:
             interests, items = weighted_interests(scores, self.model.name)
-            interest, contribution = attribution(interests, items, best.items)
-            found["interest"] = interest
+            chosen = torch.from_numpy(best.items).to(device)
+            interest, contribution = attribution(interests, items, chosen)
+            found["interest"] = interest.cpu().numpy()
             if contribution is not None:
-                found["contribution"] = contribution.float()
-        return _arrays(found)
+                found["contribution"] = contribution.float().cpu().numpy()
+        return found
 
     @torch.inference_mode()
     def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ number as a label, as a row of the item vectors, as a candidate and as a column 
 """
 
 from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors
-from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating
+from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating, weighted
 from softrec.types.scores import Products, Scores
 from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
 
@@ -38,4 +38,5 @@ __all__ = [
     "Vectors",
     "device_of",
     "evaluating",
+    "weighted",
 ]

@@ -43,6 +43,15 @@ class Model(nn.Module, ABC):
         Whatever does not depend on the batch is computed once, by this call.
         """
 
+    def similarities(self) -> Callable[[Tensor, Tensor], Scores] | None:
+        """Return a function from items and weights to the similarities of all items; None if none.
+
+        The items are (B, m) int64, and the weights (B, m) of each row sum to 1. A score is the
+        weighted mean of the similarities to the items of a row. The function is valid while the
+        model is unchanged.
+        """
+        return None
+
 
 class Encoder(Model):
     """A backbone: vectors for users and for items. It knows nothing of targets or losses.
@@ -119,6 +128,11 @@ class Encoder(Model):
             return Products(found.users, items, found.interests)
 
         return products
+
+    def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
+        """Return the function from items and weights to the weighted means of cosines."""
+        unit = nn.functional.normalize(self.items().vectors, dim=-1)
+        return lambda items, weights: Products(weighted(unit, items, weights), ItemVectors(unit))
 
     def initialise_from(self, other: Encoder) -> None:
         """Copy the weights of a trained model.
@@ -206,6 +220,17 @@ class Scorer(Model):
             if name in state_dict:
                 self._buffers[name] = torch.empty_like(state_dict[name])
         return super().load_state_dict(state_dict, strict, assign)
+
+
+def weighted(vectors: Tensor, items: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sums of the vectors of items, (B, D).
+
+    Args:
+        vectors: (N, D).
+        items: (B, m) int64.
+        weights: (B, m).
+    """
+    return (weights[..., None].to(vectors.dtype) * vectors[items]).sum(1)
 
 
 def device_of(model: Model) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -73,6 +74,10 @@ class EASE(Scorer):
         histories = prefixes(batch, self.n_items, batch.history.shape[1])
         weights = recency_weights(histories, self.n_items, self.recency)
         return _RowSums(self.weights, histories.items.clamp(max=self.n_items - 1), weights)
+
+    def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
+        """Return the weighted means of rows of B."""
+        return lambda items, weights: _RowSums(self.weights, items, weights.float())
 
 
 class _RowSums(Scores):

@@ -179,6 +179,10 @@ class TableScorer(SparseScorer):
         weights = recency_weights(histories, self.n_items, self.recency)
         return TableScores(self, histories.items, weights)
 
+    def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
+        """Return the weighted means of rows of the table; of pairs that it lacks, -inf."""
+        return lambda items, weights: Similarities(self, items, weights)
+
 
 def recency_weights(histories: Histories, n_items: int, recency: float) -> Tensor:
     """Return recency ** (steps before the last item) at items and 0 at padding, (P, L) float32.
@@ -235,3 +239,12 @@ class TableScores(Scores):
                 out[some] = torch.from_numpy(sums.toarray()).to(out)
         self.scorer.order_unscored(out)
         return out if self.added is None else out.add_(self.added)
+
+
+class Similarities(TableScores):
+    """Weighted means of the rows of a table, without the order of items that have no score."""
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the means of some rows to `out` (b, N)."""
+        super().fill(rows, out)
+        return out.masked_fill_(out <= 0, -torch.inf)

@@ -98,7 +98,7 @@ def interests(deployed: Deployed, sizes: Sizes, body: bytes) -> bytes:
 def _titled(deployed: Deployed, table: pl.DataFrame) -> pl.DataFrame:
     """Return the table of interests with the titles of their items, if there are any."""
     titles = deployed.names.titles
-    if titles is None:
+    if titles is None or "titles" in table.columns:
         return table
     items = table["items"].explode(empty_as_null=False)
     named = titles.gather(deployed.service.log.items.numbers(items))
