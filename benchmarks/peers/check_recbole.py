@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy_names  # noqa: F401
+import polars as pl
 import torch
 from checks import same, whole
 from recbole.config import Config
@@ -13,6 +14,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.model.sequential_recommender import CORE, GRU4Rec, SASRec
 from recbole.trainer import Trainer
 
+from softrec.adapters import write_atomic
 from softrec.adapters.recbole import train_on
 from softrec.errors import SoftrecError
 
@@ -21,9 +23,9 @@ def prepared(folder, model):
     """Return the configuration and the training part of a small log."""
     (folder / "log").mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
-    rows = [f"{u}\t{rng.zipf(1.5) % 30}\t{t}" for u in range(40) for t in range(8)]
-    header = "user_id:token\titem_id:token\ttimestamp:float"
-    (folder / "log" / "log.inter").write_text("\n".join([header, *rows]) + "\n")
+    log = pl.DataFrame({"user": np.repeat(range(40), 8), "item": rng.zipf(1.5, 320) % 30,
+                        "time": np.arange(320)})  # fmt: skip
+    write_atomic(log, folder / "log" / "log.inter")
     config = Config(model=model, dataset="log", config_dict={
         "data_path": str(folder), "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "MAX_ITEM_LIST_LENGTH": 6, "hidden_size": 16, "embedding_size": 16, "inner_size": 16,
@@ -32,7 +34,9 @@ def prepared(folder, model):
         "eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}, "mode": "full"},
     })  # fmt: skip
     config["device"] = torch.device("cpu")
-    return config, data_preparation(config, create_dataset(config))[0]
+    dataset = create_dataset(config)
+    assert (dataset.user_num, dataset.item_num) == (1 + 40, 1 + log["item"].n_unique())
+    return config, data_preparation(config, dataset)[0]
 
 
 def refused(work):

@@ -5,7 +5,7 @@ import warnings
 from functools import partial
 
 import numpy as np
-import pandas as pd
+import polars as pl
 import torch
 from checks import same, whole
 from pytorch_lightning import Trainer
@@ -14,6 +14,7 @@ from rectools.models import SASRecModel, model_from_config
 from rectools.models.nn.transformers.lightning import TransformerLightningModule
 
 import softrec.adapters.rectools
+from softrec.adapters import to_rectools
 from softrec.errors import SoftrecError
 
 warnings.simplefilter("ignore")
@@ -23,9 +24,10 @@ def dataset(weight=1.0):
     """Return a small log."""
     rng = np.random.default_rng(0)
     users, items = np.repeat(np.arange(40), 8), rng.zipf(1.5, 320) % 30
-    times = pd.to_datetime(np.arange(320), unit="s")
-    table = {"user_id": users, "item_id": items, "weight": weight, "datetime": times}
-    return Dataset.construct(pd.DataFrame(table))
+    log = pl.DataFrame(
+        {"user": users, "item": items, "weight": [weight] * 320, "time": np.arange(320)}
+    )
+    return Dataset.construct(to_rectools(log))
 
 
 def trainer():

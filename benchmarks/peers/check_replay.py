@@ -1,13 +1,15 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 """Run by the Python of RePlay's environment: `python check_replay.py FOLDER`."""
 
+import polars as pl
 import torch
 from checks import same, whole
-from replay.data import FeatureHint, FeatureType
+from replay.data import Dataset, FeatureHint, FeatureInfo, FeatureSchema, FeatureType
 from replay.data.nn import TensorFeatureInfo, TensorSchema
 from replay.nn.sequential.sasrec import SasRec
 
 import softrec.adapters.replay
+from softrec.adapters import to_replay
 
 N = 30
 
@@ -35,7 +37,21 @@ def batch():
     }  # fmt: skip
 
 
+def check_frame():
+    """Make RePlay's data set of a log."""
+    log = pl.DataFrame({"user": ["ann", "ann", "bob"], "item": [7, 9, 7], "time": [3, 4, 5]})
+    schema = FeatureSchema([
+        FeatureInfo("query_id", FeatureType.CATEGORICAL, FeatureHint.QUERY_ID),
+        FeatureInfo("item_id", FeatureType.CATEGORICAL, FeatureHint.ITEM_ID),
+        FeatureInfo("rating", FeatureType.NUMERICAL, FeatureHint.RATING),
+        FeatureInfo("timestamp", FeatureType.NUMERICAL, FeatureHint.TIMESTAMP),
+    ])  # fmt: skip
+    found = Dataset(schema, to_replay(log))
+    assert (found.query_count, found.item_count) == (2, 2)
+
+
 def main():
+    check_frame()
     one, given = model(), batch()
     counts = torch.arange(1, N + 1)
 

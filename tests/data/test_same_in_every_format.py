@@ -16,6 +16,7 @@ NOTHING_NAMED: dict[str, str | None] = {"user": None, "item": None, "time": None
 WRITERS = {
     ".csv": pl.DataFrame.write_csv,
     ".tsv": lambda frame, path: frame.write_csv(path, separator="\t"),
+    ".inter": lambda frame, path: frame.rename("{}:token".format).write_csv(path, separator="\t"),
     ".jsonl": pl.DataFrame.write_ndjson,
     ".parquet": pl.DataFrame.write_parquet,
     ".arrow": pl.DataFrame.write_ipc,
@@ -67,7 +68,7 @@ def test_whole_numbers_come_out_the_same_however_they_are_stored(
     tmp_path, ending, ids, kind, expected
 ):
     frame = pl.DataFrame({"user": [1, 2], "item": pl.Series(ids, dtype=kind)})
-    if ending in (".csv", ".tsv", ".jsonl") and kind.is_float():
+    if ending in (".csv", ".tsv", ".inter", ".jsonl") and kind.is_float():
         frame = frame.with_columns(item=pl.Series([f"{value:.1f}".lstrip("-") for value in ids]))
     assert items(written(frame, tmp_path, ending)) == expected
 

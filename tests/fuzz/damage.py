@@ -20,6 +20,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".csv": lambda frame, path: frame.write_csv(path),
     ".tsv": lambda frame, path: frame.write_csv(path, separator="\t"),
+    ".inter": lambda frame, path: frame.rename("{}:token".format).write_csv(path, separator="\t"),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
     ".parquet": lambda frame, path: frame.write_parquet(path),
     ".arrow": lambda frame, path: frame.write_ipc(path),

@@ -9,6 +9,7 @@
 Each library is imported only when its part is used.
 """
 
+from softrec.adapters.frames import to_rectools, to_replay, write_atomic
 from softrec.adapters.loss import CatalogueLoss
 
-__all__ = ["CatalogueLoss"]
+__all__ = ["CatalogueLoss", "to_rectools", "to_replay", "write_atomic"]

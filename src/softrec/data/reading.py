@@ -16,16 +16,17 @@ from typing import Any
 
 import polars as pl
 
-from softrec.data import parquet, values
+from softrec.data import atomic, parquet, values
 from softrec.errors import DataError, one_line, shown
 
 # The usual names of columns, which are looked for if the caller does not name a column.
 ALIASES = {
-    "user": ("user", "user_id", "userid", "uid", "session", "session_id", "sessionid", "visitorid"),
+    "user": ("user", "user_id", "userid", "uid", "session", "session_id", "sessionid", "visitorid",
+             "query_id"),
     "item": ("item", "item_id", "itemid", "iid", "movie_id", "movieid", "product_id", "productid"),
     "time": ("time", "timestamp", "datetime", "date", "unixtime"),
     "weight": ("weight", "rating", "score", "count"),
-}
+}  # fmt: skip
 REQUIRED = ("user", "item")
 ROWS = 1000
 """The first rows, by which columns are chosen that are tried as whole numbers."""
@@ -45,11 +46,13 @@ def _scan_csv(source: Any, separator: str, header: bool) -> pl.LazyFrame:
 SCANNERS: dict[str, Callable[[Any, bool], pl.LazyFrame]] = {
     ".csv": lambda source, header: _scan_csv(source, ",", header),
     ".tsv": lambda source, header: _scan_csv(source, "\t", header),
+    atomic.ENDING: lambda source, header: _scan_csv(source, "\t", True),
     ".jsonl": lambda source, header: pl.scan_ndjson(source, infer_schema_length=None),
     ".ndjson": lambda source, header: pl.scan_ndjson(source, infer_schema_length=None),
     ".arrow": lambda source, header: pl.scan_ipc(source),
     ".feather": lambda source, header: pl.scan_ipc(source),
 }
+TEXT = {".csv", ".tsv", atomic.ENDING}
 PARQUET = ".parquet"
 PACKED = (".gz", ".zst", ".xz")
 # The errors of reading a broken file; Polars panics at some damaged files.
@@ -82,8 +85,8 @@ def read_table(
     """Return the checked table user, item[, time][, weight] of a source, in its order.
 
     Args:
-        source: a path (CSV, TSV, JSON lines, Parquet file or folder, Arrow; CSV and TSV may be
-            compressed with gz, zst or xz), or a Polars, pandas or Arrow table.
+        source: a path (CSV, TSV, RecBole's .inter, JSON lines, Parquet file or folder, Arrow; text
+            may be compressed with gz, zst or xz), or a Polars, pandas or Arrow table.
         columns: the name of the column for each of user, item, time, weight. None looks for the
             usual names, and leaves out time and weight if there is no such column.
         header: whether a CSV or TSV file starts with column names; if not, they are column_1, ...
@@ -201,7 +204,7 @@ def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | Non
 
 
 def _is_text(source: Any) -> bool:
-    return isinstance(source, str | Path) and {".csv", ".tsv"} & _suffixes(source) != set()
+    return isinstance(source, str | Path) and TEXT & _suffixes(source) != set()
 
 
 def _suffixes(path: str | Path) -> set[str]:
@@ -258,7 +261,9 @@ def _scan(source: Any, header: bool) -> pl.LazyFrame:
     if isinstance(source, pl.DataFrame):
         return source.lazy()
     if isinstance(source, str | Path):
-        return _scan_path(Path(source), header)
+        lazy = _scan_path(Path(source), header)
+        typed = atomic.ENDING in _suffixes(source)
+        return atomic.without_types(lazy, str(source)) if typed else lazy
     module = type(source).__module__.partition(".")[0]
     if module == "pandas":
         return _from_pandas(source).lazy()
@@ -309,8 +314,8 @@ def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
     scanner = SCANNERS.get(suffixes[-1] if suffixes else "")
     if scanner is None:
         raise DataError(
-            f"{path} has an unknown ending; softrec reads {', '.join([*SCANNERS, PARQUET])} (CSV "
-            f"and TSV also compressed: {', '.join(PACKED)})"
+            f"{path} has an unknown ending; softrec reads {', '.join([*SCANNERS, PARQUET])} (text "
+            f"also compressed: {', '.join(PACKED)})"
         )
     if _is_text(path) and not packed:
         _check_encoding(path)

@@ -279,7 +279,7 @@ def in_one_unit(parts: Sequence[Times], places: Sequence[str]) -> list[pl.Series
         ]
     elif len(kinds) > 1:
         _refuse_units([part.kind for part in parts], places)
-    looks = [_unit(series) for series in values] if len(values) > 1 else []
+    looks = [unit_of(series) for series in values] if len(values) > 1 else []
     if len({look for look in looks if look}) > 1:
         _refuse_units([look or "small numbers" for look in looks], places)
     return [series.alias("time") for series in values]
@@ -295,7 +295,7 @@ def _finer(seconds: pl.Series, place: str) -> pl.Series:
     return finer
 
 
-def _unit(values: pl.Series) -> str | None:
+def unit_of(values: pl.Series) -> str | None:
     """Return the unit that times since 1970 seem to have; None if it is unclear."""
     middle = abs(int(values.sort()[len(values) // 2]))
     return next((unit for unit, since in reversed(SINCE_1973.items()) if middle >= since), None)
