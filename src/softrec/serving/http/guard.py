@@ -77,6 +77,7 @@ class Guard:
         reply = Reply(send)
         begin = time.perf_counter()
         try:
+            self._check_head(scope)
             self._check_key(scope)
             body = await self._body(scope, receive)
             await self.app(scope, _replayed(body, receive), reply.send)
@@ -92,6 +93,29 @@ class Guard:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.metrics.requests.labels(path, str(reply.status or 0)).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - begin)
+
+    def _check_head(self, scope: MutableMapping[str, Any]) -> None:
+        headers = scope["headers"]
+        size = len(scope["raw_path"]) + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in headers)
+        if size > self.sizes.head:
+            raise RefusedError(
+                431,
+                "too_large",
+                f"at most {self.sizes.head:,} bytes in path and headers, got {size:,}",
+                "send shorter ones",
+                {"Connection": "close"},
+            )
+        names = {name for name, _ in headers}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            # A proxy in front may believe the other one, and see other requests than this server.
+            raise RefusedError(
+                400,
+                "broken_http",
+                "a body has either a length or a coding, got both",
+                "send Content-Length alone",
+                {"Connection": "close"},
+            )
 
     def _check_key(self, scope: MutableMapping[str, Any]) -> None:
         if self.key is None or scope["path"] in self.open_paths:

@@ -11,6 +11,8 @@ class Sizes:
 
     body: int = 2**20
     """Bytes of a request's body."""
+    head: int = 16 * 2**10
+    """Bytes of a request's path and headers."""
     users: int = 1000
     """Users and histories of a request."""
     history: int = 1000

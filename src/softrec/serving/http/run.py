@@ -9,12 +9,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from softrec.errors import SoftrecError
-from softrec.serving.http.limits import Load
+from softrec.serving.http.limits import Load, Sizes
 from softrec.serving.http.metrics import Metrics
 from softrec.serving.http.sockets import bounded
-
-HEAD = 16 * 2**10
-"""Bytes of the head of a request."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -46,7 +43,7 @@ def server(app: FastAPI, load: Load, metrics: Metrics) -> uvicorn.Server:
             access_log=False,  # paths may have ids of people
             proxy_headers=False,
             server_header=False,
-            h11_max_incomplete_event_size=HEAD,
+            h11_max_incomplete_event_size=2 * Sizes().head,
             timeout_graceful_shutdown=load.stop_seconds,
         )
     )
