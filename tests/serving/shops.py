@@ -8,6 +8,7 @@ from softrec.data.interactions import Interactions
 from softrec.models.comirec import ComiRecSA
 from softrec.models.mf import MF
 from softrec.models.sasrec import SASRec
+from softrec.serving.catalogue import Catalogue
 from softrec.serving.recommender import Recommender
 
 TEAS = ["assam", "ceylon", "darjeeling", "earl grey", "fujian", "gyokuro", "hojicha", "irish"]
@@ -37,7 +38,17 @@ def numbered() -> Interactions:
     )
 
 
-def shop(model: str = "sasrec", log: Interactions | None = None, seed: int = 1) -> Recommender:
+def table(**columns: list[object]) -> Catalogue:
+    """Return a table of the teas, with titles in capital letters unless others are given."""
+    return Catalogue(pl.DataFrame({"id": TEAS, "title": [tea.title() for tea in TEAS]} | columns))
+
+
+def shop(
+    model: str = "sasrec",
+    log: Interactions | None = None,
+    seed: int = 1,
+    catalogue: Catalogue | None = None,
+) -> Recommender:
     """Return a recommender with random weights."""
     torch.manual_seed(seed)
-    return Recommender(MODELS[model](), log or teas(), length=LENGTH)
+    return Recommender(MODELS[model](), log or teas(), length=LENGTH, catalogue=catalogue)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
-from shops import N_ITEMS, TEAS, numbered, shop, teas
+from shops import N_ITEMS, TEAS, numbered, shop, table, teas
 
 from softrec.errors import SoftrecError
 from softrec.serving.http.app import create_app, key_of_environment
@@ -140,6 +140,141 @@ def test_the_unknown_are_left_out_where_the_request_says_so():
     assert len(reply.json()["notes"]) == 2
     asked |= {"users": ["ann"]}
     assert listed(client().post("/recommend", json=asked)) == {}
+
+
+# --- titles, rules, similar items ---
+
+KINDS = {"kind": ["black", "black", "black", "blend", "white", "green", "green", "blend"]}
+
+
+def test_titles_stand_beside_ids():
+    service = shop("comirec-sa", catalogue=table(**KINDS))
+    asking = client(service)
+    rows = asking.post("/recommend", json={"users": ["u0"]}).json()["lists"][0]["items"]
+    assert all(row["title"] == row["item"].title() for row in rows)
+    found = asking.post("/interests", json={"users": ["u0"]}).json()["users"][0]["interests"]
+    assert all(one["titles"] == [item.title() for item in one["items"]] for one in found)
+    found = asking.get("/items", params={"q": "grey"}).json()["items"]
+    assert found == [{"item": "earl grey", "title": "Earl Grey"}]
+    assert asking.get("/about").json()["titles"] is True
+
+
+def test_titles_are_searched_and_may_be_missing():
+    titles = ["Malty", None, "First Flush", "", "Irish Breakfast", None, None, "Breakfast"]
+    asking = client(shop(catalogue=table(title=titles)))
+    found = asking.get("/items", params={"q": "breakf"}).json()["items"]
+    assert [row["item"] for row in found] == ["irish", "fujian"]  # begins with it; has it
+    assert asking.get("/items", params={"q": "none"}).json()["total"] == 0
+    assert asking.get("/items", params={"q": "ceylon"}).json()["items"][0]["title"] is None
+
+
+RULES = [
+    {"allow": ["assam", "irish", "gyokuro"]},
+    {"block": ["assam", "irish"], "mask_seen": False},
+    {"where": "kind = 'green'"},
+    {"at_most": {"kind": 1}},
+    {"pinned": ["hojicha"], "mask_seen": False},
+    {"allow": ["assam", "irish"], "pinned": ["irish"], "mask_seen": False},
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_rules_are_those_of_the_recommender(rules):
+    service = shop(catalogue=table(**KINDS))
+    asking = client(service)
+    asked = {"users": ["u0", "u1"], "k": N_ITEMS, "rules": rules}
+    wanted = service.recommend(["u0", "u1"], N_ITEMS, rules=rules).drop("title")
+    assert listed(asking.post("/recommend", json=asked)) == own(wanted)
+    reply = asking.post("/similar", json={"items": ["ceylon"], "k": 4, "rules": rules}).json()
+    table_of = service.similar("ceylon", 4, rules=rules)
+    assert [row["item"] for row in reply["lists"][0]["items"]] == table_of["item"].to_list()
+
+
+WRONG_RULES = {
+    "no such column": ({"where": "price > 3"}, "wrong_rules"),
+    "no condition": ({"where": "kind"}, "wrong_rules"),
+    "another table": ({"where": "kind in (select kind from self)"}, "wrong_rules"),
+    "a file": ({"where": "kind in (select * from read_csv('/etc/passwd'))"}, "wrong_rules"),
+    "a call": ({"where": "__import__('os').system('true')"}, "wrong_rules"),
+    "no such column to limit": ({"at_most": {"price": 1}}, "wrong_rules"),
+    "an unknown pinned item": ({"pinned": ["cola"]}, "wrong_rules"),
+    "nothing allowed is known": ({"allow": ["cola"]}, "wrong_rules"),
+    "no such rule": ({"only": ["assam"]}, "invalid_request"),
+    "none of a kind": ({"at_most": {"kind": 0}}, "invalid_request"),
+    "text for a list": ({"block": "assam"}, "invalid_request"),
+    "pinned and blocked": ({"block": ["assam"], "pinned": ["assam"]}, "invalid_request"),
+    "an id of 70 bits": ({"block": [2**70]}, None),
+    "rules that are a list": ([], "invalid_request"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_RULES)
+def test_wrong_rules_are_refused(name):
+    rules, kind = WRONG_RULES[name]
+    asking = client(shop(catalogue=table(**KINDS)))
+    reply = asking.post("/recommend", json={"users": ["u0"], "rules": rules})
+    if kind is not None:
+        refusal(reply, 422, kind)
+    else:
+        assert reply.status_code == 200
+
+
+def test_rules_without_a_table_of_items_are_refused():
+    reply = client().post("/recommend", json={"users": ["u0"], "rules": {"where": "stock > 0"}})
+    refusal(reply, 422, "wrong_rules")
+
+
+@pytest.mark.parametrize("rules", [{"block": ["x"] * 11}, {"allow": ["x"] * 6, "pinned": ["y"] * 5},
+                                   {"at_most": dict.fromkeys("abcdefghi", 1)}])  # fmt: skip
+def test_too_many_rules_are_refused(rules):
+    asking = client(sizes=Sizes(rules=10))
+    refusal(asking.post("/recommend", json={"users": ["u0"], "rules": rules}), 422, "too_many")
+
+
+def test_similar_items_are_those_of_the_recommender():
+    service = shop()
+    asking = client(service)
+    wanted = service.similar(["assam", "irish"], 3)
+    for reply in (
+        asking.post("/similar", json={"items": ["assam", "irish", "assam"], "k": 3}),
+        asking.get("/similar", params={"item": ["assam", "irish"], "k": 3}),
+    ):
+        lists = reply.json()["lists"]
+        assert [one["similar_to"] for one in lists] == ["assam", "irish"]
+        found = [(row["item"], row["score"]) for one in lists for row in one["items"]]
+        assert found == list(wanted.select("item", "score").iter_rows())
+
+
+def test_similar_to_several_with_weights():
+    service = shop()
+    asked = {"items": ["assam", "irish"], "weights": [3, 1], "k": 2}
+    ((one),) = client(service).post("/similar", json=asked).json()["lists"]
+    assert one["similar_to"] == ["assam", "irish"]
+    wanted = service.similar(["assam", "irish"], 2, weights=[3, 1])
+    assert [row["score"] for row in one["items"]] == wanted["score"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "kind"),
+    [
+        ({"items": ["cola"], "k": 1}, 404, "unknown_item"),
+        ({"items": []}, 422, "invalid_request"),
+        ({"items": "assam"}, 422, "invalid_request"),
+        ({"items": ["assam"], "weights": [-1]}, 422, "invalid_request"),
+        ({"items": ["assam"], "weights": [1, 2], "k": 1}, 422, "refused"),
+        ({"items": ["assam"], "weights": [0], "k": 1}, 422, "refused"),
+        ({"items": ["assam"] * 4, "k": 1}, 422, "too_many"),
+        ({"items": ["assam"], "k": 6}, 422, "too_many"),
+        ({"items": ["assam"] * 3, "k": 4}, 422, "too_many"),
+    ],
+)
+def test_similar_items_that_cannot_be_listed(asked, status, kind):
+    refusal(client(sizes=TIGHT).post("/similar", json=asked), status, kind)
+
+
+@pytest.mark.parametrize("query", ["", "?item=", "?item=assam&k=0", "?item=assam&k=x"])
+def test_wrong_queries_for_similar_items(query):
+    assert client().get(f"/similar{query}").status_code in (404, 422)
 
 
 # --- the catalogue and the server ---
@@ -352,8 +487,7 @@ def test_paths_and_methods_that_are_not_there():
 
 def test_a_fault_of_the_server_is_logged_under_a_number_and_not_told(caplog):
     class Broken:
-        name = "broken"
-        log = teas()
+        name, log, catalogue = "broken", teas(), None
 
         def recommend(self, *_, **__):
             raise KeyError("secret")
@@ -418,7 +552,7 @@ def test_when_the_queue_is_full_the_rest_is_told_to_come_back():
     begun, go_on = threading.Semaphore(0), threading.Event()
 
     class Slow:
-        name, log = "slow", teas()
+        name, log, catalogue = "slow", teas(), None
 
         def recommend(self, *args, **kwargs):
             begun.release()

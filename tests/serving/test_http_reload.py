@@ -156,7 +156,7 @@ def test_one_that_cannot_be_loaded_leaves_the_old_one_and_says_why(pointer, name
 
 def test_one_that_cannot_answer_is_not_served(pointer):
     class Mute:
-        name, log = "mute", teas()
+        name, log, catalogue = "mute", teas(), None
 
         def recommend(self, *_, **__):
             raise RuntimeError("no weights")
@@ -207,7 +207,7 @@ def test_requests_that_have_begun_end_with_the_old_run(pointer):
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow:
-        name, log = "slow", teas()
+        name, log, catalogue = "slow", teas(), None
         asked = 0
 
         def recommend(self, *args, **kwargs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,6 +14,7 @@ from softrec.cli.show import print_line
 from softrec.errors import SoftrecError
 
 if TYPE_CHECKING:
+    from softrec.serving.base import RecommenderBase
     from softrec.serving.http.live import Deployed
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -43,6 +44,13 @@ def serve(
             min=0.1,
             help="Look every so many seconds whether the folder, the link or the file leads to "
             "another run, and serve it then.",
+        ),
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of the items, with a column id, perhaps title, and any others for rules "
+            "(CSV, JSON lines, Parquet); it takes the place of the run's own."
         ),
     ] = None,
     threads: Annotated[
@@ -77,7 +85,8 @@ def serve(
     """
     load(plugins)
     cores = os.cpu_count() or 1
-    _run(served, host, port, watch, threads or cores, connections, trust)
+    limits = Limits(threads or cores, connections)
+    _run(served, host, port, watch, limits, Loader(limits.threads, items, trust))
 
 
 def _run(
@@ -85,9 +94,8 @@ def _run(
     host: str,
     port: int,
     watch: float | None,
-    threads: int,
-    connections: int,
-    trust: bool,
+    limits: Limits,
+    load_folder: Loader,
 ) -> None:
     """Load what is to be served, and serve it."""
     from softrec.extras import require
@@ -102,11 +110,11 @@ def _run(
     from softrec.serving.http.run import serve as run
 
     key = key_of_environment()
-    limits = Load(threads=threads, connections=connections)
+    bounds = Load(threads=limits.threads, connections=limits.connections)
     bound = listening(host, port)
     metrics = Metrics()
-    live = Live(metrics, lambda folder: loaded(folder, trust=trust, threads=threads), served)
-    app = create_app(live, key=key, load=limits, watch=watch)
+    live = Live(metrics, load_folder, served)
+    app = create_app(live, key=key, load=bounds, watch=watch)
     facts = live.current.facts()
     address = f"[{host}]" if ":" in host else host
     print_line(
@@ -115,32 +123,56 @@ def _run(
     )
     if key is None and host not in LOOPBACK:
         print_line(f"whoever reaches {host} may ask; set {KEY} to a key", "[yellow]note:[/] ")
-    run(app, bound, limits, metrics)
+    run(app, bound, bounds, metrics)
 
 
-def loaded(folder: Path, *, trust: bool = False, threads: int = 1) -> Deployed:
-    """Return the service of a run or an export.
+class Limits(NamedTuple):
+    """What the options of the command limit."""
+
+    threads: int
+    connections: int
+
+
+class Loader(NamedTuple):
+    """Makes a service of a run or an export.
 
     Args:
-        folder: with run.json or manifest.json.
-        trust: do not check the hashes of a run.
         threads: of the server, among which the cores are shared.
-
-    Raises:
-        SoftrecError: if it is neither, or cannot be used.
+        items: a table of the items, in place of that of the folder.
+        trust: do not check the hashes of a run.
     """
-    from softrec.files import sha256_of
-    from softrec.serving.http.live import Deployed
 
-    file = folder / "run.json"
-    if not file.exists():
-        raise SoftrecError(f"{folder} is no finished run (no run.json); train one with softrec fit")
-    import torch
+    threads: int = 1
+    items: Path | None = None
+    trust: bool = False
 
-    from softrec.experiments.train import open_run
+    def __call__(self, folder: Path) -> Deployed:
+        """Return the service of a folder.
 
-    # Requests run side by side, one core each; a request alone gains little from more.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // threads))
-    service = open_run(folder, trust=trust).recommender()
-    created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-    return Deployed(service, "run", sha256_of(file)[:12], created)
+        Raises:
+            SoftrecError: if it is neither run nor export, or cannot be used.
+        """
+        from softrec.files import sha256_of
+        from softrec.serving.catalogue import Catalogue
+        from softrec.serving.http.live import Deployed
+
+        table = None if self.items is None else Catalogue.read(self.items)
+        file = folder / "run.json"
+        if not file.exists():
+            raise SoftrecError(
+                f"{folder} is no finished run (no run.json); train one with softrec fit"
+            )
+        service = self._run(folder)
+        if table is not None:
+            service.table = table
+        created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        return Deployed(service, "run", sha256_of(file)[:12], created)
+
+    def _run(self, folder: Path) -> RecommenderBase:
+        import torch
+
+        from softrec.experiments.train import open_run
+
+        # Requests run side by side, one core each; a request alone gains little from more.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.threads))
+        return open_run(folder, trust=self.trust).recommender()

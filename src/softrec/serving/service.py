@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import polars as pl
 
 if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
+    from softrec.serving.rules import Rules
 
 
 @runtime_checkable
@@ -18,6 +20,11 @@ class Service(Protocol):
     """Recommends items of a catalogue, by raw ids."""
 
     name: str  # of the model
+
+    @property
+    def catalogue(self) -> pl.DataFrame | None:
+        """Return the table of the items by their numbers, perhaps with titles; None without."""
+        ...
 
     @property
     def log(self) -> Interactions:
@@ -32,8 +39,20 @@ class Service(Protocol):
         histories: object = None,
         mask_seen: bool | None = None,
         why: bool = False,
+        rules: Rules | None = None,
     ) -> pl.DataFrame:
         """Return a table with columns user, rank, item, score: see `Recommender.recommend`."""
+        ...
+
+    def similar(
+        self,
+        items: object,
+        k: int = 10,
+        *,
+        weights: Sequence[float] | None = None,
+        rules: Rules | None = None,
+    ) -> pl.DataFrame:
+        """Return a table with columns similar_to, rank, item, score, or raise `DataError`."""
         ...
 
     def interests(
@@ -48,9 +67,9 @@ class Service(Protocol):
         ...
 
 
-def titles_of(service: Any) -> pl.Series | None:
+def titles_of(service: Service) -> pl.Series | None:
     """Return the titles of the N items by their numbers; None if the service has none."""
-    catalogue = getattr(service, "catalogue", None)
+    catalogue = service.catalogue
     if catalogue is None or "title" not in catalogue.columns:
         return None
     return catalogue["title"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import NamedTuple, TypeVar
 
-import polars as pl
 from pydantic import ValidationError
 
 from softrec.errors import SoftrecError, shown
-from softrec.serving.http.bodies import Body, Interests, People, Recommend
+from softrec.serving.http.bodies import Body, Interests, People, Recommend, Similar
 from softrec.serving.http.errors import RefusedError, of_softrec, of_validation
 from softrec.serving.http.limits import Sizes
 from softrec.serving.http.live import Deployed
-from softrec.serving.http.replies import by_user, encoded
+from softrec.serving.http.replies import by_name, encoded
 
 FEW = 5  # ids to try a service with
 B = TypeVar("B", bound=Body)
@@ -62,10 +61,13 @@ def recommend(deployed: Deployed, sizes: Sizes, body: bytes) -> tuple[bytes, int
                 histories=asked.histories or None,
                 mask_seen=given.mask_seen,
                 why=given.why,
+                rules=given.rules,
             )
         except SoftrecError as error:
             raise of_softrec(error) from None
-        lists = [{"user": name, "items": rows} for name, rows in by_user(table, asked.names)]
+        lists = [
+            {"user": name, "items": rows} for name, rows in by_name(table, "user", asked.names)
+        ]
     reply = {"served": deployed.facts(), "lists": lists, "notes": asked.notes}
     return encoded(reply), len(lists)
 
@@ -90,27 +92,39 @@ def interests(deployed: Deployed, sizes: Sizes, body: bytes) -> bytes:
             )
         except SoftrecError as error:
             raise of_softrec(error) from None
-        table = _titled(deployed, table)
-        found = [{"user": name, "interests": rows} for name, rows in by_user(table, asked.names)]
+        found = [
+            {"user": name, "interests": rows} for name, rows in by_name(table, "user", asked.names)
+        ]
     return encoded({"served": deployed.facts(), "users": found, "notes": asked.notes})
 
 
-def _titled(deployed: Deployed, table: pl.DataFrame) -> pl.DataFrame:
-    """Return the table of interests with the titles of their items, if there are any."""
-    titles = deployed.names.titles
-    if titles is None or "titles" in table.columns:
-        return table
-    items = table["items"].explode(empty_as_null=False)
-    named = titles.gather(deployed.service.log.items.numbers(items))
-    sizes = table["items"].list.len()
-    row = pl.Series(range(len(table))).repeat_by(sizes).explode(empty_as_null=False)
-    lists = (
-        pl.DataFrame({"row": row, "titles": named})
-        .group_by("row", maintain_order=True)
-        .agg("titles")
-    )
-    whole = table.with_row_index("row").with_columns(pl.col("row").cast(lists["row"].dtype))
-    return whole.join(lists, on="row", how="left", maintain_order="left").drop("row")
+def similar(deployed: Deployed, sizes: Sizes, body: bytes) -> bytes:
+    """Return the reply to `similar`.
+
+    Raises:
+        RefusedError: if the request cannot be answered.
+    """
+    return similar_to(deployed, sizes, read(Similar, body))
+
+
+def similar_to(deployed: Deployed, sizes: Sizes, given: Similar) -> bytes:
+    """Return the reply to a request that has been read."""
+    given.check(sizes)
+    items = given.items if given.weights is not None else list(dict.fromkeys(given.items))
+    _, unknown = deployed.service.log.items.sorted_out(items)
+    if unknown:
+        said = f"unknown items: {shown(unknown)}"
+        raise RefusedError(404, "unknown_item", said, "search the known ones at /items")
+    try:
+        table = deployed.service.similar(items, given.k, weights=given.weights, rules=given.rules)
+    except SoftrecError as error:
+        raise of_softrec(error) from None
+    if given.weights is None:
+        lists = by_name(table, "similar_to", items)
+    else:
+        lists = [(items, table.drop("similar_to").to_dicts())]
+    told = [{"similar_to": item, "items": rows} for item, rows in lists]
+    return encoded({"served": deployed.facts(), "lists": told})
 
 
 def search(deployed: Deployed, text: str, offset: int, limit: int) -> bytes:

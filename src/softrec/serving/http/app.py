@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from softrec.errors import SoftrecError
-from softrec.serving.http.bodies import Interests, Recommend
+from softrec.serving.http.bodies import Interests, Recommend, Similar
 from softrec.serving.http.guard import Guard
 from softrec.serving.http.limits import Load, Sizes
 from softrec.serving.http.live import Deployed, Live
@@ -95,7 +95,7 @@ def create_app(
     )
     Routes(live, pool, sizes).add_to(app, reloading=key is not None)
     app.state.errors = live.metrics.errors
-    describe(app, Recommend, Interests)
+    describe(app, Recommend, Interests, Similar)
     app.add_middleware(
         Guard,
         metrics=live.metrics,

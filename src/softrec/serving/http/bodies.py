@@ -8,12 +8,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from softrec.serving.http.errors import RefusedError, too_many
 from softrec.serving.http.limits import Sizes
+from softrec.serving.rules import Rules
 
 LARGEST = 2**63
 Number = Annotated[StrictInt, Field(ge=-LARGEST, lt=LARGEST)]
 Text = Annotated[StrictStr, Field(max_length=500)]
 Id = Number | Text
 """A raw id as it stands in the log: text, or a whole number."""
+
+
+RULES: Any = Field(
+    default=Rules(),
+    description="Which items may come, how many of a kind, and which come first: allow, block, "
+    "where (SQL over the columns of the items), at_most, pinned, mask_seen.",
+)
 
 
 def _named(given: Any) -> Any:
@@ -88,6 +96,7 @@ class Recommend(People):
     """Lists for users of the log and for given histories."""
 
     k: Annotated[StrictInt, Field(ge=1)] = Field(default=10, description="Items of a list.")
+    rules: Rules = RULES
     why: StrictBool = Field(
         default=False,
         description="For models with interests: tell the interest that contributed most to the "
@@ -102,6 +111,7 @@ class Recommend(People):
                 {"users": ["ann"], "k": 3},
                 {"histories": {"bob": ["tea", "jam"]}, "k": 3},
                 {"users": ["ann", "eve"], "histories": [["tea"]], "unknown": "skip"},
+                {"users": ["ann"], "rules": {"block": ["tea"], "pinned": ["jam"]}},
             ]
         },
     )
@@ -110,6 +120,7 @@ class Recommend(People):
         """Refuse a request that is too large, as the base class does."""
         super().check(sizes)
         _check_k(self.k, sizes)
+        _check_rules(self.rules, sizes)
         rows = self.k * (len(self.users) + len(self.histories))
         if rows > sizes.rows:
             raise too_many("items in all lists of a request", sizes.rows, rows)
@@ -132,6 +143,50 @@ class Interests(People):
         """Refuse a request that is too large, as the base class does."""
         super().check(sizes)
         _check_k(self.items, sizes)
+
+
+class Similar(Body):
+    """Similar items: a list for each, or one for all of them with weights."""
+
+    items: list[Id] = Field(description="Ids of the catalogue.", min_length=1)
+    k: Annotated[StrictInt, Field(ge=1)] = Field(default=10, description="Items of a list.")
+    weights: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
+        default=None,
+        description="Of the items, for one list by the weighted mean of the similarities.",
+    )
+    rules: Rules = RULES
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"items": ["tea"], "k": 3},
+                {"items": ["tea", "jam"], "weights": [2, 1]},
+            ]
+        },
+    )
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a request that is too large.
+
+        Raises:
+            RefusedError: if it is.
+        """
+        if len(self.items) > sizes.users:
+            raise too_many("items in a request", sizes.users, len(self.items))
+        if self.k * len(self.items) > sizes.rows:
+            raise too_many("items in all lists of a request", sizes.rows, self.k * len(self.items))
+        _check_k(self.k, sizes)
+        _check_rules(self.rules, sizes)
+
+
+def _check_rules(rules: Rules, sizes: Sizes) -> None:
+    ids = len(rules.allow or ()) + len(rules.block) + len(rules.pinned)
+    if ids > sizes.rules:
+        raise too_many("ids in the rules of a request", sizes.rules, ids)
+    if len(rules.at_most) > sizes.limits:
+        raise too_many("columns in at_most", sizes.limits, len(rules.at_most))
 
 
 def _check_k(k: int, sizes: Sizes) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from softrec.errors import DataError, RecipeError, SoftrecError, one_line
+from softrec.errors import DataError, RecipeError, RulesError, SoftrecError, one_line
 
 SHOWN = 3  # faults of a request that a message names
 
@@ -87,6 +87,8 @@ def of_softrec(error: SoftrecError) -> RefusedError:
     Data and recipes of a request are the client's; a run that cannot be read is the server's.
     """
     message, _, fix = str(error).partition("; ")
+    if isinstance(error, RulesError):
+        return RefusedError(422, "wrong_rules", message, fix or "see /openapi.json for the rules")
     if isinstance(error, DataError | RecipeError):
         return RefusedError(422, "refused", message, fix or "ask for something else")
     return RefusedError(500, "unusable", message, fix or "tell whoever runs the server")

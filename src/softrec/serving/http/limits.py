@@ -23,6 +23,8 @@ class Sizes:
     """Users times k: lines of an answer."""
     rules: int = 10_000
     """Ids in the rules of a request."""
+    limits: int = 8
+    """Columns of which the rules of a request limit the values."""
     page: int = 200
     """Items of a page of the catalogue."""
     query: int = 200

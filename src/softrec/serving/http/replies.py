@@ -48,6 +48,20 @@ class Lists(BaseModel):
     notes: list[str] = Field(description="What was left out, in words.")
 
 
+class SimilarTo(BaseModel):
+    """The items similar to one item, or with weights to several."""
+
+    similar_to: Id | list[Id]
+    items: list[Item]
+
+
+class AllSimilar(BaseModel):
+    """The answer to `similar`."""
+
+    served: Served
+    lists: list[SimilarTo]
+
+
 class Interest(BaseModel):
     """An interest: the items that rank first if it is the only one."""
 
@@ -136,18 +150,21 @@ def encoded(reply: Any) -> bytes:
     return to_json(reply, inf_nan_mode="null")
 
 
-def by_user(table: pl.DataFrame, names: Iterable[object]) -> list[tuple[object, list[Any]]]:
-    """Return (name, rows) of each user in the order of `names`, with no rows if there are none.
+def by_name(
+    table: pl.DataFrame, column: str, names: Iterable[object]
+) -> list[tuple[object, list[Any]]]:
+    """Return (name, rows) in the order of `names`, with no rows if there are none.
 
     Args:
-        table: with a column `user`, whose values may have become text.
-        names: of users and histories, all different as text.
+        table: with a column of names, whose values may have become text.
+        column: that has them.
+        names: all different as text.
     """
     rows: dict[str, list[Any]] = {}
     kept = list(names)
     for name in kept:
         rows[str(name)] = []
-    users = table["user"].to_list()
-    for user, row in zip(users, table.drop("user").iter_rows(named=True), strict=True):
-        rows[str(user)].append(row)
+    whose = table[column].to_list()
+    for name, row in zip(whose, table.drop(column).iter_rows(named=True), strict=True):
+        rows[str(name)].append(row)
     return [(name, rows[str(name)]) for name in kept]

@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from softrec.serving.http import answers, replies
-from softrec.serving.http.bodies import Interests, Recommend
+from softrec.serving.http.bodies import Interests, Recommend, Similar
 from softrec.serving.http.errors import RefusedError, of_faults, of_status
 from softrec.serving.http.limits import Sizes
 from softrec.serving.http.live import Live
@@ -19,6 +20,7 @@ from softrec.serving.http.page import PAGE, content
 from softrec.serving.http.work import Pool
 
 JSON = "application/json"
+ItemId = Annotated[str, Field(max_length=500)]
 
 
 class Routes:
@@ -39,6 +41,8 @@ class Routes:
         """Add all paths, and the replies to errors, to an application."""
         app.post("/recommend", **documented(replies.Lists, Recommend))(self.recommend)
         app.post("/interests", **documented(replies.AllInterests, Interests))(self.interests)
+        app.post("/similar", **documented(replies.AllSimilar, Similar))(self.similar)
+        app.get("/similar", **documented(replies.AllSimilar))(self.similar_to)
         app.get("/items", **documented(replies.Found))(self.items)
         app.get("/about", **documented(replies.About))(self.about)
         app.get("/health", **documented(replies.Health))(self.health)
@@ -62,6 +66,22 @@ class Routes:
         """Show the interests that the model has for users: the items that each ranks first."""
         body = await _json(request)
         reply = await self.pool.run(answers.interests, self.live.current, self.sizes, body)
+        return Response(reply, media_type=JSON)
+
+    async def similar(self, request: Request) -> Response:
+        """List items similar to others, or to several together with weights."""
+        body = await _json(request)
+        reply = await self.pool.run(answers.similar, self.live.current, self.sizes, body)
+        return Response(reply, media_type=JSON)
+
+    async def similar_to(
+        self,
+        item: Annotated[list[ItemId], Query(min_length=1, max_length=100)],
+        k: Annotated[int, Query(ge=1, description="Items of a list.")] = 10,
+    ) -> Response:
+        """List items similar to others."""
+        given = Similar(items=[*item], k=k)
+        reply = await self.pool.run(answers.similar_to, self.live.current, self.sizes, given)
         return Response(reply, media_type=JSON)
 
     async def items(
