@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
     from softrec.experiments.comparison import Comparison
+    from softrec.experiments.runs import open_run
     from softrec.experiments.train import Run
     from softrec.experiments.tuning.result import Tuning
+    from softrec.experiments.updating.call import update
+    from softrec.experiments.updating.update import Update
     from softrec.objective import Objective
     from softrec.recipe.plugins import load_plugins
     from softrec.recipe.register import register
     from softrec.report.reproduction import Reproduction
     from softrec.serving.recommender import Recommender
-    from softrec.types import Encoder
 
 __version__: str
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Recommender",
     "Run",
     "Tuning",
+    "Update",
     "compare",
     "evaluate_lists",
     "fit",
@@ -39,13 +42,16 @@ __all__ = [
     "register",
     "reproduce",
     "tune",
+    "update",
 ]
 
 # Imported on first use: importing torch takes a second, and `import softrec` does not need it.
 HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
+        "open_run": "experiments.runs",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
-        "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result"}  # fmt: skip
+        "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result",
+        "Update": "experiments.updating.update", "update": "experiments.updating.call"}  # fmt: skip
 PARTS = ("adapters", "candidates", "data", "errors", "evaluation", "experiments", "limits",
          "losses", "models", "objective", "recipe", "report", "retrieval", "scoring", "serving",
          "simulation", "targets", "testing", "training", "types")  # fmt: skip
@@ -376,22 +382,6 @@ def reproduce(
             data_dir=_path(data_dir),
             command=python_call("reproduce", paper, shown, {}),
         )
-
-
-def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:
-    """Open a finished run, after checking that its files are unchanged.
-
-    Args:
-        folder: of the run.
-        trust: do not check the files, for runs that were edited on purpose.
-        model: for a run whose model was given as an instance: an instance with the same settings.
-
-    Raises:
-        RunError: if there is no run, a file was changed, or the model is another one.
-    """
-    from softrec.experiments import runs
-
-    return runs.open_run(folder, trust=trust, model=model)
 
 
 def _path(folder: str | Path | None) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 INTERRUPTED = 130
 HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "recommend", "interests",
-         "reproduce")  # fmt: skip
+         "reproduce", "update")  # fmt: skip
 """The commands that need all of the library."""
 
 

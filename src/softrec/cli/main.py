@@ -26,6 +26,7 @@ from softrec.cli.settings import settings
 from softrec.cli.show import print_line
 from softrec.cli.train import compare, demo, fit, order
 from softrec.cli.tune import tune
+from softrec.cli.update import update
 from softrec.errors import SoftrecError, of_the_system, one_line
 from softrec.progress import telling
 
@@ -67,7 +68,7 @@ app.command(cls=SettingsCommand)(tune)
 app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
-for command in (recommend, interests, serve, demo, report, recipes, reproduce):
+for command in (update, recommend, interests, serve, demo, report, recipes, reproduce):
     app.command(cls=Command)(command)
 
 

@@ -60,7 +60,7 @@ class Cases:
         new = ~self.repeated
         if new.all():
             return self
-        relevant = _chosen(self.relevant, new)
+        relevant = chosen(self.relevant, new)
         left = np.flatnonzero(relevant.lengths)
         return replace(self, relevant=relevant).rows(left)
 
@@ -105,10 +105,10 @@ def _distinct(sequences: Sequences) -> Sequences:
     pairs = _pairs(sequences, int(sequences.items.max(initial=0)) + 1)
     first = np.zeros(len(pairs), dtype=bool)
     first[np.unique(pairs, return_index=True)[1]] = True
-    return _chosen(sequences, first)
+    return chosen(sequences, first)
 
 
-def _chosen(sequences: Sequences, keep: np.ndarray) -> Sequences:
+def chosen(sequences: Sequences, keep: np.ndarray) -> Sequences:
     """Return the rows with only the items where `keep` (total,) is true."""
     offsets = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[sequences.offsets]
     times = None if sequences.times is None else sequences.times[keep]

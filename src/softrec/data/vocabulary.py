@@ -164,6 +164,23 @@ class Vocabulary:
             )
         return self.raw[places]
 
+    def grown(self, ids: pl.Series) -> Vocabulary:
+        """Return the vocabulary with the unknown ids of a column, sorted, after its own ids.
+
+        Known ids keep their numbers.
+
+        Raises:
+            DataError: if the ids are of another kind than the vocabulary.
+
+        Example:
+            >>> items = Vocabulary.of(pl.Series(["jam", "tea"])).grown(pl.Series(["oat", "jam"]))
+            >>> items.raw.to_list()
+            ['jam', 'tea', 'oat']
+        """
+        distinct = self._same_kind(ids.unique().alias("raw"))
+        fresh = distinct.filter(pl.Series(self.numbers(distinct) == UNKNOWN)).unique().sort()
+        return Vocabulary(pl.concat([self.raw, fresh])) if len(fresh) else self
+
     def _same_kind(self, wanted: pl.Series) -> pl.Series:
         """Cast `wanted` to the vocabulary's type: '12' becomes 12, and 'tea' is refused."""
         cast = _cast(wanted, self.raw.dtype)

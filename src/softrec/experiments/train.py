@@ -78,6 +78,7 @@ def fit_recipe(
     split: Split | None = None,
     sibling: Path | None = None,
     overwrite: bool = False,
+    before_finish: Callable[[Run], None] | None = None,
 ) -> Run:
     """Train a recipe, evaluate it on the test part, and write the run to `out`.
 
@@ -92,6 +93,7 @@ def fit_recipe(
         split: the data, if they were already read, cleaned and split.
         sibling: a finished run on the same data; its data files are used as hard links.
         overwrite: replace a finished run, and remove an unfinished one of another recipe.
+        before_finish: called with the run while it is still in OUT.part; may add files to it.
 
     Raises:
         RunError: if `out` exists.
@@ -124,6 +126,8 @@ def fit_recipe(
                     "peak_memory_mib": memory.mib(),
                 }
                 _write(folder, recipe, split, model, fitted, tested, made, sibling)
+        if before_finish is not None:
+            before_finish(open_run(folder))
         forget(folder)
         place.finish()
         return open_run(place.out)

@@ -35,7 +35,7 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
     assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others
     if spec.start is not None:
-        begin(encoder, spec.start, split, seed=recipe.seed)
+        begin(encoder, spec.start, split, seed=recipe.seed, new_rows=spec.new_rows)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
     training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring)

@@ -1,15 +1,16 @@
 """Initialises a model from the weights of a finished run, on the same data or on newer data.
 
 Rows of tables belong to users and items, and are matched by raw id. Users and items that are
-unknown to the run are initialised at random. Which entries of a model are such tables is found by
-building the model for more items or users: they are the entries that become larger.
+unknown to the run are initialised at random, or from their neighbours (`rows`). Which entries of a
+model are such tables is found by building the model for more items or users: they are the entries
+that become larger.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -21,25 +22,30 @@ from softrec.data.splits import Split
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import RunError
 from softrec.experiments.build.model import build_model
+from softrec.experiments.build.rows import Kind, fill_new_rows
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.folders import difference
 from softrec.recipe.specs.models import ModelSettings
+from softrec.recipe.specs.training import NewRows
 from softrec.settings import Trained
 from softrec.types import Encoder
 
-Kind = Literal["items", "users"]
-
+Vocabularies = dict[Kind, Vocabulary]
+KINDS: tuple[Kind, ...] = ("items", "users")
 LOGGER = logging.getLogger(__name__)
 
 
-def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int) -> None:
-    """Initialise `encoder` from a finished run; rows of unknown users and items stay random.
+def begin(
+    encoder: Encoder, start: Trained, split: Split, *, seed: int, new_rows: NewRows = "fresh"
+) -> None:
+    """Initialise `encoder` from a finished run.
 
     Args:
         encoder: a model for the users and items of `split`.
         start: the folder of the run.
         split: the data that the encoder will be trained on.
-        seed: of the rows of users and items that are unknown to the run.
+        seed: of the random rows of users and items that are unknown to the run.
+        new_rows: "fresh" leaves these rows random, "neighbours" makes them of their neighbours.
 
     Raises:
         RunError: if the model of the run does not fit, or none of the items is in the run.
@@ -48,7 +54,7 @@ def begin(encoder: Encoder, start: Trained, split: Split, *, seed: int) -> None:
     assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
     _log_leaks(run, split)
-    other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed)
+    other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, new_rows)
     try:
         encoder.initialise_from(other)
     except (RuntimeError, ValueError) as error:
@@ -76,8 +82,13 @@ def _log_leaks(run: Run, split: Split) -> None:
         )
 
 
-def _vocabularies(log: Interactions) -> dict[Kind, Vocabulary]:
+def _vocabularies(log: Interactions) -> Vocabularies:
     return {"items": log.items, "users": log.users}
+
+
+def _places(old: Vocabularies, new: Vocabularies) -> dict[Kind, np.ndarray]:
+    """Return the number in the old vocabulary of each user and item, or `UNKNOWN`."""
+    return {kind: own.numbers(new[kind].raw) for kind, own in old.items()}
 
 
 def _same_ids(run: Run, split: Split) -> bool:
@@ -85,11 +96,11 @@ def _same_ids(run: Run, split: Split) -> bool:
     return all(own.raw.equals(given[kind].raw) for kind, own in _vocabularies(run.log).items())
 
 
-def _moved(run: Run, split: Split, seed: int) -> Encoder:
+def _moved(run: Run, split: Split, seed: int, new_rows: NewRows) -> Encoder:
     """Return the model of `run` for the users and items of `split`."""
     spec, length = run.model_settings, run.recipe.training.length
     old, new = _vocabularies(run.log), _vocabularies(split.train)
-    places = {kind: old[kind].numbers(new[kind].raw) for kind in old}
+    places = _places(old, new)
     if (places["items"] == UNKNOWN).all():
         raise RunError(
             f"{run.folder} knows none of the items of this log, such as {new['items'].raw[0]!r}; "
@@ -103,16 +114,24 @@ def _moved(run: Run, split: Split, seed: int) -> Encoder:
         kind = tables.get(name)
         fresh = state[name]
         state[name] = weight if kind is None else _rows(weight, fresh, places[kind], old[kind])
+    filled = fill_new_rows(state, tables, places, split.train) if new_rows == "neighbours" else {}
     moved.load_state_dict(state)
-    kinds = [kind for kind in places if kind in tables.values()]
-    new_here = {kind: int((places[kind] == UNKNOWN).sum()) for kind in kinds}
-    counts = [f"{count:,} of {len(places[kind]):,} {kind}" for kind, count in new_here.items()]
+    kinds = [kind for kind in KINDS if kind in tables.values()]
+    counts = [f"{(places[k] == UNKNOWN).sum():,} of {len(places[k]):,} {k}" for k in kinds]
     LOGGER.info(
-        "training.start: %s are unknown to %s and are initialised at random",
+        "training.start: %s are unknown to %s and are initialised %s",
         " and ".join(counts),
         run.folder,
+        _first_rows(filled),
     )
     return moved
+
+
+def _first_rows(filled: Mapping[Kind, int]) -> str:
+    if not filled:
+        return "at random"
+    counts = [f"{filled[kind]:,} {kind}" for kind in KINDS if kind in filled]
+    return f"from their neighbours ({' and '.join(counts)}), or at random"
 
 
 def _rows(trained: Tensor, fresh: Tensor, places: np.ndarray, old: Vocabulary) -> Tensor:

@@ -21,6 +21,7 @@ from softrec.settings import (
     setting,
 )
 
+NewRows = Literal["fresh", "neighbours"]
 LONGEST_LIST = 100_000  # the largest cut-off of a metric
 
 
@@ -52,6 +53,11 @@ class TrainingSettings(Settings):
     )
     start: Trained | None = setting(
         None, "a trained run or its recipe; the model is initialised with its weights", common=True
+    )
+    new_rows: NewRows = setting(
+        "fresh",
+        "with start: the first rows of users and items that it does not know: random, or the mean "
+        "of the rows of their neighbours in the training part",
     )
     epochs: Rounds = setting(100, "maximum number of epochs", common=True)
     batch_size: int | None = setting(
