@@ -116,8 +116,11 @@ def _moved(run: Run, split: Split, seed: int, new_rows: NewRows) -> Encoder:
         state[name] = weight if kind is None else _rows(weight, fresh, places[kind], old[kind])
     filled = fill_new_rows(state, tables, places, split.train) if new_rows == "neighbours" else {}
     moved.load_state_dict(state)
-    kinds = [kind for kind in KINDS if kind in tables.values()]
-    counts = [f"{(places[k] == UNKNOWN).sum():,} of {len(places[k]):,} {k}" for k in kinds]
+    counts = [
+        f"{(numbers == UNKNOWN).sum():,} of {len(numbers):,} {kind}"
+        for kind, numbers in places.items()
+        if kind in tables.values()
+    ]
     LOGGER.info(
         "training.start: %s are unknown to %s and are initialised %s",
         " and ".join(counts),
