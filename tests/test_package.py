@@ -14,6 +14,7 @@ from softrec import __version__
 from softrec.cli import main as cli
 from softrec.experiments.inputs import read_input
 from softrec.recipe import shipped
+from softrec.serving.http.page import PAGE
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.name for path in (ROOT / "recipes").glob("*.yaml"))
@@ -37,6 +38,8 @@ def test_the_wheel_has_all_recipes_and_is_typed(wheel):
     assert len(papers) > 20
     assert papers <= inside
     assert {"softrec/py.typed", "softrec/report/report.html.j2"} <= inside
+    page = {f"softrec/serving/http/page/{name}" for name, _ in PAGE.values()}
+    assert page <= inside
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 
 

@@ -96,6 +96,18 @@ def test_numbers_stay_numbers_also_beside_named_histories():
     assert all(isinstance(item, int) for item, _ in found["new"])
 
 
+def test_histories_are_told_where_they_are_asked_for():
+    service = shop(catalogue=table())
+    asked = {"users": ["u5", "u1"], "histories": {"bob": ["irish", "cola", "assam"]}, "history": 2}
+    lists = client(service).post("/recommend", json=asked).json()["lists"]
+    own = {user: service.log.items.ids(service.log.sequences[n]).to_list()
+           for n, user in enumerate(service.log.users.raw)}  # fmt: skip
+    told = [[row["item"] for row in one["history"]] for one in lists]
+    assert told == [own["u5"][-2:], own["u1"][-2:], ["irish", "assam"]]
+    assert lists[0]["history"][1] == {"item": "irish", "title": "Irish"}
+    assert "history" not in client(service).post("/recommend", json={"users": ["u1"]}).text
+
+
 def test_a_user_with_nothing_left_has_an_empty_list():
     found = listed(client().post("/recommend", json={"users": ["u5", "u0"], "k": 3}))
     assert found["u5"] == []
@@ -292,6 +304,18 @@ def test_items_are_searched_and_paged():
     assert asking.get("/items", params={"q": ".*"}).json()["total"] == 0
 
 
+def test_items_are_looked_up_by_their_ids():
+    asking = client(shop(catalogue=table()))
+    found = asking.get("/items", params={"id": ["irish", "cola", "assam"]}).json()
+    assert found["total"] == 2
+    assert found["items"] == [
+        {"item": "irish", "title": "Irish"}, {"item": "assam", "title": "Assam"},
+    ]  # fmt: skip
+    assert asking.get("/items", params={"id": "cola"}).json()["items"] == []
+    found = client(shop(log=numbered())).get("/items", params={"id": ["5", "x"]}).json()["items"]
+    assert found == [{"item": 5}]
+
+
 def test_what_begins_with_the_text_comes_first():
     found = client().get("/items", params={"q": "i"}).json()["items"]
     assert [row["item"] for row in found] == ["irish", "darjeeling", "fujian", "hojicha"]
@@ -309,6 +333,7 @@ def test_about_tells_what_the_model_can_do():
         assert (about["histories"], about["interests"]) == (histories, interests)
         assert (about["users"], about["items"]) == (6, N_ITEMS)
         assert about["some_users"][0] == "u0"
+        assert about["mask_seen"] is True
 
 
 def test_health_and_version():

@@ -20,6 +20,7 @@ class Service(Protocol):
     """Recommends items of a catalogue, by raw ids."""
 
     name: str  # of the model
+    mask_seen: bool  # items of the history are left out by default
 
     @property
     def catalogue(self) -> pl.DataFrame | None:

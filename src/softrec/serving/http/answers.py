@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import NamedTuple, TypeVar
 
@@ -68,8 +69,20 @@ def recommend(deployed: Deployed, sizes: Sizes, body: bytes) -> tuple[bytes, int
         lists = [
             {"user": name, "items": rows} for name, rows in by_name(table, "user", asked.names)
         ]
+    if given.history:
+        for one, items in zip(lists, _histories(deployed, asked, given.history), strict=True):
+            one["history"] = items
     reply = {"served": deployed.facts(), "lists": lists, "notes": asked.notes}
     return encoded(reply), len(lists)
+
+
+def _histories(deployed: Deployed, asked: Asked, last: int) -> Iterator[object]:
+    """Yield the last items of each history, oldest first."""
+    log = deployed.service.log
+    for number in log.users.numbers(asked.users).tolist() if asked.users else ():
+        yield deployed.names.told(log.sequences[number][-last:])
+    for items in asked.histories.values():
+        yield deployed.names.told(log.items.numbers(items[-last:]))
 
 
 def interests(deployed: Deployed, sizes: Sizes, body: bytes) -> bytes:
@@ -133,6 +146,14 @@ def search(deployed: Deployed, text: str, offset: int, limit: int) -> bytes:
     return encoded({"total": total, "offset": offset, "items": items})
 
 
+def look_up(deployed: Deployed, ids: list[str]) -> bytes:
+    """Return those of the items that are known, in the form of the reply to a search."""
+    vocabulary = deployed.service.log.items
+    there, _ = vocabulary.sorted_out(ids)
+    items = deployed.names.told(vocabulary.numbers(there)) if there else []
+    return encoded({"total": len(items), "offset": 0, "items": items})
+
+
 def about(deployed: Deployed, sizes: Sizes) -> bytes:
     """Return the reply to `about`."""
     log = deployed.service.log
@@ -145,6 +166,7 @@ def about(deployed: Deployed, sizes: Sizes) -> bytes:
             "titles": deployed.names.titles is not None,
             "interests": deployed.can.interests,
             "histories": deployed.can.histories,
+            "mask_seen": deployed.service.mask_seen,
             "some_users": log.users.raw.head(FEW).to_list(),
             "some_items": items,
             "largest": asdict(sizes),

@@ -103,6 +103,10 @@ class Recommend(People):
         "score of each item, and its contribution.",
     )
 
+    history: Annotated[StrictInt, Field(ge=0, le=100)] = Field(
+        default=0, description="How many of the last items of each history to tell, too."
+    )
+
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,

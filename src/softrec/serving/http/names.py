@@ -46,14 +46,15 @@ class Names:
         wanted = " ".join(text.lower().split())
         if not wanted:
             places = np.arange(offset, min(offset + limit, len(self.ids)))
-            return len(self.ids), self._told(places)
+            return len(self.ids), self.told(places)
         found = self.lower.str.contains(wanted, literal=True).arg_true()
         lines = self.lower.gather(found)
         first = lines.str.starts_with(wanted) | lines.str.contains(f"\n{wanted}", literal=True)
         order = np.argsort(~first.to_numpy(), kind="stable")
-        return len(found), self._told(found.to_numpy()[order][offset : offset + limit])
+        return len(found), self.told(found.to_numpy()[order][offset : offset + limit])
 
-    def _told(self, places: np.ndarray) -> list[dict[str, object]]:
+    def told(self, places: np.ndarray) -> list[dict[str, object]]:
+        """Return id and, if there are titles, title of some items by their numbers."""
         ids = self.ids[places].to_list()
         if self.titles is None:
             return [{"item": raw} for raw in ids]

@@ -33,11 +33,19 @@ class Item(BaseModel):
     contribution: float | None = Field(default=None, description="With `why`.")
 
 
+class NamedItem(BaseModel):
+    """An item of the catalogue."""
+
+    item: Id
+    title: str | None = None
+
+
 class OneList(BaseModel):
     """The list of one user or history; empty if nothing is left to recommend."""
 
     user: Id
     items: list[Item]
+    history: list[NamedItem] | None = Field(default=None, description="With `history`.")
 
 
 class Lists(BaseModel):
@@ -86,13 +94,6 @@ class AllInterests(BaseModel):
     notes: list[str]
 
 
-class NamedItem(BaseModel):
-    """An item of the catalogue."""
-
-    item: Id
-    title: str | None = None
-
-
 class Found(BaseModel):
     """A page of the items that a search found."""
 
@@ -126,6 +127,7 @@ class About(BaseModel):
     titles: bool = Field(description="Whether items have titles.")
     interests: bool = Field(description="Whether users have several interests: see `why`.")
     histories: bool = Field(description="Whether histories can be given.")
+    mask_seen: bool = Field(description="Whether items of the history are left out by default.")
     some_users: list[Id] = Field(description="A few, to try the service with.")
     some_items: list[NamedItem]
     largest: dict[str, int] = Field(description="What a request may ask for at most.")

@@ -89,8 +89,14 @@ class Routes:
         q: Annotated[str, Query(max_length=200, description="A part of an id or title.")] = "",
         offset: Annotated[int, Query(ge=0, le=2**40, description="Items to skip.")] = 0,
         limit: Annotated[int, Query(ge=1, le=200, description="Items of a page.")] = 20,
+        id: Annotated[
+            list[ItemId], Query(max_length=200, description="These items instead of a search.")
+        ] = [],  # noqa: B006 - FastAPI copies it
     ) -> Response:
-        """Search the items of the catalogue by id or title."""
+        """Search the items of the catalogue by id or title, or look some up by their ids."""
+        if id:
+            reply = await self.pool.run(answers.look_up, self.live.current, id)
+            return Response(reply, media_type=JSON)
         reply = await self.pool.run(answers.search, self.live.current, q, offset, limit)
         return Response(reply, media_type=JSON)
 

@@ -7,6 +7,9 @@ from importlib import resources
 
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
+    "/page/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/page/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """Path -> name of the file beside this one, and its media type. Nothing else is read."""
 
