@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "retrieval": {"types", "blocks", "limits"},
     "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"registry", "data", "retrieval", "interacted"},
-    "serving": BASE | {"files", "data", "models", "retrieval"},
+    "serving": BASE | {"files", "data", "models", "retrieval", "scoring"},
     "simulation": BASE | {"data", "evaluation"},
     "recipe": BASE
     | NAMED

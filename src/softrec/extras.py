@@ -14,8 +14,9 @@ from typing import Any
 from softrec.errors import SoftrecError
 
 EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec", "matplotlib": "report",
-          "optuna": "tune", "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
-          "tensorboard": "tensorboard", "uvicorn": "serve"}  # fmt: skip
+          "onnx": "export", "onnxruntime": "export", "onnxscript": "export", "optuna": "tune",
+          "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
+          "tensorboard": "tensorboard", "usearch": "usearch", "uvicorn": "serve"}  # fmt: skip
 """Name of a package -> name of the smallest extra that installs it."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,3 +94,40 @@ def sha256_of(path: Path) -> str:
     """Return the hash of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+Files = Mapping[str, Mapping[str, Any]]
+"""The size in bytes and the SHA-256 of each file, by its name in a folder."""
+
+
+def sealed(
+    folder: Path, names: Iterable[str], hash_of: Callable[[Path], str] = sha256_of
+) -> dict[str, dict[str, Any]]:
+    """Return the size in bytes and the SHA-256 of each file, by its name in `folder`."""
+    return {
+        name: {"size": (folder / name).stat().st_size, "sha256": hash_of(folder / name)}
+        for name in names
+    }
+
+
+def changed(folder: Path, files: Files, hash_of: Callable[[Path], str] = sha256_of) -> str | None:
+    """Return what is wrong with the first of `files` that was changed after `sealed`; else None.
+
+    Args:
+        folder: of the files.
+        files: what `sealed` returned.
+        hash_of: may return a stored hash, which may be wrong: before a file is refused it is read.
+
+    Raises:
+        OSError: if a file exists and cannot be read.
+    """
+    for name, kept in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        size = path.stat().st_size
+        if size != kept["size"]:
+            return f"{path} was changed: its size is {size:,} bytes, expected {kept['size']:,}"
+        if hash_of(path) != kept["sha256"] and sha256_of(path) != kept["sha256"]:
+            return f"{path} was changed: its content is not what softrec wrote"
+    return None

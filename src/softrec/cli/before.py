@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130
-HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "recommend", "interests",
-         "reproduce", "update")  # fmt: skip
+HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "export", "recommend",
+         "interests", "reproduce", "update")  # fmt: skip
 """The commands that need all of the library."""
+OF_EXPORTS = ("recommend", "interests")
+"""The commands that an export can answer, too, without torch."""
 
 
 def before(command: str, given: Mapping[str, Any]) -> None:
@@ -25,12 +27,15 @@ def before(command: str, given: Mapping[str, Any]) -> None:
     Raises:
         SoftrecError: if the log, the run or the comparison does not exist.
     """
+    exported = False
     if isinstance(given.get("source"), str):
         _check_source(given["source"])
     for argument in ("run", "folder"):
         if isinstance(given.get(argument), Path):
-            _check_finished(given[argument], argument)
-    if command in HEAVY:
+            exported = command in OF_EXPORTS and (given[argument] / "manifest.json").exists()
+            if not exported:
+                _check_finished(given[argument], argument)
+    if command in HEAVY and not exported:
         import_module("softrec.experiments.compare")  # all of the library
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -160,9 +160,11 @@ def _option(one: Listed) -> Any:
 
 def load(plugins: list[str] | None) -> None:
     """Load the modules that `--plugin` names."""
+    if not plugins:  # without torch, which an export does not need
+        return
     from softrec.recipe.plugins import load_plugins
 
-    load_plugins(plugins or [])
+    load_plugins(plugins)
 
 
 REPORT, SEARCH = "Report", "Search"  # the panels of what adds rows or slices, and of a search

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from softrec.errors import DataError, RecipeError, shown
 
 if TYPE_CHECKING:
     from softrec.data.vocabulary import Vocabulary
+    from softrec.serving.base import RecommenderBase
 
 KnownUsers = Annotated[
     list[str] | None,
@@ -135,9 +137,7 @@ def _service(
     before: str | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories that a command names."""
-    from softrec.evaluation.asked import Asked
     from softrec.experiments.store.folders import check_apart
-    from softrec.experiments.train import open_run
     from softrec.serving.files import read_users, writer_of
 
     if out is not None:
@@ -151,18 +151,41 @@ def _service(
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
     if before not in (None, "valid", "test"):
         raise RecipeError(f"--before must be valid or test, got {before!r}")
-    opened = open_run(run, trust=trust)
-    if not user and not listed and not histories:
-        if before is None:
-            raise RecipeError("expected users or a history; give --user, --users-file or --history")
-        split = opened.split()
-        asked = Asked.of(split, opened.mask_seen).cases(before).user
-        user = split.train.users.ids(asked).to_list()
-    recommender = opened.recommender(before)
+    anybody = bool(user or listed or histories)
+    if not anybody and before is None:
+        raise RecipeError("expected users or a history; give --user, --users-file or --history")
+    recommender, everybody = _opened(run, trust, before)
+    user = user if anybody else everybody()
     if users_file and unknown == "skip":
         listed = _known(recommender.log.users, listed, users_file)
     people = list(dict.fromkeys([*(user or []), *listed]))
     return recommender, {"users": people, "histories": histories}
+
+
+def _opened(run: Path, trust: bool, before: Any) -> tuple[RecommenderBase, Callable[[], list[Any]]]:
+    """Return the recommender of a run or an export, and a function for all users of a part."""
+    from softrec.serving.manifest import is_export
+
+    if is_export(run):
+        from softrec.serving.exported import ExportedRecommender
+
+        if before is not None:
+            raise RecipeError(
+                "an export has the whole log, without its parts; leave out --before, or name the "
+                "run"
+            )
+        return ExportedRecommender(run, trust=trust), list
+    from softrec.evaluation.asked import Asked
+    from softrec.experiments.train import open_run
+
+    opened = open_run(run, trust=trust)
+
+    def everybody() -> list[Any]:
+        split = opened.split()
+        asked = Asked.of(split, opened.mask_seen).cases(before).user
+        return split.train.users.ids(asked).to_list()
+
+    return opened.recommender(before), everybody
 
 
 def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> list[object]:

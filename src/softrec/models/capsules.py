@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softrec.models.histories import recent
+from softrec.models.histories import exporting, recent
 from softrec.types import Batch
 
 
@@ -83,7 +83,8 @@ def route(
 def read_items(batch: Batch, padding: int, length: int) -> Tensor:
     """Return the items that are read for each prediction, (P, L'), the most recent one last.
 
-    L' is the longest length without padding, so that short histories cost little.
+    L' is the longest length without padding, so that short histories cost little; in an export it
+    is `length`.
 
     Raises:
         ValueError: if a history has more than `length` items.
@@ -94,6 +95,8 @@ def read_items(batch: Batch, padding: int, length: int) -> Tensor:
         [[4, 5], [9, 6]]
     """
     items = recent(batch, padding, length)
+    if exporting():
+        return items
     longest = int((items != padding).sum(1).max())
     return items[:, length - max(longest, 1) :]
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import Histories, HistoryEncoder, ItemTable, OutputLayer, prefixes
+from softrec.models.histories import (
+    Histories,
+    HistoryEncoder,
+    ItemTable,
+    OutputLayer,
+    exporting,
+    prefixes,
+)
 from softrec.models.layers import Init, initialise
 from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
@@ -143,7 +150,7 @@ class ComiRecSA(HistoryEncoder):
         real = histories.items != self.n_items
         filled = real[:, :1]  # padding is at the right only
         # A row with only padding would have a softmax over nothing: it attends to itself.
-        visible = None if bool(real.all()) else real | ~filled
+        visible = None if not exporting() and bool(real.all()) else real | ~filled
         values = self.table(histories.items)
         seen = values if self.positions is None else values + self._positions(histories)
         if self.where == "values":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, recent
+from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, exporting, recent
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.nfm import bi_interaction
 from softrec.models.registry import MODELS
@@ -106,6 +106,10 @@ class DeepFM(HistoryEncoder):
         pairs = bi_interaction(slots.sum(1), slots.square().sum(1))
         users = self.dropout(pairs) + self.tower(slots.flatten(1))
         if self.first_order is not None:
-            weight = self.first_order.weight
-            users = users + F.embedding_bag(history, weight, mode="sum", padding_idx=self.n_items)
+            users = users + self._summed(self.first_order, history)
         return Vectors(users, items or self.items())
+
+    def _summed(self, table: ItemTable, history: Tensor) -> Tensor:
+        if exporting():  # ONNX has no such operation, and takes a loop over the rows for it
+            return embedded(table, history).sum(1)
+        return F.embedding_bag(history, table.weight, mode="sum", padding_idx=self.n_items)

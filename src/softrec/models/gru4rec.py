@@ -10,7 +10,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from softrec.cuda import float32
 from softrec.models import recurrence
-from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, places
+from softrec.models.histories import (
+    HistoryEncoder,
+    ItemTable,
+    OutputLayer,
+    aligned,
+    exporting,
+    places,
+)
 from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
@@ -118,6 +125,8 @@ def states_at(gru: nn.GRU, inputs: Tensor, lengths: Tensor, row: Tensor, step: T
         row: (P,) int64.
         step: (P,) int64, below the length of its row.
     """
+    if exporting():
+        return recurrence.scanned(gru, inputs)[row, step]
     if inputs.device.type == "cpu" and torch.is_grad_enabled():
         return recurrence.states_at(gru, inputs, lengths, row, step)
     with float32(inputs.device):

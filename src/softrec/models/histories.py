@@ -23,6 +23,19 @@ class Histories(NamedTuple):
     times: Tensor | None = None  # (B, L') int64, of each event; 0 at padding
 
 
+def exporting() -> bool:
+    """Return whether the model is exported: then its operations may not depend on the numbers.
+
+    What a model skips for the batches that do not need it, an export does for all batches.
+    """
+    return torch.compiler.is_compiling()
+
+
+def each_row(rows: Tensor) -> Tensor:
+    """Return 0 .. B-1 for a tensor of B rows; with `len`, an export would be for one number B."""
+    return torch.arange(rows.shape[0], device=rows.device)
+
+
 def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histories:
     """Move real items to the left and remove columns with only padding.
 
@@ -36,11 +49,11 @@ def aligned(history: Tensor, padding: int, times: Tensor | None = None) -> Histo
     """
     real = history != padding
     lengths = real.sum(1)
-    longest = max(int(lengths.max()), 1)
+    longest = history.shape[1] if exporting() else max(int(lengths.max()), 1)
     columns = torch.arange(longest, device=history.device)[None]
     beyond = columns >= lengths[:, None]
     first = real.to(torch.uint8).argmax(1)
-    if bool((first == 0).all()):  # the items are at the left already
+    if not exporting() and bool((first == 0).all()):  # the items are at the left already
         items, moved = history[:, :longest], times if times is None else times[:, :longest]
     else:
         places = (first[:, None] + columns).clamp(max=history.shape[1] - 1)
@@ -86,7 +99,7 @@ def places(histories: Histories, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return row and step of each prediction, (P,) each."""
     if batch.row is None or batch.step is None:
         last = histories.lengths - 1
-        return torch.arange(len(last), device=last.device), last
+        return each_row(last), last
     return batch.row, batch.step
 
 
@@ -133,7 +146,7 @@ def recent(batch: Batch, padding: int, length: int) -> Tensor:
     histories = fitting(batch.history, padding, length)
     row, step = batch.row, batch.step
     if row is None or step is None:
-        row = torch.arange(len(histories.items), device=histories.items.device)
+        row = each_row(histories.items)
         step = histories.lengths - 1
     columns = step[:, None] + torch.arange(1 - length, 1, device=step.device)
     items = histories.items[row[:, None], columns.clamp(min=0)]

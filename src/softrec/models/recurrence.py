@@ -11,11 +11,14 @@ Rows are sorted by length, so that step t is about the first rows, and its numbe
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan  # pyright: ignore
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 ATEN = torch.ops.aten
 
@@ -56,6 +59,34 @@ def states_at(gru: nn.GRU, inputs: Tensor, lengths: Tensor, row: Tensor, step: T
         biases = weights[2:] or [None, None]
         states: Any = _Recurrence.apply(states, *weights[:2], *biases, steps.sizes)
     return states.index_select(0, steps.start[step] + steps.rank[row])
+
+
+def scanned(gru: nn.GRU, inputs: Tensor) -> Tensor:
+    """Return the last layer's states (B, L, H), by an operation that exports have for any length.
+
+    PyTorch's GRU is exported for one length only.
+
+    Args:
+        gru: with `batch_first`, without dropout between its layers.
+        inputs: (B, L, D); the states at padding are not defined.
+    """
+    states = inputs.transpose(0, 1)
+    for by_x, by_h, *biases in gru.all_weights:
+        bias_x, bias_h = biases or (None, None)
+        step = partial(_next_state, by_h, bias_h)
+        start = inputs.new_zeros(inputs.shape[0], by_h.shape[1])
+        states: Any = scan(step, start, F.linear(states, by_x, bias_x))[1]
+    return states.transpose(0, 1)
+
+
+def _next_state(
+    by_h: Tensor, bias_h: Tensor | None, h: Tensor, of_x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the state (B, H) after one item, twice: to go on with, and as the output."""
+    (r, z, n), (r_h, z_h, n_h) = of_x.chunk(3, -1), F.linear(h, by_h, bias_h).chunk(3, -1)
+    new = (n + (r + r_h).sigmoid() * n_h).tanh()
+    state = new + (z + z_h).sigmoid() * (h - new)
+    return state, state.clone()
 
 
 class _Recurrence(torch.autograd.Function):

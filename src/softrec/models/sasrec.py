@@ -16,6 +16,8 @@ from softrec.models.histories import (
     ItemTable,
     OutputLayer,
     asked,
+    each_row,
+    exporting,
     fitting,
 )
 from softrec.models.registry import MODELS
@@ -134,7 +136,7 @@ class SASRec(HistoryEncoder):
 
 def up_to(step: Tensor, length: int) -> Tensor | None:
     """Return which items are visible from each row's step, (B, 1, 1, L) bool; None if all are."""
-    if bool((step == length - 1).all()):
+    if not exporting() and bool((step == length - 1).all()):
         return None
     return (torch.arange(length, device=step.device) <= step[:, None])[:, None, None]
 
@@ -259,7 +261,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, attend: Attend = None, step: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D), or (B, 1, D) for one step (B,) of each row."""
         first, second = self.norms
-        own = x if step is None else x[torch.arange(len(x), device=x.device), step][:, None]
+        own = x if step is None else x[each_row(x), step][:, None]
         if self.style == "post":
             own = first(own + self._amount(0, self._attention(own, x, attend, step)))
             return second(own + self._amount(1, self._feed_forward(own)))

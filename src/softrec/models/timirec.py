@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from softrec.models.comirec import ComiRecSA, Positions
 from softrec.models.gru4rec import states_at
-from softrec.models.histories import Histories, ItemTable
+from softrec.models.histories import Histories, ItemTable, each_row
 from softrec.models.layers import Init, initialise
 from softrec.models.registry import MODELS
 from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
@@ -182,5 +181,4 @@ class Predictor(nn.Module):
     def forward(self, histories: Histories) -> Tensor:
         """Return the logits (P, K) after the last item of histories (P, L')."""
         inputs, lengths = self.table(histories.items), histories.lengths
-        rows = torch.arange(len(lengths), device=lengths.device)
-        return self.logits(states_at(self.gru, inputs, lengths, rows, lengths - 1))
+        return self.logits(states_at(self.gru, inputs, lengths, each_row(lengths), lengths - 1))

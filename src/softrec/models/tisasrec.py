@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,14 @@ from torch.nn import functional as F
 from softrec.blocks import blocks
 from softrec.errors import DataError
 from softrec.limits import LIMITS
-from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting
+from softrec.models.histories import (
+    HistoryEncoder,
+    ItemTable,
+    OutputLayer,
+    each_row,
+    exporting,
+    fitting,
+)
 from softrec.models.registry import MODELS
 from softrec.models.sasrec import (
     Block,
@@ -206,9 +213,19 @@ def intervals(times: Tensor, largest: int, unit: Unit = "smallest") -> Tensor:
     """
     largest_unit = LARGEST_UNIT[unit]
     steps = times.diff(dim=1, prepend=times[:, :1]).abs()
-    units = steps.masked_fill(steps == 0, largest_unit).clamp(max=largest_unit).cummin(1).values
+    units = _running_least(steps.masked_fill(steps == 0, largest_unit).clamp(max=largest_unit))
     apart = (times[:, :, None] - times[:, None, :]).abs()
     return (apart // units[:, :, None]).clamp(max=largest)
+
+
+def _running_least(values: Tensor) -> Tensor:
+    """Return the least of values (B, L) up to each place."""
+    if not exporting():
+        return values.cummin(1).values
+    # ONNX has no such operation; L x L numbers a row are what the intervals have, too.
+    places = torch.arange(values.shape[1], device=values.device)
+    later = places > places[:, None]
+    return values[:, None].masked_fill(later, torch.iinfo(values.dtype).max).amin(2)
 
 
 @dataclass(frozen=True)
@@ -246,9 +263,7 @@ class TimedAttention:
         if step is None:
             earlier = torch.ones(length, length, dtype=torch.bool, device=self.intervals.device)
             return self.intervals.flatten(0, 1), earlier.tril()
-        return self.intervals[torch.arange(len(step), device=step.device), step], up_to(
-            step, length
-        )
+        return self.intervals[each_row(step), step], up_to(step, length)
 
 
 class ScoresOfRows(torch.autograd.Function):
@@ -290,7 +305,7 @@ def _scores(x: Tensor, table: Tensor, index: Tensor) -> Tensor:
     """Gather the scores from the products of a block of queries with the whole table."""
     heads = len(x)
     scores = x.new_empty(heads, *index.shape)
-    for some in _blocks(len(index), heads * len(table[0]), x.device):
+    for some in _blocks(index, heads * len(table[0])):
         products = x[:, some] @ table.transpose(1, 2)
         scores[:, some] = products.gather(2, index[some].expand(heads, -1, -1))
     return scores
@@ -299,8 +314,8 @@ def _scores(x: Tensor, table: Tensor, index: Tensor) -> Tensor:
 def _sums(weights: Tensor, table: Tensor, index: Tensor) -> Tensor:
     """Sum the weights of each row of the table, then multiply once."""
     heads, size, width = table.shape
-    sums = table.new_empty(heads, len(index), width)
-    for some in _blocks(len(index), heads * size, table.device):
+    sums = table.new_empty(heads, index.shape[0], width)
+    for some in _blocks(index, heads * size):
         sums[:, some] = _buckets(weights[:, some], index[some], size) @ table
     return sums
 
@@ -309,7 +324,7 @@ def _collected(weights: Tensor, x: Tensor, index: Tensor, size: int) -> Tensor:
     """Return sum_qj weights_qj x_q at row index[q, j] of a table, (heads, size, d)."""
     heads = len(x)
     table = x.new_zeros(heads, size, x.shape[-1])
-    for some in _blocks(len(index), heads * size, x.device):
+    for some in _blocks(index, heads * size):
         table += _buckets(weights[:, some], index[some], size).transpose(1, 2) @ x[:, some]
     return table
 
@@ -320,10 +335,12 @@ def _buckets(weights: Tensor, index: Tensor, size: int) -> Tensor:
     return empty.scatter_add_(2, index.expand(heads, -1, -1), weights)
 
 
-def _blocks(queries: int, width: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices of queries, so that `width` numbers per query are no large tensor."""
-    numbers = LIMITS.intervals if device.type == "cpu" else ON_A_GPU
-    return blocks(queries, numbers // width)
+def _blocks(index: Tensor, width: int) -> Iterable[slice]:
+    """Return slices of queries, so that `width` numbers per query are no large tensor."""
+    if exporting():
+        return [slice(None)]
+    numbers = LIMITS.intervals if index.device.type == "cpu" else ON_A_GPU
+    return blocks(len(index), numbers // width)
 
 
 def _parts(vectors: Tensor, heads: int) -> Tensor:

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from softrec.blocks import blocks
+from softrec.data.cases import rows_of
 from softrec.data.interactions import Interactions, Sequences
-from softrec.data.splits import rows_of
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
 from softrec.limits import LIMITS
@@ -256,6 +256,11 @@ class RecommenderBase(ABC):
         # Items that are left out are at the end of a list, with the score -inf.
         lists = pl.col("^(items|titles)$").arr.to_list().list.head(pl.col("left"))
         return table.with_columns(lists).drop("left")
+
+    def of_numbers(self, numbers: np.ndarray) -> People:
+        """Return users of the log by their numbers, (B,) int64."""
+        names = self.log.users.ids(numbers).to_list()
+        return People(names, numbers, rows_of(self.log.sequences, numbers))
 
     def _people(self, users: object, histories: object) -> People:
         names, histories = users_of(users), histories_of(histories)

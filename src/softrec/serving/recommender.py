@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from softrec.data.batches import padded_histories
+from softrec.data.cases import rows_of
 from softrec.data.interactions import Interactions
-from softrec.data.splits import rows_of
 from softrec.retrieval import Seen, top_k
 from softrec.serving.base import People, RecommenderBase, UnknownItemWarning
 from softrec.serving.catalogue import Catalogue
@@ -62,6 +62,14 @@ class Recommender(RecommenderBase):
         unasked = torch.zeros(len(some.rows), dtype=torch.int64)
         user = torch.tensor(some.numbers)
         return Batch(history, unasked, unasked, user, time=time).to(device)
+
+    def batch_of(self, some: People) -> Batch:
+        """Return what the model reads of some users."""
+        return self._asked(some, device_of(self.model))
+
+    def scores_of(self, some: People) -> Scores:
+        """Return the scores of all items for some users."""
+        return self._score(self.batch_of(some))
 
     @cached_property
     def _score(self) -> Callable[[Batch], Scores]:

@@ -67,6 +67,9 @@ COMPARISON = Kind("comparison", "compare", "comparison.json", "results.json",
                   "an unfinished comparison of other recipes", _current_recipes)  # fmt: skip
 STUDY = Kind("study", "tune", "search.json", "study.json", frozenset({"trials", "space"}),
              "an unfinished study of another search", _current_recipes)  # fmt: skip
+EXPORT = Kind("model export", "export", "recipe.yaml", "manifest.json",
+              frozenset({"format", "tower"}),
+              "an unfinished export of another run", _current_recipe)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,43 +7,25 @@ the folder itself may not be writable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from softrec import files
 from softrec.data.sources.base import cache_dir
 from softrec.files import read_facts, sha256_of, write_facts
 from softrec.limits import LIMITS
 
-Files = Mapping[str, Mapping[str, Any]]
-
 
 def sealed(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the size in bytes and the SHA-256 of each file, by its name in `folder`."""
-    return {
-        name: {"size": (folder / name).stat().st_size, "sha256": hash_of(folder / name)}
-        for name in names
-    }
+    """Return the result of `softrec.files.sealed`, with stored hashes."""
+    return files.sealed(folder, names, hash_of)
 
 
-def changed(folder: Path, files: Files) -> str | None:
-    """Return what is wrong with the first of `files` that was changed after `sealed`; else None.
-
-    Raises:
-        OSError: if a file exists and cannot be read.
-    """
-    for name, kept in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{path} is missing"
-        size = path.stat().st_size
-        if size != kept["size"]:
-            return f"{path} was changed: its size is {size:,} bytes, expected {kept['size']:,}"
-        # The stored hash may be wrong, so the file is read before it is refused.
-        if hash_of(path) != kept["sha256"] and sha256_of(path) != kept["sha256"]:
-            return f"{path} was changed: its content is not what softrec wrote"
-    return None
+def changed(folder: Path, kept: files.Files) -> str | None:
+    """Return the result of `softrec.files.changed`, with stored hashes."""
+    return files.changed(folder, kept, hash_of)
 
 
 def hash_of(path: Path) -> str:
