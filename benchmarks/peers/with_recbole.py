@@ -111,7 +111,9 @@ class Sequential:
     def _write(self, folder: Path) -> None:
         (folder / "log").mkdir()
         last = self.data.events.select("user", "item").with_row_index("time")
-        last = last.group_by("user", maintain_order=True).tail(self.length + 3)
+        last = last.group_by("user", maintain_order=True).tail(
+            self.length + 3
+        )  # a first event, validation and test
         last = last.select("user", "item", pl.col("time").cast(pl.Float64))
         last.columns = ["user_id:token", "item_id:token", "timestamp:float"]
         last.write_csv(folder / "log" / "log.inter", separator="\t")
