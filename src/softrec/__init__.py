@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
     from softrec.experiments.comparison import Comparison
+    from softrec.experiments.estimator import Softrec
     from softrec.experiments.runs import open_run
     from softrec.experiments.train import Run
     from softrec.experiments.tuning.result import Tuning
@@ -32,6 +33,7 @@ __all__ = [
     "Objective",
     "Recommender",
     "Run",
+    "Softrec",
     "Tuning",
     "Update",
     "compare",
@@ -51,7 +53,8 @@ HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result",
-        "Update": "experiments.updating.update", "update": "experiments.updating.call"}  # fmt: skip
+        "Update": "experiments.updating.update", "update": "experiments.updating.call",
+        "Softrec": "experiments.estimator"}  # fmt: skip
 PARTS = ("adapters", "candidates", "data", "errors", "evaluation", "experiments", "limits",
          "losses", "models", "objective", "recipe", "report", "retrieval", "scoring", "serving",
          "simulation", "targets", "testing", "training", "types")  # fmt: skip
