@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from softrec.recipe.register import register
     from softrec.report.reproduction import Reproduction
     from softrec.serving.recommender import Recommender
+    from softrec.training.trackers import tracking
 
 __version__: str
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "open_run",
     "register",
     "reproduce",
+    "tracking",
     "tune",
     "update",
 ]
@@ -54,7 +56,11 @@ HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result",
         "Update": "experiments.updating.update", "update": "experiments.updating.call",
+<<<<<<< HEAD
         "Softrec": "experiments.estimator"}  # fmt: skip
+=======
+        "tracking": "training.trackers"}  # fmt: skip
+>>>>>>> 8b04c6b (--logger csv, tensorboard, mlflow or wandb: where the curve goes is no part of a run)
 PARTS = ("adapters", "candidates", "data", "errors", "evaluation", "experiments", "limits",
          "losses", "models", "objective", "recipe", "report", "retrieval", "scoring", "serving",
          "simulation", "targets", "testing", "training", "types")  # fmt: skip

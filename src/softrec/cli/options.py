@@ -259,6 +259,15 @@ Tune = Annotated[
         "number of trials, as softrec tune does. What is in brackets or in a grid is not searched.",
     ),
 ]
+Trackers = Annotated[
+    list[str] | None,
+    option(
+        None,
+        "Where the curve goes: csv (RUN/logs), tensorboard (RUN/tensorboard), mlflow or wandb; by "
+        "default csv and, if it is installed, tensorboard. May be given several times.",
+        "--logger",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     option(

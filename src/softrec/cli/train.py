@@ -19,6 +19,7 @@ from softrec.cli.options import (
     Set,
     Source,
     Space,
+    Trackers,
     Tune,
     UserTable,
     option,
@@ -69,6 +70,7 @@ def fit(
     ctx: typer.Context,
     source: Source,
     out: Out,
+    logger: Trackers = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -86,9 +88,11 @@ def fit(
     """
     from softrec.experiments.train import fit_recipe
     from softrec.experiments.views import asked, best_of
+    from softrec.training.trackers import tracking
 
     recipe = recipe_of(source, ctx.obj, set_)
-    run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
+    with tracking(logger):
+        run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
     print_metrics(
         f"{asked(recipe)}: {best_of(run)}",
         {"validation": run.valid, "test": run.test},
@@ -113,6 +117,7 @@ def compare(
     protocol_rows: ProtocolRows = "auto",
     user_table: UserTable = None,
     item_table: ItemTable = None,
+    logger: Trackers = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -136,20 +141,22 @@ def compare(
     from softrec.experiments.compare import compare_variants
     from softrec.experiments.inputs import read_source
     from softrec.experiments.variants import axes_of
+    from softrec.training.trackers import tracking
 
     options = all_options(ctx.obj, set_)
     axes = axes_of(targets, models, losses, grid, options)
-    comparison = compare_variants(
-        plan(read_source(source, options), axes, seeds, tune=tune, space=space),
-        out,
-        baselines=baselines,
-        protocol_rows=protocol_rows,
-        user_table=user_table,
-        item_table=item_table,
-        data_dir=data_dir,
-        command=typed(sys.argv[1:]),
-        overwrite=overwrite,
-    )
+    with tracking(logger):
+        comparison = compare_variants(
+            plan(read_source(source, options), axes, seeds, tune=tune, space=space),
+            out,
+            baselines=baselines,
+            protocol_rows=protocol_rows,
+            user_table=user_table,
+            item_table=item_table,
+            data_dir=data_dir,
+            command=typed(sys.argv[1:]),
+            overwrite=overwrite,
+        )
     print_comparison(comparison.results, comparison.folder)
 
 
@@ -158,6 +165,7 @@ def order(
     source: Source,
     out: Out,
     seeds: Seeds = 3,
+    logger: Trackers = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -171,10 +179,12 @@ def order(
       softrec order clicks.csv --model gru4rec --out runs/order
     """
     from softrec.experiments.order import compare_order
+    from softrec.training.trackers import tracking
 
     recipe = recipe_of(source, ctx.obj, set_)
     seen = range(recipe.seed, recipe.seed + seeds)
-    found = compare_order(recipe, out, seeds=seen, data_dir=data_dir, overwrite=overwrite)
+    with tracking(logger):
+        found = compare_order(recipe, out, seeds=seen, data_dir=data_dir, overwrite=overwrite)
     typer.echo(found.sentence())
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from softrec.cli.options import DataDir, Out, Overwrite, Set, Source, Space
+from softrec.cli.options import DataDir, Out, Overwrite, Set, Source, Space, Trackers
 from softrec.cli.show import print_line, print_metrics
 from softrec.cli.train import all_options
 
@@ -25,6 +25,7 @@ def tune(
     seeds: Annotated[
         int, typer.Option(min=1, help="Number of trainings of the winner, each with another seed.")
     ] = 3,
+    logger: Trackers = None,
     set_: Set = None,
     data_dir: DataDir = None,
     overwrite: Overwrite = False,
@@ -45,11 +46,14 @@ def tune(
     """
     from softrec.experiments.inputs import read_source
     from softrec.experiments.tuning.tune import search_of, tune_recipe
+    from softrec.training.trackers import tracking
 
     given = read_source(source, all_options(ctx.obj, set_))
-    found = tune_recipe(
-        search_of(given, trials, space), out, seeds=seeds, data_dir=data_dir, overwrite=overwrite
-    )
+    with tracking(logger):
+        found = tune_recipe(
+            search_of(given, trials, space), out, seeds=seeds, data_dir=data_dir,
+            overwrite=overwrite,
+        )  # fmt: skip
     typer.echo(repr(found))
     print_metrics("", {"validation": found.valid, "test": found.test})
     print_line(f"All trials are in {found.folder / 'history.html'}")

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from softrec.cli.options import Out, Overwrite, Plugins, RunFolder, Set, Trust, load, option
+from softrec.cli.options import (
+    Out,
+    Overwrite,
+    Plugins,
+    RunFolder,
+    Set,
+    Trackers,
+    Trust,
+    load,
+    option,
+)
 from softrec.cli.show import print_line, print_metrics
 
 REFUSED = 3
@@ -104,6 +114,7 @@ def update(
     item: Column = None,
     time: Column = None,
     weight: Column = None,
+    logger: Trackers = None,
     set_: Set = None,
     overwrite: Overwrite = False,
     trust: Trust = False,
@@ -123,6 +134,7 @@ def update(
     from softrec.experiments.updating.told import verdict_lines
     from softrec.experiments.updating.update import Plan, update_run
     from softrec.recipe.options import parse_assignment
+    from softrec.training.trackers import tracking
 
     given: dict[str, Any] = {"epochs": epochs, "patience": patience, "lr": lr, "new_rows": new_rows}
     changes = {f"training.{name}": value for name, value in given.items() if value is not None}
@@ -135,7 +147,8 @@ def update(
         columns={name: value for name, value in columns.items() if value is not None},
         changes=changes | dict(parse_assignment(text) for text in set_ or []),
     )
-    found = update_run(run, data, out, plan, overwrite=overwrite, trust=trust)
+    with tracking(logger):
+        found = update_run(run, data, out, plan, overwrite=overwrite, trust=trust)
     metrics = found.facts["gate"]["metrics"]
     of = {"old": "old", "new": "new", "difference": "difference", "from": "low", "to": "high"}
     shown = {head: {name: own[key] for name, own in metrics.items()} for head, key in of.items()}

@@ -64,6 +64,7 @@ from softrec.training.lines import Listener
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.training.optimizers import mark_sparse
+from softrec.training.trackers import described, log_test
 from softrec.types import Encoder, Model
 
 LOGGER = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ def fit_recipe(
                     "peak_memory_mib": memory.mib(),
                 }
                 _write(folder, recipe, split, model, fitted, tested, made, sibling)
+                log_test(folder, means(tested))
         if before_finish is not None:
             before_finish(open_run(folder))
         forget(folder)
@@ -166,9 +168,10 @@ def training_of(
     encoder, objective, batches = build(resolved(recipe, split), split)
 
     def fit(folder: Path) -> Fitted:
-        trained = _train(
-            recipe.training, encoder, objective, batches, valid.means, folder, listener
-        )
+        with described(recipe.model_dump(mode="json")):
+            trained = _train(
+                recipe.training, encoder, objective, batches, valid.means, folder, listener
+            )
         return Fitted(encoder, trained, {"target": about(objective.source)})
 
     return fit

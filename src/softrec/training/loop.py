@@ -18,12 +18,10 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from softrec.cuda import float32, repeatable
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
-from softrec.extras import has
 from softrec.objective import Objective
 from softrec.progress import shows_bars
 from softrec.training.alone import alone
@@ -39,6 +37,7 @@ from softrec.training.lines import Lines, Listener
 from softrec.training.module import SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.training.precision import bf16_unit, exactly, of_trainer, products
+from softrec.training.trackers import loggers
 from softrec.types import Encoder
 
 
@@ -184,7 +183,7 @@ def _loop(
                 precision=of_trainer(precision),
                 max_epochs=epochs,
                 callbacks=callbacks,
-                logger=_loggers(folder),
+                logger=loggers(folder),
                 enable_progress_bar=show,
                 enable_model_summary=False,
                 log_every_n_steps=50,
@@ -221,14 +220,6 @@ def _fit(
     except SystemExit as stopped:  # what Lightning does after Ctrl-C, which it also disables
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from stopped
-
-
-def _loggers(folder: Path) -> list[Logger]:
-    """Return the loggers for logs/ and, if TensorBoard is installed, for tensorboard/."""
-    loggers: list[Logger] = [CSVLogger(folder, "logs")]
-    if has("tensorboard"):
-        loggers.append(TensorBoardLogger(folder, "tensorboard"))
-    return loggers
 
 
 class quiet:  # noqa: N801 - used like a function
