@@ -3,7 +3,7 @@
 They are no part of a recipe, as a progress bar is none: the same recipe is the same run wherever
 its curve goes. By default it goes into RUN/logs and, if TensorBoard is installed, RUN/tensorboard.
 
-MLflow finds its server in MLFLOW_TRACKING_URI, and the experiment in MLFLOW_EXPERIMENT_NAME; Weights
+MLflow finds its server in MLFLOW_TRACKING_URI, the experiment in MLFLOW_EXPERIMENT_NAME; Weights
 & Biases reads its own variables. Both call the run by its folder, get the recipe and the test
 metrics, and an interrupted training goes on in the same run there.
 """
