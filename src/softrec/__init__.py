@@ -56,11 +56,8 @@ HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result",
         "Update": "experiments.updating.update", "update": "experiments.updating.call",
-<<<<<<< HEAD
-        "Softrec": "experiments.estimator"}  # fmt: skip
-=======
+        "Softrec": "experiments.estimator",
         "tracking": "training.trackers"}  # fmt: skip
->>>>>>> 8b04c6b (--logger csv, tensorboard, mlflow or wandb: where the curve goes is no part of a run)
 PARTS = ("adapters", "candidates", "data", "errors", "evaluation", "experiments", "limits",
          "losses", "models", "objective", "recipe", "report", "retrieval", "scoring", "serving",
          "simulation", "targets", "testing", "training", "types")  # fmt: skip

@@ -14,15 +14,10 @@ from typing import Any
 from softrec.errors import SoftrecError
 
 EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec", "matplotlib": "report",
-<<<<<<< HEAD
-          "onnx": "export", "onnxruntime": "export", "onnxscript": "export", "optuna": "tune",
-          "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
-          "tensorboard": "tensorboard", "usearch": "usearch", "uvicorn": "serve"}  # fmt: skip
-=======
-          "mlflow": "mlflow",
+          "mlflow": "mlflow", "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
           "optuna": "tune", "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
-          "tensorboard": "tensorboard", "uvicorn": "serve", "wandb": "wandb"}  # fmt: skip
->>>>>>> 8b04c6b (--logger csv, tensorboard, mlflow or wandb: where the curve goes is no part of a run)
+          "tensorboard": "tensorboard", "usearch": "usearch", "uvicorn": "serve",
+          "wandb": "wandb"}  # fmt: skip
 """Name of a package -> name of the smallest extra that installs it."""
 
 
