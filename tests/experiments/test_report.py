@@ -210,6 +210,22 @@ def test_the_certainty_of_several_seeds():
     assert "95 % interval over the users and the trainings" in text
 
 
+@pytest.mark.parametrize(("epochs", "levelled_off", "short"), [
+    (12, True, True),
+    (14, True, False),
+    (12, False, False),  # the epochs ended, which is told elsewhere
+])  # fmt: skip
+def test_a_short_patience_is_told(epochs, levelled_off, short):
+    results = synthetic(3)
+    for variant in results["variants"]:
+        for run in variant["runs"]:
+            run.update(best_epoch=4, epochs=14)
+    results["variants"][1]["runs"][2].update(epochs=epochs, levelled_off=levelled_off)
+    text = Page(render_report(results)).text
+    assert ("Trainings stopped 8 epochs after their best one" in text) == short
+    assert ("repeat the comparison with a patience of 10" in text) == short
+
+
 def test_a_mean_of_one_seed_has_no_spread():
     results = synthetic(1)
     means = Page(render_report(results)).table("Means over the test users")

@@ -24,6 +24,9 @@ WORDS: dict[Call, str] = {
     "no verdict": "without a verdict",
     "not compared": "not compared",
 }
+PATIENT = 10
+"""Epochs without improvement after which what a training could still gain is small
+(`python -m benchmarks.stopping`)."""
 MARK = "*"
 """Marks evidence in a table."""
 ONE_SEED = "One training seed: cannot tell training noise from a gain."
@@ -163,7 +166,25 @@ def certainty(results: Results) -> str:
             f" Not levelled off when the epochs ended: {waiting}. There is no verdict on these; "
             "give more epochs."
         )
-    return sentences
+    return sentences + _impatience(results)
+
+
+def _impatience(results: Results) -> str:
+    """Return what a short patience may do to a comparison; "" if none stopped by a short one."""
+    waited = [
+        run.epochs - run.best_epoch
+        for variant in results.trained
+        for run in variant.runs
+        if run.levelled_off
+    ]
+    if min(waited, default=PATIENT) >= PATIENT:
+        return ""
+    return (
+        f" Trainings stopped {text.count(min(waited))} epochs after their best one. With so "
+        "short a patience, a row that learns slowly is stopped further below what it could reach "
+        "than one that learns fast, and the intervals do not cover that: before you trust a small "
+        f"difference, repeat the comparison with a patience of {PATIENT}."
+    )
 
 
 def _verdict(metric: str, variant: Variant, baseline: Variant) -> Verdict:
