@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from softrec.candidates import Candidates, CandidateSource, times_used
 from softrec.losses.gathers import pair_logits
+from softrec.losses.pairwise import Pairs
 from softrec.losses.softmax import (
     Loss,
     ObjectiveValue,
@@ -21,13 +22,14 @@ from softrec.losses.softmax import (
     mean_of,
     mixed,
 )
-from softrec.losses.streaming import streamed
+from softrec.losses.streaming import NO_PAIRS, streamed
 from softrec.losses.table import hidden_among, row_answers, table_loss
 from softrec.scoring import Scoring
 from softrec.types import (
     Batch,
     Encoder,
     ItemVectors,
+    Offset,
     Target,
     TargetSource,
     Vectors,
@@ -122,12 +124,18 @@ class Objective(nn.Module):
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
         scored, sparse = self._scored_users(users), encoder.sparse
+        if vectors.offset is not None and isinstance(self.loss, Pairs):
+            raise ValueError(NO_PAIRS)
         if chosen is None:
-            value, positive = self._over_all(scored, items, batch.label, target)
+            value, positive = self._over_all(scored, items, batch.label, target, vectors.offset)
         elif chosen.items.dim() == 1:
-            value, positive = self._shared(scored, items, batch.label, target, chosen, sparse)
+            value, positive = self._shared(
+                scored, items, batch.label, target, chosen, sparse, vectors.offset
+            )
         else:
-            value, positive = self._by_row(scored, items, batch.label, target, chosen, sparse)
+            value, positive = self._by_row(
+                scored, items, batch.label, target, chosen, sparse, vectors.offset
+            )
         if self.label_part is not None:
             value = self._with_label_part(value, self._scored_users(users), positive, batch)
         if predicted is not None:
@@ -144,7 +152,7 @@ class Objective(nn.Module):
         self, encoder: Encoder, vectors: Vectors, batch: Batch
     ) -> tuple[Tensor, ItemVectors, Tensor | None]:
         """Return users (P, D), items, and the value of the interest part (P,), if there is one."""
-        users, items, interests, _ = vectors
+        users, items, interests = vectors[:3]
         if self.interest_part is None:
             if users.dim() == 3:
                 users = self.scoring.picked(users, items, batch.label)
@@ -168,11 +176,19 @@ class Objective(nn.Module):
     # --- negatives: all items, some for the batch, some for each row ---
 
     def _over_all(
-        self, users: Tensor, items: ItemVectors, label: Tensor, target: Target | None
+        self,
+        users: Tensor,
+        items: ItemVectors,
+        label: Tensor,
+        target: Target | None,
+        offset: Offset | None,
     ) -> tuple[ObjectiveValue, ItemVectors]:
         items = self._scored_items(items)
         soft = None if target is None else SoftTarget(target, label)
-        value = self.shared(SoftmaxProblem(users, items, label), self.loss, soft, self.weight)
+        problem = SoftmaxProblem(
+            users, items, label, offset=offset, label_offset=_own_offset(offset, label)
+        )
+        value = self.shared(problem, self.loss, soft, self.weight)
         return value, items if self.label_part is None else _rows(items, label)
 
     def _shared(
@@ -183,6 +199,7 @@ class Objective(nn.Module):
         target: Target | None,
         chosen: Candidates,
         sparse: bool,
+        offset: Offset | None,
     ) -> tuple[ObjectiveValue, ItemVectors]:
         m = len(chosen.items)
         some = self._scored_items(_rows(items, torch.cat([chosen.items, label]), sparse=sparse))
@@ -191,7 +208,8 @@ class Objective(nn.Module):
         place = place.masked_fill(chosen.items[place] != label, -1)
         problem = SoftmaxProblem(
             users, negatives, place, positive, chosen.counts, chosen.correction, chosen.hits,
-            chosen.masked,
+            chosen.masked, offset and _among(offset, chosen.items, len(items.vectors)),
+            _own_offset(offset, label),
         )  # fmt: skip
         soft = self._soft(target, label, items, chosen)
         return self.shared(problem, self.loss, soft, self.weight), positive
@@ -204,6 +222,7 @@ class Objective(nn.Module):
         target: Target | None,
         chosen: Candidates,
         sparse: bool,
+        offset: Offset | None,
     ) -> tuple[ObjectiveValue, ItemVectors]:
         positive, logits = self._pairs(users, items, label, chosen.items, sparse)
         label_logit = _own_logit(users, positive)
@@ -211,6 +230,10 @@ class Objective(nn.Module):
         if soft is not None:
             hidden = hidden_among(chosen.items, chosen.counts)
             answers = row_answers(soft, users, label_logit, logits, chosen.items, hidden)
+        if offset is not None:
+            every = slice(0, len(label))
+            logits = logits + offset.at(every, chosen.items).to(logits)
+            label_logit = label_logit + offset.at(every, label[:, None])[:, 0].to(logits)
         value = table_loss(
             label_logit, logits, chosen.counts, self.loss,
             correction=chosen.correction, answers=answers, weight=self.weight,
@@ -288,6 +311,18 @@ def _parted(items: ItemVectors, first: int) -> tuple[ItemVectors, ItemVectors]:
         return ItemVectors(one), ItemVectors(other)
     one_bias, other_bias = bias.split([first, len(bias) - first])
     return ItemVectors(one, one_bias), ItemVectors(other, other_bias)
+
+
+def _own_offset(offset: Offset | None, label: Tensor) -> Tensor | None:
+    """Return the offset of the labels, (P,)."""
+    return None if offset is None else offset.at(slice(0, len(label)), label[:, None])[:, 0]
+
+
+def _among(offset: Offset, chosen: Tensor, n_items: int) -> Offset:
+    """Return the offset over the chosen items (M,), ascending."""
+    places = chosen.new_full((n_items,), -1)
+    places[chosen] = torch.arange(len(chosen), device=chosen.device)
+    return offset.among(places)
 
 
 def _own_logit(users: Tensor, own: ItemVectors) -> Tensor:

@@ -134,7 +134,7 @@ class Scored(Encoder):
         items = items or self.items()
         own = self.encoder(batch, items.carried)
         interests = None if own.interests is None else self._interests(own.interests)
-        return Vectors(self.scoring.users(own.users), items, interests)
+        return Vectors(self.scoring.users(own.users), items, interests, offset=own.offset)
 
     def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
         """Return the weighted means of negative squared distances, or of cosines."""

@@ -22,7 +22,7 @@ from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError, one_line
 from softrec.experiments import views
-from softrec.experiments.build.model import build_model
+from softrec.experiments.build.model import build_model, with_prior
 from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.files import OWN, read_facts
@@ -157,7 +157,10 @@ class Run:
         """Return the model, an encoder or a scorer, in evaluation mode."""
         spec = self.model_settings
         log = self.trained_on if reads_graph(spec.name) else self.log
-        model = build_model(spec, log, self.recipe.training.length, seed=None)
+        length = self.recipe.training.length
+        model = build_model(spec, log, length, seed=None)
+        if isinstance(model, Encoder):
+            model = with_prior(model, self.recipe.prior, log, length, fit=False)
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)

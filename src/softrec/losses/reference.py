@@ -51,6 +51,10 @@ def plain(
         every = torch.arange(logits.shape[1], device=users.device)
         items = (every if soft.negatives is None else soft.negatives).expand_as(logits)
         answers = row_answers(soft, users, label_logit, logits, items, hidden)
+    if problem.offset is not None and problem.label_offset is not None:
+        nothing = torch.zeros_like(logits, requires_grad=False)
+        logits = logits + problem.offset.add(slice(0, len(users)), nothing)
+        label_logit = label_logit + problem.label_offset
     return table_loss(
         label_logit, logits, counts, loss,
         correction=problem.correction, answers=answers, weight=weight,

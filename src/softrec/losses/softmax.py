@@ -22,6 +22,9 @@ accurately from their sums. From lse = logaddexp(z_y, R), log(1 - p_y) is -inf i
 u = 14 on. From s_y and the mean logit of all items, E = s_y z_y + r M, r and M are only rounding
 errors if s_y is close to 1. So no epsilon is needed here.
 
+Numbers o_i without a gradient may be added to the logits (`offset`). They belong to z_y and R. In
+M they would be a constant, sum s_i o_i / r, which is left out.
+
 A loss is a function (stats, answers, weight) -> one value per example. The constants that turn a
 cross-entropy into a KL divergence have no gradient and are left out.
 
@@ -39,7 +42,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.losses.pairwise import Pairs, PairwiseLoss
-from softrec.types import ItemVectors, Rest, Target
+from softrec.types import ItemVectors, Offset, Rest, Target
 
 
 class SoftmaxProblem(NamedTuple):
@@ -58,6 +61,8 @@ class SoftmaxProblem(NamedTuple):
     correction: Tensor | None = None  # (M,) added to the logits for the softmax; None: 0
     hits: Tensor | None = None  # (P,) how often the positive counts as a negative; None: never
     masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place) of negatives that are left out
+    offset: Offset | None = None  # (P, M) added to the negatives' logits; None: 0
+    label_offset: Tensor | None = None  # (P,) added to the positives' logits; with `offset`
 
     @property
     def log_weight(self) -> Tensor | None:
@@ -366,6 +371,11 @@ def check_problem(problem: SoftmaxProblem, soft: SoftTarget | None) -> None:
         _check_shape("a correction", problem.correction, m)
     else:
         _check_labels(place, m)
+    if (problem.offset is None) != (problem.label_offset is None):
+        raise ValueError("expected offsets of negatives and positives, or of none of them")
+    _check_shape("the offset of the positives", problem.label_offset, rows)
+    if problem.offset is not None:
+        _check_shape("the starts of the offset", problem.offset.starts, rows + 1)
     if soft is not None and problem.masked is not None:
         raise ValueError(
             "a soft target may give probability to items that mask_positives masks, and nothing "

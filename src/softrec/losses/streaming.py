@@ -42,8 +42,13 @@ from softrec.losses.softmax import (
     check_problem,
     loss_of,
 )
-from softrec.losses.tiles import Tiles, sizes, workspace
+from softrec.losses.tiles import Entries, Tiles, sizes, workspace
 from softrec.types import ListedTarget, LogitTarget
+
+NO_PAIRS = (
+    "pairwise losses compare scores of pairs and take no offset; choose a softmax loss, or a model "
+    "without a prior"
+)
 
 
 def streamed(
@@ -87,6 +92,8 @@ def streamed(
     recorded = torch.is_grad_enabled()  # forward itself runs without gradients and cannot know this
     wanted = Wanted(*(recorded and t is not None and t.requires_grad for t in tensors))
     if isinstance(kind, Pairs):
+        if problem.offset is not None:
+            raise ValueError(NO_PAIRS)
         make = partial(PairSweep, problem, kind, rows, wanted)
     else:
         make = partial(Sweep, problem, kind, soft, weight, rows, wanted)
@@ -171,7 +178,7 @@ class Sweep:
         users, beside = self.problem.users[rows], self.beside
         beside.start(rows, users, self.cut)
         logits = Tiles(
-            partial(self._fill, users), self.positive.left_out(rows), self.cut,
+            partial(self._fill, users), self._entries(rows), self.cut,
             *self._memory("logits", len(users), overwritten=True),
         )  # fmt: skip
         read = beside.read if beside.reads else None
@@ -181,7 +188,7 @@ class Sweep:
         alone = rest == -math.inf  # rows without negatives
         rest = rest.masked_fill(alone, 0)
         label_logit = self.positive.logit(rows, users)
-        values, slopes = self._values(label_logit, rest, beside.expected(), alone)
+        values, slopes = self._values(rows, label_logit, rest, beside.expected(), alone)
         if not self.wanted:
             return values
         by_label, by_rest, by_expected = slopes
@@ -195,6 +202,14 @@ class Sweep:
         self.positive.back(rows, users, by_label, self.into)
         return values
 
+    def _entries(self, rows: slice) -> Entries:
+        """Return what is added to the logits: -inf at the positive, and the offset."""
+        entries, offset = self.positive.left_out(rows), self.problem.offset
+        if offset is None:
+            return entries
+        some = offset.of(rows)
+        return entries.joined(some.items, some.rows, some.values.to(self.precise))
+
     def _fill(self, users: Tensor, items: slice, tile: Tensor) -> None:
         """Write the logits of some items to a tile, (items, b)."""
         vectors = self.problem.negatives.vectors[items]
@@ -206,14 +221,16 @@ class Sweep:
             tile += self.shift[items, None]
 
     def _values(
-        self, label_logit: Tensor, rest: Tensor, expected: Tensor, alone: Tensor
+        self, rows: slice, label_logit: Tensor, rest: Tensor, expected: Tensor, alone: Tensor
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the values of the parts, (b,), and the mean loss's gradient in three numbers."""
+        added = self.problem.label_offset
         with torch.enable_grad():
             numbers = (label_logit, rest, expected)
             leaves = [leaf.detach().requires_grad_(self.wanted) for leaf in numbers]
             answers = self.beside.answers(leaves[2], leaves[0])
-            values = self.loss.values_of(SoftmaxStats(leaves[0], leaves[1]), answers, self.weight)
+            whole = leaves[0] if added is None else leaves[0] + added[rows]
+            values = self.loss.values_of(SoftmaxStats(whole, leaves[1]), answers, self.weight)
             values = {name: value.masked_fill(alone, 0) for name, value in values.items()}
             mean = self.loss.total(values).sum() / len(self.problem.users)
         told = {name: value.detach() for name, value in values.items()}

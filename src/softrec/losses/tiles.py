@@ -116,6 +116,15 @@ class Entries:
         self.n_rows, self.rows, self.values = n_rows, rows[order], values[order]
         self.of: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
+    def joined(self, items: Tensor, rows: Tensor, values: Tensor) -> Entries:
+        """Return these and other entries together."""
+        return Entries(
+            torch.cat([self.items, items]),
+            torch.cat([self.rows, rows]),
+            torch.cat([self.values, values]),
+            self.n_rows,
+        )
+
     def cut(self, tiles: list[slice]) -> Entries:
         """Find the entries of each tile at once: their places in its memory, rows and values."""
         edges = torch.tensor([0, *(tile.stop for tile in tiles)], device=self.items.device)

@@ -31,6 +31,7 @@ from softrec.recipe.specs.models import (
     reads_graph,
     starts_of,
 )
+from softrec.recipe.specs.prior import PriorSettings
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.registry import Chosen
@@ -87,6 +88,9 @@ class Recipe(Settings):
     )
     evaluation: EvaluationSettings = setting(
         EvaluationSettings(), "the ranking of validation and test, and its metrics"
+    )
+    prior: PriorSettings | None = setting(
+        None, "what is counted about the items of the history, added to the scores of the model"
     )
     interest: InterestSettings | None = setting(
         None, "how timirec learns to predict interests; other models have no such section"
@@ -209,8 +213,21 @@ class Recipe(Settings):
         name = self.model.name
         if is_counted(name):
             self._check_counted()
+        if self.prior is not None:
+            self._check_prior()
         if self.interest is not None and not predicts_interests(name):
             raise ValueError(f"interest belongs to timirec; {name} predicts no interests")
+
+    def _check_prior(self) -> None:
+        """Refuse a prior where no softmax of inner products is trained and ranked."""
+        if is_counted(self.model.name):
+            raise ValueError(f"prior: {self.model.name} is counted itself; choose a trained model")
+        if not self.loss.softmax or self.ranking_score != "inner":
+            raise ValueError(
+                f"prior: it is added to the logits of a softmax, but loss {self.loss.name} has "
+                f"none, or scores that are no inner products ({self.ranking_score}); choose loss "
+                "mixed or decoupled, or leave out the prior"
+            )
 
     def _check_counted(self) -> None:
         """Refuse fields that only training uses, unless they have their defaults."""

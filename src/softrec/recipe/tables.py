@@ -268,6 +268,7 @@ SECTIONS = (
     "candidates",
     "training",
     "evaluation",
+    "prior",
     "interest",
     "tune",
 )

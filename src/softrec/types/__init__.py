@@ -16,7 +16,8 @@ number as a label, as a row of the item vectors, as a candidate and as a column 
 
 from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors
 from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating, weighted
-from softrec.types.scores import Products, Scores
+from softrec.types.offset import Offset
+from softrec.types.scores import OffsetScores, Products, Scores
 from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "ListedTarget",
     "LogitTarget",
     "Model",
+    "Offset",
+    "OffsetScores",
     "Products",
     "Rest",
     "Scorer",

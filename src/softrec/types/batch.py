@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from softrec.types.offset import Offset
+
 
 class Batch(NamedTuple):
     """The input of one training or evaluation step, as tensors on one device.
@@ -70,3 +72,4 @@ class Vectors(NamedTuple):
     items: ItemVectors
     interests: Interests | None = None  # of models that predict them; `users` is their mean
     stored: StoredVectors | None = None  # of models that compute the vectors from stored ones
+    offset: Offset | None = None  # (P, N), added to the scores; of models with a prior

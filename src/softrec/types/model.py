@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from softrec.types.batch import Batch, ItemVectors, Vectors
-from softrec.types.scores import Products, Scores
+from softrec.types.scores import OffsetScores, Products, Scores
 
 
 class Model(nn.Module, ABC):
@@ -123,9 +123,10 @@ class Encoder(Model):
         """Return the function from a batch to the products of its vectors."""
         items = self.items()
 
-        def products(batch: Batch) -> Products:
+        def products(batch: Batch) -> Scores:
             found = self(batch, items)
-            return Products(found.users, items, found.interests)
+            own = Products(found.users, items, found.interests)
+            return own if found.offset is None else OffsetScores(own, found.offset)
 
         return products
 

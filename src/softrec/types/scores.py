@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from softrec.types.batch import Interests, ItemVectors
+from softrec.types.offset import Offset
 
 
 class Scores(ABC):
@@ -114,3 +115,38 @@ class Products(Scores):
     def held(self, m: int) -> int:
         """Return how many numbers the gathered vectors and their products have."""
         return 2 * m * self.users.shape[-1]
+
+
+class OffsetScores(Scores):
+    """Scores with an offset added for a few items of each row.
+
+    Args:
+        plain: the scores without it.
+        offset: (P, N).
+
+    Example:
+        >>> plain = Products(torch.tensor([[1.0, 2.0]]), ItemVectors(torch.eye(2)))
+        >>> offset = Offset(torch.tensor([0, 1]), torch.tensor([0]), torch.tensor([3.0]))
+        >>> OffsetScores(plain, offset).fill(slice(0, 1), torch.empty(1, 2))
+        tensor([[4., 2.]])
+    """
+
+    def __init__(self, plain: Scores, offset: Offset) -> None:
+        self.plain, self.offset = plain, offset
+        self.n_items, self.like, self.tables = plain.n_items, plain.like, plain.tables
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write the scores of some rows to `out` (b, N)."""
+        return self.offset.add(rows, self.plain.fill(rows, out))
+
+    def at(self, rows: slice, items: Tensor) -> Tensor:
+        """Return the scores (b, m) of items (b, m) of some rows."""
+        scores = self.plain.at(rows, items)
+        return scores + self.offset.at(rows, items.long()).to(scores)
+
+    def held(self, m: int) -> int:
+        """Return how many numbers `at` needs in memory per row, for m items per row."""
+        return self.plain.held(m) + 3 * m

@@ -16,10 +16,13 @@ from softrec.data.batches import Examples, TrainingBatches, examples
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
+from softrec.models.counted.sparse import TableScorer
 from softrec.models.given import takes
+from softrec.models.prior import Prior, WithPrior
 from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.recipe.specs.prior import PriorSettings
 from softrec.recipe.specs.training import TrainingSettings
-from softrec.types import Events, Model
+from softrec.types import Encoder, Events, Model
 
 ROWS, LABELS = 128, 768  # of a batch, at most, by default
 
@@ -96,6 +99,35 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
             f"{given} are not accepted by {spec.name}: {text}; change these settings"
         ) from error
     return encoder
+
+
+def with_prior(
+    encoder: Encoder, spec: PriorSettings | None, log: Interactions, length: int, *, fit: bool
+) -> Encoder:
+    """Return the encoder with the prior of a recipe, if it has one.
+
+    Args:
+        encoder: the model.
+        spec: the prior.
+        log: the training part.
+        length: the longest history.
+        fit: count the events; without it the counts are loaded next.
+    """
+    if spec is None:
+        return encoder
+
+    def make() -> TableScorer:
+        scorer = build_model(spec.model, log, length, seed=None)  # it has no weights to draw
+        assert isinstance(scorer, TableScorer)
+        return scorer
+
+    prior = Prior(
+        make, strength=spec.strength, floor=spec.floor, last=spec.last, items=spec.items,
+        folds=spec.folds,
+    )  # fmt: skip
+    if fit:
+        prior.fit(training_events(log))
+    return WithPrior(encoder, prior)
 
 
 DRAWS = (

@@ -14,7 +14,7 @@ from softrec.candidates import CandidatesSettings, DrawnSettings
 from softrec.data.batches import TrainingBatches
 from softrec.data.splits import Split
 from softrec.experiments.build.decided import decided
-from softrec.experiments.build.model import build_batches, build_model, check_users
+from softrec.experiments.build.model import build_batches, build_model, check_users, with_prior
 from softrec.experiments.build.start import begin
 from softrec.experiments.build.targets import Training, scoring_of
 from softrec.losses.distillation import interest_distillation
@@ -36,6 +36,7 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others
     if spec.start is not None:
         begin(encoder, spec.start, split, seed=recipe.seed, new_rows=spec.new_rows)
+    encoder = with_prior(encoder, recipe.prior, split.train, spec.length, fit=True)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
     training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring)

@@ -25,6 +25,7 @@ from softrec.experiments.build.model import build_model
 from softrec.experiments.build.rows import Kind, fill_new_rows
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.folders import difference
+from softrec.models.prior import without_prior
 from softrec.recipe.specs.models import ModelSettings
 from softrec.recipe.specs.training import NewRows
 from softrec.settings import Trained
@@ -54,7 +55,7 @@ def begin(
     assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
     _log_leaks(run, split)
-    other = run.encoder() if _same_ids(run, split) else _moved(run, split, seed, new_rows)
+    other = _own(run) if _same_ids(run, split) else _moved(run, split, seed, new_rows)
     try:
         encoder.initialise_from(other)
     except (RuntimeError, ValueError) as error:
@@ -96,6 +97,11 @@ def _same_ids(run: Run, split: Split) -> bool:
     return all(own.raw.equals(given[kind].raw) for kind, own in _vocabularies(run.log).items())
 
 
+def _own(run: Run) -> Encoder:
+    """Return the encoder of a run without its prior, which is counted again."""
+    return without_prior(run.encoder())
+
+
 def _moved(run: Run, split: Split, seed: int, new_rows: NewRows) -> Encoder:
     """Return the model of `run` for the users and items of `split`."""
     spec, length = run.model_settings, run.recipe.training.length
@@ -106,7 +112,7 @@ def _moved(run: Run, split: Split, seed: int, new_rows: NewRows) -> Encoder:
             f"{run.folder} knows none of the items of this log, such as {new['items'].raw[0]!r}; "
             "name a run of the same catalogue, with ids as they are in this log"
         )
-    trained, moved = run.encoder(), build_model(spec, split.train, length, seed=seed)
+    trained, moved = _own(run), build_model(spec, split.train, length, seed=seed)
     assert isinstance(moved, Encoder)
     state, weights = moved.state_dict(), trained.state_dict()
     tables = tables_of(spec, split.train, length)

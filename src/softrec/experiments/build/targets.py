@@ -125,6 +125,11 @@ class Training:
                 f"this log has {given['items']:,}); train it on the same data, cleaning and split"
             )
         opened.check_data(self.split)
+        if opened.recipe.prior is not None:
+            raise RunError(
+                f"the teacher in {run} has a prior, which is not in its vectors; name a run "
+                "without a prior, or a counted model"
+            )
         return TrainedTeacher(opened, self)
 
 

@@ -1,0 +1,63 @@
+"""The prior on the logits in a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import field_validator
+
+from softrec.models.counted.sparse import TableScorer
+from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.settings import Settings, setting
+
+
+def with_tables() -> list[str]:
+    """Return the names of the counted models that have a table of items x items."""
+    return [name for name, kind in MODELS.items() if issubclass(kind, TableScorer)]
+
+
+class PriorSettings(Settings):
+    """What is counted about the items of the history, added to the scores of a trained model."""
+
+    model: ModelSettings = setting(
+        ModelSettings(name="item-knn"),
+        "the counted model, by its name, or with its settings: item-knn, markov or rp3beta",
+    )
+    strength: float = setting(
+        1.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
+    )
+    floor: float = setting(
+        1e-5, "probability that is added to each, so that the logarithm is finite", gt=0, le=1
+    )
+    last: int = setting(10, "how many of the last items of a history are read", ge=1, le=10_000)
+    items: int = setting(500, "how many items of a row have a prior, at most", ge=1, le=10**6)
+    folds: int = setting(
+        5,
+        "in training, users read the counts of the other folds; 0: training is without the prior, "
+        "which is added to finished scores",
+        ge=0,
+        le=100,
+    )
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Accept a name alone."""
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_table(cls, model: ModelSettings) -> ModelSettings:
+        if model.name not in with_tables():
+            raise ValueError(
+                f"a prior needs a counted model with a table of items: {', '.join(with_tables())}; "
+                f"got {model.name}"
+            )
+        return model
+
+    @field_validator("folds")
+    @classmethod
+    def _more_than_one(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold leaves no other users to count; give 2 or more, or 0")
+        return folds

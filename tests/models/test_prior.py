@@ -1,0 +1,152 @@
+"""The prior: what it adds, whose events it counts, and that a run keeps it."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import softrec
+from messages import refused
+from softrec.errors import RecipeError, RunError
+from softrec.models.counted.item_knn import ItemKNN
+from softrec.models.prior import Prior
+from softrec.testing.encoders import at_every_step, padded
+from softrec.types import Batch, Events
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+N = 12
+
+
+def events_of(histories):
+    lengths = torch.tensor([0, *map(len, histories)]).cumsum(0)
+    return Events(lengths, torch.tensor([item for history in histories for item in history]))
+
+
+def knn():
+    return ItemKNN(N, k=N, recency=0.5)
+
+
+def prior_of(histories, **settings):
+    prior = Prior(knn, **settings)
+    prior.fit(events_of(histories))
+    return prior
+
+
+def dense(offset, n=N):
+    rows = len(offset.starts) - 1
+    return offset.add(slice(0, rows), torch.zeros(rows, n))
+
+
+HISTORIES = [[0, 1, 2], [1, 2, 3], [0, 2, 4], [5, 6, 0], [2, 1, 0, 7], [3, 4], [8, 9]]
+
+
+def expected(prior, scorer, batch, last, k=N):
+    """Return the numbers from the whole table of scores of a counted model."""
+    table = scorer.table.toarray()
+    found = []
+    for row in batch.history.tolist():
+        history = [item for item in row if item != N][-last:]
+        scores = sum(0.5 ** (len(history) - 1 - t) * table[i] for t, i in enumerate(history))
+        probs = scores / (scores.sum() or 1)
+        probs[np.argsort(-probs, kind="stable")[k:]] = 0
+        found.append(prior.strength * np.log1p(probs / prior.floor))
+    return torch.tensor(np.array(found), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("last", [1, 2, 10])
+@pytest.mark.parametrize("items", [2, N])
+def test_adds_the_logarithm_of_counted_probabilities(last, items):
+    prior = prior_of(HISTORIES, strength=1.7, floor=1e-3, last=last, items=items).eval()
+    batch = padded([[0, 1, 2], [5], [9, 8], [11]], N)
+    whole = knn()
+    whole.fit(events_of(HISTORIES))
+    torch.testing.assert_close(
+        dense(prior(batch)), expected(prior, whole, batch, last, items), atol=1e-5, rtol=1e-5
+    )
+    assert not dense(prior(batch))[3].any()  # nobody had item 11
+
+
+def test_in_training_a_user_reads_the_counts_of_the_other_folds():
+    folds = 3
+    prior = prior_of(HISTORIES, floor=1e-3, folds=folds).train()
+    users = torch.tensor([6, 0, 4, 5])
+    batch = padded([HISTORIES[u][:-1] for u in users], N)._replace(user=users)
+    found = dense(prior(batch))
+    for row, user in enumerate(users.tolist()):
+        others = knn()
+        others.fit(events_of([h if u % folds != user % folds else []
+                              for u, h in enumerate(HISTORIES)]))  # fmt: skip
+        one = Batch(*(part if part is None else part[row : row + 1] for part in batch))
+        torch.testing.assert_close(found[row], expected(prior, others, one, 10)[0])
+    assert not found[0].any()  # nobody else had 8 and 9: its label does not stand out
+    assert dense(prior.eval()(batch))[0, 9] > 0
+
+
+def test_each_prediction_has_the_numbers_of_its_prefix():
+    prior = prior_of(HISTORIES, folds=2).train()
+    users = torch.tensor([0, 3])
+    whole = padded([[0, 1, 2], [5, 6]], N)._replace(user=users)
+    steps = at_every_step(whole, [3, 2])
+    parts = padded([[0], [0, 1], [0, 1, 2], [5], [5, 6]], N)
+    parts = parts._replace(user=torch.tensor([0, 0, 0, 3, 3]))
+    torch.testing.assert_close(dense(prior(steps)), dense(prior(parts)))
+
+
+@pytest.fixture
+def clicks():
+    """Users who go around a circle of items, and a rare step elsewhere."""
+    rng = np.random.default_rng(0)
+    start = rng.integers(40, size=(150, 1))
+    items = (start + np.arange(8) * rng.integers(1, 3, size=(150, 1))) % 40
+    return pl.DataFrame(
+        {"user": np.repeat(np.arange(150), 8), "item": items.ravel(),
+         "time": np.tile(np.arange(8), 150)}
+    )  # fmt: skip
+
+
+TINY = {"model": "sasrec", "epochs": 1, "batch_size": 32, "length": 6, "model.dim": 8,
+        "model.layers": 1, "metrics": ("ndcg@10",)}  # fmt: skip
+PRIOR = {"model": "markov", "strength": 1.5}
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_run_keeps_its_prior(tmp_path, clicks, folds):
+    run = softrec.fit(clicks, out=tmp_path / "run", prior={**PRIOR, "folds": folds}, **TINY)
+    plain = softrec.fit(clicks, out=tmp_path / "plain", **TINY)
+    assert run.test["ndcg@10"] > plain.test["ndcg@10"] + 0.2  # one epoch teaches a model nothing
+    again = softrec.open_run(tmp_path / "run")
+    assert again.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-9)
+    first = again.recommender().recommend(users=[0, 1, 2], k=5)
+    assert first.height == 15
+    weights = again.encoder().state_dict()
+    assert any(name.startswith("prior.whole") for name in weights)
+    trained = {n.removeprefix("encoder."): w for n, w in weights.items() if n[:8] == "encoder."}
+    same = [torch.equal(w, trained[n]) for n, w in plain.encoder().state_dict().items()]
+    assert all(same) == (folds == 0)  # without folds only the ranking has it
+
+
+def test_a_model_may_start_from_a_run_with_a_prior(tmp_path, clicks):
+    softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **TINY)
+    for name, fields in (("with", {"prior": PRIOR}), ("without", {})):
+        more = {**TINY, **fields, "training.start": str(tmp_path / "run")}
+        assert softrec.fit(clicks, out=tmp_path / name, **more).test["ndcg@10"] > 0
+
+
+def test_a_run_with_a_prior_is_no_teacher(tmp_path, clicks):
+    softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **TINY)
+    with refused(RunError):
+        softrec.fit(clicks, out=tmp_path / "student", target="kd", teacher=tmp_path / "run", **TINY)
+
+
+@pytest.mark.parametrize("fields", [
+    {"prior": {"model": "popularity"}},
+    {"prior": {"folds": 1}},
+    {"prior": PRIOR, "loss": "bpr"},
+    {"prior": PRIOR, "loss": "sl"},
+    {"prior": PRIOR, "model": "item-knn"},
+])  # fmt: skip
+def test_what_a_recipe_refuses(tmp_path, clicks, fields):
+    model = {n: v for n, v in TINY.items() if n not in ("model.dim", "model.layers", "epochs",
+                                                        "batch_size")}  # fmt: skip
+    with refused(RecipeError):
+        softrec.fit(clicks, out=tmp_path / "run", **{**model, **fields})
