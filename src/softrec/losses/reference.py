@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from softrec.losses.checks import check_problem
 from softrec.losses.softmax import (
     Loss,
     ObjectiveValue,
     SoftmaxProblem,
     SoftTarget,
-    check_problem,
     loss_of,
 )
 from softrec.losses.table import row_answers, table_loss

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from softrec.losses.beside import Beside, LabelAlone, Listed, MeanItem, Teacher
+from softrec.losses.checks import check_problem
 from softrec.losses.gradients import GivenOnce, Gradients, Wanted
 from softrec.losses.pairs import PairSweep
 from softrec.losses.pairwise import Pairs
@@ -39,7 +40,6 @@ from softrec.losses.softmax import (
     SoftmaxProblem,
     SoftmaxStats,
     SoftTarget,
-    check_problem,
     loss_of,
 )
 from softrec.losses.tiles import Entries, Tiles, sizes, workspace
