@@ -1,8 +1,6 @@
 """What the service answers over HTTP: the recommender's own lists, and typed refusals."""
 
 import logging
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
@@ -11,7 +9,7 @@ from shops import N_ITEMS, TEAS, numbered, shop, table, teas
 
 from softrec.errors import SoftrecError
 from softrec.serving.http.app import create_app, key_of_environment
-from softrec.serving.http.limits import Load, Sizes
+from softrec.serving.http.limits import Sizes
 from softrec.serving.http.live import Deployed
 from softrec.serving.service import Service
 
@@ -568,34 +566,3 @@ def test_the_key_of_the_environment():
     assert key_of_environment({"SOFTREC_API_KEY": " k "}) == "k"
     with pytest.raises(SoftrecError):
         key_of_environment({"SOFTREC_API_KEY": ""})
-
-
-# --- much at once ---
-
-
-def test_when_the_queue_is_full_the_rest_is_told_to_come_back():
-    begun, go_on = threading.Semaphore(0), threading.Event()
-
-    class Slow:
-        name, log, catalogue = "slow", teas(), None
-
-        def recommend(self, *args, **kwargs):
-            begun.release()
-            assert go_on.wait(60)
-            return shop().recommend(*args, **kwargs)
-
-    with (
-        client(Slow(), load=Load(threads=1, waiting=1)) as asking,
-        ThreadPoolExecutor(2) as clients,
-    ):
-        asked = [clients.submit(asking.post, "/recommend", json={"users": ["u0"]}) for _ in "ab"]
-        assert begun.acquire(timeout=60)  # one runs; the other one waits, or is about to
-        while "softrec_requests_held 2.0" not in asking.get("/metrics").text:
-            pass
-        reply = asking.post("/recommend", json={"users": ["u0"]})
-        refusal(reply, 503, "busy")
-        assert reply.headers["retry-after"] == "1"
-        assert asking.get("/health").status_code == 200
-        go_on.set()
-        assert [one.result().status_code for one in asked] == [200, 200]
-        assert asking.post("/recommend", json={"users": ["u0"]}).status_code == 200

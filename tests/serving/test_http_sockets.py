@@ -196,3 +196,11 @@ def test_a_port_that_is_taken_is_told():
     with listening("127.0.0.1", 0) as bound, pytest.raises(SoftrecError) as caught:
         listening("127.0.0.1", bound.getsockname()[1])
     assert "choose another --host or --port" in str(caught.value)
+
+
+def test_a_reply_is_not_held_back_for_more():
+    """Otherwise head and body wait for each other, 40 ms with each request on one socket."""
+    with listening("127.0.0.1", 0) as bound, opened(bound.getsockname()[1]):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from softrec.serving.http.limits import Sizes
 from softrec.serving.http.live import Deployed
 from softrec.serving.http.replies import by_name, encoded
 
+OWN = "\0"  # before the names of histories, so that none is the name of a user
 FEW = 5  # ids to try a service with
 B = TypeVar("B", bound=Body)
 
@@ -44,36 +45,94 @@ def read(kind: type[B], body: bytes) -> B:
         raise of_validation(error) from None
 
 
-def recommend(deployed: Deployed, sizes: Sizes, body: bytes) -> tuple[bytes, int]:
-    """Return the reply to `recommend`, and how many lists it has.
+class Lists(NamedTuple):
+    """The reply to `recommend`, and how many lists it has."""
 
-    Raises:
-        RefusedError: if the request cannot be answered.
+    reply: bytes
+    number: int
+
+
+def recommend(
+    deployed: Deployed, sizes: Sizes, requests: Sequence[Recommend]
+) -> list[Lists | Exception]:
+    """Return the reply to each request, or why there is none.
+
+    Args:
+        deployed: that answers.
+        sizes: limits of a request.
+        requests: with the same settings; only their users and histories differ.
     """
-    given = read(Recommend, body)
-    given.check(sizes)
-    asked = known(deployed, given)
-    lists: list[dict[str, object]] = []
-    if asked.names:
+    found: dict[int, Lists | Exception] = {}
+    asked: dict[int, Asked] = {}
+    for number, given in enumerate(requests):
         try:
-            table = deployed.service.recommend(
-                asked.users or None,
-                given.k,
-                histories=asked.histories or None,
-                mask_seen=given.mask_seen,
-                why=given.why,
-                rules=given.rules,
-            )
-        except SoftrecError as error:
-            raise of_softrec(error) from None
+            given.check(sizes)
+            asked[number] = known(deployed, given)
+        except RefusedError as error:
+            found[number] = error
+    for number, lists in _each(deployed, requests[0], asked).items():
+        if isinstance(lists, Exception):
+            found[number] = lists
+            continue
+        notes = asked[number].notes
+        reply = {"served": deployed.facts(), "lists": lists, "notes": notes}
+        found[number] = Lists(encoded(reply), len(lists))
+    return [found[number] for number in range(len(requests))]
+
+
+def _each(
+    deployed: Deployed, settings: Recommend, asked: Mapping[int, Asked]
+) -> dict[int, list[dict[str, Any]] | Exception]:
+    """Return the lists of each request, from one call; if that fails, from a call for each."""
+    try:
+        lists = _lists(deployed, settings, [*asked.values()])
+        return dict(zip(asked, lists, strict=True))
+    except SoftrecError as error:
+        if len(asked) == 1:
+            return dict.fromkeys(asked, of_softrec(error))
+    except Exception as error:
+        if len(asked) == 1:
+            return dict.fromkeys(asked, error)
+    return {
+        number: found
+        for number, one in asked.items()
+        for found in _each(deployed, settings, {number: one}).values()
+    }
+
+
+def _lists(
+    deployed: Deployed, settings: Recommend, asked: Sequence[Asked]
+) -> list[list[dict[str, Any]]]:
+    """Return the lists of each request, from one call."""
+    users = dict.fromkeys(user for one in asked for user in one.users)
+    # Two requests may have histories of one name.
+    histories = {
+        f"{OWN}{number} {name}": items
+        for number, one in enumerate(asked)
+        for name, items in one.histories.items()
+    }
+    rows: dict[str, list[Any]] = {}
+    if users or histories:
+        table = deployed.service.recommend(
+            [*users] or None,
+            settings.k,
+            histories=histories or None,
+            mask_seen=settings.mask_seen,
+            why=settings.why,
+            rules=settings.rules,
+        )
+        rows = {str(name): found for name, found in by_name(table, "user", [*users, *histories])}
+    found: list[list[dict[str, Any]]] = []
+    for number, one in enumerate(asked):
+        keys = [*map(str, one.users), *(f"{OWN}{number} {name}" for name in one.histories)]
         lists = [
-            {"user": name, "items": rows} for name, rows in by_name(table, "user", asked.names)
+            {"user": name, "items": rows[key]} for name, key in zip(one.names, keys, strict=True)
         ]
-    if given.history:
-        for one, items in zip(lists, _histories(deployed, asked, given.history), strict=True):
-            one["history"] = items
-    reply = {"served": deployed.facts(), "lists": lists, "notes": asked.notes}
-    return encoded(reply), len(lists)
+        if settings.history:
+            for told, items in zip(lists, _histories(deployed, one, settings.history), strict=True):
+                told["history"] = items
+        found.append(lists)
+    return found
 
 
 def _histories(deployed: Deployed, asked: Asked, last: int) -> Iterator[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
@@ -17,9 +18,12 @@ from softrec.serving.http.limits import Sizes
 from softrec.serving.http.live import Live
 from softrec.serving.http.openapi import documented
 from softrec.serving.http.page import PAGE, content
+from softrec.serving.http.together import Together
 from softrec.serving.http.work import Pool
 
 JSON = "application/json"
+SMALL = 4096
+"""Bytes of a body up to which it is read by the event loop, and answered together with others."""
 ItemId = Annotated[str, Field(max_length=500)]
 
 
@@ -36,6 +40,7 @@ class Routes:
         self.live = live
         self.pool = pool
         self.sizes = sizes
+        self.together = Together[Recommend, answers.Lists](pool)
 
     def add_to(self, app: FastAPI, *, reloading: bool) -> None:
         """Add all paths, and the replies to errors, to an application."""
@@ -57,10 +62,20 @@ class Routes:
 
     async def recommend(self, request: Request) -> Response:
         """Recommend items to users of the log, and for given histories."""
-        body = await _json(request)
-        reply, lists = await self.pool.run(answers.recommend, self.live.current, self.sizes, body)
-        self.live.metrics.lists.inc(lists)
-        return Response(reply, media_type=JSON)
+        body, deployed = await _json(request), self.live.current
+
+        def answer(requests: Sequence[Recommend]) -> list[answers.Lists | Exception]:
+            return answers.recommend(deployed, self.sizes, requests)
+
+        if len(body) > SMALL:
+            found = await self.pool.run(_alone, answer, body)
+        else:
+            given = answers.read(Recommend, body)
+            settings = given.model_dump_json(exclude={"users", "histories", "unknown"})
+            people = len(given.users) + len(given.histories)
+            found = await self.together.run((id(deployed), settings), given, people, answer)
+        self.live.metrics.lists.inc(found.number)
+        return Response(found.reply, media_type=JSON)
 
     async def interests(self, request: Request) -> Response:
         """Show the interests that the model has for users: the items that each ranks first."""
@@ -135,6 +150,14 @@ class Routes:
         served, last = self.live.current.facts(), self.live.last
         reply = {"status": "ok", "served": served, "reload": last}
         return Response(replies.encoded(reply), media_type=JSON)
+
+
+def _alone(answer: Callable[..., list[answers.Lists | Exception]], body: bytes) -> answers.Lists:
+    """Return the answer to a request that is read and answered by itself."""
+    (found,) = answer([answers.read(Recommend, body)])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 async def _json(request: Request) -> bytes:
