@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -68,7 +69,12 @@ def made_run(folder: Path, s: Shapes) -> Path:
         "item": [f"i{n:07d}" for n in item],
         "time": np.arange(len(item)),
     })  # fmt: skip
-    settings = {"model.dim": s.dim, "length": s.length, "windows": "last", "epochs": 1}
+    settings: dict[str, Any] = {
+        "model.dim": s.dim,
+        "length": s.length,
+        "windows": "last",
+        "epochs": 1,
+    }
     settings |= {"candidates": {"name": "sampled", "number": min(200, s.n_items)}}
     run = softrec.fit(log, out=folder / "run", model="sasrec", progress=False, **settings)
     return run.folder
