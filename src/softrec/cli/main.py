@@ -18,6 +18,7 @@ from softrec.cli.cache import cache_app
 from softrec.cli.data import data_app
 from softrec.cli.evaluate import evaluate
 from softrec.cli.export import export
+from softrec.cli.index import index
 from softrec.cli.listing import recipes, report
 from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
 from softrec.cli.recommend import interests, recommend
@@ -70,7 +71,7 @@ app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
 for command in (
-    update, recommend, interests, export, serve, demo, report, recipes, reproduce,
+    update, recommend, interests, export, index, serve, demo, report, recipes, reproduce,
 ):  # fmt: skip
     app.command(cls=Command)(command)
 

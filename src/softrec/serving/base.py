@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import starmap
 from typing import Any, Literal, NamedTuple
@@ -261,6 +261,11 @@ class RecommenderBase(ABC):
         """Return users of the log by their numbers, (B,) int64."""
         names = self.log.users.ids(numbers).to_list()
         return People(names, numbers, rows_of(self.log.sequences, numbers))
+
+    def of_histories(self, histories: Iterable[Sequence[int] | np.ndarray]) -> People:
+        """Return somebody with each history of item numbers, who is not in the log."""
+        rows = Sequences.of(histories)
+        return People([None] * len(rows), np.full(len(rows), UNKNOWN), rows)
 
     def _people(self, users: object, histories: object) -> People:
         names, histories = users_of(users), histories_of(histories)

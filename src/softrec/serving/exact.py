@@ -115,17 +115,17 @@ def best_of(scores: np.ndarray, k: int) -> Best:
     rows, n_items = scores.shape
     n_groups = n_items // GROUP
     if n_groups < 4 * k:
-        return _sorted_best(scores, None, k)
+        return sorted_best(scores, None, k)
     maxima = scores[:, : n_groups * GROUP].reshape(rows, GROUP, n_groups).max(1)
     chosen = np.argpartition(maxima, n_groups - k, axis=1)[:, n_groups - k :]
     starts = np.arange(0, n_groups * GROUP, n_groups)
     inside = (chosen[:, None, :] + starts[:, None]).reshape(rows, -1)
     rest = np.broadcast_to(np.arange(n_groups * GROUP, n_items), (rows, n_items % GROUP))
     items = np.hstack([inside, rest])
-    return _sorted_best(np.take_along_axis(scores, items, 1), items, k)
+    return sorted_best(np.take_along_axis(scores, items, 1), items, k)
 
 
-def _sorted_best(scores: np.ndarray, items: np.ndarray | None, k: int) -> Best:
+def sorted_best(scores: np.ndarray, items: np.ndarray | None, k: int) -> Best:
     """Return the k largest of each row, and the items in their places."""
     width = scores.shape[1]
     places = np.argpartition(scores, width - k, axis=1)[:, width - k :]

@@ -21,6 +21,8 @@ from softrec.files import read_facts
 from softrec.serving.base import People, RecommenderBase
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.exact import ExactRanking, ItemScores, Seen
+from softrec.serving.index.ranking import IndexRanking
+from softrec.serving.index.stored import read_index
 from softrec.serving.manifest import (
     CATALOGUE,
     ITEMS,
@@ -79,6 +81,7 @@ class ExportedRecommender(RecommenderBase):
         catalogue = self.folder / CATALOGUE
         self.table = Catalogue(pl.read_parquet(catalogue)) if catalogue.exists() else None
         self._session = None if self.facts["tower"] is None else _session(self.folder, threads)
+        self.index = read_index(self.folder, self.facts)
 
     def vectors(self, some: People) -> Towers:
         """Return the vectors of some users."""
@@ -106,10 +109,14 @@ class ExportedRecommender(RecommenderBase):
     ) -> dict[str, np.ndarray]:
         towers = self.vectors(some)
         seen = Seen(some.rows.offsets, some.rows.items) if self._masks(mask_seen) else None
-        ranking = ExactRanking(self.scored, towers.users, seen)
-        best = ruled(ranking, len(some.names), k, rules, self.items)
+        best = ruled(self._ranking(towers.users, seen), len(some.names), k, rules, self.items)
         found = {"item": best.items, "score": best.scores}
         return found | self._attribution(towers, best.items) if why else found
+
+    def _ranking(self, users: np.ndarray, seen: Seen | None) -> ExactRanking | IndexRanking:
+        if self.index is None:
+            return ExactRanking(self.scored, users, seen)
+        return IndexRanking(self.index, self.scored, users, seen)
 
     def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         towers = self.vectors(some)

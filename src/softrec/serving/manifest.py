@@ -10,6 +10,8 @@
       catalogue.parquet  the table of the items, if there is one
       users.parquet      user, history (numbers of items), times or vector if the model needs them
       parity.json        how far the export is from the model
+      index.json         exact against approximate, see `softrec.serving.index`; the chosen index
+                         beside it, index.faiss or index.usearch
       recipe.yaml        the recipe of the run
 
 A score is the inner product of a user vector and an item vector, plus the bias of the item; with
@@ -36,6 +38,7 @@ ITEMS = "items.arrow"
 USERS = "users.parquet"
 CATALOGUE = "catalogue.parquet"
 PARITY = "parity.json"
+INDEX = "index.json"
 
 
 def is_export(folder: Path) -> bool:

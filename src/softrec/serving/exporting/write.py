@@ -20,6 +20,7 @@ from softrec.errors import RunError
 from softrec.files import replacing, sealed, write_facts
 from softrec.limits import LIMITS
 from softrec.scoring import Scored
+from softrec.serving.exact import ItemScores
 from softrec.serving.exporting.tower import INPUTS, OUTPUTS, traced, write_onnx
 from softrec.serving.manifest import (
     CATALOGUE,
@@ -33,7 +34,7 @@ from softrec.serving.manifest import (
     VECTORS,
 )
 from softrec.serving.recommender import Recommender
-from softrec.types import Batch, Encoder, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Products, Scores
 
 
 def encoder_of(recommender: Recommender) -> Encoder:
@@ -161,6 +162,15 @@ def _vectors_of_users(model: Encoder, items: ItemVectors, n_users: int) -> np.nd
         history = torch.full((len(user), 1), model.n_items)
         found.append(model(Batch(history, user * 0, user * 0, user), items).users)
     return torch.cat(found).float().numpy()
+
+
+@torch.inference_mode()
+def arrays_of(scores: Scores) -> tuple[ItemScores, np.ndarray]:
+    """Return the items and the user vectors of the scores of an encoder."""
+    assert isinstance(scores, Products)
+    vectors, bias, _ = scores.items
+    items = ItemScores(vectors.numpy(), None if bias is None else bias.numpy())
+    return items, scores.users.numpy()
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], about: Mapping[str, Any]) -> None:

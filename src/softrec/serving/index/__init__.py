@@ -1,0 +1,1 @@
+"""Indices that find most of the best items without a score for each item."""
