@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from softrec.data.interactions import Interactions
     from softrec.experiments.comparison import Comparison
     from softrec.experiments.estimator import Softrec
+    from softrec.experiments.listed_runs import runs
     from softrec.experiments.runs import open_run
     from softrec.experiments.train import Run
     from softrec.experiments.tuning.result import Tuning
@@ -44,6 +45,7 @@ __all__ = [
     "open_run",
     "register",
     "reproduce",
+    "runs",
     "tracking",
     "tune",
     "update",
@@ -51,7 +53,7 @@ __all__ = [
 
 # Imported on first use: importing torch takes a second, and `import softrec` does not need it.
 HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
-        "open_run": "experiments.runs",
+        "open_run": "experiments.runs", "runs": "experiments.listed_runs",
         "Interactions": "data.interactions", "Objective": "objective",
         "Recommender": "serving.recommender", "register": "recipe.register",
         "load_plugins": "recipe.plugins", "Tuning": "experiments.tuning.result",

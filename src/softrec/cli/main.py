@@ -23,6 +23,7 @@ from softrec.cli.listing import recipes, report
 from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
 from softrec.cli.recommend import interests, recommend
 from softrec.cli.reproduce import reproduce
+from softrec.cli.runs import runs
 from softrec.cli.serve import serve
 from softrec.cli.settings import settings
 from softrec.cli.show import print_line
@@ -71,7 +72,7 @@ app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
 for command in (
-    update, recommend, interests, export, index, serve, demo, report, recipes, reproduce,
+    update, recommend, interests, export, index, serve, demo, report, runs, recipes, reproduce,
 ):  # fmt: skip
     app.command(cls=Command)(command)
 

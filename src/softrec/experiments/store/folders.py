@@ -27,6 +27,7 @@ from softrec.training.alone import alone
 UNFINISHED = ".part"
 MARK = "softrec.json"
 REPLACED = ".replaced"
+LOCK = ".softrec.lock"  # the end of the hidden name of a lock file
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> 
 
 
 @contextmanager
-def held(out: Path, *, wait: bool = False, suffix: str = ".softrec.lock") -> Iterator[None]:
+def held(out: Path, *, wait: bool = False, suffix: str = LOCK) -> Iterator[None]:
     """A context in which this process has locked `out`; the parent folder must exist.
 
     Args:
