@@ -24,6 +24,7 @@ def serve(
     served: Annotated[
         Path,
         typer.Argument(
+            metavar="RUN|EXPORT",
             help="The folder of a finished run or of an export; or a link to one, or a text file "
             "with its path, so that another one can take its place later."
         ),
@@ -80,6 +81,8 @@ def serve(
 
     Examples:
       softrec serve runs/first
+
+      softrec serve exports/first --items items.csv
 
       softrec serve runs/current --watch 5 --port 8080
     """
@@ -157,22 +160,35 @@ class Loader(NamedTuple):
         from softrec.serving.http.live import Deployed
 
         table = None if self.items is None else Catalogue.read(self.items)
-        file = folder / "run.json"
-        if not file.exists():
-            raise SoftrecError(
-                f"{folder} is no finished run (no run.json); train one with softrec fit"
-            )
-        service = self._run(folder)
-        if table is not None:
-            service.table = table
-        created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        return Deployed(service, "run", sha256_of(file)[:12], created)
+        kinds = {"run": ("run.json", self._run), "export": ("manifest.json", self._export)}
+        for kind, (name, made) in kinds.items():
+            file = folder / name
+            if not file.exists():
+                continue
+            service = made(folder)
+            if table is not None:
+                service.table = table
+            created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+            return Deployed(service, kind, sha256_of(file)[:12], created)
+        raise SoftrecError(
+            f"{folder} is neither a finished run (no run.json) nor an export (no manifest.json); "
+            "make a run with softrec fit"
+        )
 
     def _run(self, folder: Path) -> RecommenderBase:
         import torch
 
         from softrec.experiments.train import open_run
 
-        # Requests run side by side, one core each; a request alone gains little from more.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.threads))
+        torch.set_num_threads(self._cores)
         return open_run(folder, trust=self.trust).recommender()
+
+    def _export(self, folder: Path) -> RecommenderBase:
+        from softrec.serving.exported import ExportedRecommender
+
+        return ExportedRecommender(folder, trust=self.trust, threads=self._cores)
+
+    @property
+    def _cores(self) -> int:
+        """Cores of a request: they run side by side, and one alone gains little from more."""
+        return max(1, (os.cpu_count() or 1) // self.threads)
