@@ -26,7 +26,7 @@ def serve(
         typer.Argument(
             metavar="RUN|EXPORT",
             help="The folder of a finished run or of an export; or a link to one, or a text file "
-            "with its path, so that another one can take its place later."
+            "with its path, so that another one can take its place later.",
         ),
     ],
     host: Annotated[
@@ -114,19 +114,17 @@ def _run(
 
     key = key_of_environment()
     bounds = Load(threads=limits.threads, connections=limits.connections)
-    bound = listening(host, port)
-    metrics = Metrics()
-    live = Live(metrics, load_folder, served)
-    app = create_app(live, key=key, load=bounds, watch=watch)
-    facts = live.current.facts()
-    address = f"[{host}]" if ":" in host else host
-    print_line(
-        f"serving {facts['model']}, a {facts['kind']}, at "
-        f"http://{address}:{bound.getsockname()[1]}; Ctrl-C ends it"
-    )
-    if key is None and host not in LOOPBACK:
-        print_line(f"whoever reaches {host} may ask; set {KEY} to a key", "[yellow]note:[/] ")
-    run(app, bound, bounds, metrics)
+    with listening(host, port) as bound:
+        metrics = Metrics()
+        live = Live(metrics, load_folder, served)
+        app = create_app(live, key=key, load=bounds, watch=watch)
+        facts = live.current.facts()
+        address = f"[{host}]" if ":" in host else host
+        place = f"http://{address}:{bound.getsockname()[1]}"
+        print_line(f"serving {facts['model']}, a {facts['kind']}, at {place}; Ctrl-C ends it")
+        if key is None and host not in LOOPBACK:
+            print_line(f"whoever reaches {host} may ask; set {KEY} to a key", "[yellow]note:[/] ")
+        run(app, bound, bounds, metrics)
 
 
 class Limits(NamedTuple):
