@@ -8,6 +8,7 @@ import torch
 import softrec
 from messages import refused
 from softrec.errors import RecipeError, RunError
+from softrec.experiments.export import export_run
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior
 from softrec.testing.encoders import at_every_step, padded
@@ -136,6 +137,12 @@ def test_a_run_with_a_prior_is_no_teacher(tmp_path, clicks):
     softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **TINY)
     with refused(RunError):
         softrec.fit(clicks, out=tmp_path / "student", target="kd", teacher=tmp_path / "run", **TINY)
+
+
+def test_a_run_with_a_prior_is_not_exported(tmp_path, clicks):
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **TINY)
+    with refused(RunError):
+        export_run(run, tmp_path / "export")
 
 
 @pytest.mark.parametrize("fields", [
