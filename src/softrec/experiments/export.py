@@ -61,7 +61,7 @@ def export_run(
         )
     if run.recipe.prior is not None:
         raise RunError(
-            f"{run.folder} has a prior, which an export does not hold yet; serve the run itself, or "
+            f"{run.folder} has a prior, which an export does not hold; serve the run itself, or "
             "export a run without a prior"
         )
     asked = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False)
