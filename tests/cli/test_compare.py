@@ -173,10 +173,14 @@ def test_runs_that_were_still_rising_are_not_judged(results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("epochs", "patience", "levelled_off"), [(2, 1, True), (2, 2, False), (4, 3, True)]
+    ("epochs", "patience", "levelled_off"),
+    [(2, 1, True), (2, 2, False), (4, 3, True), (10, 20, False), (11, 20, True)],
 )
 def test_levelled_off_is_where_patience_ran_out(folder, capsys, epochs, patience, levelled_off):
-    """Also in the last epoch of the budget; the first of the epochs is the best."""
+    """Also in the last epoch of the budget; the first of the epochs is the best.
+
+    Ten epochs without a better one are enough for any patience.
+    """
     run(*PLAIN, "log.csv", "--targets", "one-hot,pop+", "--seeds", 1, "--out", "table",
         "--set", f"training.patience={patience}", "--lr", 1e-9, "--epochs", epochs,
         *TINY[2:])  # fmt: skip

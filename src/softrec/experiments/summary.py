@@ -34,6 +34,7 @@ from softrec.report.results import (
     Variant,
 )
 from softrec.report.tuned import Tuned, sentence
+from softrec.report.verdict import PATIENT
 
 
 def results_of(
@@ -291,7 +292,7 @@ def training_of(run: Run) -> Training:
         seconds_per_epoch=facts["seconds_per_epoch"],
         peak_memory_mib=facts["peak_memory_mib"],
         levelled_off=counted
-        or facts["epochs"] - facts["best_epoch"] >= run.recipe.training.patience,
+        or facts["epochs"] - facts["best_epoch"] >= min(run.recipe.training.patience, PATIENT),
         curve=curve,
     )
 

@@ -43,7 +43,7 @@ class Training(Part):
     seconds: Number
     seconds_per_epoch: Number
     peak_memory_mib: Number
-    levelled_off: bool  # stopped by `patience`, not by the maximum number of epochs
+    levelled_off: bool  # no epoch was better for as many epochs as `patience`, or as 10
     curve: tuple[Epoch, ...]
 
 
