@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    approximate,
     assembly,
     axes,
     epoch,
@@ -22,6 +23,7 @@ from benchmarks import (
     losses,
     memory,
     neighbours,
+    parity,
     prepare,
     propagation,
     ranking,
@@ -52,6 +54,12 @@ def suite(*, quick: bool, full: bool) -> dict[str, Benchmark]:
         "prepare": (prepare.prepare, prepare.QUICK, prepare.Shapes()),
         "load": (load.load, load.QUICK, load.Shapes()),
         "serving": (serving.serving, serving.QUICK, serving.Shapes()),
+        "parity": (parity.parity, parity.QUICK, parity.Shapes()),
+        "approximate": (
+            approximate.approximate,
+            approximate.QUICK,
+            approximate.FULL if full else approximate.Shapes(),
+        ),
         "scale": (scale.scale, scale.QUICK, scale.FULL if full else scale.Shapes()),
         "epoch": (epoch.epoch, epoch.QUICK, epoch.FULL if full else epoch.Shapes()),
         "steps": (steps.steps, steps.QUICK, steps.Shapes()),
@@ -79,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="time the whole epoch, and search neighbours among a million contexts",
+        help="time the whole epoch, and search among a million contexts and 262,000 items",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers, too")
     options = parser.parse_args(arguments)

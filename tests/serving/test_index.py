@@ -144,16 +144,17 @@ def test_a_file_has_the_whole_index(built, kind, tmp_path):
 
 
 def test_the_report_has_exact_and_all_efforts():
-    rows = report(ITEMS, USERS, 5, ["ivf"])
+    items = ItemScores(RANDOM.normal(size=(2000, D)).astype(np.float32))
+    rows = report(items, USERS, 5, ["ivf"])
     assert [(row.kind, row.effort) for row in rows] == [
-        ("exact", None), ("ivf", 4), ("ivf", 16), ("ivf", 64),
+        ("exact", None), ("ivf", 8), ("ivf", 32), ("ivf", 128),
     ]  # fmt: skip
     recalls = [row.recall for row in rows]
     assert recalls[0] == recalls[-1] == 1
-    assert recalls[1] < 1  # 4 of 10 cells
+    assert recalls[1] < 1  # 8 of 51 cells
     assert all(0 < row.p50 <= row.p99 for row in rows)
-    assert rows[0].mib == pytest.approx(N * (D + 1) * 4 / 2**20)
-    assert rows[1].settings == {"cells": 10}
+    assert rows[0].mib == pytest.approx(2000 * D * 4 / 2**20)
+    assert rows[1].settings == {"cells": 51}
 
 
 def row(kind, p50, recall):

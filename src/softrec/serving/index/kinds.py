@@ -4,14 +4,15 @@ r"""Indices of FAISS and USearch for inner products with a bias.
 (u, 1) . (w, b) = u . w + b. Several vectors of a user are several questions, whose answers are put
 together, because the best items of all are among the best of each.
 
-**Distances.** IVF divides the items into the cells of a k-means clustering, which suits distances
-and not inner products, because long vectors are near to nothing. With items x = (w, b), the largest
-length M, and one number more, (x, \sqrt{M^2 - |x|^2}), all items have the length M, and
+**Distances.** Clusters (IVF) and graphs (HNSW, USearch) are made of what is near, and a long vector
+has large inner products with everything. With items x = (w, b), the largest length M, and one
+number more, (x, \sqrt{M^2 - |x|^2}), all items have the length M, and
 
 $$|(u, 1, 0) - (x, \sqrt{M^2 - |x|^2})|^2 = |u|^2 + 1 + M^2 - 2 (u . w + b)$$
 
-so that the nearest items are those with the highest scores (Bachrach et al., RecSys 2014). Graphs
-(HNSW, USearch) find more with inner products as they are (docs/serving.md).
+so that the nearest items are those with the highest scores (Bachrach et al., RecSys 2014). With
+the vectors of trained models a graph finds several times as much as with inner products
+(docs/serving.md).
 """
 
 from __future__ import annotations
@@ -124,14 +125,14 @@ class HNSW(_Faiss):
     """A graph of near items (Malkov and Yashunin, 2018), by FAISS; effort: items looked at."""
 
     kind, file = "hnsw", "index.faiss"
-    efforts = (32, 128, 512)
+    efforts = (64, 256, 1024)
     links, built_with = 32, 100
 
     @classmethod
     def build(cls, items: ItemScores) -> HNSW:
         """Return an index of the items."""
-        vectors = with_bias(items)
-        found = faiss.IndexHNSWFlat(vectors.shape[1], cls.links, faiss.METRIC_INNER_PRODUCT)
+        vectors = of_one_length(with_bias(items))
+        found = faiss.IndexHNSWFlat(vectors.shape[1], cls.links)
         found.hnsw.efConstruction = cls.built_with
         found.add(vectors)
         return cls(found)
@@ -149,7 +150,7 @@ class IVF(_Faiss):
     """Cells of a clustering, by FAISS; effort: how many cells are searched."""
 
     kind, file = "ivf", "index.faiss"
-    efforts = (4, 16, 64)
+    efforts = (8, 32, 128)
 
     @classmethod
     def build(cls, items: ItemScores) -> IVF:
@@ -178,15 +179,15 @@ class USearch(Index):
     """A graph of near items in one portable file, by USearch; effort: items looked at."""
 
     kind, file, package = "usearch", "index.usearch", "usearch"
-    efforts = (32, 128, 512)
+    efforts = (64, 256, 1024)
     links, built_with = 32, 100
 
     @classmethod
     def build(cls, items: ItemScores) -> USearch:
         """Return an index of the items."""
-        vectors = with_bias(items)
+        vectors = of_one_length(with_bias(items))
         found = _usearch().Index(
-            ndim=vectors.shape[1], metric="ip", dtype="f32", connectivity=cls.links,
+            ndim=vectors.shape[1], metric="l2sq", dtype="f32", connectivity=cls.links,
             expansion_add=cls.built_with,
         )  # fmt: skip
         found.add(np.arange(len(vectors)), vectors)
