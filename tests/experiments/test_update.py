@@ -11,6 +11,7 @@ from softrec.errors import DataError, RunError
 from softrec.evaluation.significance import paired
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.train import fit_recipe
+from softrec.experiments.updating import refit as refitting
 from softrec.experiments.updating import update as updating
 from softrec.experiments.updating.gate import Found, Gate
 from softrec.experiments.updating.update import open_update
@@ -177,15 +178,29 @@ def test_new_events_that_nothing_explains_are_not_accepted(old, tmp_path):
     assert found.facts["gate"]["verdict"] == "unclear"
 
 
-@pytest.mark.parametrize("place", ["training", "gate"])
-def test_a_kill_loses_nothing(old, tmp_path, monkeypatch, place):
+KILLS = {
+    "training": (Evaluator, "means", 2),
+    "gate": (updating, "judged", 1),
+    "refit": (updating, "refit", 1),
+    "second epoch of refit": (refitting.Steps, "means", 2),
+    "weights": (refitting, "sealed", 1),
+}
+"""What is called where a kill is tried, and in which call."""
+KILLED = {"epochs": 2, "checkpoint_steps": 2, "progress": False, "refit": True, "margin": 1}
+
+
+@pytest.fixture(scope="module")
+def whole(old, tmp_path_factory):
+    """An update that nothing interrupted."""
+    return softrec.update(
+        old.folder, SHIFTED, out=tmp_path_factory.mktemp("whole") / "run", **KILLED
+    )
+
+
+@pytest.mark.parametrize("place", KILLS)
+def test_a_kill_loses_nothing(old, whole, tmp_path, monkeypatch, place):
     """In the second epoch, or while both are judged: it goes on, and ends as without a kill."""
-    new = shop_log(1, begin=12)
-    options = {"epochs": 2, "checkpoint_steps": 2, "progress": False}
-    whole = softrec.update(old.folder, new, out=tmp_path / "whole", **options)
-    holder, name, last = {"training": (Evaluator, "means", 2), "gate": (updating, "judged", 1)}[
-        place
-    ]
+    holder, name, last = KILLS[place]
     done, calls = getattr(holder, name), []
 
     def killed(*arguments):
@@ -197,12 +212,55 @@ def test_a_kill_loses_nothing(old, tmp_path, monkeypatch, place):
     with monkeypatch.context() as patch:
         patch.setattr(holder, name, killed)
         with pytest.raises(KeyboardInterrupt):
-            softrec.update(old.folder, new, out=tmp_path / "run", **options)
+            softrec.update(old.folder, SHIFTED, out=tmp_path / "run", **KILLED)
     assert (tmp_path / "run.part").exists()
-    again = softrec.update(old.folder, new, out=tmp_path / "run", **options)
+    again = softrec.update(old.folder, SHIFTED, out=tmp_path / "run", **KILLED)
     assert again.run.weights_fingerprint == whole.run.weights_fingerprint
     assert again.facts["gate"] == whole.facts["gate"]
     assert not (tmp_path / "run.part").exists()
+
+
+@pytest.mark.parametrize("model", ["gru4rec", "lightgcn", "popularity"])
+def test_a_refit_knows_the_newest_events_and_says_so(old, tmp_path, model):
+    """Its metrics are those of the judged training, and so is its budget."""
+    start = old
+    if model != "gru4rec":
+        fields = recipe_of().model_dump(mode="json")
+        small = {"dim": 8, "layers": 1} if model == "lightgcn" else {}
+        fields["model"] = {"name": model, **small}
+        training = {"windows": "interactions", "epochs": 1, "length": 10, "accelerator": "cpu"}
+        fields["training"] = training if model == "lightgcn" else {"length": 10}
+        start = fit_recipe(read_recipe(fields), tmp_path / "old", log=Interactions.read(OLD))
+    options = {"progress": False, "margin": 1, "floor": 0}
+    options |= {} if model == "popularity" else {"epochs": 1}
+    once = softrec.update(start.folder, SHIFTED, out=tmp_path / "once", **options)
+    both = softrec.update(start.folder, SHIFTED, out=tmp_path / "both", refit=True, **options)
+    assert (once.facts["refit"], both.facts["refit"]) == (False, True)
+    assert both.facts["gate"] == once.facts["gate"]
+    assert both.run.test == once.run.test
+    assert both.run.weights_fingerprint != once.run.weights_fingerprint
+    assert both.run.facts["refit"] is True
+    assert len(both.run.trained_on) == len(both.run.log) == len(once.run.log)
+    assert sorted(path.name for path in both.run.folder.iterdir()) == sorted(
+        path.name for path in once.run.folder.iterdir()
+    )
+    assert len(both.run.recommender().recommend([0], 5)) == 5
+    if model == "popularity":
+        counts = both.run.log.item_counts
+        best = both.run.recommender().recommend([0], 300, mask_seen=False)["item"].to_list()
+        assert (np.diff(counts[both.run.log.items.numbers(best)]) <= 0).all()
+    if model == "lightgcn":
+        graph = both.run.encoder().graph
+        pairs = both.run.log.frame.select("user", "item").n_unique()
+        assert graph.degrees().sum() == 2 * pairs
+
+
+def test_what_is_not_accepted_is_not_fitted_again(old, tmp_path):
+    found = softrec.update(old.folder, shuffled(shop_log(1, begin=12)), out=tmp_path / "run",
+                           epochs=1, refit=True, progress=False)  # fmt: skip
+    assert not found.accepted
+    assert found.facts["refit"] is False
+    assert len(found.run.trained_on) < len(found.run.log)
 
 
 @pytest.mark.parametrize("model", ["popularity", "markov", "mf"])

@@ -84,6 +84,15 @@ Floor = Annotated[
         "popularity, to be accepted.",
     ),
 ]
+Refit = Annotated[
+    bool,
+    typer.Option(
+        "--refit",
+        rich_help_panel=TRAINING,
+        help="Train an accepted run once more, on the events that judged it, too, for as many "
+        "epochs. Its metrics stay those of the training that was judged.",
+    ),
+]
 NewRows = Annotated[
     Literal["neighbours", "fresh"] | None,
     option(
@@ -104,6 +113,7 @@ def update(
     margin: Margin = 0.02,
     strict: Strict = False,
     floor: Floor = 0.5,
+    refit: Refit = False,
     epochs: Annotated[int | None, option(TRAINING, "Maximum number of epochs.")] = None,
     patience: Annotated[
         int | None, option(TRAINING, "Epochs without improvement before it stops; by default 3.")
@@ -144,6 +154,7 @@ def update(
         test=newest,
         valid=before_newest,
         gate=Gate(margin, strict, floor),
+        refit=refit,
         columns={name: value for name, value in columns.items() if value is not None},
         changes=changes | dict(parse_assignment(text) for text in set_ or []),
     )

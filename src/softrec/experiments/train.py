@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 import yaml
@@ -142,6 +142,14 @@ def _calibration(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator
     return {"calibration": calibrated(recipe, model, valid, test)}
 
 
+class Means(Protocol):
+    """Evaluates models on validation: an `Evaluator`."""
+
+    def means(self, model: Model) -> dict[str, float]:
+        """Return the mean of each metric."""
+        ...
+
+
 class Fitted(NamedTuple):
     """A finished model, the result of its training, and further entries of run.json."""
 
@@ -155,7 +163,7 @@ Fit = Callable[[Path], Fitted]
 
 
 def training_of(
-    recipe: Recipe, split: Split, valid: Evaluator, listener: Listener | None = None
+    recipe: Recipe, split: Split, valid: Means, listener: Listener | None = None
 ) -> Fit:
     """Return how an encoder is trained and chosen on validation, all of it built; nothing tests it.
 
@@ -274,9 +282,7 @@ def _write(
     sibling: Path | None,
 ) -> None:
     """Write the results of a run next to its checkpoints, run.json last."""
-    state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
-    with replacing(folder / "model.safetensors") as fresh:
-        save_file(state, fresh)
+    save_weights(folder, model)
     _write_data(folder, split, sibling)
     tested.write_parquet(folder / "per_user.parquet")
     pl.DataFrame(fitted.curve).write_csv(folder / "curve.csv")
@@ -301,6 +307,13 @@ def _write(
         "files": sealed(folder, FILES),
     }
     write_facts(folder / RUN.result, facts)
+
+
+def save_weights(folder: Path, model: Model) -> None:
+    """Write the weights of a model to the folder of its run."""
+    state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
+    with replacing(folder / "model.safetensors") as fresh:
+        save_file(state, fresh)
 
 
 def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:

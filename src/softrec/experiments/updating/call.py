@@ -22,6 +22,7 @@ def update(
     margin: float = 0.02,
     strict: bool = False,
     floor: float = 0.5,
+    refit: bool = False,
     columns: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     trust: bool = False,
@@ -42,6 +43,8 @@ def update(
         strict: accept it only if the 95 % interval excludes such a loss.
         floor: the fraction of the metric of its own test that the old model must keep on the newest
             events; if it keeps less, the new run must be better, and no worse than popularity.
+        refit: train an accepted run once more, on the held-out events, too, for as many epochs; its
+            metrics stay those of the training that was judged.
         columns: names of columns of `data`, {"user": "customer"}; by default as in the old log.
         overwrite: replace a finished run.
         trust: use the old run without checking its files.
@@ -55,6 +58,14 @@ def update(
         found = softrec.update("runs/monday", "tuesday.csv", out="runs/tuesday")
         found.accepted, found.run
     """
-    plan = Plan(newest_by, newest, before_newest, Gate(margin, strict, floor), columns, options)
+    plan = Plan(
+        by=newest_by,
+        test=newest,
+        valid=before_newest,
+        gate=Gate(margin, strict, floor),
+        refit=refit,
+        columns=columns,
+        changes=options,
+    )
     with telling(progress):
         return update_run(run, data, out, plan, overwrite=overwrite, trust=trust)

@@ -28,6 +28,7 @@ from softrec.experiments.store.folders import checked_output
 from softrec.experiments.train import fit_recipe, versions
 from softrec.experiments.updating.gate import Gate, judged
 from softrec.experiments.updating.log import check_updatable, new_log
+from softrec.experiments.updating.refit import refit
 from softrec.experiments.updating.told import data_lines, drift_lines, verdict_lines
 from softrec.experiments.views import data_text
 from softrec.files import read_facts, write_facts
@@ -52,6 +53,7 @@ class Plan:
         test: by time, the fraction of the new events that judge.
         valid: by time, the fraction of the new events before them, which choose the epoch.
         gate: when the new run is accepted.
+        refit: train an accepted run once more, on all events, for as many epochs.
         columns: the columns of the new data, if they have other names than in the log of the run.
         changes: fields of the recipe that the update changes.
     """
@@ -60,6 +62,7 @@ class Plan:
     test: float = 0.2
     valid: float = 0.1
     gate: Gate = field(default_factory=Gate)
+    refit: bool = False
     columns: Mapping[str, Any] | None = None
     changes: Mapping[str, Any] | None = None
 
@@ -130,8 +133,12 @@ def update_run(
     }
 
     def judge(new: Run) -> None:
-        told = {**facts, "gate": judged(old, new, split, plan.gate)}
-        write_facts(new.folder / UPDATE, told)
+        gate = judged(old, new, split, plan.gate)
+        again = plan.refit and gate["accepted"]
+        if again:
+            LOGGER.info(f"accepted, so it is trained once more, on all {len(found.log):,} events")
+            refit(new, split)
+        write_facts(new.folder / UPDATE, {**facts, "gate": gate, "refit": again})
 
     run = fit_recipe(recipe, out, split=split, overwrite=overwrite, before_finish=judge)
     return open_update(run)
