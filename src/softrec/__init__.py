@@ -97,7 +97,8 @@ def fit(
         **options: fields of a recipe, flat (`alpha=0.4`), dotted (`**{"model.dim": 64}`) or by
             section (`model={"name": "gru4rec", "dim": 64}`); `softrec settings` lists them. The
             target may also be a source of your own, or ("name", source, weight). The model may be
-            a class, or an instance, of which a copy is trained. The loss may be a function.
+            a class, or an instance, of which a copy is trained. The loss may be a function. `items`
+            and `user_table` are paths or tables.
 
     Raises:
         SoftrecError: if source, options or `out` cannot be used; the message says how to fix it.
@@ -180,12 +181,13 @@ def compare(
     from softrec.experiments.combinations import plan
     from softrec.experiments.compare import compare_variants
     from softrec.experiments.inputs import python_call, read_source
+    from softrec.experiments.tables import with_users
     from softrec.experiments.variants import axes_of
     from softrec.progress import telling
     from softrec.recipe.listed import shown_list
 
     axes = axes_of(targets, models, losses, grid, options)
-    given = read_source(source, options)
+    given = read_source(source, with_users(options, user_table))
     lists = {
         "targets": shown_list("target", targets),
         "models": shown_list("model", models),

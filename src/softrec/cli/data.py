@@ -107,6 +107,44 @@ def list_items(
     typer.echo(f"{len(table):,} items: {out}")
 
 
+@data_app.command("shop", cls=Command)
+def simulate_shop(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file of the log (.csv).")],
+    items: Annotated[
+        Path | None, typer.Option(help="A file for the table of the items (.csv, .parquet).")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A parameter of the shop, such as n_items=300."),
+    ] = None,
+) -> None:
+    """Write a log of the simulated shop, and the table of its items: title, category, price, stock.
+
+    Example:
+      softrec data shop -o shop.csv --items shop-items.csv --set n_items=300 --set n_users=500
+    """
+    import polars as pl
+
+    from softrec.experiments.build.data import shop_of, simulated
+    from softrec.recipe.options import parse_assignment
+    from softrec.recipe.recipe import read_recipe
+    from softrec.serving.files import write_table
+    from softrec.simulation import item_table
+
+    given = {"times": True} | dict(parse_assignment(text) for text in set_ or [])
+    spec = read_recipe({"data": {"source": "shop", "shop": given}}).data
+    log = simulated(spec)
+    times = {"time": log.ordered["time"]} if log.has_time else {}
+    numbers = {kind: log.ordered[kind].to_numpy() for kind in ("user", "item")}
+    raw = {"user": log.users.ids(numbers["user"]), "item": log.items.ids(numbers["item"])}
+    write_table(pl.DataFrame(raw | times), out)
+    typer.echo(f"{len(log):,} events of {log.n_users:,} users: {out}")
+    if items is not None:
+        table = item_table(shop_of(spec))
+        write_table(table, items)
+        typer.echo(f"{len(table):,} items: {items}")
+
+
 def _here(source: Source, data_dir: Path | None) -> str:
     from softrec.data import sources
 

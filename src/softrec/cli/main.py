@@ -21,7 +21,7 @@ from softrec.cli.export import export
 from softrec.cli.index import index
 from softrec.cli.listing import recipes, report
 from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
-from softrec.cli.recommend import interests, recommend
+from softrec.cli.recommend import interests, recommend, similar
 from softrec.cli.reproduce import reproduce
 from softrec.cli.runs import runs
 from softrec.cli.serve import serve
@@ -72,7 +72,8 @@ app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
 for command in (
-    update, recommend, interests, export, index, serve, demo, report, runs, recipes, reproduce,
+    update, recommend, similar, interests, export, index, serve, demo, report, runs, recipes,
+    reproduce,
 ):  # fmt: skip
     app.command(cls=Command)(command)
 

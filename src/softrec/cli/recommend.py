@@ -1,4 +1,4 @@
-"""`softrec recommend` and `interests`: use a finished run for users and histories."""
+"""`softrec recommend`, `similar` and `interests`: use a finished run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from softrec.cli.options import Plugins, RunFolder, Trust, load
+from softrec.cli.rules import (
+    Allow,
+    AtMost,
+    Block,
+    Items,
+    Pin,
+    RulesFile,
+    Where,
+    ids_of,
+    rules_of,
+)
 from softrec.cli.show import print_line, show_table
 from softrec.errors import DataError, RecipeError, shown
 
@@ -79,13 +90,21 @@ def recommend(
             "to the score of the item, and its contribution.",
         ),
     ] = False,
+    items: Items = None,
+    allow: Allow = None,
+    block: Block = None,
+    where: Where = None,
+    at_most: AtMost = None,
+    pin: Pin = None,
+    rules: RulesFile = None,
     out: TableFile = None,
     trust: Trust = False,
     plugins: Plugins = None,
 ) -> None:
     """Recommend items to users of the log, or for any history.
 
-    Give --user, --users-file or --history; --before alone stands for all users of a part.
+    Give --user, --users-file or --history; --before alone stands for all users of a part. Business
+    rules hold for all lists: see docs/serving.md.
 
     Examples:
       softrec recommend runs/first --user ann -k 10
@@ -93,11 +112,63 @@ def recommend(
       softrec recommend runs/first --history tea,jam --out best.csv
 
       softrec recommend runs/first --before test -k 50 --out lists.parquet
+
+      softrec recommend runs/first --user ann --where "stock > 0" --at-most category=2
     """
     load(plugins)
-    recommender, people = _service(run, user, users_file, unknown, history, out, trust, before)
+    kept = rules_of(rules, allow, block, where, at_most, pin)
+    recommender, people = _service(
+        run, user, users_file, unknown, history, out, trust, before, items
+    )
     mask_seen = None if keep_seen is None else not keep_seen
-    show_table(recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why), out)
+    table = recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why, rules=kept)
+    show_table(table, out)
+
+
+def similar(
+    run: RunFolder,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--item", "-i", help="An item; may be given several times, for a list for each."
+        ),
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            help="Several items for one list, separated by commas, perhaps with weights: tea:2,jam."
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items of each list.")] = 10,
+    items: Items = None,
+    allow: Allow = None,
+    block: Block = None,
+    where: Where = None,
+    at_most: AtMost = None,
+    pin: Pin = None,
+    rules: RulesFile = None,
+    out: TableFile = None,
+    trust: Trust = False,
+    plugins: Plugins = None,
+) -> None:
+    """List the items that are similar to an item, or to several with weights.
+
+    Trained models compare the vectors of the items, counted models have a table of them.
+
+    Examples:
+      softrec similar runs/first --item tea -k 5
+
+      softrec similar runs/first --history tea:2,jam --where "stock > 0"
+    """
+    load(plugins)
+    kept = rules_of(rules, allow, block, where, at_most, pin)
+    recommender, _ = _opened(run, [], out, trust, items)
+    if bool(item) == bool(history):
+        raise RecipeError("expected items or a history; give either --item or --history")
+    weights = None
+    if history:
+        item, weights = _weighted(recommender.log.items, history)
+    show_table(recommender.similar(item, k, weights=weights, rules=kept), out)
 
 
 def interests(
@@ -107,6 +178,9 @@ def interests(
     unknown: Unknown = "skip",
     history: HistoryItems = None,
     items: Annotated[int, typer.Option(min=1, help="Number of items for each interest.")] = 5,
+    item_table: Annotated[
+        Path | None, typer.Option(help="A table of the items, as --items of `softrec recommend`.")
+    ] = None,
     keep_seen: KeepSeen = None,
     out: TableFile = None,
     trust: Trust = False,
@@ -121,7 +195,9 @@ def interests(
       softrec interests runs/first --user ann --items 3
     """
     load(plugins)
-    recommender, people = _service(run, user, users_file, unknown, history, out, trust)
+    recommender, people = _service(
+        run, user, users_file, unknown, history, out, trust, items=item_table
+    )
     mask_seen = None if keep_seen is None else not keep_seen
     show_table(recommender.interests(**people, items=items, mask_seen=mask_seen), out)
 
@@ -135,15 +211,11 @@ def _service(
     out: Path | None,
     trust: bool,
     before: str | None = None,
+    items: Path | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories that a command names."""
-    from softrec.experiments.store.folders import check_apart
-    from softrec.serving.files import read_users, writer_of
+    from softrec.serving.files import read_users
 
-    if out is not None:
-        writer_of(out)
-        for given in [run, *([users_file] if users_file else [])]:
-            check_apart(out, given)
     if unknown not in ("skip", "error"):
         raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
     listed = read_users(users_file) if users_file else []
@@ -154,7 +226,7 @@ def _service(
     anybody = bool(user or listed or histories)
     if not anybody and before is None:
         raise RecipeError("expected users or a history; give --user, --users-file or --history")
-    recommender, everybody = _opened(run, trust, before)
+    recommender, everybody = _opened(run, [users_file], out, trust, items, before)
     user = user if anybody else everybody()
     if users_file and unknown == "skip":
         listed = _known(recommender.log.users, listed, users_file)
@@ -162,10 +234,27 @@ def _service(
     return recommender, {"users": people, "histories": histories}
 
 
-def _opened(run: Path, trust: bool, before: Any) -> tuple[RecommenderBase, Callable[[], list[Any]]]:
-    """Return the recommender of a run or an export, and a function for all users of a part."""
+def _opened(
+    run: Path,
+    read: list[Path | None],
+    out: Path | None,
+    trust: bool,
+    items: Path | None,
+    before: Any = None,
+) -> tuple[RecommenderBase, Callable[[], list[Any]]]:
+    """Return the recommender of a run or an export, and a function for all users of a part.
+
+    Before that, check that `out` can be written and is none of the files that are read.
+    """
+    from softrec.experiments.store.folders import check_apart
+    from softrec.serving.files import writer_of
     from softrec.serving.manifest import is_export
 
+    if out is not None:
+        writer_of(out)
+        for given in (run, items, *read):
+            if given is not None:
+                check_apart(out, given)
     if is_export(run):
         from softrec.serving.exported import ExportedRecommender
 
@@ -174,7 +263,10 @@ def _opened(run: Path, trust: bool, before: Any) -> tuple[RecommenderBase, Calla
                 "an export has the whole log, without its parts; leave out --before, or name the "
                 "run"
             )
-        return ExportedRecommender(run, trust=trust), list
+        recommender = ExportedRecommender(run, trust=trust)
+        if items is not None:
+            recommender.use_table(items)
+        return recommender, list
     from softrec.evaluation.asked import Asked
     from softrec.experiments.train import open_run
 
@@ -185,7 +277,24 @@ def _opened(run: Path, trust: bool, before: Any) -> tuple[RecommenderBase, Calla
         asked = Asked.of(split, opened.mask_seen).cases(before).user
         return split.train.users.ids(asked).to_list()
 
-    return opened.recommender(before), everybody
+    return opened.recommender(before, items=items), everybody
+
+
+def _weighted(vocabulary: Vocabulary, history: str) -> tuple[list[str], list[float]]:
+    """Return the items of a history and their weights, 1 where none is given.
+
+    An id may have a colon itself: what is an item of the log as a whole has no weight.
+    """
+    items, weights = [], []
+    for text in ids_of([history]):
+        raw, colon, weight = text.rpartition(":")
+        whole = not colon or bool(vocabulary.sorted_out([text])[0])
+        items.append(text if whole else raw)
+        try:
+            weights.append(1.0 if whole else float(weight))
+        except ValueError:
+            raise DataError(f"the weight in {text!r} is no number; write item:weight") from None
+    return items, weights
 
 
 def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> list[object]:

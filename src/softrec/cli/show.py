@@ -92,4 +92,5 @@ def _cell(column: str, value: object) -> str:
     """Return a value of a table as it is printed; ids are not formatted."""
     if column in ("score", "contribution", "weight"):
         return f"{value:.4f}"
-    return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    parts = value if isinstance(value, list) else [value]
+    return escape(", ".join("" if part is None else str(part) for part in parts))

@@ -140,10 +140,11 @@ def compare(
     from softrec.experiments.combinations import plan
     from softrec.experiments.compare import compare_variants
     from softrec.experiments.inputs import read_source
+    from softrec.experiments.tables import with_users
     from softrec.experiments.variants import axes_of
     from softrec.training.trackers import tracking
 
-    options = all_options(ctx.obj, set_)
+    options = with_users(all_options(ctx.obj, set_), user_table)
     axes = axes_of(targets, models, losses, grid, options)
     with tracking(logger):
         comparison = compare_variants(

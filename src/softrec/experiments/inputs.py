@@ -15,6 +15,7 @@ from softrec.data.sources.base import SOURCES
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.experiments.build.data import load_split, split_of
+from softrec.experiments.tables import as_path
 from softrec.recipe import shipped
 from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.reading import RECIPES, exists, read_yaml
@@ -61,6 +62,7 @@ def read_input(source: Any, options: Mapping[str, Any]) -> Input:
 def read_source(source: Any, options: Mapping[str, Any]) -> Given:
     """Return the fields of a recipe that `source` describes; see `read_input`."""
     options = {name: value for name, value in options.items() if value is not None}
+    options = {name: _as_path(name, value, options) for name, value in options.items()}
     if not isinstance(source, str | Path):
         return _in_memory(source, options)
     if "valid" in options or "test" in options:
@@ -69,6 +71,14 @@ def read_source(source: Any, options: Mapping[str, Any]) -> Given:
     if file is not None:
         return Given(read_yaml(file), options, str(file))
     return Given({"data": {"source": str(source)}}, options)
+
+
+def _as_path(name: str, value: Any, options: Mapping[str, Any]) -> Any:
+    """Return the value of an option, and of a table of items or users its path."""
+    of = {"items": "item", "user_table": "user"}.get(name.removeprefix("data."))
+    if of is None or isinstance(value, str):
+        return value
+    return as_path(value, of, column=options.get(of, options.get(f"data.{of}")))
 
 
 def _recipe_file(source: str) -> Path | None:
@@ -161,6 +171,8 @@ def python_call(
 
 def _shown(value: Any) -> str:
     """Return a value as Python code; a class or function by its name, a module by its class."""
+    if type(value).__module__.partition(".")[0] in TABLES:
+        return "table"
     if callable(value):
         return getattr(value, "__name__", f"{type(value).__name__}(...)")
     return repr(value)

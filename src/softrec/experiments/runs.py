@@ -23,8 +23,10 @@ from softrec.data.vocabulary import Vocabulary
 from softrec.errors import RunError, one_line
 from softrec.experiments import views
 from softrec.experiments.build.model import build_model, with_prior
+from softrec.experiments.described import describe
 from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
+from softrec.experiments.tables import ITEMS, USERS, read_kept
 from softrec.files import OWN, read_facts
 from softrec.models.given import GivenModel
 from softrec.models.registry import MODELS
@@ -33,6 +35,7 @@ from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import ModelSettings, reads_graph
 from softrec.renamed import FORMER_DEFAULTS, current
 from softrec.scoring import Scored, Scoring
+from softrec.serving.catalogue import Catalogue
 from softrec.serving.recommender import Recommender
 from softrec.types import Encoder, Model
 
@@ -110,6 +113,16 @@ class Run:
         vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
         return Interactions(self._table("log").drop("part", strict=False), *vocabularies)
 
+    @cached_property
+    def catalogue(self) -> Catalogue | None:
+        """Return the table of the items that travels with the run, if there is one."""
+        return read_kept(self.folder / ITEMS)
+
+    @cached_property
+    def user_table(self) -> Catalogue | None:
+        """Return the table of the users that travels with the run, if there is one."""
+        return read_kept(self.folder / USERS)
+
     @property
     def trained_on(self) -> Interactions:
         """Return the training part of the log, with false positives if the recipe has them."""
@@ -180,15 +193,25 @@ class Run:
             )
         return model.eval()
 
-    def recommender(self, before: Literal["valid", "test"] | None = None) -> Recommender:
+    def recommender(
+        self, before: Literal["valid", "test"] | None = None, *, items: Any = None
+    ) -> Recommender:
         """Return a recommender for raw ids; it masks seen items if the run's evaluation did.
 
         Args:
             before: use only each user's events before this part; by default all of the log.
+            items: a table of the items in place of that of the run: a path, a table or a
+                `Catalogue`.
         """
         model, length = ranked(self.model(), self.recipe), self.recipe.training.length
         log = self.log if before is None else self.split().before(before)
-        return Recommender(model, log, length=length, mask_seen=self.mask_seen)
+        found = Recommender(
+            model, log, length=length, mask_seen=self.mask_seen,
+            catalogue=self.catalogue if items is None else None,
+        )  # fmt: skip
+        if items is not None:
+            found.use_table(items, self.recipe.data.item)
+        return found
 
     def evaluate(
         self,
@@ -367,31 +390,3 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
 
 def _unreadable(path: Path) -> RunError:
     return RunError(f"you have no permission to read {path}; ask its owner for it")
-
-
-def describe(split: Split) -> dict[str, Any]:
-    """Return the entries of run.json about the data."""
-    return {
-        "users": split.train.n_users,
-        "items": split.train.n_items,
-        "split": split.name,
-        "train": len(split.train),
-        "valid": len(split.valid),
-        "test": len(split.test),
-        "set_aside": split.aside.facts(),
-        "new_users": split.new_users(),
-        "protocol": split.protocol(),
-        "fingerprint": split.train.fingerprint,
-        "events_fingerprint": _events_fingerprint(split),
-    }
-
-
-def _events_fingerprint(split: Split) -> str:
-    """Return a short hash of all interactions with their part, order and, if known, time."""
-    digest = hashlib.sha256()
-    for part in split.parts.values():
-        for kind in ("user", "item"):
-            digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
-        if part.has_time:  # some models read times, so that their results depend on it
-            digest.update(part.ordered["time"].to_numpy().astype("<i8").tobytes())
-    return digest.hexdigest()[:16]

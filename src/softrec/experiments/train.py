@@ -4,6 +4,7 @@
       run.json           recipe, versions, data, best epoch, metrics
       model.safetensors  the weights of the best epoch
       items.parquet      raw item ids in the order of their numbers; users.parquet likewise
+      catalogue.parquet  the table of the items, if there is one; user_table.parquet likewise
       log.parquet        user, item (numbers), time and part in the order of events, to serve
                      known users, and for models that read the training part as a graph
       per_user.parquet   the test metrics of each user
@@ -53,6 +54,7 @@ from softrec.experiments.runs import (
 from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
+from softrec.experiments.tables import Tables, log_lacking, tables_of
 from softrec.files import link, replacing, write_facts
 from softrec.objective import Objective
 from softrec.recipe.plugins import plugins_of
@@ -104,8 +106,11 @@ def fit_recipe(
     text = _yaml(recipe)
     with reserved(out, RUN, inputs_of(recipe)) as place:
         place.check_free(text, overwrite=overwrite)
-        if split is None:
-            split = load_logged(recipe, data_dir, log)
+        told = split is not None
+        split = load_logged(recipe, data_dir, log) if split is None else split
+        tables = tables_of(recipe.data, split)
+        if not told:
+            log_lacking(recipe.data, tables, split)
         recipe, lines = decided(recipe, split)
         for line in lines:
             LOGGER.info(line)
@@ -126,7 +131,7 @@ def fit_recipe(
                     **_calibration(recipe, model, valid, test),
                     "peak_memory_mib": memory.mib(),
                 }
-                _write(folder, recipe, split, model, fitted, tested, made, sibling)
+                _write(folder, recipe, split, model, fitted, tested, made, tables, sibling)
                 log_test(folder, means(tested))
         if before_finish is not None:
             before_finish(open_run(folder))
@@ -232,7 +237,8 @@ def _train(
 def inputs_of(recipe: Recipe) -> list[str]:
     """Return the files and folders that a recipe names and reads."""
     data = recipe.data
-    return [path for path in (data.source, data.valid, data.test, *recipe.runs()) if path]
+    files = (data.source, data.valid, data.test, data.items, data.user_table)
+    return [path for path in (*files, *recipe.runs()) if path]
 
 
 def resolved(recipe: Recipe, split: Split) -> Recipe:
@@ -279,11 +285,13 @@ def _write(
     fitted: TrainingResult | CountingResult,
     tested: pl.DataFrame,
     made: dict[str, Any],
+    tables: Tables,
     sibling: Path | None,
 ) -> None:
     """Write the results of a run next to its checkpoints, run.json last."""
     save_weights(folder, model)
     _write_data(folder, split, sibling)
+    further = tables.write(folder, sibling)
     tested.write_parquet(folder / "per_user.parquet")
     pl.DataFrame(fitted.curve).write_csv(folder / "curve.csv")
     facts = {
@@ -304,7 +312,7 @@ def _write(
         "curve": fitted.curve,
         "valid": fitted.best,
         "test": means(tested),
-        "files": sealed(folder, FILES),
+        "files": sealed(folder, (*FILES, *further)),
     }
     write_facts(folder / RUN.result, facts)
 

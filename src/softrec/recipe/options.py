@@ -25,7 +25,7 @@ NAMED = (
     "candidates",
 )  # sections whose other fields depend on their name
 NOT_TRAINING = ("data", "model", "evaluation", "seed", "plugins")
-FILES = ("source", "valid", "test", *RUNS)
+FILES = ("source", "valid", "test", "items", "user_table", *RUNS)
 EXAMPLES = {
     "target": "pop+(alpha=0.4,temperature=2)",
     "model": "sasrec(dim=64)",

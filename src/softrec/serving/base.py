@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import starmap
 from typing import Any, Literal, NamedTuple
 
@@ -79,16 +78,34 @@ class RecommenderBase(ABC):
     reads: Literal["history", "user"]
     needs_times: bool
     table: Catalogue | None = None
+    _items: Items | None = None
 
-    @cached_property
+    @property
     def items(self) -> Items:
-        """The items: their ids, their table, and what rules say of them."""
-        return Items(self.log.items, self.table)
+        """Return the items: their ids, their table, and what rules say of them."""
+        if self._items is None or self._items.catalogue is not self.table:
+            self._items = Items(self.log.items, self.table)
+        return self._items
 
     @property
     def catalogue(self) -> pl.DataFrame | None:
         """Return the table of the items, one row per number; None if there is none."""
         return None if self.table is None else self.table.aligned(self.log.items)
+
+    def use_table(self, source: Any, column: str | None = None) -> None:
+        """Use a table of the items, in place of the one that there was.
+
+        Args:
+            source: a path, a table or a `Catalogue`.
+            column: the name of the column of the ids in the log.
+
+        Raises:
+            DataError: if it cannot be used, or has no item of the log.
+        """
+        kept = isinstance(source, Catalogue)
+        table = source if kept else Catalogue.read(source, column=column)
+        table.aligned(self.log.items)
+        self.table = table
 
     @abstractmethod
     def _best(

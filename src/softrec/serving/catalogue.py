@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,7 +32,7 @@ class Catalogue:
         self._aligned: tuple[Vocabulary, pl.DataFrame] | None = None
 
     @classmethod
-    def read(cls, source: Any, of: Literal["item", "user"] = "item") -> Catalogue:
+    def read(cls, source: Any, of: str = "item", *, column: str | None = None) -> Catalogue:
         """Read a table of items or users.
 
         The column of the ids is `id`, `item` or `user`, or another usual name; that of the titles
@@ -42,14 +42,20 @@ class Catalogue:
         Args:
             source: a path (CSV, TSV, JSON lines, Parquet, Arrow), or a Polars, pandas or Arrow
                 table.
-            of: what has the ids.
+            of: what has the ids: "item" or "user".
+            column: the name of the column of the ids in the log, which is looked for, too.
 
         Raises:
             DataError: if it cannot be read, has no column of ids, or an id is null or occurs twice.
         """
         what = str(source) if isinstance(source, str | Path) else f"the table of {of}s"
+        if isinstance(source, str | Path) and not Path(source).exists():
+            raise DataError(
+                f"the table {what} does not exist; give a CSV, TSV, Parquet or JSON lines file "
+                f"with a row for each {of}"
+            )
         frame = read_frame(source, what)
-        names = _names(frame.columns, of, what)
+        names = _names(frame.columns, ["id", *([column] if column else []), *ALIASES[of]], what)
         frame = frame.rename(names)
         ids = frame["id"]
         if ids.null_count():
@@ -111,16 +117,15 @@ _UNTYPED = {".csv", ".tsv", ".gz", ".zst", ".xz"}
 """The endings of files whose values are text."""
 
 
-def _names(columns: list[str], of: str, what: str) -> dict[str, str]:
+def _names(columns: list[str], usual: list[str], what: str) -> dict[str, str]:
     """Return the columns to rename: that of the ids to `id`, and that of the titles to `title`."""
-    usual = ("id", *ALIASES[of])
     plain = {name: name.strip().lower() for name in columns}
-    ids = next(([n for n in columns if plain[n] == name] for name in usual if name in
-                plain.values()), [])  # fmt: skip
+    named = ([n for n in columns if name in (n, plain[n])] for name in usual)
+    ids = next((found for found in named if found), [])
     if len(ids) != 1:
         came = f"{len(ids)} columns with the ids, {shown(ids)}" if ids else "no column with the ids"
         listed = one_line(", ".join(columns), 150)
-        raise DataError(f"{what} has {came}: expected one column id or {of}, found {listed}")
+        raise DataError(f"{what} has {came}: expected one column id or {usual[1]}, found {listed}")
     titles = [name for name in columns if plain[name] == TITLE][:1]
     return {ids[0]: "id"} | dict.fromkeys(titles, TITLE)
 

@@ -25,6 +25,7 @@ from softrec.experiments.build.data import notices
 from softrec.experiments.inputs import fingerprint
 from softrec.experiments.runs import Run, open_run
 from softrec.experiments.store.folders import checked_output
+from softrec.experiments.tables import ITEMS, USERS
 from softrec.experiments.train import fit_recipe, versions
 from softrec.experiments.updating.gate import Gate, judged
 from softrec.experiments.updating.log import check_updatable, new_log
@@ -167,6 +168,8 @@ def recipe_of(old: Run, split: Split, changes: Mapping[str, Any]) -> Recipe:
                "split": None, "shop": {}}  # fmt: skip
     own: dict[str, Any] = {f"data.{name}": value for name, value in of_data.items()}
     own["evaluation.mask_seen"] = old.mask_seen
+    tables = {"items": old.folder / ITEMS, "user_table": old.folder / USERS}
+    own |= {f"data.{name}": str(file) for name, file in tables.items() if file.exists()}
     if not is_counted(recipe.model.name):
         fields["model"] = old.model_settings.model_dump(mode="json")
         own |= {

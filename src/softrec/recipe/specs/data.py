@@ -94,6 +94,15 @@ class DataSettings(Settings):
     text_ids: bool = setting(
         False, "read ids as text even where they look like numbers", common=True
     )
+    items: Text | None = setting(
+        None,
+        "a table of the items (CSV, TSV, Parquet, JSON lines) with the columns id, title and any "
+        "others, which travels with the run; of the simulated shop, by default its own",
+        common=True,
+    )
+    user_table: Text | None = setting(
+        None, "a table of the users, with the columns id and any others", common=True
+    )
     clean: tuple[Text, ...] = setting(
         (),
         "cleaning steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "
