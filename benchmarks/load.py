@@ -189,6 +189,13 @@ def _request(user: str, k: int) -> bytes:
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[int]:
     """Serve a folder in a process of its own; yield the port."""
+    with served(folder, *options) as (port, _):
+        yield port
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
+    """Serve a folder in a process of its own; yield the port and the number of the process."""
     command = [sys.executable, "-m", "softrec", "serve", str(folder), "--port", "0", *options]
     process = subprocess.Popen(
         [*command, "--watch", "0.2"], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -201,7 +208,7 @@ def running(folder: Path, *options: str) -> Iterator[int]:
             if not line:
                 raise RuntimeError(f"the server has ended: {told}")
             told += line
-        yield int(found[1])
+        yield int(found[1]), process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 from servers import all_of, asked, opened, running, sent, serving
@@ -168,6 +169,25 @@ def test_a_body_in_chunks_is_read_and_bounded(port):
     assert (status, len(reply["lists"])) == (200, 1)
     endless = b"400\r\n" + b" " * 1024 + b"\r\n"
     assert kinds(sent(port, head + endless * 3 + b"0\r\n\r\n")) == [(413, "too_large")]
+
+
+def test_bodies_that_are_read_at_once_are_bounded():
+    """One half is held; the second is one too many; when the first is gone, it is welcome."""
+    load = Load(bodies=3000, body_seconds=60)
+    with serving(Live(Metrics(), current=Deployed(shop())), load) as port:
+        half = post(b" " * 2000, b"Content-Length: 4000", length=False)
+        with opened(port) as first:
+            first.sendall(half)
+            data = b""
+            end = time.monotonic() + 60
+            while not data and time.monotonic() < end:
+                with opened(port) as second:
+                    second.settimeout(0.5)
+                    second.sendall(half)
+                    with suppress(TimeoutError):
+                        data = all_of(second)
+            assert kinds(data) == [(503, "busy")]
+        eventually(lambda: asked(port, "/recommend", {"users": ["u0" + " " * 2500]})[0] == 422)
 
 
 def test_a_length_and_chunks_are_not_both_believed(port):

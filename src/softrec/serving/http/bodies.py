@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from softrec.errors import no_such, one_line
 from softrec.serving.http.errors import RefusedError, too_many
 from softrec.serving.http.limits import Sizes
 from softrec.serving.rules import Rules
 
 LARGEST = 2**63
+LONGEST = 500
+"""Letters of an id."""
+IDS_OF_RULES = 10_000
+"""Ids of a rule; with more the request is refused before each of them is looked at."""
+
 Number = Annotated[StrictInt, Field(ge=-LARGEST, lt=LARGEST)]
-Text = Annotated[StrictStr, Field(max_length=500)]
+Text = Annotated[StrictStr, Field(max_length=LONGEST)]
 Id = Number | Text
 """A raw id as it stands in the log: text, or a whole number."""
-
 
 RULES: Any = Field(
     default=Rules(),
@@ -24,16 +42,64 @@ RULES: Any = Field(
 )
 
 
-def _named(given: Any) -> Any:
-    """Give histories without names the names "history 1", "history 2", ..."""
-    if isinstance(given, list):
-        return {f"history {n}": history for n, history in enumerate(given, 1)}
+def fault(said: str) -> PydanticCustomError:
+    """Return the one error that is told of a value.
+
+    pydantic would list one for each of its parts, which takes seconds for a long list.
+    """
+    return PydanticCustomError("fault", "{said}", {"said": said})
+
+
+def _ids(given: list[Any]) -> list[Any]:
+    """Check a list of ids up to the first that is none."""
+    for place, one in enumerate(given):
+        if type(one) is str and len(one) <= LONGEST:
+            continue
+        if type(one) is int and -LARGEST <= one < LARGEST:
+            continue
+        raise fault(
+            f"place {place}: expected text of at most {LONGEST} letters or a whole number of 64 "
+            f"bits, got {one_line(repr(one), 40)}"
+        )
     return given
 
 
+def _weights(given: list[Any]) -> list[Any]:
+    """Check a list of weights up to the first that is none."""
+    for place, one in enumerate(given):
+        if type(one) not in (int, float) or not 0 <= one < LARGEST:
+            raise fault(f"place {place}: expected a number of at least 0")
+    return given
+
+
+def _histories(given: Any) -> Any:
+    """Check histories, and give those without names the names "history 1", "history 2", ..."""
+    if isinstance(given, list):
+        given = {f"history {n}": history for n, history in enumerate(given, 1)}
+    if not isinstance(given, dict):
+        raise fault("expected lists of items, or lists of items by name")
+    for name, history in given.items():
+        if len(name) > LONGEST:
+            raise fault(f"expected names of at most {LONGEST} letters")
+        if not isinstance(history, list):
+            raise fault(f"{one_line(repr(name), 40)}: expected a list of items")
+        try:
+            _ids(history)
+        except PydanticCustomError as error:
+            raise fault(f"{one_line(repr(name), 40)}, {error.message()}") from None
+    return given
+
+
+Ids = Annotated[
+    list[Any], AfterValidator(_ids), WithJsonSchema(TypeAdapter(list[Id]).json_schema())
+]
+Weights = Annotated[
+    list[Any], AfterValidator(_weights), WithJsonSchema(TypeAdapter(list[float]).json_schema())
+]
 Histories = Annotated[
-    dict[Text, list[Id]],
-    BeforeValidator(_named, json_schema_input_type=dict[Text, list[Id]] | list[list[Id]]),
+    Any,
+    AfterValidator(_histories),
+    WithJsonSchema(TypeAdapter(dict[Text, list[Id]] | list[list[Id]]).json_schema()),
 ]
 
 
@@ -42,11 +108,31 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fields(cls, given: Any) -> Any:
+        """Refuse the first field that does not exist, and rules that are too long to look at."""
+        _known_fields(given, cls.model_fields)
+        rules: Any = given.get("rules") if isinstance(given, dict) else None
+        _known_fields(rules, Rules.model_fields, "rules: ")
+        for name, rule in rules.items() if isinstance(rules, dict) else ():
+            if isinstance(rule, list | dict) and len(rule) > IDS_OF_RULES:
+                raise fault(f"rules.{name}: expected at most {IDS_OF_RULES:,} ids")
+        return given
+
+
+def _known_fields(given: Any, fields: Iterable[str], place: str = "") -> None:
+    """Refuse the first field that does not exist; what is no mapping is refused elsewhere."""
+    known = [*fields]
+    for name in given if isinstance(given, dict) else ():
+        if name not in known:
+            raise fault(place + no_such("field", name, known))
+
 
 class People(Body):
     """Whom a request is about."""
 
-    users: list[Id] = Field(default=[], description="Ids of users of the log.")
+    users: Ids = Field(default=[], description="Ids of users of the log.")
     histories: Histories = Field(
         default={},
         description="Items of people who are not in the log, oldest first, by any name; or a list "
@@ -152,9 +238,9 @@ class Interests(People):
 class Similar(Body):
     """Similar items: a list for each, or one for all of them with weights."""
 
-    items: list[Id] = Field(description="Ids of the catalogue.", min_length=1)
+    items: Ids = Field(description="Ids of the catalogue.", min_length=1)
     k: Annotated[StrictInt, Field(ge=1)] = Field(default=10, description="Items of a list.")
-    weights: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
+    weights: Weights | None = Field(
         default=None,
         description="Of the items, for one list by the weighted mean of the similarities.",
     )

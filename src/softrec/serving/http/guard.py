@@ -68,6 +68,7 @@ class Guard:
         self.paths = paths
         self.sizes = sizes
         self.load = load
+        self.reading = 0  # bytes of bodies that are not complete
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -153,25 +154,37 @@ class Guard:
     async def _read(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         most = self.sizes.body
         told = [value for name, value in scope["headers"] if name == b"content-length"]
-        came = 0
         if told and int(told[0]) > DRAINED * most:
             raise self._too_large()
         parts: list[bytes] = []
-        more = True
-        while more:
-            message = await receive()
-            part = message.get("body", b"")
-            more = message["type"] == "http.request" and message.get("more_body", False)
-            came += len(part)
-            if came > DRAINED * most:
-                raise self._too_large()
-            if came <= most:
-                parts.append(part)
-            else:
-                parts.clear()
+        came, more = 0, True
+        try:
+            while more:
+                message = await receive()
+                part = message.get("body", b"")
+                more = message["type"] == "http.request" and message.get("more_body", False)
+                came += len(part)
+                if came > DRAINED * most:
+                    raise self._too_large()
+                if came <= most:
+                    parts.append(part)
+                    self.reading += len(part)
+                if self.reading > self.load.bodies:
+                    raise self._busy()
+        finally:
+            self.reading -= sum(map(len, parts))
         if came > most:
             raise self._too_large()
         return b"".join(parts)
+
+    def _busy(self) -> RefusedError:
+        return RefusedError(
+            503,
+            "busy",
+            "too many large bodies are read at once",
+            "try again in a second",
+            {"Retry-After": "1", "Connection": "close"},
+        )
 
     def _too_large(self) -> RefusedError:
         return RefusedError(

@@ -33,14 +33,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Load:
-    """The most that all requests together may hold.
-
-    The bodies that are read at once take at most `connections` times `Sizes.body`: 512 MiB with
-    both defaults.
-    """
+    """The most that all requests together may hold."""
 
     connections: int = 512
     """Open sockets; one more is answered with the status 503 and closed."""
+    bodies: int = 2**26
+    """Bytes of all bodies that are being read; the next part of one is answered with 503."""
     threads: int = 2
     """Requests that are worked on at once."""
     waiting: int = 64
