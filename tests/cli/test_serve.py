@@ -81,7 +81,8 @@ def test_a_run_and_its_export_answer_the_same_and_the_export_needs_no_torch(fold
     wanted = softrec.open_run(folders / "run1").recommender().recommend("u3", 4)
     items = folders / "items.csv"
     with served(folders / kind, "--items", items, without=hidden) as (process, lines, ask):
-        assert f"serving SASRec, a {kind.removesuffix('1')}, at" in lines[-1]
+        words = {"run1": "a run", "export": "an export"}[kind]
+        assert f"serving SASRec, {words}, at" in lines[-1]
         reply = ask("/recommend", '{"users": ["u3"], "k": 4}')
         assert recommended(reply) == wanted["item"].to_list()
         first = reply["lists"][0]["items"][0]

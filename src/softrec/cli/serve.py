@@ -121,7 +121,8 @@ def _run(
         facts = live.current.facts()
         address = f"[{host}]" if ":" in host else host
         place = f"http://{address}:{bound.getsockname()[1]}"
-        print_line(f"serving {facts['model']}, a {facts['kind']}, at {place}; Ctrl-C ends it")
+        kind = {"run": "a run", "export": "an export"}[facts["kind"]]
+        print_line(f"serving {facts['model']}, {kind}, at {place}; Ctrl-C ends it")
         if key is None and host not in LOOPBACK:
             print_line(f"whoever reaches {host} may ask; set {KEY} to a key", "[yellow]note:[/] ")
         run(app, bound, bounds, metrics)
