@@ -70,11 +70,17 @@ row(TRAINING, "weight_decay", [0.0, 0.3], groups("weight_decay"),
     lambda b: [b.recipe.training.weight_decay, 0.0])  # fmt: skip
 row(TRAINING, "betas", [(0.9, 0.999), (0.8, 0.9), (0.9, 0.8)], groups("betas"),
     lambda b: [b.recipe.training.betas] * 2)  # fmt: skip
-row(TRAINING, "optimizer", ["adam", "sparse-adam"],
+KINDS = {"adam": ["Adam", False], "adamw": ["AdamW", False], "sparse-adam": ["LazyAdam", True]}
+row(TRAINING, "optimizer", list(KINDS),
     lambda b: [type(b.module.configure_optimizers()).__name__, b.encoder.sparse],
-    lambda b: {"adam": ["Adam", False], "sparse-adam": ["LazyAdam", True]}[
-        b.recipe.training.optimizer
-    ], base={"candidates": {"name": "sampled", "number": 5}})  # fmt: skip
+    lambda b: KINDS[b.recipe.training.optimizer],
+    base={"candidates": {"name": "sampled", "number": 5}})  # fmt: skip
+row(TRAINING, "schedule", ["constant", "cosine", "plateau"], lambda b: b.module.schedule.name,
+    said("schedule"))  # fmt: skip
+row(TRAINING, "warmup", [0, 7], lambda b: b.module.schedule.warmup, said("warmup"))
+row(TRAINING, "plateau", [3, 7], lambda b: b.module.schedule.patience, said("plateau"),
+    base={"training": {"schedule": "plateau"}})  # fmt: skip
+row(TRAINING, "clip", [None, 0.5], lambda b: b.settings["gradient_clip_val"], said("clip"))
 row(TRAINING, "patience", [1, 4], lambda b: b.callback("EarlyStopping").patience, said("patience"))
 row(TRAINING, "monitor", ["ndcg@10", "recall@20"],
     lambda b: [b.callback("EarlyStopping").monitor, b.callback("BestCheckpoint").metric],

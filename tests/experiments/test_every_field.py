@@ -10,6 +10,7 @@ from typing import Literal, get_args, get_origin
 
 import fields_of_candidates
 import fields_of_losses
+import fields_of_prior
 import fields_of_targets
 import fields_of_training
 import pytest
@@ -27,7 +28,9 @@ from softrec.recipe.specs.tune import TuneSettings
 from softrec.targets.mixture import PartSettings
 from softrec.targets.settings import TARGETS, TargetSettings
 
-FULL = (fields_of_candidates, fields_of_losses, fields_of_targets, fields_of_training)
+FULL = (
+    fields_of_candidates, fields_of_losses, fields_of_prior, fields_of_targets, fields_of_training,
+)  # fmt: skip
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
 ELSEWHERE = (DataSettings, ModelSettings, TuneSettings)
 """Their fields are seen in tests of their own: test_every_data_field.py, test_tuning.py, ..."""

@@ -148,6 +148,24 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [
+    {"training.schedule": "cosine", "training.warmup": 3},
+    {"training.schedule": "plateau", "training.plateau": 1},
+    {"training.optimizer": "adamw", "weight_decay": 0.1, "training.clip": 0.1},
+    {"prior.model": "markov"},
+])  # fmt: skip
+def test_schedules_and_priors_go_on_exactly(log, tmp_path, kill, options):
+    whole = trained(log, tmp_path / "whole", **options)
+    for number, (where, step) in enumerate((("step", STEPS + 2), ("after validation", 1))):
+        out = tmp_path / f"run{number}"
+        kill(where, step)
+        with pytest.raises(Killed):
+            trained(log, out, checkpoint_steps=2, **options)
+        kill("nowhere", 0)
+        assert_same(trained(log, out, checkpoint_steps=2, **options), whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "number"), [("step", 2 * STEPS + 4), ("after validation", 2)])
 def test_early_stopping_remembers(log, tmp_path, unbroken, kill, place, number):
     """Killed in an epoch that is not the best: patience and best weights are of before."""

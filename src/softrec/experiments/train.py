@@ -66,6 +66,7 @@ from softrec.training.lines import Listener
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
 from softrec.training.optimizers import mark_sparse
+from softrec.training.schedule import Schedule
 from softrec.training.trackers import described, log_test
 from softrec.types import Encoder, Model
 
@@ -223,6 +224,8 @@ def _train(
         weight_decay=spec.weight_decay,
         betas=spec.betas,
         optimizer=spec.optimizer,
+        schedule=Schedule(spec.schedule, spec.warmup, spec.plateau),
+        clip=spec.clip,
         monitor=spec.monitor,
         patience=spec.patience,
         checkpoint_minutes=spec.checkpoint_minutes,

@@ -34,9 +34,10 @@ from softrec.training.checkpoints import (
     load_best,
 )
 from softrec.training.lines import Lines, Listener
-from softrec.training.module import SoftTargetModule, Validate
+from softrec.training.module import CONSTANT, SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.training.precision import bf16_unit, exactly, of_trainer, products
+from softrec.training.schedule import Schedule
 from softrec.training.trackers import loggers
 from softrec.types import Encoder
 
@@ -80,6 +81,8 @@ def train(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     optimizer: OptimizerName = "adam",
+    schedule: Schedule = CONSTANT,
+    clip: float | None = None,
     monitor: str = "ndcg@10",
     patience: int = 5,
     checkpoint_minutes: float = 5.0,
@@ -107,6 +110,8 @@ def train(
         betas: of Adam.
         optimizer: "adam", or "sparse-adam", which updates only those rows of the tables that have a
             gradient: for sampled candidates from a large catalogue, without weight decay.
+        schedule: how the learning rate changes.
+        clip: the largest norm of the gradient of a step; None: it is not limited.
         monitor: the validation metric that chooses the best epoch.
         patience: stop after this many epochs without improvement.
         checkpoint_minutes: minutes between checkpoints.
@@ -130,7 +135,8 @@ def train(
         with alone():
             curve = _loop(
                 encoder, objective, batches, validate, folder, epochs=epochs, lr=lr,
-                weight_decay=weight_decay, betas=betas, optimizer=optimizer, monitor=monitor,
+                weight_decay=weight_decay, betas=betas, optimizer=optimizer, schedule=schedule,
+                clip=clip, monitor=monitor,
                 patience=patience, checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
                 deterministic=deterministic, listener=listener or Lines(monitor, epochs),
@@ -152,6 +158,8 @@ def _loop(
     weight_decay: float,
     betas: tuple[float, float],
     optimizer: OptimizerName,
+    schedule: Schedule,
+    clip: float | None,
     monitor: str,
     patience: int,
     checkpoint_minutes: float,
@@ -164,7 +172,7 @@ def _loop(
     """Train, and return the learning curve; the best weights are in `folder` then."""
     module = SoftTargetModule(
         encoder, objective, exactly(validate, precision), lr=lr, weight_decay=weight_decay,
-        betas=betas, optimizer=optimizer, lines=listener,
+        betas=betas, optimizer=optimizer, schedule=schedule, monitor=monitor, lines=listener,
     )  # fmt: skip
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True
@@ -182,6 +190,7 @@ def _loop(
                 devices=1,
                 precision=of_trainer(precision),
                 max_epochs=epochs,
+                gradient_clip_val=clip,
                 callbacks=callbacks,
                 logger=loggers(folder),
                 enable_progress_bar=show,

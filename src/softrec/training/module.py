@@ -14,8 +14,10 @@ from softrec.errors import TrainingError
 from softrec.objective import Objective
 from softrec.training.lines import Listener
 from softrec.training.optimizers import LazyAdam, OptimizerName
+from softrec.training.schedule import Schedule
 from softrec.types import Batch, Encoder
 
+CONSTANT = Schedule()
 Validate = Callable[[Encoder], dict[str, float]]
 
 
@@ -29,7 +31,10 @@ class SoftTargetModule(L.LightningModule):
         lr: learning rate of Adam.
         weight_decay: L2 penalty of Adam, except on biases.
         betas: of Adam.
-        optimizer: "adam", or "sparse-adam": `LazyAdam`, with sparse gradients of long tables.
+        optimizer: "adam"; "adamw", whose decay is no part of the gradient; or "sparse-adam":
+            `LazyAdam`, with sparse gradients of long tables.
+        schedule: how the learning rate changes.
+        monitor: the validation metric that a schedule reads.
         lines: logs each epoch.
 
     Raises:
@@ -47,6 +52,8 @@ class SoftTargetModule(L.LightningModule):
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         optimizer: OptimizerName = "adam",
+        schedule: Schedule = CONSTANT,
+        monitor: str = "",
         lines: Listener | None = None,
     ) -> None:
         super().__init__()
@@ -77,6 +84,7 @@ class SoftTargetModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.betas = betas
         self.optimizer: OptimizerName = optimizer
+        self.schedule, self.monitor = schedule, monitor
         self.lines = lines
         self.curve: list[dict[str, float]] = []
         self.trained_seconds = 0.0
@@ -135,7 +143,16 @@ class SoftTargetModule(L.LightningModule):
             "run continues from the last checkpoint before this step"
         )
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, and the schedule of its learning rate if there is one."""
+        optimizer = self._optimizer()
+        total = int(self.trainer.estimated_stepping_batches) if self.schedule.counts else 0
+        scheduler = self.schedule.of(optimizer, total, f"valid/{self.monitor}")
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
         """Return Adam, with L2 on all parameters except biases, or `LazyAdam` without L2."""
         named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]
         biases = [p for n, p in named if n.rpartition(".")[2].startswith("bias")]
@@ -147,7 +164,8 @@ class SoftTargetModule(L.LightningModule):
         present = [group for group in groups if group["params"]]
         if self.optimizer == "sparse-adam":
             return LazyAdam(present, lr=self.lr, betas=self.betas)
-        return torch.optim.Adam(present, lr=self.lr, betas=self.betas, fused=True)
+        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        return kind(present, lr=self.lr, betas=self.betas, fused=True)
 
     # --- epochs ---
 

@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 
 from softrec.types import Encoder
 
-OptimizerName = Literal["adam", "sparse-adam"]
+OptimizerName = Literal["adam", "adamw", "sparse-adam"]
 
 
 def mark_sparse(encoder: Encoder) -> None:

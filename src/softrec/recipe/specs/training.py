@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from softrec.evaluation.metrics import parse_metric
 from softrec.settings import (
@@ -74,8 +74,22 @@ class TrainingSettings(Settings):
         common=True,
         search="0,1e-7,1e-6,1e-5,1e-4",
     )
-    optimizer: Literal["adam", "sparse-adam"] = setting(
-        "adam", "sparse-adam updates only the table rows that occur in a batch"
+    optimizer: Literal["adam", "adamw", "sparse-adam"] = setting(
+        "adam",
+        "adamw: weight_decay is no part of the gradient; sparse-adam updates only the table rows "
+        "that occur in a batch",
+    )
+    schedule: Literal["constant", "cosine", "plateau"] = setting(
+        "constant",
+        "the learning rate: cosine falls to 0 in the last of `epochs`, plateau is halved where "
+        "validation no longer rises",
+    )
+    warmup: int = setting(0, "steps in which the learning rate rises to lr", ge=0, le=10**9)
+    plateau: int = setting(
+        3, "schedule plateau: epochs without improvement before the rate is halved", ge=1, le=10**6
+    )
+    clip: Positive | None = setting(
+        None, "largest norm of the gradient of a step; by default it is not limited"
     )
     betas: tuple[Decay, Decay] = setting((0.9, 0.999), "decay of Adam's two averages")
     patience: Rounds = setting(10, "epochs without improvement before it stops", common=True)
@@ -104,6 +118,20 @@ class TrainingSettings(Settings):
     checkpoint_steps: Count | None = setting(
         None, "steps between checkpoints, instead of minutes", common=True
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingSettings:
+        if self.schedule == "plateau" and self.warmup:
+            raise ValueError(
+                f"schedule plateau has no warm-up, got warmup {self.warmup}; choose constant or "
+                "cosine, or leave out warmup"
+            )
+        if self.clip is not None and self.optimizer == "sparse-adam":
+            raise ValueError(
+                "clip needs the gradients of all rows, which sparse-adam does not have; choose "
+                "optimizer adam or adamw, or leave out clip"
+            )
+        return self
 
 
 class EvaluationSettings(Settings):

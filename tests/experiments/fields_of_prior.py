@@ -1,0 +1,39 @@
+"""The prior on the logits: what is built of each field."""
+
+from fields import row
+
+from softrec.recipe.specs.models import MODELS
+from softrec.recipe.specs.prior import PriorSettings
+
+PRIOR = {"prior": {"model": "item-knn", "last": 3}}
+
+
+def attribute(name):
+    return (lambda b: getattr(b.encoder.prior, name), lambda b: getattr(b.recipe.prior, name))
+
+
+def kind(begun):
+    whole = begun.encoder.prior.whole
+    return [type(whole).__name__, whole.recency]
+
+
+def expected_kind(begun):
+    spec = begun.recipe.prior.model
+    made = MODELS[spec.name](30, **spec.settings)
+    return [type(made).__name__, made.recency]
+
+
+def counted(begun):
+    """How many events each fold's counts are of: the events of the other users."""
+    return [len(scorer.values) for scorer in begun.encoder.prior.of_others]
+
+
+models = ["item-knn", {"name": "item-knn", "recency": 0.5}, "markov", "rp3beta"]
+row(PriorSettings, "model", models, kind, expected_kind)
+for name, values in (("strength", [0.5, 2.0]), ("floor", [1e-4, 0.1]), ("last", [1, 4]),
+                     ("items", [2, 30]), ("folds", [0, 2, 3])):  # fmt: skip
+    row(PriorSettings, name, values, *attribute(name), base=PRIOR)
+row(PriorSettings, "folds", [0, 2, 5], lambda b: len(counted(b)), lambda b: b.recipe.prior.folds,
+    base=PRIOR)  # fmt: skip
+row(PriorSettings, "strength", [0.5, 2.0],
+    lambda b: b.encoder.train().prior(b.batch).values.max().item(), base=PRIOR)  # fmt: skip
