@@ -15,7 +15,7 @@ from typing import Any
 
 INTERRUPTED = 130
 HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "export", "recommend",
-         "similar", "interests", "reproduce", "update")  # fmt: skip
+         "similar", "interests", "reproduce", "update", "card")  # fmt: skip
 """The commands that need all of the library."""
 OF_EXPORTS = ("recommend", "similar", "interests")
 """The commands that an export can answer, too, without torch."""

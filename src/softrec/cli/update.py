@@ -116,7 +116,7 @@ def update(
     refit: Refit = False,
     epochs: Annotated[int | None, option(TRAINING, "Maximum number of epochs.")] = None,
     patience: Annotated[
-        int | None, option(TRAINING, "Epochs without improvement before it stops; by default 3.")
+        int | None, option(TRAINING, "Epochs without improvement before it stops.")
     ] = None,
     lr: Annotated[float | None, option(TRAINING, "Learning rate.")] = None,
     new_rows: NewRows = None,

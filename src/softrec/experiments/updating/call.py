@@ -49,7 +49,7 @@ def update(
         overwrite: replace a finished run.
         trust: use the old run without checking its files.
         progress: as for `fit`.
-        **options: fields of the recipe that change, such as `epochs`, `lr`, `patience` (3).
+        **options: fields of the recipe that change, such as `epochs`, `lr` and `patience`.
 
     Raises:
         SoftrecError: if the run cannot be updated, or `data` or `out` cannot be used.

@@ -41,7 +41,6 @@ from softrec.recipe.specs.models import is_counted
 LOGGER = logging.getLogger(__name__)
 UPDATE = "update.json"
 FORMAT = 1
-PATIENCE = 3  # epochs; the weights are nearly right when it begins
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,5 @@ def recipe_of(old: Run, split: Split, changes: Mapping[str, Any]) -> Recipe:
         own |= {
             "training.start": str(old.folder),
             "training.new_rows": "neighbours",
-            "training.patience": min(recipe.training.patience, PATIENCE),
         }
     return read_recipe(merged(fields, own | dotted(dict(changes))), "the recipe of the update")
