@@ -31,11 +31,11 @@ SIZES: dict[str, Any] = {**TASKS["sasrec"].sizes, "length": 20, "dim": 32}
 SOURCE = "movielens-1m-sasrec"
 LAST = "the last 20 events of each user before validation, each a label"
 LIBRARIES = {
-    "rectools": Task(f"SASRec of RecTools, {LAST}", SOURCE, ("rectools",), epochs=4, sizes=SIZES),
-    "replay": Task(f"SASRec of RePlay, {LAST}", SOURCE, ("replay",), epochs=4, sizes=SIZES),
+    "rectools": Task(f"SASRec of RecTools, {LAST}", SOURCE, ("rectools",), epochs=12, sizes=SIZES),
+    "replay": Task(f"SASRec of RePlay, {LAST}", SOURCE, ("replay",), epochs=12, sizes=SIZES),
     # Each label has a history of its own, which costs as much as 20 labels of the others.
     "recbole": Task(
-        f"SASRec of RecBole, {LAST}", SOURCE, ("recbole",), epochs=2, sizes={**SIZES, "batch": 512}
+        f"SASRec of RecBole, {LAST}", SOURCE, ("recbole",), epochs=3, sizes={**SIZES, "batch": 512}
     ),
 }
 LOSSES: dict[str, dict[str, Any]] = {
