@@ -195,8 +195,8 @@ def test_the_python_of_the_readme_runs(clicks, monkeypatch, restored, capsys):
     restored(TARGETS)  # what a snippet registers is gone after it
     for snippet in snippets:
         assert len([line for line in snippet.splitlines() if line.strip()]) <= 10
-        names = {"users": torch.zeros(2, 3, 4, requires_grad=True), "items": torch.ones(5, 4),
-                 "label": torch.ones(2, 3).long(), "counts": torch.ones(5)}  # fmt: skip
+        names = {"states": torch.zeros(2, 3, 4, requires_grad=True), "table": torch.ones(5, 4),
+                 "labels": torch.ones(2, 3).long(), "counts": torch.ones(5)}  # fmt: skip
         exec(compile(snippet, "README.md", "exec"), names)
     printed = capsys.readouterr().out
     assert "ann" in printed

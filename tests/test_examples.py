@@ -1,5 +1,6 @@
 """The examples run, check what they bring, and are short."""
 
+import shutil
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,11 +14,14 @@ from softrec.registry import Registry
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-LONGEST = 60  # lines
+OWN = ["own_loss", "own_model", "own_target"]
+LONGEST = 75  # lines
 # Lightning's own use of PyTorch; no part of what is tested here.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    # Users of the small shop come at different times, which leave-last-out warns of.
+    pytest.mark.filterwarnings("ignore::softrec.data.aside.LeakageWarning"),
 ]
 SMALL = {"data.shop": {"n_items": 40, "n_users": 60}, "epochs": 1, "length": 5, "progress": False}
 
@@ -41,8 +45,8 @@ def example(monkeypatch, tmp_path):
             del registry[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_example_runs(example, name, tmp_path):
+@pytest.mark.parametrize("name", OWN)
+def test_a_member_of_ones_own_is_compared(example, name, tmp_path):
     found = example(name).main(str(tmp_path / "out"), **SMALL)
     assert (found.folder / "report.html").is_file()
     base, other = found.results.trained
@@ -55,6 +59,68 @@ def test_an_example_runs(example, name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_short(name):
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= LONGEST
+
+
+def test_every_example_is_run_here():
+    assert sorted([*OWN, "own_loop", "tune", "update"]) == NAMES
+    assert [path.name for path in EXAMPLES.glob("*.ipynb")] == ["tour.ipynb"]
+
+
+def test_a_loop_of_ones_own_learns(example, tmp_path):
+    found = example("own_loop").main(str(tmp_path / "out"), epochs=8)
+    one_hot, pop = (row.test["ndcg@10"].mean for row in found.results.variants[:2])
+    assert one_hot != pop
+    assert min(one_hot, pop) > 5 * 0.015, "of lists in random order: 4.5 of 300 places"
+    assert (found.folder / "report.html").is_file()
+
+
+def test_settings_are_searched(example, tmp_path):
+    small = {"epochs": 1, "length": 5, "progress": False}
+    found = example("tune").main(str(tmp_path / "out"), trials=2, **small)
+    assert found.best.settings.keys() >= {"training.lr", "target.alpha", "model.dim"}
+    assert 1e-3 <= found.best.settings["training.lr"] <= 1e-2
+    assert softrec.fit(found.folder / "best.yaml", out=tmp_path / "again", progress=False).test
+
+
+def test_a_run_is_updated_and_judged(example, tmp_path):
+    found = example("update").main(str(tmp_path / "out"), epochs=1, length=5, progress=False)
+    assert found.accepted == found.facts["gate"]["accepted"]
+    old = softrec.open_run(tmp_path / "out" / "old")
+    assert found.run.facts["data"]["users"] > old.facts["data"]["users"]
+
+
+class Notebook:
+    """The tour, read and run in a folder of its own."""
+
+    def __init__(self, folder):
+        import nbformat
+
+        for name in ("tour.ipynb", "shop.csv", "shop-items.csv"):
+            shutil.copy(EXAMPLES / name, folder)
+        self.folder = folder
+        self.book = nbformat.read(folder / "tour.ipynb", as_version=4)
+
+    def run(self):
+        """Return what each cell of code printed or showed, by kind."""
+        from nbclient import NotebookClient
+
+        book = NotebookClient(self.book, timeout=300, resources={"metadata": {"path": self.folder}})
+        return [[out.get("data", out) for out in cell.outputs]
+                for cell in book.execute().cells if cell.cell_type == "code"]  # fmt: skip
+
+
+def test_the_notebook_is_kept_without_its_output(tmp_path):
+    code = [cell for cell in Notebook(tmp_path).book.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+
+
+def test_the_notebook_runs_and_draws(tmp_path):
+    outputs = Notebook(tmp_path).run()
+    shown = [out for cell in outputs for out in cell]
+    assert any("image/png" in out for out in shown)
+    tables = [out["text/html"] for out in shown if "text/html" in out]
+    assert any("title" in table and "sku-" in table for table in tables)
+    assert (tmp_path / "runs" / "compared" / "report.html").is_file()
 
 
 class Counted:

@@ -35,7 +35,7 @@ LIBRARIES = {
     "replay": Task(f"SASRec of RePlay, {LAST}", SOURCE, ("replay",), epochs=12, sizes=SIZES),
     # Each label has a history of its own, which costs as much as 20 labels of the others.
     "recbole": Task(
-        f"SASRec of RecBole, {LAST}", SOURCE, ("recbole",), epochs=3, sizes={**SIZES, "batch": 512}
+        f"SASRec of RecBole, {LAST}", SOURCE, ("recbole",), epochs=2, sizes={**SIZES, "batch": 512}
     ),
 }
 LOSSES: dict[str, dict[str, Any]] = {
