@@ -1,6 +1,10 @@
 """The examples run, check what they bring, and are short."""
 
+import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -23,7 +27,7 @@ pytestmark = [
     # Users of the small shop come at different times, which leave-last-out warns of.
     pytest.mark.filterwarnings("ignore::softrec.data.aside.LeakageWarning"),
 ]
-SMALL = {"data.shop": {"n_items": 40, "n_users": 60}, "epochs": 1, "length": 5, "progress": False}
+TINY = {"data.shop": {"n_items": 40, "n_users": 60}, "epochs": 1, "length": 5, "progress": False}
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def example(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_member_of_ones_own_is_compared(example, name, tmp_path):
-    found = example(name).main(str(tmp_path / "out"), **SMALL)
+    found = example(name).main(str(tmp_path / "out"), **TINY)
     assert (found.folder / "report.html").is_file()
     base, other = found.results.trained
     assert other.difference_in("ndcg@10").n > 0
@@ -121,6 +125,32 @@ def test_the_notebook_runs_and_draws(tmp_path):
     tables = [out["text/html"] for out in shown if "text/html" in out]
     assert any("title" in table and "sku-" in table for table in tables)
     assert (tmp_path / "runs" / "compared" / "report.html").is_file()
+
+
+SMALL = "--trials 1 --epochs 1 --seeds 1 --set model.dim=8"
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("sh", "awk", "curl"))), reason="needs sh, awk, curl")
+def test_a_csv_becomes_a_page(tmp_path):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    given = {
+        **os.environ,
+        "PATH": path,
+        "PORT": port,
+        "SMALL": SMALL,
+        "SOFTREC_CACHE": str(tmp_path),
+    }
+    script = ["sh", str(EXAMPLES / "csv_to_page.sh"), str(tmp_path / "page")]
+    ended = subprocess.run(script, env=given, capture_output=True, text=True, timeout=300)
+    assert not ended.returncode, ended.stderr[-3000:]
+    answer = json.loads((tmp_path / "page" / "answer.json").read_text())
+    ((_, best),) = answer["lists"].items()
+    assert len(best) == 5
+    assert all(item["title"] for item in best)
+    assert (tmp_path / "page" / "next" / "update.json").is_file()
 
 
 class Counted:
