@@ -6,6 +6,7 @@ Run `python examples/own_loop.py`. The loss and the evaluation are of softrec, a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -30,7 +31,7 @@ class Model(nn.Module):
         return self.gru(self.items(rows))[0]
 
 
-def train(rows: Tensor, n_items: int, epochs: int, target: str, **settings: float) -> Model:
+def train(rows: Tensor, n_items: int, epochs: int, target: str, **settings: Any) -> Model:
     """Train on rows of item numbers from 1, padded at the end with 0."""
     torch.manual_seed(0)
     model, counts = Model(n_items), torch.bincount(rows.flatten(), minlength=1 + n_items)
@@ -57,8 +58,8 @@ def best(model: Model, rows: Tensor, k: int = 50) -> Tensor:
 def main(out: str = "runs/own-loop", epochs: int = 15) -> softrec.Comparison:
     """Train without the last two items of each user, and rank before the last one."""
     log = softrec.Interactions.read(LOG)
-    lists = [1 + torch.tensor(items) for items in log.sequences if len(items) > 2]
-    users = [user for user, items in enumerate(log.sequences) if len(items) > 2]
+    users = [user for user, length in enumerate(log.user_counts) if length > 2]
+    lists = [1 + torch.tensor(log.sequences[user]) for user in users]
     rows = nn.utils.rnn.pad_sequence([items[:-2] for items in lists], batch_first=True)
     asked = nn.utils.rnn.pad_sequence([items[:-1] for items in lists], batch_first=True)
     tables = {}

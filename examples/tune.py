@@ -16,8 +16,8 @@ SPACE = {"training.lr": "1e-3..1e-2:log", "target.alpha": "0.1..0.6", "model.dim
 
 def main(out: str = "runs/tuned", trials: int = 6, **options: Any) -> softrec.Tuning:
     """Search over the rate of learning, the weight of popularity, and the width of the model."""
-    fixed = {"model": "gru4rec", "target": "pop+", "epochs": 8, "overwrite": True}
-    return softrec.tune(LOG, out=out, trials=trials, space=SPACE, seeds=2, **fixed | options)
+    fixed: dict[str, Any] = {"model": "gru4rec", "target": "pop+", "epochs": 8, **options}
+    return softrec.tune(LOG, out=out, trials=trials, space=SPACE, seeds=2, overwrite=True, **fixed)
 
 
 if __name__ == "__main__":

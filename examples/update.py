@@ -19,9 +19,8 @@ def main(out: str = "runs/updated", **options: Any) -> softrec.Update:
     """Train on the older events, and update with the newer ones."""
     log = pl.read_csv(LOG).sort("time")
     newer = len(log) // 5
-    small = {"model": "gru4rec", "target": "pop+", "alpha": 0.4, "epochs": 10, "overwrite": True}
-    softrec.fit(log.head(-newer), out=f"{out}/old", **small | options)
-    options.pop("model", None)
+    small: dict[str, Any] = {"model": "gru4rec", "target": "pop+", "epochs": 10, **options}
+    softrec.fit(log.head(-newer), out=f"{out}/old", overwrite=True, **small)
     return softrec.update(
         f"{out}/old", log.tail(newer), out=f"{out}/new", overwrite=True, **options
     )
