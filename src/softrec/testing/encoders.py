@@ -361,7 +361,7 @@ def _check_saving(encoder: Encoder, make_encoder: Callable[[], Encoder], sample:
 def _check_gradients(encoder: Encoder, sample: _Sample, unmoved: Collection[str]) -> None:
     """A cross-entropy has a gradient in every parameter, but not in the padding row."""
     encoder.eval()  # with dropout a parameter might have no gradient by chance
-    users, items, _, _ = encoder(sample.batch(side="left"))
+    users, items = encoder(sample.batch(side="left"))[:2]
     scores = _scores(users, items.vectors, items.bias)
     labels = torch.arange(len(LENGTHS))
     torch.nn.functional.cross_entropy(scores, labels).backward()
