@@ -226,7 +226,7 @@ def _check_items_are_shared(encoder: Encoder, sample: _Sample) -> None:
 
 
 def _check_interests(encoder: Encoder, sample: _Sample) -> None:
-    users, items, interests, stored = encoder(sample.batch())
+    users, items, interests, stored = encoder(sample.batch())[:4]
     if stored is not None:
         shapes = tuple(stored.users.shape[:1]), tuple(stored.items.shape[:1])
         expected = (len(LENGTHS),), (encoder.n_items,)
