@@ -93,19 +93,28 @@ def _rows(kind: str, path: Path, s: Shapes) -> Iterator[Row]:
     pointer = path.with_name(f"current {kind}")
     pointer.symlink_to(path)
     work = f"sasrec, {kind}, N {s.n_items:,}, D {s.dim}"
-    with running(pointer) as port:
+    with served(pointer) as (port, process):
         asyncio.run(_level(port, 2, s, requests=max(50, s.requests // 10)))  # warm
         for clients in CLIENTS:
-            begin = time.perf_counter()
+            begin, spent = time.perf_counter(), processor_of(process)
             tally = asyncio.run(_level(port, clients, s))
             rate = len(tally.ms) / (time.perf_counter() - begin)
-            yield _row(f"{work}, {clients} clients", tally, rate)
+            spent = 1e3 * (processor_of(process) - spent) / len(tally.ms)
+            note = f"{kind}, {clients} clients: {rate:,.0f} requests a second"
+            note += f", {spent:.2f} ms of a core each"
+            yield _row(f"{work}, {clients} clients", tally, note)
         yield _swapped(work, kind, pointer, path, port, s)
 
 
-def _row(work: str, tally: Tally, rate: float) -> Row:
+def processor_of(process: int) -> float:
+    """Return the seconds of processors that a process has spent, all its threads together."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _row(work: str, tally: Tally, note: str) -> Row:
     p50, p99 = (float(np.quantile(tally.ms, part)) for part in (0.5, 0.99))
-    note = f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {rate:,.0f} requests a second"
+    note += f", p50 {p50:.2f} ms, p99 {p99:.2f} ms"
     return Row(work, Side("p50", p50, min(tally.ms)), Side("p99", p99, min(tally.ms)),
                p99 / p50, None, notes=(note,))  # fmt: skip
 
@@ -118,8 +127,8 @@ def _swapped(work: str, kind: str, pointer: Path, path: Path, port: int, s: Shap
     answered = len(tally.ms)
     p99 = float(np.quantile(tally.ms, 0.99))
     note = (
-        f"{tally.sent:,} requests of 8 clients while what is served was swapped {s.swaps} times: "
-        f"{tally.sent - answered} lost, p99 {p99:.2f} ms"
+        f"{kind}, {tally.sent:,} requests of 8 clients while what is served was swapped "
+        f"{s.swaps} times: {tally.sent - answered} lost, p99 {p99:.2f} ms"
     )
     return Row(f"{work}, swapped", Side("p99", p99, min(tally.ms)), None, answered / tally.sent,
                Bar(1.0, "at least", "share of requests answered"), notes=(note,))  # fmt: skip
@@ -184,13 +193,6 @@ def _request(user: str, k: int) -> bytes:
     body = json.dumps({"users": [user], "k": k}).encode()
     head = "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-@contextmanager
-def running(folder: Path, *options: str) -> Iterator[int]:
-    """Serve a folder in a process of its own; yield the port."""
-    with served(folder, *options) as (port, _):
-        yield port
 
 
 @contextmanager

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fastapi.testclient import TestClient
 
 import softrec
 from softrec.cli import main as cli
+from softrec.cli.serve import Loader
 from softrec.experiments.export import export_run
+from softrec.serving.http.app import create_app
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 WITHOUT = Path(__file__).parents[1] / "without.py"
@@ -168,3 +171,18 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         cli.main(["serve", str(tmp_path)])
     assert 'pip install "softrec[serve]"' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_export_without_users_serves_histories(folders, tmp_path):
+    export_run(softrec.open_run(folders / "run1"), tmp_path / "bare", histories=10, users=False)
+    deployed = Loader()(tmp_path / "bare")
+    with TestClient(create_app(deployed)) as asking:
+        about = asking.get("/about").json()
+        assert (about["users"], about["some_users"], about["histories"]) == (0, [], True)
+        reply = asking.post("/recommend", json={"users": ["u3"]})
+        assert (reply.status_code, reply.json()["error"]["type"]) == (404, "unknown_user")
+        reply = asking.post("/recommend", json={"histories": [["i1", "i2"]], "k": 3})
+        service = softrec.open_run(folders / "run1").recommender()
+        wanted = service.recommend(histories=["i1", "i2"], k=3)
+        assert recommended(reply.json()) == wanted["item"].to_list()

@@ -166,7 +166,10 @@ def by_name(
     kept = list(names)
     for name in kept:
         rows[str(name)] = []
+    # Column by column: `DataFrame.drop` would start Polars' engine, for longer than a model takes.
     whose = table[column].to_list()
-    for name, row in zip(whose, table.drop(column).iter_rows(named=True), strict=True):
-        rows[str(name)].append(row)
+    columns = [other for other in table.columns if other != column]
+    values = zip(*(table[other].to_list() for other in columns), strict=True)
+    for name, row in zip(whose, values, strict=True):
+        rows[str(name)].append(dict(zip(columns, row, strict=True)))
     return [(name, rows[str(name)]) for name in kept]
