@@ -129,6 +129,16 @@ def test_wrong_tables_are_refused_before_anything_is_written(files, items):
     assert not (files / "run.part").exists()
 
 
+@pytest.mark.parametrize("command", ["compare", "tune"])
+def test_wrong_tables_are_refused_before_anything_is_trained(files, command, caplog):
+    call = {"compare": softrec.compare, "tune": softrec.tune}[command]
+    with caplog.at_level(logging.INFO), pytest.raises(DataError):
+        call(files / "log.csv", out=files / "out", items=TABLE.with_columns(id=pl.lit("x") + "id"),
+             model="mf", **({"trials": 1} if command == "tune" else {}))  # fmt: skip
+    assert not [text for text in caplog.messages if "epoch" in text]
+    assert not list(files.glob("out*"))
+
+
 def test_a_table_of_another_shop_is_refused_later_too(files):
     with refused(DataError):
         fitted(files).recommender(items=pl.DataFrame({"id": ["tea", "jam"]}))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from softrec.experiments import truth as module
-from softrec.experiments.build.data import load_split, shop_of
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.shop import shop_of
 from softrec.experiments.truth import lists, truth_of
 from softrec.recipe.recipe import read_recipe
 from softrec.simulation import next_item

@@ -163,6 +163,17 @@ def test_a_limit_far_down_the_list_is_found(limit):
         assert found.filter(pl.col("user") == user)["item"].to_list() == wanted[:8]
 
 
+def test_items_without_a_value_follow_however_far_down():
+    """The best 60 items are of one kind, and no other item has a value."""
+    kinds = np.full(N_ITEMS, None, dtype=object)
+    kinds[np.argsort(-SCORES[0])[:60]] = "kind"
+    table = TABLE.with_columns(kind=pl.Series(kinds.tolist(), dtype=pl.String))
+    rules = {"at_most": {"kind": 1}}
+    found = service(table).recommend(0, 5, mask_seen=False, rules=rules)
+    order = np.argsort(-SCORES[0])
+    assert found["item"].to_list() == [IDS[n] for n in [order[0], *order[60:64]]]
+
+
 def test_three_of_a_million():
     """The best of few allowed items come out, wherever they are."""
     n = 1_000_000

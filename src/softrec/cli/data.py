@@ -125,7 +125,7 @@ def simulate_shop(
     """
     import polars as pl
 
-    from softrec.experiments.build.data import shop_of, simulated
+    from softrec.experiments.build.shop import shop_of, simulated
     from softrec.recipe.options import parse_assignment
     from softrec.recipe.recipe import read_recipe
     from softrec.serving.files import write_table

@@ -16,7 +16,7 @@ from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError, RunError, shown
-from softrec.experiments.build.data import shop_of
+from softrec.experiments.build.shop import shop_of
 from softrec.files import link, replacing
 from softrec.recipe.specs.data import DataSettings
 from softrec.serving.catalogue import Catalogue

@@ -54,7 +54,7 @@ from softrec.experiments.runs import (
 from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
-from softrec.experiments.tables import Tables, log_lacking, tables_of
+from softrec.experiments.tables import Tables, tables_of
 from softrec.files import link, replacing, write_facts
 from softrec.objective import Objective
 from softrec.recipe.plugins import plugins_of
@@ -107,11 +107,8 @@ def fit_recipe(
     text = _yaml(recipe)
     with reserved(out, RUN, inputs_of(recipe)) as place:
         place.check_free(text, overwrite=overwrite)
-        told = split is not None
         split = load_logged(recipe, data_dir, log) if split is None else split
         tables = tables_of(recipe.data, split)
-        if not told:
-            log_lacking(recipe.data, tables, split)
         recipe, lines = decided(recipe, split)
         for line in lines:
             LOGGER.info(line)

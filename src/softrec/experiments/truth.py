@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from softrec.data.named import SHOP
 from softrec.data.splits import Cases, Split
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate, parse_metric
 from softrec.evaluation.protocol import batches_of, seen_of
-from softrec.experiments.build.data import SHOP, shop_of
+from softrec.experiments.build.shop import shop_of
 from softrec.experiments.runs import ranked
 from softrec.experiments.train import Run
 from softrec.recipe.recipe import Recipe

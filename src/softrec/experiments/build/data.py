@@ -22,10 +22,11 @@ from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation.asked import Asked, sentence_of
 from softrec.experiments.build.model import notices
+from softrec.experiments.build.shop import simulated
+from softrec.experiments.tables import log_lacking, tables_of
 from softrec.experiments.views import data_text
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.data import MEMORY, SHOP, SIMULATION, DataSettings, parse_step
-from softrec.simulation import Shop, make_shop, simulate
+from softrec.recipe.specs.data import MEMORY, SHOP, DataSettings, parse_step
 
 CLEANING: dict[str, Callable[[Interactions, float], Interactions]] = {
     "drop-duplicates": lambda log, _: log.drop_duplicates(),
@@ -46,6 +47,8 @@ def load_logged(
 ) -> Split:
     """Return the data of a recipe, and log what was read and left out, and what will be ranked.
 
+    Its tables of items and users are checked, because they are read again only where a run ends.
+
     Args:
         recipe: says which data; some of the messages depend on its model.
         data_dir: a folder with public data sets, searched before the cache and any download.
@@ -55,6 +58,7 @@ def load_logged(
     asked = Asked.of(split, recipe.evaluation.mask_seen)
     for line in (data_text(split), *notices(recipe.model, split), sentence_of(asked.facts())):
         LOGGER.info(line)
+    log_lacking(recipe.data, tables_of(recipe.data, split), split)
     return split
 
 
@@ -103,17 +107,6 @@ def _asked(split: Split, spec: DataSettings) -> Split:
 def with_noise(split: Split, spec: DataSettings) -> Split:
     """Return the split with the false positives of `spec` in its training part, and no others."""
     return split.contaminated(spec.false_positives, spec.contamination)
-
-
-def shop_of(spec: DataSettings) -> Shop:
-    """Return the simulated shop of `spec`, whose true distribution is known."""
-    return make_shop(**{k: v for k, v in spec.shop.items() if k not in SIMULATION})
-
-
-def simulated(spec: DataSettings) -> Interactions:
-    """Return the log of the simulated shop."""
-    settings = {k: v for k, v in spec.shop.items() if k in SIMULATION}
-    return simulate(shop_of(spec), seed=spec.shop.get("seed", 0), **settings)
 
 
 def _reading(spec: DataSettings) -> dict[str, Any]:
