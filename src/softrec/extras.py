@@ -13,7 +13,8 @@ from typing import Any
 
 from softrec.errors import SoftrecError
 
-EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec", "matplotlib": "report",
+EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec",
+          "huggingface_hub": "hub", "matplotlib": "report",
           "mlflow": "mlflow", "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
           "optuna": "tune", "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
           "tensorboard": "tensorboard", "usearch": "usearch", "uvicorn": "serve",

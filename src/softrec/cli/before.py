@@ -15,7 +15,7 @@ from typing import Any
 
 INTERRUPTED = 130
 HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "export", "recommend",
-         "similar", "interests", "reproduce", "update", "card")  # fmt: skip
+         "similar", "interests", "reproduce", "update", "card", "push")  # fmt: skip
 """The commands that need all of the library."""
 OF_EXPORTS = ("recommend", "similar", "interests")
 """The commands that an export can answer, too, without torch."""
@@ -67,5 +67,7 @@ def _check_finished(folder: Path, argument: str) -> None:
     from softrec.experiments.store.folders import COMPARISON, RUN, none_finished
 
     kind = RUN if argument == "run" else COMPARISON
+    if str(folder).startswith("hf:/"):
+        return  # it is fetched when it is opened
     if not (folder / kind.result).exists():
         raise none_finished(folder, kind)

@@ -1,4 +1,4 @@
-"""`softrec card`: a run for others."""
+"""`softrec card`, `push` and `from`: a run for others, and runs of others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from softrec.cli.options import Plugins, RunFolder, Trust, load
+from softrec.cli.options import Out, Plugins, RunFolder, Trust, load
 from softrec.cli.show import print_line
 
 Licence = Annotated[
@@ -52,3 +52,55 @@ def card(
         return
     write_text(out, text)
     print_line(f"The card is {out}")
+
+
+def push(
+    run: RunFolder,
+    repo: Annotated[str, typer.Argument(help="The repository on the Hub, OWNER/NAME.")],
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Make a new repository that everybody can see. A run folder contains its log.",
+        ),
+    ] = False,
+    license: Licence = None,
+    data_license: DataLicence = None,
+    trust: Trust = False,
+    plugins: Plugins = None,
+) -> None:
+    """Write a run and its model card to the Hugging Face Hub, by default for its owner alone.
+
+    The run folder contains the log and its ids, and so does the repository. The token is that of
+    HF_TOKEN or of `hf auth login`.
+
+    Example:
+      softrec push runs/first ann/shop --license mit --data-license "our own"
+    """
+    load(plugins)
+    from softrec.experiments import hub
+    from softrec.experiments.card import Licences, card_of
+    from softrec.experiments.runs import open_run
+
+    opened = open_run(run, trust=trust)
+    text = card_of(opened, Licences(license, data_license), repo.rpartition("/")[2])
+    place = hub.push(opened.folder, opened.facts, text, repo, private=not public)
+    print_line(f"The run is {place}, with its log of {len(opened.log):,} events")
+
+
+def from_(
+    place: Annotated[str, typer.Argument(help="hf://OWNER/NAME, or hf://OWNER/NAME@REVISION.")],
+    out: Out,
+) -> None:
+    """Copy a run of the Hugging Face Hub to a folder, and check its files.
+
+    Other commands take such an address, too, in place of the folder of a run.
+
+    Example:
+      softrec from hf://ann/shop --out runs/shop
+    """
+    from softrec.experiments.hub import copied
+    from softrec.experiments.runs import open_run
+
+    run = open_run(copied(place, out))
+    print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")

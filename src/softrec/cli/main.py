@@ -18,7 +18,7 @@ from softrec.cli.cache import cache_app
 from softrec.cli.data import data_app
 from softrec.cli.evaluate import evaluate
 from softrec.cli.export import export
-from softrec.cli.hub import card
+from softrec.cli.hub import card, from_, push
 from softrec.cli.index import index
 from softrec.cli.listing import recipes, report
 from softrec.cli.options import Command, ProtocolCommand, SettingsCommand, TargetsCommand
@@ -73,10 +73,11 @@ app.command(cls=SettingsCommand)(order)
 app.command(cls=TargetsCommand)(compare)
 app.command(cls=ProtocolCommand)(evaluate)
 for command in (
-    update, recommend, similar, interests, export, index, serve, demo, report, runs, card, recipes,
-    reproduce,
+    update, recommend, similar, interests, export, index, serve, demo, report, runs, card, push,
+    recipes, reproduce,
 ):  # fmt: skip
     app.command(cls=Command)(command)
+app.command("from", cls=Command)(from_)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,6 +24,7 @@ from softrec.errors import RunError, one_line
 from softrec.experiments import views
 from softrec.experiments.build.model import build_model, with_prior
 from softrec.experiments.described import describe
+from softrec.experiments.hub import fetched, is_address
 from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.experiments.tables import ITEMS, USERS, read_kept
@@ -278,7 +279,7 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     """Open a finished run, after checking that its files are unchanged.
 
     Args:
-        folder: of the run.
+        folder: of the run, or its address on the Hugging Face Hub, hf://OWNER/NAME.
         trust: do not check the files, for runs that were edited on purpose.
         model: for a run whose model was given as an instance: an instance with the same settings.
             It may have any weights, and is not changed.
@@ -287,7 +288,7 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
         RunError: if there is no run, if it is unfinished, changed or of another format, or if the
             model is another one than the run was trained with.
     """
-    folder = Path(folder)
+    folder = fetched(folder) if is_address(folder) else Path(folder)
     path = folder / RUN.result
     if not path.exists():
         raise none_finished(folder, RUN)
