@@ -23,16 +23,6 @@ BESIDE = ("update.json",)
 """The files of a run folder that are not in the list of its files, and travel with it."""
 
 
-def is_address(place: object) -> bool:
-    """Return whether a place is on the Hub.
-
-    Example:
-        >>> is_address("hf://ann/first"), is_address("runs/first")
-        (True, False)
-    """
-    return str(place).startswith("hf:/")
-
-
 def fetched(place: object) -> Path:
     """Return the folder of a run of the Hub, in the cache of the Hub.
 

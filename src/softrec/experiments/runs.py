@@ -24,7 +24,6 @@ from softrec.errors import RunError, one_line
 from softrec.experiments import views
 from softrec.experiments.build.model import build_model, with_prior
 from softrec.experiments.described import describe
-from softrec.experiments.hub import fetched, is_address
 from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.experiments.tables import ITEMS, USERS, read_kept
@@ -288,7 +287,11 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
         RunError: if there is no run, if it is unfinished, changed or of another format, or if the
             model is another one than the run was trained with.
     """
-    folder = fetched(folder) if is_address(folder) else Path(folder)
+    if str(folder).startswith("hf:/"):
+        from softrec.experiments.hub import fetched
+
+        folder = fetched(folder)
+    folder = Path(folder)
     path = folder / RUN.result
     if not path.exists():
         raise none_finished(folder, RUN)
