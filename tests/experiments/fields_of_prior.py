@@ -5,7 +5,7 @@ from fields import row
 from softrec.recipe.specs.models import MODELS
 from softrec.recipe.specs.prior import PriorSettings
 
-PRIOR = {"prior": {"model": "item-knn", "last": 3}}
+PRIOR = {"prior": {"model": "item-knn", "last": 3, "folds": 2}}
 
 
 def attribute(name):

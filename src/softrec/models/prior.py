@@ -37,7 +37,7 @@ class Prior(nn.Module):
 
     The counts contain each user's own events. In training an item that only this user has would
     then be marked by its label, and the model would learn to trust the prior too much. So users are
-    divided into parts, and in training each part reads the counts of all the others.
+    divided into folds, and in training each fold reads the counts of all the others.
 
     Args:
         make: returns a new scorer with a table, not yet fitted.
@@ -45,18 +45,18 @@ class Prior(nn.Module):
         floor: epsilon, the probability of an item that never occurs together with the history.
         last: how many of the last items of a history are read.
         items: how many items of a row have a number, at most: those with the largest.
-        folds: number of parts of the users; 0 leaves the prior out of training.
+        folds: of the users; 0 leaves the prior out of training.
     """
 
     def __init__(
         self,
         make: Callable[[], TableScorer],
         *,
-        strength: float = 1.0,
+        strength: float = 2.0,
         floor: float = 1e-5,
         last: int = 10,
         items: int = 500,
-        folds: int = 5,
+        folds: int = 0,
     ) -> None:
         super().__init__()
         self.make, self.strength, self.floor = make, strength, floor

@@ -24,7 +24,7 @@ class PriorSettings(Settings):
         "the counted model, by its name, or with its settings: item-knn, markov or rp3beta",
     )
     strength: float = setting(
-        1.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
+        2.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
     )
     floor: float = setting(
         1e-5, "probability that is added to each, so that the logarithm is finite", gt=0, le=1
@@ -32,9 +32,9 @@ class PriorSettings(Settings):
     last: int = setting(10, "how many of the last items of a history are read", ge=1, le=10_000)
     items: int = setting(500, "how many items of a row have a prior, at most", ge=1, le=10**6)
     folds: int = setting(
-        5,
-        "in training, users read the counts of the other folds; 0: training is without the prior, "
-        "which is added to finished scores",
+        0,
+        "0: training is without the prior, which is added to finished scores; 2 or more: it is in "
+        "training, too, where the users of a fold read the counts of the other folds",
         ge=0,
         le=100,
     )
