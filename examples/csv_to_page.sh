@@ -21,9 +21,9 @@ softrec index export
 
 softrec serve export --port "$PORT" &
 trap 'kill $!' EXIT
-until curl -fs "localhost:$PORT/health" > health.json; do sleep 1; done
-curl -fs "localhost:$PORT/recommend" --json '{"histories": [["sku-0007", "sku-0012"]], "k": 5,
-    "rules": {"where": "stock > 0"}}' > answer.json
+until curl -fs "localhost:$PORT/health" > health.json; do kill -0 $!; sleep 1; done
+curl -fs "localhost:$PORT/recommend" -H "Content-Type: application/json" > answer.json -d \
+    '{"histories": [["sku-0007", "sku-0012"]], "k": 5, "rules": {"where": "stock > 0"}}'
 cat answer.json
 echo "The page is at http://localhost:$PORT/"
 
