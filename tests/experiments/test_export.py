@@ -91,6 +91,15 @@ def test_another_folder_is_not_replaced(folder, tmp_path):
     assert not (folder / "run" / "export.part").exists()
 
 
+def test_what_a_kill_left_is_not_part_of_an_export(folder, tmp_path):
+    run, to = open_run(folder / "run"), tmp_path / "export"
+    export_run(run, to, histories=3)
+    to.rename(tmp_path / "export.part")
+    export_run(run, to, histories=3, users=False)
+    assert not (to / "users.parquet").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
 def test_a_folder_that_was_moved_is_still_an_export(folder, tmp_path):
     export_run(open_run(folder / "run"), tmp_path / "export", histories=3)
     (tmp_path / "export").rename(tmp_path / "elsewhere")

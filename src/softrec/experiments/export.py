@@ -68,6 +68,7 @@ def export_run(
     source = {"folder": run.folder.name, "weights": run.weights_fingerprint}
     with reserved(to, EXPORT, [run.folder]) as place:
         place.check_free(asked, overwrite=overwrite)
+        place.drop()  # what a kill left may have files that this export has not
         recommender = run.recommender()
         folder = place.begin(asked, source, overwrite=True)
         try:
