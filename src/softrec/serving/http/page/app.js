@@ -267,13 +267,13 @@ function why(row) {
   if (row.interest === undefined || row.interest === null) return null;
   const part = row.contribution === null || row.contribution === undefined
     ? `for interest ${row.interest + 1}`
-    : `for interest ${row.interest + 1}, which gives ${shown(row.contribution)} of the score`;
+    : `for interest ${row.interest + 1}, which adds ${shown(row.contribution)}`;
   return make("span", {}, make("span", { class: "dot", "aria-hidden": "true" }), part);
 }
 
 function cards(interests) {
   return [
-    make("h3", {}, "Interests: what each of them ranks first"),
+    make("h3", {}, `Interests: what each of them ranks first${rules().rules ? ", without rules" : ""}`),
     make("div", { class: "cards" }, ...interests.map((one) =>
       make("div", { class: "card", colour: one.interest },
         make("strong", {}, `Interest ${one.interest + 1}` + (one.weight === null ? "" : ` · ${(100 * one.weight).toFixed(0)} %`)),
