@@ -342,6 +342,18 @@ def test_an_output_inside_the_old_run_is_refused(old):
         softrec.update(old.folder, SHIFTED, out=old.folder / "new")
 
 
+def test_it_is_readable_in_a_notebook(updated):
+    html, text = updated._repr_html_(), repr(updated)
+    assert text.startswith("Update ")
+    assert "accepted, better" in text
+    own = updated.facts["gate"]["metrics"]["recall@10"]
+    row = "".join(f"<td>{own[name]:.4f}</td>" for name in ("old", "new", "difference"))
+    assert f"<tr><td>recall@10</td>{row}" in html
+    table = updated.run.recommender()._repr_html_()
+    assert "<tr><th>users</th><td>360</td></tr>" in table
+    assert "<tr><th>model</th><td>GRU4Rec</td></tr>" in table
+
+
 def test_a_run_that_is_no_update_says_so(old):
     with refused(RunError):
         open_update(old)

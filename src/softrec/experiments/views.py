@@ -46,7 +46,7 @@ def best_of(run: Run) -> str:
 def run_html(run: Run) -> str:
     """Return a run as an HTML table of all metrics."""
     rows = [(name, run.valid.get(name), value) for name, value in run.test.items()]
-    return _html(run_text(run), ("metric", "validation", "test"), rows)
+    return html_of(run_text(run), ("metric", "validation", "test"), rows)
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -78,7 +78,7 @@ def comparison_html(comparison: Comparison) -> str:
         known = (found.mean, found.low, found.high, found.p_holm) if found else [None] * 4
         rows.append((row.name, *means, *known, calls[row.name]))
     head = (*metrics, f"difference of {metric}", "from", "to", "p (Holm)", "")
-    return _html(comparison_text(comparison), ("target", *head), rows)
+    return html_of(comparison_text(comparison), ("target", *head), rows)
 
 
 def _calls(comparison: Comparison) -> dict[str, str]:
@@ -137,7 +137,8 @@ def _number(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _html(text: str, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
+def html_of(text: str, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a text and a table as HTML, all of it escaped."""
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(_number(value))}</td>' for value in row)}</tr>" for row in rows

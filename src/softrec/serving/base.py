@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from itertools import starmap
 from typing import Any, Literal, NamedTuple
 
@@ -358,6 +359,13 @@ class RecommenderBase(ABC):
             f"{type(self).__name__}({self.name}, {self.log.n_users:,} users, "
             f"{self.log.n_items:,} items)"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {"model": self.name, "users": f"{self.log.n_users:,}",
+                 "items": f"{self.log.n_items:,}", "length of a history": self.length,
+                 "seen items": "left out" if self.mask_seen else "listed, too"}  # fmt: skip
+        rows = "".join(f"<tr><th>{n}</th><td>{escape(str(v))}</td></tr>" for n, v in facts.items())
+        return f"<table><tbody>{rows}</tbody></table>"
 
 
 def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

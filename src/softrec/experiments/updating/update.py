@@ -31,7 +31,7 @@ from softrec.experiments.updating.gate import Gate, judged
 from softrec.experiments.updating.log import check_updatable, new_log
 from softrec.experiments.updating.refit import refit
 from softrec.experiments.updating.told import data_lines, drift_lines, verdict_lines
-from softrec.experiments.views import data_text
+from softrec.experiments.views import data_text, html_of
 from softrec.files import read_facts, write_facts
 from softrec.recipe.options import dotted
 from softrec.recipe.recipe import Recipe, merged, read_recipe
@@ -81,6 +81,12 @@ class Update:
 
     def __repr__(self) -> str:
         return "\n".join([f"Update {self.run.folder}", *verdict_lines(self.facts)])
+
+    def _repr_html_(self) -> str:
+        names = ("old", "new", "difference", "low", "high")
+        metrics = self.facts["gate"]["metrics"]
+        rows = [(metric, *(own[name] for name in names)) for metric, own in metrics.items()]
+        return html_of(repr(self), ("metric", *names[:3], "from", "to"), rows)
 
 
 def update_run(
