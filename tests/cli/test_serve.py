@@ -28,7 +28,7 @@ CODE = "import sys; from softrec.cli.main import main; main(sys.argv[3:])"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two runs of another seed, an export of the first, and a table of the items."""
+    """Two runs of another seed, an export of each, and a table of the items."""
     folder = tmp_path_factory.mktemp("served")
     rows = [(f"u{u}", f"i{(u * 7 + n * n) % 12}", n) for u in range(30) for n in range(5)]
     log = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
@@ -37,8 +37,7 @@ def folders(tmp_path_factory):
             log, out=folder / f"run{seed}", model="sasrec", epochs=1, seed=seed, progress=False,
             **{"model.dim": 4, "length": 3},
         )  # fmt: skip
-        if seed == 1:
-            export_run(run, folder / "export", histories=10)
+        export_run(run, folder / f"export{seed}", histories=10)
     ids = [f"i{n}" for n in range(12)]
     pl.DataFrame({"id": ids, "title": [f"Title {i}" for i in ids]}).write_csv(folder / "items.csv")
     return folder
@@ -78,13 +77,13 @@ def recommended(reply):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["run1", "export"])
+@pytest.mark.parametrize("kind", ["run1", "export1"])
 def test_a_run_and_its_export_answer_the_same_and_the_export_needs_no_torch(folders, kind):
-    hidden = ("torch", "lightning", "pytorch_lightning") if kind == "export" else ()
+    hidden = ("torch", "lightning", "pytorch_lightning") if kind == "export1" else ()
     wanted = softrec.open_run(folders / "run1").recommender().recommend("u3", 4)
     items = folders / "items.csv"
     with served(folders / kind, "--items", items, without=hidden) as (process, lines, ask):
-        words = {"run1": "a run", "export": "an export"}[kind]
+        words = {"run1": "a run", "export1": "an export"}[kind]
         assert f"serving SASRec, {words}, at" in lines[-1]
         reply = ask("/recommend", '{"users": ["u3"], "k": 4}')
         assert recommended(reply) == wanted["item"].to_list()
@@ -99,10 +98,10 @@ def test_a_run_and_its_export_answer_the_same_and_the_export_needs_no_torch(fold
 @pytest.mark.slow
 def test_a_signal_makes_it_look_for_another_run(folders, tmp_path):
     pointer = tmp_path / "current"
-    pointer.write_text(str(folders / "run1"))
+    pointer.write_text(str(folders / "export1"))
     with served(pointer) as (process, lines, ask):
         before = ask("/health")["served"]["version"]
-        pointer.write_text(str(folders / "run2"))
+        pointer.write_text(str(folders / "export2"))
         process.send_signal(signal.SIGHUP)
         lines.append(process.stderr.readline())
         assert "now serving SASRec, version" in lines[-1]
@@ -114,25 +113,25 @@ def test_a_signal_makes_it_look_for_another_run(folders, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_watches_a_link_from_a_run_to_an_export_and_past_a_broken_one(folders, tmp_path):
+def test_it_watches_a_link_past_a_broken_export_to_a_run(folders, tmp_path):
     broken = tmp_path / "broken"
-    shutil.copytree(folders / "run2", broken)
-    (broken / "model.safetensors").write_bytes(b"nothing")
+    shutil.copytree(folders / "export2", broken)
+    (broken / "items.safetensors").write_bytes(b"nothing")
     pointer = tmp_path / "current"
-    pointer.symlink_to(folders / "run1")
+    pointer.symlink_to(folders / "export1")
     with served(pointer, "--watch", "0.1") as (process, lines, ask):
-        for folder, said in ((broken, "the old one goes on"), (folders / "export", "now serving")):
+        for folder, said in ((broken, "the old one goes on"), (folders / "run2", "now serving")):
             (tmp_path / "fresh").symlink_to(folder)
             (tmp_path / "fresh").replace(pointer)
             lines.append(process.stderr.readline())
             assert said in lines[-1]
             assert "Traceback" not in lines[-1]
-        assert ask("/health")["served"]["kind"] == "export"
+        assert ask("/health")["served"]["kind"] == "run"
 
 
 @pytest.mark.slow
 def test_requests_that_have_begun_are_answered_when_it_is_stopped(folders):
-    with served(folders / "run1", SOFTREC_API_KEY="k") as (process, _, ask):
+    with served(folders / "export1", SOFTREC_API_KEY="k") as (process, _, ask):
         with pytest.raises(urllib.error.HTTPError) as caught:
             ask("/about")
         assert caught.value.code == 401

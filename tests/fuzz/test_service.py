@@ -101,20 +101,20 @@ def post(asking, path, content):
     return asking.post(path, content=content, headers={"content-type": "application/json"})
 
 
-@cases(200)
+@cases(120)
 @given(asked=BODIES)
 def test_any_json_is_answered(asking, asked):
     path, body = asked
     check(post(asking, path, json.dumps(body).encode()))
 
 
-@cases(100)
+@cases(60)
 @given(path=st.sampled_from(sorted(ASKED)), body=st.binary(max_size=200))
 def test_any_bytes_are_answered(asking, path, body):
     check(post(asking, path, body))
 
 
-@cases(100)
+@cases(60)
 @given(asked=BODIES, place=st.integers(0, 10**6), byte=st.integers(0, 255))
 def test_json_with_a_wrong_byte_is_answered(asking, asked, place, byte):
     path, body = asked
@@ -123,7 +123,7 @@ def test_json_with_a_wrong_byte_is_answered(asking, asked, place, byte):
     check(post(asking, path, bytes(text)))
 
 
-@cases(100)
+@cases(60)
 @given(
     path=st.sampled_from(["/items", "/similar", "/about", "/health"]),
     query=st.dictionaries(st.sampled_from(["q", "id", "item", "k", "offset", "limit", "x"]),
@@ -134,7 +134,7 @@ def test_any_query_is_answered(asking, path, query):
     check(asking.get(path, params=query))
 
 
-@cases(100)
+@cases(60)
 @given(path=st.text(st.characters(codec="utf-8"), max_size=30))
 def test_any_path_is_answered(asking, path):
     reply = asking.get("/x" + quote(path))
