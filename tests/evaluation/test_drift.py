@@ -80,6 +80,19 @@ def test_catalogue_and_histories():
     assert found["histories"] == {"known_events_of_a_user": 20, "new_events_of_a_user": 6}
 
 
+def test_stretches_are_of_any_place_of_a_history():
+    """Users begin with one item and go on with another: their first events alone are unlike it."""
+    events = [(0, False)] * 10 + [(1, False)] * 10 + [(0, True), (1, True)]
+    rows = [(user, item, new) for user in range(50) for item, new in events]
+    schema = {"user": pl.UInt32, "item": pl.UInt32, "new": pl.Boolean}
+    ids = (Vocabulary(pl.Series("raw", range(size))) for size in (50, 2))
+    found = drift(Interactions(pl.DataFrame(rows, schema=schema, orient="row"), *ids))
+    own = found["popularity"]["total_variation"]
+    assert own["value"] == 0
+    assert own["expected"] < 0.2  # of the first two events it would be more than 0.5
+    assert own["low"] < own["high"]
+
+
 def test_the_same_log_gives_the_same_numbers():
     assert drift(made(3)) == drift(made(3))
 
