@@ -67,7 +67,7 @@ class Trial:
         """Make a training step and return its loss."""
         clock = self.training
         with clock.part("encoder"):
-            users, items, _, _ = self.model(batch)
+            users, items = self.model(batch)[:2]
         with clock.part("loss"):
             loss = self.loss(users, items, batch.label)
         arrived: list[float] = []

@@ -214,3 +214,4 @@ def served(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        process.stderr.close()

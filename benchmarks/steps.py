@@ -214,7 +214,7 @@ SETTINGS = (
 
 def _tensors(vectors: Vectors) -> list[Tensor]:
     """Return the tensors that may have a gradient of the loss."""
-    users, items, interests, _ = vectors
+    users, items, interests = vectors[:3]
     given = (users,) if interests is None else interests
     return [tensor for tensor in (*given, items.vectors, items.bias) if tensor is not None]
 
@@ -222,7 +222,7 @@ def _tensors(vectors: Vectors) -> list[Tensor]:
 def _cut(vectors: Vectors) -> Vectors:
     """Return detached copies."""
     leaves = {id(tensor): tensor.detach().requires_grad_() for tensor in _tensors(vectors)}
-    users, items, interests, _ = vectors
+    users, items, interests = vectors[:3]
     bias = None if items.bias is None else leaves[id(items.bias)]
     if interests is not None:
         interests = Interests(*(leaves[id(tensor)] for tensor in interests))

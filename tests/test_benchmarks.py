@@ -66,7 +66,7 @@ def test_row_without_a_bar_is_told_and_not_judged(capsys):
 def test_full_sizes_are_larger_for_what_the_help_names():
     usual, full = (suite(quick=False, full=full) for full in (False, True))
     changed = {name for name in usual if usual[name].args != full[name].args}
-    assert changed == {"epoch", "neighbours", "scale"}
+    assert changed == {"approximate", "epoch", "neighbours", "scale"}
 
 
 def test_sampled_side_is_refused_when_it_differs():

@@ -19,7 +19,7 @@ drawing = {"advice", "charts", "costs", "document", "figures", "grids", "history
 later = {"softrec.__main__", "softrec.experiments.tuning.study"}
 later |= {f"softrec.report.{name}" for name in drawing}
 for part in pkgutil.walk_packages(softrec.__path__, "softrec."):
-    if part.name not in later:
+    if part.name not in later and not part.name.startswith("softrec.serving.http."):
         importlib.import_module(part.name)
 """
 JOURNEY = """

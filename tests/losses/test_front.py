@@ -95,7 +95,7 @@ def test_namespaces_export_their_names():
 def test_the_lines_of_the_readme_run():
     section = README.read_text(encoding="utf-8").split("## In your own training loop")[1]
     (code,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], flags=re.S)
-    names = {"users": normal(2, 3, D), "items": normal(N, D), "counts": torch.ones(N)}
-    names["label"] = torch.zeros(2, 3).long()
+    names = {"states": normal(2, 3, D), "table": normal(N, D), "counts": torch.ones(N)}
+    names["labels"] = torch.ones(2, 3).long()
     exec(code, names)  # the lines are ours
-    assert names["users"].grad.shape == (2, 3, D)
+    assert names["states"].grad.shape == (2, 3, D)

@@ -38,7 +38,10 @@ def fetched(place: object) -> Path:
     hub = require("huggingface_hub", "the Hugging Face Hub")
     with _told(f"{found['repo']} cannot be fetched"):
         folder = hub.snapshot_download(
-            found["repo"], revision=found["revision"], endpoint=os.environ.get("HF_ENDPOINT")
+            found["repo"],
+            revision=found["revision"],
+            endpoint=os.environ.get("HF_ENDPOINT"),
+            cache_dir=os.environ.get("HF_HUB_CACHE"),  # read now, and not when it was imported
         )
     return Path(folder)
 
