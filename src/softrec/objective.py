@@ -230,10 +230,10 @@ class Objective(nn.Module):
         if soft is not None:
             hidden = hidden_among(chosen.items, chosen.counts)
             answers = row_answers(soft, users, label_logit, logits, chosen.items, hidden)
-        if offset is not None:
-            every = slice(0, len(label))
-            logits = logits + offset.at(every, chosen.items).to(logits)
-            label_logit = label_logit + offset.at(every, label[:, None])[:, 0].to(logits)
+        own = _own_offset(offset, label)
+        if offset is not None and own is not None:
+            logits = logits + offset.at(slice(0, len(label)), chosen.items).to(logits)
+            label_logit = label_logit + own.to(logits)
         value = table_loss(
             label_logit, logits, chosen.counts, self.loss,
             correction=chosen.correction, answers=answers, weight=self.weight,

@@ -126,6 +126,20 @@ def test_a_run_keeps_its_prior(tmp_path, clicks, folds):
     assert all(same) == (folds == 0)  # without folds only the ranking has it
 
 
+@pytest.mark.parametrize("model", ["comirec-sa", "timirec"])
+def test_interests_are_those_of_the_model(tmp_path, clicks, model):
+    """A prior is added to scores; the interests, their measures and `why` are of the encoder."""
+    tiny = {n: v for n, v in TINY.items() if n != "model.layers"}
+    own = {**tiny, "model": model, "model.interests": 2, "model.length": 6}
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **own)
+    plain = softrec.fit(clicks, out=tmp_path / "plain", **own)
+    with_prior, without = (r.recommender() for r in (run, plain))
+    assert with_prior.recommend([0, 1], k=4, why=True)["interest"].is_in([0, 1]).all()
+    assert with_prior.interests([0, 1]).equals(without.interests([0, 1]))
+    name = "interest_distance"
+    assert run.facts["lists"][name] == pytest.approx(plain.facts["lists"][name])
+
+
 def test_a_model_may_start_from_a_run_with_a_prior(tmp_path, clicks):
     softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **TINY)
     for name, fields in (("with", {"prior": PRIOR}), ("without", {})):

@@ -10,7 +10,7 @@ from softrec.data.splits import Cases
 from softrec.evaluation.listed import Listed
 from softrec.evaluation.protocol import seen_of
 from softrec.retrieval import TopK, top_k
-from softrec.types import ItemVectors, Products, Scores
+from softrec.types import ItemVectors, Products, Scores, products_of
 
 MEASURES = (
     "interest_divergence", "interest_distance", "interest_agreement", "interest_accuracy",
@@ -116,11 +116,12 @@ class ListedInterests(Listed):
         self, scores: Scores, rows: slice, row: Tensor, wanted: Tensor, items: Tensor
     ) -> dict[str, Tensor]:
         """Return the measures of predicted interests, for each relevant item; {} without them."""
-        if not isinstance(scores, Products) or scores.interests is None:
+        products = products_of(scores)
+        if products is None or products.interests is None:
             return {}
-        vectors, logits = scores.interests
+        vectors, logits = products.interests
         seen = seen_of(self.cases, rows, vectors.device) if self.mask_seen else None
-        matched = top_k(Products(vectors, scores.items), 1, seen).items[:, 0]
+        matched = top_k(Products(vectors, products.items), 1, seen).items[:, 0]
         interests = vectors[..., : items.shape[1]]
         return {
             "interest_accuracy": wanted == logits.argmax(-1)[row],
@@ -142,11 +143,12 @@ def interests_of(scores: Scores) -> tuple[Tensor, Tensor] | None:
 
     The extra number that distances add to each vector is left out, see `Scoring`.
     """
-    if not isinstance(scores, Products):
+    products = products_of(scores)
+    if products is None:
         return None
-    found = scores.users if scores.interests is None else scores.interests.vectors
+    found = products.users if products.interests is None else products.interests.vectors
     if found.dim() != 3:
         return None
-    own = scores.items.carried
+    own = products.items.carried
     width = own.vectors.shape[1] if isinstance(own, ItemVectors) else found.shape[-1]
-    return found[..., :width], scores.items.vectors[:, :width]
+    return found[..., :width], products.items.vectors[:, :width]

@@ -16,6 +16,7 @@ from softrec.models.counted.sparse import (
     owners,
     product_blocks,
     recency_weights,
+    weighted_histories,
 )
 from softrec.models.histories import Histories, prefixes
 from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Vectors
@@ -93,10 +94,7 @@ class Prior(nn.Module):
     def _scores(self, scorer: TableScorer, histories: Histories) -> sparse.csr_matrix:
         """Return the largest scores of each history, divided by the sum of all, (p, N)."""
         weights = recency_weights(histories, scorer.n_items, scorer.recency).numpy()
-        counts = weights != 0
-        begin = np.concatenate([[0], counts.sum(1).cumsum()])
-        own = histories.items.numpy()[counts]
-        read = sparse.csr_matrix((weights[counts], own, begin), (len(weights), scorer.n_items))
+        read = weighted_histories(histories.items.numpy(), weights, scorer.n_items)
         table, found = scorer.table, []
         for rows in product_blocks(read, table):
             block = sparse.csr_matrix(read[rows] @ table)

@@ -223,10 +223,10 @@ class Recipe(Settings):
         if is_counted(self.model.name):
             raise ValueError(f"prior: {self.model.name} is counted itself; choose a trained model")
         if not self.loss.softmax or self.ranking_score != "inner":
+            has = "no softmax" if not self.loss.softmax else f"{self.ranking_score} scores"
             raise ValueError(
-                f"prior: it is added to the logits of a softmax, but loss {self.loss.name} has "
-                f"none, or scores that are no inner products ({self.ranking_score}); choose loss "
-                "mixed or decoupled, or leave out the prior"
+                f"prior: it is added to inner products, the logits of a softmax, but loss "
+                f"{self.loss.name} has {has}; choose loss mixed or decoupled, or no prior"
             )
 
     def _check_counted(self) -> None:

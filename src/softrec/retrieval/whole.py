@@ -15,7 +15,7 @@ from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.retrieval.one import GROUP, best_of_one, is_for_numpy, top_k_of_one
 from softrec.retrieval.results import Seen, TopK
-from softrec.types import OffsetScores, Products, Scores
+from softrec.types import Scores, products_of
 
 FEW = 64  # rows
 
@@ -69,7 +69,7 @@ def _most_bytes(scores: Scores) -> int:
     A product of fewer rows reads the item vectors too often, and a larger block is not in a cache
     when it is read. Threads that share each operation need more.
     """
-    if scores.like.device.type != "cpu" or not isinstance(scores, (Products, OffsetScores)):
+    if scores.like.device.type != "cpu" or products_of(scores) is None:
         return LIMITS.scores
     some = LIMITS.tile * (8 if torch.get_num_threads() == 1 else 16)
     return min(LIMITS.scores, max(some, FEW * _row_bytes(scores)))

@@ -10,7 +10,7 @@ from torch import Tensor
 from softrec.blocks import blocks
 from softrec.errors import DataError
 from softrec.limits import LIMITS
-from softrec.types import ItemVectors, Products, Scores
+from softrec.types import ItemVectors, Scores, products_of
 
 
 class Weighted(NamedTuple):
@@ -37,12 +37,13 @@ def weighted_interests(scores: Scores, name: str) -> tuple[Weighted, ItemVectors
     Raises:
         DataError: if the model has one vector for a user, or none.
     """
-    if isinstance(scores, Products) and scores.interests is not None:
-        interests, logits = scores.interests
-        return Weighted(interests, logits.softmax(-1)), scores.items
-    if isinstance(scores, Products) and scores.users.dim() == 3:
-        return Weighted(scores.users, None), scores.items
-    has = "one vector for a user" if isinstance(scores, Products) else "no user vectors"
+    products = products_of(scores)
+    if products is not None and products.interests is not None:
+        interests, logits = products.interests
+        return Weighted(interests, logits.softmax(-1)), products.items
+    if products is not None and products.users.dim() == 3:
+        return Weighted(products.users, None), products.items
+    has = "no user vectors" if products is None else "one vector for a user"
     raise DataError(
         f"{name} has {has} and no separate interests; train a model that has them: comirec-sa, "
         "comirec-dr, mind or timirec"

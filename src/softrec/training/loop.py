@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,34 +179,47 @@ def _loop(
     )
     best = BestCheckpoint(folder, f"valid/{monitor}")
     resume = ResumeCheckpoint(folder, batches, checkpoint_minutes, checkpoint_steps)
-    callbacks: list[Callback] = [stopping, best, resume]
-    show = shows_bars()
-    if show:
-        callbacks.append(TQDMProgressBar(leave=False))
     with quiet():
-        try:
-            trainer = L.Trainer(
-                accelerator=accelerator,
-                devices=1,
-                precision=of_trainer(precision),
-                max_epochs=epochs,
-                gradient_clip_val=clip,
-                callbacks=callbacks,
-                logger=loggers(folder),
-                enable_progress_bar=show,
-                enable_model_summary=False,
-                log_every_n_steps=50,
-                num_sanity_val_steps=0,
-                limit_val_batches=0,
-            )
-        except (ValueError, MisconfigurationException) as error:
-            raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
+        trainer = _trainer(
+            [stopping, best, resume], folder, epochs=epochs, clip=clip, precision=precision,
+            accelerator=accelerator,
+        )  # fmt: skip
         device = trainer.strategy.root_device
         with _arithmetic(device, precision, deterministic):
             _fit(trainer, module, batches, begun(folder))
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
     return module.curve
+
+
+def _trainer(
+    callbacks: Sequence[Callback],
+    folder: Path,
+    *,
+    epochs: int,
+    clip: float | None,
+    precision: Any,
+    accelerator: str,
+) -> L.Trainer:
+    show = shows_bars()
+    bars = [TQDMProgressBar(leave=False)] if show else []
+    try:
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=of_trainer(precision),
+            max_epochs=epochs,
+            gradient_clip_val=clip,
+            callbacks=[*callbacks, *bars],
+            logger=loggers(folder),
+            enable_progress_bar=show,
+            enable_model_summary=False,
+            log_every_n_steps=50,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise TrainingError(f"accelerator {accelerator}: {error}; use cpu or auto") from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ number as a label, as a row of the item vectors, as a candidate and as a column 
 from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors
 from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating, weighted
 from softrec.types.offset import Offset
-from softrec.types.scores import OffsetScores, Products, Scores
+from softrec.types.scores import OffsetScores, Products, Scores, products_of
 from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "Vectors",
     "device_of",
     "evaluating",
+    "products_of",
     "weighted",
 ]

@@ -117,6 +117,12 @@ class Products(Scores):
         return 2 * m * self.users.shape[-1]
 
 
+def products_of(scores: Scores) -> Products | None:
+    """Return the products that scores are, or to which an offset is added; None for others."""
+    plain = scores.plain if isinstance(scores, OffsetScores) else scores
+    return plain if isinstance(plain, Products) else None
+
+
 class OffsetScores(Scores):
     """Scores with an offset added for a few items of each row.
 

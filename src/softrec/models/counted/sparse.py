@@ -198,6 +198,18 @@ def recency_weights(histories: Histories, n_items: int, recency: float) -> Tenso
     return weights.masked_fill(histories.items == n_items, 0)
 
 
+def weighted_histories(items: np.ndarray, weights: np.ndarray, n_items: int) -> sparse.csr_matrix:
+    """Return histories (P, L) as a matrix (P, N) of their weights; items of weight 0 are left out.
+
+    Example:
+        >>> weighted_histories(np.array([[1, 0]]), np.array([[0.5, 1.0]]), 3).toarray()
+        array([[1. , 0.5, 0. ]])
+    """
+    counts = weights != 0
+    begin = np.concatenate([[0], counts.sum(1).cumsum()])
+    return sparse.csr_matrix((weights[counts], items[counts], begin), (len(weights), n_items))
+
+
 class TableScores(Scores):
     """Weighted sums of the rows of a sparse table.
 
@@ -227,10 +239,7 @@ class TableScores(Scores):
     def fill(self, rows: slice, out: Tensor) -> Tensor:
         """Write the sums of some rows to `out` (b, N); SciPy adds them, on the CPU."""
         weights = self.weights[rows].cpu().numpy()
-        counts = weights != 0
-        begin = np.concatenate([[0], counts.sum(1).cumsum()])
-        shape, items = (len(weights), self.n_items), self.items[rows][counts]
-        histories = sparse.csr_matrix((weights[counts], items, begin), shape)
+        histories = weighted_histories(self.items[rows], weights, self.n_items)
         if isinstance(self.table, np.ndarray):
             out.copy_(torch.from_numpy(histories @ self.table))
         else:
