@@ -10,8 +10,8 @@ from softrec.experiments.compare import compare_targets
 from softrec.experiments.comparison import Comparison
 from softrec.recipe.recipe import read_recipe
 
-# Model and targets were chosen on validation among a few (docs/log.md), for about eight minutes
-# of computing. With a patience of 4 epochs half of the trainings of kd stopped far from their best.
+# Model and targets were chosen on validation among a few (docs/log.md), for about five minutes
+# on two cores. With a patience of 4 epochs half of the trainings of kd stopped far from their best.
 RECIPE: dict[str, Any] = {
     "data": {"source": "shop"},
     "model": {"name": "sasrec", "layers": 1, "heads": 1, "dropout": 0.5},
