@@ -66,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Write plain data as JSON, with the hash of its content under `sha256`."""
     plain = json.loads(json.dumps(dict(facts)))
-    write_text(path, json.dumps({**plain, OWN: _own_hash(plain)}, indent=1))
+    write_text(path, json.dumps({**plain, OWN: facts_hash(plain)}, indent=1))
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -80,12 +80,13 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise ValueError(f"expected a mapping, got {type(facts).__name__}")
     own = facts.pop(OWN, None)
-    if own != _own_hash(facts):
+    if own != facts_hash(facts):
         raise ValueError("its content was changed after it was written")
     return facts
 
 
-def _own_hash(facts: Mapping[str, Any]) -> str:
+def facts_hash(facts: Mapping[str, Any]) -> str:
+    """Return the hash of plain data, in hex."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

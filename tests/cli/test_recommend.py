@@ -303,3 +303,20 @@ def test_unknown_users_that_stop_all(runs, folder, capsys, options):
     assert done.value.code == 2
     assert f"error: {STRANGERS[options]}" in capsys.readouterr().err
     assert not Path("best.csv").exists()
+
+
+def test_all_users_in_parts(runs, recommend, folder):
+    recommend("--all-users", "--out", "all", "-k", "3", "--users-per-part", "7")
+    found = pl.read_parquet(folder / "all" / "lists" / "*.parquet")
+    wanted = direct(runs, *range(20), k=3)
+    assert_frame_equal(found.sort("user", "rank"), wanted.sort("user", "rank"), abs_tol=1e-6)
+    assert len(list((folder / "all" / "users").glob("*.parquet"))) == 3
+    recommend("--all-users", "--out", "all", "-k", "3", "--users-per-part", "7")  # complete
+
+
+@pytest.mark.parametrize("more", [["--user", "1", "--out", "all"], ["--why", "--out", "all"], []])
+def test_all_users_are_all_and_go_to_a_folder(runs, capsys, more):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["recommend", str(runs / "numbers"), "--all-users", *more])
+    assert done.value.code == 2
+    assert "--user" in capsys.readouterr().err or not more

@@ -68,8 +68,25 @@ KeepSeen = Annotated[
 TableFile = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="Write to a file (.csv, .parquet or .json) instead of the screen."
+        "--out",
+        "-o",
+        help="Write to a file (.csv, .parquet or .json) instead of the screen; with --all-users "
+        "the folder to write.",
     ),
+]
+
+
+AllUsers = Annotated[
+    bool,
+    typer.Option(
+        "--all-users",
+        help="Recommend to all users of the log, and write lists and vectors of users and items to "
+        "the folder --out, as Parquet in parts. An interrupted job goes on where it stopped.",
+    ),
+]
+UsersOfAPart = Annotated[
+    int,
+    typer.Option(min=1, help="With --all-users: how many users a file has, at most."),
 ]
 
 
@@ -98,6 +115,11 @@ def recommend(
     pin: Pin = None,
     rules: RulesFile = None,
     out: TableFile = None,
+    all_users: AllUsers = False,
+    users_per_part: UsersOfAPart = 50_000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --all-users: replace other lists in --out.")
+    ] = False,
     trust: Trust = False,
     plugins: Plugins = None,
 ) -> None:
@@ -114,15 +136,52 @@ def recommend(
       softrec recommend runs/first --before test -k 50 --out lists.parquet
 
       softrec recommend runs/first --user ann --where "stock > 0" --at-most category=2
+
+      softrec recommend runs/first --all-users --out lists
     """
     load(plugins)
     kept = rules_of(rules, allow, block, where, at_most, pin)
+    if all_users:
+        if user or users_file or history or why:
+            raise RecipeError(
+                "--all-users recommends to all users of the log; leave out --user, --users-file, "
+                "--history and --why"
+            )
+        settings = {"k": k, "mask_seen": None if keep_seen is None else not keep_seen}
+        settings |= {"rules": kept, "users_per_part": users_per_part, "overwrite": overwrite}
+        _to_all(run, out, trust, items, before, settings)
+        return
     recommender, people = _service(
         run, user, users_file, unknown, history, out, trust, before, items
     )
     mask_seen = None if keep_seen is None else not keep_seen
     table = recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why, rules=kept)
     show_table(table, out)
+
+
+def _to_all(
+    run: Path,
+    out: Path | None,
+    trust: bool,
+    items: Path | None,
+    before: str | None,
+    settings: dict[str, Any],
+) -> None:
+    """Write the lists of all users to a folder."""
+    from softrec.experiments.store.folders import checked_output
+
+    if out is None:
+        raise RecipeError("the lists of all users need a folder; name one with --out")
+    checked_output(out, [path for path in (run, items) if path is not None])
+    recommender, _ = _opened(run, [], None, trust, items, _part(before))
+    recommender.recommend_all(out, **settings)
+    print_line(f"The lists are in {out / 'lists'}")
+
+
+def _part(before: str | None) -> str | None:
+    if before not in (None, "valid", "test"):
+        raise RecipeError(f"--before must be valid or test, got {before!r}")
+    return before
 
 
 def similar(
@@ -221,12 +280,10 @@ def _service(
     listed = read_users(users_file) if users_file else []
     histories = {f"history {n}": [item.strip() for item in text.split(",")]
                  for n, text in enumerate(history or [], 1)}  # fmt: skip
-    if before not in (None, "valid", "test"):
-        raise RecipeError(f"--before must be valid or test, got {before!r}")
     anybody = bool(user or listed or histories)
-    if not anybody and before is None:
+    if not anybody and _part(before) is None:
         raise RecipeError("expected users or a history; give --user, --users-file or --history")
-    recommender, everybody = _opened(run, [users_file], out, trust, items, before)
+    recommender, everybody = _opened(run, [users_file], out, trust, items, _part(before))
     user = user if anybody else everybody()
     if users_file and unknown == "skip":
         listed = _known(recommender.log.users, listed, users_file)

@@ -27,7 +27,7 @@ from softrec.experiments.described import describe
 from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.experiments.tables import ITEMS, USERS, read_kept
-from softrec.files import OWN, read_facts
+from softrec.files import OWN, facts_hash, read_facts
 from softrec.models.given import GivenModel
 from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
@@ -209,6 +209,8 @@ class Run:
             model, log, length=length, mask_seen=self.mask_seen,
             catalogue=self.catalogue if items is None else None,
         )  # fmt: skip
+        # What is ranked by, such as a prior, is no weight.
+        found.origin = {"recipe": facts_hash(self.recipe.model_dump(mode="json"))}
         if items is not None:
             found.use_table(items, self.recipe.data.item)
         return found

@@ -7,24 +7,23 @@ methods, which answer for a block of users with arrays, and in how items are com
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import starmap
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from softrec.blocks import blocks
 from softrec.data.cases import rows_of
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
-from softrec.limits import LIMITS
+from softrec.serving.all_users import RecommendsAll
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.items import Items
-from softrec.serving.people import histories_of, users_of
+from softrec.serving.people import People, histories_of, users_of
 from softrec.serving.ruled import Ranking, ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked, asked
@@ -34,32 +33,7 @@ class UnknownItemWarning(UserWarning):
     """A history contains unknown items, which were skipped."""
 
 
-class People(NamedTuple):
-    """Some users: their names in the answer, their numbers in the log, and their histories."""
-
-    names: list[object]
-    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for given histories
-    rows: Sequences
-
-    def blocks(self) -> Iterator[People]:
-        """Yield blocks of users."""
-        if len(self.names) <= LIMITS.encoded:
-            yield self
-            return
-        for some in blocks(len(self.names), LIMITS.encoded):
-            places = np.arange(some.start, some.stop)
-            rows = rows_of(self.rows, places)
-            yield People(self.names[some], self.numbers[places], rows)
-
-    def repeated(self, times: int) -> pl.Series:
-        """Return the column of the names, each `times` times."""
-        names = pl.Series(self.names, strict=False)
-        if len(names) == 1:
-            return names.new_from_index(0, times)
-        return names[np.repeat(np.arange(len(names)), times)]
-
-
-class RecommenderBase(ABC):
+class RecommenderBase(RecommendsAll):
     """Recommends items to users of a log and for given histories.
 
     Attributes:
@@ -110,9 +84,18 @@ class RecommenderBase(ABC):
 
     @abstractmethod
     def _best(
-        self, some: People, k: int, mask_seen: bool | None, why: bool, rules: Rules
+        self,
+        some: People,
+        k: int,
+        mask_seen: bool | None,
+        why: bool,
+        rules: Rules,
+        vectors: bool = False,
     ) -> dict[str, np.ndarray]:
-        """Return item, score and, for `why`, interest and contribution, (b, k) each."""
+        """Return item, score and, for `why`, interest and contribution, (b, k) each.
+
+        With `vectors` also those of the users, (b, D) or (b, K, D), if the model has any.
+        """
 
     @abstractmethod
     def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:

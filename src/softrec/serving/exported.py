@@ -105,13 +105,28 @@ class ExportedRecommender(RecommenderBase):
         return self._session.run(None, inputs)
 
     def _best(
-        self, some: People, k: int, mask_seen: bool | None, why: bool, rules: Rules
+        self,
+        some: People,
+        k: int,
+        mask_seen: bool | None,
+        why: bool,
+        rules: Rules,
+        vectors: bool = False,
     ) -> dict[str, np.ndarray]:
         towers = self.vectors(some)
         seen = Seen(some.rows.offsets, some.rows.items) if self._masks(mask_seen) else None
         best = ruled(self._ranking(towers.users, seen), len(some.names), k, rules, self.items)
         found = {"item": best.items, "score": best.scores}
+        if vectors:
+            found["vector"] = towers.users
         return found | self._attribution(towers, best.items) if why else found
+
+    def item_vectors(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the vectors (N, D) and the bias (N,) of the items."""
+        return self.scored.vectors, self.scored.bias
+
+    def _weights(self) -> dict[str, Any]:
+        return {"export": self.facts["files"]}
 
     def _ranking(self, users: np.ndarray, seen: Seen | None) -> ExactRanking | IndexRanking:
         if self.index is None:

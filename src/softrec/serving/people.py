@@ -1,9 +1,42 @@
-"""Reads the arguments `users` and `histories`, which may be one or several."""
+"""Users and their histories: from the arguments `users` and `histories`, one or several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+import polars as pl
+
+from softrec.blocks import blocks
+from softrec.data.cases import rows_of
+from softrec.data.interactions import Sequences
+from softrec.limits import LIMITS
+
+
+class People(NamedTuple):
+    """Some users: their names in the answer, their numbers in the log, and their histories."""
+
+    names: list[object]
+    numbers: np.ndarray  # (B,) int64, `UNKNOWN` for given histories
+    rows: Sequences
+
+    def blocks(self) -> Iterator[People]:
+        """Yield blocks of users."""
+        if len(self.names) <= LIMITS.encoded:
+            yield self
+            return
+        for some in blocks(len(self.names), LIMITS.encoded):
+            places = np.arange(some.start, some.stop)
+            rows = rows_of(self.rows, places)
+            yield People(self.names[some], self.numbers[places], rows)
+
+    def repeated(self, times: int) -> pl.Series:
+        """Return the column of the names, each `times` times."""
+        names = pl.Series(self.names, strict=False)
+        if len(names) == 1:
+            return names.new_from_index(0, times)
+        return names[np.repeat(np.arange(len(names)), times)]
 
 
 def users_of(users: object) -> list[object]:

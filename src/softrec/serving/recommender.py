@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from softrec.serving.ranking import ScoreRanking, similarities_of, similarity_ra
 from softrec.serving.ruled import ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked
-from softrec.types import Batch, Model, Products, Scores, device_of
+from softrec.types import Batch, Model, Products, Scores, device_of, products_of
 
 __all__ = ["Recommender", "UnknownItemWarning"]
 
@@ -88,7 +90,13 @@ class Recommender(RecommenderBase):
 
     @torch.inference_mode()
     def _best(
-        self, some: People, k: int, mask_seen: bool | None, why: bool, rules: Rules
+        self,
+        some: People,
+        k: int,
+        mask_seen: bool | None,
+        why: bool,
+        rules: Rules,
+        vectors: bool = False,
     ) -> dict[str, np.ndarray]:
         """Return item, score and, for `why`, interest and contribution, (b, k) each."""
         device = device_of(self.model)
@@ -103,7 +111,28 @@ class Recommender(RecommenderBase):
             found["interest"] = interest.cpu().numpy()
             if contribution is not None:
                 found["contribution"] = contribution.float().cpu().numpy()
+        products = products_of(scores) if vectors else None
+        if products is not None:
+            found["vector"] = products.users.float().cpu().numpy()
         return found
+
+    @torch.inference_mode()
+    def item_vectors(self) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """Return the vectors (N, D) and the bias (N,) of the items; None if there are none."""
+        some = self.of_numbers(np.arange(min(1, self.log.n_users)))
+        products = products_of(self.scores_of(some))
+        if products is None:
+            return None
+        bias = products.items.bias
+        own = None if bias is None else bias.float().cpu().numpy()
+        return products.items.vectors.float().cpu().numpy(), own
+
+    def _weights(self) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for name, part in self.model.state_dict().items():
+            digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
+            digest.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
+        return {"weights": digest.hexdigest()[:24], "length": self.length}
 
     @torch.inference_mode()
     def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
