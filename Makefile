@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 USER_READY := $(VENV)/.user
+SITE_READY := $(VENV)/.site
+SPHINX := $(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees
 
 # xdist shares the tests among the cores, whole files of them, as many make a fixture once.
 TESTS := $(BIN)/python -m pytest -q -n auto --dist loadscope
 
-.PHONY: demo quick test slow check format docs bench clean
+.PHONY: demo quick test slow check format docs site linkcheck bench clean
 
 demo: $(USER_READY) ## compare three targets on the simulated shop; leaves demo/report.html
 	$(BIN)/softrec demo --out demo --overwrite
@@ -35,6 +37,12 @@ format: $(READY)
 docs: $(READY) ## write the tables of the documents again, from the settings
 	$(BIN)/python -m softrec.recipe.tables docs/recipes.md docs/models.md src/softrec/cli/listed.json
 
+site: $(SITE_READY) ## the documents as pages, in docs/_build/html; a warning is an error
+	$(SPHINX) -b html docs docs/_build/html
+
+linkcheck: $(SITE_READY) ## ask the network whether links to elsewhere lead somewhere
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
 bench: $(READY) ## paired timings, as a table
 	$(BIN)/python -m benchmarks
 
@@ -43,9 +51,13 @@ $(USER_READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[report]"
 	touch $@
 
+$(SITE_READY): $(USER_READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[report,docs]"
+	touch $@
+
 $(READY): $(USER_READY)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/_build docs/_made

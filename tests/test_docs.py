@@ -21,7 +21,9 @@ from softrec.recipe.recipe import Recipe, sections
 from softrec.targets.settings import TARGETS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md"))
+         if not {"_made", "_build"} & set(path.parts)]  # fmt: skip
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 COMMAND = typer.main.get_command(app)
 

@@ -1,0 +1,48 @@
+"""The site: every page has its place, and it is built without a warning."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [path for path in DOCS.rglob("*.md") if not {"_made", "_build"} & set(path.parts)]
+TREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def entries(page):
+    """Yield the pages that a page has below it, as paths without an ending."""
+    for block in TREE.findall(page.read_text(encoding="utf-8")):
+        for line in block.splitlines():
+            if line.strip() and not line.startswith(":"):
+                place = line.rpartition("<")[2].rstrip(">").strip()
+                yield (page.parent / place).resolve()
+
+
+def test_each_page_has_one_place():
+    placed = [entry for page in PAGES for entry in entries(page)]
+    written = [entry for entry in placed if "_made" not in entry.parts]
+    assert len(set(placed)) == len(placed)
+    known = {page.with_suffix("") for page in PAGES} - {DOCS / "index"}
+    assert set(written) == known, "add a new page to the toctree of its part of docs/"
+
+
+@pytest.mark.slow
+def test_the_site_is_built(tmp_path):
+    """Warnings are errors: lost links, docstrings that cannot be read, pages without a place."""
+    pytest.importorskip("sphinx", reason="the extra docs builds the site")
+    pytest.importorskip("myst_nb", reason="the extra docs builds the site")
+    built = tmp_path / "html"
+    options = f"-W --keep-going -q -b html -D nb_execution_mode=off -d {tmp_path / 'trees'}"
+    command = [sys.executable, "-m", "sphinx", *options.split(), str(DOCS), str(built)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert not ended.returncode, ended.stderr[-3000:]
+    losses = (built / "_made/api/softrec.losses.html").read_text(encoding="utf-8")
+    assert "docs.pytorch.org/docs/stable/tensors.html#torch.Tensor" in losses
+    assert "<math" in (built / "_made/api/softrec.models.html").read_text(encoding="utf-8")
+    commands = (built / "_made/cli.html").read_text(encoding="utf-8")
+    assert "softrec data describe" in commands
+    outside = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"https?://", losses)
+    assert not outside  # a page needs nothing of other servers
