@@ -110,8 +110,8 @@ def fit(
     from softrec.experiments.train import fit_recipe
     from softrec.progress import telling
 
-    given = read_input(source, options)
     with telling(progress):
+        given = read_input(source, options, data_dir)
         return fit_recipe(
             given.recipe, out, data_dir=_path(data_dir), log=given.log, overwrite=overwrite
         )
@@ -187,7 +187,8 @@ def compare(
     from softrec.recipe.listed import shown_list
 
     axes = axes_of(targets, models, losses, grid, options)
-    given = read_source(source, with_users(options, user_table))
+    with telling(progress):
+        given = read_source(source, with_users(options, user_table), data_dir)
     lists = {
         "targets": shown_list("target", targets),
         "models": shown_list("model", models),
@@ -255,8 +256,8 @@ def tune(
     from softrec.experiments.tuning.tune import search_of, tune_recipe
     from softrec.progress import telling
 
-    given = read_source(source, options)
     with telling(progress):
+        given = read_source(source, options, data_dir)
         return tune_recipe(
             search_of(given, trials, space), out, seeds=seeds, data_dir=_path(data_dir),
             log=given.log, overwrite=overwrite,

@@ -2,6 +2,7 @@
 
 from fields import row
 
+from softrec.experiments.strengths import choose_strength
 from softrec.recipe.specs.models import MODELS
 from softrec.recipe.specs.prior import PriorSettings
 
@@ -37,3 +38,7 @@ row(PriorSettings, "folds", [0, 2, 5], lambda b: len(counted(b)), lambda b: b.re
     base=PRIOR)  # fmt: skip
 row(PriorSettings, "strength", [0.5, 2.0],
     lambda b: b.encoder.train().prior(b.batch).values.max().item(), base=PRIOR)  # fmt: skip
+row(PriorSettings, "strengths", [[0.5], [2.0, 0.0, 0.5]],
+    lambda b: [tried["strength"] for tried in choose_strength(
+        b.encoder, b.recipe.prior, b.module.validate.__self__, "ndcg@10").facts["tried"]],
+    lambda b: list(b.recipe.prior.strengths), base=PRIOR)  # fmt: skip

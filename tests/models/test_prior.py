@@ -171,3 +171,23 @@ def test_what_a_recipe_refuses(tmp_path, clicks, fields):
                                                         "batch_size")}  # fmt: skip
     with refused(RecipeError):
         softrec.fit(clicks, out=tmp_path / "run", **{**model, **fields})
+
+
+def test_the_strength_is_chosen_on_validation(tmp_path, clicks):
+    tried = [0.0, 1.5, 0.5]
+    fields = {"model": "markov", "strength": 0.5, "strengths": tried}
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=fields, **TINY)
+    found = {row["strength"]: row["ndcg@10"] for row in run.facts["prior"]["tried"]}
+    assert list(found) == tried
+    for strength, metric in found.items():
+        own = {"model": "markov", "strength": strength}
+        alone = softrec.fit(clicks, out=tmp_path / f"{strength}", prior=own, **TINY)
+        assert alone.valid["ndcg@10"] == pytest.approx(metric, abs=1e-9)
+        if strength == run.facts["prior"]["strength"]:
+            assert run.test == pytest.approx(alone.test)
+            assert run.valid == pytest.approx(alone.valid)
+    assert run.valid["ndcg@10"] == max(found.values()) > found[0.0]
+    assert run.recipe.prior.strength == 0.5  # what was asked for
+    again = softrec.open_run(tmp_path / "run")
+    assert again.encoder().prior.strength == run.facts["prior"]["strength"]
+    assert again.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-9)

@@ -84,13 +84,15 @@ def fit(
 
       softrec fit clicks.csv --user customer --item product --time ts --out runs/first
 
+      softrec fit clicks.csv --preset best --out runs/best
+
       softrec fit diginetica-gru4rec-base --data-dir data --out runs/base
     """
     from softrec.experiments.train import fit_recipe
     from softrec.experiments.views import asked, best_of
     from softrec.training.trackers import tracking
 
-    recipe = recipe_of(source, ctx.obj, set_)
+    recipe = recipe_of(source, ctx.obj, set_, data_dir)
     with tracking(logger):
         run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
     print_metrics(
@@ -148,7 +150,7 @@ def compare(
     axes = axes_of(targets, models, losses, grid, options)
     with tracking(logger):
         comparison = compare_variants(
-            plan(read_source(source, options), axes, seeds, tune=tune, space=space),
+            plan(read_source(source, options, data_dir), axes, seeds, tune=tune, space=space),
             out,
             baselines=baselines,
             protocol_rows=protocol_rows,
@@ -182,7 +184,7 @@ def order(
     from softrec.experiments.order import compare_order
     from softrec.training.trackers import tracking
 
-    recipe = recipe_of(source, ctx.obj, set_)
+    recipe = recipe_of(source, ctx.obj, set_, data_dir)
     seen = range(recipe.seed, recipe.seed + seeds)
     with tracking(logger):
         found = compare_order(recipe, out, seeds=seen, data_dir=data_dir, overwrite=overwrite)
@@ -210,11 +212,13 @@ def demo(
     print_comparison(comparison.results, comparison.folder)
 
 
-def recipe_of(source: str, options: dict[str, Any], assignments: list[str] | None) -> Recipe:
+def recipe_of(
+    source: str, options: dict[str, Any], assignments: list[str] | None, data_dir: Path | None
+) -> Recipe:
     """Return the recipe of a file or a log, changed by the options of a command."""
     from softrec.experiments.inputs import read_input
 
-    return read_input(source, all_options(options, assignments)).recipe
+    return read_input(source, all_options(options, assignments), data_dir).recipe
 
 
 def all_options(options: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:

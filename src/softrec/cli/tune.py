@@ -48,7 +48,7 @@ def tune(
     from softrec.experiments.tuning.tune import search_of, tune_recipe
     from softrec.training.trackers import tracking
 
-    given = read_source(source, all_options(ctx.obj, set_))
+    given = read_source(source, all_options(ctx.obj, set_), data_dir)
     with tracking(logger):
         found = tune_recipe(
             search_of(given, trials, space), out, seeds=seeds, data_dir=data_dir,

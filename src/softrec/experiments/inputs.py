@@ -14,6 +14,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.sources.base import SOURCES
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
+from softrec.experiments.best import with_best
 from softrec.experiments.build.data import load_split, split_of
 from softrec.experiments.tables import as_path
 from softrec.recipe import shipped
@@ -42,25 +43,38 @@ class Given(NamedTuple):
     log: Interactions | None = None
 
 
-def read_input(source: Any, options: Mapping[str, Any]) -> Input:
+def read_input(
+    source: Any, options: Mapping[str, Any], data_dir: str | Path | None = None
+) -> Input:
     """Return the recipe, and perhaps the log, that `source` and the options describe.
 
     Args:
         source: the path of a log or of a recipe (.yaml), the name of a data set or of a recipe that
             comes with softrec, a Polars, pandas or Arrow table, or `Interactions`.
         options: fields of a recipe, flat or dotted; None options change nothing.
+        data_dir: a folder with public data sets, which only the preset `best` looks into.
 
     Raises:
         RecipeError: if `source` is none of these, or an option does not fit.
         DataError: if a table is no usable log.
     """
-    given = read_source(source, options)
+    given = read_source(source, options, data_dir)
     recipe = recipe_of(given.fields, given.options, given.place)
     return Input(recipe.without_search(), given.log)
 
 
-def read_source(source: Any, options: Mapping[str, Any]) -> Given:
+def read_source(
+    source: Any, options: Mapping[str, Any], data_dir: str | Path | None = None
+) -> Given:
     """Return the fields of a recipe that `source` describes; see `read_input`."""
+    given = _described(source, options)
+    fields, changed = with_best(
+        given.fields, given.options, given.log, None if data_dir is None else Path(data_dir)
+    )
+    return given._replace(fields=fields, options=changed)
+
+
+def _described(source: Any, options: Mapping[str, Any]) -> Given:
     options = {name: value for name, value in options.items() if value is not None}
     options = {name: _as_path(name, value, options) for name, value in options.items()}
     if not isinstance(source, str | Path):

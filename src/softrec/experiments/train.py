@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import polars as pl
 import yaml
@@ -54,6 +54,7 @@ from softrec.experiments.runs import (
 from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
+from softrec.experiments.strengths import choose_strength
 from softrec.experiments.tables import Tables, tables_of
 from softrec.files import link, replacing, write_facts
 from softrec.objective import Objective
@@ -145,14 +146,6 @@ def _calibration(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator
     return {"calibration": calibrated(recipe, model, valid, test)}
 
 
-class Means(Protocol):
-    """Evaluates models on validation: an `Evaluator`."""
-
-    def means(self, model: Model) -> dict[str, float]:
-        """Return the mean of each metric."""
-        ...
-
-
 class Fitted(NamedTuple):
     """A finished model, the result of its training, and further entries of run.json."""
 
@@ -166,7 +159,7 @@ Fit = Callable[[Path], Fitted]
 
 
 def training_of(
-    recipe: Recipe, split: Split, valid: Means, listener: Listener | None = None
+    recipe: Recipe, split: Split, valid: Evaluator, listener: Listener | None = None
 ) -> Fit:
     """Return how an encoder is trained and chosen on validation, all of it built; nothing tests it.
 
@@ -183,7 +176,12 @@ def training_of(
             trained = _train(
                 recipe.training, encoder, objective, batches, valid.means, folder, listener
             )
-        return Fitted(encoder, trained, {"target": about(objective.source)})
+        made = {"target": about(objective.source)}
+        strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
+        if strength is not None:
+            trained = replace(trained, finished=strength.metrics)
+            made["prior"] = strength.facts
+        return Fitted(encoder, trained, made)
 
     return fit
 

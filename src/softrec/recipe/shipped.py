@@ -8,9 +8,12 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def find(name: str) -> Path | None:
-    """Return the recipe of that name (with or without folder and .yaml), or None."""
-    stem = Path(name).name.removesuffix(".yaml")
-    return next((path for path in paths() if path.stem == stem), None)
+    """Return the recipe of that name (with or without folder and .yaml), or None.
+
+    Those for a kind of log are only found with their folder, as in "best/sessions".
+    """
+    stem, of_kind = Path(name).name.removesuffix(".yaml"), Path(name).parent.name == "best"
+    return (best() if of_kind else {path.stem: path for path in paths()}).get(stem)
 
 
 def folders() -> tuple[Path, ...]:
@@ -22,6 +25,12 @@ def paths() -> list[Path]:
     """Return the files of all recipes, by name."""
     folder = next((folder for folder in folders() if folder.is_dir()), None)
     return sorted(folder.glob("*.yaml")) if folder else []
+
+
+def best() -> dict[str, Path]:
+    """Return the recipe that is best for each kind of log; these name no log."""
+    folder = next((folder for folder in folders() if folder.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("best/*.yaml"))} if folder else {}
 
 
 def purpose(path: Path) -> str:

@@ -50,10 +50,13 @@ class TrainingResult:
     best_epoch: int  # counted from 1
     monitor: str
     stopped_early: bool
+    finished: dict[str, float] | None = None  # of a model that was changed after its best epoch
 
     @property
     def best(self) -> dict[str, float]:
-        """Return the validation metrics of the best epoch."""
+        """Return the validation metrics of the finished model, else those of its best epoch."""
+        if self.finished is not None:
+            return self.finished
         row = self.curve[self.best_epoch - 1]
         return {n.removeprefix("valid/"): v for n, v in row.items() if n.startswith("valid/")}
 

@@ -42,7 +42,8 @@ class ModelSettings(BaseModel):
     name: Text = setting("sasrec", "the model", choices=MODELS.choices)
     preset: Text | None = setting(
         None,
-        "settings of a paper; other settings of the model override them",
+        "settings of a paper; other settings of the model override them; best: the recipe that "
+        "fits the log",
         common=True,
         choices=_presets,
     )

@@ -8,7 +8,7 @@ from pydantic import field_validator
 
 from softrec.models.counted.sparse import TableScorer
 from softrec.recipe.specs.models import MODELS, ModelSettings
-from softrec.settings import Settings, setting
+from softrec.settings import Settings, Weight, setting
 
 
 def with_tables() -> list[str]:
@@ -25,6 +25,12 @@ class PriorSettings(Settings):
     )
     strength: float = setting(
         2.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
+    )
+    strengths: tuple[Weight, ...] = setting(
+        (),
+        "factors that are tried on validation once the model is trained; the best one replaces "
+        "strength, and 0 is no prior",
+        max_length=20,
     )
     floor: float = setting(
         1e-5, "probability that is added to each, so that the logarithm is finite", gt=0, le=1
