@@ -33,7 +33,7 @@ from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import ModelSettings, reads_graph
-from softrec.recipe.specs.prior import PriorSettings
+from softrec.recipe.specs.prior import as_chosen
 from softrec.renamed import FORMER_DEFAULTS, current
 from softrec.scoring import Scored, Scoring
 from softrec.serving.catalogue import Catalogue
@@ -92,14 +92,6 @@ class Run:
         spec = self.recipe.model
         former = {**FORMER_DEFAULTS.get(spec.name, {}), **spec.settings}
         return spec.with_settings(self.facts.get("model", former) | self.facts.get("settings", {}))
-
-    @property
-    def prior_settings(self) -> PriorSettings | None:
-        """Return the settings of the prior, with the strength that was chosen on validation."""
-        spec, chosen = self.recipe.prior, self.facts.get("prior")
-        if spec is None or chosen is None:
-            return spec
-        return spec.model_copy(update={"strength": chosen["strength"]})
 
     @property
     def weights_fingerprint(self) -> str:
@@ -182,7 +174,8 @@ class Run:
         length = self.recipe.training.length
         model = build_model(spec, log, length, seed=None)
         if isinstance(model, Encoder):
-            model = with_prior(model, self.prior_settings, log, length, fit=False)
+            prior = as_chosen(self.recipe.prior, self.facts)
+            model = with_prior(model, prior, log, length, fit=False)
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import field_validator
@@ -67,3 +68,11 @@ class PriorSettings(Settings):
         if folds == 1:
             raise ValueError("one fold leaves no other users to count; give 2 or more, or 0")
         return folds
+
+
+def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSettings | None:
+    """Return the settings with the strength that validation chose, by the facts of the run."""
+    chosen = facts.get("prior")
+    if spec is None or chosen is None:
+        return spec
+    return spec.model_copy(update={"strength": chosen["strength"]})
