@@ -1,8 +1,8 @@
 """Limits of memory and speed: sizes of blocks, and from which size on a cheaper method is used.
 
-Results do not depend on the limits, up to rounding, with two exceptions: an approximate search
-finds other neighbours, and another number of `wishes` gives another simulated log. With little
-memory:
+Results do not depend on the limits, up to rounding, with three exceptions: an approximate search
+finds other neighbours, another number of `wishes` gives another simulated log, and more examples
+than `shuffled` are trained on in another order. With little memory:
 
     with limited(encoded=64, scores=2**20):
         run.recommend(...)
@@ -56,6 +56,11 @@ class Limits:
     """The most rows for an exact search of neighbours, which then takes at most a minute."""
     wishes: int = 64
     """Rounds of sampled wishes in the simulated shop; then the exact distribution is sampled."""
+    windows: int = 2**24
+    """Training examples whose ranges are in memory; of more, each is computed when it is read."""
+    shuffled: int = 2**25
+    """Training examples whose order in an epoch is one permutation, 256 MiB; more are shuffled in
+    blocks."""
     hashed: int = 2**24
     """Bytes of a file up to which it is hashed every time; hashes of larger files are stored."""
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,9 @@ from softrec.data.batches import (
     training_batch,
 )
 from softrec.data.interactions import Sequences
+from softrec.data.shuffled import Shuffled
 from softrec.data.splits import Cases
+from softrec.data.windows import Lazy
 from softrec.errors import DataError
 
 PADDING = 99
@@ -412,3 +416,87 @@ def test_a_saved_state_goes_on_exactly(drawn):
                 assert one is other
             else:
                 assert torch.equal(one, other)
+
+
+# --- very many examples: limits make few of them many ---
+
+
+@given(
+    n=st.integers(0, 60), seed=st.integers(0, 9), block=st.integers(1, 9), some=st.integers(1, 5),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+)  # fmt: skip
+def test_blocks_are_shuffled_completely_and_can_be_entered_anywhere(n, seed, block, some, cuts):
+    order = Shuffled(n, (seed, 3), block=block, blocks=some)
+    whole = order.at(0, n + 7)
+    assert sorted(whole.tolist()) == list(range(n))
+    edges = sorted({0, n, *(min(cut, n) for cut in cuts)})
+    for begin, stop in reversed(list(pairwise(edges))):
+        again = Shuffled(n, (seed, 3), block=block, blocks=some)
+        assert again.at(begin, stop).tolist() == whole[begin:stop].tolist()
+        assert order.at(begin, stop).tolist() == whole[begin:stop].tolist()
+
+
+def test_blocks_are_far_apart_and_differ_by_seed():
+    order = Shuffled(100_000, (1, 0), block=100, blocks=50)
+    first = order.at(0, 5_000)
+    assert len(np.unique(first // 100)) == 50  # all of a few blocks
+    assert np.abs(np.diff(first)).mean() > 10_000  # one beside the other at random
+    assert np.ptp(np.unique(first // 100)) > 500
+    others = [
+        Shuffled(100_000, seed, block=100, blocks=50).at(0, 5_000) for seed in ((1, 1), (2, 0))
+    ]
+    assert all((first != other).mean() > 0.9 for other in others)
+    assert (others[0] != others[1]).mean() > 0.9
+
+
+@pytest.mark.parametrize("windows", ["prefixes", "interactions"])
+def test_ranges_that_are_computed_are_those_of_arrays(limit, windows):
+    rows = Sequences.of([[1, 2, 3, 4, 5, 6], [7], [], [8, 9], [], [3, 2, 1, 0]])
+    for length in (1, 3, 9):
+        held = examples(rows, windows, length)
+        limit(windows=1)
+        lazy = examples(rows, windows, length)
+        limit(windows=100)
+        assert isinstance(lazy.start, Lazy)
+        assert not isinstance(held.start, Lazy)
+        assert len(lazy) == len(held)
+        chosen = np.random.default_rng(0).permutation(len(held))
+        for name in ("start", "stop", "user"):
+            assert getattr(lazy, name)[chosen].tolist() == getattr(held, name)[chosen].tolist()
+        assert lazy.n_contexts == held.n_contexts
+        assert [part.tolist() for part in lazy.histories()] == [
+            part.tolist() for part in held.histories()
+        ]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_labels_are_counted_in_blocks(limit, windows):
+    data = batches(windows=windows).data
+    _, stop = data.histories()
+    wanted = np.bincount(data.sequences.items[stop], minlength=PADDING)
+    assert data.label_counts(PADDING).tolist() == wanted.tolist()
+    limit(windows=3)
+    assert data.label_counts(PADDING).tolist() == wanted.tolist()
+
+
+def test_an_epoch_of_many_examples_is_complete_and_resumed_exactly(limit):
+    limit(shuffled=10, windows=10)
+    source, again = batches(batch_size=5), batches(batch_size=5)
+    first, second = flat(order(source)), flat(order(source))
+    assert sorted(first) == sorted(second) == list(range(len(source.data)))
+    assert first != second
+    again.load_state_dict({"epoch": 1, "position": 2})
+    assert flat(order(again)) == second[10:]
+
+
+def test_items_of_32_bits_give_the_same_batches():
+    rows = Sequences.of([[1, 2, 3, 4], [5, 6, 7]])
+    small = Sequences(rows.offsets, rows.items.astype(np.int32), rows.times)
+    for windows in WINDOWS:
+        both = [
+            next(iter(TrainingBatches(examples(one, windows, 3), 9, PADDING)))
+            for one in (rows, small)
+        ]
+        for one, other in zip(*both, strict=True):
+            assert (one is None and other is None) or torch.equal(one, other)
+            assert one is None or one.dtype == other.dtype

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -14,8 +14,11 @@ from torch import Tensor
 from softrec.blocks import blocks
 from softrec.data.interactions import Sequences
 from softrec.data.padding import Padding, filled, places_of
+from softrec.data.shuffled import Shuffled
 from softrec.data.splits import Cases
+from softrec.data.windows import Lazy, ending_anywhere
 from softrec.errors import DataError
+from softrec.limits import LIMITS
 from softrec.renamed import current_value
 from softrec.types import Batch
 
@@ -43,9 +46,9 @@ class Examples:
     """
 
     sequences: Sequences
-    start: np.ndarray  # (E,) int64
-    stop: np.ndarray  # (E,) int64
-    user: np.ndarray  # (E,) int64
+    start: np.ndarray | Lazy  # (E,) int64
+    stop: np.ndarray | Lazy  # (E,) int64
+    user: np.ndarray | Lazy  # (E,) int64
     length: int  # longest history L
     every: bool = False
 
@@ -55,7 +58,7 @@ class Examples:
     @cached_property
     def _first(self) -> np.ndarray:
         """Return the number of each example's first context, and C at the end: (E + 1,)."""
-        counts = self.stop - self.start - 1 if self.every else np.ones(len(self), dtype=np.int64)
+        counts = self.stop[:] - self.start[:] - 1
         return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     @property
@@ -99,6 +102,14 @@ class Examples:
         start = self.start[example]
         return example, start, start + contexts - self._first[example] + 1
 
+    def label_counts(self, n_items: int) -> np.ndarray:
+        """Return how often each item is a label of an epoch, (N,) int64."""
+        counts = np.zeros(n_items, dtype=np.int64)
+        for some in blocks(self.n_contexts, LIMITS.windows):
+            _, _, stop = self.stretches(np.arange(some.start, some.stop))
+            counts += np.bincount(self.sequences.items[stop], minlength=n_items)
+        return counts
+
     def histories(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (start, stop) of every context, (C,) int64 each: see `stretches`."""
         _, start, stop = self.stretches(np.arange(self.n_contexts))
@@ -139,6 +150,8 @@ def examples(
         start = np.maximum(begin, end - length - 1)
         return Examples(sequences, start, end, users, length, every=windows == "positions")
     if windows == "prefixes":
+        if int((end - begin - 1).sum()) > LIMITS.windows:
+            return Examples(sequences, *ending_anywhere(sequences, length, 1), length)
         owner, step = _enumerated(end - begin - 1)
         stop = begin[owner] + step + 2
         start = np.maximum(begin[owner], stop - length - 1)
@@ -162,6 +175,8 @@ def _interactions(sequences: Sequences, length: int) -> Examples:
             "the training part has no events, so there is nothing to train on; use a longer log "
             "or another split"
         )
+    if len(sequences.items) > LIMITS.windows:
+        return Examples(sequences, *ending_anywhere(sequences, length, 0), length)
     user, step = _enumerated(sequences.lengths)
     stop = sequences.offsets[user] + step + 1
     start = np.maximum(sequences.offsets[user], stop - length - 1)
@@ -211,12 +226,12 @@ def training_batch(
     history, time = padded_histories(data.sequences, start, stop - 1, padding, side)
     user = torch.from_numpy(data.user[chosen])
     if not data.every:
-        label = torch.from_numpy(items[stop - 1])
+        label = _int64(items[stop - 1])
         return Batch(history, label, torch.from_numpy(chosen), user, time=time)
     row, step = _enumerated(stop - start - 1)
     return Batch(
         history,
-        torch.from_numpy(items[start[row] + step + 1]),
+        _int64(items[start[row] + step + 1]),
         torch.from_numpy(chosen[row]),
         user,
         torch.from_numpy(row),
@@ -236,7 +251,7 @@ def context_batch(
     history, time = padded_histories(data.sequences, start, stop, padding, side)
     return Batch(
         history,
-        torch.from_numpy(data.sequences.items[stop]),
+        _int64(data.sequences.items[stop]),
         torch.from_numpy(example),
         torch.from_numpy(data.user[example]),
         time=time,
@@ -256,17 +271,23 @@ def case_batches(
         stop = offsets[1:][rows]
         start = np.maximum(offsets[:-1][rows], stop - length)
         history, time = padded_histories(cases.history, start, stop, padding)
-        label, user = torch.from_numpy(first[rows]), torch.from_numpy(cases.user[rows])
+        label, user = _int64(first[rows]), torch.from_numpy(cases.user[rows])
         yield (
             rows,
             Batch(history, label, torch.arange(rows.start, rows.stop), user, time=time),
         )
 
 
+def _int64(items: np.ndarray) -> Tensor:
+    """Return item numbers as a tensor; those of a file have 32 bits."""
+    return torch.from_numpy(items.astype(np.int64, copy=False))
+
+
 class TrainingBatches:
     """Shuffled batches of an epoch; its state is two numbers, so that it can be resumed exactly.
 
     The order of epoch e depends only on (seed, e), and not on how many batches were made before.
+    Of very many examples it is not a permutation as a whole, see `Shuffled`.
 
     Args:
         data: the training examples.
@@ -299,14 +320,22 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the remaining batches of the epoch, then move on to the next epoch."""
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.data))
+        chosen_at = self._order()
         for number in range(self.position, len(self)):
             begin = number * self.batch_size
-            chosen = order[begin : begin + self.batch_size]
+            chosen = chosen_at(begin, begin + self.batch_size)
             # Counted before the batch is used: after a checkpoint it must not be repeated.
             last = number + 1 == len(self)
             self.epoch, self.position = (self.epoch + 1, 0) if last else (self.epoch, number + 1)
             yield training_batch(self.data, chosen, self.padding, self.side)
+
+    def _order(self) -> Callable[[int, int], np.ndarray]:
+        """Return the examples of this epoch at some places of its order."""
+        n, seed = len(self.data), (self.seed, self.epoch)
+        if n > LIMITS.shuffled:
+            return Shuffled(n, seed).at
+        order = np.random.default_rng(seed).permutation(n)
+        return lambda begin, stop: order[begin:stop]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch and the position of the next batch."""

@@ -21,4 +21,5 @@ def filled(values: np.ndarray, places: np.ndarray, real: np.ndarray, empty: int)
     """Return the values at `places`, and `empty` where `real` is false."""
     if not len(values):
         return np.full(places.shape, empty, dtype=np.int64)
-    return np.where(real, values.take(places, mode="clip"), empty)
+    found = np.where(real, values.take(places, mode="clip"), empty)
+    return found.astype(np.int64, copy=False)  # those of a file have 32 bits

@@ -69,7 +69,7 @@ def rank_cases(
             if not cases.single:
                 inside = slice(*cases.relevant.offsets[[rows.start, rows.stop]])
                 row = torch.from_numpy(owner[inside] - rows.start).to(device)
-                item = torch.from_numpy(cases.relevant.items[inside]).to(device)
+                item = torch.from_numpy(cases.relevant.items[inside].astype(np.int64)).to(device)
                 most = max(k + 1, listed.k if listed else 0)
                 best = top_k(scores, min(most, scores.n_items), seen)
                 ranks = ranks_within(best, row, item, k)
@@ -153,4 +153,5 @@ def seen_of(cases: Cases, rows: slice, device: torch.device) -> Seen:
 def seen_from(sequences: Sequences, device: torch.device) -> Seen:
     """Return sequences as tensors."""
     offsets: Tensor = torch.from_numpy(sequences.offsets.astype(np.int64))
-    return Seen(offsets.to(device), torch.from_numpy(sequences.items).to(device))
+    items = torch.from_numpy(sequences.items.astype(np.int64, copy=False))
+    return Seen(offsets.to(device), items.to(device))

@@ -158,4 +158,5 @@ def _seen(some: People, device: torch.device, times: int = 1) -> Seen:
     rows = some.rows
     if times > 1:
         rows = rows_of(rows, np.repeat(np.arange(len(rows)), times))
-    return Seen(torch.from_numpy(rows.offsets).to(device), torch.from_numpy(rows.items).to(device))
+    items = torch.from_numpy(rows.items.astype(np.int64, copy=False))
+    return Seen(torch.from_numpy(rows.offsets).to(device), items.to(device))

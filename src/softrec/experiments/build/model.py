@@ -166,7 +166,8 @@ def training_events(log: Interactions) -> Events:
     times = None
     if sequences.times is not None:
         times = torch.from_numpy(sequences.times.astype(np.int64))
-    return Events(torch.from_numpy(sequences.offsets), torch.from_numpy(sequences.items), times)
+    items = torch.from_numpy(sequences.items.astype(np.int64, copy=False))
+    return Events(torch.from_numpy(sequences.offsets), items, times)
 
 
 def rows_of(spec: TrainingSettings, data: Examples) -> int:

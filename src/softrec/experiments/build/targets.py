@@ -64,9 +64,7 @@ class Training:
     @property
     def label_counts(self) -> Tensor:
         """Return how often each item is a label in an epoch, as the windows are cut, (N,)."""
-        _, stop = self.data.histories()
-        labels = torch.from_numpy(self.data.sequences.items[stop])
-        return labels.long().bincount(minlength=self.n_items).double()
+        return torch.from_numpy(self.data.label_counts(self.n_items)).double()
 
     @property
     def events(self) -> Tensor:

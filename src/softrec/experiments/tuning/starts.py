@@ -110,8 +110,7 @@ def label_counts(recipe: Recipe, split: Split) -> np.ndarray:
     """Return how often each item is a label of an epoch, (N,)."""
     spec = recipe.training
     data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
-    _, stop = data.histories()
-    return np.bincount(data.sequences.items[stop], minlength=split.train.n_items)
+    return data.label_counts(split.train.n_items)
 
 
 def _alpha(target: str, mass: float) -> float:

@@ -57,7 +57,7 @@ def context_vectors(
             history, time = padded_histories(
                 data.sequences, start[some], stop[some], encoder.n_items
             )
-            label = torch.from_numpy(data.sequences.items[stop[some]])
+            label = torch.from_numpy(data.sequences.items[stop[some]].astype(np.int64))
             user = torch.from_numpy(data.user[example[some]])
             batch = Batch(history, label, torch.from_numpy(example[some]), user, time=time)
             batch = batch.to(items.vectors.device)
