@@ -21,8 +21,8 @@ class PriorSettings(Settings):
     """What is counted about the items of the history, added to the scores of a trained model."""
 
     model: ModelSettings = setting(
-        ModelSettings(name="item-knn"),
-        "the counted model, by its name, or with its settings: item-knn, markov or rp3beta",
+        ModelSettings.model_validate({"name": "markov", "steps": 10, "recency": 0.8}),
+        "the counted model, by its name, or with its settings: markov, item-knn or rp3beta",
     )
     strength: float = setting(
         2.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
