@@ -249,24 +249,27 @@ def mean_squares(values: np.ndarray) -> tuple[float, float]:
     return of_rows, residual / ((rows - 1) * (columns - 1))
 
 
-@pytest.mark.parametrize("seeds", [3, 4], ids=["equal numbers", "other numbers"])
-def test_the_crossed_interval_is_that_of_the_table_of_variances(trainings, seeds):
+@pytest.mark.parametrize(
+    ("first", "seeds", "cochran"), [(3, 3, 0), (3, 4, 1), (2, 2, 1 / 3)],
+    ids=["equal numbers", "other numbers", "two"],
+)  # fmt: skip
+def test_the_crossed_interval_is_that_of_the_table_of_variances(trainings, first, seeds, cochran):
     """With equal numbers by Satterthwaite's t quantile of all trainings, else by Cochran's."""
-    a, b = trainings[0], trainings[1][:seeds]
+    a, b = trainings[0][:first], trainings[1][:seeds]
     n = 50
     (rows_a, rest_a), (rows_b, rest_b) = map(mean_squares, (a, b))
-    of_training = [rows_a / (3 * n), rows_b / (seeds * n)]
+    of_training = [rows_a / (first * n), rows_b / (seeds * n)]
     change = b.mean(axis=0) - a.mean(axis=0)
-    of_users = np.var(change, ddof=1) / n - rest_a / (3 * n) - rest_b / (seeds * n)
+    of_users = np.var(change, ddof=1) / n - rest_a / (first * n) - rest_b / (seeds * n)
     assert of_users > 0
-    freedom = sum(of_training) ** 2 / (of_training[0] ** 2 / 2 + of_training[1] ** 2 / (seeds - 1))
+    freedom = sum(of_training) ** 2 / sum(
+        part**2 / (s - 1) for part, s in zip(of_training, (first, seeds), strict=True)
+    )
     total = of_users + sum(of_training)
     for level in (0.8, 0.95):
-        ends = stats.t.ppf((1 + level) / 2, [n - 1, freedom, 2, seeds - 1])
-        if seeds == 3:
-            training = sum(of_training) * ends[1]
-        else:
-            training = of_training[0] * ends[2] + of_training[1] * ends[3]
+        ends = stats.t.ppf((1 + level) / 2, [n - 1, freedom, first - 1, seeds - 1])
+        of_each = of_training[0] * ends[2] + of_training[1] * ends[3]
+        training = (1 - cochran) * sum(of_training) * ends[1] + cochran * of_each
         half = (of_users * ends[0] + training) / total * math.sqrt(total)
         got = crossed(a, b, level=level)
         assert got.mean == pytest.approx(change.mean())
