@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
 import softrec
 from messages import refused
@@ -153,10 +154,17 @@ def test_a_run_with_a_prior_is_no_teacher(tmp_path, clicks):
         softrec.fit(clicks, out=tmp_path / "student", target="kd", teacher=tmp_path / "run", **TINY)
 
 
-def test_a_run_with_a_prior_is_not_exported(tmp_path, clicks):
-    run = softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **TINY)
-    with refused(RunError):
-        export_run(run, tmp_path / "export")
+def test_a_run_with_a_prior_is_exported_with_it(tmp_path, clicks):
+    fields = {**PRIOR, "strengths": [0.5, 4.0]}
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=fields, **TINY)
+    export = export_run(run, tmp_path / "export")
+    assert export.parity()["equal_but_ties"] == 1.0
+    assert export.facts["prior"]["strength"] == run.facts["prior"]["strength"]
+    users = list(range(30))
+    assert_frame_equal(export.recommend(users, 5), run.recommender().recommend(users, 5),
+                       rel_tol=1e-4, abs_tol=1e-4)  # fmt: skip
+    export.prior.strength = 0.0  # else the prior shows nothing
+    assert not export.recommend(users, 5).equals(run.recommender().recommend(users, 5))
 
 
 @pytest.mark.parametrize("fields", [

@@ -20,10 +20,12 @@ from torch import nn
 from messages import refused, warned
 from softrec.data.interactions import Interactions
 from softrec.errors import DataError, RunError
+from softrec.experiments.build.model import training_events
 from softrec.files import write_facts
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
+from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.counted.popularity import Popularity
 from softrec.models.deepfm import DeepFM
 from softrec.models.gru4rec import GRU4Rec
@@ -32,6 +34,7 @@ from softrec.models.mf import MF
 from softrec.models.mind import MIND
 from softrec.models.nfm import NFM
 from softrec.models.ngcf import NGCF
+from softrec.models.prior import Prior, WithPrior
 from softrec.models.sasrec import SASRec
 from softrec.models.timirec import TiMiRec
 from softrec.models.tisasrec import TiSASRec
@@ -65,10 +68,20 @@ def log_of(lists) -> Interactions:
 LOG = log_of([*LISTS, list(range(N_ITEMS))])
 EDGES = torch.from_numpy(LOG.frame.select("user", "item").to_numpy().astype(np.int64).T.copy())
 SIZES = {"dim": 8, "length": LENGTH}
+
+
+def with_prior(model, **settings):
+    """A model with what is counted in the log."""
+    prior = Prior(lambda: ItemKNN(N_ITEMS, k=9, recency=0.7), floor=1e-2, **settings)
+    prior.fit(training_events(LOG))
+    return WithPrior(model, prior)
+
+
 GRAPH = {"n_users": LOG.n_users, "edges": EDGES, "dim": 8}
 QUICK = {
     "sasrec": lambda: SASRec(N_ITEMS, **SIZES),
     "gru4rec": lambda: GRU4Rec(N_ITEMS, dim=8, layers=2, gru_bias=False),
+    "prior": lambda: with_prior(SASRec(N_ITEMS, **SIZES), last=3, items=6),
     "mf": lambda: MF(N_ITEMS, n_users=LOG.n_users, dim=8, output_bias=True),
 }
 OTHERS = {
@@ -87,6 +100,8 @@ OTHERS = {
     "cosines": lambda: Scored(GRU4Rec(N_ITEMS, dim=8), Scoring("cosine", 0.2)),
     "distances": lambda: Scored(TiMiRec(N_ITEMS, **SIZES), Scoring("euclidean")),
     "lightgcn": lambda: LightGCN(N_ITEMS, **GRAPH),
+    "mf, prior": lambda: with_prior(MF(N_ITEMS, n_users=LOG.n_users, dim=8, output_bias=True)),
+    "comirec, prior": lambda: with_prior(ComiRecSA(N_ITEMS, **SIZES), last=20),
     "ngcf": lambda: NGCF(N_ITEMS, **GRAPH),
 }
 CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]

@@ -23,7 +23,8 @@ from softrec.serving.exported import ExportedRecommender
 from softrec.serving.exporting.write import write_files, write_manifest
 from softrec.serving.index.kinds import KINDS, asked_with, of_one_length, with_bias
 from softrec.serving.index.ranking import IndexRanking
-from softrec.serving.index.report import Measured, choose, report
+from softrec.serving.index.report import Measured, Questions, choose, report
+from softrec.serving.prior import Offsets, stacked
 from softrec.serving.recommender import Recommender
 
 N, D = 400, 6
@@ -130,6 +131,53 @@ def test_what_an_index_does_not_find_is_scored():
     equal(ranking.best(slice(0, 1), 5, None, NOTHING)[0], wanted)
 
 
+def raised(rows=9, entries=12):
+    """Offsets above 0 for some items of each row; the last row has none."""
+    random = np.random.default_rng(1)
+    items = np.sort([random.permutation(N)[:entries] for _ in range(rows - 1)], axis=1)
+    starts = np.append(np.arange(rows) * entries, (rows - 1) * entries)
+    return Offsets(starts, items.ravel(), random.uniform(0, 9, items.size).astype(np.float32))
+
+
+class Best:
+    """An index that finds the best items by their products, and no others."""
+
+    def search(self, users, k):
+        return np.argsort(-ITEMS.scores(users), axis=1)[:, :k]
+
+
+@pytest.mark.parametrize("users", [USERS, INTERESTS], ids=["one", "several"])
+@pytest.mark.parametrize("seen", [None, SEEN], ids=["all", "new"])
+def test_items_with_an_offset_are_found_though_an_index_knows_none(users, seen):
+    offsets, also = raised(), np.array([3, 0, 7])
+    wanted, theirs = ExactRanking(ITEMS, users, seen, offsets).best(WHOLE, 9, None, also)
+    plain, _ = ExactRanking(ITEMS, users, seen).best(WHOLE, 9, None, also)
+    assert (wanted.items != plain.items).any(1).sum() > 4  # else it shows nothing
+    found, own = IndexRanking(Best(), ITEMS, users, seen, offsets).best(WHOLE, 9, None, also)
+    equal(found, wanted)
+    np.testing.assert_allclose(own, theirs, rtol=1e-5, atol=1e-5)
+    rows = report(ITEMS, Questions(users, offsets), 9, ["ivf"])
+    assert rows[-1].recall > 0.9
+
+
+def test_offsets_are_added_where_they_belong():
+    offsets, table = raised(), np.zeros((9, N), np.float32)
+    for row in range(9):
+        for place in range(offsets.starts[row], offsets.starts[row + 1]):
+            table[row, offsets.items[place]] = offsets.values[place]
+    rows, items = slice(2, 6), RANDOM.integers(0, N, (4, 50))
+    np.testing.assert_array_equal(offsets.add(rows, np.zeros((4, N), np.float32)), table[rows])
+    np.testing.assert_array_equal(
+        offsets.at(rows, items), np.take_along_axis(table[rows], items, 1)
+    )
+    listed = offsets.listed(slice(7, 9))
+    np.testing.assert_array_equal(listed[0], np.flatnonzero(table[7]))
+    assert (listed[1] == -1).all()
+    parts = [offsets.of(slice(0, 4)), offsets.of(slice(4, 9))]
+    for column, own in zip(stacked(parts), offsets, strict=True):
+        np.testing.assert_array_equal(column, own)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_has_the_whole_index(built, kind, tmp_path):
     path = tmp_path / built[kind].file
@@ -145,7 +193,7 @@ def test_a_file_has_the_whole_index(built, kind, tmp_path):
 
 def test_the_report_has_exact_and_all_efforts():
     items = ItemScores(RANDOM.normal(size=(2000, D)).astype(np.float32))
-    rows = report(items, USERS, 5, ["ivf"])
+    rows = report(items, Questions(USERS), 5, ["ivf"])
     assert [(row.kind, row.effort) for row in rows] == [
         ("exact", None), ("ivf", 8), ("ivf", 32), ("ivf", 128),
     ]  # fmt: skip

@@ -59,11 +59,6 @@ def export_run(
             "an export compares at least one history, with a tolerance of 0 or more, got "
             f"{histories} and {tolerance}"
         )
-    if run.recipe.prior is not None:
-        raise RunError(
-            f"{run.folder} has a prior, which an export does not hold; serve the run itself, or "
-            "export a run without a prior"
-        )
     asked = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False)
     source = {"folder": run.folder.name, "weights": run.weights_fingerprint}
     with reserved(to, EXPORT, [run.folder]) as place:

@@ -17,9 +17,10 @@ from softrec.serving.exact import ItemScores
 from softrec.serving.exported import ExportedRecommender
 from softrec.serving.index.kinds import KINDS
 from softrec.serving.index.ranking import FEW
-from softrec.serving.index.report import EXACT, Measured, choose, report
+from softrec.serving.index.report import EXACT, Measured, Questions, choose, report
 from softrec.serving.index.stored import store
 from softrec.serving.manifest import is_export
+from softrec.serving.prior import Offsets, stacked
 
 LOGGER = logging.getLogger(__name__)
 AUTO = "auto"
@@ -67,9 +68,9 @@ def index_folder(
     kinds = _kinds(kind)
     if is_export(folder):
         served = ExportedRecommender(folder)
-        items, users = served.scored, _asked(served, questions)
+        items, asked = served.scored, _asked(served, questions)
     else:
-        items, users = _of_run(folder, questions, trust)
+        items, asked = _of_run(folder, questions, trust)
     k = min(k, len(items))
     if kinds and k * FEW > len(items):
         if kind != AUTO:
@@ -78,12 +79,12 @@ def index_folder(
                 f"eighth of {len(items):,}; a small catalogue needs no index"
             )
         kinds = []
-    LOGGER.info("%s items and %s questions", f"{len(items):,}", f"{len(users):,}")
-    rows = report(items, users, k, kinds)
+    LOGGER.info("%s items and %s questions", f"{len(items):,}", f"{len(asked.users):,}")
+    rows = report(items, asked, k, kinds)
     chosen = rows[0] if kind == EXACT else _chosen(rows, kind, fast, recall)
     if not is_export(folder):
         return Indexed(rows, chosen, stored=False)
-    about = {"k": k, "questions": len(users), "fast": fast, "recall": recall}
+    about = {"k": k, "questions": len(asked.users), "fast": fast, "recall": recall}
     with held(folder):
         store(folder, rows, chosen, about)
     return Indexed(rows, chosen, stored=True)
@@ -113,25 +114,29 @@ def _chosen(rows: Sequence[Measured], kind: str, fast: float, recall: float) -> 
     return min(good, key=lambda row: row.p50, default=rows[-1])
 
 
-def _asked(served: ExportedRecommender, questions: int) -> np.ndarray:
-    """Return the vectors of users of the log, or of histories of one item where there are none."""
+def _asked(served: ExportedRecommender, questions: int) -> Questions:
+    """Return users of the log, or histories of one item where there are none."""
     if served.log.n_users:
-        return _vectors(served, questions)
-    some = np.unique(np.linspace(0, served.log.n_items - 1, questions).astype(np.int64))
-    return served.vectors(served.of_histories(some[:, None])).users
+        people = served.of_numbers(_evenly(served, questions))
+    else:
+        some = np.unique(np.linspace(0, served.log.n_items - 1, questions).astype(np.int64))
+        people = served.of_histories(some[:, None])
+    parts = [(served.vectors(part).users, served.offsets(part)) for part in people.blocks()]
+    return _joined(parts)
 
 
-def _vectors(served: ExportedRecommender, questions: int) -> np.ndarray:
-    some = served.of_numbers(_evenly(served, questions))
-    return np.concatenate([served.vectors(part).users for part in some.blocks()])
+def _joined(parts: Sequence[tuple[np.ndarray, Offsets | None]]) -> Questions:
+    users, offsets = zip(*parts, strict=True)
+    known = [part for part in offsets if part is not None]
+    return Questions(np.concatenate(users), stacked(known) if known else None)
 
 
 def _evenly(served: RecommenderBase, questions: int) -> np.ndarray:
     return np.unique(np.linspace(0, served.log.n_users - 1, questions).astype(np.int64))
 
 
-def _of_run(folder: Path, questions: int, trust: bool) -> tuple[ItemScores, np.ndarray]:
-    """Return items and user vectors of a run."""
+def _of_run(folder: Path, questions: int, trust: bool) -> tuple[ItemScores, Questions]:
+    """Return the items of a run, and users of its log."""
     from softrec.experiments.train import open_run
     from softrec.serving.exporting.write import arrays_of, encoder_of
 
@@ -139,4 +144,4 @@ def _of_run(folder: Path, questions: int, trust: bool) -> tuple[ItemScores, np.n
     encoder_of(recommender)
     asked = recommender.of_numbers(_evenly(recommender, questions))
     parts = [arrays_of(recommender.scores_of(some)) for some in asked.blocks()]
-    return parts[0][0], np.concatenate([users for _, users in parts])
+    return parts[0][0], _joined([part[1:] for part in parts])

@@ -8,6 +8,7 @@ import numpy as np
 
 from softrec.blocks import blocks
 from softrec.limits import LIMITS
+from softrec.serving.prior import Offsets
 from softrec.serving.ruled import Best
 
 GROUP = 64  # items in a group; first the maxima of the groups are compared
@@ -66,10 +67,17 @@ class ExactRanking:
         table: the items.
         users: (B, D) or (B, K, D).
         seen: the items to leave out of the list of each user.
+        offsets: what is added to the scores of some items of each user.
     """
 
-    def __init__(self, table: ItemScores, users: np.ndarray, seen: Seen | None = None) -> None:
-        self.table, self.users, self.seen = table, users, seen
+    def __init__(
+        self,
+        table: ItemScores,
+        users: np.ndarray,
+        seen: Seen | None = None,
+        offsets: Offsets | None = None,
+    ) -> None:
+        self.table, self.users, self.seen, self.offsets = table, users, seen, offsets
 
     def best(
         self, rows: slice, k: int, allowed: np.ndarray | None, also: np.ndarray
@@ -86,6 +94,8 @@ class ExactRanking:
         for block in blocks(rows.stop - rows.start, self._rows_at_once()):
             some = slice(rows.start + block.start, rows.start + block.stop)
             scores = self.table.scores(self.users[some])
+            if self.offsets is not None:
+                self.offsets.add(some, scores)
             if self.seen is not None:
                 scores[self.seen.of(some)] = -np.inf
             if allowed is not None:

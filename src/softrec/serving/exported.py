@@ -28,10 +28,12 @@ from softrec.serving.manifest import (
     ITEMS,
     ONNX,
     PARITY,
+    PRIOR,
     USERS,
     VECTORS,
     read_manifest,
 )
+from softrec.serving.prior import ExportedPrior, Offsets
 from softrec.serving.ruled import ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked
@@ -82,6 +84,8 @@ class ExportedRecommender(RecommenderBase):
         self.table = Catalogue(pl.read_parquet(catalogue)) if catalogue.exists() else None
         self._session = None if self.facts["tower"] is None else _session(self.folder, threads)
         self.index = read_index(self.folder, self.facts)
+        prior = self.facts.get("prior")
+        self.prior = None if prior is None else ExportedPrior.read(self.folder / PRIOR, prior)
 
     def vectors(self, some: People) -> Towers:
         """Return the vectors of some users."""
@@ -91,6 +95,10 @@ class ExportedRecommender(RecommenderBase):
         if "interests" not in found:
             return Towers(found["users"])
         return Towers(found["users"], found["interests"], _softmax(found["interest_logits"]))
+
+    def offsets(self, some: People) -> Offsets | None:
+        """Return what the prior adds to the scores of some items of some users, if there is one."""
+        return None if self.prior is None else self.prior(some.rows, self.length)
 
     def _run(self, some: People) -> list[np.ndarray]:
         """Return the outputs of the tower, each read up to the last `length` items."""
@@ -115,7 +123,8 @@ class ExportedRecommender(RecommenderBase):
     ) -> dict[str, np.ndarray]:
         towers = self.vectors(some)
         seen = Seen(some.rows.offsets, some.rows.items) if self._masks(mask_seen) else None
-        best = ruled(self._ranking(towers.users, seen), len(some.names), k, rules, self.items)
+        ranking = self._ranking(towers.users, seen, self.offsets(some))
+        best = ruled(ranking, len(some.names), k, rules, self.items)
         found = {"item": best.items, "score": best.scores}
         if vectors:
             found["vector"] = towers.users
@@ -128,10 +137,12 @@ class ExportedRecommender(RecommenderBase):
     def _weights(self) -> dict[str, Any]:
         return {"export": self.facts["files"]}
 
-    def _ranking(self, users: np.ndarray, seen: Seen | None) -> ExactRanking | IndexRanking:
+    def _ranking(
+        self, users: np.ndarray, seen: Seen | None, offsets: Offsets | None
+    ) -> ExactRanking | IndexRanking:
         if self.index is None:
-            return ExactRanking(self.scored, users, seen)
-        return IndexRanking(self.index, self.scored, users, seen)
+            return ExactRanking(self.scored, users, seen, offsets)
+        return IndexRanking(self.index, self.scored, users, seen, offsets)
 
     def _behind(self, some: People, k: int, mask_seen: bool | None) -> dict[str, np.ndarray]:
         towers = self.vectors(some)

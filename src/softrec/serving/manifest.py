@@ -7,6 +7,8 @@
       items.safetensors  vectors (N, D) and, if there is one, bias (N,)
       items.arrow        the same as a table: id, title and other columns of the table of the items,
                          bias, vector as a fixed-size list
+      prior.safetensors  of a model with a prior: its counted table (N, N) by rows, with offsets,
+                         columns and values; the manifest has its settings
       catalogue.parquet  the table of the items, if there is one
       users.parquet      user, history (numbers of items), times or vector if the model needs them
       parity.json        how far the export is from the model
@@ -15,8 +17,9 @@
       recipe.yaml        the recipe of the run
 
 A score is the inner product of a user vector and an item vector, plus the bias of the item; with
-several vectors of a user the highest one. Items are numbered in the order of `items.arrow`, and the
-number N pads histories, on the right.
+several vectors of a user the highest one. A prior adds numbers to the scores of some items, see
+`softrec.serving.prior`. Items are numbered in the order of `items.arrow`, and the number N pads
+histories, on the right.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ PT2 = "user_tower.pt2"
 VECTORS = "items.safetensors"
 ITEMS = "items.arrow"
 USERS = "users.parquet"
+PRIOR = "prior.safetensors"
 CATALOGUE = "catalogue.parquet"
 PARITY = "parity.json"
 INDEX = "index.json"

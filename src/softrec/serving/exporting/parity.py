@@ -24,7 +24,7 @@ from softrec.serving.exported import ExportedRecommender
 from softrec.serving.exporting.tower import quiet
 from softrec.serving.manifest import PT2
 from softrec.serving.recommender import Recommender
-from softrec.types import Products
+from softrec.types import products_of
 
 DEPTH = 20
 HISTORIES = 10_000
@@ -115,6 +115,7 @@ def _compared(
     there.
     """
     scores, users = recommender.scores_of(some), exported.vectors(some).users
+    offsets = exported.offsets(some)
     seen = Seen(some.rows.offsets, some.rows.items)
     n_items = scores.n_items
     size, depth = max(1, LIMITS.scores // (8 * n_items)), min(DEPTH, n_items)
@@ -122,6 +123,8 @@ def _compared(
     for rows in blocks(len(some.names), size):
         ours = scores.fill(rows, scores.like.new_empty(rows.stop - rows.start, n_items))
         ours, theirs = ours.cpu().numpy(), exported.scored.scores(users[rows])
+        if offsets is not None:
+            offsets.add(rows, theirs)
         apart = float(np.abs(ours - theirs).max())
         found = largest(
             found, {"largest_score": float(np.abs(ours).max()), "largest_difference": apart}
@@ -149,8 +152,8 @@ def largest(found: dict[str, float], part: dict[str, float]) -> dict[str, float]
 @torch.inference_mode()
 def _of_pt2(recommender: Recommender, some: People, path: Path) -> float:
     """Return the largest difference of the user vectors of the .pt2 file."""
-    scores, batch = recommender.scores_of(some), recommender.batch_of(some)
-    assert isinstance(scores, Products)
+    scores, batch = products_of(recommender.scores_of(some)), recommender.batch_of(some)
+    assert scores is not None
     with quiet():
         tower = torch.export.load(path).module()
     given = (batch.history, batch.time) if recommender.needs_times else (batch.history,)

@@ -19,6 +19,7 @@ from softrec.data.interactions import Interactions
 from softrec.errors import RunError
 from softrec.files import replacing, sealed, write_facts
 from softrec.limits import LIMITS
+from softrec.models.prior import WithPrior, without_prior
 from softrec.scoring import Scored
 from softrec.serving.exact import ItemScores
 from softrec.serving.exporting.tower import INPUTS, OUTPUTS, traced, write_onnx
@@ -29,12 +30,21 @@ from softrec.serving.manifest import (
     MANIFEST,
     ONNX,
     PARITY,
+    PRIOR,
     PT2,
     USERS,
     VECTORS,
 )
+from softrec.serving.prior import Offsets
 from softrec.serving.recommender import Recommender
-from softrec.types import Batch, Encoder, ItemVectors, Products, Scores
+from softrec.types import (
+    Batch,
+    Encoder,
+    ItemVectors,
+    OffsetScores,
+    Scores,
+    products_of,
+)
 
 
 def encoder_of(recommender: Recommender) -> Encoder:
@@ -53,6 +63,18 @@ def encoder_of(recommender: Recommender) -> Encoder:
     return model.float().cpu().eval()
 
 
+def prior_of(model: Encoder, folder: Path) -> dict[str, Any] | None:
+    """Write the table of a model's prior, and return its settings; None if it has none."""
+    if not isinstance(model, WithPrior):
+        return None
+    prior, table = model.prior, model.prior.whole
+    arrays = {name: getattr(table, name).numpy() for name in ("offsets", "columns", "values")}
+    with replacing(folder / PRIOR) as fresh:
+        save_file(arrays, fresh)
+    return {"strength": prior.strength, "floor": prior.floor, "last": prior.last,
+            "items": prior.items, "recency": table.recency}  # fmt: skip
+
+
 def write_files(recommender: Recommender, folder: Path, *, users: bool = True) -> dict[str, Any]:
     """Write tower, vectors and ids, and return what the manifest says of them.
 
@@ -64,7 +86,8 @@ def write_files(recommender: Recommender, folder: Path, *, users: bool = True) -
     Raises:
         RunError: if the model cannot be exported.
     """
-    model, log = encoder_of(recommender), recommender.log
+    whole, log = encoder_of(recommender), recommender.log
+    model = without_prior(whole)
     if model.reads == "user" and not users:
         raise RunError(
             f"{model.name} knows users by their number, so that an export without users could "
@@ -104,6 +127,7 @@ def write_files(recommender: Recommender, folder: Path, *, users: bool = True) -
         "n_items": log.n_items,
         "n_users": log.n_users if users else 0,
         "padding": log.n_items,
+        "prior": prior_of(whole, folder),
     }
 
 
@@ -165,12 +189,16 @@ def _vectors_of_users(model: Encoder, items: ItemVectors, n_users: int) -> np.nd
 
 
 @torch.inference_mode()
-def arrays_of(scores: Scores) -> tuple[ItemScores, np.ndarray]:
-    """Return the items and the user vectors of the scores of an encoder."""
-    assert isinstance(scores, Products)
-    vectors, bias, _ = scores.items
+def arrays_of(scores: Scores) -> tuple[ItemScores, np.ndarray, Offsets | None]:
+    """Return the items, the user vectors, and the offsets of the scores of an encoder."""
+    found = products_of(scores)
+    assert found is not None
+    vectors, bias, _ = found.items
     items = ItemScores(vectors.numpy(), None if bias is None else bias.numpy())
-    return items, scores.users.numpy()
+    offsets = None
+    if isinstance(scores, OffsetScores):
+        offsets = Offsets(*(part.numpy() for part in scores.offset))
+    return items, found.users.numpy(), offsets
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -181,7 +209,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], about: Mapping[str, A
         facts: the result of `write_files`.
         about: further entries.
     """
-    kept = (ONNX, f"{ONNX}.data", PT2, VECTORS, ITEMS, CATALOGUE, USERS, PARITY)
+    kept = (ONNX, f"{ONNX}.data", PT2, VECTORS, ITEMS, CATALOGUE, USERS, PRIOR, PARITY)
     names = [name for name in kept if (folder / name).exists()]
     packages = ("torch", "onnx", "onnxruntime", "onnxscript", "polars", "numpy")
     write_facts(

@@ -8,6 +8,7 @@ from softrec.blocks import blocks
 from softrec.limits import LIMITS
 from softrec.serving.exact import ExactRanking, ItemScores, Seen, sorted_best
 from softrec.serving.index.kinds import Index
+from softrec.serving.prior import Offsets
 from softrec.serving.ruled import Best
 
 FEW = 8
@@ -21,18 +22,28 @@ class IndexRanking:
     Where this would be a large part of all items, or fewer items are left than asked for, all items
     are scored. So a list is never shorter than the exact one.
 
+    Items with an offset are scored in any case. Offsets only raise scores, so that the others among
+    the k best are among the k best without offsets, too.
+
     Args:
         index: of all items.
         table: the items.
         users: (B, D) or (B, K, D).
         seen: the items to leave out of the list of each user.
+        offsets: what is added to the scores of some items of each user.
     """
 
     def __init__(
-        self, index: Index, table: ItemScores, users: np.ndarray, seen: Seen | None = None
+        self,
+        index: Index,
+        table: ItemScores,
+        users: np.ndarray,
+        seen: Seen | None = None,
+        offsets: Offsets | None = None,
     ) -> None:
         self.index, self.table, self.users, self.seen = index, table, users, seen
-        self.exact = ExactRanking(table, users, seen)
+        self.offsets = offsets
+        self.exact = ExactRanking(table, users, seen, offsets)
 
     def best(
         self, rows: slice, k: int, allowed: np.ndarray | None, also: np.ndarray
@@ -45,7 +56,8 @@ class IndexRanking:
         if depth * FEW > len(self.table) or not np.isfinite(self.users[rows]).all():
             return self.exact.best(rows, k, allowed, also)
         interests = self.users.shape[1] if self.users.ndim == 3 else 1
-        size = LIMITS.gathered // (depth * interests * self.users.shape[-1])
+        width = depth * interests + self._raised(rows)
+        size = LIMITS.gathered // (width * self.users.shape[-1])
         parts = [
             self._found(slice(rows.start + some.start, rows.start + some.stop), k, depth, allowed)
             for some in blocks(rows.stop - rows.start, max(1, size))
@@ -54,6 +66,12 @@ class IndexRanking:
         return self._filled_up(Best(items, scores), rows, k, allowed), self._own(
             rows, also, allowed
         )
+
+    def _raised(self, rows: slice) -> int:
+        """Return how many items of a user have an offset, at most."""
+        if self.offsets is None:
+            return 0
+        return int(np.diff(self.offsets.starts[rows.start : rows.stop + 1]).max(initial=0))
 
     def _depth(self, rows: slice, k: int, allowed: np.ndarray | None) -> int:
         """Return how many items to ask for, so that k are probably left."""
@@ -67,11 +85,19 @@ class IndexRanking:
     def _found(self, rows: slice, k: int, depth: int, allowed: np.ndarray | None) -> Best:
         users = self.users[rows]
         flat = users.reshape(-1, users.shape[-1])
-        items = np.sort(self.index.search(flat, depth).reshape(len(users), -1), axis=1)
+        items = self.index.search(flat, depth).reshape(len(users), -1)
+        if self.offsets is not None:
+            items = np.hstack([items, self.offsets.listed(rows)])
+        items = np.sort(items, axis=1)
         items[:, 1:][items[:, 1:] == items[:, :-1]] = -1  # found by several interests
-        scores = self.table.at(users, items)
+        scores = self._scores(rows, items)
         scores[(items < 0) | self._left_out(rows, items, allowed)] = -np.inf
         return sorted_best(scores, items.clip(min=0), k)
+
+    def _scores(self, rows: slice, items: np.ndarray) -> np.ndarray:
+        """Return the scores of the items (b, m) of some users."""
+        scores = self.table.at(self.users[rows], items)
+        return scores if self.offsets is None else scores + self.offsets.at(rows, items)
 
     def _left_out(self, rows: slice, items: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
         """Return which of the items (b, m) are seen or not allowed."""
@@ -87,7 +113,7 @@ class IndexRanking:
         items = np.broadcast_to(also, (rows.stop - rows.start, len(also)))
         if not len(also):
             return np.empty(items.shape, np.float32)
-        scores = self.table.at(self.users[rows], items)
+        scores = self._scores(rows, items)
         scores[self._left_out(rows, items, allowed)] = -np.inf
         return scores
 

@@ -19,6 +19,7 @@ from softrec.progress import shows_bars
 from softrec.serving.exact import ExactRanking, ItemScores
 from softrec.serving.index.kinds import KINDS, Index
 from softrec.serving.index.ranking import IndexRanking
+from softrec.serving.prior import Offsets
 
 EXACT = "exact"
 TIMED = 5.0
@@ -44,30 +45,37 @@ class Measured(NamedTuple):
         return {name: part for name, part in self._asdict().items() if name != "built"}
 
 
-def report(items: ItemScores, users: np.ndarray, k: int, kinds: Sequence[str]) -> list[Measured]:
+class Questions(NamedTuple):
+    """The users that are asked for."""
+
+    users: np.ndarray  # (Q, D) or (Q, K, D)
+    offsets: Offsets | None = None  # of models with a prior
+
+
+def report(items: ItemScores, asked: Questions, k: int, kinds: Sequence[str]) -> list[Measured]:
     """Return a row for the exact ranking, and one for each kind and effort.
 
     Args:
         items: the items.
-        users: (Q, D) or (Q, K, D), the questions.
+        asked: the questions.
         k: how many items of each.
         kinds: names of `KINDS`.
     """
-    exact = ExactRanking(items, users)
-    best, _ = exact.best(slice(0, len(users)), k, None, NOTHING)
+    exact = ExactRanking(items, asked.users, None, asked.offsets)
+    best, _ = exact.best(slice(0, len(asked.users)), k, None, NOTHING)
     size = (items.vectors.nbytes + (0 if items.bias is None else items.bias.nbytes)) / 2**20
-    rows = [Measured(EXACT, {}, None, 1.0, *_times(exact, len(users), k), size, 0.0)]
+    rows = [Measured(EXACT, {}, None, 1.0, *_times(exact, len(asked.users), k), size, 0.0)]
     efforts = sum(len(KINDS[kind].efforts) for kind in kinds)
     with tqdm(total=efforts, desc="index", disable=not shows_bars()) as bar:
         for kind in kinds:
-            for row in _of_kind(KINDS[kind], items, users, k, best.items):
+            for row in _of_kind(KINDS[kind], items, asked, k, best.items):
                 rows.append(row)
                 bar.update()
     return rows
 
 
 def _of_kind(
-    kind: type[Index], items: ItemScores, users: np.ndarray, k: int, best: np.ndarray
+    kind: type[Index], items: ItemScores, asked: Questions, k: int, best: np.ndarray
 ) -> Iterator[Measured]:
     begin = time.perf_counter()
     built = kind.build(items)
@@ -78,11 +86,11 @@ def _of_kind(
         mib = path.stat().st_size / 2**20
     for effort in kind.efforts:
         built.set_effort(effort)
-        ranking = IndexRanking(built, items, users)
-        found, _ = ranking.best(slice(0, len(users)), k, None, NOTHING)
+        ranking = IndexRanking(built, items, asked.users, None, asked.offsets)
+        found, _ = ranking.best(slice(0, len(asked.users)), k, None, NOTHING)
         yield Measured(
             kind.kind, built.settings(), effort, recall(found.items, best),
-            *_times(ranking, len(users), k), mib, seconds, built,
+            *_times(ranking, len(asked.users), k), mib, seconds, built,
         )  # fmt: skip
 
 
