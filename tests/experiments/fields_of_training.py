@@ -8,6 +8,7 @@ from softrec.experiments.runs import open_run
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs import training
 from softrec.recipe.specs.models import MODELS
+from softrec.training.averaging import Averaging
 from softrec.training.precision import of_trainer
 
 TRAINING, EVALUATION, INTEREST = (
@@ -81,6 +82,9 @@ row(TRAINING, "warmup", [0, 7], lambda b: b.module.schedule.warmup, said("warmup
 row(TRAINING, "plateau", [3, 7], lambda b: b.module.schedule.patience, said("plateau"),
     base={"training": {"schedule": "plateau"}})  # fmt: skip
 row(TRAINING, "clip", [None, 0.5], lambda b: b.settings["gradient_clip_val"], said("clip"))
+row(TRAINING, "ema", [None, 0.5, 0.99],
+    lambda b: next((c.decay for c in b.settings["callbacks"] if isinstance(c, Averaging)), None),
+    said("ema"))  # fmt: skip
 row(TRAINING, "patience", [1, 4], lambda b: b.callback("EarlyStopping").patience, said("patience"))
 row(TRAINING, "monitor", ["ndcg@10", "recall@20"],
     lambda b: [b.callback("EarlyStopping").monitor, b.callback("BestCheckpoint").metric],

@@ -153,6 +153,7 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     {"training.schedule": "plateau", "training.plateau": 1},
     {"training.optimizer": "adamw", "weight_decay": 0.1, "training.clip": 0.1},
     {"prior.model": "markov"},
+    {"training.ema": 0.8},
 ])  # fmt: skip
 def test_schedules_and_priors_go_on_exactly(log, tmp_path, kill, options):
     whole = trained(log, tmp_path / "whole", **options)

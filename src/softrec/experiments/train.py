@@ -221,6 +221,7 @@ def _train(
         optimizer=spec.optimizer,
         schedule=Schedule(spec.schedule, spec.warmup, spec.plateau),
         clip=spec.clip,
+        ema=spec.ema,
         monitor=spec.monitor,
         patience=spec.patience,
         checkpoint_minutes=spec.checkpoint_minutes,

@@ -25,6 +25,7 @@ from softrec.errors import RunError, TrainingError
 from softrec.objective import Objective
 from softrec.progress import shows_bars
 from softrec.training.alone import alone
+from softrec.training.averaging import Averaging
 from softrec.training.checkpoints import (
     BestCheckpoint,
     ResumeCheckpoint,
@@ -86,6 +87,7 @@ def train(
     optimizer: OptimizerName = "adam",
     schedule: Schedule = CONSTANT,
     clip: float | None = None,
+    ema: float | None = None,
     monitor: str = "ndcg@10",
     patience: int = 5,
     checkpoint_minutes: float = 5.0,
@@ -115,6 +117,7 @@ def train(
             gradient: for sampled candidates from a large catalogue, without weight decay.
         schedule: how the learning rate changes.
         clip: the largest norm of the gradient of a step; None: it is not limited.
+        ema: the decay of an average of the weights, which is validated and kept; None: no average.
         monitor: the validation metric that chooses the best epoch.
         patience: stop after this many epochs without improvement.
         checkpoint_minutes: minutes between checkpoints.
@@ -139,7 +142,7 @@ def train(
             curve = _loop(
                 encoder, objective, batches, validate, folder, epochs=epochs, lr=lr,
                 weight_decay=weight_decay, betas=betas, optimizer=optimizer, schedule=schedule,
-                clip=clip, monitor=monitor,
+                clip=clip, ema=ema, monitor=monitor,
                 patience=patience, checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
                 deterministic=deterministic, listener=listener or Lines(monitor, epochs),
@@ -163,6 +166,7 @@ def _loop(
     optimizer: OptimizerName,
     schedule: Schedule,
     clip: float | None,
+    ema: float | None,
     monitor: str,
     patience: int,
     checkpoint_minutes: float,
@@ -182,10 +186,11 @@ def _loop(
     )
     best = BestCheckpoint(folder, f"valid/{monitor}")
     resume = ResumeCheckpoint(folder, batches, checkpoint_minutes, checkpoint_steps)
+    averaging = [] if ema is None else [Averaging(ema)]
     with quiet():
         trainer = _trainer(
-            [stopping, best, resume], folder, epochs=epochs, clip=clip, precision=precision,
-            accelerator=accelerator,
+            [*averaging, stopping, best, resume], folder, epochs=epochs, clip=clip,
+            precision=precision, accelerator=accelerator,
         )  # fmt: skip
         device = trainer.strategy.root_device
         with _arithmetic(device, precision, deterministic):

@@ -91,6 +91,11 @@ class TrainingSettings(Settings):
     clip: Positive | None = setting(
         None, "largest norm of the gradient of a step; by default it is not limited"
     )
+    ema: Decay | None = setting(
+        None,
+        "decay of an exponential moving average of the weights, such as 0.999; the average is "
+        "validated and kept; by default there is none",
+    )
     betas: tuple[Decay, Decay] = setting((0.9, 0.999), "decay of Adam's two averages")
     patience: Rounds = setting(10, "epochs without improvement before it stops", common=True)
     monitor: Text = setting(
