@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from pairs import every
 from softrec.candidates import (
     InBatch,
+    MixedDraws,
     RowDraws,
     SharedDraws,
     SharedUniform,
@@ -85,6 +86,7 @@ CANDIDATES = {
     "uniform for each row": RowDraws(N, 5),
     "popular for each row": RowDraws(N, 9, POPULAR),
     "in-batch": InBatch(POPULAR),
+    "mixed": MixedDraws(SharedUniform(N, 4, corrected=False), POPULAR),
     "in-batch, hits stay": InBatch(mask_hits=False),
     "in-batch, hits stay, corrected": InBatch(POPULAR, mask_hits=False),
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from messages import refused
 from softrec.candidates import (
     InBatch,
+    MixedDraws,
     RowDraws,
     SampledSettings,
     SharedDraws,
@@ -248,6 +249,54 @@ def test_positives_of_a_batch_asked_at_every_position():
         step=torch.tensor([0, 1, 0]),
     )
     assert left_out_of(batch) == {(0, 1), (0, 2), (0, 6), (1, 1), (1, 2), (1, 6), (2, 1)}
+
+
+# --- labels and a sample together ---
+
+
+def mixed(number=5, probs=None, frequency=POPULAR):
+    plain = SharedUniform(N, number, corrected=False)
+    drawn = plain if probs is None else SharedDraws(probs, number, corrected=False)
+    return MixedDraws(drawn, frequency, probs)
+
+
+def test_counts_and_rates_of_labels_and_sample_add_up():
+    torch.manual_seed(8)
+    found = mixed(number=N)(BATCH)  # each item once, and the labels
+    assert found.items.tolist() == list(range(N))
+    labels = torch.bincount(BATCH.label, minlength=N)
+    assert found.counts.tolist() == (1 + labels).tolist()
+    expected = -(5 * POPULAR + 1).log()  # P = 6 rows
+    torch.testing.assert_close(found.correction.double(), expected, atol=1e-6, rtol=0)
+    assert mixed(frequency=None)(BATCH).correction is None
+    assert found.hits is found.masked is None
+
+
+def test_a_sample_by_popularity_has_its_own_rates():
+    torch.manual_seed(9)
+    even = torch.full((N,), 1 / N, dtype=torch.float64)
+    found = mixed(7, POPULAR, even)(BATCH)
+    assert ascending(found.items)
+    assert found.counts.sum() == 7 + len(BATCH.label)
+    expected = -(5 / N + 7 * POPULAR[found.items]).log()
+    torch.testing.assert_close(found.correction.double(), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("probs", [None, POPULAR.flip(0)], ids=["uniform", "distribution"])
+def test_corrected_sums_of_both_are_right_in_the_mean(probs):
+    """The other labels are samples of the labels' distribution; that of row 0 is given."""
+    torch.manual_seed(10)
+    z, source = torch.linspace(-1, 1, N, dtype=torch.float64), mixed(4, probs)
+    whole, sums = z.exp().sum() - z[3].exp(), []
+    for _ in range(4000):
+        others = torch.multinomial(POPULAR, 5, replacement=True)
+        found = source(asked([3, *others.tolist()]))
+        weight = found.counts.double() * (z[found.items] + found.correction.double()).exp()
+        sums.append(weight[found.items != 3].sum())
+    mean, error = torch.stack(sums).mean(), torch.stack(sums).std() / math.sqrt(len(sums))
+    assert abs(mean - whole) < 4 * error
+    assert error < 0.02 * whole
 
 
 # --- distributions ---

@@ -33,7 +33,7 @@ def test_all_that_is_registered_keeps_its_contract():
     }
     left_out = {f"{one.kind} {one.name}" for one in checked if one.left_out}
     assert left_out == {
-        "candidates sampled", "target ckd", "target interest-sharing", "target kd",
+        "candidates mixed", "candidates sampled", "target ckd", "target interest-sharing", "target kd",
         "target mixture", "target one-hot", "target skd",
     }  # fmt: skip
 
@@ -41,6 +41,7 @@ def test_all_that_is_registered_keeps_its_contract():
 def test_one_member_with_settings():
     (one,) = check_registered("candidates", "sampled", number=5, per_row=True)
     assert (one.kind, one.name, one.left_out) == ("candidates", "sampled", "")
+    assert not check_registered("candidates", "mixed", number=5)[0].left_out
     parts = [{"weight": 1.0, "target": {"name": "uniform"}}]
     assert not check_registered("target", "mixture", of=parts)[0].left_out
 

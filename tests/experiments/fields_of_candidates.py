@@ -140,6 +140,47 @@ for loss, values in (("mixed", [None, True, False]), ("bce", [None]), ("bce", [F
 for spec, base in ((SAMPLED, sampled()), (IN_BATCH, {"candidates": {"name": "in-batch"}})):
     row(spec, "soft", ["restricted", "exact"], missing_mass,
         lambda b: b.recipe.candidates.soft == "exact", base=base | {"target": POPULAR})  # fmt: skip
+MIXED = candidates.MixedDrawsSettings
+
+
+def beside(begun):
+    """How many items are drawn besides the labels of the batch, with their copies."""
+    return int(drawn(begun).counts.sum()) - len(begun.batch.label)
+
+
+def mixed(**fields):
+    return {"candidates": {"name": "mixed", "number": 12} | fields}
+
+
+def spread_beside(begun):
+    """The distribution of what is drawn besides the labels."""
+    labels = np.bincount(begun.batch.label.numpy(), minlength=30)
+    torch.manual_seed(0)
+    found = np.zeros(30)
+    for _ in range(200):
+        items, copies, *_ = begun.objective.candidates(begun.batch)
+        found += np.bincount(items.numpy(), copies.numpy(), minlength=30) - labels
+    return found / found.sum()
+
+
+def expected_mixed(begun):
+    if begun.recipe.candidates.correction is False:
+        return None
+    labels = np.concatenate([batch.label.numpy() for batch in begun.batches])
+    first = int(drawn(begun).items[0])
+    share = (labels == first).mean()
+    rate = (len(begun.batch.label) - 1) * share + 12 * likely(begun)[first]
+    return float(np.log(rate))
+
+
+row(MIXED, "name", ["mixed"], lambda b: set(b.batch.label.tolist()) <= set(drawn(b).items.tolist()),
+    lambda b: True, base=mixed())  # fmt: skip
+row(MIXED, "number", [3, 9], beside, lambda b: b.recipe.candidates.number, base=mixed())
+row(MIXED, "sampler", ["uniform", "popularity", "log-uniform"], spread_beside, likely,
+    base=mixed(number=29), within=0.02)  # fmt: skip
+row(MIXED, "correction", [None, True, False], corrected, expected_mixed, base=mixed())
+row(MIXED, "soft", ["restricted", "exact"], missing_mass,
+    lambda b: b.recipe.candidates.soft == "exact", base=mixed() | {"target": POPULAR})  # fmt: skip
 BATCH = {"candidates": {"name": "in-batch"}, "training.batch_size": 3}
 row(IN_BATCH, "name", ["in-batch"], lambda b: drawn(b).items.tolist(),
     lambda b: sorted(set(b.batch.label.tolist())), base=BATCH)  # fmt: skip

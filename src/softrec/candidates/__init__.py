@@ -14,6 +14,7 @@ is not corrected. Without correction E_j = 1.
 | n with replacement from the F items the user did not interact with | n / F |
 | the same, and the other N - F items, each r times as likely | n / (F + r (N - F)), r times that |
 | the other labels of the batch, where a fraction f_j of all labels is j | (P - 1) f_j |
+| these and n of N, uniform, or n with replacement from Q | (P - 1) f_j + n / N, or + n Q_j |
 
 A sampled item that is the label is left out of C. In-batch negatives may also mask the user's other
 positives. Sources are modules: what they store of the data are buffers, which move with them and
@@ -31,6 +32,7 @@ from softrec.candidates.base import (
     StepSize,
 )
 from softrec.candidates.in_batch import InBatch, InBatchSettings
+from softrec.candidates.mixed import MixedDraws, MixedDrawsSettings
 from softrec.candidates.sampled import (
     RowDraws,
     SampledSettings,
@@ -50,6 +52,8 @@ __all__ = [
     "FullSettings",
     "InBatch",
     "InBatchSettings",
+    "MixedDraws",
+    "MixedDrawsSettings",
     "RowDraws",
     "SampledSettings",
     "SharedDraws",

@@ -252,7 +252,7 @@ class SampledSettings(DrawnSettings, name="sampled"):
         """Return the source: a sample for each row, or one for the whole batch."""
         n_items, corrected = training.n_items, self.corrects(softmax=softmax)
         number = self.number_of(n_items)
-        probs = self._probs(training.item_counts)
+        probs = probs_of(self.sampler, training.item_counts)
         if self.per_row:
             noise = self.false_negatives
             by_user = self.mask_positives or noise is not None
@@ -267,17 +267,18 @@ class SampledSettings(DrawnSettings, name="sampled"):
             )
         return SharedUniform(n_items, number, corrected)
 
-    def _probs(self, counts: Tensor) -> Tensor | None:
-        """Return the probability of each item, (N,); None if all are equal."""
-        match self.sampler:
-            case "uniform":
-                return None
-            case "popularity":
-                return counts / counts.sum()
-            case "log-uniform":
-                return log_uniform(counts)
-            case sampler:
-                assert_never(sampler)
+
+def probs_of(sampler: Sampler, counts: Tensor) -> Tensor | None:
+    """Return the probability of each item, (N,); None if all are equal."""
+    match sampler:
+        case "uniform":
+            return None
+        case "popularity":
+            return counts / counts.sum()
+        case "log-uniform":
+            return log_uniform(counts)
+        case _:
+            assert_never(sampler)
 
 
 def _interacted(training: TrainingData) -> Interacted:

@@ -349,7 +349,7 @@ def choices(place: str) -> list[str]:
 
     Example:
         >>> choices("candidates"), choices("training.padding_side")
-        (['auto', 'full', 'in-batch', 'sampled'], ['left', 'right'])
+        (['auto', 'full', 'in-batch', 'mixed', 'sampled'], ['left', 'right'])
     """
     section, _, field = place.partition(".")
     if field:
