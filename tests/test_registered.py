@@ -33,8 +33,8 @@ def test_all_that_is_registered_keeps_its_contract():
     }
     left_out = {f"{one.kind} {one.name}" for one in checked if one.left_out}
     assert left_out == {
-        "candidates mixed", "candidates sampled", "target ckd", "target interest-sharing", "target kd",
-        "target mixture", "target one-hot", "target skd",
+        "candidates mixed", "candidates sampled", "target ckd", "target interest-sharing",
+        "target kd", "target mixture", "target one-hot", "target skd",
     }  # fmt: skip
 
 
