@@ -18,7 +18,7 @@ from softrec.data.batches import Examples
 from softrec.data.padding import Padding
 from softrec.data.splits import Split
 from softrec.scoring import Scoring
-from softrec.types import Encoder, ItemVectors
+from softrec.types import Batch, Encoder, ItemVectors, Offset
 
 
 class Teacher(Protocol):
@@ -144,6 +144,19 @@ class TrainingData(Protocol):
 
     def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
         """Return the folder that `make` writes: from the cache, by facts and data, or made now."""
+        ...
+
+    def together(
+        self, model: Mapping[str, Any], *, last: int, items: int, folds: int
+    ) -> Callable[[Batch], Offset]:
+        """Return a function from a batch to what a counted model gives its histories, (P, N).
+
+        Args:
+            model: the settings of a counted model with a table of items, among them its name.
+            last: how many of the last items of a history are read.
+            items: how many scores of a prediction there are at most: the largest.
+            folds: of the users, who read the counts of the other folds; 0: all read all counts.
+        """
         ...
 
     def teacher(self, run: Any) -> Teacher:

@@ -26,7 +26,8 @@ def expected_kind(begun):
 
 def counted(begun):
     """How many events each fold's counts are of: the events of the other users."""
-    return [len(scorer.values) for scorer in begun.encoder.prior.of_others]
+    others = begun.encoder.prior.others
+    return [] if others is None else [len(scorer.values) for scorer in others.scorers]
 
 
 models = ["item-knn", {"name": "item-knn", "recency": 0.5}, "markov", "rp3beta"]

@@ -1,11 +1,16 @@
 """Targets: the weight, and what the source answers."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from fields import row
 
+from softrec.experiments.build.model import training_events
 from softrec.experiments.runs import open_run
+from softrec.recipe.specs.models import MODELS
 from softrec.targets.build.contexts import context_vectors
+from softrec.targets.build.cooccurrence import CooccurrenceSettings
 from softrec.targets.build.csn import CsnSettings
 from softrec.targets.build.distillation import DistillationSettings
 from softrec.targets.build.item2vec import item_vectors
@@ -21,6 +26,7 @@ from softrec.targets.smoothing import (
     UniformSettings,
     UniformTarget,
 )
+from softrec.types import Events
 
 
 def weight(begun):
@@ -41,6 +47,7 @@ def close(values):
 
 for spec, name, factor in (
     (UniformSettings, "uniform", 1), (PopularitySettings, "pop+", 0.5),
+    (CooccurrenceSettings, "co-occurrence", 1),
     (InterestSharingSettings, "interest-sharing", 1), (CsnSettings, "csn", 0.5),
     (DistillationSettings, "kd", 0.5), (MixtureSettings, "mixture", 1),
 ):  # fmt: skip
@@ -73,6 +80,44 @@ for field, values in {
 }.items():  # fmt: skip
     row(PopularitySettings, field, values, lambda b: dense(b), popular,
         base={"target": {"name": "pop+"}})  # fmt: skip
+
+
+def together(begun):
+    """The recency-weighted sums of rows of a counted table, each by the definition, (P, N)."""
+    spec, split, batch = begun.recipe.target, begun.split, begun.batch
+    whole, n_items = training_events(split.train), begun.encoder.n_items
+    found = []
+    for place, label in enumerate(batch.label.tolist()):
+        at = batch.row[place] if batch.row is not None else place
+        history = batch.history[at][: batch.step[place] + 1].tolist()[-spec.last :]
+        model = MODELS[spec.model["name"]](
+            n_items, **{n: v for n, v in spec.model.items() if n != "name"}
+        )
+        own = int(batch.user[at])
+        lists = [
+            whole.items[a:b]
+            if not spec.folds or user % spec.folds != own % spec.folds
+            else whole.items[:0]
+            for user, (a, b) in enumerate(pairwise(whole.offsets))
+        ]
+        lengths = torch.tensor([0, *map(len, lists)])
+        model.fit(Events(lengths.cumsum(0), torch.cat(lists)))
+        table, n = model.table.toarray().astype(float), len(history)
+        scores = sum(model.recency ** (n - 1 - t) * table[i] for t, i in enumerate(history))
+        scores[label] = 0
+        scores[np.argsort(-scores, kind="stable")[spec.k :]] = 0
+        powers = np.where(scores > 0, scores ** (1 / spec.temperature), 0)
+        found.append(powers / powers.sum() if powers.sum() else np.eye(n_items)[label])
+    return np.array(found)
+
+
+TOGETHER = {"target": {"name": "co-occurrence", "k": 30}}
+for field, values in {
+    "name": ["co-occurrence"], "k": [2, 30], "last": [1, 5], "temperature": [0.5, 3.0],
+    "folds": [0, 2, 4], "model": ["item-knn", {"name": "item-knn", "recency": 0.3}, "markov",
+                                  "rp3beta"],
+}.items():  # fmt: skip
+    row(CooccurrenceSettings, field, values, dense, together, base=TOGETHER)
 
 
 def told(begun, folder):

@@ -12,6 +12,7 @@ from softrec.errors import RecipeError, RunError
 from softrec.experiments.build.objective import build
 from softrec.experiments.runs import open_run
 from softrec.experiments.train import fit_recipe, resolved
+from softrec.recipe.options import recipe_of
 from softrec.recipe.recipe import read_recipe
 from softrec.testing.scorers import table
 from softrec.types import Batch
@@ -133,3 +134,38 @@ def test_weights_cannot_begin_from_counts(tmp_path):
                    split=SPLIT)  # fmt: skip
     with refused(RecipeError):
         recipe({"name": "one-hot"}, start=teacher())
+
+
+@pytest.mark.parametrize(("text", "settings"), [
+    ("item-knn", {}), ("item-knn(k=5, tune=false)", {"k": 5, "tune": False}), ("ease", {}),
+])  # fmt: skip
+def test_a_counted_teacher_by_its_name(text, settings):
+    """The name is a recipe of it, which is counted first; in a mixture, too."""
+    made = recipe_of({"data": {"source": "log.csv"}}, {"target": f"kd(teacher={text})"})
+    (stage,) = made.stages().values()
+    name = text.partition("(")[0]
+    assert (stage.model.name, stage.model.model_dump(exclude={"name", "preset"})) == (
+        name,
+        settings,
+    )
+    part = {"weight": 1.0, "target": {"name": "kd", "teacher": text}}
+    mixed = recipe_of(
+        {"data": {"source": "log.csv"}, "target": {"name": "mixture", "of": [part]}}, {}
+    )
+    assert list(mixed.stages().values()) == [stage]
+
+
+def test_a_folder_of_this_name_is_the_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ease").mkdir()
+    made = recipe_of({"data": {"source": "log.csv"}}, {"target": "kd(teacher=ease)"})
+    assert made.target.teacher == str(tmp_path / "ease")
+
+
+def test_one_command_counts_and_distils(tmp_path):
+    made = recipe({"name": "kd", "teacher": {"model": {"name": "rp3beta"}}})
+    named = recipe_of({**made.model_dump(mode="json", exclude={"target"})},
+                      {"target": "kd(teacher=rp3beta,top=3)"})  # fmt: skip
+    made = resolved(named, SPLIT)
+    assert open_run(made.target.teacher).recipe.model.name == "rp3beta"
+    assert fit_recipe(made, tmp_path / "run", split=SPLIT).test["ndcg@5"] >= 0

@@ -34,6 +34,7 @@ TARGETS = {
     "pop+": {"target": {"name": "pop+", "scale": "frequency"}},
     "csn by item2vec": {"target": {"name": "csn", "dim": 4, "epochs": 2, "k": 3}},
     "csn by a teacher": {"target": {"name": "csn", "teacher": "TEACHER", "k": 3}},
+    "co-occurrence": {"target": {"name": "co-occurrence", "k": 20}},
     "kd": {"target": {"name": "kd", "teacher": "TEACHER"}},
     "the best of kd": {"target": {"name": "kd", "teacher": "TEACHER", "top": 3}},
     "interest-sharing": {"target": {"name": "interest-sharing", "teacher": "TEACHER",

@@ -10,15 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from softrec.extras import optional
-from softrec.models.counted.sparse import (
-    TableScorer,
-    largest,
-    owners,
-    product_blocks,
-    recency_weights,
-    weighted_histories,
-)
-from softrec.models.histories import Histories, prefixes
+from softrec.models.counted.folds import Folds, last_items, shares, table_of
+from softrec.models.counted.sparse import TableScorer
 from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Vectors
 
 if TYPE_CHECKING:
@@ -63,76 +56,26 @@ class Prior(nn.Module):
         self.make, self.strength, self.floor = make, strength, floor
         self.last, self.items, self.folds = last, items, folds
         self.whole = make()
-        self.of_others: list[TableScorer] = []  # by part; not saved, only training needs them
+        self.others: Folds | None = None  # not saved, only training needs them
 
     def fit(self, events: Events) -> None:
         """Count the events of the training part, and once more without each part of the users."""
         self.whole.fit(events)
-        self.of_others = []
-        for part in range(self.folds):
-            scorer = self.make()
-            scorer.fit(_without(events, part, self.folds))
-            self.of_others.append(scorer)
+        self.others = Folds(self.make, self.folds, events) if self.folds else None
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Offset:
         """Return the numbers of each prediction (P, N)."""
-        histories = _last(prefixes(batch, self.whole.n_items, batch.history.shape[1]), self.last)
-        device = batch.history.device
-        histories = Histories(histories.items.cpu(), histories.lengths.cpu())
-        if not self.training:
-            return self._offset(self._scores(self.whole, histories)).to(device)
-        part = (batch.prediction_user % self.folds).cpu()
-        order = part.argsort(stable=True)
-        found = []
-        for number, scorer in enumerate(self.of_others):
-            rows = order[part[order] == number]
-            found.append(self._scores(scorer, Histories(*(p[rows] for p in histories[:2]))))
-        rows = sparse.csr_matrix(sparse.vstack(found, format="csr"))
-        return self._offset(rows[order.argsort().numpy()]).to(device)
-
-    def _scores(self, scorer: TableScorer, histories: Histories) -> sparse.csr_matrix:
-        """Return the largest scores of each history, divided by the sum of all, (p, N)."""
-        weights = recency_weights(histories, scorer.n_items, scorer.recency).numpy()
-        read = weighted_histories(histories.items.numpy(), weights, scorer.n_items)
-        table, found = scorer.table, []
-        for rows in product_blocks(read, table):
-            block = sparse.csr_matrix(read[rows] @ table)
-            total = np.asarray(block.sum(1)).ravel()
-            block.data /= np.where(total > 0, total, 1)[owners(block)]
-            found.append(largest(block, self.items))
-        empty = sparse.csr_matrix((0, scorer.n_items), dtype=np.float32)
-        return sparse.csr_matrix(sparse.vstack([empty, *found], format="csr"))
+        histories = last_items(batch, self.whole.n_items, self.last)
+        if self.training and self.others is not None:
+            found = self.others.shares(histories, batch.prediction_user, self.items)
+        else:
+            found = shares(self.whole, histories, self.items)
+        return self._offset(found).to(batch.history.device)
 
     def _offset(self, probs: sparse.csr_matrix) -> Offset:
-        probs = probs.sorted_indices()
-        chances = np.asarray(probs.data, dtype=np.float64)
-        values = self.strength * np.log1p(chances / self.floor)
-        return Offset(
-            torch.from_numpy(probs.indptr.astype(np.int64)),
-            torch.from_numpy(probs.indices.astype(np.int64)),
-            torch.from_numpy(values.astype(np.float32)),
-        )
-
-
-def _last(histories: Histories, number: int) -> Histories:
-    """Return the last items of each history."""
-    if histories.items.shape[1] <= number:
-        return histories
-    columns = (histories.lengths[:, None] - number).clamp(min=0) + torch.arange(
-        number, device=histories.items.device
-    )
-    return Histories(histories.items.gather(1, columns), histories.lengths.clamp(max=number))
-
-
-def _without(events: Events, part: int, parts: int) -> Events:
-    """Return the events of all users but those whose number is `part` modulo `parts`."""
-    lengths = events.offsets.diff()
-    kept = torch.arange(len(lengths)) % parts != part
-    rows = torch.repeat_interleave(kept, lengths)
-    offsets = torch.cat([lengths.new_zeros(1), (lengths * kept).cumsum(0)])
-    times = None if events.times is None else events.times[rows]
-    return Events(offsets, events.items[rows], times)
+        values = self.strength * np.log1p(probs.data.astype(np.float64) / self.floor)
+        return table_of(sparse.csr_matrix((values, probs.indices, probs.indptr), probs.shape))
 
 
 class WithPrior(Encoder):

@@ -204,18 +204,24 @@ def absolute(section: Any, files: tuple[Path, ...] = ()) -> Any:
     if not isinstance(section, Mapping):
         return section
     return {
-        name: _found(value, files)
+        name: _found(value, files, run=name in RUNS)
         if name in FILES and isinstance(value, str)
         else absolute(value, files)
         for name, value in section.items()
     }
 
 
-def _found(path: str, files: tuple[Path, ...]) -> Any:
-    """Return an absolute path, the fields of a recipe, or the name of a data set unchanged."""
+def _found(path: str, files: tuple[Path, ...], *, run: bool) -> Any:
+    """Return an absolute path, the fields of a recipe, or the name of a data set unchanged.
+
+    Where a run is meant, the name of a counted model is a recipe of it: nothing is trained.
+    """
     if path.endswith(RECIPES):
         return _read(path, files, files)
-    return str(Path(path).absolute()) if exists(Path(path)) else path
+    if exists(Path(path)):
+        return str(Path(path).absolute())
+    counted = run and is_counted(path.partition("(")[0].strip())
+    return {"model": parse_member("model", path)} if counted else path
 
 
 def _read(path: str, files: tuple[Path, ...], dependent: tuple[Path, ...]) -> dict[str, Any]:

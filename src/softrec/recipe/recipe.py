@@ -31,7 +31,7 @@ from softrec.recipe.specs.models import (
     reads_graph,
     starts_of,
 )
-from softrec.recipe.specs.prior import PriorSettings
+from softrec.recipe.specs.prior import PriorSettings, check_table
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.registry import Chosen
@@ -177,6 +177,8 @@ class Recipe(Settings):
     def _check_axes(self) -> None:
         """Refuse a target, a loss and candidates that make no sense together."""
         soft, loss, candidates = self.target.soft_weight > 0, self.loss, self.candidates
+        for model in self.target.tables:
+            check_table(model, f"target {self.target.name}")
         loss.check(soft=soft)
         if not isinstance(candidates, DrawnSettings):
             return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
@@ -143,6 +143,11 @@ class MixtureSettings(TargetSettings, name="mixture"):
     def packages(self) -> tuple[str, ...]:
         """Return the packages that its components need."""
         return tuple(package for part in self.of for package in part.target.packages)
+
+    @property
+    def tables(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the counted models that its components read."""
+        return tuple(table for part in self.of for table in part.target.tables)
 
     def build(self, training: TrainingData) -> MixtureSource:
         """Return the mixture of the sources of its components."""

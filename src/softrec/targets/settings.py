@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from softrec.registry import Chosen, Registry
@@ -44,6 +45,11 @@ class TargetSettings(Chosen):
     def shared(self) -> bool:
         """Return whether all rows have the same soft target."""
         return False
+
+    @property
+    def tables(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the settings of the counted models whose tables of items it reads."""
+        return ()
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,13 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
     return encoder
 
 
+def table_scorer(spec: ModelSettings, log: Interactions, length: int) -> TableScorer:
+    """Return a counted model with a table of items, not yet fitted."""
+    scorer = build_model(spec, log, length, seed=None)  # it has no weights to draw
+    assert isinstance(scorer, TableScorer)
+    return scorer
+
+
 def with_prior(
     encoder: Encoder, spec: PriorSettings | None, log: Interactions, length: int, *, fit: bool
 ) -> Encoder:
@@ -115,15 +123,9 @@ def with_prior(
     """
     if spec is None:
         return encoder
-
-    def make() -> TableScorer:
-        scorer = build_model(spec.model, log, length, seed=None)  # it has no weights to draw
-        assert isinstance(scorer, TableScorer)
-        return scorer
-
     prior = Prior(
-        make, strength=spec.strength, floor=spec.floor, last=spec.last, items=spec.items,
-        folds=spec.folds,
+        partial(table_scorer, spec.model, log, length), strength=spec.strength, floor=spec.floor,
+        last=spec.last, items=spec.items, folds=spec.folds,
     )  # fmt: skip
     if fit:
         prior.fit(training_events(log))

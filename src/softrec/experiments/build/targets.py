@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,20 @@ from softrec.data.batches import Examples
 from softrec.data.padding import Padding
 from softrec.data.splits import Split
 from softrec.errors import RunError
-from softrec.experiments.build.model import events
+from softrec.experiments.build.model import events, table_scorer, training_events
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.artifacts import artifact
 from softrec.losses.settings import LossSettings
+from softrec.models.counted.folds import Folds, last_items, table_of
 from softrec.progress import shows_bars
-from softrec.recipe.specs.models import is_counted
+from softrec.recipe.specs.models import ModelSettings, is_counted
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.scoring import Scoring
 from softrec.settings import Trained
 from softrec.targets.build.contexts import RememberedSource, context_vectors, probabilities_in
 from softrec.targets.build.scorers import best_of_scorer
 from softrec.targets.mixture import MixtureSource
-from softrec.types import Encoder, ItemVectors, Scorer, TargetSource
+from softrec.types import Batch, Encoder, ItemVectors, Offset, Scorer, TargetSource
 
 VECTORS = "vectors.npy"
 
@@ -107,6 +108,21 @@ class Training:
     def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
         """Return the folder that `make` writes: from the cache, or made now."""
         return artifact(kind, facts, make)
+
+    def together(
+        self, model: Mapping[str, Any], *, last: int, items: int, folds: int
+    ) -> Callable[[Batch], Offset]:
+        """Return a function from a batch to what a counted model gives its histories."""
+        spec, log = ModelSettings.model_validate(dict(model)), self.split.train
+        make = partial(table_scorer, spec, log, self.spec.length)
+        counts = Folds(make, folds, training_events(log))
+
+        def found(batch: Batch) -> Offset:
+            histories = last_items(batch, self.n_items, last)
+            rows = counts.shares(histories, batch.prediction_user, items)
+            return table_of(rows).to(batch.label.device)
+
+        return found
 
     def teacher(self, run: Trained) -> TrainedTeacher:
         """Return a finished run, after checking that it has the same items from the same data.

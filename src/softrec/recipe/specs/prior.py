@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import ValidationError, field_validator
 
 from softrec.models.counted.sparse import TableScorer
 from softrec.recipe.specs.models import MODELS, ModelSettings
@@ -15,6 +15,28 @@ from softrec.settings import Settings, Weight, setting
 def with_tables() -> list[str]:
     """Return the names of the counted models that have a table of items x items."""
     return [name for name, kind in MODELS.items() if issubclass(kind, TableScorer)]
+
+
+def check_table(model: Mapping[str, Any], place: str) -> None:
+    """Refuse settings of a model that are wrong, and a model without a table of items.
+
+    Raises:
+        ValueError: if they are; the message names the place.
+    """
+    try:
+        spec = ModelSettings.model_validate(dict(model))
+    except ValidationError as error:
+        text = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{place}: {text}") from error
+    _check_kind(spec, place)
+
+
+def _check_kind(model: ModelSettings, place: str) -> None:
+    if model.name not in with_tables():
+        raise ValueError(
+            f"{place} needs a counted model with a table of items: {', '.join(with_tables())}; "
+            f"got {model.name}"
+        )
 
 
 class PriorSettings(Settings):
@@ -55,11 +77,7 @@ class PriorSettings(Settings):
     @field_validator("model")
     @classmethod
     def _has_a_table(cls, model: ModelSettings) -> ModelSettings:
-        if model.name not in with_tables():
-            raise ValueError(
-                f"a prior needs a counted model with a table of items: {', '.join(with_tables())}; "
-                f"got {model.name}"
-            )
+        _check_kind(model, "a prior")
         return model
 
     @field_validator("folds")

@@ -28,7 +28,10 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
 
     alpha: Alpha = setting(0.4, HALF, common=True, search=ALPHAS)
     temperature: Temperature = setting(1.0, FLATTER, common=True, search=TEMPERATURES)
-    teacher: Trained = setting(text=TEACHER, common=True)
+    teacher: Trained = setting(
+        text=f"{TEACHER}; or a counted model by its name, such as ease or item-knn(k=50)",
+        common=True,
+    )
     top: Count | None = setting(
         None,
         "keep this many best items, the remaining probability evenly on the others; by default "
