@@ -46,12 +46,12 @@ from typing import Literal, assert_never
 from torch import Tensor
 
 from softrec.losses.settings import SCORE, SCORE_TEMPERATURE, LossInputs, LossSettings, Term
-from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, TargetAnswers, check_asked
+from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, SoftWeight, TargetAnswers, check_asked
 from softrec.scoring import Kind
 from softrec.settings import Temperature, setting
 
 
-def sl(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
+def sl(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return R - z_y, the softmax loss without the positive in its denominator.
 
     Formula: R - z_y, (P,) in nats; no lower bound. The gradient is -1 at the positive and the
@@ -100,13 +100,13 @@ def bsl_reweight(exponent: float) -> SoftmaxLoss:
 
 
 def _bsl_reweight(
-    stats: SoftmaxStats, answers: TargetAnswers, weight: float, *, exponent: float
+    stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight, *, exponent: float
 ) -> Tensor:
     check_asked(stats, answers, weight)
     return exponent * stats.rest_lse - _attraction(stats, answers, weight)
 
 
-def _attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
+def _attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return E_q[z] = (1 - a) z_y + a E_s[z], which is z_y without a soft target."""
     return stats.label_logit - weight * answers.gap(stats.label_logit)
 
@@ -137,7 +137,7 @@ def negative_side(coefficient: float) -> SoftmaxLoss:
 
 
 def _negative_side(
-    stats: SoftmaxStats, answers: TargetAnswers, weight: float, *, coefficient: float
+    stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight, *, coefficient: float
 ) -> Tensor:
     check_asked(stats, answers, weight)
     return coefficient * stats.rest_lse

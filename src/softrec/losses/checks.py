@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from softrec.losses.softmax import SoftmaxProblem, SoftTarget
+from softrec.losses.softmax import SoftmaxProblem, SoftTarget, SoftWeight
 
 
-def check_problem(problem: SoftmaxProblem, soft: SoftTarget | None) -> None:
+def check_problem(
+    problem: SoftmaxProblem, soft: SoftTarget | None, weight: SoftWeight = 0.0
+) -> None:
     """Refuse shapes that do not fit, labels that are not items, and targets with masked negatives.
 
     Labels are checked on a CPU only, because elsewhere the check would wait for the device.
@@ -30,6 +32,8 @@ def check_problem(problem: SoftmaxProblem, soft: SoftTarget | None) -> None:
         _check_shape("a correction", problem.correction, m)
     else:
         _check_labels(place, m)
+    if isinstance(weight, Tensor):
+        _check_shape("weights of the soft target", weight, rows)
     if (problem.offset is None) != (problem.label_offset is None):
         raise ValueError("expected offsets of negatives and positives, or of none of them")
     _check_shape("the offset of the positives", problem.label_offset, rows)

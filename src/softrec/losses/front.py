@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from softrec.losses.softmax import Loss, SoftmaxProblem, SoftTarget, hard, mixed
+from softrec.losses.softmax import Loss, SoftmaxProblem, SoftTarget, SoftWeight, hard, mixed
 from softrec.losses.streaming import streamed
 from softrec.types import ItemVectors, Target
 
@@ -21,7 +21,7 @@ def softmax_loss(
     *,
     bias: Tensor | None = None,
     target: Target | None = None,
-    weight: float = 0.0,
+    weight: SoftWeight = 0.0,
     loss: Literal["mixed", "hard"] | Loss = "mixed",
     rows: int | None = None,
 ) -> Tensor:
@@ -39,7 +39,7 @@ def softmax_loss(
         label: (...) int64, in 0 .. N-1. Leave out padding: `users[real], label[real]`.
         bias: (N,), or None.
         target: a soft target for the labels, flattened to (P,); None for the label alone.
-        weight: of the soft target, in [0, 1].
+        weight: of the soft target, in [0, 1]; a number, or one for each label, (...).
         loss: "mixed" or "hard"; named softmax losses such as `decoupled(0.5)`; or a pairwise loss
             such as `bpr`.
         rows: how many rows of logits are in memory at a time; by default chosen by N.
@@ -71,6 +71,13 @@ def softmax_loss(
             f"expected items of shape (N, {users.shape[-1]}), as wide as the user vectors; got "
             f"{tuple(items.shape)}"
         )
+    if isinstance(weight, Tensor):
+        if weight.shape != label.shape:
+            raise ValueError(
+                f"expected one weight of the soft target for each label, of shape "
+                f"{tuple(label.shape)}; got {tuple(weight.shape)}"
+            )
+        weight = weight.flatten()
     flat = label.flatten()
     soft = None if target is None else SoftTarget(target, flat)
     problem = SoftmaxProblem(users.flatten(0, -2), ItemVectors(items, bias), flat)

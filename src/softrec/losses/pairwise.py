@@ -46,8 +46,10 @@ class Pairs(NamedTuple):
         """Return the name of its one part."""
         return ["loss"]
 
-    def check(self, weight: float, *, soft: bool) -> None:
+    def check(self, weight: float | Tensor, *, soft: bool) -> None:
         """Refuse a soft target, and a weight other than 0."""
+        if isinstance(weight, Tensor):
+            weight = float(weight.max())
         if soft or weight:
             raise ValueError(
                 "a pairwise loss cannot use a soft target, but got "

@@ -10,6 +10,7 @@ from softrec.losses.softmax import (
     ObjectiveValue,
     SoftmaxProblem,
     SoftTarget,
+    SoftWeight,
     loss_of,
 )
 from softrec.losses.table import row_answers, table_loss
@@ -19,14 +20,14 @@ def plain(
     problem: SoftmaxProblem,
     loss: Loss,
     soft: SoftTarget | None = None,
-    weight: float = 0.0,
+    weight: SoftWeight = 0.0,
 ) -> ObjectiveValue:
     """Return the result of `softrec.losses.streaming.streamed`, from tables of P x M numbers.
 
     It can be differentiated any number of times. Arguments and errors are those of `streamed`.
     """
     loss_of(loss).check(weight, soft=soft is not None)
-    check_problem(problem, soft)
+    check_problem(problem, soft, weight)
     users, negatives, positive = problem.users, problem.negatives, problem.positive
     logits = users @ negatives.vectors.T
     if negatives.bias is not None:

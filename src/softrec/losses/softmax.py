@@ -35,7 +35,7 @@ reference `reference.plain`. For candidates that are sampled for each row it is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -137,7 +137,10 @@ class TargetAnswers(NamedTuple):
         return label_logit - self.gap(label_logit)
 
 
-SoftmaxLoss = Callable[[SoftmaxStats, TargetAnswers, float], Tensor]
+SoftWeight = float | Tensor
+"""The weight a of the soft target, in [0, 1]: a number, or one for each example, (P,)."""
+SoftmaxLoss = Callable[[SoftmaxStats, TargetAnswers, Any], Tensor]
+"""(stats, answers, `SoftWeight`) -> one value per example, (P,)."""
 
 
 class Parts(dict[str, tuple[SoftmaxLoss, float]]):
@@ -156,7 +159,7 @@ class Parts(dict[str, tuple[SoftmaxLoss, float]]):
         """Return the names of the parts."""
         return list(self)
 
-    def check(self, weight: float, *, soft: bool) -> None:
+    def check(self, weight: SoftWeight, *, soft: bool) -> None:
         """Refuse losses, weights and soft targets that do not fit together.
 
         Args:
@@ -172,10 +175,10 @@ class Parts(dict[str, tuple[SoftmaxLoss, float]]):
             raise ValueError("expected at least one part of the loss, got none")
         if soft:
             return
-        if weight:
+        if isinstance(weight, Tensor) or weight:
             raise ValueError(
-                f"the weight of the soft target is {weight}, but there is no soft target; give a "
-                "target, or leave out the weight"
+                f"the weight of the soft target is {_told(weight)}, but there is no soft target; "
+                "give a target, or leave out the weight"
             )
         for name, (part, _) in self.items():
             if part is rest_part:
@@ -185,7 +188,7 @@ class Parts(dict[str, tuple[SoftmaxLoss, float]]):
                 )
 
     def values_of(
-        self, stats: SoftmaxStats, answers: TargetAnswers, weight: float
+        self, stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight
     ) -> dict[str, Tensor]:
         """Return the value of each part, (P,), without its coefficient."""
         return {name: loss(stats, answers, weight) for name, (loss, _) in self.items()}
@@ -207,13 +210,28 @@ def loss_of(loss: Loss) -> Parts | Pairs:
     return Parts(loss) if isinstance(loss, Mapping) else Pairs(loss)
 
 
-def check_weight(weight: float) -> None:
-    """Refuse a weight of the soft target outside [0, 1]."""
-    if not 0 <= weight <= 1:
-        raise ValueError(f"the weight of the soft target must be in [0, 1], got {weight}")
+def check_weight(weight: SoftWeight) -> None:
+    """Refuse a weight of the soft target outside [0, 1].
+
+    Weights of examples are checked on a CPU only, because elsewhere the check would wait for the
+    device.
+    """
+    if not isinstance(weight, Tensor):
+        low = high = weight
+    elif weight.device.type != "cpu" or not weight.numel():
+        return
+    else:
+        low, high = (float(bound) for bound in weight.detach().aminmax())
+    if not (low >= 0 and high <= 1):
+        got = low if not low >= 0 else high
+        raise ValueError(f"the weight of the soft target must be in [0, 1], got {got}")
 
 
-def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> None:
+def _told(weight: SoftWeight) -> str:
+    return f"one for each of {len(weight)} examples" if isinstance(weight, Tensor) else f"{weight}"
+
+
+def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> None:
     """Refuse a weight outside [0, 1], and numbers that are not one per example.
 
     Raises:
@@ -221,7 +239,8 @@ def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> N
     """
     check_weight(weight)
     expected = stats.label_logit.shape
-    for name, number in (*stats._asdict().items(), *answers._asdict().items()):
+    own = {"weight": weight} if isinstance(weight, Tensor) else {}
+    for name, number in {**stats._asdict(), **answers._asdict(), **own}.items():
         if number.shape != expected or number.dim() != 1:
             raise ValueError(
                 f"expected one number per example in {name}, ({expected.numel()},); "
@@ -229,7 +248,7 @@ def check_asked(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> N
             )
 
 
-def hard_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
+def hard_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return -log p_y, the cross-entropy with the label alone; the target is not used.
 
     Example:
@@ -241,7 +260,7 @@ def hard_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: floa
     return F.softplus(stats.rest_lse - stats.label_logit)
 
 
-def soft_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
+def soft_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return the cross-entropy with (1 - weight) e_y + weight s: the mixed loss.
 
     Formula: softplus(-u) + a (z_y - E_s[z]), (P,) in nats; the gradient in the logits is p - q.
@@ -254,7 +273,7 @@ def soft_cross_entropy(stats: SoftmaxStats, answers: TargetAnswers, weight: floa
     return hard + weight * answers.gap(stats.label_logit)
 
 
-def binary_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
+def binary_part(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return the cross-entropy of "the label or not": Bernoulli(q_y) against Bernoulli(p_y).
 
     Formula: softplus(u) - q_y u with q_y = 1 - a + a s_y, (P,) in nats; computed as
@@ -271,7 +290,7 @@ def binary_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> T
     return label * F.softplus(-odds) + others * F.softplus(odds)
 
 
-def rest_part(stats: SoftmaxStats, answers: TargetAnswers, weight: float) -> Tensor:
+def rest_part(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return the cross-entropy over all items except the label, with both sides renormalised.
 
     Formula: R - M with M = sum_{i != y} s_i z_i / (1 - s_y), (P,) in nats. It does not depend on

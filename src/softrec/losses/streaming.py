@@ -40,6 +40,7 @@ from softrec.losses.softmax import (
     SoftmaxProblem,
     SoftmaxStats,
     SoftTarget,
+    SoftWeight,
     loss_of,
 )
 from softrec.losses.tiles import Entries, Tiles, sizes, workspace
@@ -55,7 +56,7 @@ def streamed(
     problem: SoftmaxProblem,
     loss: Loss,
     soft: SoftTarget | None = None,
-    weight: float = 0.0,
+    weight: SoftWeight = 0.0,
     *,
     rows: int | None = None,
 ) -> ObjectiveValue:
@@ -69,7 +70,7 @@ def streamed(
         problem: users, negatives, positives.
         loss: named softmax losses with coefficients, or one pairwise loss.
         soft: the soft target; None for the label alone.
-        weight: of the soft target, in [0, 1]; a in the formulas.
+        weight: of the soft target, in [0, 1], for all rows or (P,); a in the formulas.
         rows: the most rows in a block; by default chosen by the number of negatives and the caches.
 
     Raises:
@@ -80,7 +81,7 @@ def streamed(
     """
     kind = loss_of(loss)
     kind.check(weight, soft=soft is not None)
-    check_problem(problem, soft)
+    check_problem(problem, soft, weight)
     none = (None, None)
     given = (soft.mean if soft is not None else None) or none
     tensors = (
@@ -121,7 +122,7 @@ class Sweep:
         problem: SoftmaxProblem,
         loss: Parts,
         soft: SoftTarget | None,
-        weight: float,
+        weight: SoftWeight,
         rows: int | None,
         wanted: Wanted,
     ) -> None:
@@ -230,7 +231,8 @@ class Sweep:
             leaves = [leaf.detach().requires_grad_(self.wanted) for leaf in numbers]
             answers = self.beside.answers(leaves[2], leaves[0])
             whole = leaves[0] if added is None else leaves[0] + added[rows]
-            values = self.loss.values_of(SoftmaxStats(whole, leaves[1]), answers, self.weight)
+            weight = self.weight[rows] if isinstance(self.weight, Tensor) else self.weight
+            values = self.loss.values_of(SoftmaxStats(whole, leaves[1]), answers, weight)
             values = {name: value.masked_fill(alone, 0) for name, value in values.items()}
             mean = self.loss.total(values).sum() / len(self.problem.users)
         told = {name: value.detach() for name, value in values.items()}

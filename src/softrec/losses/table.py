@@ -11,6 +11,7 @@ from softrec.losses.softmax import (
     ObjectiveValue,
     SoftmaxStats,
     SoftTarget,
+    SoftWeight,
     TargetAnswers,
     answers_of,
     loss_of,
@@ -26,7 +27,7 @@ def table_loss(
     *,
     correction: Tensor | None = None,
     answers: TargetAnswers | None = None,
-    weight: float = 0.0,
+    weight: SoftWeight = 0.0,
 ) -> ObjectiveValue:
     """Return the mean loss of positives and the negatives of each row.
 
@@ -39,7 +40,7 @@ def table_loss(
         loss: named softmax losses with coefficients, or one pairwise loss.
         correction: (P, M), (1, M) or (M,), added to the logits for the softmax.
         answers: of the soft target; None for the label alone.
-        weight: of the soft target, in [0, 1]; a in the formulas.
+        weight: of the soft target, in [0, 1], for all rows or (P,); a in the formulas.
 
     Raises:
         ValueError: if shapes do not fit, the weight is outside [0, 1], a soft target is missing,
