@@ -39,13 +39,14 @@ MAY_IMPORT = {
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},
     "retrieval": {"types", "blocks", "limits"},
+    "weights": BASE | NAMED | {"data", "retrieval", "scoring", "training_data"},
     "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"registry", "data", "retrieval", "interacted"},
     "serving": BASE | {"files", "data", "models", "retrieval", "scoring"},
     "simulation": BASE | {"data", "evaluation"},
     "recipe": BASE
     | NAMED
-    | {"data", "evaluation", "models", "simulation", "targets", "losses", "candidates"},
+    | {"data", "evaluation", "models", "simulation", "targets", "losses", "candidates", "weights"},
     "report": BASE | {"files", "evaluation"},
     "adapters": BASE | NAMED | {"data", "losses", "targets", "recipe"},
 }

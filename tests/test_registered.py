@@ -13,6 +13,7 @@ from softrec.registry import Registry
 from softrec.targets.smoothing import UniformTarget
 from softrec.testing import check_registered
 from softrec.types import Vectors
+from softrec.weights import OfLabels
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +111,26 @@ def fresh(training):
     return draw
 
 
+def negative(training):
+    return OfLabels(torch.linspace(-1, 1, training.n_items))
+
+
+def of_the_batch(training):
+    class Source(OfLabels):
+        def forward(self, batch):
+            return lambda logit, rows: logit.softmax(0)
+
+    return Source(torch.ones(training.n_items))
+
+
+def one_weight(training):
+    class Source(OfLabels):
+        def forward(self, batch):
+            return lambda logit, rows: torch.ones(())
+
+    return Source(torch.ones(training.n_items))
+
+
 def smaller_is_better(ranks, k):
     best = np.full(len(ranks), 1000)
     np.minimum.at(best, ranks.case, ranks.rank)
@@ -146,6 +167,9 @@ BROKEN = {
     "beyond": ("candidates", beyond, "candidates"),
     "own label": ("candidates", own_label, "candidates"),
     "not resumed": ("candidates", fresh, "candidates"),
+    "negative": ("weights", negative, "weights"),
+    "of the batch": ("weights", of_the_batch, "weights"),
+    "one weight": ("weights", one_weight, "weights"),
     "smaller": ("metric", smaller_is_better, None),
     "one value": ("metric", one_value, None),
     "padding": ("model", Shifted, None),

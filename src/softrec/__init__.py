@@ -62,7 +62,7 @@ HOME = {"Comparison": "experiments.comparison", "Run": "experiments.train",
         "tracking": "training.trackers"}  # fmt: skip
 PARTS = ("adapters", "candidates", "data", "errors", "evaluation", "experiments", "limits",
          "losses", "models", "objective", "recipe", "report", "retrieval", "scoring", "serving",
-         "simulation", "targets", "testing", "training", "types")  # fmt: skip
+         "simulation", "targets", "testing", "training", "types", "weights")  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ from softrec.types import (
     Target,
     TargetSource,
     Vectors,
+    Weigh,
+    WeightSource,
+    weighted_by,
 )
 
 Pass = Callable[..., ObjectiveValue]
@@ -43,6 +47,22 @@ InterestPart = Callable[[Tensor, Tensor], Tensor]
 
 
 PLAIN = Scoring()
+
+
+class _Rows(NamedTuple):
+    """What is known of the rows of a batch before they are scored."""
+
+    label: Tensor  # (P,) int64
+    target: Target | None
+    offset: Offset | None  # added to their scores
+    weigh: Weigh | None  # their weights
+
+    @property
+    def own_offset(self) -> Tensor | None:
+        """Return the offset of the labels, (P,)."""
+        if self.offset is None:
+            return None
+        return self.offset.at(slice(0, len(self.label)), self.label[:, None])[:, 0]
 
 
 class Objective(nn.Module):
@@ -71,6 +91,8 @@ class Objective(nn.Module):
         l2: adds l2 / 2 times the squared lengths of the vectors of user, label and negatives,
             averaged over the rows. A label is not counted as a negative of its own row. In graph
             models the vectors before propagation count.
+        weights: weighs the examples: the value of each is multiplied by its weight before the mean.
+            The interest part and `l2` have no weights.
         shared: the function that computes the loss over candidates that are the same for all rows;
             the reference is `softrec.losses.reference.plain`.
 
@@ -94,6 +116,7 @@ class Objective(nn.Module):
         label_part: tuple[LabelPart, float] | None = None,
         interest_part: InterestPart | None = None,
         l2: float = 0.0,
+        weights: WeightSource | None = None,
         shared: Pass = streamed,
     ) -> None:
         super().__init__()
@@ -102,7 +125,7 @@ class Objective(nn.Module):
         self.candidates, self.scoring, self.exact = candidates, scoring, exact
         self._plain = scoring == PLAIN  # inner products as they are
         self.label_part, self.interest_part, self.l2 = label_part, interest_part, l2
-        self.shared = shared
+        self.weights, self.shared = weights, shared
         self.loss.check(weight, soft=source is not None)
         if not 0 <= l2 < inf:
             raise ValueError(f"l2 must be at least 0, got {l2}")
@@ -117,27 +140,31 @@ class Objective(nn.Module):
         """Return the mixed objective: cross-entropy with (1 - weight) label + weight target."""
         return cls(loss=mixed(), source=source, weight=weight)
 
+    def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
+        """Let the weights of the examples read the model at the beginning of an epoch."""
+        if self.weights is not None:
+            self.weights.begin_epoch(encoder, epoch)
+
     def forward(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""
         target = None if self.source is None else self.source(batch)
+        weigh = None if self.weights is None else self.weights(batch)
         vectors = encoder(batch)
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
         scored, sparse = self._scored_users(users), encoder.sparse
+        rows = _Rows(batch.label, target, vectors.offset, weigh)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
         if chosen is None:
-            value, positive = self._over_all(scored, items, batch.label, target, vectors.offset)
+            value, positive = self._over_all(scored, items, rows)
         elif chosen.items.dim() == 1:
-            value, positive = self._shared(
-                scored, items, batch.label, target, chosen, sparse, vectors.offset
-            )
+            value, positive = self._shared(scored, items, rows, chosen, sparse)
         else:
-            value, positive = self._by_row(
-                scored, items, batch.label, target, chosen, sparse, vectors.offset
-            )
+            value, positive = self._by_row(scored, items, rows, chosen, sparse)
         if self.label_part is not None:
-            value = self._with_label_part(value, self._scored_users(users), positive, batch)
+            own = self._scored_users(users)
+            value = self._with_label_part(value, own, positive, batch, weigh)
         if predicted is not None:
             parts = {**value.parts, "interest": predicted.detach()}
             value = ObjectiveValue(value.total + predicted.mean(), parts)
@@ -176,18 +203,14 @@ class Objective(nn.Module):
     # --- negatives: all items, some for the batch, some for each row ---
 
     def _over_all(
-        self,
-        users: Tensor,
-        items: ItemVectors,
-        label: Tensor,
-        target: Target | None,
-        offset: Offset | None,
+        self, users: Tensor, items: ItemVectors, rows: _Rows
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        items = self._scored_items(items)
-        soft = None if target is None else SoftTarget(target, label)
+        items, label = self._scored_items(items), rows.label
+        soft = None if rows.target is None else SoftTarget(rows.target, label)
         problem = SoftmaxProblem(
-            users, items, label, offset=offset, label_offset=_own_offset(offset, label)
-        )
+            users, items, label,
+            offset=rows.offset, label_offset=rows.own_offset, weigh=rows.weigh,
+        )  # fmt: skip
         value = self.shared(problem, self.loss, soft, self.weight)
         return value, items if self.label_part is None else _rows(items, label)
 
@@ -195,13 +218,11 @@ class Objective(nn.Module):
         self,
         users: Tensor,
         items: ItemVectors,
-        label: Tensor,
-        target: Target | None,
+        rows: _Rows,
         chosen: Candidates,
         sparse: bool,
-        offset: Offset | None,
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        m = len(chosen.items)
+        label, offset, m = rows.label, rows.offset, len(chosen.items)
         some = self._scored_items(_rows(items, torch.cat([chosen.items, label]), sparse=sparse))
         negatives, positive = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
@@ -209,34 +230,32 @@ class Objective(nn.Module):
         problem = SoftmaxProblem(
             users, negatives, place, positive, chosen.counts, chosen.correction, chosen.hits,
             chosen.masked, offset and _among(offset, chosen.items, len(items.vectors)),
-            _own_offset(offset, label),
+            rows.own_offset, rows.weigh,
         )  # fmt: skip
-        soft = self._soft(target, label, items, chosen)
+        soft = self._soft(rows.target, label, items, chosen)
         return self.shared(problem, self.loss, soft, self.weight), positive
 
     def _by_row(
         self,
         users: Tensor,
         items: ItemVectors,
-        label: Tensor,
-        target: Target | None,
+        rows: _Rows,
         chosen: Candidates,
         sparse: bool,
-        offset: Offset | None,
     ) -> tuple[ObjectiveValue, ItemVectors]:
+        label, offset, own = rows.label, rows.offset, rows.own_offset
         positive, logits = self._pairs(users, items, label, chosen.items, sparse)
         label_logit = _own_logit(users, positive)
-        soft, answers = self._soft(target, label, items, chosen), None
+        soft, answers = self._soft(rows.target, label, items, chosen), None
         if soft is not None:
             hidden = hidden_among(chosen.items, chosen.counts)
             answers = row_answers(soft, users, label_logit, logits, chosen.items, hidden)
-        own = _own_offset(offset, label)
         if offset is not None and own is not None:
             logits = logits + offset.at(slice(0, len(label)), chosen.items).to(logits)
             label_logit = label_logit + own.to(logits)
         value = table_loss(
             label_logit, logits, chosen.counts, self.loss,
-            correction=chosen.correction, answers=answers, weight=self.weight,
+            correction=chosen.correction, answers=answers, weight=self.weight, weigh=rows.weigh,
         )  # fmt: skip
         return value, positive
 
@@ -271,13 +290,20 @@ class Objective(nn.Module):
     # --- what is added ---
 
     def _with_label_part(
-        self, value: ObjectiveValue, users: Tensor, positive: ItemVectors, batch: Batch
+        self,
+        value: ObjectiveValue,
+        users: Tensor,
+        positive: ItemVectors,
+        batch: Batch,
+        weigh: Weigh | None,
     ) -> ObjectiveValue:
         assert self.label_part is not None
         loss, coefficient = self.label_part
-        part = loss(_own_logit(users, positive), batch.prediction_user)
+        logit = _own_logit(users, positive)
+        part = loss(logit, batch.prediction_user)
+        mean = weighted_by(weigh, part, logit, slice(0, len(part))).mean()
         return ObjectiveValue(
-            value.total + coefficient * part.mean(), {**value.parts, "label": part.detach()}
+            value.total + coefficient * mean, {**value.parts, "label": part.detach()}
         )
 
     def _l2(
@@ -311,11 +337,6 @@ def _parted(items: ItemVectors, first: int) -> tuple[ItemVectors, ItemVectors]:
         return ItemVectors(one), ItemVectors(other)
     one_bias, other_bias = bias.split([first, len(bias) - first])
     return ItemVectors(one, one_bias), ItemVectors(other, other_bias)
-
-
-def _own_offset(offset: Offset | None, label: Tensor) -> Tensor | None:
-    """Return the offset of the labels, (P,)."""
-    return None if offset is None else offset.at(slice(0, len(label)), label[:, None])[:, 0]
 
 
 def _among(offset: Offset, chosen: Tensor, n_items: int) -> Offset:

@@ -13,6 +13,7 @@ import fields_of_losses
 import fields_of_prior
 import fields_of_targets
 import fields_of_training
+import fields_of_weights
 import pytest
 from fields import FIELDS, same
 from pydantic import BaseModel
@@ -27,9 +28,11 @@ from softrec.recipe.specs.training import EvaluationSettings, TrainingSettings
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.targets.mixture import PartSettings
 from softrec.targets.settings import TARGETS, TargetSettings
+from softrec.weights import WEIGHTS, WeightsSettings
 
 FULL = (
     fields_of_candidates, fields_of_losses, fields_of_prior, fields_of_targets, fields_of_training,
+    fields_of_weights,
 )  # fmt: skip
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
 ELSEWHERE = (DataSettings, ModelSettings, TuneSettings)
@@ -81,7 +84,7 @@ def specs(kind):
     return set().union(*map(specs, get_args(kind)))
 
 
-CHOSEN = (TargetSettings, LossSettings, CandidatesSettings)
+CHOSEN = (TargetSettings, LossSettings, CandidatesSettings, WeightsSettings)
 ALL = specs(Recipe).union(*map(specs, CHOSEN)).difference(ELSEWHERE)
 
 
@@ -97,7 +100,8 @@ def literals(kind):
 
 
 def test_all_sections_are_looked_at():
-    assert {PartSettings, *TARGETS.values(), *LOSSES.values(), *CANDIDATES.values()} < ALL
+    chosen = (TARGETS, LOSSES, CANDIDATES, WEIGHTS)
+    assert {PartSettings, *(one for kind in chosen for one in kind.values())} < ALL
     assert len(ALL) > 25
 
 

@@ -125,7 +125,7 @@ class TargetsCommand(SettingsCommand):
 class ProtocolCommand(SettingsCommand):
     """A command that does not train: its options say how a log is read, split and evaluated."""
 
-    left_out = ("", "model", "target", "loss", "candidates", "training", "interest")
+    left_out = ("", "model", "target", "loss", "candidates", "weights", "training", "interest")
 
 
 def parameters(options: Iterable[Listed]) -> list[Any]:

@@ -208,7 +208,7 @@ def _training(run: Run) -> str:
     kept: dict[str, Any] = {"model": {"name": recipe.model.name, **run.model_settings.settings}}
     if not is_counted(recipe.model.name):
         fields = recipe.model_dump(mode="json", exclude_defaults=True)
-        own = ("target", "loss", "candidates", "training", "interest")
+        own = ("target", "loss", "candidates", "weights", "training", "interest")
         kept |= {name: _without_folders(fields[name]) for name in own if name in fields}
     kept["seed"] = recipe.seed
     text = yaml.safe_dump(json.loads(json.dumps(kept)), sort_keys=False)

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from softrec.errors import RecipeError
 from softrec.experiments.baselines import simple_recipe
 from softrec.experiments.inputs import Given, seeds_of
-from softrec.experiments.naming import member_name, short, target_name
+from softrec.experiments.naming import member_name, short, target_name, weights_name
 from softrec.experiments.tuning.planned import Searches, searches
 from softrec.experiments.tuning.space import Space
 from softrec.experiments.variants import (
@@ -42,6 +42,8 @@ from softrec.targets.settings import TARGETS
 NAMES = {"model": "sasrec", "loss": "mixed"}
 OWN = ("model", "target", "loss")
 """The sections whose settings belong to a member of them."""
+WITHIN = ("target", "loss", "weights")
+"""The sections in which the variants of a group may differ."""
 
 
 def plan(
@@ -139,7 +141,7 @@ class Planner:
         """Yield all combinations, group by group."""
         axes = self.axes
         for model in self.trained:
-            places = [p for p in axes.grid if p.partition(".")[0] not in ("target", "loss")]
+            places = [p for p in axes.grid if p.partition(".")[0] not in WITHIN]
             for outer in self.values(places, model, 0, 0):
                 for target, loss in product(range(len(axes.targets)), range(len(axes.losses))):
                     inner = [p for p in axes.grid if p not in places]
@@ -279,9 +281,9 @@ class Planner:
 
     def group(self, one: Combination, grid: Mapping[str, Any]) -> str:
         """Return the name of a group: its model, with the given settings."""
-        outer = {place: v for place, v in grid.items() if place.partition(".")[0] not in OWN[1:]}
+        outer = {place: v for place, v in grid.items() if place.partition(".")[0] not in WITHIN}
         several = len(self.trained) > 1
-        if not several and not any(p.partition(".")[0] not in OWN[1:] for p in self.axes.grid):
+        if not several and not any(p.partition(".")[0] not in WITHIN for p in self.axes.grid):
             return ""
         own = self.axes.models[one.model] if several else {}
         return member_name({"name": self.model(one.model), **short(own), **short(outer)})
@@ -299,6 +301,8 @@ class Planner:
         left_out |= set() if space is None else space.facts().keys()  # values are yet to be found
         shown = () if space is None else self.axes.targets[one.target]  # a default is one of them
         target = target_name(recipe, {p.removeprefix("target.") for p in left_out}, shown)
+        if any(place.startswith("weights.") for place in one.values):
+            target = f"{target}, {weights_name(recipe)}"
         losses = any(place.startswith("loss.") for place in one.values)
         if (len(self.axes.losses) < 2 and not losses) or collapsed:
             return target

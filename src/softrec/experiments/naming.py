@@ -34,6 +34,11 @@ def target_name(recipe: Recipe, left_out: Iterable[str] = (), shown: Container[s
     return f"{own} ({inside})" if inside else own
 
 
+def weights_name(recipe: Recipe) -> str:
+    """Return the name of the weights, with the settings that differ from the defaults."""
+    return member_name(recipe.weights.model_dump(mode="json", exclude_defaults=True))
+
+
 def name_of(run: str | dict[str, Any]) -> str:
     """Return the name of a run's folder, or of the model of its recipe."""
     if isinstance(run, str):

@@ -134,6 +134,7 @@ def _title(wanted: Plan) -> str:
             ("targets", [recipe.target for recipe in recipes]),
             ("losses", [r.loss for r in recipes if r.target.soft_weight > 0 or not r.loss.softmax]),
             ("candidates", [recipe.candidates for recipe in recipes]),
+            ("weights of the examples", [recipe.weights for recipe in recipes]),
             ("false positives", [level_of(recipe) for recipe in recipes]),
             ("settings of training", [_of_training(variant) for variant in wanted.variants]),
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from softrec.losses.softmax import Loss, SoftmaxProblem, SoftTarget, SoftWeight, hard, mixed
 from softrec.losses.streaming import streamed
-from softrec.types import ItemVectors, Target
+from softrec.types import GivenWeights, ItemVectors, Target
 
 NAMED = {"mixed": mixed, "hard": hard}
 
@@ -23,6 +23,7 @@ def softmax_loss(
     target: Target | None = None,
     weight: SoftWeight = 0.0,
     loss: Literal["mixed", "hard"] | Loss = "mixed",
+    example_weights: Tensor | None = None,
     rows: int | None = None,
 ) -> Tensor:
     """Return the mean loss of user vectors and their labels over the full catalogue, ().
@@ -42,6 +43,7 @@ def softmax_loss(
         weight: of the soft target, in [0, 1]; a number, or one for each label, (...).
         loss: "mixed" or "hard"; named softmax losses such as `decoupled(0.5)`; or a pairwise loss
             such as `bpr`.
+        example_weights: (...), the weight of each label's loss in the mean; None: all 1.
         rows: how many rows of logits are in memory at a time; by default chosen by N.
 
     Raises:
@@ -78,7 +80,13 @@ def softmax_loss(
                 f"{tuple(label.shape)}; got {tuple(weight.shape)}"
             )
         weight = weight.flatten()
+    if example_weights is not None and example_weights.shape != label.shape:
+        raise ValueError(
+            f"expected one weight for each label, of shape {tuple(label.shape)}; got "
+            f"{tuple(example_weights.shape)}"
+        )
     flat = label.flatten()
     soft = None if target is None else SoftTarget(target, flat)
-    problem = SoftmaxProblem(users.flatten(0, -2), ItemVectors(items, bias), flat)
+    weigh = None if example_weights is None else GivenWeights(example_weights.flatten())
+    problem = SoftmaxProblem(users.flatten(0, -2), ItemVectors(items, bias), flat, weigh=weigh)
     return streamed(problem, loss, soft, weight, rows=rows).total

@@ -10,6 +10,7 @@ from softrec.losses.pairwise import Pairs
 from softrec.losses.positives import Among, Apart
 from softrec.losses.softmax import SoftmaxProblem
 from softrec.losses.tiles import sizes, workspace
+from softrec.types import weighted_by
 
 BLOCKS = 4  # autograd keeps several copies of a block
 
@@ -30,16 +31,17 @@ class PairSweep:
         self.block = workspace(self.size.rows, m, precise, device)
         self.into = Gradients(problem, precise, wanted)
 
-    def run(self) -> dict[str, Tensor]:
-        """Return the value of each row, (P,), and fill the gradients."""
+    def run(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the value of each row with its weight, and without, and fill the gradients."""
         found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
-        return {"loss": torch.cat(found)}
+        total, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return total, {"loss": value}
 
     def gradients(self) -> list[Tensor | None]:
         """Return the gradients of the mean loss in all arguments, None where not wanted."""
         return [*self.into.result(), *self.positive.gradients(), None, None]
 
-    def _rows(self, rows: slice) -> Tensor:
+    def _rows(self, rows: slice) -> tuple[Tensor, Tensor]:
         users = self.problem.users[rows]
         block, counts = self._logits(users), self._counts(rows, len(users))
         with torch.enable_grad():
@@ -47,7 +49,8 @@ class PairSweep:
             leaves = [leaf.detach().requires_grad_() for leaf in leaves]
             value = self.loss.loss(leaves[0], leaves[1], counts)
             value = value.masked_fill(counts.sum(1) <= 0, 0)
-            mean = value.sum() / len(self.problem.users)
+            total = weighted_by(self.problem.weigh, value, leaves[0], rows)
+            mean = total.sum() / len(self.problem.users)
         if self.wanted:
             by_label, by_negatives = torch.autograd.grad(mean, leaves)
             self.into.start(users)
@@ -55,7 +58,7 @@ class PairSweep:
             self.into.add(every, by_negatives.T, users, first=rows.start == 0)
             self.into.finish(rows, None)
             self.positive.back(rows, users, by_label, self.into)
-        return value.detach()
+        return total.detach(), value.detach()
 
     def _logits(self, users: Tensor) -> Tensor:
         block, (vectors, bias, _) = self.block[: len(users)], self.problem.negatives

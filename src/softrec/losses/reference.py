@@ -58,5 +58,5 @@ def plain(
         label_logit = label_logit + problem.label_offset
     return table_loss(
         label_logit, logits, counts, loss,
-        correction=problem.correction, answers=answers, weight=weight,
+        correction=problem.correction, answers=answers, weight=weight, weigh=problem.weigh,
     )  # fmt: skip

@@ -26,7 +26,8 @@ Numbers o_i without a gradient may be added to the logits (`offset`). They belon
 M they would be a constant, sum s_i o_i / r, which is left out.
 
 A loss is a function (stats, answers, weight) -> one value per example. The constants that turn a
-cross-entropy into a KL divergence have no gradient and are left out.
+cross-entropy into a KL divergence have no gradient and are left out. Examples may have weights, by
+which their values are multiplied before the mean (`weigh`).
 
 Two functions with the same arguments compute the mean over a batch: `streaming.streamed`, and its
 reference `reference.plain`. For candidates that are sampled for each row it is `table.table_loss`.
@@ -42,7 +43,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from softrec.losses.pairwise import Pairs, PairwiseLoss
-from softrec.types import ItemVectors, Offset, Rest, Target
+from softrec.types import ItemVectors, Offset, Rest, Target, Weigh
 
 
 class SoftmaxProblem(NamedTuple):
@@ -63,6 +64,7 @@ class SoftmaxProblem(NamedTuple):
     masked: tuple[Tensor, Tensor] | None = None  # pairs (row, place) of negatives that are left out
     offset: Offset | None = None  # (P, M) added to the negatives' logits; None: 0
     label_offset: Tensor | None = None  # (P,) added to the positives' logits; with `offset`
+    weigh: Weigh | None = None  # the weights of the rows; None: all 1
 
     @property
     def log_weight(self) -> Tensor | None:
@@ -330,7 +332,7 @@ def decoupled(balance: float) -> Parts:
 class ObjectiveValue(NamedTuple):
     """The value to minimise, and the values of its parts."""
 
-    total: Tensor  # () the weighted sum of all parts, averaged over the examples
+    total: Tensor  # () the weighted sum of all parts, times the examples' weights, averaged
     parts: dict[str, Tensor]  # name -> (P,) detached value of each part, without its coefficient
 
 

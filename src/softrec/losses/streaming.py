@@ -44,7 +44,7 @@ from softrec.losses.softmax import (
     loss_of,
 )
 from softrec.losses.tiles import Entries, Tiles, sizes, workspace
-from softrec.types import ListedTarget, LogitTarget
+from softrec.types import ListedTarget, LogitTarget, weighted_by
 
 NO_PAIRS = (
     "pairwise losses compare scores of pairs and take no offset; choose a softmax loss, or a model "
@@ -108,10 +108,10 @@ class _Streamed(GivenOnce):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         sweep: Sweep | PairSweep = arguments[-1]()
-        values = sweep.run()
+        total, values = sweep.run()
         ctx.gradients = sweep.gradients() if sweep.wanted else None
         ctx.mark_non_differentiable(*values.values())
-        return (sweep.loss.total(values).mean(), *values.values())
+        return (total.mean(), *values.values())
 
 
 class Sweep:
@@ -164,18 +164,19 @@ class Sweep:
             return whole, whole
         return whole, workspace(self.size.items, n_rows, self.precise, device, f"{name}, a tile")
 
-    def run(self) -> dict[str, Tensor]:
-        """Return the value of each part, (P,), and fill the gradients."""
+    def run(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the value of each row and of each part, (P,), and fill the gradients."""
         found = [self._rows(rows) for rows in self.size.blocks(len(self.problem.users))]
-        return {name: torch.cat([values[name] for values in found]) for name in found[0]}
+        parts = {name: torch.cat([values[name] for _, values in found]) for name in found[0][1]}
+        return torch.cat([total for total, _ in found]), parts
 
     def gradients(self) -> list[Tensor | None]:
         """Return the gradients of the mean loss in all arguments, None where not wanted."""
         mean = self.beside.finish(self.into.vectors, self.into.bias)
         return [*self.into.result(), *self.positive.gradients(), *mean]
 
-    def _rows(self, rows: slice) -> dict[str, Tensor]:
-        """Return the values of some rows, and add their gradients."""
+    def _rows(self, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the values of some rows, and of their parts, and add their gradients."""
         users, beside = self.problem.users[rows], self.beside
         beside.start(rows, users, self.cut)
         logits = Tiles(
@@ -223,8 +224,8 @@ class Sweep:
 
     def _values(
         self, rows: slice, label_logit: Tensor, rest: Tensor, expected: Tensor, alone: Tensor
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return the values of the parts, (b,), and the mean loss's gradient in three numbers."""
+    ) -> tuple[tuple[Tensor, dict[str, Tensor]], list[Tensor]]:
+        """Return the values, (b,), and the mean loss's gradient in three numbers."""
         added = self.problem.label_offset
         with torch.enable_grad():
             numbers = (label_logit, rest, expected)
@@ -234,8 +235,9 @@ class Sweep:
             weight = self.weight[rows] if isinstance(self.weight, Tensor) else self.weight
             values = self.loss.values_of(SoftmaxStats(whole, leaves[1]), answers, weight)
             values = {name: value.masked_fill(alone, 0) for name, value in values.items()}
-            mean = self.loss.total(values).sum() / len(self.problem.users)
-        told = {name: value.detach() for name, value in values.items()}
+            total = weighted_by(self.problem.weigh, self.loss.total(values), whole, rows)
+            mean = total.sum() / len(self.problem.users)
+        told = total.detach(), {name: value.detach() for name, value in values.items()}
         if not self.wanted:
             return told, []
         slopes = torch.autograd.grad(mean, leaves, allow_unused=True)

@@ -17,6 +17,7 @@ from softrec.losses.softmax import (
     loss_of,
     no_answers,
 )
+from softrec.types import Weigh, weighted_by
 
 
 def table_loss(
@@ -28,6 +29,7 @@ def table_loss(
     correction: Tensor | None = None,
     answers: TargetAnswers | None = None,
     weight: SoftWeight = 0.0,
+    weigh: Weigh | None = None,
 ) -> ObjectiveValue:
     """Return the mean loss of positives and the negatives of each row.
 
@@ -41,6 +43,7 @@ def table_loss(
         correction: (P, M), (1, M) or (M,), added to the logits for the softmax.
         answers: of the soft target; None for the label alone.
         weight: of the soft target, in [0, 1], for all rows or (P,); a in the formulas.
+        weigh: the weights of the rows; None: all 1.
 
     Raises:
         ValueError: if shapes do not fit, the weight is outside [0, 1], a soft target is missing,
@@ -64,8 +67,8 @@ def table_loss(
         stats = SoftmaxStats(label_logit, weighted.logsumexp(1))
         values = kind.values_of(stats, answers or no_answers(label_logit), weight)
     values = {name: value.masked_fill(alone, 0) for name, value in values.items()}
-    total = kind.total(values).mean()
-    return ObjectiveValue(total, {name: value.detach() for name, value in values.items()})
+    total = weighted_by(weigh, kind.total(values), label_logit, slice(0, len(label_logit)))
+    return ObjectiveValue(total.mean(), {name: value.detach() for name, value in values.items()})
 
 
 def row_answers(

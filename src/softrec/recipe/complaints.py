@@ -12,7 +12,7 @@ from softrec.errors import no_such, one_line
 from softrec.recipe.specs.arguments import safe_repr
 from softrec.registry import NESTED
 
-EXAMPLES = {"loss": "decoupled", "candidates": "sampled"}
+EXAMPLES = {"loss": "decoupled", "candidates": "sampled", "weights": "slatk"}
 MISSING = {
     "teacher": "needs a teacher: the folder of a finished run or a recipe (.yaml); add "
     "--teacher RUN (in a recipe: `target: {name: kd, teacher: RUN}`)",

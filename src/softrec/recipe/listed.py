@@ -22,6 +22,7 @@ from softrec.recipe.specs.data import OF_TRAINING
 Section = Literal["model", "target", "loss"]
 PLURALS = {"model": "models", "target": "targets", "loss": "losses"}
 NOT_GRID = ("evaluation", "seed", "plugins")
+NAMED_IN_GRID = ("candidates", "weights")
 IN_GRID = tuple(f"data.{field}" for field in OF_TRAINING)
 
 
@@ -127,7 +128,7 @@ def _check_comparable(name: str, place: str) -> None:
             f"compared; make a comparison for each value. Of data, a grid takes "
             f"{' and '.join(IN_GRID)}, which change the training part alone"
         )
-    if section in NOT_GRID or (field == "name" and section != "candidates"):
+    if section in NOT_GRID or (field == "name" and section not in NAMED_IN_GRID):
         remedy = f"name them in {PLURALS[section]}" if section in PLURALS else "leave it out"
         raise RecipeError(f"a grid over {name} would compare what cannot be compared so; {remedy}")
 

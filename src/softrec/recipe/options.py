@@ -23,6 +23,7 @@ NAMED = (
     "target",
     "loss",
     "candidates",
+    "weights",
 )  # sections whose other fields depend on their name
 NOT_TRAINING = ("data", "model", "evaluation", "seed", "plugins")
 FILES = ("source", "valid", "test", "items", "user_table", *RUNS)
@@ -30,6 +31,7 @@ EXAMPLES = {
     "target": "pop+(alpha=0.4,temperature=2)",
     "model": "sasrec(dim=64)",
     "loss": "decoupled(balance=0.3)",
+    "weights": "slatk(rank=20)",
 }
 
 
@@ -52,8 +54,10 @@ def recipe_of(
     fields = with_plugins(base, options, place)
     changes = dotted(options)
     fields = _begun(fields, changes)
-    if isinstance(changes.get("target.name"), str):
-        changes |= {f"target.{k}": v for k, v in parse_target(changes["target.name"]).items()}
+    for section in ("target", "weights"):
+        named = changes.get(f"{section}.name")
+        if isinstance(named, str):
+            changes |= {f"{section}.{k}": v for k, v in parse_member(section, named).items()}
     if "target.name" not in changes and _name(fields.get("target")) is None:
         unused = [name for name in changes if name.startswith("target.")]
         if unused:

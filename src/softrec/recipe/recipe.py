@@ -39,6 +39,7 @@ from softrec.renamed import FORMER_TRAINING, RUNS, current
 from softrec.settings import Seed, Settings, Text, setting
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS, TargetSettings
+from softrec.weights import WEIGHTS, EqualSettings, WeightsSettings
 
 FOR_COUNTED = ("length", "monitor", "padding_side")
 """The fields of `training` that a counted model uses."""
@@ -82,6 +83,14 @@ class Recipe(Settings):
         "that would cost too much",
         common=True,
         choices=CANDIDATES.choices,
+    )
+    weights: Annotated[SerializeAsAny[WeightsSettings], BeforeValidator(WeightsSettings.read)] = (
+        setting(
+            EqualSettings(),
+            "the weights of the training examples, by which their losses are multiplied",
+            common=True,
+            choices=WEIGHTS.choices,
+        )
     )
     training: TrainingSettings = setting(
         TrainingSettings(), "the training examples, the optimiser, and how long to train"
@@ -230,6 +239,11 @@ class Recipe(Settings):
                 f"prior: it is added to inner products, the logits of a softmax, but loss "
                 f"{self.loss.name} has {has}; choose loss mixed or decoupled, or no prior"
             )
+        if self.weights.reads_scores:
+            raise ValueError(
+                f"prior: weights: {self.weights.name} compares scores in training with scores of "
+                "rankings, and only these have the prior; choose other weights, or no prior"
+            )
 
     def _check_counted(self) -> None:
         """Refuse fields that only training uses, unless they have their defaults."""
@@ -237,6 +251,7 @@ class Recipe(Settings):
             "target": self.target != OneHotSettings(),
             "loss": self.loss != MixedSettings(),
             "candidates": self.candidates not in (AutoSettings(), FullSettings()),
+            "weights": self.weights != EqualSettings(),
             "evaluation.score": self.evaluation.score != "trained",
         } | {
             f"training.{name}": getattr(self.training, name)

@@ -21,12 +21,14 @@ from softrec.registry import Chosen
 from softrec.settings import setting
 from softrec.targets.settings import TargetSettings
 from softrec.types import Encoder, Scorer
+from softrec.weights import WeightsSettings
 
 KINDS = {
     "target": ("training",),
     "loss": ("stats", "answers", "weight"),
     "pairwise loss": ("label", "others", "count"),
     "candidates": (),
+    "weights": (),
     "metric": ("ranks", "k"),
 }
 """The kinds of functions, and the names of their first arguments, by which the kind is determined.
@@ -49,7 +51,7 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
             others, count, **settings) -> one value per row. A metric: (ranks, k) -> one value per
             case. A `Source` of data. A class of settings.
         kind: of a function whose arguments have other names: "target", "loss", "pairwise loss",
-            "candidates" or "metric".
+            "candidates", "weights" or "metric".
 
     Returns:
         The object itself; a decorator if no object was given.
@@ -175,4 +177,5 @@ BASES: dict[str, tuple[type[Chosen], Callable[..., Any]]] = {
     "loss": (LossSettings, _build_loss),
     "pairwise loss": (PairwiseSettings, _build_pairs),
     "candidates": (CandidatesSettings, _build_candidates),
+    "weights": (WeightsSettings, _build_target),
 }

@@ -266,6 +266,7 @@ SECTIONS = (
     "target",
     "loss",
     "candidates",
+    "weights",
     "training",
     "evaluation",
     "prior",
@@ -274,7 +275,10 @@ SECTIONS = (
 )
 TABLES: dict[str, Callable[[], str]] = {
     **{f"fields of {name}": partial(fields_table, name) for name in SECTIONS},
-    **{f"names of {name}": partial(names_table, name) for name in ("target", "loss", "candidates")},
+    **{
+        f"names of {name}": partial(names_table, name)
+        for name in ("target", "loss", "candidates", "weights")
+    },
     "what is searched": searched_table,
     "settings of the shop": partial(plain_table, SHOP_FIELDS),
     "trained models": trained_table,

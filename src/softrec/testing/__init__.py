@@ -24,7 +24,13 @@ from softrec.testing.known import (
 )
 from softrec.testing.learning import check_learns, check_learns_nothing_from_noise, ranks, trained
 from softrec.testing.losses import SoftmaxCase, check_loss, check_pass, from_logits, random_case
-from softrec.testing.members import check_candidates, check_metric, check_pairs, check_softmax
+from softrec.testing.members import (
+    check_candidates,
+    check_metric,
+    check_pairs,
+    check_softmax,
+    check_weights,
+)
 from softrec.testing.scorers import check_scorer
 from softrec.testing.targets import check_target
 
@@ -49,6 +55,7 @@ __all__ = [
     "check_scorer",
     "check_softmax",
     "check_target",
+    "check_weights",
     "checkerboard",
     "from_logits",
     "halves",

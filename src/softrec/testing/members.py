@@ -18,7 +18,7 @@ from softrec.losses.softmax import Loss
 from softrec.losses.streaming import streamed
 from softrec.testing.checking import require, require_close
 from softrec.testing.losses import ODDS, extreme_case, outcome_of, random_case
-from softrec.types import Batch
+from softrec.types import Batch, WeightSource
 
 SPLITS = ("leave-last-out", "time", "session-time", "user-ratio", "given")
 
@@ -128,6 +128,30 @@ def check_candidates(source: CandidateSource, batch: Batch, n_items: int) -> Non
     for one, other in zip((items, counts), (again.items, again.counts), strict=True):
         same = one.shape == other.shape and bool((one == other).all())
         require(same, "the same torch.manual_seed draws other candidates, so no run can resume")
+
+
+def check_weights(source: WeightSource, batch: Batch) -> None:
+    """Check the weights that a source gives the examples of a batch.
+
+    It checks that there is one finite weight per example, that none is negative and not all are 0,
+    also where scores are extreme, that some rows weigh what they weigh among all, and that the same
+    batch is weighed the same again.
+
+    Raises:
+        AssertionError: if the source breaks a rule; the message names it.
+    """
+    p = len(batch.label)
+    weigh, every = source(batch), slice(0, p)
+    for size in (0.0, 1.0, 100.0):
+        logit = size * torch.linspace(-1, 1, p, device=batch.label.device)
+        found = weigh(logit, every)
+        require(found.shape == (p,), f"expected weights ({p},), got {tuple(found.shape)}")
+        require(bool(torch.isfinite(found).all()), "a weight is not finite")
+        require(bool((found >= 0).all()), "a weight is negative")
+        require(bool((found > 0).any()), "all weights are 0")
+        some = slice(1, p)
+        require_close(weigh(logit[some], some), found[some], "the weights of some rows")
+        require_close(source(batch)(logit, every), found, "the weights of the same batch again")
 
 
 def check_metric(metric: Metric) -> None:

@@ -40,10 +40,12 @@ from softrec.testing.members import (
     check_pairs,
     check_softmax,
     check_source,
+    check_weights,
 )
 from softrec.testing.scorers import check_scorer
 from softrec.testing.targets import check_target
 from softrec.types import Scorer, Target
+from softrec.weights import WEIGHTS
 
 N_ITEMS, LENGTH, ROWS = 24, 6, 8
 UNMOVED = ("attention.in_proj_bias", "attention.weights.bias")
@@ -71,7 +73,8 @@ def check_registered(
     without settings are left out, and the result says so.
 
     Args:
-        kind: "target", "loss", "candidates", "model", "metric" or "data set"; by default all.
+        kind: "target", "loss", "candidates", "weights", "model", "metric" or "data set"; by default
+            all.
         name: of one member; by default all members of the kind.
         unmoved: endings of the names of parameters of models that cannot have a gradient, as in
             `check_encoder`.
@@ -123,6 +126,7 @@ class SmallShop:
             TARGETS.kind: self._target,
             LOSSES.kind: self._loss,
             CANDIDATES.kind: self._candidates,
+            WEIGHTS.kind: self._weights,
             MODELS.kind: self._model,
             METRICS.kind: lambda one, _: check_metric(METRICS[one]),
             SOURCES.kind: lambda one, _: check_source(SOURCES[one], one),
@@ -228,6 +232,14 @@ class SmallShop:
                     continue
                 for batch in list(self.batches)[:2]:
                     check_candidates(source, batch, n_items)
+
+    def _weights(self, name: str, settings: Mapping[str, Any]) -> None:
+        source = WEIGHTS[name](**settings).build(self.training)
+        if source is None:  # all are 1
+            return
+        source.begin_epoch(self.training.encoder, 0)
+        for batch in list(self.batches)[:2]:
+            check_weights(source, batch)
 
 
 @dataclass(frozen=True)

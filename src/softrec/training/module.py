@@ -178,6 +178,10 @@ class SoftTargetModule(L.LightningModule):
             if self.lines is not None:
                 self.lines.resumed(self.current_epoch + 1)
 
+    def on_train_epoch_start(self) -> None:
+        """Tell the objective that an epoch begins."""
+        self.objective.begin_epoch(self.encoder, self.current_epoch)
+
     def on_train_epoch_end(self) -> None:
         """Validate, and add a row to the learning curve."""
         now = time.perf_counter()

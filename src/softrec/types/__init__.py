@@ -19,11 +19,13 @@ from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evalu
 from softrec.types.offset import Offset
 from softrec.types.scores import OffsetScores, Products, Scores, products_of
 from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
+from softrec.types.weights import GivenWeights, Weigh, WeightSource, weighted_by
 
 __all__ = [
     "Batch",
     "Encoder",
     "Events",
+    "GivenWeights",
     "Interests",
     "ItemVectors",
     "ListedTarget",
@@ -39,8 +41,11 @@ __all__ = [
     "Target",
     "TargetSource",
     "Vectors",
+    "Weigh",
+    "WeightSource",
     "device_of",
     "evaluating",
     "products_of",
     "weighted",
+    "weighted_by",
 ]

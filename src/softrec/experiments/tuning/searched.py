@@ -9,6 +9,7 @@ from typing import Any
 from softrec.errors import RecipeError, no_such
 from softrec.experiments.tuning.space import BUDGET, NAMES, SECTIONS, Space, is_hard, places_of
 from softrec.losses.settings import LOSSES
+from softrec.recipe.listed import NAMED_IN_GRID
 from softrec.recipe.options import dotted
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.space import Choices, Range, parse_range
@@ -78,7 +79,7 @@ def _own(own: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
                 "of the space"
             )
         if field == "name" and section not in NAMES:
-            how = f"--grid {place}=A,B" if section == "candidates" else "--models A,B"
+            how = f"--grid {place}=A,B" if section in NAMED_IN_GRID else "--models A,B"
             raise RecipeError(
                 f"{name} itself is not searched; leave it out of the space, and search each: "
                 f"softrec compare {how} --tune 20"

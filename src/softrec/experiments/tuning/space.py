@@ -27,7 +27,7 @@ from softrec.targets.settings import TARGETS
 
 NAMES = {"target": ("one-hot", "uniform", "pop+"), "loss": ("mixed", "decoupled")}
 """The targets to try if neither target nor loss was named."""
-SECTIONS = ("model", "target", "loss", "candidates", "training", "interest")
+SECTIONS = ("model", "target", "loss", "candidates", "weights", "training", "interest")
 BUDGET = ("training.epochs", "training.patience", "training.monitor", "training.start")
 """Sections that must be the same for all trials, so that they are comparable."""
 Pick = Callable[[str, Range], Any]
@@ -235,6 +235,7 @@ def places_of(recipe: Recipe, target: str, loss: str) -> Iterator[tuple[str, Fie
         "target": TARGETS[target].model_fields,
         "loss": LOSSES[loss].model_fields,
         "candidates": type(recipe.candidates).model_fields,
+        "weights": type(recipe.weights).model_fields,
         "training": TrainingSettings.model_fields,
         "interest": InterestSettings.model_fields if recipe.interest is not None else {},
     }
