@@ -141,7 +141,7 @@ def test_a_file_given_for_two_parts(refusal, folder, copy):
 # --- options and recipes ---
 
 OPTIONS = {
-    "--model foo": "no model 'foo'; there are caser, comirec-dr, comirec-sa, deepfm",
+    "--model foo": "no model 'foo'; there are bsarec, caser, comirec-dr, comirec-sa, deepfm",
     "--target foo": "target: no target 'foo'; there are ckd, csn, interest-sharing, kd",
     "--preset foo": "sasrec has no preset 'foo'; there are original",
     "--split foo": "data.split: no choice 'foo'; there are leave-last-out, time",
@@ -152,7 +152,7 @@ OPTIONS = {
     "--clean k-core=99": "no interaction is left after cleaning; use weaker",
     "--loss foo": "loss: no loss 'foo'; there are bce, bce-sum, bpr, bsl, ccl, cml, decoupled",
     "--windows foo": "training.windows: no choice 'foo'; there are last, positions",
-    "--candidates foo": "no candidates 'foo'; there are auto, full, in-batch, sampled",
+    "--candidates foo": "no candidates 'foo'; there are auto, full, in-batch, mixed, sampled",
     "--candidates sampled": "need either a ratio .* or a number",
     "--candidates sampled --ratio 2": "ratio: .*less than or equal to 1, got 2",
     "--candidates sampled --number 99": "number is 99, more than the 10 items; choose a smaller",

@@ -27,6 +27,7 @@ TRAINED = [name for name in MODELS if not is_counted(name)]
 SETTINGS = [(name, setting) for name in TRAINED for setting in arguments(MODELS[name], OF_THE_DATA)]
 TRIED = {
     "dim": [4, 8], "length": [5, 9], "layers": [1, 2], "heads": [1, 2], "interests": [2, 3],
+    "frequencies": [1, 2],
     "iterations": [1, 3], "intervals": [2, 40], "horizontal": [3, 5], "vertical": [2, 3],
     "predictor_layers": [1, 2], "heights": [None, (1, 2)], "map_std": [None, 2.0],
     "init": ["xavier", "normal"],

@@ -22,13 +22,16 @@ from softrec.data.interactions import Interactions
 from softrec.errors import DataError, RunError
 from softrec.experiments.build.model import training_events
 from softrec.files import write_facts
+from softrec.models.bsarec import BSARec
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.counted.popularity import Popularity
 from softrec.models.deepfm import DeepFM
+from softrec.models.esasrec import ESASRec
 from softrec.models.gru4rec import GRU4Rec
+from softrec.models.hstu import HSTU, TimedHSTU
 from softrec.models.lightgcn import LightGCN
 from softrec.models.mf import MF
 from softrec.models.mind import MIND
@@ -97,6 +100,10 @@ OTHERS = {
     "comirec-dr": lambda: ComiRecDR(N_ITEMS, **SIZES),
     "timirec": lambda: TiMiRec(N_ITEMS, **SIZES, interests=3),
     "tisasrec": lambda: TiSASRec(N_ITEMS, **SIZES, intervals=16),
+    "bsarec": lambda: BSARec(N_ITEMS, **SIZES),
+    "esasrec": lambda: ESASRec(N_ITEMS, **SIZES),
+    "hstu": lambda: HSTU(N_ITEMS, **SIZES),
+    "hstu-time": lambda: TimedHSTU(N_ITEMS, **SIZES),
     "cosines": lambda: Scored(GRU4Rec(N_ITEMS, dim=8), Scoring("cosine", 0.2)),
     "distances": lambda: Scored(TiMiRec(N_ITEMS, **SIZES), Scoring("euclidean")),
     "lightgcn": lambda: LightGCN(N_ITEMS, **GRAPH),

@@ -1,5 +1,6 @@
 """The models: encoders, one per file, and counted models in `counted`."""
 
+from softrec.models.bsarec import BSARec
 from softrec.models.caser import Caser
 from softrec.models.comirec import ComiRecSA
 from softrec.models.comirec_dr import ComiRecDR
@@ -10,8 +11,10 @@ from softrec.models.counted.popularity import Popularity, RecentPopularity
 from softrec.models.counted.rp3beta import RP3Beta
 from softrec.models.counted.session_knn import SessionKNN
 from softrec.models.deepfm import DeepFM
+from softrec.models.esasrec import ESASRec
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer
+from softrec.models.hstu import HSTU, TimedHSTU
 from softrec.models.lightgcn import LightGCN
 from softrec.models.mf import MF
 from softrec.models.mind import MIND
@@ -26,15 +29,18 @@ from softrec.models.youtubednn import YoutubeDNN
 
 __all__ = [
     "EASE",
+    "HSTU",
     "MF",
     "MIND",
     "MODELS",
     "NFM",
     "NGCF",
+    "BSARec",
     "Caser",
     "ComiRecDR",
     "ComiRecSA",
     "DeepFM",
+    "ESASRec",
     "GRU4Rec",
     "HistoryEncoder",
     "ItemKNN",
@@ -49,6 +55,7 @@ __all__ = [
     "SessionKNN",
     "TiMiRec",
     "TiSASRec",
+    "TimedHSTU",
     "UserEncoder",
     "YoutubeDNN",
 ]

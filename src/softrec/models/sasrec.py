@@ -193,21 +193,23 @@ def initialise_blocks(
     """
     tables = list(tables)
     linear = [module for module in blocks.modules() if isinstance(module, nn.Linear)]
+    biases = [layer.bias for layer in linear if layer.bias is not None]
     if init == "uniform":
         bound = 1 / math.sqrt(n_items)
         for table in tables:
             nn.init.uniform_(table, -bound, bound)
         for layer in linear:
             nn.init.xavier_normal_(layer.weight)
-            nn.init.constant_(layer.bias, 0.1)
+        for bias in biases:
+            nn.init.constant_(bias, 0.1)
     elif init == "normal":
         for parameter in tables + [p for layer in linear for p in layer.parameters()]:
             nn.init.normal_(parameter, std=0.01)
     elif init == "xavier":
         for parameter in tables + [layer.weight for layer in linear]:
             nn.init.xavier_normal_(parameter)
-        for layer in linear:
-            nn.init.zeros_(layer.bias)
+        for bias in biases:
+            nn.init.zeros_(bias)
     else:
         raise ValueError(f"init must be uniform, normal or xavier, got {init!r}")
 

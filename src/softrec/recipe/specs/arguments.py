@@ -27,6 +27,7 @@ RANGES: dict[str, Any] = {
     "dim": Width, "hidden": Width, "inner": Width, "attention": Width, "length": Length,
     "layers": _Depth, "heads": _Some, "predictor_layers": _Depth, "interests": _Some,
     "iterations": Annotated[int, Field(ge=1, le=100)], "intervals": Rounds,
+    "frequencies": _Some, "mix": _Fraction,
     "horizontal": _Filters, "vertical": _Filters, "heights": Length, "map_std": Weight,
     "dropout": Decay, "embedding_dropout": Decay, "edge_dropout": Decay, "mlp_dropout": Decay,
     "message_dropout": Decay, "node_dropout": Decay, "predictor_dropout": Decay,
