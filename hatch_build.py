@@ -1,4 +1,4 @@
-"""The text of the package page: README.md, but for links to files, which lead nowhere there."""
+"""The text of the package page: README.md without links to files, or pictures, of the checkout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
+PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n*")
 FILE_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)")
 
 
@@ -19,5 +20,5 @@ class PackagePage(MetadataHookInterface):
         text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {
             "content-type": "text/markdown",
-            "text": FILE_LINK.sub(r"\1", text),
+            "text": FILE_LINK.sub(r"\1", PICTURE.sub("", text)),
         }

@@ -217,12 +217,10 @@ def test_the_shell_of_the_readme_runs(clicks, capsys):
     few = re.sub(r"--(tune|trials) \d+", r"--\1 2", block)
     told = [shlex.split(line, comments=True) for line in few.splitlines()]
     commands = [words[1:] for words in told if words and "--data-dir" not in words]
-    assert {words[0] for words in commands} >= {"fit", "evaluate", "recommend", "compare"}
+    assert {words[0] for words in commands} >= {"fit", "tune", "recommend", "compare"}
     for words in commands:
         with pytest.raises(SystemExit) as done:
             cli.main([*words, *tiny.get(words[0], [])])
         assert done.value.code == 0, (words, capsys.readouterr().err)
-    printed = capsys.readouterr().out
-    assert "recall@50" in printed
     assert pl.read_csv(clicks / "best.csv")["rank"].to_list() == list(range(1, 11))
     assert (clicks / "runs" / "compared" / "report.html").is_file()

@@ -30,6 +30,8 @@ def rewritten(app: Sphinx, name: str, source: list[str]) -> None:
         target = (base / path).resolve()
         if target.name in COPIED and target.parent == ROOT:
             return f"[{words}]({(up / '_made' / COPIED[target.name]).as_posix()}{anchor})"
+        if target == ROOT / "examples" / "tour.ipynb":
+            return f"[{words}]({(up / '_made' / 'tour.ipynb').as_posix()})"
         if target == ROOT / "README.md":
             return f"[{words}]({(up / 'index.md').as_posix()})"
         if target.is_dir():

@@ -74,6 +74,22 @@ def test_lists_of_a_run_have_its_metrics(folder, repeats):
 
 
 @pytest.mark.slow
+def test_a_run_whose_log_had_items_set_aside_is_a_reference():
+    """The copy of the log in the run has them no more; its data are the same ones."""
+    log = log_frame()
+    last = pl.int_range(pl.len()).reverse() == 0
+    cold = log.with_columns(
+        item=pl.when((pl.col("user") == USERS[0]) & last.over("user"))
+        .then(pl.lit("only here")).otherwise("item")
+    )  # fmt: skip
+    own = softrec.fit(cold, out="run", model="popularity")
+    assert own.facts["data"]["set_aside"]["cold_events"] == 1
+    own.recommender("test").recommend(users=USERS[1:], k=20).write_parquet("theirs.parquet")
+    reference, theirs = judged("theirs.parquet", against="run").results.variants
+    assert reference.test["ndcg@10"].mean == theirs.test["ndcg@10"].mean
+
+
+@pytest.mark.slow
 def test_every_form_of_the_same_lists_has_the_same_metrics(lists, run):
     """Ranks, scores, arrays; Parquet, CSV, JSON and JSON lines; a table in memory."""
     arrays = lists.group_by("user", maintain_order=True).agg("item")

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from softrec.data.aside import SetAside
 from softrec.data.interactions import Interactions
 from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
@@ -133,15 +134,14 @@ class Run:
         """Return the training, validation and test parts of the log."""
         table = self._table("log")
         if "part" not in table.columns:
-            raise RunError(
-                f"{self.folder} does not say which events it was trained on; train it again"
-            )
+            untold = "does not say which events it was trained on; train it again"
+            raise RunError(f"{self.folder} {untold}")
         names = table["part"].to_numpy()
         train, valid, test = (self.log.where(names == part) for part in ("train", "valid", "test"))
         context = self.log.where(names == "context") if "context" in names else None
         about = self.facts["data"]
-        split = Split(train, valid, test, about["split"], context=context)
-        return split.under(about.get("protocol", {}))
+        aside, protocol = SetAside(**about.get("set_aside", {})), about.get("protocol", {})
+        return Split(train, valid, test, about["split"], aside, context=context).under(protocol)
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.folder / f"{name}.parquet"
