@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import softrec
+from softrec.candidates import CANDIDATES
+from softrec.losses.settings import LOSSES
+from softrec.models import MODELS
+from softrec.targets.settings import TARGETS
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [path for path in DOCS.rglob("*.md") if not {"_made", "_build"} & set(path.parts)]
 TREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -46,3 +52,36 @@ def test_the_site_is_built(tmp_path):
     assert "softrec data describe" in commands
     outside = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"https?://", losses)
     assert not outside  # a page needs nothing of other servers
+
+
+def levels(name):
+    """Return the level of each name in a table of the page on stability."""
+    page = (DOCS / "reference" / "stability.md").read_text(encoding="utf-8")
+    table = page.split(f"<!-- stability of {name} -->")[1].split("<!-- end -->")[0]
+    return dict(re.findall(r"^\| ([\w.]+) \| (stable|provisional|experimental) \|", table, re.M))
+
+
+def test_each_public_name_has_a_level_of_stability():
+    assert sorted(levels("softrec")) == sorted(softrec.__all__)
+    spaces = {f"softrec.{part}" for part in softrec.PARTS
+              if hasattr(getattr(softrec, part), "__all__")}  # fmt: skip
+    assert set(levels("namespaces")) == spaces
+
+
+@pytest.mark.parametrize(
+    ("page", "registry"),
+    [("targets", TARGETS), ("losses", LOSSES), ("candidates", CANDIDATES), ("backbones", MODELS)],
+)
+def test_the_overviews_name_every_member(page, registry):
+    text = (DOCS / "choose" / f"{page}.md").read_text(encoding="utf-8")
+    names = {name for name, member in registry.items() if member.__module__.startswith("softrec")}
+    assert names - {"object", "given"} <= set(re.findall(r"`([^`\s]+)`", text))
+
+
+def test_each_warning_has_its_words():
+    """Of all classes of warnings that softrec has."""
+    texts = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "src").rglob("*.py"))
+    classes = {name for text in texts for name in re.findall(r"^class (\w+Warning)\(", text, re.M)}
+    page = (DOCS / "concepts" / "warnings.md").read_text(encoding="utf-8")
+    assert classes
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == classes
