@@ -10,7 +10,18 @@ import softrec
 
 ROOT = Path(softrec.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"types", "errors", "extras", "blocks", "caches", "limits", "progress", "renamed", "cuda"}
+BASE = {
+    "types",
+    "errors",
+    "extras",
+    "blocks",
+    "caches",
+    "limits",
+    "progress",
+    "renamed",
+    "cuda",
+    "parallel",
+}
 NAMED = {"registry", "settings"}  # what can be chosen by name
 
 # What a part may import of softrec, beside itself. Parts not named here may import everything:
@@ -25,6 +36,7 @@ MAY_IMPORT = {
     "renamed": {"errors"},
     "extras": {"errors"},
     "cuda": {"errors"},
+    "parallel": {"errors", "progress"},
     "types": set(),
     "files": set(),
     "settings": set(),

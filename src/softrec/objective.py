@@ -25,6 +25,7 @@ from softrec.losses.softmax import (
 )
 from softrec.losses.streaming import NO_PAIRS, streamed
 from softrec.losses.table import hidden_among, row_answers, table_loss
+from softrec.parallel import gathered
 from softrec.scoring import Scoring
 from softrec.types import (
     Batch,
@@ -299,8 +300,12 @@ class Objective(nn.Module):
     ) -> ObjectiveValue:
         assert self.label_part is not None
         loss, coefficient = self.label_part
-        logit = _own_logit(users, positive)
-        part = loss(logit, batch.prediction_user)
+        logit, user = _own_logit(users, positive), batch.prediction_user
+        if batch.total is None:
+            part = loss(logit, user)
+        else:  # it is one loss on the labels of all processes
+            (logits, own), (user, _) = gathered(logit), gathered(user)
+            part = loss(logits, user)[own]
         mean = weighted_by(weigh, part, logit, slice(0, len(part))).mean()
         return ObjectiveValue(
             value.total + coefficient * mean, {**value.parts, "label": part.detach()}

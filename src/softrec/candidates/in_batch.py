@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from softrec.candidates.base import Candidates, CandidateSource, DrawnSettings
+from softrec.parallel import gathered
 from softrec.settings import setting
 from softrec.training_data import TrainingData
 from softrec.types import Batch
@@ -35,22 +36,36 @@ class InBatch(nn.Module):
 
     def forward(self, batch: Batch) -> Candidates:
         """Return the distinct labels of `batch` as candidates."""
-        label = batch.label
+        label, own = _of_all(batch, batch.label)
         items, place, counts = label.unique(return_inverse=True, return_counts=True)
         correction = None
         if self.frequency is not None:
             expected = max(len(label) - 1, 1) * self.frequency[items].double()
             correction = -expected.log().float()
-        hits = None if self.mask_hits else (counts[place] - 1).float()
-        masked = _positives(batch, items) if self.mask_positives else None
+        hits = None if self.mask_hits else (counts[place[own]] - 1).float()
+        masked = _positives(batch, label, own, items) if self.mask_positives else None
         return Candidates(items, counts.float(), correction, hits, masked)
 
 
-def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pairs (row, place in `items`) of the items that a row's user interacted with."""
-    rows = len(batch.label)
-    sequence = torch.arange(rows, device=items.device) if batch.row is None else batch.row
-    user = batch.user[sequence]
+def _of_all(batch: Batch, rows: Tensor) -> tuple[Tensor, slice]:
+    """Return the rows (P,) of all processes that share a batch, and where those of `batch` are."""
+    return (rows, slice(0, len(rows))) if batch.total is None else gathered(rows)
+
+
+def _positives(batch: Batch, label: Tensor, own: slice, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs (row, place in `items`) of the items that a row's user interacted with.
+
+    Args:
+        batch: the rows.
+        label: of all processes that share the batch.
+        own: where those of `batch` are.
+        items: distinct, ascending.
+    """
+    rows = len(label)
+    sequence = batch.row
+    if sequence is None:
+        sequence = torch.arange(len(batch.label), device=items.device)
+    user, _ = _of_all(batch, batch.user[sequence])
     found = [_found(batch.history[sequence], items)]
     order = user.argsort(stable=True)
     _, size = user[order].unique_consecutive(return_counts=True)
@@ -59,7 +74,11 @@ def _positives(batch: Batch, items: Tensor) -> tuple[Tensor, Tensor]:
     owner = torch.repeat_interleave(torch.arange(rows, device=items.device), sizes)
     within = torch.arange(len(owner), device=items.device) - (sizes.cumsum(0) - sizes)[owner]
     other = order[first[owner] + within]
-    found.append((order[owner], torch.searchsorted(items, batch.label[other])))
+    row, place = order[owner], torch.searchsorted(items, label[other])
+    if len(batch.label) < rows:
+        here = (row >= own.start) & (row < own.stop)
+        row, place = row[here] - own.start, place[here]
+    found.append((row, place))
     return torch.cat([row for row, _ in found]), torch.cat([place for _, place in found])
 
 

@@ -55,7 +55,8 @@ class MixedDraws(nn.Module):
         counts.index_add_(0, places, torch.cat([labels.counts, sample.counts]))
         if self.frequency is None:
             return Candidates(items, counts)
-        expected = (len(batch.label) - 1) * self.frequency[items].double()
+        labels_of_all = batch.total or len(batch.label)
+        expected = (labels_of_all - 1) * self.frequency[items].double()
         if self.probs is None:
             expected += self.drawn.number / len(self.frequency)
         else:

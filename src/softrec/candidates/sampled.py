@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from softrec.candidates.base import Candidates, CandidateSource, DrawnSettings
 from softrec.errors import RecipeError
 from softrec.interacted import Interacted
+from softrec.parallel import from_first
 from softrec.settings import Rounds, setting
 from softrec.training_data import TrainingData
 from softrec.types import Batch
@@ -33,7 +34,7 @@ class SharedUniform(nn.Module):
         """Return a new sample; all items if `number` is N."""
         device = batch.label.device
         # NumPy samples without replacement without a pass over all items.
-        seed = int(torch.randint(2**62, (1,)))
+        seed = int(from_first(torch.randint(2**62, (1,))))
         drawn = np.random.default_rng(seed).choice(
             self.n_items, self.number, replace=False, shuffle=False
         )
@@ -62,7 +63,8 @@ class SharedDraws(nn.Module):
 
     def forward(self, batch: Batch) -> Candidates:
         """Return the distinct items of a new sample, with their counts."""
-        items, counts = self.draws((self.number,), batch.label.device).unique(return_counts=True)
+        drawn = from_first(self.draws((self.number,), batch.label.device))
+        items, counts = drawn.unique(return_counts=True)
         expected = self.number * self.probs[items].double()
         correction = -expected.log().float() if self.corrected else None
         return Candidates(items, counts.float(), correction)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -259,15 +260,16 @@ def context_batch(
 
 
 def case_batches(
-    cases: Cases, length: int, padding: int, size: int = 512
+    cases: Cases, length: int, padding: int, size: int = 512, part: tuple[int, int] = (0, 1)
 ) -> Iterator[tuple[slice, Batch]]:
     """Yield (rows, batch) for evaluation cases, with the last `length` items of each history.
 
     The labels of these batches are the first relevant items; the evaluation does not use them.
+    With a part (number, of how many) only every so many-th batch is made.
     """
     offsets = cases.history.offsets
     first = cases.relevant.items[cases.relevant.offsets[:-1]]
-    for rows in blocks(len(cases), size):
+    for rows in islice(blocks(len(cases), size), part[0], None, part[1]):
         stop = offsets[1:][rows]
         start = np.maximum(offsets[:-1][rows], stop - length)
         history, time = padded_histories(cases.history, start, stop, padding)
@@ -286,15 +288,21 @@ def _int64(items: np.ndarray) -> Tensor:
 class TrainingBatches:
     """Shuffled batches of an epoch; its state is two numbers, so that it can be resumed exactly.
 
-    The order of epoch e depends only on (seed, e), and not on how many batches were made before.
-    Of very many examples it is not a permutation as a whole, see `Shuffled`.
+    The order of epoch e depends only on (seed, e), and not on how many batches were made before,
+    nor on how many processes share each of them. Of very many examples it is not a permutation as a
+    whole, see `Shuffled`.
 
     Args:
         data: the training examples.
-        batch_size: examples in a batch; the last one of an epoch may be smaller.
+        batch_size: examples in a batch, of all processes together; the last one of an epoch may be
+            smaller.
         padding: the number N that pads histories.
         seed: of the order.
         side: where the padding stands.
+
+    Attributes:
+        part: (number, of how many): which part of each batch this process gets. A batch of fewer
+            examples than processes is given to each as a whole.
     """
 
     def __init__(
@@ -313,6 +321,7 @@ class TrainingBatches:
         self.side: Padding = side
         self.epoch = 0
         self.position = 0
+        self.part = (0, 1)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -327,7 +336,17 @@ class TrainingBatches:
             # Counted before the batch is used: after a checkpoint it must not be repeated.
             last = number + 1 == len(self)
             self.epoch, self.position = (self.epoch + 1, 0) if last else (self.epoch, number + 1)
-            yield training_batch(self.data, chosen, self.padding, self.side)
+            yield self._batch(chosen)
+
+    def _batch(self, chosen: np.ndarray) -> Batch:
+        """Return the own part of the batch of the examples numbered `chosen`."""
+        number, of = self.part
+        if of == 1 or len(chosen) < of:
+            return training_batch(self.data, chosen, self.padding, self.side)
+        own = np.array_split(chosen, of)[number]
+        start, stop = self.data.start[chosen], self.data.stop[chosen]
+        total = int((stop - start - 1).sum()) if self.data.every else len(chosen)
+        return training_batch(self.data, own, self.padding, self.side)._replace(total=total)
 
     def _order(self) -> Callable[[int, int], np.ndarray]:
         """Return the examples of this epoch at some places of its order."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from softrec.data.splits import Cases
 from softrec.evaluation.listed import Listed
 from softrec.evaluation.protocol import seen_of
+from softrec.parallel import everyone, summed_array
 from softrec.retrieval import TopK, top_k
 from softrec.types import ItemVectors, Products, Scores, products_of
 
@@ -132,6 +133,15 @@ class ListedInterests(Listed):
 
     def _keep(self, name: str, rows: slice, values: Tensor) -> None:
         self.found.setdefault(name, np.zeros(len(self.cases)))[rows] = values.cpu().numpy()
+
+    def add_others(self) -> None:
+        """Add counts and measures of the other processes."""
+        super().add_others()
+        measured = {name for names in everyone(sorted(self.found)) for name in names}
+        nothing = np.zeros(len(self.cases))
+        self.found = {
+            name: summed_array(self.found.get(name, nothing)) for name in sorted(measured)
+        }
 
     def measures(self) -> dict[str, float]:
         """Return the means over the cases; empty for models without several interests."""

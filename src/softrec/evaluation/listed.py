@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from softrec.parallel import summed_array
 from softrec.retrieval import TopK
 from softrec.types import Scores
 
@@ -34,3 +35,7 @@ class Listed:
         """
         items = best.items[:, : self.k][best.scores[:, : self.k] > -torch.inf]
         self.counts += torch.bincount(items, minlength=len(self.counts)).cpu().numpy()
+
+    def add_others(self) -> None:
+        """Add the counts of the other processes, which rank other cases."""
+        self.counts = summed_array(self.counts)

@@ -9,6 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from softrec import parallel
 from softrec.data.batches import case_batches
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
@@ -54,20 +55,20 @@ def rank_cases(
     _check_negatives(cases, negatives)
     if mask_seen and negatives is None:
         _check_new(cases)
-    pieces: list[np.ndarray] = []
     owner = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
+    rank = np.zeros(len(owner), dtype=np.int64)
     with evaluating(model), torch.inference_mode():
         score, device = model.scores(), device_of(model)
-        for rows, batch in batches_of(cases, length, model):
+        for rows, batch in batches_of(cases, length, model, (parallel.rank(), parallel.size())):
             scores, label = score(batch), batch.label
+            inside = slice(*cases.relevant.offsets[[rows.start, rows.stop]])
             if negatives is not None:
                 sampled = torch.from_numpy(negatives[rows]).to(device)
-                pieces.append(rank_among(scores, label, sampled).cpu().numpy())
+                rank[inside] = rank_among(scores, label, sampled).cpu().numpy()
                 continue
             seen = seen_of(cases, rows, device) if mask_seen else None
             best = None
             if not cases.single:
-                inside = slice(*cases.relevant.offsets[[rows.start, rows.stop]])
                 row = torch.from_numpy(owner[inside] - rows.start).to(device)
                 item = torch.from_numpy(cases.relevant.items[inside].astype(np.int64)).to(device)
                 most = max(k + 1, listed.k if listed else 0)
@@ -79,9 +80,10 @@ def rank_cases(
                 ranks = rank_of(scores, label, seen)
             if listed is not None and best is not None:
                 listed.add(best, rows, scores)
-            pieces.append(ranks.cpu().numpy())
-    rank = np.concatenate([*pieces, np.empty(0, dtype=np.int64)])
-    return Ranks(owner, rank, cases.relevant.lengths)
+            rank[inside] = ranks.cpu().numpy()
+    if listed is not None:
+        listed.add_others()
+    return Ranks(owner, parallel.summed_array(rank), cases.relevant.lengths)
 
 
 def score_cases(
@@ -136,10 +138,16 @@ def _check_new(cases: Cases) -> None:
         )
 
 
-def batches_of(cases: Cases, length: int, model: Model) -> Iterator[tuple[slice, Batch]]:
-    """Yield the batches of `cases` on the device of the model, with their rows in `cases`."""
+def batches_of(
+    cases: Cases, length: int, model: Model, part: tuple[int, int] = (0, 1)
+) -> Iterator[tuple[slice, Batch]]:
+    """Yield the batches of `cases` on the device of the model, with their rows in `cases`.
+
+    The batches of one of several processes are some of these. They are the same for any number of
+    processes, so that the scores are equal to the last digit.
+    """
     device = device_of(model)
-    for rows, batch in case_batches(cases, length, model.n_items, LIMITS.encoded):
+    for rows, batch in case_batches(cases, length, model.n_items, LIMITS.encoded, part):
         yield rows, batch.to(device)
 
 

@@ -20,6 +20,7 @@ from softrec.experiments.runs import ChangedRunError, Run, describe, open_run
 from softrec.experiments.store.folders import RUN, held, is_marked, remove
 from softrec.extras import require
 from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.training import PROCESSES
 
 LOGGER = logging.getLogger(__name__)
 
@@ -98,7 +99,9 @@ def folder_of(stage: Recipe, split: Split) -> Path:
     Raises:
         RunError: if a run that it names does not exist.
     """
-    fields = stage.model_dump(mode="json", exclude={"data", "tune"})
+    fields = stage.model_dump(
+        mode="json", exclude={"data": True, "tune": True, "training": set(PROCESSES)}
+    )
     facts = {
         "recipe": fields,
         "weights": [open_run(run).weights_fingerprint for run in stage.runs()],

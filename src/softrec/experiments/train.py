@@ -23,11 +23,13 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import torch
 import yaml
 from safetensors.torch import save_file
 
@@ -58,10 +60,11 @@ from softrec.experiments.strengths import choose_strength
 from softrec.experiments.tables import Tables, tables_of
 from softrec.files import link, replacing, write_facts
 from softrec.objective import Objective
+from softrec.parallel import by_first, in_turn, rank, together
 from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
-from softrec.recipe.specs.training import TrainingSettings
+from softrec.recipe.specs.training import PROCESSES, TrainingSettings
 from softrec.training.checkpoints import forget, resumable
 from softrec.training.lines import Listener
 from softrec.training.loop import TrainingResult, train
@@ -104,11 +107,37 @@ def fit_recipe(
         RunError: if `out` exists.
         DataError: if the data cannot be used; nothing is written to `out` then.
     """
-    recipe = recipe.without_search()
-    text = _yaml(recipe)
+    spec = recipe.training
+    others = partial(
+        fit_recipe, recipe, out, data_dir=data_dir, log=log, split=split, sibling=sibling,
+        overwrite=overwrite,
+    )  # fmt: skip
+    with together(spec.devices, spec.nodes, others, cuda=_on_cuda(spec)):
+        return _fitted(
+            recipe.without_search(), out, data_dir, log, split, sibling, overwrite, before_finish
+        )
+
+
+def _on_cuda(spec: TrainingSettings) -> bool:
+    return spec.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def _fitted(
+    recipe: Recipe,
+    out: str | Path,
+    data_dir: Path | None,
+    log: Interactions | None,
+    split: Split | None,
+    sibling: Path | None,
+    overwrite: bool,
+    before_finish: Callable[[Run], None] | None,
+) -> Run:
+    """Do what `fit_recipe` does, in each of the processes; `by_first` has what one does for all."""
+    text = _asked(recipe)
     with reserved(out, RUN, inputs_of(recipe)) as place:
-        place.check_free(text, overwrite=overwrite)
-        split = load_logged(recipe, data_dir, log) if split is None else split
+        by_first(lambda: place.check_free(text, overwrite=overwrite))
+        if split is None:
+            split = in_turn(lambda: load_logged(recipe, data_dir, log))
         tables = tables_of(recipe.data, split)
         recipe, lines = decided(recipe, split)
         for line in lines:
@@ -117,8 +146,9 @@ def fit_recipe(
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         # A recipe that cannot be built is refused before anything is written.
         fit = (_counting if is_counted(recipe.model.name) else training_of)(recipe, split, valid)
-        folder = place.begin(text, describe(split), overwrite=overwrite)
-        if not _is_complete(folder):
+        told = describe(split)
+        folder = by_first(lambda: place.begin(text, told, overwrite=overwrite))
+        if not by_first(lambda: _is_complete(folder)):
             with _dropped_if_worthless(place):
                 memory = PeakMemory()
                 model, fitted, about_it = fit(folder)
@@ -127,16 +157,22 @@ def fit_recipe(
                     "evaluation": asked.facts(),
                     "lists": lists,
                     **about_it,
-                    **_calibration(recipe, model, valid, test),
+                    **by_first(lambda: _calibration(recipe, model, valid, test)),
                     "peak_memory_mib": memory.mib(),
                 }
-                _write(folder, recipe, split, model, fitted, tested, made, tables, sibling)
-                log_test(folder, means(tested))
-        if before_finish is not None:
-            before_finish(open_run(folder))
-        forget(folder)
-        place.finish()
+                write = partial(
+                    _write, folder, recipe, split, model, fitted, tested, made, tables, sibling
+                )
+                by_first(write)
+        by_first(partial(_finish, place, before_finish))
         return open_run(place.out)
+
+
+def _finish(place: Place, before_finish: Callable[[Run], None] | None) -> None:
+    if before_finish is not None:
+        before_finish(open_run(place.part))
+    forget(place.part)
+    place.finish()
 
 
 def _calibration(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) -> dict[str, Any]:
@@ -246,7 +282,7 @@ def resolved(recipe: Recipe, split: Split) -> Recipe:
     def fit(stage: Recipe, folder: Path) -> Run:
         return fit_recipe(stage, folder, split=split)
 
-    return with_runs(recipe, split, fit)
+    return by_first(lambda: with_runs(recipe, split, fit))
 
 
 @contextmanager
@@ -255,7 +291,7 @@ def _dropped_if_worthless(place: Place) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not resumable(place.part):
+        if rank() == 0 and not resumable(place.part):
             place.drop()
         raise
 
@@ -272,8 +308,10 @@ def _is_complete(folder: Path) -> bool:
     return True
 
 
-def _yaml(recipe: Recipe) -> str:
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+def _asked(recipe: Recipe) -> str:
+    """Return what is asked for, by which an unfinished run is known; not how many processes."""
+    fields = recipe.model_dump(mode="json", exclude={"training": set(PROCESSES)})
+    return yaml.safe_dump(fields, sort_keys=False)
 
 
 def _write(
@@ -314,6 +352,7 @@ def _write(
         "files": sealed(folder, (*FILES, *further)),
     }
     write_facts(folder / RUN.result, facts)
+    log_test(folder, means(tested))
 
 
 def save_weights(folder: Path, model: Model) -> None:

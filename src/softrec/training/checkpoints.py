@@ -20,6 +20,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from softrec import parallel
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError
 from softrec.files import read_facts, replacing, sha256_of, write_facts
@@ -97,8 +98,12 @@ def forget(folder: Path) -> None:
 def _noted(folder: Path, name: str) -> Iterator[Path]:
     """Yield a path for a new checkpoint, which then replaces the old one; its hash is stored.
 
-    Both hashes are stored, so that they are correct before and after the renaming.
+    Both hashes are stored, so that they are correct before and after the renaming. Only the first
+    process writes; what the others yield is not used.
     """
+    if parallel.rank():
+        yield folder / name
+        return
     hashes = _hashes(folder)
     with replacing(folder / name) as fresh:
         yield fresh
@@ -205,7 +210,8 @@ class ResumeCheckpoint(Checkpoint):
     def _due(self, trainer: L.Trainer) -> bool:
         if self.steps:
             return trainer.global_step - self.saved_step >= self.steps
-        return time.monotonic() - self.saved_at > self.every
+        due = time.monotonic() - self.saved_at > self.every
+        return bool(parallel.from_first(torch.tensor(due)))  # all of them, or none
 
     def _save(self, trainer: L.Trainer) -> None:
         with _noted(self.folder, RESUME) as fresh:

@@ -19,6 +19,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
+from softrec import parallel
 from softrec.cuda import float32, repeatable
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError, TrainingError
@@ -38,6 +39,7 @@ from softrec.training.lines import Lines, Listener
 from softrec.training.module import CONSTANT, SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.training.precision import bf16_unit, exactly, of_trainer, products
+from softrec.training.processes import arguments
 from softrec.training.schedule import Schedule
 from softrec.training.trackers import loggers
 from softrec.types import Encoder
@@ -136,8 +138,9 @@ def train(
         RunError: if the checkpoint is broken.
         ValueError: if `optimizer` is unknown, or is "sparse-adam" and every row has a gradient.
     """
-    curve = finished(folder)
+    curve = parallel.by_first(lambda: finished(folder))
     if curve is None:
+        batches.part = parallel.rank(), parallel.size()
         with alone():
             curve = _loop(
                 encoder, objective, batches, validate, folder, epochs=epochs, lr=lr,
@@ -147,7 +150,8 @@ def train(
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
                 deterministic=deterministic, listener=listener or Lines(monitor, epochs),
             )  # fmt: skip
-        keep_finished(folder, curve)
+        told = curve
+        parallel.by_first(lambda: keep_finished(folder, told))
     best_epoch = load_best(encoder, folder)
     return TrainingResult(curve, best_epoch, monitor, len(curve) < epochs)
 
@@ -194,7 +198,7 @@ def _loop(
         )  # fmt: skip
         device = trainer.strategy.root_device
         with _arithmetic(device, precision, deterministic):
-            _fit(trainer, module, batches, begun(folder))
+            _fit(trainer, module, batches, parallel.by_first(lambda: begun(folder)))
     if not module.curve:
         raise RunError(f"no epoch was trained (epochs={epochs})")
     return module.curve
@@ -213,13 +217,12 @@ def _trainer(
     bars = [TQDMProgressBar(leave=False)] if show else []
     try:
         return L.Trainer(
-            accelerator=accelerator,
-            devices=1,
+            **arguments(accelerator),
             precision=of_trainer(precision),
             max_epochs=epochs,
             gradient_clip_val=clip,
             callbacks=[*callbacks, *bars],
-            logger=loggers(folder),
+            logger=loggers(folder) if parallel.rank() == 0 else False,
             enable_progress_bar=show,
             enable_model_summary=False,
             log_every_n_steps=50,

@@ -10,10 +10,13 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from softrec import parallel
 from softrec.errors import TrainingError
 from softrec.objective import Objective
 from softrec.training.lines import Listener
 from softrec.training.optimizers import LazyAdam, OptimizerName
+from softrec.training.processes import average_rows, share
+from softrec.training.random_states import RandomStates, get_rng, start_rng
 from softrec.training.schedule import Schedule
 from softrec.types import Batch, Encoder
 
@@ -90,7 +93,7 @@ class SoftTargetModule(L.LightningModule):
         self.trained_seconds = 0.0
         self._sums: dict[str, Tensor] = {}
         self._examples = 0
-        self._resumed_rng: dict[str, Tensor] | None = None
+        self._resumed_rng: RandomStates | None = None
         self._clock = 0.0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -99,13 +102,16 @@ class SoftTargetModule(L.LightningModule):
         loss = value.total.detach()
         if not bool(torch.isfinite(loss)):
             self._explain(float(loss), value.parts)
+        # A batch without a total, of several processes, is the same in each and counts once.
+        rows = len(batch.label) if batch.total is not None or not parallel.rank() else 0
         for name, part in {"loss": loss, **{n: p.mean() for n, p in value.parts.items()}}.items():
-            weighted = part.double() * len(batch.label)
+            weighted = part.double() * rows
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
-        self._examples += len(batch.label)
+        self._examples += rows
         if self._shown():
             self.log("loss", loss, prog_bar=True, batch_size=len(batch.label))
-        return value.total
+        part = share(batch)
+        return value.total if part == 1.0 else value.total * part
 
     def _shown(self) -> bool:
         """Return whether this step's loss is shown or written; otherwise it is not noted."""
@@ -167,13 +173,18 @@ class SoftTargetModule(L.LightningModule):
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
         return kind(present, lr=self.lr, betas=self.betas, fused=True)
 
+    def on_after_backward(self) -> None:
+        """Average the gradients that Lightning's strategy leaves to this module."""
+        average_rows(self.encoder)
+
     # --- epochs ---
 
     def on_train_start(self) -> None:
-        """Restore the random states of a resumed run."""
+        """Restore the random states of a resumed run; each process has its own."""
         self._clock = time.perf_counter()
-        if self._resumed_rng is not None:
-            _set_rng(self._resumed_rng)
+        resumed = self._resumed_rng is not None
+        start_rng(self._resumed_rng)
+        if resumed:
             self._resumed_rng = None
             if self.lines is not None:
                 self.lines.resumed(self.current_epoch + 1)
@@ -190,7 +201,8 @@ class SoftTargetModule(L.LightningModule):
         metrics = self.validate(self.encoder)
         self._clock = time.perf_counter()
         row = {"epoch": float(self.current_epoch + 1)}
-        row |= {f"train/{n}": float(total) / self._examples for n, total in self._sums.items()}
+        sums, examples = self._of_all()
+        row |= {f"train/{n}": float(total) / examples for n, total in sums.items()}
         row |= {f"valid/{name}": value for name, value in metrics.items()}
         row |= {"seconds/train": self.trained_seconds, "seconds/validate": self._clock - now}
         self.trained_seconds = 0.0
@@ -201,15 +213,21 @@ class SoftTargetModule(L.LightningModule):
         logged = {name: value for name, value in row.items() if name != "epoch"}
         self.log_dict(logged, prog_bar=False)
 
+    def _of_all(self) -> tuple[dict[str, Tensor], int]:
+        """Return the sums and the number of examples of all processes."""
+        sums = {name: parallel.summed(total) for name, total in self._sums.items()}
+        return sums, int(parallel.summed(torch.tensor(self._examples)))
+
     # --- exact resume ---
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the random states and the sums of the unfinished epoch to the checkpoint."""
+        sums, examples = self._of_all()
         checkpoint["softrec"] = {
-            "rng": _get_rng(),
+            "rng": get_rng(),
             "curve": self.curve,
-            "sums": dict(self._sums),
-            "examples": self._examples,
+            "sums": dict(sums),
+            "examples": examples,
             "trained_seconds": self.trained_seconds + time.perf_counter() - self._clock,
         }
 
@@ -218,21 +236,8 @@ class SoftTargetModule(L.LightningModule):
         kept = checkpoint["softrec"]
         self._resumed_rng = kept["rng"]
         self.curve = kept["curve"]
-        self._sums = kept["sums"]
-        self._examples = kept["examples"]
+        self._sums, self._examples = kept["sums"], kept["examples"]
+        if parallel.rank():  # the sums of all processes go on in the first one
+            self._sums = {name: torch.zeros_like(total) for name, total in self._sums.items()}
+            self._examples = 0
         self.trained_seconds = kept["trained_seconds"]
-
-
-def _get_rng() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda:{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def _set_rng(states: dict[str, Tensor]) -> None:
-    for device, state in states.items():
-        if device == "cpu":
-            torch.set_rng_state(state)
-        elif torch.cuda.is_available():
-            torch.cuda.set_rng_state(state, device)

@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     row: Tensor | None = None  # (P,) int64
     step: Tensor | None = None  # (P,) int64
     time: Tensor | None = None  # (B, L) int64, of each event of the history
+    total: int | None = None  # predictions of all processes, if this is the part of one of them
 
     @property
     def prediction_user(self) -> Tensor:
@@ -33,7 +34,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
+        parts = (None if part is None else part.to(device) for part in self[:-1])
+        return Batch(*parts, total=self.total)  # pyright: ignore[reportArgumentType]
 
 
 class ItemVectors(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 from softrec.data.sources.base import cache_dir
 from softrec.experiments.store.integrity import changed, sealed
 from softrec.files import read_facts, write_facts
+from softrec.parallel import by_first
 
 FACTS = "facts.json"
 FILES = "files.json"  # hash and size of all files
@@ -30,13 +31,17 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
     It is in the cache (`SOFTREC_CACHE`, by default ~/.cache/softrec) under a name made from
     `facts`, which are stored with it. A folder gets its name when it is complete, so that an
     interrupted computation cannot be taken for a result. If it was changed, it is computed again,
-    with a warning.
+    with a warning. Of several processes the first one makes it, while the others wait.
 
     Args:
         kind: of the result, such as "teacher-vectors".
         facts: everything that it depends on, as plain data.
         make: writes the files into a given folder.
     """
+    return by_first(lambda: _artifact(kind, facts, make))
+
+
+def _artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
     text = json.dumps(dict(facts), sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = cache_dir() / "artifacts" / kind / name
@@ -44,7 +49,7 @@ def artifact(kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]
         complaint = damage(folder)
         if complaint is None:
             return folder
-        warnings.warn(f"{complaint}; it is computed again", DamagedArtifactWarning, stacklevel=2)
+        warnings.warn(f"{complaint}; it is computed again", DamagedArtifactWarning, stacklevel=5)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
     part.chmod(folder.parent.stat().st_mode)  # mkdtemp makes a folder that only the owner can read

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from softrec.errors import RecipeError, RunError, one_line
 from softrec.files import read_facts, write_facts, write_text
+from softrec.parallel import rank
 from softrec.renamed import current
 from softrec.training.alone import alone
 
@@ -187,7 +188,8 @@ class Place:
 def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> Iterator[Place]:
     """A context in which an output folder is locked against other processes and threads.
 
-    It is a lock of the operating system, which ends with the process in any case.
+    It is a lock of the operating system, which ends with the process in any case. Of several
+    processes that train together the first one has it.
 
     Args:
         out: the folder to make.
@@ -200,6 +202,9 @@ def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> 
         TrainingError: if another thread of this process trains.
     """
     place = Place(checked_output(out, inputs), kind)
+    if rank():
+        yield place
+        return
     with alone(), _parents(place), held(place.out):
         place.heal()
         yield place

@@ -22,6 +22,7 @@ from softrec.settings import (
 )
 
 NewRows = Literal["fresh", "neighbours"]
+PROCESSES = ("devices", "nodes")  # the fields that do not change what is trained
 LONGEST_LIST = 100_000  # the largest cut-off of a metric
 
 
@@ -62,7 +63,8 @@ class TrainingSettings(Settings):
     epochs: Rounds = setting(100, "maximum number of epochs", common=True)
     batch_size: int | None = setting(
         None,
-        "examples (rows) in a batch; by default 128, or fewer if these have more than 768 labels",
+        "examples (rows) in a batch, of all processes together; by default 128, or fewer if these "
+        "have more than 768 labels",
         common=True,
         ge=1,
         le=10**7,
@@ -109,6 +111,17 @@ class TrainingSettings(Settings):
     )
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting(
         "auto", "the device, in Lightning's terms", common=True
+    )
+    devices: int = setting(
+        1,
+        "processes that train together on a machine, each with a part of every batch, on a device "
+        "or core of its own",
+        common=True,
+        ge=1,
+        le=1024,
+    )
+    nodes: int = setting(
+        1, "machines that train together, each with as many processes", common=True, ge=1, le=10_000
     )
     deterministic: bool = setting(
         True,

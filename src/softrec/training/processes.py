@@ -1,0 +1,155 @@
+"""One step of several processes: Lightning's `ddp`, and what it does not do.
+
+Each process computes the gradient of the mean over its part of a batch, and `ddp` averages the
+gradients. So that the average is the gradient of the mean over the whole batch, each mean is
+multiplied by the share of its part, P_r R / P for P_r of P predictions in the r-th of R processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from softrec import parallel
+from softrec.types import Batch, Encoder
+
+
+def share(batch: Batch) -> float:
+    """Return what the mean loss of a part of a batch is multiplied by.
+
+    Example:
+        >>> some = torch.zeros(3, dtype=torch.int64)
+        >>> share(Batch(some[:, None], some, some, some))
+        1.0
+    """
+    if batch.total is None:
+        return 1.0
+    return len(batch.label) * parallel.size() / batch.total
+
+
+def arguments(accelerator: str) -> dict[str, Any]:
+    """Return the arguments of Lightning's trainer that depend on the number of processes."""
+    world = parallel.world()
+    if world.size == 1:
+        return {"accelerator": accelerator, "devices": 1, **_alone()}
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    return {
+        "accelerator": accelerator,
+        "devices": world.local_size,
+        "num_nodes": world.size // world.local_size,
+        # Buffers are fitted once; a model may leave parameters without a gradient in some steps.
+        "strategy": _Strategy(
+            cluster_environment=_Joined(), find_unused_parameters=True, broadcast_buffers=False
+        ),
+    }
+
+
+def _alone() -> dict[str, Any]:
+    """Return what keeps Lightning from starting others, for a stage that one process trains."""
+    return {"plugins": [_Joined()]} if parallel.within() else {}
+
+
+class _Joined(ClusterEnvironment):
+    """Tells Lightning of the processes, which have been started and know each other."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        return 0
+
+    @staticmethod
+    def detect() -> bool:
+        return parallel.within()
+
+    def world_size(self) -> int:
+        return parallel.size()
+
+    def set_world_size(self, size: int) -> None: ...
+
+    def global_rank(self) -> int:
+        return parallel.rank()
+
+    def set_global_rank(self, rank: int) -> None: ...
+
+    def local_rank(self) -> int:
+        return parallel.world().local_rank
+
+    def node_rank(self) -> int:
+        one = parallel.world()
+        return one.rank // one.local_size
+
+
+class _Strategy(DDPStrategy):
+    """`ddp`, which leaves tables with sparse gradients to `average_rows`."""
+
+    def _setup_model(self, model: nn.Module) -> Any:
+        encoder: Any = model.encoder
+        own = {id(parameter) for parameter in by_rows(encoder)}
+        left = [name for name, parameter in model.named_parameters() if id(parameter) in own]
+        if len(left) == len(list(model.named_parameters())):
+            return model  # `ddp` refuses a model for which it has nothing to do
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, left)
+        return super()._setup_model(model)
+
+
+def by_rows(encoder: Encoder) -> list[nn.Parameter]:
+    """Return the parameters whose gradients have only some rows: the long tables, if sparse.
+
+    `ddp` cannot average a gradient that is sparse in one step and dense in another, nor any sparse
+    one on a CUDA device.
+    """
+    if not encoder.sparse:
+        return []
+    least = min(encoder.n_items, getattr(encoder, "n_users", encoder.n_items))
+    return [part for part in encoder.parameters() if len(part) >= least]
+
+
+def average_rows(encoder: Encoder) -> None:
+    """Replace the gradients of `by_rows` by their means over the processes."""
+    if parallel.size() == 1:
+        return
+    for parameter in by_rows(encoder):
+        gradient = parameter.grad
+        sparse, dense = _kinds(gradient)
+        if dense:  # in one process at least
+            whole = torch.zeros_like(parameter) if gradient is None else gradient.to_dense()
+            dist.all_reduce(whole)
+            parameter.grad = whole / parallel.size()
+        elif sparse:
+            parameter.grad = _mean_rows(parameter, gradient)
+
+
+def _kinds(gradient: Tensor | None) -> tuple[bool, bool]:
+    """Return whether any process has a sparse gradient, and whether any has a dense one."""
+    own = torch.zeros(2, dtype=torch.int64)
+    if gradient is not None:
+        own[0 if gradient.is_sparse else 1] = 1
+    sparse, dense = parallel.summed(own).tolist()
+    return bool(sparse), bool(dense)
+
+
+def _mean_rows(parameter: Tensor, gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        rows = torch.empty(0, dtype=torch.int64, device=parameter.device)
+        values = parameter.new_empty(0, *parameter.shape[1:])
+    else:
+        gradient = gradient.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()
+    rows, _ = parallel.gathered(rows)
+    values, _ = parallel.gathered(values)
+    whole = torch.sparse_coo_tensor(rows[None], values / parallel.size(), parameter.shape)
+    return whole.coalesce()
