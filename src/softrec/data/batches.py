@@ -321,7 +321,7 @@ class TrainingBatches:
         self.side: Padding = side
         self.epoch = 0
         self.position = 0
-        self.part = (0, 1)
+        self.part: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -309,8 +309,9 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _asked(recipe: Recipe) -> str:
-    """Return what is asked for, by which an unfinished run is known; not how many processes."""
-    fields = recipe.model_dump(mode="json", exclude={"training": set(PROCESSES)})
+    """Return what an unfinished run is known by: the recipe, for any number of processes."""
+    one = recipe.training.model_copy(update=dict.fromkeys(PROCESSES, 1))
+    fields = recipe.model_copy(update={"training": one}).model_dump(mode="json")
     return yaml.safe_dump(fields, sort_keys=False)
 
 

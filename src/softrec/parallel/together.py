@@ -13,24 +13,26 @@ import pickle
 import signal
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
+from torch import distributed
 from torch.multiprocessing.spawn import ProcessContext, start_processes
 
-from softrec.errors import SoftrecError, TrainingError
+from softrec.errors import SoftrecError, TrainingError, one_line
 from softrec.parallel.world import EndedElsewhereError, World, joined, rank, within
 from softrec.progress import telling
 
 GRACE = 20.0  # seconds in which a process that lost another one ends by itself
 HOME = "127.0.0.1"
+dist: Any = distributed
 
 
 class Found(NamedTuple):
@@ -75,6 +77,7 @@ def together(
                 "choose --accelerator cpu"
             )
         stack.enter_context(_quiet(found.world))
+        stack.enter_context(_lost())
         stack.enter_context(joined(found.world, _meeting(found), cuda=cuda))
         yield
 
@@ -83,7 +86,8 @@ def started() -> Found | None:
     """Return which of the processes of torchrun, Slurm or `together` this is, if of any."""
     if _own:
         return _own[0]
-    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     slurm = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     if TorchElasticEnvironment.detect():
@@ -126,12 +130,12 @@ def _here(devices: int, nodes: int) -> Found:
 
 
 @cache
-def _server() -> dist.TCPStore:
+def _server() -> Any:
     return dist.TCPStore(HOME, 0, is_master=True, wait_for_workers=False)
 
 
 @cache
-def _store(address: str, rank: int, size: int) -> dist.Store:
+def _store(address: str, rank: int, size: int) -> Any:
     if address == f"tcp://{HOME}:{_server().port}" and rank == 0:
         return _server()
     store, _, _ = next(iter(dist.rendezvous(address, rank, size)))
@@ -141,7 +145,7 @@ def _store(address: str, rank: int, size: int) -> dist.Store:
 _meetings = count()
 
 
-def _meeting(found: Found) -> dist.Store:
+def _meeting(found: Found) -> Any:
     """Return where the processes meet this time; a store is used for one training after another."""
     store = _store(found.address, found.world.rank, found.world.size)
     return dist.PrefixStore(f"softrec {next(_meetings)}", store)
@@ -188,9 +192,13 @@ def _other(
     torch.set_num_threads(threads)
     try:
         others()
-    except SoftrecError as error:
+    except Exception as error:
+        if not isinstance(error, SoftrecError):
+            traceback.print_exc()
+            error = TrainingError(f"process {own.rank + 1} of {own.size}: {error}")
         if not isinstance(error, EndedElsewhereError):
-            (Path(folder) / str(number)).write_bytes(pickle.dumps(error))
+            (Path(folder) / f"{number}.part").write_bytes(pickle.dumps(error))
+            (Path(folder) / f"{number}.part").rename(Path(folder) / str(number))
         os._exit(1)  # without waiting for the others
 
 
@@ -198,29 +206,49 @@ def _told(
     running: ProcessContext, first: World, folder: Path, error: Exception
 ) -> SoftrecError | None:
     """Return why another process ended, if that explains an error here."""
-    if isinstance(error, SoftrecError) and not isinstance(error, EndedElsewhereError):
+    if not isinstance(error, EndedElsewhereError):
         return None
-    _wait(running, GRACE, some=True)
-    for number, process in enumerate(running.processes):
-        told = folder / str(number)
-        if told.exists():
-            return pickle.loads(told.read_bytes())
-        if process.exitcode is not None and process.exitcode < 0:
-            name = signal.Signals(-process.exitcode).name
-            return TrainingError(
-                f"process {first.rank + number + 1} of {first.size} was ended by {name}; the "
-                "others have ended, too: run the same command again, and training goes on from "
-                "its last checkpoint"
-            )
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until:
+        ended = [process.exitcode for process in running.processes]
+        for number, code in enumerate(ended):
+            if (folder / str(number)).exists():
+                return pickle.loads((folder / str(number)).read_bytes())  # noqa: S301 - our own
+            if code is not None and code < 0:
+                return _killed(first.rank + number + 1, first.size, code)
+        if None not in ended:
+            return None
+        time.sleep(0.02)
     return None
 
 
-def _wait(running: ProcessContext, seconds: float, *, some: bool = False) -> None:
-    """Wait until the other processes, or some of them, have ended."""
+def _killed(number: int, of: int, code: int) -> TrainingError:
+    return TrainingError(
+        f"process {number + 1} of {of} was ended by {signal.Signals(-code).name}, and so the "
+        "others ended; run the same command again: training goes on from its last checkpoint"
+    )
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """A context in which an error of a connection says that another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not isinstance(error, dist.DistError) and "gloo" not in text:
+            raise
+        raise EndedElsewhereError(
+            "another process of this training has ended, and so this one ends; run the same "
+            f"command again: training goes on from its last checkpoint ({one_line(text, 120)})"
+        ) from error
+
+
+def _wait(running: ProcessContext, seconds: float) -> None:
+    """Wait until the other processes have ended."""
     until = time.monotonic() + seconds
-    enough = any if some else all
     while time.monotonic() < until:
-        if enough(process.exitcode is not None for process in running.processes):
+        if all(process.exitcode is not None for process in running.processes):
             return
         time.sleep(0.02)
 

@@ -63,12 +63,12 @@ def within() -> bool:
 
 
 @contextmanager
-def joined(one: World, store: dist.Store, *, cuda: bool = False) -> Iterator[None]:
+def joined(one: World, store: Any, *, cuda: bool = False) -> Iterator[None]:
     """A context in which this process is one of several.
 
     Args:
         one: which one it is.
-        store: where they find each other.
+        store: a store of `torch.distributed`, where they find each other.
         cuda: whether they train on CUDA devices.
     """
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -102,7 +102,8 @@ class _Strategy(DDPStrategy):
         left = [name for name, parameter in model.named_parameters() if id(parameter) in own]
         if len(left) == len(list(model.named_parameters())):
             return model  # `ddp` refuses a model for which it has nothing to do
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, left)
+        ddp: Any = DistributedDataParallel
+        ddp._set_params_and_buffers_to_ignore_for_model(model, left)
         return super()._setup_model(model)
 
 

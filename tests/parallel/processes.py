@@ -1,0 +1,29 @@
+"""Several processes in a test: `results` runs a function in each of them."""
+
+import os
+import traceback
+from pathlib import Path
+
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import start_processes
+
+from softrec.parallel import World, joined
+
+
+def results(number, function, folder, *arguments):
+    """Return what a function of a test module returns in each of some processes that are joined."""
+    start_processes(_run, (number, function, folder, arguments), number, start_method="spawn")
+    return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(number)]
+
+
+def _run(rank, number, function, folder, arguments):
+    torch.set_num_threads(1)
+    store = distributed.FileStore(str(Path(folder) / "store"), number)
+    try:
+        with joined(World(rank, number, rank, number), store):
+            found = function(*arguments)
+        torch.save(found, Path(folder) / f"{rank}.pt")
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
