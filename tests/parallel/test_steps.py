@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from processes import results
 from torch import distributed, nn
 
-from processes import results
 from softrec import parallel
 from softrec.candidates import CandidateSource, InBatch
+from softrec.losses.bilateral import grouped_label, negative_side
 from softrec.objective import Objective
 from softrec.parallel import by_itself
 from softrec.targets.dense import DenseTarget
@@ -20,7 +21,6 @@ from softrec.types import Batch
 from test_axes import (
     BATCH,
     CANDIDATES,
-    COUNTS,
     LOSSES,
     PAIRS,
     POPULAR,
@@ -32,7 +32,6 @@ from test_axes import (
     P,
     encoder_of,
 )
-from softrec.losses.bilateral import grouped_label, negative_side
 
 PARTS = [slice(0, 4), slice(4, P)]  # uneven
 
@@ -110,7 +109,7 @@ def stepped(objective, model, *, sparse=False):
     (own.total * share(batch)).backward()
     average_rows(encoder)
     found = {}
-    for name, parameter in encoder.named_parameters():
+    for parameter in encoder.parameters():
         if sparse and parameter.grad is not None and len(parameter) >= min(N, 4):
             continue  # averaged already
         if parameter.grad is None:
@@ -151,7 +150,11 @@ def every_step():
         if source is not None:
             found[candidates, "sparse"] = stepped(Objective(candidates=source), "mf", sparse=True)
             exact = Objective(
-                LOSSES["mixed"], lambda batch: at(batch.example, "sparse"), WEIGHT, source, exact=True
+                LOSSES["mixed"],
+                lambda batch: at(batch.example, "sparse"),
+                WEIGHT,
+                source,
+                exact=True,
             )
             found[candidates, "exact"] = stepped(exact, "mf")
     masked = InBatch(POPULAR, mask_positives=True)

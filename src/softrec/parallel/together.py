@@ -213,7 +213,7 @@ def _told(
         ended = [process.exitcode for process in running.processes]
         for number, code in enumerate(ended):
             if (folder / str(number)).exists():
-                return pickle.loads((folder / str(number)).read_bytes())  # noqa: S301 - our own
+                return pickle.loads((folder / str(number)).read_bytes())
             if code is not None and code < 0:
                 return _killed(first.rank + number + 1, first.size, code)
         if None not in ended:

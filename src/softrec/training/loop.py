@@ -44,6 +44,8 @@ from softrec.training.schedule import Schedule
 from softrec.training.trackers import loggers
 from softrec.types import Encoder
 
+NUMBERS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -197,6 +199,8 @@ def _loop(
             precision=precision, accelerator=accelerator,
         )  # fmt: skip
         device = trainer.strategy.root_device
+        if precision in NUMBERS:  # else a checkpoint would be rounded to the new model's numbers
+            module.to(NUMBERS[precision])
         with _arithmetic(device, precision, deterministic):
             _fit(trainer, module, batches, parallel.by_first(lambda: begun(folder)))
     if not module.curve:
@@ -270,6 +274,7 @@ class quiet:  # noqa: N801 - used like a function
             "The number of training batches",
             "GPU available",
             "Experiment logs directory",
+            "sync_dist=True",  # what is logged is the same in each process, or of one of them
             "treespec, LeafSpec",  # how Lightning 2.6 uses torch 2.13
         ):
             warnings.filterwarnings("ignore", message=f".*{about}.*")

@@ -44,10 +44,8 @@ def arguments(accelerator: str) -> dict[str, Any]:
         "accelerator": accelerator,
         "devices": world.local_size,
         "num_nodes": world.size // world.local_size,
-        # Buffers are fitted once; a model may leave parameters without a gradient in some steps.
-        "strategy": _Strategy(
-            cluster_environment=_Joined(), find_unused_parameters=True, broadcast_buffers=False
-        ),
+        # A model may leave parameters without a gradient in some steps.
+        "strategy": _Strategy(cluster_environment=_Joined(), find_unused_parameters=True),
     }
 
 
@@ -103,7 +101,9 @@ class _Strategy(DDPStrategy):
         if len(left) == len(list(model.named_parameters())):
             return model  # `ddp` refuses a model for which it has nothing to do
         ddp: Any = DistributedDataParallel
-        ddp._set_params_and_buffers_to_ignore_for_model(model, left)
+        # Buffers were fitted on the same data in each process, and may be large.
+        buffers = [name for name, _ in model.named_buffers()]
+        ddp._set_params_and_buffers_to_ignore_for_model(model, [*left, *buffers])
         return super()._setup_model(model)
 
 
@@ -152,5 +152,7 @@ def _mean_rows(parameter: Tensor, gradient: Tensor | None) -> Tensor:
         rows, values = gradient.indices()[0], gradient.values()
     rows, _ = parallel.gathered(rows)
     values, _ = parallel.gathered(values)
-    whole = torch.sparse_coo_tensor(rows[None], values / parallel.size(), parameter.shape)
+    whole = torch.sparse_coo_tensor(
+        rows[None], values / parallel.size(), parameter.shape, check_invariants=False
+    )
     return whole.coalesce()
