@@ -37,8 +37,11 @@ FULL = (
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
 ELSEWHERE = (DataSettings, ModelSettings, TuneSettings)
 """Their fields are seen in tests of their own: test_every_data_field.py, test_tuning.py, ..."""
-AFTERWARDS = {(EvaluationSettings, "calibration"), (TrainingSettings, "new_rows")}
-"""What happens after the training, or on another log, in tests of its own."""
+AFTERWARDS = {
+    (EvaluationSettings, "calibration"), (TrainingSettings, "new_rows"),
+    (TrainingSettings, "devices"), (TrainingSettings, "nodes"),
+}  # fmt: skip
+"""What happens after the training, on another log or in other processes, in tests of its own."""
 
 
 @pytest.mark.slow
