@@ -43,6 +43,21 @@ def test_the_wheel_has_all_recipes_and_is_typed(wheel):
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 
 
+def test_the_wheel_has_no_data(wheel):
+    """Of tables it has the published numbers alone."""
+    tables = [name for name in wheel.namelist()
+              if name.endswith((".csv", ".parquet", ".npz", ".safetensors", ".gz"))]  # fmt: skip
+    assert tables
+    assert not [name for name in tables if "/reproduction/published/" not in name]
+    assert not [name for name in wheel.namelist() if Path(name).suffix in (".pkl", ".pt", ".bin")]
+
+
+def test_two_builds_have_the_same_bytes(wheel, tmp_path):
+    build = pytest.importorskip("hatchling.builders.wheel", reason="hatchling builds the wheel")
+    (again,) = build.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    assert Path(again).read_bytes() == Path(wheel.filename).read_bytes()
+
+
 def test_the_page_has_no_dead_links(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = message_from_bytes(wheel.read(name))

@@ -22,7 +22,11 @@ from softrec.cli.main import app as commands
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 MADE = DOCS / "_made"
-COPIED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+COPIED = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
