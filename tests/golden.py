@@ -88,6 +88,7 @@ TIMED: dict[str, dict[str, Any]] = {  # of tisasrec, on a log with times
                 "intervals": 8},
 }  # fmt: skip
 PINNED: dict[str, dict[str, Any]] = {"sasrec": {"heads": 2}, "nfm": {"batch_norm": True},
+                                     "comirec-dr": {"same_maps": False, "scale": False},
                                      "tisasrec": {"norm": "pre", "scale": False}}  # fmt: skip
 """Settings whose defaults are others now, or may become so."""
 RUNS = {

@@ -32,6 +32,7 @@ RUNS = ("teacher", "start")
 
 
 FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "comirec-dr": {"same_maps": False, "scale": False},
     "nfm": {"batch_norm": True},
     "tisasrec": {"norm": "pre", "scale": False},
 }

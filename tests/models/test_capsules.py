@@ -4,11 +4,13 @@ import math
 from functools import partial
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import softrec
 from messages import refused
 from softrec.models.capsules import read_items, route, squash
 from softrec.models.comirec_dr import ComiRecDR
@@ -47,7 +49,12 @@ OPTIONS = {
         "relu": {"relu_layer": True},
         "fixed": {"routing": "fixed"},
     },
-    "comirec-dr": SHARED | {"large maps": {"map_std": 1.0}},
+    "comirec-dr": SHARED
+    | {
+        "large maps": {"map_std": 1.0},
+        "not scaled": {"scale": False},
+        "other maps": {"same_maps": False},
+    },
 }
 CASES = [(model, options) for model, sets in OPTIONS.items() for options in sets]
 PRESETS = [(MIND, "original"), (MIND, "timirec"), (ComiRecDR, "original")]
@@ -159,14 +166,15 @@ def mind_oracle(model, history, logits=None):
 
 def comirec_dr_oracle(model, history):
     n, k, dim = len(history), model.n_interests, model.table.embedding_dim
+    scale = np.sqrt(dim) if model.scale != 1 else 1.0
     messages = np.zeros((k, n, dim))
     for c in range(k):
         for j in range(n):
             place = model.length - (n - j)
             for d in range(dim):
                 weights = number(model.maps)[place, :, c * dim + d]
-                messages[c, j, d] = weights @ number(model.table.weight)[history[j]]
-    return route_oracle(messages, np.zeros((k, n)), model.iterations)
+                messages[c, j, d] = scale * weights @ number(model.table.weight)[history[j]]
+    return scale * route_oracle(messages, np.zeros((k, n)), model.iterations)
 
 
 ORACLES = {"mind": mind_oracle, "comirec-dr": comirec_dr_oracle}
@@ -384,6 +392,25 @@ def test_relu_layer():
     assert (users > 0).any()
 
 
+def test_scaled_interests_are_those_of_scaled_items():
+    plain = in_double(lambda: ComiRecDR(N_ITEMS, dim=9, length=LENGTH, scale=False))
+    scaled = in_double(lambda: ComiRecDR(N_ITEMS, dim=9, length=LENGTH))
+    users = scaled(HISTORIES).users
+    with torch.no_grad():
+        plain.table.weight *= 3
+    torch.testing.assert_close(users, 3 * plain(HISTORIES).users)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_maps_are_the_same_for_all_positions_at_first(same):
+    torch.manual_seed(0)
+    maps = ComiRecDR(N_ITEMS, dim=8, length=5, interests=3, same_maps=same).maps
+    assert bool((maps == maps[:1]).all()) == same
+    assert maps.std().item() == pytest.approx(8**-0.5, rel=0.15)
+    first, second, _ = maps[0].chunk(3, dim=1)
+    assert not torch.equal(first, second)  # interests differ
+
+
 # --- nothing to read, and what does not fit ---
 
 
@@ -418,7 +445,7 @@ def test_empty_histories(make, others):
 def test_interests_have_a_length_below_one(name):
     model = FIXED[name]
     with torch.no_grad():
-        lengths = model(HISTORIES).users.norm(dim=-1)
+        lengths = model(HISTORIES).users.norm(dim=-1) / getattr(model, "scale", 1.0)
     assert (lengths < 1).all()
     assert lengths.max() > 0.9
 
@@ -524,3 +551,16 @@ def test_presets_learn(cls, preset):
 @pytest.mark.parametrize(("name", "objective"), PAIRS)
 def test_nothing_is_learnt_from_noise(name, objective):
     check_learns_nothing_from_noise(SMALL[name], ITEMS, OBJECTIVES[objective])
+
+
+def test_a_run_of_before_has_the_settings_of_then(tmp_path):
+    """Its facts do not say `scale`, and its scores must stay what they were."""
+    users, steps = np.arange(8), np.arange(5)
+    items = (users[:, None] + 2 * steps) % 9
+    frame = pl.DataFrame({"user": users.repeat(5), "item": items.ravel()})
+    own = {"model": "comirec-dr", "model.dim": 4, "length": 5, "epochs": 1}
+    run = softrec.fit(frame, out=tmp_path / "run", **own)
+    assert run.model().scale == 2.0
+    for name in ("scale", "same_maps"):
+        del run.facts["model"][name]
+    assert run.model().scale == 1.0

@@ -91,8 +91,8 @@ class Run:
     def model_settings(self) -> ModelSettings:
         """Return all settings of the model, with the defaults and choices of its training."""
         spec = self.recipe.model
-        former = {**FORMER_DEFAULTS.get(spec.name, {}), **spec.settings}
-        return spec.with_settings(self.facts.get("model", former) | self.facts.get("settings", {}))
+        own = self.facts.get("model", spec.settings) | self.facts.get("settings", {})
+        return spec.with_settings({**FORMER_DEFAULTS.get(spec.name, {}), **own})
 
     @property
     def weights_fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -25,8 +26,8 @@ class ComiRecDR(HistoryEncoder):
     position j; `softrec.models.capsules.route` is the routing. Interests differ by their matrices,
     so that all logits b can start at 0 and nothing is random. Positions are counted from the end of
     the history, so that they do not depend on the side or the amount of padding. An interest is 0
-    for an empty history, and its length is always below 1. Memory: messages of P x K x L x D
-    numbers, and as many for their gradient.
+    for an empty history, and its length is below 1, or below sqrt(D) with `scale`. Memory:
+    messages of P x K x L x D numbers, and as many for their gradient.
 
     Args:
         n_items: size N of the catalogue.
@@ -37,6 +38,11 @@ class ComiRecDR(HistoryEncoder):
         map_std: standard deviation of the initial entries of the matrices; D ** -0.5 if None, with
             which a product keeps the length of a vector. `squash` squares the length of short
             vectors, so a model with small matrices learns slowly.
+        same_maps: draw the initial matrices of an interest once for all positions. Drawn for each
+            position, their products with the same item have nothing in common at first, and
+            learning starts late.
+        scale: multiply item embeddings where they are read, and interests, by sqrt(D). Without it
+            an interest has a length below 1, so that scores can only grow with the item vectors.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: of the tables: "xavier" (Xavier normal), "normal" or "gaussian" (both N(0, 0.01)).
@@ -51,8 +57,9 @@ class ComiRecDR(HistoryEncoder):
         >>> vectors.users.shape, vectors.items.vectors.shape
         (torch.Size([2, 2, 4]), torch.Size([5, 4]))
 
-    Defaults: sizes of the original's code, but with maps that keep the length of a vector. Not
-    measured against others.
+    Defaults: sizes of the original's code, but with maps that keep the length of a vector, the same
+    ones at first for all positions, and scaled. Without the last two it hardly learnt on a small
+    log (docs/log.md).
 
     Source: Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020. The
     preset "original" has the settings of its code for Amazon Books, where positions are counted
@@ -61,7 +68,8 @@ class ComiRecDR(HistoryEncoder):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {"dim": 64, "length": 20, "interests": 4, "iterations": 3, "map_std": 1.0,
-                     "tied": True, "output_bias": False, "init": "xavier"},
+                     "same_maps": False, "scale": False, "tied": True, "output_bias": False,
+                     "init": "xavier"},
     }  # fmt: skip
 
     def __init__(
@@ -73,6 +81,8 @@ class ComiRecDR(HistoryEncoder):
         interests: int = 4,
         iterations: int = 3,
         map_std: float | None = None,
+        same_maps: bool = True,
+        scale: bool = True,
         tied: bool = True,
         output_bias: bool = False,
         init: Init = "xavier",
@@ -86,12 +96,16 @@ class ComiRecDR(HistoryEncoder):
         self.length = length
         self.n_interests = interests
         self.iterations = iterations
+        self.scale = math.sqrt(dim) if scale else 1.0
         self.table = ItemTable(n_items, dim)
         # (length, D, K D), the most recent item last: all interests of a position in one product.
         self.maps = nn.Parameter(torch.empty(length, dim, interests * dim))
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
         initialise(self, init)
         nn.init.normal_(self.maps, std=dim**-0.5 if map_std is None else map_std)
+        if same_maps:
+            with torch.no_grad():
+                self.maps.copy_(self.maps[:1].expand_as(self.maps).clone())
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         """Return the interests (P, K, D) and the items.
@@ -100,10 +114,10 @@ class ComiRecDR(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         history = read_items(batch, self.n_items, self.length)
-        messages = self._messages(self.table(history))  # messages of padding are not used
+        messages = self._messages(self.table(history) * self.scale)  # of padding none is used
         start = messages.new_zeros(1, self.n_interests, history.shape[1])
         interests = route(messages, history != self.n_items, start, self.iterations)
-        return Vectors(interests, items or self.items())
+        return Vectors(interests * self.scale, items or self.items())
 
     def _messages(self, vectors: Tensor) -> Tensor:
         """(P, L', D) -> (P, K, L', D), a view of a batched product with a matrix per position."""
