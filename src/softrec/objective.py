@@ -18,6 +18,7 @@ from softrec.losses.softmax import (
     ObjectiveValue,
     SoftmaxProblem,
     SoftTarget,
+    SoftWeight,
     hard,
     loss_of,
     mean_of,
@@ -31,6 +32,7 @@ from softrec.types import (
     Batch,
     Encoder,
     ItemVectors,
+    MassSource,
     Offset,
     Target,
     TargetSource,
@@ -55,6 +57,7 @@ class _Rows(NamedTuple):
 
     label: Tensor  # (P,) int64
     target: Target | None
+    weight: SoftWeight  # of the target
     offset: Offset | None  # added to their scores
     weigh: Weigh | None  # their weights
 
@@ -81,7 +84,8 @@ class Objective(nn.Module):
         loss: named softmax losses with their coefficients, or one loss on pairs of scores; hard
             cross-entropy by default.
         source: makes the soft target of a batch; None to train on the label only.
-        weight: a in q = (1 - a) e_y + a s, the weight of the soft target, in [0, 1].
+        weight: a in q = (1 - a) e_y + a s, the weight of the soft target, in [0, 1]; a number, or
+            a function that returns one for each example of a batch, (P,).
         candidates: samples the negatives that a positive is scored against; None for all items.
         scoring: how scores are computed from vectors.
         exact: with sampled candidates, compute the mean logit of the soft target over the whole
@@ -109,7 +113,7 @@ class Objective(nn.Module):
         self,
         loss: Loss | None = None,
         source: TargetSource | None = None,
-        weight: float = 0.0,
+        weight: float | MassSource = 0.0,
         candidates: CandidateSource | None = None,
         scoring: Scoring = PLAIN,
         *,
@@ -127,7 +131,8 @@ class Objective(nn.Module):
         self._plain = scoring == PLAIN  # inner products as they are
         self.label_part, self.interest_part, self.l2 = label_part, interest_part, l2
         self.weights, self.shared = weights, shared
-        self.loss.check(weight, soft=source is not None)
+        most = weight if isinstance(weight, float | int) else 1.0
+        self.loss.check(most, soft=source is not None)
         if not 0 <= l2 < inf:
             raise ValueError(f"l2 must be at least 0, got {l2}")
 
@@ -146,6 +151,11 @@ class Objective(nn.Module):
         if self.weights is not None:
             self.weights.begin_epoch(encoder, epoch)
 
+    def in_epoch(self, epoch: int) -> None:
+        """Say in which epoch the next step is, counted from 0."""
+        if not isinstance(self.weight, float | int):
+            self.weight.epoch = epoch
+
     def forward(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""
         target = None if self.source is None else self.source(batch)
@@ -154,7 +164,8 @@ class Objective(nn.Module):
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
         scored, sparse = self._scored_users(users), encoder.sparse
-        rows = _Rows(batch.label, target, vectors.offset, weigh)
+        weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
+        rows = _Rows(batch.label, target, weight, vectors.offset, weigh)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
         if chosen is None:
@@ -212,7 +223,7 @@ class Objective(nn.Module):
             users, items, label,
             offset=rows.offset, label_offset=rows.own_offset, weigh=rows.weigh,
         )  # fmt: skip
-        value = self.shared(problem, self.loss, soft, self.weight)
+        value = self.shared(problem, self.loss, soft, rows.weight)
         return value, items if self.label_part is None else _rows(items, label)
 
     def _shared(
@@ -234,7 +245,7 @@ class Objective(nn.Module):
             rows.own_offset, rows.weigh,
         )  # fmt: skip
         soft = self._soft(rows.target, label, items, chosen)
-        return self.shared(problem, self.loss, soft, self.weight), positive
+        return self.shared(problem, self.loss, soft, rows.weight), positive
 
     def _by_row(
         self,
@@ -256,7 +267,7 @@ class Objective(nn.Module):
             label_logit = label_logit + own.to(logits)
         value = table_loss(
             label_logit, logits, chosen.counts, self.loss,
-            correction=chosen.correction, answers=answers, weight=self.weight, weigh=rows.weigh,
+            correction=chosen.correction, answers=answers, weight=rows.weight, weigh=rows.weigh,
         )  # fmt: skip
         return value, positive
 

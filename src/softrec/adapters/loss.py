@@ -142,6 +142,8 @@ def _settings(name: str, settings: dict[str, Any]) -> TargetSettings:
         chosen = kind.model_validate({"name": name, **settings})
     except ValidationError as error:
         raise RecipeError(f"target {name}: {complaint(error, {'': kind})}") from error
+    if chosen.mass is not None:
+        raise RecipeError(f"target {name}: mass needs the training examples; leave it out here")
     if chosen.soft_weight and not chosen.shared:
         alike = [name for name, kind in TARGETS.items() if _for_all(kind)]
         raise RecipeError(

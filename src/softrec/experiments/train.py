@@ -40,7 +40,7 @@ from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.build.decided import decided
 from softrec.experiments.build.objective import build
-from softrec.experiments.build.targets import about
+from softrec.experiments.build.targets import about, about_weight
 from softrec.experiments.calibrated import calibrated
 from softrec.experiments.counting import CountingResult, check_counted, counted
 from softrec.experiments.evaluator import Evaluator, means
@@ -212,7 +212,7 @@ def training_of(
             trained = _train(
                 recipe.training, encoder, objective, batches, valid.means, folder, listener
             )
-        made = {"target": about(objective.source)}
+        made = {"target": {**about(objective.source), **about_weight(objective.weight)}}
         strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
         if strength is not None:
             trained = replace(trained, finished=strength.metrics)

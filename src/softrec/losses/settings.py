@@ -25,8 +25,8 @@ class LossInputs(NamedTuple):
 
     source: TargetSource | None
     """Makes the soft target of a batch; None without a soft target."""
-    weight: float
-    """The weight a of the soft target."""
+    weight: float | Callable[[Batch], Tensor]
+    """The weight a of the soft target: a number, or those of the examples of a batch, (P,)."""
     fraction: float
     """The fraction of the items, without the label, that are candidates; 1 for all items."""
     first_batches: Callable[[], Iterable[Batch]]

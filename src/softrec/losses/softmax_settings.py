@@ -57,7 +57,9 @@ def _red_line(given: LossInputs) -> float:
     mixed one.
     """
     assert given.source is not None
-    probs = [
-        given.source(batch).prob_of(batch.label).double().mean() for batch in given.first_batches()
-    ]
+    found = [(batch, given.source(batch).prob_of(batch.label)) for batch in given.first_batches()]
+    if callable(given.weight):
+        others = [(given.weight(batch) * (1 - prob)).double().mean() for batch, prob in found]
+        return 1 / (1 + float(torch.stack(others).mean()))
+    probs = [prob.double().mean() for _, prob in found]
     return 1 / (1 + given.weight * (1 - float(torch.stack(probs).mean())))

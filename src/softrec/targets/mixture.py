@@ -112,6 +112,11 @@ class PartSettings(Settings):
             raise ValueError(
                 f"{target.name} cannot be a component of a mixture; choose a soft target"
             )
+        if target.mass is not None:
+            raise ValueError(
+                f"the weight of {target.name} in a mixture is the component's; give mass to the "
+                "mixture"
+            )
         return target
 
 

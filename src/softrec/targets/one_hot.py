@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import field_validator
+
 from softrec.errors import RecipeError
+from softrec.targets.mass import MassSettings
 from softrec.targets.settings import TargetSettings
 from softrec.training_data import TrainingData
 from softrec.types import TargetSource
@@ -14,6 +17,12 @@ class OneHotSettings(TargetSettings, name="one-hot"):
     """The label alone."""
 
     alone: ClassVar[bool] = True
+
+    @field_validator("mass")
+    @classmethod
+    def _no_mass(cls, mass: MassSettings | None) -> None:
+        if mass is not None:
+            raise ValueError("there is no soft target whose weight it could be; leave it out")
 
     @property
     def soft_weight(self) -> float:

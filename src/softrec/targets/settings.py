@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pydantic import field_validator
+
 from softrec.registry import Chosen, Registry
+from softrec.settings import setting
+from softrec.targets.mass import Mass, MassSettings
 from softrec.training_data import TrainingData
 from softrec.types import TargetSource
 
@@ -35,6 +39,24 @@ class TargetSettings(Chosen):
     registry: ClassVar[Registry[Any]] = TARGETS
     alone: ClassVar[bool] = False
     """Whether it cannot be a component of a mixture."""
+
+    mass: MassSettings | None = setting(
+        None,
+        "how the weight of the soft target differs between examples and epochs, by its `by` or "
+        "with its settings; by default it is the same",
+    )
+
+    @field_validator("mass", mode="before")
+    @classmethod
+    def _mass_by_name(cls, mass: Any) -> Any:
+        """Accept what it depends on alone."""
+        return {"by": mass} if isinstance(mass, str) else mass
+
+    def weight_on(self, training: TrainingData) -> float | Mass:
+        """Return the weight of the soft target: one number, or a function of a batch."""
+        return (
+            self.soft_weight if self.mass is None else self.mass.build(self.soft_weight, training)
+        )
 
     @property
     def soft_weight(self) -> float:

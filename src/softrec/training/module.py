@@ -98,6 +98,7 @@ class SoftTargetModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
+        self.objective.in_epoch(self.current_epoch)
         value = self.objective(self.encoder, batch)
         loss = value.total.detach()
         if not bool(torch.isfinite(loss)):

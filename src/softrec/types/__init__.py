@@ -18,7 +18,14 @@ from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Ve
 from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating, weighted
 from softrec.types.offset import Offset
 from softrec.types.scores import OffsetScores, Products, Scores, products_of
-from softrec.types.target import ListedTarget, LogitTarget, Rest, Target, TargetSource
+from softrec.types.target import (
+    ListedTarget,
+    LogitTarget,
+    MassSource,
+    Rest,
+    Target,
+    TargetSource,
+)
 from softrec.types.weights import GivenWeights, Weigh, WeightSource, weighted_by
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "ItemVectors",
     "ListedTarget",
     "LogitTarget",
+    "MassSource",
     "Model",
     "Offset",
     "OffsetScores",

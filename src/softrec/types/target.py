@@ -115,6 +115,17 @@ class LogitTarget(Target):
         return probs[:, 0], probs[:, 1:]
 
 
+class MassSource(Protocol):
+    """Returns the weight of the soft target of each example of a batch."""
+
+    epoch: int
+    """The epoch, counted from 0; the training sets it before each step."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the weights for the P predictions of `batch`, (P,), in [0, 1]."""
+        ...
+
+
 class TargetSource(Protocol):
     """Fitted once, on data or on a trained model; makes the target of each batch.
 

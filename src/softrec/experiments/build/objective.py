@@ -45,8 +45,9 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
 
 def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches) -> Objective:
     """Return the objective of a recipe."""
-    loss, candidates, weight = recipe.loss, recipe.candidates, recipe.target.soft_weight
-    source = recipe.target.build(training) if weight else None
+    loss, candidates, target = recipe.loss, recipe.candidates, recipe.target
+    source = target.build(training) if target.soft_weight else None
+    weight = target.weight_on(training)
     fraction = _fraction(candidates, training.n_items)
     term = loss.build(LossInputs(source, weight, fraction, lambda: _first(batches)))
     return Objective(

@@ -35,8 +35,9 @@ from softrec.scoring import Scoring
 from softrec.settings import Trained
 from softrec.targets.build.contexts import RememberedSource, context_vectors, probabilities_in
 from softrec.targets.build.scorers import best_of_scorer
+from softrec.targets.mass import Mass
 from softrec.targets.mixture import MixtureSource
-from softrec.types import Batch, Encoder, ItemVectors, Offset, Scorer, TargetSource
+from softrec.types import Batch, Encoder, ItemVectors, MassSource, Offset, Scorer, TargetSource
 
 VECTORS = "vectors.npy"
 
@@ -237,3 +238,8 @@ def about(source: TargetSource | None) -> dict[str, Any]:
         parts = {f"part {place}": about(part) for place, part in enumerate(source.sources, 1)}
         return {name: facts for name, facts in parts.items() if facts}
     return dict(source.about) if isinstance(source, RememberedSource) else {}
+
+
+def about_weight(weight: float | MassSource) -> dict[str, Any]:
+    """Return facts about the weights of examples for run.json, as plain data; {} for a number."""
+    return dict(weight.about) if isinstance(weight, Mass) else {}
