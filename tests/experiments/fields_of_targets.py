@@ -17,6 +17,7 @@ from softrec.targets.build.item2vec import item_vectors
 from softrec.targets.build.neighbours import context_means, nearest
 from softrec.targets.build.propagation import propagate
 from softrec.targets.build.sharing import InterestSharingSettings
+from softrec.targets.mass import MassSettings
 from softrec.targets.mixture import MixtureSettings, PartSettings
 from softrec.targets.objects import ObjectSettings
 from softrec.targets.one_hot import OneHotSettings
@@ -58,6 +59,49 @@ for spec, name, factor in (
         fields["of"] = [{"weight": 1.0, "target": {"name": "uniform"}}]
     row(spec, "alpha", [0.2, 0.9], weight, lambda b, f=factor: f * b.recipe.target.alpha,
         base={"target": fields})  # fmt: skip
+    row(spec, "mass", [None, "label-count"], lambda b: type(b.objective.weight).__name__,
+        lambda b: "float" if b.recipe.target.mass is None else "Mass",
+        base={"target": fields})  # fmt: skip
+row(OneHotSettings, "mass", [None], weight, lambda b: 0.0, refused=("label-count",),
+    base={"target": {"name": "one-hot"}})  # fmt: skip
+
+
+def weighed(begun):
+    """The weights of the first batch, in the first epoch and in the fourth."""
+    found = []
+    for epoch in (0, 3):
+        begun.objective.in_epoch(epoch)
+        found += begun.objective.weight(begun.batch).tolist()
+    return found
+
+
+def expected_weights(begun):
+    spec, batch = begun.recipe.target, begun.batch
+    data, mass = begun.batches.data, begun.recipe.target.mass
+    labels, ends = [], []
+    for context in range(data.n_contexts):
+        _, _, stop = data.stretches(np.array([context]))
+        labels.append(data.sequences.items[stop[0]])
+        ends.append(data.sequences.items[stop[0] - 1])
+    found = []
+    for epoch in (0, 3):
+        factor = mass.first + (mass.last - mass.first) * min(1, epoch / mass.epochs)
+        for place, label in enumerate(batch.label.tolist()):
+            at = batch.row[place] if batch.row is not None else place
+            last = int(batch.history[at][batch.step[place]])
+            n = {"constant": 0, "label-count": labels.count(label),
+                 "context-count": ends.count(last)}[mass.by]  # fmt: skip
+            found.append(spec.alpha * factor * mass.strength / (n + mass.strength))
+    return found
+
+
+MASS = {"by": "context-count", "first": 0.1}
+for field, values in {
+    "by": ["constant", "label-count", "context-count"], "strength": [2.0, 30.0],
+    "first": [0.0, 0.5], "last": [0.2, 1.0], "epochs": [2, 5],
+}.items():  # fmt: skip
+    row(MassSettings, field, values, weighed, expected_weights, place=f"target.mass.{field}",
+        base={"target": {"name": "uniform", "alpha": 0.8, "mass": MASS}})  # fmt: skip
 row(OneHotSettings, "name", ["one-hot"], lambda b: (b.source, b.objective.weight),
     lambda b: (None, 0.0))  # fmt: skip
 row(UniformSettings, "name", ["uniform"], lambda b: dense(b),
@@ -237,11 +281,12 @@ row(PartSettings, "target", ALONE, lambda b: type(b.source.sources[0]).__name__,
 # What is seen of an object is the object itself; its other fields say what it was.
 FIRST, SECOND = (UniformTarget(30), PopularityTarget(torch.eye(30)[0]))
 for field, values in {"fingerprint": [FIRST, SECOND], "label": ["a", "b"], "kind": ["a.A", "b.B"],
-                      "name": ["object"], "alpha": [0.2, 0.9]}.items():  # fmt: skip
+                      "name": ["object"], "alpha": [0.2, 0.9],
+                      "mass": [None, "label-count"]}.items():  # fmt: skip
     own = ObjectSettings.of(FIRST, "own") | {"alpha": 0.3}
     if field == "fingerprint":
         values = [ObjectSettings.of(source)["fingerprint"] for source in values]
     row(ObjectSettings, field, values,
         {"fingerprint": lambda b: dense(b).sum(0), "alpha": weight}.get(
-            field, lambda b, f=field: getattr(b.recipe.target, f)),
+            field, lambda b, f=field: str(getattr(b.recipe.target, f))),
         {"alpha": lambda b: b.recipe.target.alpha}.get(field), base={"target": own})  # fmt: skip

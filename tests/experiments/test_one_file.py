@@ -92,6 +92,8 @@ def test_a_file_in_the_package_is_in_the_documents(folder, told):
     assert "quite-flat" in (folder / "listed.json").read_text()
     assert told["settings"]["out"].splitlines() == [
         "target quite-flat: The same for all.",
+        "    mass how the weight of the soft target differs between examples and epochs, by its "
+        "`by` or with its settings; by default it is the same",
         "    alpha (0.25) weight of the soft target",
     ]
 

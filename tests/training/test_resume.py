@@ -154,6 +154,7 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     {"training.optimizer": "adamw", "weight_decay": 0.1, "training.clip": 0.1},
     {"prior.model": "markov"},
     {"training.ema": 0.8},
+    {"target": "uniform(alpha=0.5,mass={by: label-count, first: 0.2, epochs: 3})"},
     {"weights": "slatk", "rank": 3, "weights.renew": 2},
     {"weights": "slatk", "rank": 3, "weights.renew": 1, "model": "mf", "model.dropout": 0.3},
 ])  # fmt: skip

@@ -29,8 +29,8 @@ class Mass(nn.Module):
         counts: (N,) n of each item; None: k / (n + k) is left out.
         of: whose count is read, that of the label or of the last item of the history.
         strength: k.
-        start: s.
-        end: t.
+        first: s.
+        last: t.
         epochs: E.
 
     Example:
@@ -51,13 +51,13 @@ class Mass(nn.Module):
         *,
         of: By = "label-count",
         strength: float = 5.0,
-        start: float = 1.0,
-        end: float = 1.0,
+        first: float = 1.0,
+        last: float = 1.0,
         epochs: int = 10,
     ) -> None:
         super().__init__()
         self.weight, self.of, self.strength = weight, of, strength
-        self.start, self.end, self.epochs = start, end, epochs
+        self.first, self.last, self.epochs = first, last, epochs
         self.epoch = 0
         kept = None if counts is None else counts.float()
         self.register_buffer("counts", kept, persistent=False)
@@ -65,17 +65,17 @@ class Mass(nn.Module):
     @property
     def factor(self) -> float:
         """Return f_e of this epoch."""
-        return self.start + (self.end - self.start) * min(1.0, self.epoch / self.epochs)
+        return self.first + (self.last - self.first) * min(1.0, self.epoch / self.epochs)
 
     @property
     def about(self) -> dict[str, float]:
         """Return facts for run.json: the mean weight of an epoch's examples, in the last epochs."""
         if self.counts is None:
-            return {"mean_weight": self.weight * self.end}
+            return {"mean_weight": self.weight * self.last}
         counts = self.counts.double()
         each = self.strength / (counts + self.strength)
         mean = float((counts * each).sum() / counts.sum().clamp(min=1))
-        return {"mean_weight": self.weight * self.end * mean}
+        return {"mean_weight": self.weight * self.last * mean}
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the weight of each example of `batch`, (P,)."""
@@ -122,15 +122,15 @@ class MassSettings(Settings):
     strength: Positive = setting(
         5.0, "k: the count at which the weight is halved", search="1..100:log"
     )
-    start: Alpha = setting(1.0, "the weight is multiplied by it in the first epoch")
-    end: Alpha = setting(1.0, "the weight is multiplied by it from epoch `epochs` + 1 on")
-    epochs: Rounds = setting(10, "epochs in which the factor goes from start to end, linearly")
+    first: Alpha = setting(1.0, "the weight is multiplied by it in the first epoch")
+    last: Alpha = setting(1.0, "the weight is multiplied by it from epoch `epochs` + 1 on")
+    epochs: Rounds = setting(10, "epochs in which the factor goes from first to last, linearly")
 
     def build(self, weight: float, training: TrainingData) -> Mass:
         """Return the weights of the examples; the largest is `weight`."""
         return Mass(
-            weight, self._counts(training), of=self.by, strength=self.strength, start=self.start,
-            end=self.end, epochs=self.epochs,
+            weight, self._counts(training), of=self.by, strength=self.strength, first=self.first,
+            last=self.last, epochs=self.epochs,
         )  # fmt: skip
 
     def _counts(self, training: TrainingData) -> Tensor | None:

@@ -48,7 +48,7 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
     def build(self, training: TrainingData) -> RememberedSource:
         """Return the propagated labels, computed from the teacher's vectors or from the cache."""
         teacher = training.teacher(self.teacher)
-        settings = self.model_dump(exclude={"name", "alpha", "teacher"})
+        settings = self.model_dump(exclude={"name", "alpha", "mass", "teacher"})
 
         def make(folder: Path) -> None:
             _, stop = training.data.histories()
