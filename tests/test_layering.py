@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "data": BASE | {"registry", "interacted"},
     "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
-    "losses": {"types", "blocks", "limits", "csr", "scoring"} | NAMED,
+    "losses": {"types", "blocks", "limits", "csr", "scoring", "parallel"} | NAMED,
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},

@@ -5,10 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from softrec.losses.softmax import SoftmaxProblem, SoftTarget, SoftWeight
+from softrec.parallel import Catalogue
 
 
 def check_problem(
-    problem: SoftmaxProblem, soft: SoftTarget | None, weight: SoftWeight = 0.0
+    problem: SoftmaxProblem,
+    soft: SoftTarget | None,
+    weight: SoftWeight = 0.0,
+    catalogue: Catalogue | None = None,
 ) -> None:
     """Refuse shapes that do not fit, labels that are not items, and targets with masked negatives.
 
@@ -31,7 +35,9 @@ def check_problem(
         _check_shape("counts", problem.counts, m)
         _check_shape("a correction", problem.correction, m)
     else:
-        _check_labels(place, m)
+        _check_labels(place, m if catalogue is None else catalogue.n_items)
+    if catalogue is not None:
+        _check_shard(problem, soft, catalogue)
     if isinstance(weight, Tensor):
         _check_shape("weights of the soft target", weight, rows)
     if (problem.offset is None) != (problem.label_offset is None):
@@ -44,6 +50,23 @@ def check_problem(
             "a soft target may give probability to items that mask_positives masks, and nothing "
             "would limit their scores; choose mask_positives=False"
         )
+
+
+def _check_shard(problem: SoftmaxProblem, soft: SoftTarget | None, catalogue: Catalogue) -> None:
+    """Refuse what needs more of the other processes than a few numbers a row."""
+    own = catalogue.stop - catalogue.start
+    if len(problem.negatives.vectors) != own:
+        raise ValueError(
+            f"expected the vectors of the {own} items of this process, got "
+            f"{len(problem.negatives.vectors)}"
+        )
+    if problem.positive is not None or problem.offset is not None:
+        raise ValueError(
+            "a catalogue in shards is scored as a whole: positives are rows of the shards, without "
+            "an offset; train sampled candidates, or a model with a prior, without shards"
+        )
+    if soft is not None and soft.mean is not None:
+        raise ValueError("a catalogue in shards takes no mean item; give the target alone")
 
 
 def _check_labels(label: Tensor, n_items: int) -> None:

@@ -43,6 +43,35 @@ class Among:
         return None, None
 
 
+class Owned(Among):
+    """Positives that are in the shards of a catalogue; those of other processes are at -1."""
+
+    def __init__(self, problem: SoftmaxProblem, precise: torch.dtype) -> None:
+        super().__init__(problem, precise)
+        self.here = self.place >= 0
+
+    def logit(self, rows: slice, users: Tensor) -> Tensor:
+        """Return z_y, (b,), 0 where another process has the positive."""
+        place = self.place[rows].clamp(min=0)
+        bias = None if self.bias is None else self.bias[place]
+        dots = _dots(users, self.vectors[place], bias, self.precise)
+        return dots.masked_fill(~self.here[rows], 0)
+
+    def left_out(self, rows: slice) -> Entries:
+        """Return the entries that leave the own positives out."""
+        inside = self.here[rows].nonzero()[:, 0]
+        nothing = torch.full_like(inside, -math.inf, dtype=self.precise)
+        return Entries(self.place[rows][inside], inside, nothing, len(self.here[rows]))
+
+    def back(self, rows: slice, users: Tensor, slope: Tensor, into: Gradients) -> None:
+        """Add the gradients through the own z_y."""
+        inside = self.here[rows].nonzero()[:, 0]
+        place, slope = self.place[rows][inside], slope[inside]
+        if into.users is not None:
+            into.users[rows].index_add_(0, inside, slope[:, None] * self.vectors[place])
+        into.add_at(place, users[inside], slope)
+
+
 class Apart:
     """Positives with their own vectors, which may be among the negatives or not."""
 

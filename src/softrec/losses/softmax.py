@@ -101,10 +101,14 @@ class SoftTarget(NamedTuple):
     )
     n_items: int = 0  # N, needed with `negatives`
     mean: ItemVectors | None = None  # (P or 1, D) and (P or 1, 1): its mean item, if that is given
+    part: slice | None = None  # the items of the negatives, if these are one shard of all items
 
     def rest(self, place: Tensor) -> tuple[Tensor, Rest]:
         """Return the positive's probability, (P,), and the target over the negatives without it."""
         own = self.target.prob_of(self.label).detach()
+        if self.part is not None:  # surplus and mass are those over all items
+            rest = self.target.without(self.label)
+            return own, rest._replace(target=rest.target.part(self.part, self.n_items))
         if self.negatives is None:
             return own, self.target.without(self.label)
         return own, self.target.within(self.negatives, self.n_items).without(place)

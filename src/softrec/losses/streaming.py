@@ -32,7 +32,7 @@ from softrec.losses.checks import check_problem
 from softrec.losses.gradients import GivenOnce, Gradients, Wanted
 from softrec.losses.pairs import PairSweep
 from softrec.losses.pairwise import Pairs
-from softrec.losses.positives import Among, Apart
+from softrec.losses.positives import Among, Apart, Owned
 from softrec.losses.softmax import (
     Loss,
     ObjectiveValue,
@@ -44,12 +44,15 @@ from softrec.losses.softmax import (
     loss_of,
 )
 from softrec.losses.tiles import Entries, Tiles, sizes, workspace
+from softrec.parallel import Catalogue
 from softrec.types import ListedTarget, LogitTarget, weighted_by
 
 NO_PAIRS = (
     "pairwise losses compare scores of pairs and take no offset; choose a softmax loss, or a model "
     "without a prior"
 )
+
+NO_SHARDS = "pairwise losses have no catalogue in shards; choose a softmax loss, or train without"
 
 
 def streamed(
@@ -59,6 +62,7 @@ def streamed(
     weight: SoftWeight = 0.0,
     *,
     rows: int | None = None,
+    catalogue: Catalogue | None = None,
 ) -> ObjectiveValue:
     """Return the mean loss of positives and negatives common to all rows, block by block.
 
@@ -72,6 +76,9 @@ def streamed(
         soft: the soft target; None for the label alone.
         weight: of the soft target, in [0, 1], for all rows or (P,); a in the formulas.
         rows: the most rows in a block; by default chosen by the number of negatives and the caches.
+        catalogue: the shards of the items; then the negatives are those of this process, `place`
+            is the item of the positive, and the users are the same in all processes. Value and
+            gradient of the users are over all items, in each process.
 
     Raises:
         ValueError: if weight, shapes or labels are out of range, if a soft target is missing, or
@@ -81,7 +88,12 @@ def streamed(
     """
     kind = loss_of(loss)
     kind.check(weight, soft=soft is not None)
-    check_problem(problem, soft, weight)
+    check_problem(problem, soft, weight, catalogue)
+    if catalogue is not None:
+        problem = problem._replace(place=catalogue.place(problem.place))
+        soft = soft and soft._replace(
+            part=slice(catalogue.start, catalogue.stop), n_items=catalogue.n_items
+        )
     none = (None, None)
     given = (soft.mean if soft is not None else None) or none
     tensors = (
@@ -95,9 +107,11 @@ def streamed(
     if isinstance(kind, Pairs):
         if problem.offset is not None:
             raise ValueError(NO_PAIRS)
+        if catalogue is not None:
+            raise ValueError(NO_SHARDS)
         make = partial(PairSweep, problem, kind, rows, wanted)
     else:
-        make = partial(Sweep, problem, kind, soft, weight, rows, wanted)
+        make = partial(Sweep, problem, kind, soft, weight, rows, wanted, catalogue)
     total, *values = _Streamed.apply(*tensors, make)
     return ObjectiveValue(total, dict(zip(kind.names, values, strict=True)))
 
@@ -125,13 +139,16 @@ class Sweep:
         weight: SoftWeight,
         rows: int | None,
         wanted: Wanted,
+        catalogue: Catalogue | None = None,
     ) -> None:
+        self.catalogue = catalogue
         self.problem, self.loss, self.weight = problem, loss, weight
         self.wanted, self.shift = any(wanted), problem.shift
         users, self.m = problem.users, len(problem.negatives.vectors)
         self.precise = precise = torch.promote_types(users.dtype, torch.float32)
         apart = problem.positive is not None
-        self.positive = Apart(problem, precise, wanted) if apart else Among(problem, precise)
+        among = Among if catalogue is None else Owned
+        self.positive = Apart(problem, precise, wanted) if apart else among(problem, precise)
         self.beside = self._beside(soft, wanted)
         self.size = sizes(
             len(users), self.m, precise.itemsize, users.device, blocks=self.beside.blocks, rows=rows
@@ -144,7 +161,7 @@ class Sweep:
         problem, precise = self.problem, self.precise
         if soft is None:
             return LabelAlone()
-        if soft.mean is None and isinstance(soft.target, LogitTarget):
+        if soft.mean is None and soft.part is None and isinstance(soft.target, LogitTarget):
             memory = partial(self._memory, "teacher", overwritten=False)
             return Teacher(soft, soft.target, problem, memory)
         full = problem.positive is None and soft.mean is None
@@ -173,6 +190,8 @@ class Sweep:
     def gradients(self) -> list[Tensor | None]:
         """Return the gradients of the mean loss in all arguments, None where not wanted."""
         mean = self.beside.finish(self.into.vectors, self.into.bias)
+        if self.catalogue is not None and self.into.users is not None:
+            self.catalogue.summed(self.into.users)
         return [*self.into.result(), *self.positive.gradients(), *mean]
 
     def _rows(self, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
@@ -187,10 +206,12 @@ class Sweep:
         rest = logits.lse(read)
         while not beside.settled():
             rest = logits.lse(read)
+        label_logit, expected = self.positive.logit(rows, users), beside.expected()
+        if self.catalogue is not None:
+            rest, label_logit, expected = self.catalogue.statistics(rest, label_logit, expected)
         alone = rest == -math.inf  # rows without negatives
         rest = rest.masked_fill(alone, 0)
-        label_logit = self.positive.logit(rows, users)
-        values, slopes = self._values(rows, label_logit, rest, beside.expected(), alone)
+        values, slopes = self._values(rows, label_logit, rest, expected, alone)
         if not self.wanted:
             return values
         by_label, by_rest, by_expected = slopes

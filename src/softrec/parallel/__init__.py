@@ -5,8 +5,10 @@ program of one process nothing here does anything: a sum over the processes is t
 
     world      the processes of this training, sums and lists over them, what one makes for all
     together   starts them, or finds those that torchrun or Slurm have started
+    catalogue  the items, shared by the processes
 """
 
+from softrec.parallel.catalogue import Catalogue
 from softrec.parallel.together import is_first, together
 from softrec.parallel.world import (
     World,
@@ -26,6 +28,7 @@ from softrec.parallel.world import (
 )
 
 __all__ = [
+    "Catalogue",
     "World",
     "by_first",
     "by_itself",

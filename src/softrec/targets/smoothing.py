@@ -62,11 +62,22 @@ class UniformTarget(Target, nn.Module):
         """Return a target with 1/N for each of some items."""
         return SharedTarget(torch.full((len(items),), 1 / self.n_items, device=items.device))
 
+    def part(self, items: slice, n_items: int) -> Target:
+        """Return 1/N for each item of a range."""
+        return _UniformPart(self.n_items)
+
     def without(self, place: Tensor) -> Rest:
         """Return the same target, from which 1/N is subtracted; (N - 1)/N remains."""
         prob = (place >= 0).float() / self.n_items
         left = (self.n_items - (place >= 0).float()) / self.n_items
         return Rest(self, prob, left)
+
+
+class _UniformPart(UniformTarget):
+    """1/N for each of a range of the items, whose number is that of the vectors."""
+
+    def mean_item(self, vectors: Tensor) -> Tensor:
+        return vectors.sum(0, keepdim=True) / self.n_items
 
 
 class SharedTarget(Target):
@@ -93,6 +104,10 @@ class SharedTarget(Target):
 
     def within(self, items: Tensor, n_items: int) -> SharedTarget:
         """Return a target with the probabilities of some items; their sum may be below 1."""
+        return SharedTarget(self.probs[items])
+
+    def part(self, items: slice, n_items: int) -> Target:
+        """Return the probabilities of a range of the items."""
         return SharedTarget(self.probs[items])
 
     def without(self, place: Tensor) -> Rest:
@@ -156,6 +171,13 @@ class _TopApart(Target):
     def add_mean_gradient(self, rows: Tensor, out: Tensor) -> None:
         both, weights = self._parts(out)
         out.addmm_(both.T, weights.T @ rows.to(out))
+
+    def part(self, items: slice, n_items: int) -> Target:
+        """Return the same of a range of the items, where the single item may be or not."""
+        item = int(self.item)
+        if not items.start <= item < items.stop:
+            return SharedTarget(self.probs[items])
+        return _TopApart(self.probs[items], self.item - items.start, self.prob)
 
     def _parts(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the common part and the single item, (2, N), and their weights for each row."""

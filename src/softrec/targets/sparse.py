@@ -67,6 +67,12 @@ class SparseTarget(ListedTarget):
         found = items[places] == self.items
         return SparseTarget(places, self.probs * found)
 
+    def part(self, items: slice, n_items: int) -> SparseTarget:
+        """Return the target with places in a range of the items; other items have 0."""
+        inside = (self.items >= items.start) & (self.items < items.stop)
+        places = (self.items - items.start).clamp(0, items.stop - items.start - 1)
+        return SparseTarget(places, self.probs * inside)
+
     def without(self, place: Tensor) -> Rest:
         """Return the same list with 0 for the item left out."""
         kept = self.probs.masked_fill(self.items == place[:, None], 0)

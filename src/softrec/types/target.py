@@ -65,6 +65,17 @@ class Target(ABC):
         """
         return _Within(self, items, n_items)
 
+    def part(self, items: slice, n_items: int) -> Target:
+        """Return s restricted to a range of the items, numbered from 0, not renormalised.
+
+        Raises:
+            ValueError: if the target has no such part, as most have none.
+        """
+        raise ValueError(
+            f"the target {type(self).__name__} does not answer for a part of the catalogue; train "
+            "without shards, or choose uniform, pop+ or a target of listed items"
+        )
+
     def among(self, label: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return s of the label (P,) and of items (P, M) of each row, 0 where `hidden` is true.
 
