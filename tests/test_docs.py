@@ -93,7 +93,7 @@ def test_a_wrong_command_is_noticed(wrong):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_options_named_in_the_text_exist(path):
     known = set().union(*(options_of(command) for _, command in walk(COMMAND)))
-    outside = re.sub(r"^.*\b(pip|make|ruff|pytest)\b.*$", "", text_of(path), flags=re.MULTILINE)
+    outside = re.sub(r"^.*\b(pip|make|ruff|pytest|torchrun|srun)\b.*$", "", text_of(path), flags=re.MULTILINE)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![-a-z])", outside)) <= known
 
 
