@@ -93,7 +93,8 @@ def test_a_wrong_command_is_noticed(wrong):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_options_named_in_the_text_exist(path):
     known = set().union(*(options_of(command) for _, command in walk(COMMAND)))
-    outside = re.sub(r"^.*\b(pip|make|ruff|pytest|torchrun|srun)\b.*$", "", text_of(path), flags=re.MULTILINE)
+    others = r"^.*\b(pip|make|ruff|pytest|torchrun|srun)\b.*$"
+    outside = re.sub(others, "", text_of(path), flags=re.MULTILINE)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![-a-z])", outside)) <= known
 
 
