@@ -22,6 +22,8 @@ STYLES = {
     "bsarec": partial(BSARec, N_ITEMS, **SMALL),
     "bsarec, two frequencies": partial(BSARec, N_ITEMS, frequencies=2, mix=0.2, **SMALL),
     "bsarec, own output": partial(BSARec, N_ITEMS, tied=False, output_bias=True, **SMALL),
+    "bsarec, not scaled": partial(BSARec, N_ITEMS, scale=False, **SMALL),
+    "esasrec, not scaled": partial(ESASRec, N_ITEMS, scale=False, **SMALL),
     "bsarec, beauty": partial(BSARec, N_ITEMS, **BSARec.PRESETS["beauty"]),
     "esasrec": partial(ESASRec, N_ITEMS, **SMALL),
     "esasrec, one head": partial(ESASRec, N_ITEMS, heads=1, layers=3, inner=5, **SMALL),
@@ -83,7 +85,7 @@ def begun(model, history):
 
 def bsarec_user(model, history, times):
     items, places = begun(model, history)
-    x = normed(items + places, model.norm)
+    x = normed(items * model.scale + places, model.norm)
     for block in model.blocks:
         low = []
         for t in range(len(x)):
@@ -100,7 +102,7 @@ def bsarec_user(model, history, times):
 
 def esasrec_user(model, history, times):
     items, places = begun(model, history)
-    x = items + places
+    x = items * model.scale + places
     for block in model.blocks:
         gate = torch.sigmoid(block.gates[0](x))
         x = x + gate * attention(block, normed(x, block.norms[0]), 2)
@@ -133,7 +135,8 @@ def hstu_user(model, history, times):
     return normed(x[-1], model.norm)
 
 
-ORACLES = {"bsarec": bsarec_user, "esasrec": esasrec_user, "hstu": hstu_user,
+ORACLES = {"bsarec": bsarec_user, "bsarec, not scaled": bsarec_user, "esasrec": esasrec_user,
+           "esasrec, not scaled": esasrec_user, "hstu": hstu_user,
            "hstu-time": hstu_user}  # fmt: skip
 
 
@@ -145,6 +148,7 @@ def test_users_by_their_definition(name):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.7)
+        assert model.scale == (1.0 if name.endswith("not scaled") else math.sqrt(8))
         users = model(padded(HISTORIES, N_ITEMS, times=TIMES)).users
         for user, history, times in zip(users, HISTORIES, TIMES, strict=True):
             wanted = ORACLES[name](model, history, times)

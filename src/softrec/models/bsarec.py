@@ -49,6 +49,8 @@ class BSARec(HistoryEncoder):
             published c keeps c // 2 + 1.
         dropout: on the attention weights and on the output of each sub-layer.
         embedding_dropout: on the normalised sum of item and position embeddings.
+        scale: multiply item embeddings by sqrt(D). Without it the initial position embeddings,
+            which are larger because their table is smaller, dominate, and learning starts late.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "uniform", "normal" or "xavier", as in SASRec.
@@ -67,8 +69,8 @@ class BSARec(HistoryEncoder):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "beauty": {"dim": 64, "length": 50, "layers": 2, "heads": 1, "mix": 0.7, "frequencies": 3,
-                   "dropout": 0.5, "embedding_dropout": 0.5, "tied": True, "output_bias": False,
-                   "init": "normal"},
+                   "dropout": 0.5, "embedding_dropout": 0.5, "scale": False, "tied": True,
+                   "output_bias": False, "init": "normal"},
     }  # fmt: skip
 
     def __init__(
@@ -84,12 +86,14 @@ class BSARec(HistoryEncoder):
         frequencies: int = 3,
         dropout: float = 0.2,
         embedding_dropout: float = 0.2,
+        scale: bool = True,
         tied: bool = True,
         output_bias: bool = False,
         init: str = "xavier",
     ) -> None:
         super().__init__()
         self.n_items, self.length = n_items, length
+        self.scale = math.sqrt(dim) if scale else 1.0
         self.table = ItemTable(n_items, dim)
         self.positions = nn.Embedding(length, dim)
         self.norm = nn.LayerNorm(dim)
@@ -112,8 +116,8 @@ class BSARec(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length)
-        x = self.norm(self.table(histories.items) + self.positions(from_end(histories)))
-        users = states_of(self.blocks, self.dropout(x), histories, batch)
+        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
+        users = states_of(self.blocks, self.dropout(self.norm(x)), histories, batch)
         return Vectors(users, items or self.items())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,6 +32,8 @@ class ESASRec(HistoryEncoder):
         inner: width of the feed-forward layer; 4 D if None.
         dropout: on the attention weights, in the feed-forward layer, and on the output of each.
         embedding_dropout: on the sum of item and position embeddings.
+        scale: multiply item embeddings by sqrt(D). Without it the initial position embeddings,
+            which are larger because their table is smaller, dominate, and learning starts late.
         tied: score with the input embeddings instead of an output table of its own.
         output_bias: add one number per item to its logit.
         init: "uniform", "normal" or "xavier", as in SASRec.
@@ -58,12 +62,14 @@ class ESASRec(HistoryEncoder):
         inner: int | None = None,
         dropout: float = 0.2,
         embedding_dropout: float = 0.2,
+        scale: bool = True,
         tied: bool = True,
         output_bias: bool = False,
         init: str = "xavier",
     ) -> None:
         super().__init__()
         self.n_items, self.length = n_items, length
+        self.scale = math.sqrt(dim) if scale else 1.0
         self.table = ItemTable(n_items, dim)
         self.positions = nn.Embedding(length, dim)
         self.dropout = nn.Dropout(embedding_dropout)
@@ -84,7 +90,7 @@ class ESASRec(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length)
-        x = self.table(histories.items) + self.positions(from_end(histories))
+        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
         users = states_of(self.blocks, self.dropout(x), histories, batch)
         return Vectors(users, items or self.items())
 
