@@ -190,3 +190,7 @@ row(IN_BATCH, "mask_hits", [True, False], lambda b: drawn(b).hits is None,
     lambda b: b.recipe.candidates.mask_hits, base=BATCH)  # fmt: skip
 row(IN_BATCH, "mask_positives", [True, False], lambda b: drawn(b).masked is None,
     lambda b: not b.recipe.candidates.mask_positives, base=BATCH)  # fmt: skip
+
+
+row(candidates.ShownSettings, "name", ["shown"], lambda b: drawn(b).items.tolist(),
+    lambda b: np.flatnonzero(b.split.train.item_counts).tolist())  # fmt: skip

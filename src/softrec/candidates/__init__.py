@@ -40,6 +40,7 @@ from softrec.candidates.sampled import (
     SharedUniform,
     log_uniform,
 )
+from softrec.candidates.shown import Shown, ShownSettings
 from softrec.candidates.usage import times_used
 
 __all__ = [
@@ -58,6 +59,8 @@ __all__ = [
     "SampledSettings",
     "SharedDraws",
     "SharedUniform",
+    "Shown",
+    "ShownSettings",
     "StepSize",
     "log_uniform",
     "times_used",
