@@ -6,7 +6,7 @@ import torch
 from fields import row
 from torch.nn import functional as F
 
-from softrec.losses import bilateral, pairwise, softmax_settings
+from softrec.losses import bilateral, contrastive, pairwise, pairwise_softmax, softmax_settings
 from softrec.losses.settings import LOSSES
 
 
@@ -42,6 +42,7 @@ def expected_loss(begun):
     rate = min(1.0, getattr(begun.objective.candidates, "number", n) / n)
     name = spec.mode if spec.name == "bsl" else spec.name
     tau = getattr(spec, "positive_temperature", None)
+    sigma = {"relu": lambda x: x, "tanh": torch.tanh, "atan": torch.atan}
     losses_of = {
         "mixed": lambda: F.softplus(-odds),
         "sl": lambda: rest - y,
@@ -60,6 +61,15 @@ def expected_loss(begun):
             ((1 - spec.calibration * (1 - rate)) * F.softplus(-y) + F.softplus(z).sum(1)) / (1 + n)
         ),
         "ccl": lambda: 1 - y + spec.negative_weight * (z - spec.margin).relu().mean(1),
+        "psl": lambda: (
+            ((1 + sigma[spec.surrogate](z - y[:, None])).clamp(min=1e-6))
+            .pow(1 / spec.sharpness_temperature)
+            .sum(1)
+            .log()
+        ),
+        "infonce+": lambda: (
+            spec.weight_of_all * (spec.epsilon * y.exp() + z.exp().sum(1)).log() - y
+        ),
         "cml": lambda: (spec.margin + z - y[:, None]).relu().sum(1),
     }
     return losses_of[name]().mean().item()
@@ -120,6 +130,27 @@ row(pairwise.GbceSettings, "calibration", [0.0, 0.5, 1.0],
     lambda begun: begun.objective.loss.loss.keywords,
     lambda begun: {"exponent": 1 - begun.recipe.loss.calibration * (1 - 10 / 29)},
     base={"loss": {"name": "gbce"}, "candidates": {"name": "sampled", "number": 10}})  # fmt: skip
+PSL = {"loss": {"name": "psl"}}
+row(
+    pairwise_softmax.PslSettings,
+    "surrogate",
+    ["relu", "tanh", "atan"],
+    total,
+    expected_loss,
+    base=PSL,
+)
+row(
+    pairwise_softmax.PslSettings,
+    "sharpness_temperature",
+    [0.1, 0.5],
+    total,
+    expected_loss,
+    base=PSL,
+)
+PLUS = {"loss": {"name": "infonce+", "epsilon": 0.5}}
+row(contrastive.InfoncePlusSettings, "weight_of_all", [0.9, 1.2], total, expected_loss, base=PLUS)
+row(contrastive.InfoncePlusSettings, "epsilon", [0.0, 0.3, 1.0], total, expected_loss,
+    base={"loss": {"name": "infonce+"}})  # fmt: skip
 CCL = {"loss": {"name": "ccl"}}
 row(pairwise.CclSettings, "margin", [-0.5, 0.0, 0.3], total, expected_loss, base=CCL)
 row(pairwise.CclSettings, "negative_weight", [2.0, 150.0], total, expected_loss,

@@ -1,6 +1,6 @@
 """Pairwise losses against their definitions in plain `math`, one negative at a time."""
 
-from math import exp, log, log1p
+from math import atan, exp, log, log1p, tanh
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from softrec.losses.pairwise import (
     mse,
     softmax_weighted_bpr,
 )
+from softrec.losses.pairwise_softmax import psl
 
 
 def sigmoid(x):
@@ -43,6 +44,13 @@ def gbce_of(p, others):
     return -likelihood / (len(others) + 1)
 
 
+def psl_of(sigma, t):
+    def of(p, others):
+        return log(sum(max(1e-6, sigma(f - p)) ** (1 / t) for f in others)) if others else 0.0
+
+    return of
+
+
 # name -> the loss, and its definition on a positive and the list of its negatives
 LOSSES = {
     "bpr": (bpr, lambda p, others: mean([-log(sigmoid(p - f)) for f in others])),
@@ -52,6 +60,9 @@ LOSSES = {
     "mse": (mse, lambda p, others: 0.5 * (p - 1) ** 2 + 0.5 * sum(f**2 for f in others)),
     "gbce": (gbce(0.75, 0.2), gbce_of),
     "ccl": (ccl(0.3, 7.0), lambda p, o: 1 - p + 7 * mean([max(0, f - 0.3) for f in o])),
+    "psl relu": (psl(0.7), psl_of(lambda x: 1 + x, 0.7)),
+    "psl tanh": (psl(0.4, "tanh"), psl_of(lambda x: 1 + tanh(x), 0.4)),
+    "psl atan": (psl(0.9, "atan"), psl_of(lambda x: 1 + atan(x), 0.9)),
     "hinge": (hinge(0.5), lambda p, others: sum(max(0, 0.5 + f - p) for f in others)),
 }
 ALL = pytest.mark.parametrize("name", LOSSES)

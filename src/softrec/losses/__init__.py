@@ -1,6 +1,7 @@
 """Losses: `softmax_loss` for any training loop, the formulas, and the code that computes them."""
 
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.contrastive import infonce_plus
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.front import softmax_loss
 from softrec.losses.pairwise import (
@@ -13,6 +14,7 @@ from softrec.losses.pairwise import (
     mse,
     softmax_weighted_bpr,
 )
+from softrec.losses.pairwise_softmax import psl
 from softrec.losses.reference import plain
 from softrec.losses.softmax import (
     ObjectiveValue,
@@ -50,11 +52,13 @@ __all__ = [
     "hard",
     "hard_cross_entropy",
     "hinge",
+    "infonce_plus",
     "interest_distillation",
     "mixed",
     "mse",
     "negative_side",
     "plain",
+    "psl",
     "rest_part",
     "sl",
     "soft_cross_entropy",

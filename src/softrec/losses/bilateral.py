@@ -71,7 +71,7 @@ def sl(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tenso
     Source: see the head of this file.
     """
     check_asked(stats, answers, weight)
-    return stats.rest_lse - _attraction(stats, answers, weight)
+    return stats.rest_lse - attraction(stats, answers, weight)
 
 
 def bsl_reweight(exponent: float) -> SoftmaxLoss:
@@ -103,10 +103,10 @@ def _bsl_reweight(
     stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight, *, exponent: float
 ) -> Tensor:
     check_asked(stats, answers, weight)
-    return exponent * stats.rest_lse - _attraction(stats, answers, weight)
+    return exponent * stats.rest_lse - attraction(stats, answers, weight)
 
 
-def _attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
+def attraction(stats: SoftmaxStats, answers: TargetAnswers, weight: SoftWeight) -> Tensor:
     """Return E_q[z] = (1 - a) z_y + a E_s[z], which is z_y without a soft target."""
     return stats.label_logit - weight * answers.gap(stats.label_logit)
 

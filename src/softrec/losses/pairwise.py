@@ -77,7 +77,7 @@ def bpr(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
 
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
     """
-    return _mean(F.softplus(_counted(positive, negatives, counts) - positive[:, None]), counts)
+    return _mean(F.softplus(counted(positive, negatives, counts) - positive[:, None]), counts)
 
 
 def softmax_weighted_bpr(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def softmax_weighted_bpr(positive: Tensor, negatives: Tensor, counts: Tensor) ->
     Recommendation", CIKM 2022; the weights go back to BPR-max of Hidasi and Karatzoglou, "Recurrent
     Neural Networks with Top-k Gains for Session-based Recommendations", CIKM 2018.
     """
-    scores = _counted(positive, negatives, counts)
+    scores = counted(positive, negatives, counts)
     some = (counts > 0).any(1, keepdim=True)
     log_count = torch.where(some, counts.log(), 0)  # a row with only -inf has no softmax
     log_weight = (scores + log_count).log_softmax(1)
@@ -125,7 +125,7 @@ def bce(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     Source: He et al., "Neural Collaborative Filtering", WWW 2017, eq. 7. Siblings: `bce_sum`,
     `gbce`.
     """
-    return F.softplus(-positive) + _mean(F.softplus(_counted(positive, negatives, counts)), counts)
+    return F.softplus(-positive) + _mean(F.softplus(counted(positive, negatives, counts)), counts)
 
 
 def bce_sum(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def bce_sum(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     Source: the code of Wu et al., "BSL: Understanding and Improving Softmax Loss for
     Recommendation", ICDE 2024.
     """
-    return F.softplus(-positive) + _sum(F.softplus(_counted(positive, negatives, counts)), counts)
+    return F.softplus(-positive) + _sum(F.softplus(counted(positive, negatives, counts)), counts)
 
 
 def mse(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def mse(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     Source: as `bce_sum`, where it is one of the losses compared.
     """
     return (positive - 1).square() / 2 + _sum(
-        _counted(positive, negatives, counts).square() / 2, counts
+        counted(positive, negatives, counts).square() / 2, counts
     )
 
 
@@ -202,7 +202,7 @@ def gbce(calibration: float, sampling_rate: float) -> PairwiseLoss:
 
 
 def _gbce(positive: Tensor, negatives: Tensor, counts: Tensor, *, exponent: float) -> Tensor:
-    negatives = _sum(F.softplus(_counted(positive, negatives, counts)), counts)
+    negatives = _sum(F.softplus(counted(positive, negatives, counts)), counts)
     return (exponent * F.softplus(-positive) + negatives) / (1 + counts.sum(1))
 
 
@@ -239,7 +239,7 @@ def _ccl(
     return (
         1
         - positive
-        + negative_weight * _mean(F.relu(_counted(positive, negatives, counts) - margin), counts)
+        + negative_weight * _mean(F.relu(counted(positive, negatives, counts) - margin), counts)
     )
 
 
@@ -268,10 +268,10 @@ def hinge(margin: float) -> PairwiseLoss:
 
 
 def _hinge(positive: Tensor, negatives: Tensor, counts: Tensor, *, margin: float) -> Tensor:
-    return _sum(F.relu(margin + _counted(positive, negatives, counts) - positive[:, None]), counts)
+    return _sum(F.relu(margin + counted(positive, negatives, counts) - positive[:, None]), counts)
 
 
-def _counted(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
+def counted(positive: Tensor, negatives: Tensor, counts: Tensor) -> Tensor:
     """Return the scores with 0 where the count is 0: 0 times an infinite score would be NaN."""
     rows, number = len(positive), negatives.shape[-1]
     fits = positive.dim() == 1 and negatives.shape == (rows, number)
