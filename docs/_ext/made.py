@@ -39,6 +39,7 @@ def make() -> None:
     """Write all pages; those that have not changed keep their time, so that a build is short."""
     shutil.rmtree(MADE / "runs", ignore_errors=True)  # what the notebook left
     pages = {"cli.md": command_line(), **dict(api_pages())}
+    pages["leaderboard.md"] = leaderboard()
     pages |= {new: (ROOT / old).read_text(encoding="utf-8") for old, new in COPIED.items()}
     for name, text in pages.items():
         _write(MADE / name, text)
@@ -84,6 +85,30 @@ def _directive(thing: Any) -> tuple[str, tuple[str, ...]]:
     if isinstance(thing, type):
         return "autoclass", ("members", "show-inheritance")
     return ("autofunction", ()) if callable(thing) else ("autodata", ("no-value",))
+
+
+# --- the results ---
+
+
+def leaderboard() -> str:
+    """Return all rows of each log, the best on test first, as its page has them."""
+    words = (
+        "All rows of each log by the metric that chose them, the best first. ± is over the seeds; "
+        "how each was trained, what it cost, date and versions are on the page of the log."
+    )
+    parts = ["# Leaderboards", "", words, ""]
+    for page in sorted((DOCS / "results").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        _, found, rows = text.partition("\n## Rows\n")
+        if not found:
+            continue
+        lines = [line for line in rows.partition("\n## ")[0].splitlines() if line.startswith("|")]
+        body = [line for line in lines[2:] if line.split("|")[2].strip()]
+        body.sort(key=lambda line: float(line.split("|")[2].split()[0]), reverse=True)
+        name = page.stem
+        parts += [f"## {name}", "", f"[Settings, cost and slices](../results/{name}.md)", ""]
+        parts += [*lines[:2], *body, ""]
+    return "\n".join(parts)
 
 
 # --- the command line ---
