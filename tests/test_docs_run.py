@@ -1,4 +1,7 @@
-"""What the pages tell to type is done as printed, on a small log: fenced `sh` and `python`."""
+"""What the pages tell to type is done as printed, on a small log: fenced `sh` and `python`.
+
+A block that cannot stand alone is fenced as `py`, or indented.
+"""
 
 import re
 import shlex
