@@ -267,3 +267,23 @@ def test_sources_are_read_once_for_all(tmp_path):
     made = plan(given, axes_of("one-hot,uniform", "sasrec,mf", None, None, {}), 2)
     assert [recipe.seed for recipe in made.variants[0].recipes] == [4, 5]
     assert made.base.model.settings == {"dim": 8}
+
+
+def test_weights_of_examples_are_rows_of_one_group():
+    options = {"loss": "sl", "grid": "weights=equal,slatk(rank=5),slatk(rank=5,gradient=false)"}
+    made = planned("one-hot,uniform", **options)
+    first, second, third = (v for v in made.variants if v.recipes[0].target.name == "one-hot")
+    assert [v.name for v in made.variants if v.recipes[0].target.name == "one-hot"] == [
+        "one-hot, equal",
+        "one-hot, slatk (rank 5)",
+        "one-hot, slatk (rank 5, gradient False)",
+    ]
+    assert {v.group for v in made.variants} == {""}
+    assert set(made.baselines) == {0}
+    assert [v.recipes[0].weights.name for v in (first, second, third)] == [
+        "equal",
+        "slatk",
+        "slatk",
+    ]
+    assert [v.recipes[0].weights.gradient for v in (second, third)] == [True, False]
+    assert len(made.variants) == 6
