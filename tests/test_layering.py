@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "registry": {"errors", "settings"},
     "training_data": {"types", "data", "scoring"},
     "interacted": set(),
-    "data": BASE | {"registry", "interacted"},
+    "data": BASE | {"registry", "interacted", "files"},
     "models": BASE | {"registry"},
     "targets": BASE | NAMED | {"csr", "scoring", "training_data"},
     "losses": {"types", "blocks", "limits", "csr", "scoring", "parallel"} | NAMED,

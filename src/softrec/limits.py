@@ -56,6 +56,12 @@ class Limits:
     """The most rows for an exact search of neighbours, which then takes at most a minute."""
     wishes: int = 64
     """Rounds of sampled wishes in the simulated shop; then the exact distribution is sampled."""
+    read: int = 2**20
+    """Rows of a log on disk that are read at once."""
+    sorted: int = 2**22
+    """Events of a log on disk that are in memory at once, about 0.3 GB while they are sorted."""
+    in_memory: int = 2**30
+    """Bytes of Parquet files up to which a log is read into memory."""
     windows: int = 2**24
     """Training examples whose ranges are in memory; of more, each is computed when it is read."""
     shuffled: int = 2**25

@@ -8,9 +8,48 @@ from typing import Literal
 
 import numpy as np
 
+from softrec.blocks import blocks
 from softrec.data.interactions import Interactions
+from softrec.data.vocabulary import Vocabulary
+from softrec.errors import DataError, shown
+from softrec.limits import LIMITS
 
 Kept = Literal["keep", "drop"]
+
+
+SHORT = 3
+"""The events that a user needs in a split by user: one each for training, validation and test."""
+
+
+def short_problem(users: Vocabulary, few: np.ndarray, name: str) -> str:
+    """Return a complaint about users with few events.
+
+    Args:
+        users: the ids.
+        few: the numbers of these users.
+        name: of the split.
+    """
+    return (
+        f"{len(few):,} users have fewer than {SHORT} interactions, such as "
+        f"{shown(users.ids(few[:3]))}; {name} needs one interaction each for training, validation "
+        "and test: drop these users (--short-users drop) or only train on them (--short-users "
+        "keep)"
+    )
+
+
+def empty_part(kind: str, name: str, events: int, users: int) -> str:
+    """Return a complaint about an empty part of a split of so many events of so many users."""
+    return (
+        f"the {kind} part of the {name} split is empty; the log is too small for it ({events:,} "
+        f"events of {users:,} users)"
+    )
+
+
+def no_times() -> DataError:
+    """Return the error about a log without times."""
+    return DataError(
+        "a split by time needs times; name their column with --time, or use --split leave-last-out"
+    )
 
 
 class LeakageWarning(UserWarning):
@@ -122,15 +161,21 @@ def leak_of(train: Interactions, valid: Interactions, test: Interactions, name: 
     asked, learned = (part.frame["time"].to_numpy() for part in (test, train))
     if asked.min() >= learned.max():
         return None
-    first = np.full(
-        train.n_items, np.iinfo(np.int64).min
-    )  # items without a training event are not later
+    # Items without a training event are not later.
+    first = np.full(train.n_items, np.iinfo(np.int64).min)
     first[train.item_counts > 0] = np.iinfo(np.int64).max
-    np.minimum.at(first, train.frame["item"].to_numpy(), learned)
+    middle, later, seen_later = np.quantile(asked, 0.5, method="lower"), 0, 0
+    item = train.frame["item"].to_numpy()
+    for some in blocks(len(learned), LIMITS.sorted):
+        np.minimum.at(first, item[some], learned[some])
+        later += int((learned[some] > middle).sum())
+    item = test.frame["item"].to_numpy()
+    for some in blocks(len(asked), LIMITS.sorted):
+        seen_later += int((first[item[some]] > asked[some]).sum())
     return Leak(
         split=name,
-        trained_later=float((learned > np.quantile(asked, 0.5, method="lower")).mean()),
-        first_seen_later=int((first[test.frame["item"].to_numpy()] > asked).sum()),
+        trained_later=later / len(learned),
+        first_seen_later=seen_later,
         tested=len(asked),
         users=int((_last(train, valid) > _first(test)).sum()),
     )

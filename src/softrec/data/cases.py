@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from softrec.blocks import blocks_of_parts
 from softrec.data.interactions import Interactions, Sequences
+from softrec.limits import LIMITS
 
 Relevant = Literal["all", "first", "last", "random"]
 """Which of a user's events in validation or test are the relevant items."""
@@ -41,8 +43,15 @@ class Cases:
     def repeated(self) -> np.ndarray:
         """Return which relevant items are in the history of their case, (R,) bool."""
         highest = max(part.items.max(initial=0) for part in (self.history, self.relevant))
-        asked, known = (_pairs(part, int(highest) + 1) for part in (self.relevant, self.history))
-        return is_in(asked, known)
+        found = []
+        for some in blocks_of_parts(self.history.offsets[1:], LIMITS.sorted):
+            rows = np.arange(some.start, some.stop)
+            asked, known = (
+                _pairs(rows_of(part, rows), int(highest) + 1)
+                for part in (self.relevant, self.history)
+            )
+            found.append(is_in(asked, known))
+        return np.concatenate(found) if found else np.zeros(0, dtype=bool)
 
     def new_only(self) -> Cases:
         """Return the cases with new relevant items only.
@@ -87,6 +96,8 @@ def is_in(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
     """Return the given rows of `sequences`, in that order, with their times."""
+    if len(rows) == len(sequences) and bool((np.diff(rows) == 1).all()) and not rows[:1].any():
+        return sequences  # all of them: a log in files is not copied
     starts = sequences.offsets[:-1][rows]
     lengths = sequences.offsets[1:][rows] - starts
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Spli
     if len(lost) and cold == "error":
         problems = [
             *problems,
-            f"{len(lost):,} items occur only in the validation or test part, such as "
-            f"{shown(split.train.items.ids(lost[:3]))}; no model can learn these: keep them as "
-            "certain misses (--cold-items keep) or drop their events (--cold-items drop)",
+            cold_problem(lost, split.train.items),
         ]
     if problems:
         raise DataError("; and ".join(problems))
@@ -51,8 +50,22 @@ def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Spli
         return replace(split, aside=aside)
     for before, after, kind in ((split.valid, valid, "validation"), (split.test, test, "test")):
         if len(before) and not len(after):
-            raise DataError(
-                f"no training event has any of the items of the {kind} part; choose another "
-                "split, or keep these items as certain misses (--cold-items keep)"
-            )
+            raise lost_part(kind)
     return replace(split, valid=valid, test=test, aside=aside)
+
+
+def cold_problem(lost: np.ndarray, items: Vocabulary) -> str:
+    """Return a complaint about cold items, by their numbers."""
+    return (
+        f"{len(lost):,} items occur only in the validation or test part, such as "
+        f"{shown(items.ids(lost[:3]))}; no model can learn these: keep them as certain misses "
+        "(--cold-items keep) or drop their events (--cold-items drop)"
+    )
+
+
+def lost_part(kind: str) -> DataError:
+    """Return the error about a part that has cold items only."""
+    return DataError(
+        f"no training event has any of the items of the {kind} part; choose another split, or keep "
+        "these items as certain misses (--cold-items keep)"
+    )

@@ -195,7 +195,7 @@ class Interactions:
     def compact(self) -> Interactions:
         """Return the log with vocabularies that have only the users and items that occur."""
         if self.frame.is_empty():
-            raise DataError("no interaction is left after cleaning; use weaker cleaning steps")
+            raise none_left()
         parts = {}
         vocabularies = {}
         for kind, vocabulary in (("user", self.users), ("item", self.items)):
@@ -222,10 +222,7 @@ class Interactions:
     def min_weight(self, least: float) -> Interactions:
         """Return the interactions with a weight (such as a rating) of at least `least`."""
         if "weight" not in self.frame.columns:
-            raise DataError(
-                "the log has no weight or rating column to filter by; name the column with "
-                "--weight (in Python: weight=)"
-            )
+            raise no_weights()
         return self.where(pl.col("weight") >= least).compact()
 
     def min_counts(self, *, user: int = 1, item: int = 1) -> Interactions:
@@ -319,6 +316,19 @@ class Interactions:
             f"Interactions({len(self):,} events, {self.n_users:,} users, "
             f"{self.n_items:,} items such as {shown(self.items.raw.head(2))})"
         )
+
+
+def none_left() -> DataError:
+    """Return the error about cleaning that leaves nothing."""
+    return DataError("no interaction is left after cleaning; use weaker cleaning steps")
+
+
+def no_weights() -> DataError:
+    """Return the error about a log without weights."""
+    return DataError(
+        "the log has no weight or rating column to filter by; name the column with --weight (in "
+        "Python: weight=)"
+    )
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:

@@ -59,6 +59,20 @@ def read_columns(files: Sequence[Path], names: Mapping[str, str]) -> pl.DataFram
     return pl.concat([_read(file, names) for file in files])
 
 
+def read_some(file: Path, names: Mapping[str, str], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield some columns of a file, at most `rows` rows at a time; Arrow must be installed.
+
+    Raises:
+        OSError: if the file is broken.
+    """
+    with _arrow_errors():
+        batches = parquet.ParquetFile(file).iter_batches(rows, columns=list(names.values()))
+        for batch in batches:
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            yield pl.DataFrame({kind: _series(table[name]) for kind, name in names.items()})
+
+
 def read_file(file: Path) -> pl.DataFrame:
     """Return all columns of a file; the errors are those of `read_columns`."""
     return read_columns([file], {name: name for name in column_names([file])})

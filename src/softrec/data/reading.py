@@ -129,16 +129,16 @@ def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
         if isinstance(source, str | Path):
             place = str(source)
             _check_there(Path(source))
-            files = _parquet_files(Path(source))
+            files = parquet_files(Path(source))
         if files:
-            names = _find_columns(parquet.column_names(files), columns, place)
+            names = find_columns(parquet.column_names(files), columns, place)
             frame = parquet.read_columns(files, names)
         else:
             lazy = _scan(source, header)
             present = lazy.collect_schema().names()
             if _is_text(source):
                 _check_separator(lazy, present, place)
-            names = _find_columns(present, columns, place)
+            names = find_columns(present, columns, place)
             wanted = {kind: pl.col(name).alias(kind) for kind, name in names.items()}
             whole = _whole_columns(lazy, wanted) if _is_text(source) else ()
             frame = _collected(lazy, wanted, whole, _line_ends(source, lazy))
@@ -165,7 +165,7 @@ def read_frame(source: Any, what: str) -> pl.DataFrame:
         if isinstance(source, str | Path):
             path = Path(source)
             _check_there(path)
-            if files := _parquet_files(path):
+            if files := parquet_files(path):
                 frame = parquet.read_columns(files, {n: n for n in parquet.column_names(files)})
             else:
                 json = path.suffix.lower() == ".json"
@@ -295,7 +295,7 @@ def _check_there(path: Path) -> None:
         raise DataError(f"{path} is empty (0 bytes)")
 
 
-def _parquet_files(path: Path) -> list[Path]:
+def parquet_files(path: Path) -> list[Path]:
     """Return the Parquet files of a path, in the order of their numbers; else []."""
     if not path.is_dir():
         return [path] if path.suffix.lower() == PARQUET else []
@@ -361,7 +361,7 @@ def _check_separator(lazy: pl.LazyFrame, present: list[str], place: str) -> None
         )
 
 
-def _find_columns(present: list[str], wanted: dict[str, str | None], place: str) -> dict[str, str]:
+def find_columns(present: list[str], wanted: dict[str, str | None], place: str) -> dict[str, str]:
     """Return kind -> column name, for the kinds that are among the columns `present`."""
     names: dict[str, str] = {}
     problems: list[str] = []

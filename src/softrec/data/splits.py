@@ -9,7 +9,17 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from softrec.data.aside import Leak, LeakageWarning, SetAside, leak_of, warn_of_leaks
+from softrec.data.aside import (
+    SHORT,
+    Leak,
+    LeakageWarning,
+    SetAside,
+    empty_part,
+    leak_of,
+    no_times,
+    short_problem,
+    warn_of_leaks,
+)
 from softrec.data.cases import (
     Cases,
     Relevant,
@@ -21,7 +31,7 @@ from softrec.data.cases import (
 from softrec.data.cold import Choice, check_cold
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.noise import Contamination, contaminated
-from softrec.errors import DataError, shown
+from softrec.errors import DataError
 
 __all__ = [
     "Cases",
@@ -43,8 +53,6 @@ Order = Literal["log", "shuffled"]
 NOISE = ("false_positives", "contamination")
 TRAIN, VALID, TEST, NO_PART = range(4)
 """The part of an event: 0, and 1 more from each border on that it is beyond."""
-SHORT = 3
-"""The events that a user needs in a split by user: one each for training, validation and test."""
 
 
 @dataclass(frozen=True)
@@ -262,10 +270,7 @@ def by_time(
         cold: what to do with items without a training event: see `check_cold`.
     """
     if not log.has_time:
-        raise DataError(
-            "a split by time needs times; name their column with --time, or use --split "
-            "leave-last-out"
-        )
+        raise no_times()
     check_fractions(valid, test)
     time = log.frame["time"].to_numpy()
     moments = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
@@ -375,21 +380,13 @@ def _split(
     few = np.flatnonzero((log.user_counts > 0) & (log.user_counts < SHORT))
     problems = []
     if len(few) and short == "error":
-        problems.append(
-            f"{len(few):,} users have fewer than {SHORT} interactions, such as "
-            f"{shown(log.users.ids(few[:3]))}; {name} needs one interaction each for training, "
-            "validation and test: drop these users (--short-users drop) or only train on them "
-            "(--short-users keep)"
-        )
+        problems.append(short_problem(log.users, few, name))
     train, valid, test = (
         replace(log, frame=frame.filter(role == part)) for part in (TRAIN, VALID, TEST)
     )
     for part, kind in ((train, "training"), (valid, "validation"), (test, "test")):
         if not len(part):
-            problems.append(
-                f"the {kind} part of the {name} split is empty; the log is too small "
-                f"for it ({len(log):,} events of {log.n_users:,} users)"
-            )
+            problems.append(empty_part(kind, name, len(log), log.n_users))
             raise DataError("; and ".join(problems))
     aside = SetAside()
     if short is not None:

@@ -52,11 +52,11 @@ def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:
             f"column {named(name)} has the type {one_line(str(kind), 60)}, but an id is a number, "
             "a text or a date"
         )
-    missing = _missing(column)
-    if bool(missing.any()):
+    lacking = missing(column)
+    if bool(lacking.any()):
         raise DataError(
-            f"column {named(name)} has no id in row {_first(missing):,} (rows without an id: "
-            f"{int(missing.sum()):,}); drop these rows or fill in the ids"
+            f"column {named(name)} has no id in row {_first(lacking):,} (rows without an id: "
+            f"{int(lacking.sum()):,}); drop these rows or fill in the ids"
         )
     if kind.is_temporal():
         _check_years(column, name)
@@ -68,7 +68,7 @@ def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:
     return _smallest(_digits_if_all_are(column, name) if kind == pl.String else column)
 
 
-def _missing(column: pl.Series) -> pl.Series:
+def missing(column: pl.Series) -> pl.Series:
     """Return where there is no id: null, NaN, or a text that has only spaces."""
     if column.dtype == pl.String:
         return column.is_null() | (column.str.strip_chars() == "").fill_null(False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from softrec.blocks import blocks
 from softrec.data.splits import Split
+from softrec.limits import LIMITS
 
 
 def describe(split: Split) -> dict[str, Any]:
@@ -29,8 +31,11 @@ def _events_fingerprint(split: Split) -> str:
     """Return a short hash of all interactions with their part, order and, if known, time."""
     digest = hashlib.sha256()
     for part in split.parts.values():
-        for kind in ("user", "item"):
-            digest.update(part.ordered[kind].to_numpy().astype("<u4").tobytes())
+        kinds = {"user": "<u4", "item": "<u4"}
         if part.has_time:  # some models read times, so that their results depend on it
-            digest.update(part.ordered["time"].to_numpy().astype("<i8").tobytes())
+            kinds["time"] = "<i8"
+        for kind, width in kinds.items():
+            values = part.ordered[kind].to_numpy()
+            for some in blocks(len(values), LIMITS.sorted):
+                digest.update(values[some].astype(width).tobytes())
     return digest.hexdigest()[:16]

@@ -13,24 +13,25 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from softrec.data.aside import SetAside
+from softrec.data.disk.split import StoredSplit
 from softrec.data.interactions import Interactions
 from softrec.data.reading import BROKEN
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
-from softrec.errors import RunError, one_line
+from softrec.errors import DataError, RunError
 from softrec.experiments import views
 from softrec.experiments.build.model import build_model, with_prior
+from softrec.experiments.build.on_disk import split_again
 from softrec.experiments.described import describe
+from softrec.experiments.instance import give_model
 from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.experiments.tables import ITEMS, USERS, read_kept
 from softrec.files import OWN, facts_hash, read_facts
-from softrec.models.given import GivenModel
-from softrec.models.registry import MODELS
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import ModelSettings, reads_graph
@@ -45,10 +46,12 @@ FORMAT = 2
 UNSEALED = 1  # the format before run.json had hashes
 FACTS = {"recipe", "data", "best_epoch", "epochs", "curve", "valid", "test"}
 FILES = (
-    "model.safetensors", "items.parquet", "users.parquet", "log.parquet", "per_user.parquet",
-    "curve.csv", "recipe.yaml", "softrec.json",
+    "model.safetensors", "items.parquet", "users.parquet", "per_user.parquet", "curve.csv",
+    "recipe.yaml", "softrec.json",
 )  # fmt: skip
-"""The files whose hash and size are in `run.json`."""
+"""The files whose hash and size are in `run.json`, beside that of the log."""
+ON_DISK = "log.json"
+"""In place of log.parquet: what tells a log that stays in its own files."""
 
 
 class ChangedRunError(RunError):
@@ -112,6 +115,8 @@ class Run:
     @cached_property
     def log(self) -> Interactions:
         """Return the whole log of the run, in the order of events."""
+        if self._on_disk is not None:
+            return self._on_disk.whole()
         vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
         return Interactions(self._table("log").drop("part", strict=False), *vocabularies)
 
@@ -130,8 +135,21 @@ class Run:
         """Return the training part of the log, with false positives if the recipe has them."""
         return self.split().train
 
+    @cached_property
+    def _on_disk(self) -> StoredSplit | None:
+        """The split of a log that stays in its own files; None if the run has its log."""
+        path = self.folder / ON_DISK
+        if not path.exists():
+            return None
+        try:
+            return split_again(read_facts(path))
+        except DataError as error:
+            raise RunError(f"{self.folder}: {error}") from error
+
     def split(self) -> Split:
         """Return the training, validation and test parts of the log."""
+        if self._on_disk is not None:
+            return self._on_disk.under(self.facts["data"].get("protocol", {}))
         table = self._table("log")
         if "part" not in table.columns:
             untold = "does not say which events it was trained on; train it again"
@@ -308,46 +326,11 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     if not trust:
         _check_files(folder, facts)
     if model is not None:
-        _give_model(folder, facts, model)
+        give_model(folder, facts, model)
     lacking = missing_plugins(facts.get("plugins", ()))
     if lacking is not None:
         raise RunError(f"{folder} needs {lacking}")
     return Run(folder, read_recipe(current(facts["recipe"], warn=False), str(path)), facts)
-
-
-def _give_model(folder: Path, facts: dict[str, Any], model: Encoder) -> None:
-    """Register an instance as the model of a run, unless the trained instance is registered."""
-    given = next((one for one in facts.get("plugins", ()) if "instance" in one), None)
-    if given is None:
-        raise RunError(f"the model of {folder} was not given as an instance; leave out model=")
-    if type(model).__qualname__ != given["instance"]:
-        raise RunError(
-            f"the model of {folder} was given as an instance of {given['instance']}, but got an "
-            f"instance of {type(model).__qualname__}; build a model of the class that was trained"
-        )
-    _check_weights(folder, model)
-    if given["name"] not in MODELS:
-        MODELS[given["name"]] = GivenModel(model)  # pyright: ignore[reportArgumentType]
-
-
-def _check_weights(folder: Path, model: Encoder) -> None:
-    """Refuse an instance whose weights have other names or shapes than those of the run."""
-    path = folder / "model.safetensors"
-    try:
-        with safe_open(path, "pt") as weights:
-            names = list(weights.keys())
-            kept = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{path} is damaged ({one_line(str(error), 200)}); train it again"
-        ) from error
-    own = {name: tuple(part.shape) for name, part in model.state_dict().items()}
-    for name in sorted(kept.keys() | own.keys()):
-        if kept.get(name) != own.get(name):
-            raise RunError(
-                f"{name} has the shape {kept.get(name)} in {folder} and {own.get(name)} in the "
-                "instance; build the instance with the settings with which it was trained"
-            )
 
 
 REMEDY = "train it again, or use it as it is with --trust (in Python open_run(..., trust=True))"

@@ -58,7 +58,8 @@ from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
 from softrec.experiments.strengths import choose_strength
 from softrec.experiments.tables import Tables, tables_of
-from softrec.files import link, replacing, write_facts
+from softrec.experiments.written import write_data
+from softrec.files import replacing, write_facts
 from softrec.objective import Objective
 from softrec.parallel import by_first, in_turn, rank, together
 from softrec.recipe.plugins import plugins_of
@@ -328,7 +329,7 @@ def _write(
 ) -> None:
     """Write the results of a run next to its checkpoints, run.json last."""
     save_weights(folder, model)
-    _write_data(folder, split, sibling)
+    log = write_data(folder, split, sibling)
     further = tables.write(folder, sibling)
     tested.write_parquet(folder / "per_user.parquet")
     pl.DataFrame(fitted.curve).write_csv(folder / "curve.csv")
@@ -350,7 +351,7 @@ def _write(
         "curve": fitted.curve,
         "valid": fitted.best,
         "test": means(tested),
-        "files": sealed(folder, (*FILES, *further)),
+        "files": sealed(folder, (*FILES, log, *further)),
     }
     write_facts(folder / RUN.result, facts)
     log_test(folder, means(tested))
@@ -361,33 +362,6 @@ def save_weights(folder: Path, model: Model) -> None:
     state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
     with replacing(folder / "model.safetensors") as fresh:
         save_file(state, fresh)
-
-
-def _write_data(folder: Path, split: Split, sibling: Path | None) -> None:
-    """Write the log and the vocabularies, or link those of another run on the same data."""
-    tables = {
-        "users": pl.DataFrame({"raw": split.train.users.raw}),
-        "items": pl.DataFrame({"raw": split.train.items.raw}),
-        "log": _log_of(split),
-    }
-    for name, table in tables.items():
-        path = folder / f"{name}.parquet"
-        # Written under another name, then renamed: the existing file may be a hard link.
-        with replacing(path) as fresh:
-            table.write_parquet(fresh)
-        if sibling is not None:
-            link(path, sibling / path.name)
-
-
-def _log_of(split: Split) -> pl.DataFrame:
-    """Return user, item, time if known, and part of every event, in the order of events."""
-    frames = [
-        events.frame.with_columns(pl.lit(part).cast(pl.Categorical).alias("part"))
-        for part, events in split.parts.items()
-    ]
-    whole = replace(split.train, frame=pl.concat(frames))
-    time = ["time"] if whole.has_time else []
-    return whole.ordered.select("user", "item", *time, "part")
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from softrec.data import sessions, sources, splits
-from softrec.data.aside import LeakageWarning
+from softrec.data.aside import LeakageWarning, warn_of_leaks
 from softrec.data.interactions import Interactions
 from softrec.data.named import no_source
 from softrec.data.reading import read_tables
@@ -22,6 +22,7 @@ from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
 from softrec.evaluation.asked import Asked, sentence_of
 from softrec.experiments.build.model import notices
+from softrec.experiments.build.on_disk import split_on_disk, stays_on_disk
 from softrec.experiments.build.shop import simulated
 from softrec.experiments.tables import log_lacking, tables_of
 from softrec.experiments.views import data_text
@@ -86,7 +87,25 @@ def _loaded(spec: DataSettings, data_dir: Path | None) -> Split:
         )
     if not Path(spec.source).exists():
         raise no_source(spec.source, sources.names())
+    _check_short_users(spec, spec.split)
+    if stays_on_disk(spec):
+        return _told(split_on_disk(spec))
     return _split(cleaned(Interactions.read(spec.source, **_reading(spec)), spec), spec, {})
+
+
+def _check_short_users(spec: DataSettings, kind: str | None) -> None:
+    """Refuse a choice about short users where no split is of each user."""
+    if kind in ("time", sessions.NAME) and spec.short_users:
+        raise RecipeError(
+            "data.short_users is for splits of each user, but a split by time divides the "
+            "whole log; leave it out, or use leave-last-out or user-ratio"
+        )
+
+
+def _told(split: Split) -> Split:
+    """Return a split that was read as it is; warn of what its making would have warned of."""
+    warn_of_leaks(split.train, split.valid, split.test, split.name, stacklevel=5)
+    return sessions.warn_of_few_users(split) if split.name == "time" else split
 
 
 def split_of(log: Interactions, spec: DataSettings) -> Split:
@@ -190,11 +209,7 @@ def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> S
     kind = spec.split or protocol.get("split") or "leave-last-out"
     cold = spec.cold_items or protocol.get("cold", "drop")
     short = spec.short_users or protocol.get("short", "keep")
-    if kind in ("time", sessions.NAME) and spec.short_users:
-        raise RecipeError(
-            "data.short_users is for splits of each user, but a split by time divides the "
-            "whole log; leave it out, or use leave-last-out or user-ratio"
-        )
+    _check_short_users(spec, kind)
     fractions = {"valid": spec.valid_fraction, "test": spec.test_fraction}
     if kind == "time":
         return sessions.warn_of_few_users(splits.by_time(log, **fractions, cold=cold))

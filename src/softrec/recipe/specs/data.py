@@ -103,6 +103,11 @@ class DataSettings(Settings):
     user_table: Text | None = setting(
         None, "a table of the users, with the columns id and any others", common=True
     )
+    on_disk: bool | None = setting(
+        None,
+        "whether the log, Parquet files, stays on disk, sorted and split once in the cache; by "
+        "default if the files have more than 1 GiB, see docs/scale.md",
+    )
     clean: tuple[Text, ...] = setting(
         (),
         "cleaning steps in order: drop-duplicates, min-weight=4, k-core=5, min-user=5, "

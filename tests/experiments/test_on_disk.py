@@ -1,0 +1,212 @@
+"""A log that stays on disk gives what the same log in memory gives, to the last digit."""
+
+import shutil
+import warnings
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import softrec
+from messages import refused
+from softrec.data.aside import LeakageWarning
+from softrec.data.disk.order_statistics import nth_smallest, quantiles_higher
+from softrec.data.disk.split import StoredSplit
+from softrec.data.sessions import FewUsersWarning
+from softrec.data.splits import Split
+from softrec.errors import DataError, RecipeError, RunError, SoftrecError
+from softrec.experiments.build.data import load_split
+from softrec.experiments.described import describe
+from softrec.limits import limited
+from softrec.recipe.specs.data import DataSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore::softrec.data.aside.LeakageWarning")
+
+TINY = {"model": "sasrec", "epochs": 2, "batch_size": 32, "length": 6, "model.dim": 8,
+        "model.layers": 1, "metrics": ("ndcg@10",)}  # fmt: skip
+
+
+def written(folder, frame: pl.DataFrame, parts: int):
+    """Write a log as Parquet files whose names have the order of its rows."""
+    folder.mkdir()
+    for number, rows in enumerate(np.array_split(np.arange(len(frame)), parts)):
+        frame[rows].write_parquet(folder / f"part-{number}.parquet")
+    return folder
+
+
+@pytest.fixture
+def cached(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def both(**fields) -> tuple[Split | str, Split | str]:
+    """Return the split of a log in memory and that of the log on disk, or what refuses them."""
+    found = []
+    for on_disk in (False, True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LeakageWarning)
+            warnings.simplefilter("ignore", FewUsersWarning)
+            try:
+                found.append(load_split(DataSettings(on_disk=on_disk, **fields)))
+            except (DataError, RecipeError) as error:
+                found.append(str(error))
+    return found[0], found[1]
+
+
+def assert_same(one: Split, other: Split) -> None:
+    assert isinstance(other, StoredSplit)
+    assert not isinstance(one, StoredSplit)
+    assert describe(one) == describe(other)
+    for kind in ("users", "items"):
+        assert getattr(one.train, kind).raw.equals(getattr(other.train, kind).raw)
+    logs = [(one.parts[name], other.parts[name]) for name in one.parts]
+    logs += [(one.before("test"), other.before("test")), (one.whole(), other.whole())]
+    for mine, theirs in logs:
+        assert mine.ordered.equals(theirs.ordered)
+        for field in ("offsets", "items", "times"):
+            first, second = (getattr(log.sequences, field) for log in (mine, theirs))
+            assert (first is None and second is None) or first.tolist() == second.tolist()
+        assert mine.item_counts.tolist() == theirs.item_counts.tolist()
+        assert mine.user_counts.tolist() == theirs.user_counts.tolist()
+    for part in ("valid", "test"):
+        cases = [split.cases(part) for split in (one, other)]
+        assert cases[0].user.tolist() == cases[1].user.tolist()
+        assert cases[0].repeated.tolist() == cases[1].repeated.tolist()
+
+
+IDS = st.sampled_from([str, int, lambda number: 1000 * number])
+ROWS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 6), st.integers(0, 30)), min_size=8,
+                max_size=60)  # fmt: skip
+STEPS = st.sampled_from(
+    [(), ("k-core=2",), ("drop-duplicates",), ("min-item=2", "min-user=3"), ("k-core=9",),
+     ("drop-duplicates", "k-core=2")]
+)  # fmt: skip
+ASKED = st.fixed_dictionaries(
+    {"split": st.sampled_from(["leave-last-out", "time"]), "clean": STEPS},
+    optional={"cold_items": st.sampled_from(["keep", "drop", "error"]),
+              "short_users": st.sampled_from(["keep", "drop", "error"]),
+              "relevant": st.sampled_from(["last", "random"])},
+)  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(rows=ROWS, raw=IDS, timed=st.booleans(), parts=st.integers(1, 4), asked=ASKED)
+def test_the_split_is_that_of_the_log_in_memory(
+    tmp_path_factory, monkeypatch_session, rows, raw, timed, parts, asked
+):
+    folder = tmp_path_factory.mktemp("log")
+    monkeypatch_session.setenv("SOFTREC_CACHE", str(folder / "cache"))
+    frame = pl.DataFrame(
+        {"user": [raw(user) for user, _, _ in rows], "item": [raw(item) for _, item, _ in rows]}
+        | ({"time": [time for _, _, time in rows]} if timed else {})
+    )
+    written(folder / "log", frame, parts)
+    with limited(read=5, sorted=7):
+        one, other = both(source=str(folder / "log"), **asked)
+    if isinstance(one, str) or isinstance(other, str):
+        assert one == other
+    else:
+        assert_same(one, other)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_session():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30), st.data())
+def test_the_nth_smallest(values, data):
+    place = data.draw(st.integers(0, len(values) - 1))
+    with limited(sorted=4):
+        assert nth_smallest(np.array(values, dtype=np.int64), place) == sorted(values)[place]
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30), st.floats(0, 1))
+def test_quantiles_are_those_of_numpy(values, share):
+    values = np.array(values)
+    assert quantiles_higher(values, [share]) == [np.quantile(values, share, method="higher")]
+
+
+@pytest.fixture
+def log(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"user": rng.integers(0, 60, 900), "item": rng.integers(0, 40, 900),
+                          "time": np.arange(900)})  # fmt: skip
+    return written(tmp_path / "log", frame, 3)
+
+
+@pytest.fixture
+def run(tmp_path, log, cached):
+    return softrec.fit(log, out=tmp_path / "run", **TINY, **{"data.on_disk": True})
+
+
+def test_a_run_has_the_numbers_of_the_log_in_memory_and_no_copy_of_it(tmp_path, log, run):
+    other = softrec.fit(log, out=tmp_path / "other", **TINY)
+    assert other.test == run.test
+    assert other.valid == run.valid
+    assert other.facts["data"] == run.facts["data"]
+    assert not (run.folder / "log.parquet").exists()
+    assert (other.folder / "log.parquet").exists()
+    again = softrec.open_run(run.folder)
+    assert again.evaluate() == other.test
+    users = [0, 7]
+    assert again.recommender().recommend(users).equals(other.recommender().recommend(users))
+
+
+def test_a_large_log_stays_on_disk_by_itself(log, cached):
+    with limited(in_memory=10):
+        assert isinstance(load_split(DataSettings(source=str(log))), StoredSplit)
+    assert not isinstance(load_split(DataSettings(source=str(log))), StoredSplit)
+
+
+def test_a_run_whose_log_was_changed_is_served_from_the_cache(log, run, tmp_path, monkeypatch):
+    first = run.recommender().recommend([0, 1])
+    pl.read_parquet(log / "part-0.parquet")[:5].write_parquet(log / "part-0.parquet")
+    assert softrec.open_run(run.folder).recommender().recommend([0, 1]).equals(first)
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "empty"))
+    with refused(RunError):
+        softrec.open_run(run.folder).recommender()
+    shutil.rmtree(log)
+    with refused(RunError):
+        softrec.open_run(run.folder).recommender()
+
+
+def test_a_run_whose_split_is_lost_makes_it_again(log, run, tmp_path, monkeypatch):
+    first = run.recommender().recommend([0, 1])
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "empty"))
+    assert softrec.open_run(run.folder).recommender().recommend([0, 1]).equals(first)
+
+
+@pytest.mark.parametrize("fields", [
+    {"split": "user-ratio"}, {"clean": ("pieces=3",)}, {"order": "shuffled"},
+    {"false_positives": 0.1}, {"first_items": 1}, {"split": "time", "short_users": "drop"},
+])  # fmt: skip
+def test_what_needs_a_log_in_memory_is_refused(log, cached, fields):
+    with refused(SoftrecError):
+        load_split(DataSettings(source=str(log), on_disk=True, **fields))
+
+
+def test_a_log_on_disk_is_parquet(tmp_path, cached):
+    (tmp_path / "log.csv").write_text("user,item\n1,2\n")
+    with refused(DataError):
+        load_split(DataSettings(source=str(tmp_path / "log.csv"), on_disk=True))
+
+
+@pytest.mark.parametrize("bad", [
+    {"user": [1, None, 2], "item": [1, 2, 3]},
+    {"user": [1, 1, 2], "item": [1, 2, 3], "time": ["a", "b", "c"]},
+])  # fmt: skip
+def test_bad_columns_are_refused(tmp_path, cached, bad):
+    written(tmp_path / "log", pl.DataFrame(bad), 1)
+    with refused(DataError):
+        load_split(DataSettings(source=str(tmp_path / "log"), on_disk=True))
+
+
+def test_ids_that_are_no_numbers_are_refused(tmp_path, cached):
+    written(tmp_path / "log", pl.DataFrame({"user": [1.5, 2.5, 3.5], "item": [1, 2, 3]}), 1)
+    with pytest.raises(DataError):  # it names any of them
+        load_split(DataSettings(source=str(tmp_path / "log"), on_disk=True))
