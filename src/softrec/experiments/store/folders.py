@@ -21,7 +21,6 @@ from filelock import FileLock, Timeout
 
 from softrec.errors import RecipeError, RunError, one_line
 from softrec.files import read_facts, write_facts, write_text
-from softrec.parallel import rank
 from softrec.renamed import current
 from softrec.training.alone import alone
 
@@ -201,6 +200,8 @@ def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> 
             folder in its place that softrec did not make.
         TrainingError: if another thread of this process trains.
     """
+    from softrec.parallel import rank  # with torch, which is not needed to look at folders
+
     place = Place(checked_output(out, inputs), kind)
     if rank():
         yield place
