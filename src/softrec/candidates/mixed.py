@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from softrec.candidates.base import Candidates, CandidateSource, DrawnSettings
@@ -70,10 +71,18 @@ class MixedDraws(nn.Module):
 class MixedDrawsSettings(DrawnSettings, name="mixed"):
     """The other labels of the batch and a sample of the items together."""
 
-    number: Rounds = setting(
-        text="number of items that is sampled beside the other labels of the batch", common=True
+    number: Rounds | None = setting(
+        None,
+        "number of items that is sampled beside the other labels of the batch; required",
+        common=True,
     )
     sampler: Sampler = setting("uniform", "the distribution that is sampled from", common=True)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> MixedDrawsSettings:
+        if self.number is None:
+            raise ValueError("mixed candidates need the number of a sample, such as number: 500")
+        return self
 
     def build(self, training: TrainingData, *, softmax: bool) -> CandidateSource:
         """Return the source of labels and sample.
@@ -82,6 +91,7 @@ class MixedDrawsSettings(DrawnSettings, name="mixed"):
             RecipeError: if more items are to be sampled than there are.
         """
         probs, n_items = probs_of(self.sampler, training.item_counts), training.n_items
+        assert self.number is not None
         if probs is None and self.number > n_items:
             raise RecipeError(
                 f"candidates.number is {self.number:,}, more than the {n_items:,} items; choose a "
