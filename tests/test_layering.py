@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "scoring": {"types"},
     "candidates": BASE | NAMED | {"interacted", "training_data"},
     "objective": BASE | {"losses", "scoring", "candidates"},
-    "retrieval": {"types", "blocks", "limits"},
+    "retrieval": {"types", "blocks", "limits", "parallel"},
     "weights": BASE | NAMED | {"data", "retrieval", "scoring", "training_data"},
     "training": BASE | {"files", "data", "objective"},
     "evaluation": BASE | {"registry", "data", "retrieval", "interacted"},

@@ -10,9 +10,11 @@ from torch import distributed
 from messages import refused
 from softrec.limits import limited
 from softrec.losses.bilateral import sl
+from softrec.losses.gradients import Wanted
 from softrec.losses.softmax import SoftmaxProblem, SoftTarget, decoupled, hard, mixed
-from softrec.losses.streaming import streamed
+from softrec.losses.streaming import Sweep, streamed
 from softrec.parallel import Catalogue
+from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
 from softrec.types import GivenWeights, ItemVectors
@@ -35,6 +37,9 @@ TARGETS = {
         numbers(P, 5, seed=4).softmax(1),
     ),
 }
+TARGETS["mixture"] = MixtureTarget(
+    (TARGETS["uniform"], TARGETS["popularity"], TARGETS["sparse"]), (0.2, 0.5, 0.3)
+)
 
 
 def value_of(loss, target, weight, spread, *, bias, catalogue=None, rows=None):
@@ -127,7 +132,20 @@ def test_a_step_sends_four_numbers_a_row_and_the_gradient_of_the_users(found):
 class OfTwo:
     """A shard of two, where nothing is sent."""
 
-    n_items, start, stop = N, 0, 11
+    n_items, start, stop, most = N, 0, 11, 12
+
+
+def test_shards_of_two_sizes_have_the_same_blocks_of_rows():
+    """Else one process would wait for a block that another one does not have."""
+    found = set()
+    with limited(kept=8 * 11 * 128):  # enough for 128 rows of 11 items, and not of 12
+        for n in (11, 12):
+            users, vectors = numbers(200, D, seed=1), numbers(n, D, seed=2)
+            problem = SoftmaxProblem(users, ItemVectors(vectors), torch.zeros(200).long())
+            sweep = Sweep(problem, hard(), None, 0.0, None, Wanted(*[False] * 7), OfTwo())
+            found.add(str(sweep.size.blocks(200)))
+            assert sweep.cut[-1].stop == n
+    assert len(found) == 1
 
 
 def test_what_shards_do_not_have_is_refused():

@@ -144,7 +144,9 @@ class Sweep:
         self.catalogue = catalogue
         self.problem, self.loss, self.weight = problem, loss, weight
         self.wanted, self.shift = any(wanted), problem.shift
-        users, self.m = problem.users, len(problem.negatives.vectors)
+        users, m = problem.users, len(problem.negatives.vectors)
+        # All processes have the same blocks of rows, also if one has an item more than another.
+        self.m = m if catalogue is None else catalogue.most
         self.precise = precise = torch.promote_types(users.dtype, torch.float32)
         apart = problem.positive is not None
         among = Among if catalogue is None else Owned
@@ -153,7 +155,7 @@ class Sweep:
         self.size = sizes(
             len(users), self.m, precise.itemsize, users.device, blocks=self.beside.blocks, rows=rows
         )
-        self.cut = self.size.tiles(self.m)
+        self.cut = self.size.tiles(m)
         self.into = Gradients(problem, precise, wanted)
 
     def _beside(self, soft: SoftTarget | None, wanted: Wanted) -> Beside:

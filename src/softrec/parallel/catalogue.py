@@ -42,6 +42,15 @@ class Catalogue:
         self.edges = [n_items * part // self.size for part in range(self.size + 1)]
         self.start, self.stop = self.edges[self.number : self.number + 2]
 
+    def __len__(self) -> int:
+        """Return the number of own items."""
+        return self.stop - self.start
+
+    @property
+    def most(self) -> int:
+        """Return the largest number of items that a process has."""
+        return -(-self.n_items // self.size)
+
     def owner(self, items: Tensor) -> Tensor:
         """Return the number of the process that has an item, of the shape of `items`."""
         edges = torch.tensor(self.edges[1:], device=items.device)
@@ -56,6 +65,26 @@ class Catalogue:
         """Return the sum over the processes, computed in place."""
         dist.all_reduce(tensor, group=self.group)
         return tensor
+
+    def everyone(self, tensor: Tensor) -> list[Tensor]:
+        """Return the tensors of all processes, of one shape, in order."""
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(found, tensor.contiguous(), group=self.group)
+        return found
+
+    def rows(self, vectors: Tensor, items: Tensor) -> Tensor:
+        """Return the vectors of any items, (n, D), from their owners.
+
+        All processes ask for the same items, and do the same with them. So the gradient of a row is
+        known to its owner without sending it.
+
+        Args:
+            vectors: (N_p, D) of the own items.
+            items: (n,) int64; n D numbers are sent, so ask once for distinct ones.
+        """
+        place = self.place(items)
+        own = vectors[place.clamp(min=0)] * (place >= 0)[:, None]
+        return _Summed.apply(own, self)  # pyright: ignore[reportReturnType]
 
     def statistics(
         self, rest: Tensor, label_logit: Tensor, expected: Tensor
@@ -72,3 +101,15 @@ class Catalogue:
         top = top.masked_fill(top == -math.inf, 0)
         sums = self.summed(torch.stack([(rest - top).exp(), label_logit, expected]))
         return top + sums[0].log(), sums[1], sums[2]
+
+
+class _Summed(torch.autograd.Function):
+    """A sum over processes which all go on with it alike: the gradient is the same in each."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, catalogue: Catalogue) -> Tensor:
+        return catalogue.summed(own.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0], None

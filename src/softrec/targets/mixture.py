@@ -55,6 +55,10 @@ class MixtureTarget(Target):
             given = rows.sum(0, keepdim=True) if shared else rows
             target.add_mean_gradient(weight * given, out)
 
+    def part(self, items: slice, n_items: int) -> MixtureTarget:
+        """Return the mixture of the components' parts."""
+        return MixtureTarget(tuple(t.part(items, n_items) for t in self.targets), self.weights)
+
     def without(self, place: Tensor) -> Rest:
         """Return the mixture of the components without the item."""
         parts = [target.without(place) for target in self.targets]
