@@ -1,5 +1,6 @@
 """Every target x loss x candidate set, on two backbones: one oracle over whole tables, float64."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +18,8 @@ from softrec.candidates import (
 )
 from softrec.losses import pairwise
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.contrastive import infonce_plus
+from softrec.losses.debiased import debiased_softmax
 from softrec.losses.reference import plain
 from softrec.losses.softmax import decoupled, hard, mixed
 from softrec.losses.streaming import streamed
@@ -96,6 +99,8 @@ LOSSES = {
     "decoupled": decoupled(0.7),
     "sl": {"sl": (sl, 1.0)},
     "bsl": {"bsl": (bsl_reweight(1.2), 1.0)},
+    "infonce+": {"infonce+": (infonce_plus(1.2, 0.5), 1.0)},
+    "debiased": {"debiased": (debiased_softmax(0.05, 4.0, -1.0), 1.0)},
 }
 PAIRS = {
     "bpr": pairwise.bpr,
@@ -182,6 +187,11 @@ def oracle(name, z, copies, correction, s):
         value = rest - mean
     elif name == "bsl":
         value = 1.2 * rest - mean
+    elif name == "infonce+":
+        value = 1.2 * (mass + 0.5 * z_y.exp()).log() - mean
+    elif name == "debiased":
+        left = ((mass - 0.05 * 4 * z_y.exp()) / 0.95).clamp(min=4 / math.e)
+        value = (left + z_y.exp()).log() - mean
     else:
         q_y, s_y, p_y = q[rows, BATCH.label], s[rows, BATCH.label], (z_y - lse).exp()
         binary = -q_y * p_y.log() - (1 - q_y) * (mass / (mass + z_y.exp())).log()

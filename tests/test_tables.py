@@ -60,7 +60,9 @@ def test_a_row_says_option_default_and_meaning():
         "-", "0", "seed of that sample, the same in validation and test",
     ]  # fmt: skip
     assert data["split"][1] == ""  # the text says it
-    assert loss["score"][1] == "inner; bsl, ccl, sl: cosine; cml: euclidean"
+    assert (
+        loss["score"][1] == "inner; bsl, ccl, debiased, infonce+, psl, sl: cosine; cml: euclidean"
+    )
     assert loss["margin"][2].startswith("ccl: cosine above which")
     assert loss["name"][0] == "--loss"
 

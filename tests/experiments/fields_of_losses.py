@@ -6,7 +6,14 @@ import torch
 from fields import row
 from torch.nn import functional as F
 
-from softrec.losses import bilateral, contrastive, pairwise, pairwise_softmax, softmax_settings
+from softrec.losses import (
+    bilateral,
+    contrastive,
+    debiased,
+    pairwise,
+    pairwise_softmax,
+    softmax_settings,
+)
 from softrec.losses.settings import LOSSES
 
 
@@ -24,6 +31,14 @@ def scores(begun):
     z = (z + bias) / spec.score_temperature
     label = F.one_hot(batch.label, len(items)).bool()
     return z[label], z[~label].view(len(z), -1)
+
+
+def debiased_of(y, rest, n, spec):
+    """Cross-entropy after taking the labels among n negatives out of the sum."""
+    lowest = {"cosine": -1, "euclidean": -4}[spec.score] if spec.lowest is None else spec.lowest
+    left = (rest.exp() - spec.prior * n * y.exp()) / (1 - spec.prior)
+    least = torch.full_like(left, n) * torch.tensor(lowest / spec.score_temperature).exp()
+    return torch.log1p(torch.maximum(left, least) / y.exp())
 
 
 def expected_loss(begun):
@@ -61,6 +76,7 @@ def expected_loss(begun):
             ((1 - spec.calibration * (1 - rate)) * F.softplus(-y) + F.softplus(z).sum(1)) / (1 + n)
         ),
         "ccl": lambda: 1 - y + spec.negative_weight * (z - spec.margin).relu().mean(1),
+        "debiased": lambda: debiased_of(y, rest, n, spec),
         "psl": lambda: (
             ((1 + sigma[spec.surrogate](z - y[:, None])).clamp(min=1e-6))
             .pow(1 / spec.sharpness_temperature)
@@ -104,10 +120,11 @@ def added(begun):
 
 
 UNIFORM = {"target": {"name": "uniform", "alpha": 0.3}}
+NEEDED = {"debiased": {"lowest": -2.0}}  # inner products have no smallest one
 for name, spec in LOSSES.items():
     soft = spec is softmax_settings.DecoupledSettings
     expect, target = (expected_soft_loss, UNIFORM) if soft else (expected_loss, {})
-    base = target | {"loss": {"name": name}}
+    base = target | {"loss": {"name": name} | NEEDED.get(name, {})}
     kinds = ["inner", "cosine", "euclidean"]
     row(spec, "score", kinds, total, expect, base=base)
     row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
@@ -163,3 +180,11 @@ row(
     expected_loss,
     base={"loss": {"name": "cml"}},
 )
+DEBIASED = {"loss": {"name": "debiased"}}
+row(debiased.DebiasedSettings, "prior", [0.0, 0.001, 0.5], total, expected_loss, base=DEBIASED)
+row(debiased.DebiasedSettings, "lowest", [None, -0.5, 0.5], total, expected_loss,
+    base={"loss": {"name": "debiased", "prior": 0.9}})  # fmt: skip
+row(debiased.DebiasedSettings, "name", ["debiased"],
+    lambda begun: begun.objective.loss["debiased"][0].keywords["negatives"], lambda _: 10.0,
+    base=DEBIASED | {"candidates": {"name": "sampled", "number": 10, "correction": False}},
+)  # fmt: skip

@@ -179,6 +179,7 @@ UNFIT = [
         for candidates in (SAMPLED, IN_BATCH)
     ),
     {"loss": {"name": "gbce"}, "candidates": IN_BATCH},
+    {"loss": {"name": "debiased", "score": "inner"}},
     *(
         {"target": target, "candidates": candidates | {"soft": "exact"}}
         for candidates in (SAMPLED, IN_BATCH)

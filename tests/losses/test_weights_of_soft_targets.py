@@ -8,6 +8,7 @@ import torch
 import softrec.losses.softmax as losses
 from messages import refused
 from softrec.losses.bilateral import bsl_reweight, sl
+from softrec.losses.debiased import debiased_softmax
 from softrec.losses.front import softmax_loss
 from softrec.losses.pairwise import bpr
 from softrec.losses.reference import plain
@@ -23,6 +24,7 @@ from softrec.testing.losses import SoftmaxCase, outcome_of
 LOSSES = {
     "mixed": mixed(), "decoupled": decoupled(0.7), "hard": hard(), "sl": {"sl": (sl, 1.0)},
     "bsl": {"bsl": (bsl_reweight(1.2), 1.0)},
+    "debiased": {"debiased": (debiased_softmax(0.01, 28, -2.0), 1.0)},
 }  # fmt: skip
 ROWS, N = 17, 29
 

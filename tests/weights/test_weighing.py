@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from messages import refused
 from softrec.candidates import Candidates, InBatch, RowDraws, SharedUniform
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.debiased import debiased_softmax
 from softrec.losses.front import softmax_loss
 from softrec.losses.pairwise import bce, bpr
 from softrec.losses.reference import plain
@@ -23,6 +24,7 @@ N, D, P = 17, 3, 7
 LOSSES = {
     "hard": hard(), "mixed": mixed(), "decoupled": decoupled(0.3),
     "sl": {"sl": (sl, 1.0)}, "two": {"a": (sl, 0.5), "b": (bsl_reweight(1.3), 2.0)},
+    "debiased": {"debiased": (debiased_softmax(0.01, N - 1, -3.0), 1.0)},
     "bpr": bpr, "bce": bce,
 }  # fmt: skip
 CANDIDATES = {
@@ -204,3 +206,21 @@ def test_softmax_loss_takes_weights_of_any_leading_shape():
     torch.testing.assert_close(softmax_loss(users, items, label, example_weights=weights), expected)
     with refused(ValueError):
         softmax_loss(users, items, label, example_weights=weights[0])
+
+
+@pytest.mark.parametrize("candidates", [None, SharedUniform(N, 6), RowDraws(N, 5)])
+def test_with_a_weight_of_the_soft_target_for_each_example(candidates):
+    """Both are of the rows: the value of a row at its own weights, and then the mean."""
+    encoder, soft = Given(), torch.tensor([0.0, 1.0, 0.2, 0.5, 0.9, 0.1, 0.3]).double()
+    torch.manual_seed(3)
+    chosen = None if candidates is None else candidates(BATCH)
+    made = {"source": lambda _: DenseTarget(PROBS), "loss": mixed()}
+    made["candidates"] = None if chosen is None else lambda _: chosen
+    both = Objective(**made, weight=lambda _: soft, weights=Source(GivenWeights(GIVEN)))(
+        encoder, BATCH
+    )
+    rows = [
+        Objective(**made, weight=float(weight))(encoder, BATCH).parts["soft"][row]
+        for row, weight in enumerate(soft)
+    ]
+    torch.testing.assert_close(both.total, (torch.stack(rows) * GIVEN).mean())

@@ -2,6 +2,7 @@
 
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.contrastive import infonce_plus
+from softrec.losses.debiased import debiased_softmax
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.front import softmax_loss
 from softrec.losses.pairwise import (
@@ -46,6 +47,7 @@ __all__ = [
     "bpr",
     "bsl_reweight",
     "ccl",
+    "debiased_softmax",
     "decoupled",
     "gbce",
     "grouped_label",

@@ -29,6 +29,8 @@ class LossInputs(NamedTuple):
     """The weight a of the soft target: a number, or those of the examples of a batch, (P,)."""
     fraction: float
     """The fraction of the items, without the label, that are candidates; 1 for all items."""
+    negatives: float
+    """How many negatives the sum of a denominator has, or estimates with log Q correction."""
     first_batches: Callable[[], Iterable[Batch]]
     """Returns the first batches of an epoch, without changing the position in it."""
 

@@ -71,7 +71,8 @@ class Recipe(Settings):
     )
     loss: Annotated[SerializeAsAny[LossSettings], BeforeValidator(LossSettings.read)] = setting(
         MixedSettings(),
-        "the loss; only softmax losses (mixed, decoupled, sl, bsl, infonce+) accept a soft target",
+        "the loss; only softmax losses (mixed, decoupled, sl, bsl, infonce+, debiased) accept a "
+        "soft target",
         common=True,
         choices=LOSSES.choices,
     )

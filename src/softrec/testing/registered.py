@@ -215,7 +215,9 @@ class SmallShop:
         for weight in (0.0, 0.3) if spec.softmax else (0.0,):
             own = spec if weight else spec.for_label_alone()
             source = uniform if weight else None
-            term = own.build(LossInputs(source, weight, 1.0, lambda: list(self.batches)[:2]))
+            others = float(self.split.train.n_items - 1)
+            given = LossInputs(source, weight, 1.0, others, lambda: list(self.batches)[:2])
+            term = own.build(given)
             if callable(term.loss):
                 check_pairs(term.loss)
             else:

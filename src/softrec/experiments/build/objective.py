@@ -49,7 +49,10 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
     source = target.build(training) if target.soft_weight else None
     weight = target.weight_on(training)
     fraction = _fraction(candidates, training.n_items)
-    term = loss.build(LossInputs(source, weight, fraction, lambda: _first(batches)))
+    corrected = isinstance(candidates, DrawnSettings) and candidates.corrects(softmax=loss.softmax)
+    negatives = (training.n_items - 1) * (1.0 if corrected else fraction)
+    inputs = LossInputs(source, weight, fraction, negatives, lambda: _first(batches))
+    term = loss.build(inputs)
     return Objective(
         loss=term.loss,
         source=source,
