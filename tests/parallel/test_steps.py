@@ -6,7 +6,7 @@ from processes import results
 from torch import distributed, nn
 
 from softrec import parallel
-from softrec.candidates import CandidateSource, InBatch
+from softrec.candidates import CandidateSource, InBatch, MixedDraws
 from softrec.losses.bilateral import grouped_label, negative_side
 from softrec.objective import Objective
 from softrec.parallel import by_itself
@@ -81,7 +81,7 @@ class OfRows(nn.Module):
 
 def candidates_of(name):
     source = CANDIDATES[name]
-    return source if source is None or isinstance(source, InBatch) else OfRows(source)
+    return source if source is None or isinstance(source, InBatch | MixedDraws) else OfRows(source)
 
 
 def gradients(encoder):
