@@ -210,3 +210,12 @@ def test_ids_that_are_no_numbers_are_refused(tmp_path, cached):
     written(tmp_path / "log", pl.DataFrame({"user": [1.5, 2.5, 3.5], "item": [1, 2, 3]}), 1)
     with pytest.raises(DataError):  # it names any of them
         load_split(DataSettings(source=str(tmp_path / "log"), on_disk=True))
+
+
+def test_a_run_on_disk_is_not_updated_but_started_from(log, run, tmp_path):
+    more = pl.DataFrame({"user": [0, 1], "item": [3, 4], "time": [1000, 1001]})
+    with refused(RunError):
+        softrec.update(run.folder, more, out=tmp_path / "new", progress=False)
+    more.write_parquet(log / "part-3.parquet")
+    fields = {"data.on_disk": True, "training.start": str(run.folder)}
+    assert softrec.fit(log, out=tmp_path / "new", **TINY, **fields).test["ndcg@10"] > 0

@@ -199,3 +199,13 @@ def test_the_strength_is_chosen_on_validation(tmp_path, clicks):
     again = softrec.open_run(tmp_path / "run")
     assert again.encoder().prior.strength == run.facts["prior"]["strength"]
     assert again.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-9)
+
+
+def test_a_refit_keeps_the_strength_that_was_chosen(tmp_path, clicks):
+    prior = {"model": "markov", "strength": 0.5, "strengths": [0.0, 1.5]}
+    old = softrec.fit(clicks, out=tmp_path / "old", prior=prior, **TINY)
+    more = clicks.with_columns(item=(pl.col("item") + 1) % 40, time=pl.col("time") + 100)
+    options = {"progress": False, "margin": 1, "floor": 0, "epochs": 1}
+    new = softrec.update(old.folder, more, out=tmp_path / "new", refit=True, **options)
+    assert new.facts["refit"]
+    assert new.run.encoder().prior.strength == new.run.facts["prior"]["strength"] == 1.5

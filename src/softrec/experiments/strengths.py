@@ -22,14 +22,12 @@ class ChosenStrength(NamedTuple):
 
 
 def choose_strength(
-    encoder: Encoder, spec: PriorSettings | None, valid: Evaluator, monitor: str
-) -> ChosenStrength | None:
-    """Set the strength of a prior to the best of `spec.strengths`; None if there are none.
+    encoder: Encoder, spec: PriorSettings, valid: Evaluator, monitor: str
+) -> ChosenStrength:
+    """Set the strength of a prior to the best of `spec.strengths`.
 
     Of equal ones the first is kept. At most 5,000 validation cases choose, the same for all.
     """
-    if spec is None or not spec.strengths:
-        return None
     assert isinstance(encoder, WithPrior)
     encoder.eval()
     trial, tried = valid.some(TRIED_ON), dict[float, float]()

@@ -26,7 +26,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 import torch
@@ -195,15 +195,23 @@ Fit = Callable[[Path], Fitted]
 """Trains or counts a model; the folder is for checkpoints."""
 
 
+class Means(Protocol):
+    """Evaluates models on validation: an `Evaluator`."""
+
+    def means(self, model: Model) -> dict[str, float]:
+        """Return the mean of each metric."""
+        ...
+
+
 def training_of(
-    recipe: Recipe, split: Split, valid: Evaluator, listener: Listener | None = None
+    recipe: Recipe, split: Split, valid: Means, listener: Listener | None = None
 ) -> Fit:
     """Return how an encoder is trained and chosen on validation, all of it built; nothing tests it.
 
     Args:
         recipe: of an encoder.
         split: the data.
-        valid: evaluates it on validation.
+        valid: evaluates it on validation; an `Evaluator` where the strength of a prior is chosen.
         listener: called after each epoch, see `train`.
     """
     encoder, objective, batches = build(resolved(recipe, split), split)
@@ -214,8 +222,9 @@ def training_of(
                 recipe.training, encoder, objective, batches, valid.means, folder, listener
             )
         made = {"target": {**about(objective.source), **about_weight(objective.weight)}}
-        strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
-        if strength is not None:
+        if recipe.prior is not None and recipe.prior.strengths:
+            assert isinstance(valid, Evaluator)
+            strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
             trained = replace(trained, finished=strength.metrics)
             made["prior"] = strength.facts
         return Fitted(encoder, trained, made)

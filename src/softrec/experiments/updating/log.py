@@ -15,7 +15,7 @@ from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError, RunError
 from softrec.experiments.build.data import cleaned
 from softrec.experiments.inputs import COLUMNS
-from softrec.experiments.runs import Run
+from softrec.experiments.runs import ON_DISK, Run
 from softrec.recipe.specs.data import DataSettings, parse_step
 
 
@@ -28,7 +28,7 @@ class NewLog:
 
 
 def check_updatable(run: Run) -> None:
-    """Refuse runs that are controls, or whose users are pieces of users.
+    """Refuse controls, runs whose users are pieces of users, and those whose log stays on disk.
 
     Raises:
         RunError: if it is one.
@@ -44,6 +44,11 @@ def check_updatable(run: Run) -> None:
         raise RunError(
             f"{run.folder} is a control (data.{control}), whose training part is not the log; "
             "update a run of the log as it is"
+        )
+    if (run.folder / ON_DISK).exists():
+        raise RunError(
+            f"the log of {run.folder} stays on disk, where new events cannot be added to it; add "
+            "their files to its folder and train again, with training.start the old run"
         )
     if any(step.startswith("pieces") for step in data.clean):
         raise RunError(

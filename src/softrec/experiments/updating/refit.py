@@ -19,6 +19,7 @@ from softrec.experiments.store.integrity import sealed
 from softrec.experiments.train import save_weights, training_of
 from softrec.files import OWN, read_facts, replacing, write_facts
 from softrec.recipe.specs.models import is_counted
+from softrec.recipe.specs.prior import as_chosen
 from softrec.types import Encoder, Model, Scorer
 
 FOLDER = "refit"  # in the run folder, for checkpoints
@@ -74,7 +75,8 @@ def _trained(run: Run, split: Split) -> Encoder:
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
     steps = Steps(spec.monitor)
-    fit = training_of(recipe.model_copy(update={"training": spec}), split, steps, steps)
+    as_it_is = {"training": spec, "prior": as_chosen(recipe.prior, run.facts)}
+    fit = training_of(recipe.model_copy(update=as_it_is), split, steps, steps)
     model = fit(folder).model
     assert isinstance(model, Encoder)
     return model

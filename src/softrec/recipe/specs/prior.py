@@ -89,8 +89,13 @@ class PriorSettings(Settings):
 
 
 def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSettings | None:
-    """Return the settings with the strength that validation chose, by the facts of the run."""
+    """Return the settings with the strength that validation chose, and none left to try.
+
+    Args:
+        spec: the settings of the recipe.
+        facts: those of the run.
+    """
     chosen = facts.get("prior")
     if spec is None or chosen is None:
         return spec
-    return spec.model_copy(update={"strength": chosen["strength"]})
+    return spec.model_copy(update={"strength": chosen["strength"], "strengths": ()})
