@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.timing import Row, Side
 from softrec.serving.exact import ItemScores
 from softrec.serving.index.kinds import KINDS
-from softrec.serving.index.report import Measured, report
+from softrec.serving.index.report import Measured, Questions, report
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def approximate(shapes: Shapes) -> list[Row]:
     return rows
 
 
-def mixture(n_items: int, dim: int, questions: int, seed: int = 0) -> tuple[ItemScores, np.ndarray]:
+def mixture(n_items: int, dim: int, questions: int, seed: int = 0) -> tuple[ItemScores, Questions]:
     """Return items and users from a mixture of Gaussians.
 
     There are 200 kinds of items, the r-th with a share in proportion to r^-0.7. The length of an
@@ -54,7 +54,7 @@ def mixture(n_items: int, dim: int, questions: int, seed: int = 0) -> tuple[Item
     users = centres[rng.choice(200, questions)] + 0.7 * rng.normal(size=(questions, dim))
     users *= 3 / np.linalg.norm(users, axis=1, keepdims=True)
     items = ItemScores(vectors.astype(np.float32), popular.astype(np.float32))
-    return items, users.astype(np.float32)
+    return items, Questions(users.astype(np.float32))
 
 
 def _row(exact: Measured, other: Measured, n_items: int, shapes: Shapes) -> Row:

@@ -32,8 +32,8 @@ class Neighbours(nn.Module):
         return SparseTarget(self.items[batch.label], self.probs[batch.label])
 
 
-@softrec.register("co-occurrence")
-def co_occurrence(training: Any, *, alpha: float = 0.2, k: int = 10) -> Neighbours:
+@softrec.register("next-to")
+def next_to(training: Any, *, alpha: float = 0.2, k: int = 10) -> Neighbours:
     """Count which items are next to each other in training; the weight of the target is alpha."""
     log, n_items = training.split.train.sequences, training.n_items
     counts = 1e-9 * np.eye(n_items)  # an item without neighbours is its own; a small catalogue
@@ -47,9 +47,9 @@ def co_occurrence(training: Any, *, alpha: float = 0.2, k: int = 10) -> Neighbou
 
 def main(out: str = "runs/own-target", seeds: int = 2, **options: Any) -> softrec.Comparison:
     """Check the target, and compare it with the label alone."""
-    check_registered("target", "co-occurrence", k=5)
+    check_registered("target", "next-to", k=5)
     small = {"data.shop": {"n_items": 200, "n_users": 600}, "model": "gru4rec", "epochs": 5}
-    targets = "one-hot,co-occurrence(alpha=0.2,k=10)"
+    targets = "one-hot,next-to(alpha=0.2,k=10)"
     return softrec.compare("shop", out=out, targets=targets, seeds=seeds, **small | options)
 
 

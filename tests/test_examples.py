@@ -163,7 +163,7 @@ class Counted:
 
 def test_neighbours_are_counted_by_hand(example):
     training = Counted([[0, 1, 2], [1, 0], [1, 2], [3]], n_items=5)
-    source = example("own_target").co_occurrence(training, k=2)
+    source = example("own_target").next_to(training, k=2)
     table = np.zeros((5, 5))
     np.add.at(table, (np.arange(5)[:, None], source.items.numpy()), source.probs.numpy())
     # Neighbours, either side: 0-1 twice, 1-2 twice; 3 stands alone and 4 does not occur.
@@ -174,6 +174,6 @@ def test_neighbours_are_counted_by_hand(example):
 
 def test_only_the_most_frequent_neighbours_stay(example):
     training = Counted([[0, 1], [0, 1], [0, 2]], n_items=3)
-    source = example("own_target").co_occurrence(training, k=1)
+    source = example("own_target").next_to(training, k=1)
     assert source.items[0].tolist() == [1]
     assert source.probs[0].tolist() == [1.0]

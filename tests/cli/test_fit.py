@@ -55,7 +55,7 @@ def test_from_a_log(softrec, folder):
     run = open_run(folder / "run")
     assert run.recipe.model.name == "sasrec"
     assert run.recipe.target.model_dump() == {
-        "name": "pop+", "alpha": 0.4, "temperature": 1.0, "scale": "log",
+        "name": "pop+", "mass": None, "alpha": 0.4, "temperature": 1.0, "scale": "log",
     }  # fmt: skip
     assert run.facts["soft_weight"] == 0.2
     assert run.facts["epochs"] == len(run.facts["curve"]) == 2
@@ -123,7 +123,7 @@ def test_from_a_recipe(softrec, folder):
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     softrec("fit", "recipe.yaml", "--out", "run")
     run = open_run("run")
-    assert run.recipe.target.model_dump() == recipe["target"]
+    assert run.recipe.target.model_dump() == {**recipe["target"], "mass": None}
     assert run.recipe.training.batch_size == 8
     assert list(run.test) == ["ndcg@10", "recall@3"]
 
@@ -146,7 +146,7 @@ def test_options_lie_over_a_recipe(softrec, folder):
     softrec("fit", "recipe.yaml", "--out", "other", "--target", "uniform", "--model", "sasrec",
             "--set", "model.dim=4")  # fmt: skip
     other = open_run("other").recipe
-    assert other.target.model_dump() == {"name": "uniform", "alpha": 0.1}
+    assert other.target.model_dump() == {"name": "uniform", "mass": None, "alpha": 0.1}
     assert other.model.settings == {"dim": 4}
 
 

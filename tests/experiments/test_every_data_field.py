@@ -411,6 +411,7 @@ def test_no_field_is_forgotten():
         "contamination",
         "items",
         "user_table",
-    }  # fmt: skip; the last two: test_item_tables.py
+        "on_disk",
+    }  # fmt: skip; items, user_table: test_item_tables.py; on_disk: test_on_disk.py
     seen = {*SEEN, *apart}
     assert set(DataSettings.model_fields) == seen

@@ -79,7 +79,12 @@ def test_a_function_is_a_target_with_settings(tmp_path):
 
     run = train(target="sharp", **{"target.power": 3})
     assert seen == [3.0]
-    assert run.recipe.target.model_dump() == {"name": "sharp", "alpha": 0.2, "power": 3.0}
+    assert run.recipe.target.model_dump() == {
+        "name": "sharp",
+        "mass": None,
+        "alpha": 0.2,
+        "power": 3.0,
+    }
     assert run.facts["soft_weight"] == 0.2
     (record,) = run.facts["plugins"]
     assert (record["kind"], record["name"], record["module"]) == ("target", "sharp", __name__)

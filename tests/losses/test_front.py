@@ -1,8 +1,5 @@
 """The loss in anyone's training loop: any leading shape, and what makes no loss is refused."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -13,7 +10,6 @@ from softrec.losses import bpr, decoupled, softmax_loss
 from softrec.targets import DenseTarget, UniformTarget
 from softrec.testing import oracles
 
-README = Path(__file__).parents[2] / "README.md"
 N, D = 7, 4
 
 
@@ -90,12 +86,3 @@ def test_namespaces_export_their_names():
     for part in (softrec.losses, softrec.targets):
         assert all(hasattr(part, name) for name in part.__all__)
     assert list(softrec.losses.mixed()) == ["soft"]
-
-
-def test_the_lines_of_the_readme_run():
-    section = README.read_text(encoding="utf-8").split("## In your own training loop")[1]
-    (code,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], flags=re.S)
-    names = {"states": normal(2, 3, D), "table": normal(N, D), "counts": torch.ones(N)}
-    names["labels"] = torch.ones(2, 3).long()
-    exec(code, names)  # the lines are ours
-    assert names["states"].grad.shape == (2, 3, D)

@@ -103,6 +103,8 @@ class DebiasedSettings(LossSettings, name="debiased"):
     lowest: float | None = setting(
         None,
         "the smallest score; by default that of two vectors: -1 for cosines, -4 for distances",
+        ge=-1e6,
+        le=1e6,
     )
 
     def check(self, *, soft: bool) -> None:

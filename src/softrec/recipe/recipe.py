@@ -367,7 +367,7 @@ def choices(place: str) -> list[str]:
 
     Example:
         >>> choices("candidates"), choices("training.padding_side")
-        (['auto', 'full', 'in-batch', 'mixed', 'sampled'], ['left', 'right'])
+        (['auto', 'full', 'in-batch', 'mixed', 'sampled', 'shown'], ['left', 'right'])
     """
     section, _, field = place.partition(".")
     if field:

@@ -20,7 +20,8 @@ class AtRank(NamedTuple):
     Formula: sigmoid((z_y - b) / tau), in (0, 1).
 
     Example:
-        >>> AtRank(torch.tensor([1.0]), 2.0)(torch.tensor([1.0]), slice(0, 1))
+        >>> from torch import tensor
+        >>> AtRank(tensor([1.0]), 2.0)(tensor([1.0]), slice(0, 1))
         tensor([0.5000])
     """
 
