@@ -39,7 +39,7 @@ from softrec.training.lines import Lines, Listener
 from softrec.training.module import CONSTANT, SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
 from softrec.training.precision import bf16_unit, exactly, of_trainer, products
-from softrec.training.processes import arguments
+from softrec.training.processes import EndsAtOnce, arguments
 from softrec.training.schedule import Schedule
 from softrec.training.trackers import loggers
 from softrec.types import Encoder
@@ -219,13 +219,14 @@ def _trainer(
 ) -> L.Trainer:
     show = shows_bars()
     bars = [TQDMProgressBar(leave=False)] if show else []
+    ends = [EndsAtOnce()] if parallel.size() > 1 else []
     try:
         return L.Trainer(
             **arguments(accelerator),
             precision=of_trainer(precision),
             max_epochs=epochs,
             gradient_clip_val=clip,
-            callbacks=[*callbacks, *bars],
+            callbacks=[*callbacks, *bars, *ends],
             logger=loggers(folder) if parallel.rank() == 0 else False,
             enable_progress_bar=show,
             enable_model_summary=False,

@@ -7,17 +7,33 @@ multiplied by the share of its part, P_r R / P for P_r of P predictions in the r
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
+import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from softrec import parallel
 from softrec.types import Batch, Encoder
+
+
+class EndsAtOnce(Callback):
+    """SIGTERM ends a process of several as it ends any other program, and the others end then.
+
+    Lightning's own handler waits in the signal for the other processes, which wait for this one.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the place of the handler, which Lightning removes at the end."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def share(batch: Batch) -> float:
