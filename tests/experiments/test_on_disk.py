@@ -1,24 +1,16 @@
 """A log that stays on disk gives what the same log in memory gives, to the last digit."""
 
 import shutil
-import warnings
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import softrec
 from messages import refused
-from softrec.data.aside import LeakageWarning
-from softrec.data.disk.order_statistics import nth_smallest, quantiles_higher
 from softrec.data.disk.split import StoredSplit
-from softrec.data.sessions import FewUsersWarning
-from softrec.data.splits import Split
-from softrec.errors import DataError, RecipeError, RunError, SoftrecError
+from softrec.errors import DataError, RunError, SoftrecError
 from softrec.experiments.build.data import load_split
-from softrec.experiments.described import describe
 from softrec.limits import limited
 from softrec.recipe.specs.data import DataSettings
 
@@ -39,96 +31,6 @@ def written(folder, frame: pl.DataFrame, parts: int):
 @pytest.fixture
 def cached(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def both(**fields) -> tuple[Split | str, Split | str]:
-    """Return the split of a log in memory and that of the log on disk, or what refuses them."""
-    found = []
-    for on_disk in (False, True):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", LeakageWarning)
-            warnings.simplefilter("ignore", FewUsersWarning)
-            try:
-                found.append(load_split(DataSettings(on_disk=on_disk, **fields)))
-            except (DataError, RecipeError) as error:
-                found.append(str(error))
-    return found[0], found[1]
-
-
-def assert_same(one: Split, other: Split) -> None:
-    assert isinstance(other, StoredSplit)
-    assert not isinstance(one, StoredSplit)
-    assert describe(one) == describe(other)
-    for kind in ("users", "items"):
-        assert getattr(one.train, kind).raw.equals(getattr(other.train, kind).raw)
-    logs = [(one.parts[name], other.parts[name]) for name in one.parts]
-    logs += [(one.before("test"), other.before("test")), (one.whole(), other.whole())]
-    for mine, theirs in logs:
-        assert mine.ordered.equals(theirs.ordered)
-        for field in ("offsets", "items", "times"):
-            first, second = (getattr(log.sequences, field) for log in (mine, theirs))
-            assert (first is None and second is None) or first.tolist() == second.tolist()
-        assert mine.item_counts.tolist() == theirs.item_counts.tolist()
-        assert mine.user_counts.tolist() == theirs.user_counts.tolist()
-    for part in ("valid", "test"):
-        cases = [split.cases(part) for split in (one, other)]
-        assert cases[0].user.tolist() == cases[1].user.tolist()
-        assert cases[0].repeated.tolist() == cases[1].repeated.tolist()
-
-
-IDS = st.sampled_from([str, int, lambda number: 1000 * number])
-ROWS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 6), st.integers(0, 30)), min_size=8,
-                max_size=60)  # fmt: skip
-STEPS = st.sampled_from(
-    [(), ("k-core=2",), ("drop-duplicates",), ("min-item=2", "min-user=3"), ("k-core=9",),
-     ("drop-duplicates", "k-core=2")]
-)  # fmt: skip
-ASKED = st.fixed_dictionaries(
-    {"split": st.sampled_from(["leave-last-out", "time"]), "clean": STEPS},
-    optional={"cold_items": st.sampled_from(["keep", "drop", "error"]),
-              "short_users": st.sampled_from(["keep", "drop", "error"]),
-              "relevant": st.sampled_from(["last", "random"])},
-)  # fmt: skip
-
-
-@settings(max_examples=40)
-@given(rows=ROWS, raw=IDS, timed=st.booleans(), parts=st.integers(1, 4), asked=ASKED)
-def test_the_split_is_that_of_the_log_in_memory(
-    tmp_path_factory, monkeypatch_session, rows, raw, timed, parts, asked
-):
-    folder = tmp_path_factory.mktemp("log")
-    monkeypatch_session.setenv("SOFTREC_CACHE", str(folder / "cache"))
-    frame = pl.DataFrame(
-        {"user": [raw(user) for user, _, _ in rows], "item": [raw(item) for _, item, _ in rows]}
-        | ({"time": [time for _, _, time in rows]} if timed else {})
-    )
-    written(folder / "log", frame, parts)
-    with limited(read=5, sorted=7):
-        one, other = both(source=str(folder / "log"), **asked)
-    if isinstance(one, str) or isinstance(other, str):
-        assert one == other
-    else:
-        assert_same(one, other)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_session():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30), st.data())
-def test_the_nth_smallest(values, data):
-    place = data.draw(st.integers(0, len(values) - 1))
-    with limited(sorted=4):
-        assert nth_smallest(np.array(values, dtype=np.int64), place) == sorted(values)[place]
-
-
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30), st.floats(0, 1))
-def test_quantiles_are_those_of_numpy(values, share):
-    values = np.array(values)
-    assert quantiles_higher(values, [share]) == [np.quantile(values, share, method="higher")]
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from softrec.models.gru4rec import GRU4Rec
-from softrec.models.sasrec import Block, SASRec
+from softrec.models.sasrec import SASRec
+from softrec.models.transformer import Block
 from softrec.testing.encoders import padded
 
 N_ITEMS = 11

@@ -85,7 +85,7 @@ def begun(model, history):
 
 def bsarec_user(model, history, times):
     items, places = begun(model, history)
-    x = normed(items * model.scale + places, model.norm)
+    x = normed(items * model.scale + places, model.before)
     for block in model.blocks:
         low = []
         for t in range(len(x)):

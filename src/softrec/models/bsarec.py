@@ -8,20 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from softrec.models.histories import (
-    HistoryEncoder,
-    ItemTable,
-    OutputLayer,
-    each_row,
-    fitting,
-)
+from softrec.models.histories import each_row
 from softrec.models.registry import MODELS
-from softrec.models.sasrec import Attend, Block, from_end, initialise_blocks, states_of
-from softrec.types import Batch, ItemVectors, Vectors
+from softrec.models.transformer import Attend, Block, Transformer
 
 
 @MODELS.named("bsarec")
-class BSARec(HistoryEncoder):
+class BSARec(Transformer):
     r"""A transformer whose blocks mix attention with a filter of frequencies.
 
     $$F = \mathrm{low}(X) + \beta^2 (X - \mathrm{low}(X)), \qquad
@@ -91,34 +84,13 @@ class BSARec(HistoryEncoder):
         output_bias: bool = False,
         init: str = "xavier",
     ) -> None:
-        super().__init__()
-        self.n_items, self.length = n_items, length
-        self.scale = math.sqrt(dim) if scale else 1.0
-        self.table = ItemTable(n_items, dim)
-        self.positions = nn.Embedding(length, dim)
-        self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(embedding_dropout)
         kept = low_pass(length, frequencies)
-        self.blocks = nn.ModuleList(
-            FilteredBlock(dim, heads, inner or 4 * dim, dropout, mix, kept) for _ in range(layers)
-        )
-        self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
-        tables = [self.table.weight, self.positions.weight]
-        if self.output.vectors is not None:
-            tables.append(self.output.vectors)
-        initialise_blocks(self.blocks, tables, init, n_items)
-        self.table.zero_padding()
-
-    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) and the items.
-
-        Raises:
-            ValueError: if a history is longer than the model's `length`.
-        """
-        histories = fitting(batch.history, self.n_items, self.length)
-        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        users = states_of(self.blocks, self.dropout(self.norm(x)), histories, batch)
-        return Vectors(users, items or self.items())
+        super().__init__(
+            n_items,
+            lambda: FilteredBlock(dim, heads, inner or 4 * dim, dropout, mix, kept),
+            dim=dim, length=length, layers=layers, embedding_dropout=embedding_dropout,
+            scale=scale, tied=tied, output_bias=output_bias, init=init, before=nn.LayerNorm(dim),
+        )  # fmt: skip
 
 
 def low_pass(length: int, frequencies: int) -> Tensor:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, each_row, fitting
+from softrec.models.histories import each_row
 from softrec.models.registry import MODELS
-from softrec.models.sasrec import Attend, Block, from_end, initialise_blocks, states_of
-from softrec.types import Batch, ItemVectors, Vectors
+from softrec.models.transformer import Attend, Block, Transformer
 
 
 @MODELS.named("esasrec")
-class ESASRec(HistoryEncoder):
+class ESASRec(Transformer):
     r"""SASRec with LiGR blocks.
 
     $$X \leftarrow X + \sigma(X G_1) \odot \mathrm{attention}(\mathrm{LN}(X)), \qquad
@@ -67,32 +64,12 @@ class ESASRec(HistoryEncoder):
         output_bias: bool = False,
         init: str = "xavier",
     ) -> None:
-        super().__init__()
-        self.n_items, self.length = n_items, length
-        self.scale = math.sqrt(dim) if scale else 1.0
-        self.table = ItemTable(n_items, dim)
-        self.positions = nn.Embedding(length, dim)
-        self.dropout = nn.Dropout(embedding_dropout)
-        self.blocks = nn.ModuleList(
-            GatedBlock(dim, heads, inner or 4 * dim, dropout) for _ in range(layers)
-        )
-        self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
-        tables = [self.table.weight, self.positions.weight]
-        if self.output.vectors is not None:
-            tables.append(self.output.vectors)
-        initialise_blocks(self.blocks, tables, init, n_items)
-        self.table.zero_padding()
-
-    def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
-        """Return the user vectors (P, D) and the items.
-
-        Raises:
-            ValueError: if a history is longer than the model's `length`.
-        """
-        histories = fitting(batch.history, self.n_items, self.length)
-        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        users = states_of(self.blocks, self.dropout(x), histories, batch)
-        return Vectors(users, items or self.items())
+        super().__init__(
+            n_items,
+            lambda: GatedBlock(dim, heads, inner or 4 * dim, dropout),
+            dim=dim, length=length, layers=layers, embedding_dropout=embedding_dropout,
+            scale=scale, tied=tied, output_bias=output_bias, init=init,
+        )  # fmt: skip
 
 
 class GatedBlock(Block):

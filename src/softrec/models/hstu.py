@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from softrec.errors import DataError
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, asked, fitting
 from softrec.models.registry import MODELS
-from softrec.models.sasrec import from_end
+from softrec.models.transformer import from_end
 from softrec.types import Batch, ItemVectors, Vectors
 
 BUCKETS = 128  # of logarithms of intervals of time

@@ -24,7 +24,7 @@ from softrec.models.histories import (
     fitting,
 )
 from softrec.models.registry import MODELS
-from softrec.models.sasrec import (
+from softrec.models.transformer import (
     Block,
     Norm,
     from_end,
