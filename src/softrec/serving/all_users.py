@@ -15,13 +15,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +35,7 @@ from softrec.progress import shows_bars
 from softrec.serving.rules import Rules
 
 if TYPE_CHECKING:
-    from softrec.data.interactions import Interactions
-    from softrec.serving.people import People
+    from softrec.serving.base import RecommenderBase
 
 LOGGER = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -48,99 +45,8 @@ FORMAT = 1
 FOLDERS = ("items", "users", "lists")
 
 
-class RecommendsAll(ABC):
-    """A recommender as a batch job: `RecommenderBase` has the rest of it.
-
-    Attributes:
-        name: of the model.
-        log: the vocabularies, and the histories of the users.
-        origin: what further tells it from other recommenders, such as the settings of its run.
-    """
-
-    name: str
-    log: Interactions
-    origin: Mapping[str, Any] = MappingProxyType({})
-
-    def recommend_all(
-        self,
-        out: str | Path,
-        k: int = 10,
-        *,
-        mask_seen: bool | None = None,
-        rules: Rules | Mapping[str, Any] | None = None,
-        users_per_part: int = USERS_OF_A_PART,
-        overwrite: bool = False,
-    ) -> Path:
-        """Write the lists and vectors of all users of the log, and the vectors of the items.
-
-        The files are Parquet, of some users each. An interrupted job goes on after the last one.
-
-        Args:
-            out: the folder, with the folders lists, users and items, and manifest.json.
-            k: how many items.
-            mask_seen: as in `recommend`.
-            rules: as in `recommend`.
-            users_per_part: how many users a file has, at most.
-            overwrite: replace the lists of another recommender, or of other settings.
-
-        Raises:
-            RunError: if `out` has something else.
-            RulesError: if the rules cannot be used.
-
-        Example:
-            pl.scan_parquet(recommender.recommend_all("lists", k=10) / "lists")
-        """
-        kept = Rules.of(rules)
-        masks = self._masks(kept.mask_seen if mask_seen is None else mask_seen)
-        return write_all(self, Path(out), k, masks, kept, users_per_part, overwrite)
-
-    def identity(self) -> dict[str, Any]:
-        """Return what tells it from other recommenders, as plain data."""
-        return identity_of(self.log, {"model": self.name, **self.origin, **self._weights()})
-
-    @abstractmethod
-    def _weights(self) -> dict[str, Any]:
-        """Return what tells the model from others, as plain data."""
-
-    @abstractmethod
-    def item_vectors(self) -> tuple[np.ndarray, np.ndarray | None] | None:
-        """Return the vectors (N, D) and the bias (N,) of the items; None if there are none."""
-
-    def lists_and_vectors(
-        self, numbers: np.ndarray, k: int, mask_seen: bool, rules: Rules
-    ) -> tuple[pl.DataFrame, np.ndarray | None]:
-        """Return the table of `recommend` for users by their numbers, and their vectors."""
-        some = self.of_numbers(numbers)
-        found = self._best(some, k, mask_seen, False, rules, vectors=True)
-        vectors = found.pop("vector", None)
-        return self._listed({"user": some.repeated(k)}, found, k), vectors
-
-    @abstractmethod
-    def of_numbers(self, numbers: np.ndarray) -> People:
-        """Return users of the log by their numbers, (B,) int64."""
-
-    @abstractmethod
-    def _best(
-        self,
-        some: People,
-        k: int,
-        mask_seen: bool | None,
-        why: bool,
-        rules: Rules,
-        vectors: bool = False,
-    ) -> dict[str, np.ndarray]: ...
-
-    @abstractmethod
-    def _listed(
-        self, whose: dict[str, pl.Series], found: dict[str, np.ndarray], k: int
-    ) -> pl.DataFrame: ...
-
-    @abstractmethod
-    def _masks(self, mask_seen: bool | None) -> bool: ...
-
-
 def write_all(
-    recommender: RecommendsAll,
+    recommender: RecommenderBase,
     out: Path,
     k: int,
     mask_seen: bool,
@@ -148,7 +54,7 @@ def write_all(
     users_per_part: int,
     overwrite: bool,
 ) -> Path:
-    """Write the vectors and lists of all users; see `RecommendsAll.recommend_all`."""
+    """Write the vectors and lists of all users; see `RecommenderBase.recommend_all`."""
     if k < 1 or users_per_part < 1:
         raise DataError(
             f"lists have 1 item or more, and parts 1 user or more, got {k} and {users_per_part}"
@@ -160,7 +66,7 @@ def write_all(
         "rules": rules.model_dump(mode="json"),
         "users_per_part": users_per_part,
         "users": len(users),
-        "recommender": recommender.identity(),
+        "recommender": identity_of(recommender),
     }
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
@@ -173,13 +79,9 @@ def write_all(
     return out
 
 
-def identity_of(log: Interactions, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells one recommender from another: its weights, ids and histories.
-
-    Args:
-        log: its vocabularies and histories.
-        weights: facts about the model.
-    """
+def identity_of(recommender: RecommenderBase) -> dict[str, Any]:
+    """Return what tells one recommender from another: its weights, ids and histories."""
+    log = recommender.log
     digest = hashlib.sha256()
     for vocabulary in (log.users, log.items):
         for some in blocks(len(vocabulary), LIMITS.contexts):
@@ -189,6 +91,7 @@ def identity_of(log: Interactions, weights: Mapping[str, Any]) -> dict[str, Any]
         for some in blocks(0 if array is None else len(array), 2**20):
             assert array is not None
             digest.update(array[some].astype("<i8").tobytes())
+    weights = {"model": recommender.name, **recommender.origin, **recommender.weights_facts()}
     return {**weights, "log": digest.hexdigest()[:24]}
 
 
@@ -205,7 +108,7 @@ def _begun(out: Path, asked: dict[str, Any], overwrite: bool) -> bool:
     Raises:
         RunError: if there is something else.
     """
-    left = [file for file in out.iterdir() if not file.name.endswith(".lock")]
+    left = list(out.iterdir())
     if (out / MANIFEST).exists():
         kept = _read(out)
         different = [name for name in asked if kept["asked"].get(name) != asked[name]]
@@ -245,7 +148,7 @@ def _in_words(kept: dict[str, Any], asked: dict[str, Any], different: list[str])
 
 
 def _write_parts(
-    recommender: RecommendsAll, out: Path, users: np.ndarray, asked: dict[str, Any], rules: Rules
+    recommender: RecommenderBase, out: Path, users: np.ndarray, asked: dict[str, Any], rules: Rules
 ) -> None:
     """Write the parts that are not there yet."""
     for stale in chain.from_iterable((out / name).glob("*.part") for name in FOLDERS):
@@ -263,7 +166,7 @@ def _write_parts(
     LOGGER.info("%d users in %d parts are in %s", len(users), len(parts), out)
 
 
-def _write_items(recommender: RecommendsAll, out: Path) -> None:
+def _write_items(recommender: RecommenderBase, out: Path) -> None:
     items = recommender.item_vectors()
     if items is None:
         LOGGER.info("%s has no vectors; only lists are written", recommender.name)
@@ -277,7 +180,7 @@ def _write_items(recommender: RecommendsAll, out: Path) -> None:
 
 
 def _write_part(
-    recommender: RecommendsAll,
+    recommender: RecommenderBase,
     out: Path,
     number: int,
     users: np.ndarray,
@@ -318,7 +221,8 @@ def _files(out: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """A context in which this process alone writes to a folder."""
-    lock = FileLock(out / ".softrec.lock", timeout=0)
+    place = out.resolve()
+    lock = FileLock(place.with_name(f".{place.name}.softrec.lock"), timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -328,5 +232,4 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
-        (out / ".softrec.lock").unlink(missing_ok=True)
+        lock.release()  # the file stays: somebody may wait for it

@@ -7,10 +7,12 @@ methods, which answer for a block of users with arrays, and in how items are com
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import starmap
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,10 +22,10 @@ from softrec.data.cases import rows_of
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
-from softrec.serving.all_users import RecommendsAll
+from softrec.serving.all_users import USERS_OF_A_PART, write_all
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.items import Items
-from softrec.serving.people import People, histories_of, users_of
+from softrec.serving.people import People, histories_of, no_histories, users_of
 from softrec.serving.ruled import Ranking, ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked, asked
@@ -33,7 +35,7 @@ class UnknownItemWarning(UserWarning):
     """A history contains unknown items, which were skipped."""
 
 
-class RecommenderBase(RecommendsAll):
+class RecommenderBase(ABC):
     """Recommends items to users of a log and for given histories.
 
     Attributes:
@@ -42,6 +44,7 @@ class RecommenderBase(RecommendsAll):
         length: how many of the last items of a history the model reads.
         mask_seen: leave out items of the history; each call can override this.
         table: the table of the items, for titles and for rules on its columns.
+        origin: what further tells it from other recommenders, such as the settings of its run.
         reads: "history", or "user" for models that identify users by number.
         needs_times: whether the model reads the times of events.
     """
@@ -53,6 +56,7 @@ class RecommenderBase(RecommendsAll):
     reads: Literal["history", "user"]
     needs_times: bool
     table: Catalogue | None = None
+    origin: Mapping[str, Any] = MappingProxyType({})
     _items: Items | None = None
 
     @property
@@ -153,6 +157,56 @@ class RecommenderBase(RecommendsAll):
         if why and "contribution" not in found:
             table = table.with_columns(contribution=pl.lit(None, pl.Float32))
         return table
+
+    def recommend_all(
+        self,
+        out: str | Path,
+        k: int = 10,
+        *,
+        mask_seen: bool | None = None,
+        rules: Rules | Mapping[str, Any] | None = None,
+        users_per_part: int = USERS_OF_A_PART,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the lists and vectors of all users of the log, and the vectors of the items.
+
+        The files are Parquet, of some users each. An interrupted job goes on after the last one.
+
+        Args:
+            out: the folder, with the folders lists, users and items, and manifest.json.
+            k: how many items.
+            mask_seen: as in `recommend`.
+            rules: as in `recommend`.
+            users_per_part: how many users a file has, at most.
+            overwrite: replace the lists of another recommender, or of other settings.
+
+        Raises:
+            RunError: if `out` has something else.
+            RulesError: if the rules cannot be used.
+
+        Example:
+            pl.scan_parquet(recommender.recommend_all("lists", k=10) / "lists")
+        """
+        kept = Rules.of(rules)
+        masks = self._masks(kept.mask_seen if mask_seen is None else mask_seen)
+        return write_all(self, Path(out), k, masks, kept, users_per_part, overwrite)
+
+    def lists_and_vectors(
+        self, numbers: np.ndarray, k: int, mask_seen: bool, rules: Rules
+    ) -> tuple[pl.DataFrame, np.ndarray | None]:
+        """Return the table of `recommend` for users by their numbers, and their vectors."""
+        some = self.of_numbers(numbers)
+        found = self._best(some, k, mask_seen, False, rules, vectors=True)
+        vectors = found.pop("vector", None)
+        return self._listed({"user": some.repeated(k)}, found, k), vectors
+
+    @abstractmethod
+    def weights_facts(self) -> dict[str, Any]:
+        """Return what tells the model from others, as plain data."""
+
+    @abstractmethod
+    def item_vectors(self) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """Return the vectors (N, D) and the bias (N,) of the items; None if there are none."""
 
     def similar(
         self,
@@ -285,25 +339,12 @@ class RecommenderBase(RecommendsAll):
         rows = Sequences.of([*(rows[row] for row in range(len(rows))), *given])
         return People([*names, *histories], numbers, rows)
 
-    def _refusal(self) -> str | None:
-        """Return why the model cannot use given histories, and how to fix it; None if it can."""
-        name = self.name
-        if self.reads == "user":
-            return (
-                f"{name} knows users by their number in its training log and reads no history; "
-                "give users of that log, or train a model that reads histories, such as gru4rec "
-                "or sasrec"
-            )
-        if self.needs_times:
-            return (
-                f"{name} needs the times of events, but a given history has no times; give users "
-                "of the log, or train a model that reads histories without times, such as "
-                "gru4rec or sasrec"
-            )
-        return None
+    @property
+    def _no_histories(self) -> str | None:
+        return no_histories(self.name, self.reads, needs_times=self.needs_times)
 
     def _check_histories(self, histories: Mapping[Any, Sequence[object]]) -> None:
-        refusal = self._refusal()
+        refusal = self._no_histories
         if refusal:
             raise DataError(f"the history of {shown(histories)} cannot be used: {refusal}")
 
@@ -312,7 +353,7 @@ class RecommenderBase(RecommendsAll):
         numbers = self.log.users.numbers(users)
         unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
         if unknown:
-            remedy = self._refusal() or (
+            remedy = self._no_histories or (
                 "give the items of somebody who is not in the log with --history (in Python: "
                 "histories={name: items})"
             )

@@ -134,7 +134,8 @@ class ExportedRecommender(RecommenderBase):
         """Return the vectors (N, D) and the bias (N,) of the items."""
         return self.scored.vectors, self.scored.bias
 
-    def _weights(self) -> dict[str, Any]:
+    def weights_facts(self) -> dict[str, Any]:
+        """Return the hashes of the files."""
         return {"export": self.facts["files"]}
 
     def _ranking(

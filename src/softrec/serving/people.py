@@ -73,3 +73,25 @@ def histories_of(histories: object) -> dict[Any, Sequence[object]]:
 
 def _several(value: object) -> TypeGuard[Iterable[object]]:
     return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def no_histories(name: str, reads: str, *, needs_times: bool) -> str | None:
+    """Return why a model cannot use given histories, and how to fix it; None if it can.
+
+    Args:
+        name: of the model.
+        reads: "history", or "user" for models that identify users by number.
+        needs_times: whether it reads the times of events.
+    """
+    if reads == "user":
+        return (
+            f"{name} knows users by their number in its training log and reads no history; give "
+            "users of that log, or train a model that reads histories, such as gru4rec or sasrec"
+        )
+    if needs_times:
+        return (
+            f"{name} needs the times of events, but a given history has no times; give users of "
+            "the log, or train a model that reads histories without times, such as gru4rec or "
+            "sasrec"
+        )
+    return None

@@ -127,7 +127,8 @@ class Recommender(RecommenderBase):
         own = None if bias is None else bias.float().cpu().numpy()
         return products.items.vectors.float().cpu().numpy(), own
 
-    def _weights(self) -> dict[str, Any]:
+    def weights_facts(self) -> dict[str, Any]:
+        """Return a hash of the weights."""
         digest = hashlib.sha256()
         for name, part in self.model.state_dict().items():
             digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
