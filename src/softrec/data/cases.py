@@ -101,9 +101,16 @@ def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
     starts = sequences.offsets[:-1][rows]
     lengths = sequences.offsets[1:][rows] - starts
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    times = None if sequences.times is None else sequences.times[places]
-    return Sequences(offsets, sequences.items[places], times)
+    items = np.empty(offsets[-1], sequences.items.dtype)
+    times = None if sequences.times is None else np.empty(offsets[-1], sequences.times.dtype)
+    for some in blocks_of_parts(offsets[1:], LIMITS.sorted):  # else places take most of the memory
+        inside = slice(int(offsets[some.start]), int(offsets[some.stop]))
+        shift = np.repeat(starts[some] - offsets[some], lengths[some])
+        places = np.arange(inside.start, inside.stop) + shift
+        items[inside] = sequences.items[places]
+        if times is not None and sequences.times is not None:
+            times[inside] = sequences.times[places]
+    return Sequences(offsets, items, times)
 
 
 def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:
