@@ -75,6 +75,6 @@ def test_no_journey_is_longer_than_the_design_says(journeys, name):
     assert 0 < len(journeys[name]) <= int(told), sorted(journeys[name])
 
 
-def test_a_step_enters_the_model_and_one_file_that_models_share(journeys):
+def test_a_step_enters_the_transformer_and_one_file_that_all_models_share(journeys):
     step = {name for name in journeys["a batch to the loss"] if name.startswith("models/")}
-    assert step == {"models/sasrec.py", "models/histories.py"}
+    assert step == {"models/transformer.py", "models/histories.py"}
