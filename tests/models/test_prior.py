@@ -10,6 +10,7 @@ import softrec
 from messages import refused
 from softrec.errors import RecipeError, RunError
 from softrec.experiments.export import export_run
+from softrec.experiments.runs import ranked
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior
 from softrec.testing.encoders import at_every_step, padded
@@ -171,7 +172,10 @@ def test_a_run_with_a_prior_is_exported_with_it(tmp_path, clicks):
     {"prior": {"model": "popularity"}},
     {"prior": {"folds": 1}},
     {"prior": PRIOR, "loss": "bpr"},
-    {"prior": PRIOR, "loss": "sl"},
+    {"prior": PRIOR, "evaluation.score": "cosine"},
+    {"prior": {**PRIOR, "folds": 2}, "loss": "sl"},
+    {"prior": {**PRIOR, "folds": 2}, "loss": "mixed", "score_temperature": 0.5},
+    {"prior": {**PRIOR, "folds": 2}, "weights": "slatk", "loss": "mixed"},
     {"prior": PRIOR, "model": "item-knn"},
 ])  # fmt: skip
 def test_what_a_recipe_refuses(tmp_path, clicks, fields):
@@ -179,6 +183,42 @@ def test_what_a_recipe_refuses(tmp_path, clicks, fields):
                                                         "batch_size")}  # fmt: skip
     with refused(RecipeError):
         softrec.fit(clicks, out=tmp_path / "run", **{**model, **fields})
+
+
+COSINES = {"model": "mf", "loss": "sl", "score_temperature": 0.2, "windows": "interactions",
+           "epochs": 2, "batch_size": 32, "length": 6, "model.dim": 8,
+           "metrics": ("ndcg@10",)}  # fmt: skip
+
+
+def test_is_added_to_the_logits_of_cosines(tmp_path, clicks):
+    """(cosine + o) / t has the logarithms of the prior at strength g; an export has the same."""
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **COSINES)
+    plain = softrec.fit(clicks, out=tmp_path / "plain", **COSINES)
+    batch = padded([[0, 1, 2], [5, 6]], 40)._replace(user=torch.tensor([0, 3]))
+    rows, inner = slice(0, 2), run.encoder()
+    with torch.no_grad():
+        scores, cosines = (
+            ranked(r.encoder(), r.recipe).scores()(batch).fill(rows, torch.empty(2, 40))
+            for r in (run, plain)
+        )
+    assert cosines.abs().max() <= 1 + 1e-6
+    inner.prior.temperature = 1.0
+    logarithms = dense(inner.prior(batch), 40)
+    assert logarithms.any(1).all()
+    torch.testing.assert_close((scores - cosines) / 0.2, logarithms, atol=1e-4, rtol=1e-4)
+    assert export_run(run, tmp_path / "export").parity()["equal_but_ties"] == 1.0
+
+
+def test_thresholds_of_weights_are_those_of_the_trained_scores(tmp_path, clicks):
+    """Without folds the prior is in rankings alone, and SL@K trains as without it."""
+    weights = {"name": "slatk", "rank": 3, "renew": 1}
+    run, plain = (
+        softrec.fit(clicks, out=tmp_path / name, weights=weights, **COSINES, **fields)
+        for name, fields in (("run", {"prior": PRIOR}), ("plain", {}))
+    )
+    for name, value in plain.encoder().state_dict().items():
+        assert torch.equal(run.encoder().state_dict()[f"encoder.{name}"], value)
+    assert run.test != plain.test
 
 
 def test_the_strength_is_chosen_on_validation(tmp_path, clicks):

@@ -32,6 +32,7 @@ from softrec.experiments.store.folders import RUN, difference, none_finished
 from softrec.experiments.store.integrity import changed, hash_of
 from softrec.experiments.tables import ITEMS, USERS, read_kept
 from softrec.files import OWN, facts_hash, read_facts
+from softrec.models.prior import WithPrior
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import ModelSettings, reads_graph
@@ -193,7 +194,9 @@ class Run:
         model = build_model(spec, log, length, seed=None)
         if isinstance(model, Encoder):
             prior = as_chosen(self.recipe.prior, self.facts)
-            model = with_prior(model, prior, log, length, fit=False)
+            model = with_prior(
+                model, prior, log, length, self.recipe.loss.score_temperature, fit=False
+            )
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)
@@ -293,7 +296,10 @@ def ranked(model: Model, recipe: Recipe) -> Model:
     kind = recipe.ranking_score
     if kind == "inner" or not isinstance(model, Encoder):
         return model
-    return Scored(model, Scoring(kind))
+    scoring = Scoring(kind)
+    if isinstance(model, WithPrior):  # its numbers are added to the scores
+        return WithPrior(Scored(model.encoder, scoring), model.prior)
+    return Scored(model, scoring)
 
 
 def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None = None) -> Run:

@@ -23,11 +23,11 @@ else:
 class Prior(nn.Module):
     r"""Numbers for the items that occur together with those of the history.
 
-    $$o_i = g \log(1 + q_i / \epsilon), \qquad q_i = \frac{score_i}{\sum_j score_j}$$
+    $$o_i = g t \log(1 + q_i / \epsilon), \qquad q_i = \frac{score_i}{\sum_j score_j}$$
 
     with the scores of a counted model for the last items of the history. Up to a constant of the
-    row this is g log(q_i + epsilon), so that a softmax of z + o is proportional to exp(z) (q +
-    epsilon)^g. Items without a score have o = 0, and nothing is stored for them.
+    row this is g t log(q_i + epsilon), so that a softmax of (z + o) / t is proportional to
+    exp(z / t) (q + epsilon)^g. Items without a score have o = 0, and nothing is stored for them.
 
     The counts contain each user's own events. In training an item that only this user has would
     then be marked by its label, and the model would learn to trust the prior too much. So users are
@@ -40,6 +40,7 @@ class Prior(nn.Module):
         last: how many of the last items of a history are read.
         items: how many items of a row have a number, at most: those with the largest.
         folds: of the users; 0 leaves the prior out of training.
+        temperature: t, by which the model's scores are divided in the softmax it was trained with.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Prior(nn.Module):
         last: int = 10,
         items: int = 500,
         folds: int = 0,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.make, self.strength, self.floor = make, strength, floor
         self.last, self.items, self.folds = last, items, folds
+        self.temperature = temperature
         self.whole = make()
         self.others: Folds | None = None  # not saved, only training needs them
 
@@ -62,6 +65,11 @@ class Prior(nn.Module):
         """Count the events of the training part, and once more without each part of the users."""
         self.whole.fit(events)
         self.others = Folds(self.make, self.folds, events) if self.folds else None
+
+    @property
+    def factor(self) -> float:
+        """Return g t, the factor of the logarithms in rankings."""
+        return self.strength * self.temperature
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Offset:
@@ -74,7 +82,7 @@ class Prior(nn.Module):
         return self._offset(found).to(batch.history.device)
 
     def _offset(self, probs: sparse.csr_matrix) -> Offset:
-        values = self.strength * np.log1p(probs.data.astype(np.float64) / self.floor)
+        values = self.factor * np.log1p(probs.data.astype(np.float64) / self.floor)
         return table_of(sparse.csr_matrix((values, probs.indices, probs.indptr), probs.shape))
 
 
@@ -82,7 +90,7 @@ class WithPrior(Encoder):
     """An encoder whose scores have a prior added, in training and in every ranking.
 
     Args:
-        encoder: any encoder whose scores are inner products.
+        encoder: any encoder; one with scores of its own, such as cosines, is `Scored`.
         prior: the prior.
     """
 
@@ -98,6 +106,10 @@ class WithPrior(Encoder):
     def name(self) -> str:
         """Return the name of the encoder."""
         return self.encoder.name
+
+    def as_trained(self) -> Encoder:
+        """Return the encoder without the prior, unless it is trained with it."""
+        return self if self.prior.folds else self.encoder
 
     def items(self) -> ItemVectors:
         """Return the item vectors of the encoder."""

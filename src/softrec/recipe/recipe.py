@@ -226,25 +226,9 @@ class Recipe(Settings):
         if is_counted(name):
             self._check_counted()
         if self.prior is not None:
-            self._check_prior()
+            self.prior.check(name, self.loss, self.weights, self.ranking_score)
         if self.interest is not None and not predicts_interests(name):
             raise ValueError(f"interest belongs to timirec; {name} predicts no interests")
-
-    def _check_prior(self) -> None:
-        """Refuse a prior where no softmax of inner products is trained and ranked."""
-        if is_counted(self.model.name):
-            raise ValueError(f"prior: {self.model.name} is counted itself; choose a trained model")
-        if not self.loss.softmax or self.ranking_score != "inner":
-            has = "no softmax" if not self.loss.softmax else f"{self.ranking_score} scores"
-            raise ValueError(
-                f"prior: it is added to inner products, the logits of a softmax, but loss "
-                f"{self.loss.name} has {has}; choose loss mixed or decoupled, or no prior"
-            )
-        if self.weights.reads_scores:
-            raise ValueError(
-                f"prior: weights: {self.weights.name} compares scores in training with scores of "
-                "rankings, and only these have the prior; choose other weights, or no prior"
-            )
 
     def _check_counted(self) -> None:
         """Refuse fields that only training uses, unless they have their defaults."""

@@ -130,6 +130,10 @@ class Encoder(Model):
 
         return products
 
+    def as_trained(self) -> Encoder:
+        """Return the encoder whose scores are trained, where rankings have others."""
+        return self
+
     def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
         """Return the function from items and weights to the weighted means of cosines."""
         unit = nn.functional.normalize(self.items().vectors, dim=-1)

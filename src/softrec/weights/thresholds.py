@@ -68,7 +68,7 @@ class Thresholds(nn.Module):
             return
         device = self.values.device
         with evaluating(encoder), torch.no_grad():
-            scores = Scored(encoder, self.scoring).scores()
+            scores = Scored(encoder.as_trained(), self.scoring).scores()
             for batch in self._batches(encoder.n_items):
                 here = batch.to(device)
                 best = top_k(scores(here), self.rank).scores[:, -1]

@@ -110,7 +110,13 @@ def table_scorer(spec: ModelSettings, log: Interactions, length: int) -> TableSc
 
 
 def with_prior(
-    encoder: Encoder, spec: PriorSettings | None, log: Interactions, length: int, *, fit: bool
+    encoder: Encoder,
+    spec: PriorSettings | None,
+    log: Interactions,
+    length: int,
+    temperature: float,
+    *,
+    fit: bool,
 ) -> Encoder:
     """Return the encoder with the prior of a recipe, if it has one.
 
@@ -119,6 +125,7 @@ def with_prior(
         spec: the prior.
         log: the training part.
         length: the longest history.
+        temperature: of the softmax that the model is trained with.
         fit: count the events; without it the counts are loaded next.
     """
     if spec is None:
@@ -126,6 +133,7 @@ def with_prior(
     prior = Prior(
         partial(table_scorer, spec.model, log, length), strength=spec.strength, floor=spec.floor,
         last=spec.last, items=spec.items, folds=spec.folds,
+        temperature=temperature,
     )  # fmt: skip
     if fit:
         prior.fit(training_events(log))

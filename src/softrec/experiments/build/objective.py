@@ -36,7 +36,8 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others
     if spec.start is not None:
         begin(encoder, spec.start, split, seed=recipe.seed, new_rows=spec.new_rows)
-    encoder = with_prior(encoder, recipe.prior, split.train, spec.length, fit=True)
+    temperature = recipe.loss.score_temperature
+    encoder = with_prior(encoder, recipe.prior, split.train, spec.length, temperature, fit=True)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
     training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring)

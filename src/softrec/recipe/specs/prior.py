@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError, field_validator
 
+from softrec.losses.settings import LossSettings
 from softrec.models.counted.sparse import TableScorer
-from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.recipe.specs.models import MODELS, ModelSettings, is_counted
 from softrec.settings import Settings, Weight, setting
+from softrec.weights import WeightsSettings
 
 
 def with_tables() -> list[str]:
@@ -86,6 +88,45 @@ class PriorSettings(Settings):
         if folds == 1:
             raise ValueError("one fold leaves no other users to count; give 2 or more, or 0")
         return folds
+
+    def check(
+        self, model: str, loss: LossSettings, weights: WeightsSettings, ranking_score: str
+    ) -> None:
+        """Refuse a prior where the scores of rankings are no logits of a softmax.
+
+        Args:
+            model: its name.
+            loss: that it is trained with.
+            weights: of the examples.
+            ranking_score: the kind of score of rankings.
+
+        Raises:
+            ValueError: if the prior cannot be added; the message says how to fix it.
+        """
+        if is_counted(model):
+            raise ValueError(f"prior: {model} is counted itself; choose a trained model")
+        if not loss.softmax:
+            raise ValueError(
+                f"prior: it is added to the logits of a softmax, and loss {loss.name} has none; "
+                "choose loss mixed, decoupled or sl, or no prior"
+            )
+        if ranking_score != loss.score:
+            raise ValueError(
+                f"prior: it is added to the logits of a softmax, which are {loss.score} scores, "
+                f"but rankings have {ranking_score} scores; leave out evaluation.score, or the "
+                "prior"
+            )
+        if self.folds and (loss.score, loss.score_temperature) != ("inner", 1.0):
+            raise ValueError(
+                f"prior: in training it is added to inner products at temperature 1, but loss "
+                f"{loss.name} has {loss.score} scores at temperature {loss.score_temperature:g}; "
+                "leave out prior.folds"
+            )
+        if self.folds and weights.reads_scores:
+            raise ValueError(
+                f"prior: weights: {weights.name} compares scores in training with scores of "
+                "rankings, which differ with prior.folds; leave it out, or choose other weights"
+            )
 
 
 def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSettings | None:

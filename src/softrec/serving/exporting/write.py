@@ -71,7 +71,7 @@ def prior_of(model: Encoder, folder: Path) -> dict[str, Any] | None:
     arrays = {name: getattr(table, name).numpy() for name in ("offsets", "columns", "values")}
     with replacing(folder / PRIOR) as fresh:
         save_file(arrays, fresh)
-    return {"strength": prior.strength, "floor": prior.floor, "last": prior.last,
+    return {"strength": prior.factor, "floor": prior.floor, "last": prior.last,
             "items": prior.items, "recency": table.recency}  # fmt: skip
 
 
