@@ -98,7 +98,7 @@ def test_every_setting_of_a_model_is_described(name):
 
 @pytest.mark.parametrize("name", OWN)
 def test_the_docstring_of_a_model_names_no_argument_that_it_lacks(name):
-    known = {*settings_of(name), "n_items", "n_users", "edges"}
+    known = {*settings_of(name), "n_items", "n_users", "edges", "catalogue"}
     assert set(described_arguments(MODELS[name])) <= known
 
 

@@ -26,7 +26,7 @@ from softrec.losses.softmax import (
 )
 from softrec.losses.streaming import NO_PAIRS, streamed
 from softrec.losses.table import hidden_among, row_answers, table_loss
-from softrec.parallel import gathered
+from softrec.parallel import Catalogue, gathered
 from softrec.scoring import Scoring
 from softrec.types import (
     Batch,
@@ -163,13 +163,15 @@ class Objective(nn.Module):
         vectors = encoder(batch)
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
-        scored, sparse = self._scored_users(users), encoder.sparse
+        scored, sparse, shards = self._scored_users(users), encoder.sparse, encoder.catalogue
         weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
         rows = _Rows(batch.label, target, weight, vectors.offset, weigh)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
+        if shards is not None and chosen is not None:
+            raise ValueError("a catalogue in shards has no sampled candidates; score all items")
         if chosen is None:
-            value, positive = self._over_all(scored, items, rows)
+            value, positive = self._over_all(scored, items, rows, shards)
         elif chosen.items.dim() == 1:
             value, positive = self._shared(scored, items, rows, chosen, sparse)
         else:
@@ -215,7 +217,7 @@ class Objective(nn.Module):
     # --- negatives: all items, some for the batch, some for each row ---
 
     def _over_all(
-        self, users: Tensor, items: ItemVectors, rows: _Rows
+        self, users: Tensor, items: ItemVectors, rows: _Rows, shards: Catalogue | None
     ) -> tuple[ObjectiveValue, ItemVectors]:
         items, label = self._scored_items(items), rows.label
         soft = None if rows.target is None else SoftTarget(rows.target, label)
@@ -223,7 +225,10 @@ class Objective(nn.Module):
             users, items, label,
             offset=rows.offset, label_offset=rows.own_offset, weigh=rows.weigh,
         )  # fmt: skip
-        value = self.shared(problem, self.loss, soft, rows.weight)
+        if shards is not None and (self.label_part is not None or self.l2):
+            raise ValueError("a catalogue in shards has no loss on all labels of a batch and no l2")
+        part = {} if shards is None else {"catalogue": shards}
+        value = self.shared(problem, self.loss, soft, rows.weight, **part)
         return value, items if self.label_part is None else _rows(items, label)
 
     def _shared(

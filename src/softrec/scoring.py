@@ -117,6 +117,7 @@ class Scored(Encoder):
         self.reads = encoder.reads
         self.needs_times = encoder.needs_times
         self.predicts_interests = encoder.predicts_interests
+        self.catalogue = encoder.catalogue
         self.train(encoder.training)  # a new module starts in training mode
 
     @property

@@ -11,17 +11,18 @@ from torch.multiprocessing.spawn import start_processes
 from softrec.parallel import World, joined
 
 
-def results(number, function, folder, *arguments):
+def results(number, function, folder, *arguments, shards=1):
     """Return what a function of a test module returns in each of some processes that are joined."""
-    start_processes(_run, (number, function, folder, arguments), number, start_method="spawn")
+    given = (number, shards, function, folder, arguments)
+    start_processes(_run, given, number, start_method="spawn")
     return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(number)]
 
 
-def _run(rank, number, function, folder, arguments):
+def _run(rank, number, shards, function, folder, arguments):
     torch.set_num_threads(1)
-    store = distributed.FileStore(str(Path(folder) / "store"), number)
+    store = distributed.FileStore(str(Path(folder) / f"store-{number}-{shards}"), number)
     try:
-        with joined(World(rank, number, rank, number), store):
+        with joined(World(rank, number, rank, number), store, shards=shards):
             found = function(*arguments)
         torch.save(found, Path(folder) / f"{rank}.pt")
     except BaseException:

@@ -18,7 +18,8 @@ from softrec.evaluation.listed import Listed
 from softrec.evaluation.metrics import Ranks, evaluate, parse_metric
 from softrec.evaluation.negatives import rank_among
 from softrec.limits import LIMITS
-from softrec.retrieval import Seen, rank_and_top_k, rank_of, ranks_within, top_k
+from softrec.retrieval import Seen, ranks_within
+from softrec.retrieval.shards import Rankings
 from softrec.types import Batch, Model, device_of, evaluating
 
 
@@ -58,8 +59,8 @@ def rank_cases(
     owner = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
     rank = np.zeros(len(owner), dtype=np.int64)
     with evaluating(model), torch.inference_mode():
-        score, device = model.scores(), device_of(model)
-        for rows, batch in batches_of(cases, length, model, (parallel.rank(), parallel.size())):
+        score, device, ranking = model.scores(), device_of(model), Rankings(model.catalogue)
+        for rows, batch in batches_of(cases, length, model, parallel.part()):
             scores, label = score(batch), batch.label
             inside = slice(*cases.relevant.offsets[[rows.start, rows.stop]])
             if negatives is not None:
@@ -72,12 +73,12 @@ def rank_cases(
                 row = torch.from_numpy(owner[inside] - rows.start).to(device)
                 item = torch.from_numpy(cases.relevant.items[inside].astype(np.int64)).to(device)
                 most = max(k + 1, listed.k if listed else 0)
-                best = top_k(scores, min(most, scores.n_items), seen)
+                best = ranking.top_k(scores, min(most, model.n_items), seen)
                 ranks = ranks_within(best, row, item, k)
             elif listed is not None:
-                ranks, best = rank_and_top_k(scores, label, listed.k, seen)
+                ranks, best = ranking.both(scores, label, listed.k, seen)
             else:
-                ranks = rank_of(scores, label, seen)
+                ranks = ranking.rank_of(scores, label, seen)
             if listed is not None and best is not None:
                 listed.add(best, rows, scores)
             rank[inside] = ranks.cpu().numpy()

@@ -62,6 +62,8 @@ from softrec.experiments.written import write_data
 from softrec.files import replacing, write_facts
 from softrec.objective import Objective
 from softrec.parallel import by_first, in_turn, rank, together
+from softrec.parallel.stored import write_together
+from softrec.parallel.tables import parts_of
 from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
@@ -76,6 +78,7 @@ from softrec.training.trackers import described, log_test
 from softrec.types import Encoder, Model
 
 LOGGER = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"
 
 
 def fit_recipe(
@@ -113,7 +116,7 @@ def fit_recipe(
         fit_recipe, recipe, out, data_dir=data_dir, log=log, split=split, sibling=sibling,
         overwrite=overwrite,
     )  # fmt: skip
-    with together(spec.devices, spec.nodes, others, cuda=_on_cuda(spec)):
+    with together(spec.devices, spec.nodes, others, cuda=_on_cuda(spec), shards=spec.shards):
         return _fitted(
             recipe.without_search(), out, data_dir, log, split, sibling, overwrite, before_finish
         )
@@ -161,6 +164,8 @@ def _fitted(
                     **by_first(lambda: _calibration(recipe, model, valid, test)),
                     "peak_memory_mib": memory.mib(),
                 }
+                if parts_of(model):
+                    write_together(folder / WEIGHTS, model.state_dict(), parts_of(model))
                 write = partial(
                     _write, folder, recipe, split, model, fitted, tested, made, tables, sibling
                 )
@@ -337,7 +342,8 @@ def _write(
     sibling: Path | None,
 ) -> None:
     """Write the results of a run next to its checkpoints, run.json last."""
-    save_weights(folder, model)
+    if not parts_of(model):  # else all processes have written their rows
+        save_weights(folder, model)
     log = write_data(folder, split, sibling)
     further = tables.write(folder, sibling)
     tested.write_parquet(folder / "per_user.parquet")
@@ -369,7 +375,7 @@ def _write(
 def save_weights(folder: Path, model: Model) -> None:
     """Write the weights of a model to the folder of its run."""
     state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
-    with replacing(folder / "model.safetensors") as fresh:
+    with replacing(folder / WEIGHTS) as fresh:
         save_file(state, fresh)
 
 

@@ -223,9 +223,14 @@ class BslSettings(LossSettings, name="bsl"):
         0.1, "temperature of the positives (tau1), in mode bilateral; score_temperature is its tau2"
     )
 
+    @property
+    def of_batch(self) -> bool:
+        """Return whether labels are grouped."""
+        return self.mode in ("multi", "bilateral")
+
     def check(self, *, soft: bool) -> None:
         """Refuse a soft target in the modes that group labels."""
-        if soft and self.mode in ("multi", "bilateral"):
+        if soft and self.of_batch:
             raise ValueError(
                 f"{self.name} in mode {self.mode} groups the labels of a user and cannot use a "
                 "soft target; choose mode: reweight, or target: one-hot"

@@ -66,6 +66,11 @@ class LossSettings(Chosen):
         "training.weight_decay is on all parameters except biases",
     )
 
+    @property
+    def of_batch(self) -> bool:
+        """Return whether a part of it is on all labels of a batch together (`Term.label_part`)."""
+        return False
+
     def check(self, *, soft: bool) -> None:
         """Refuse a soft target that the loss cannot use, or a missing one that it needs.
 

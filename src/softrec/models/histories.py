@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from softrec.parallel import Catalogue
+from softrec.parallel.tables import normal_, some_rows, xavier_normal_
 from softrec.types import Batch, Encoder, ItemVectors
 
 # --- histories ---
@@ -173,15 +176,37 @@ def fitting(history: Tensor, padding: int, length: int, times: Tensor | None = N
 
 
 class ItemTable(nn.Embedding):
-    """Item vectors for histories, with one more row of zeros for padding."""
+    """Item vectors for histories, with one more row of zeros for padding.
 
-    def __init__(self, n_items: int, dim: int) -> None:
-        super().__init__(n_items + 1, dim, padding_idx=n_items)
+    Args:
+        n_items: N.
+        dim: D.
+        catalogue: the shards of the items; then the table has the vectors of the own items alone,
+            without a row for padding, and those of a batch come from their owners.
+    """
+
+    def __init__(self, n_items: int, dim: int, catalogue: Catalogue | None = None) -> None:
+        self.catalogue = catalogue
+        if catalogue is None:
+            super().__init__(n_items + 1, dim, padding_idx=n_items)
+            return
+        super().__init__(1, dim, _weight=torch.empty(1, dim))
+        self.num_embeddings = n_items + 1
+        self.weight = some_rows(n_items + 1, dim, catalogue=catalogue)
+        normal_(self.weight)
+
+    def forward(self, items: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the vectors of items of any shape, zeros for padding."""
+        if self.catalogue is None:
+            return super().forward(items)
+        distinct, place = items.unique(return_inverse=True)
+        return F.embedding(place, self.catalogue.rows(self.weight, distinct))
 
     def zero_padding(self) -> None:
         """Set the padding row to zero, after an initialisation of all rows."""
-        with torch.no_grad():
-            self.weight[-1].zero_()
+        if self.catalogue is None:
+            with torch.no_grad():
+                self.weight[-1].zero_()
 
 
 class OutputLayer(nn.Module):
@@ -202,15 +227,20 @@ class OutputLayer(nn.Module):
                 f"a tied output layer needs user vectors of width "
                 f"{table.embedding_dim}, got {dim}; set tied=False"
             )
-        self.vectors = None if tied else nn.Parameter(torch.empty(n_items, dim))
-        self.bias = nn.Parameter(torch.zeros(n_items)) if bias else None
+        shards = table.catalogue
+        self.vectors = None if tied else some_rows(n_items, dim, catalogue=shards)
+        self.bias = some_rows(n_items, catalogue=shards) if bias else None
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
         if self.vectors is not None:
-            nn.init.xavier_normal_(self.vectors)
+            xavier_normal_(self.vectors)
 
     def forward(self, table: ItemTable) -> ItemVectors:
         """Return the vectors (N, D) and the bias (N,) or None."""
         if self.vectors is not None:
             return ItemVectors(self.vectors, self.bias)
+        if table.catalogue is not None:
+            return ItemVectors(table.weight, self.bias)
         vectors: Any = _AllButLast.apply(table.weight) if table.sparse else table.weight[:-1]
         return ItemVectors(vectors, self.bias)
 
@@ -220,6 +250,11 @@ class HistoryEncoder(Encoder):
 
     table: ItemTable
     output: OutputLayer
+
+    @property
+    def catalogue(self) -> Catalogue | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Return the shards of the items, if this process has some of them."""
+        return self.table.catalogue
 
     def items(self) -> ItemVectors:
         """Return the output vectors and bias."""

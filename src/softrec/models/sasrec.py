@@ -8,6 +8,7 @@ from torch import nn
 
 from softrec.models.registry import MODELS
 from softrec.models.transformer import Block, Norm, Transformer
+from softrec.parallel import Catalogue
 
 
 @MODELS.named("sasrec")
@@ -38,6 +39,7 @@ class SASRec(Transformer):
         output_bias: add one number per item to its logit.
         init: "uniform" (embeddings in +-1/sqrt(N), linear layers Xavier normal with bias 0.1),
             "normal" (all from N(0, 0.01)) or "xavier" (all matrices Xavier normal).
+        catalogue: the shards of the items, if this process has some of them.
 
     Defaults: the original's form, scaled, with norms of the queries, but dim 64, two heads and an
     output projection. RecTools has dim 256 and four heads, RePlay dim 50 and one head, both two
@@ -79,11 +81,12 @@ class SASRec(Transformer):
         tied: bool = True,
         output_bias: bool = False,
         init: str = "xavier",
+        catalogue: Catalogue | None = None,
     ) -> None:
         super().__init__(
             n_items,
             lambda: Block(dim, heads, inner or dim, dropout, norm, activation, rezero, projection),
             dim=dim, length=length, layers=layers, embedding_dropout=embedding_dropout,
             scale=scale, tied=tied, output_bias=output_bias, init=init,
-            after=None if norm == "post" else nn.LayerNorm(dim),
+            after=None if norm == "post" else nn.LayerNorm(dim), catalogue=catalogue,
         )  # fmt: skip

@@ -20,6 +20,8 @@ from softrec.models.histories import (
     exporting,
     fitting,
 )
+from softrec.parallel import Catalogue
+from softrec.parallel.tables import normal_, uniform_, xavier_normal_
 from softrec.types import Batch, ItemVectors, Vectors
 
 Norm = Literal["post", "pre", "query"]
@@ -45,6 +47,7 @@ class Transformer(HistoryEncoder):
         init: see `initialise_blocks`.
         before: of the sum of the embeddings; nothing by default.
         after: of the states of the last block; nothing by default.
+        catalogue: the shards of the items, if this process has some of them.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class Transformer(HistoryEncoder):
         init: str,
         before: nn.Module | None = None,
         after: nn.Module | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
         super().__init__()
         self.n_items, self.length = n_items, length
         self.scale = math.sqrt(dim) if scale else 1.0
-        self.table = ItemTable(n_items, dim)
+        self.table = ItemTable(n_items, dim, catalogue)
         self.positions = nn.Embedding(length, dim)
         self.before = before or nn.Identity()
         self.dropout = nn.Dropout(embedding_dropout)
@@ -158,17 +162,17 @@ def initialise_blocks(
     if init == "uniform":
         bound = 1 / math.sqrt(n_items)
         for table in tables:
-            nn.init.uniform_(table, -bound, bound)
+            uniform_(table, -bound, bound)
         for layer in linear:
             nn.init.xavier_normal_(layer.weight)
         for bias in biases:
             nn.init.constant_(bias, 0.1)
     elif init == "normal":
         for parameter in tables + [p for layer in linear for p in layer.parameters()]:
-            nn.init.normal_(parameter, std=0.01)
+            normal_(parameter, 0.01)
     elif init == "xavier":
         for parameter in tables + [layer.weight for layer in linear]:
-            nn.init.xavier_normal_(parameter)
+            xavier_normal_(parameter)
         for bias in biases:
             nn.init.zeros_(bias)
     else:

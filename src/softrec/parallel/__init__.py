@@ -8,9 +8,10 @@ program of one process nothing here does anything: a sum over the processes is t
     catalogue  the items, shared by the processes
 """
 
-from softrec.parallel.catalogue import Catalogue
+from softrec.parallel.catalogue import Catalogue, catalogue_of
 from softrec.parallel.together import is_first, together
 from softrec.parallel.world import (
+    Mesh,
     World,
     by_first,
     by_itself,
@@ -19,6 +20,8 @@ from softrec.parallel.world import (
     gathered,
     in_turn,
     joined,
+    mesh,
+    part,
     rank,
     size,
     summed,
@@ -29,15 +32,19 @@ from softrec.parallel.world import (
 
 __all__ = [
     "Catalogue",
+    "Mesh",
     "World",
     "by_first",
     "by_itself",
+    "catalogue_of",
     "everyone",
     "from_first",
     "gathered",
     "in_turn",
     "is_first",
     "joined",
+    "mesh",
+    "part",
     "rank",
     "size",
     "summed",

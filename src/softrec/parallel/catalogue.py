@@ -9,6 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from softrec.errors import TrainingError
+from softrec.parallel.world import mesh
+
 
 class Catalogue:
     r"""Which items this process has of a catalogue that several processes share.
@@ -101,6 +104,20 @@ class Catalogue:
         top = top.masked_fill(top == -math.inf, 0)
         sums = self.summed(torch.stack([(rest - top).exp(), label_logit, expected]))
         return top + sums[0].log(), sums[1], sums[2]
+
+
+def catalogue_of(n_items: int) -> Catalogue | None:
+    """Return the shards of the items in this training; None if each process has all of them.
+
+    Raises:
+        TrainingError: if there are fewer items than shards.
+    """
+    if mesh().shards == 1:
+        return None
+    try:
+        return Catalogue(n_items, mesh().across)
+    except ValueError as error:
+        raise TrainingError(f"--shards: {error}") from error
 
 
 class _Summed(torch.autograd.Function):

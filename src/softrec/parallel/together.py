@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 @contextmanager
 def together(
-    devices: int, nodes: int, others: Callable[[], object], *, cuda: bool = False
+    devices: int, nodes: int, others: Callable[[], object], *, cuda: bool = False, shards: int = 1
 ) -> Iterator[None]:
     """A context in which as many processes work together as are asked for, or have been started.
 
@@ -53,11 +53,15 @@ def together(
         nodes: machines.
         others: what a process does that is started here; it must enter this context itself.
         cuda: whether each process has a CUDA device.
+        shards: in how many parts they have the items; where no number of processes is asked for,
+            as many are started.
 
     Raises:
         TrainingError: if as many cannot be started, or if one of them ended.
     """
     found = started()
+    if found is None and devices * nodes == 1:
+        devices = shards
     if within() or (found is None and devices * nodes == 1):
         yield  # within: a stage, which one process trains
         return
@@ -78,7 +82,7 @@ def together(
             )
         stack.enter_context(_quiet(found.world))
         stack.enter_context(_lost())
-        stack.enter_context(joined(found.world, _meeting(found), cuda=cuda))
+        stack.enter_context(joined(found.world, _meeting(found), cuda=cuda, shards=shards))
         yield
 
 

@@ -33,13 +33,26 @@ class World(NamedTuple):
     local_size: int
 
 
+class Mesh(NamedTuple):
+    """How processes share a catalogue: some have one together, and one part of each batch.
+
+    Of S shards, process r has shard r mod S, and part r // S of each batch.
+    """
+
+    shards: int = 1
+    across: Any = None  # of `torch.distributed`: the processes that have one catalogue together
+    alike: Any = None  # the processes that have the same shard
+
+
 class EndedElsewhereError(TrainingError):
     """Another process has ended with an error, and says why."""
 
 
 ALONE = World(0, 1, 0, 1)
+WHOLE = Mesh()
 _world: ContextVar[World] = ContextVar("softrec_world", default=ALONE)
 _waiting: ContextVar[Any] = ContextVar("softrec_waiting", default=None)
+_mesh: ContextVar[Mesh] = ContextVar("softrec_mesh", default=WHOLE)
 
 
 def world() -> World:
@@ -57,20 +70,40 @@ def size() -> int:
     return _world.get().size
 
 
+def mesh() -> Mesh:
+    """Return how the processes share a catalogue; a process that works alone has all of it."""
+    return WHOLE if size() == 1 else _mesh.get()
+
+
+def part() -> tuple[int, int]:
+    """Return which part of a batch this process gets, from 0, and of how many."""
+    shards = mesh().shards
+    return rank() // shards, size() // shards
+
+
 def within() -> bool:
     """Return whether this process is one of several, although it may work alone for a while."""
     return _waiting.get() is not None
 
 
 @contextmanager
-def joined(one: World, store: Any, *, cuda: bool = False) -> Iterator[None]:
+def joined(one: World, store: Any, *, cuda: bool = False, shards: int = 1) -> Iterator[None]:
     """A context in which this process is one of several.
 
     Args:
         one: which one it is.
         store: a store of `torch.distributed`, where they find each other.
         cuda: whether they train on CUDA devices.
+        shards: in how many parts they have a catalogue.
+
+    Raises:
+        TrainingError: if the processes are not a multiple of the shards.
     """
+    if one.size % shards:
+        raise TrainingError(
+            f"{one.size} processes cannot have a catalogue in {shards} shards; start a multiple of "
+            f"{shards}, or choose another number with --shards"
+        )
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     dist.init_process_group(backend, store=store, rank=one.rank, world_size=one.size)
     with ExitStack() as stack:
@@ -78,7 +111,20 @@ def joined(one: World, store: Any, *, cuda: bool = False) -> Iterator[None]:
         stack.callback(_world.reset, _world.set(one))
         patient = dist.new_group(backend="gloo", timeout=WAITING)
         stack.callback(_waiting.reset, _waiting.set(patient))
+        if shards > 1:
+            stack.callback(_mesh.reset, _mesh.set(_meshed(one, shards, backend)))
         yield
+
+
+def _meshed(one: World, shards: int, backend: str) -> Mesh:
+    """Return the groups of this process; each process makes all of them, in one order."""
+    numbers = range(one.size)
+    across = [list(numbers[begin : begin + shards]) for begin in numbers[::shards]]
+    alike = [list(numbers[shard::shards]) for shard in range(shards)]
+    made = [{each: dist.new_group(each, backend=backend) for each in map(tuple, groups)}
+            for groups in (across, alike)]  # fmt: skip
+    own = (next(group for ranks, group in some.items() if one.rank in ranks) for some in made)
+    return Mesh(shards, *own)
 
 
 @contextmanager
@@ -139,17 +185,17 @@ def from_first(tensor: Tensor) -> Tensor:
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """Return the sum over the processes, without a gradient."""
-    if size() == 1:
+    """Return the sum over the parts of a batch, without a gradient."""
+    if part()[1] == 1:
         return tensor
     total = tensor.detach().clone()
-    dist.all_reduce(total)
+    dist.all_reduce(total, group=mesh().alike)
     return total
 
 
 def summed_array(array: np.ndarray) -> np.ndarray:
-    """Return the sum over the processes."""
-    return array if size() == 1 else summed(torch.from_numpy(array)).numpy()
+    """Return the sum over the parts of a batch."""
+    return array if part()[1] == 1 else summed(torch.from_numpy(array)).numpy()
 
 
 def everyone(value: T) -> list[T]:
@@ -162,27 +208,27 @@ def everyone(value: T) -> list[T]:
 
 
 def gathered(rows: Tensor) -> tuple[Tensor, slice]:
-    """Return the rows of all processes, one after the other, and where the own ones are.
+    """Return the rows of all parts of a batch, one after the other, and where the own ones are.
 
-    The processes may have different numbers of rows. The gradient of all of them goes back to
-    the process that has the row.
+    The parts may have different numbers of rows. The gradient of all of them goes back to the
+    process that has the row.
     """
-    if size() == 1:
+    if part()[1] == 1:
         return rows, slice(0, len(rows))
     counts = _counts(rows)
-    begin = sum(counts[: rank()])
+    begin = sum(counts[: part()[0]])
     return _Gathered.apply(rows, counts), slice(begin, begin + len(rows))  # pyright: ignore[reportReturnType]
 
 
 def _counts(rows: Tensor) -> list[int]:
     own = torch.tensor([len(rows)])
-    found = [torch.empty_like(own) for _ in range(size())]
-    dist.all_gather(found, own)
+    found = [torch.empty_like(own) for _ in range(part()[1])]
+    dist.all_gather(found, own, group=mesh().alike)
     return [int(count) for count in found]
 
 
 class _Gathered(torch.autograd.Function):
-    """The rows of all processes; the gradient of a row is summed where the row is."""
+    """The rows of all parts of a batch; the gradient of a row is summed where the row is."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
@@ -190,10 +236,11 @@ class _Gathered(torch.autograd.Function):
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
         found = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(found, padded)
+        dist.all_gather(found, padded, group=mesh().alike)
         return torch.cat([each[:count] for each, count in zip(found, counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        begin = sum(ctx.counts[: rank()])
-        return summed(gradient.contiguous())[begin : begin + ctx.counts[rank()]], None
+        number = part()[0]
+        begin = sum(ctx.counts[:number])
+        return summed(gradient.contiguous())[begin : begin + ctx.counts[number]], None

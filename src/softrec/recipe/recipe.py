@@ -32,6 +32,7 @@ from softrec.recipe.specs.models import (
     starts_of,
 )
 from softrec.recipe.specs.prior import PriorSettings, check_table
+from softrec.recipe.specs.shards import check_shards
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.registry import Chosen
@@ -290,6 +291,7 @@ class Recipe(Settings):
         self._check_model()
         self._check_optimizer()
         self._check_stages()
+        check_shards(self)
         if self.training.monitor not in self.evaluation.metrics:
             raise ValueError(
                 f"training.monitor is {self.training.monitor}, which is not among "

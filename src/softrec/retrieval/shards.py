@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from softrec.parallel import Catalogue
 from softrec.retrieval.results import Seen, TopK
-from softrec.retrieval.whole import score_blocks, top_k
+from softrec.retrieval.whole import rank_and_top_k, rank_of, score_blocks, top_k
 from softrec.types import Scores
 
 
@@ -66,6 +66,37 @@ def rank_of_shards(
     for rows, block in score_blocks(scores, own):
         count[rows] = block.ge_(mark[rows, None]).sum(1, dtype=exact).long()
     return catalogue.summed(count).masked_fill(mark.isnan(), catalogue.n_items)
+
+
+class Rankings:
+    """Ranks of labels and the best items, of the whole catalogue or of the shards of one.
+
+    Args:
+        catalogue: the shards; None if the scores are of all items.
+    """
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        self.catalogue = catalogue
+
+    def rank_of(self, scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
+        """Return the rank of one item a row among all items, (P,)."""
+        if self.catalogue is None:
+            return rank_of(scores, label, seen)
+        return rank_of_shards(scores, label, self.catalogue, seen)
+
+    def top_k(self, scores: Scores, k: int, seen: Seen | None = None) -> TopK:
+        """Return the k best of all items."""
+        if self.catalogue is None:
+            return top_k(scores, k, seen)
+        return top_k_of_shards(scores, k, self.catalogue, seen)
+
+    def both(
+        self, scores: Scores, label: Tensor, k: int, seen: Seen | None = None
+    ) -> tuple[Tensor, TopK]:
+        """Return the results of `rank_of` and `top_k`."""
+        if self.catalogue is None:
+            return rank_and_top_k(scores, label, k, seen)
+        return self.rank_of(scores, label, seen), self.top_k(scores, k, seen)
 
 
 def _own(seen: Seen | None, catalogue: Catalogue) -> Seen | None:

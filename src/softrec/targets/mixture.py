@@ -149,6 +149,11 @@ class MixtureSettings(TargetSettings, name="mixture"):
         return all(part.target.shared for part in self.of)
 
     @property
+    def in_parts(self) -> bool:
+        """Return whether all components answer for a part of the items."""
+        return all(part.target.in_parts for part in self.of)
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Return the packages that its components need."""
         return tuple(package for part in self.of for package in part.target.packages)

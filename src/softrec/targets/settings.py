@@ -69,6 +69,11 @@ class TargetSettings(Chosen):
         return False
 
     @property
+    def in_parts(self) -> bool:
+        """Return whether its targets answer for a part of the items, as shards of them need."""
+        return False
+
+    @property
     def tables(self) -> tuple[Mapping[str, Any], ...]:
         """Return the settings of the counted models whose tables of items it reads."""
         return ()

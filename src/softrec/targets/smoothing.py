@@ -239,6 +239,11 @@ class UniformSettings(TargetSettings, name="uniform"):
         """Return True."""
         return True
 
+    @property
+    def in_parts(self) -> bool:
+        """Return True."""
+        return True
+
     def build(self, training: TrainingData) -> UniformTarget:
         """Return the uniform target over the catalogue."""
         return UniformTarget(training.n_items)
@@ -253,6 +258,11 @@ class PopularitySettings(HalfSettings, name="pop+"):
 
     @property
     def shared(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
+    def in_parts(self) -> bool:
         """Return True."""
         return True
 

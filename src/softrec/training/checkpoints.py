@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,8 @@ from softrec import parallel
 from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError
 from softrec.files import read_facts, replacing, sha256_of, write_facts
+from softrec.parallel.tables import Part, parts_of
+from softrec.training.shards import KINDS, ROWS, forget_rows, give_rows, take_rows
 from softrec.types import Encoder
 
 BEST = "best.ckpt"
@@ -76,6 +78,7 @@ def load_best(encoder: Encoder, folder: Path) -> int:
         RunError: if the file was changed.
     """
     kept = torch.load(_verified(folder, BEST), weights_only=True, map_location="cpu")
+    add_rows(folder, kept, {f"encoder.{n}": part for n, part in parts_of(encoder).items()}, [])
     state = kept["state_dict"]
     own = {n.removeprefix("encoder."): v for n, v in state.items() if n.startswith("encoder.")}
     encoder.load_state_dict(own)  # pyright: ignore[reportAttributeAccessIssue]
@@ -87,6 +90,8 @@ def forget(folder: Path) -> None:
     # The resume checkpoint first: without the best weights it cannot be used.
     for name in (RESUME, TRAINED, BEST, HASHES):
         (folder / name).unlink(missing_ok=True)
+    for kind in KINDS:
+        forget_rows(folder, kind)
     for left in [
         *folder.glob("*.ckpt.*"),
         *folder.glob("*.json.*.part"),
@@ -104,11 +109,40 @@ def _noted(folder: Path, name: str) -> Iterator[Path]:
     if parallel.rank():
         yield folder / name
         return
-    hashes = _hashes(folder)
     with replacing(folder / name) as fresh:
         yield fresh
+        hashes = _hashes(folder)
         both = [sha256_of(fresh), *hashes.get(name, [])[:1]]
         write_facts(folder / HASHES, {**hashes, name: both})
+
+
+def keep_rows(
+    folder: Path, checkpoint: dict[str, Any], parts: Mapping[str, Part], order: Sequence[str]
+) -> str:
+    """Store the rows of tables in shards in a file, and its hash and name; return the name."""
+    name = take_rows(checkpoint, parts, order, folder)
+
+    def note() -> None:
+        known = {n: own for n, own in _hashes(folder).items() if (folder / n).exists()}
+        write_facts(folder / HASHES, {**known, name: [sha256_of(folder / name)]})
+
+    parallel.by_first(note)
+    checkpoint["softrec"][ROWS] = name
+    return name
+
+
+def add_rows(
+    folder: Path, checkpoint: dict[str, Any], parts: Mapping[str, Part], order: Sequence[str]
+) -> None:
+    """Put the rows of tables in shards into a checkpoint that was loaded.
+
+    Raises:
+        RunError: if their file was changed.
+    """
+    name = checkpoint["softrec"].get(ROWS)
+    if name is not None:
+        parallel.by_first(lambda: _verified(folder, name))
+    give_rows(checkpoint, parts, order, folder, name)
 
 
 def _hashes(folder: Path) -> dict[str, list[str]]:
@@ -132,6 +166,13 @@ def _broken(folder: Path, name: str) -> RunError:
     )
 
 
+def _rows_of(module: L.LightningModule) -> str | None:
+    """Return the file of the rows of the last checkpoint, if there are tables in shards."""
+    rows = module.rows
+    assert rows is None or isinstance(rows, str)
+    return rows
+
+
 class BestCheckpoint(Checkpoint):
     """Saves the weights of the epoch with the highest `metric`; of equal ones, the first."""
 
@@ -148,6 +189,7 @@ class BestCheckpoint(Checkpoint):
             self.score = score
             with _noted(self.folder, BEST) as fresh:
                 trainer.save_checkpoint(fresh, weights_only=True)
+            forget_rows(self.folder, "best", _rows_of(pl_module))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best metric so far."""
@@ -216,5 +258,6 @@ class ResumeCheckpoint(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         with _noted(self.folder, RESUME) as fresh:
             trainer.save_checkpoint(fresh)
+        forget_rows(self.folder, "resume", _rows_of(trainer.lightning_module))
         self.saved_at = time.monotonic()
         self.saved_step = trainer.global_step

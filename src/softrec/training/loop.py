@@ -142,7 +142,7 @@ def train(
     """
     curve = parallel.by_first(lambda: finished(folder))
     if curve is None:
-        batches.part = parallel.rank(), parallel.size()
+        batches.part = parallel.part()
         with alone():
             curve = _loop(
                 encoder, objective, batches, validate, folder, epochs=epochs, lr=lr,
@@ -186,6 +186,7 @@ def _loop(
     module = SoftTargetModule(
         encoder, objective, exactly(validate, precision), lr=lr, weight_decay=weight_decay,
         betas=betas, optimizer=optimizer, schedule=schedule, monitor=monitor, lines=listener,
+        folder=folder,
     )  # fmt: skip
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import lightning as L
@@ -13,6 +14,8 @@ from torch import Tensor
 from softrec import parallel
 from softrec.errors import TrainingError
 from softrec.objective import Objective
+from softrec.parallel.tables import Part, parts_of
+from softrec.training.checkpoints import add_rows, keep_rows
 from softrec.training.lines import Listener
 from softrec.training.optimizers import LazyAdam, OptimizerName
 from softrec.training.processes import average_rows, share
@@ -39,6 +42,7 @@ class SoftTargetModule(L.LightningModule):
         schedule: how the learning rate changes.
         monitor: the validation metric that a schedule reads.
         lines: logs each epoch.
+        folder: of the checkpoints, where the rows of tables in shards have files of their own.
 
     Raises:
         ValueError: if the optimiser is unknown, or is "sparse-adam" and `weight_decay` or the
@@ -58,6 +62,7 @@ class SoftTargetModule(L.LightningModule):
         schedule: Schedule = CONSTANT,
         monitor: str = "",
         lines: Listener | None = None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
         if optimizer not in get_args(OptimizerName):
@@ -88,7 +93,8 @@ class SoftTargetModule(L.LightningModule):
         self.betas = betas
         self.optimizer: OptimizerName = optimizer
         self.schedule, self.monitor = schedule, monitor
-        self.lines = lines
+        self.lines, self.folder = lines, folder
+        self.rows: str | None = None  # the file of the rows of the last checkpoint
         self.curve: list[dict[str, float]] = []
         self.trained_seconds = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -103,8 +109,8 @@ class SoftTargetModule(L.LightningModule):
         loss = value.total.detach()
         if not bool(torch.isfinite(loss)):
             self._explain(float(loss), value.parts)
-        # A batch without a total, of several processes, is the same in each and counts once.
-        rows = len(batch.label) if batch.total is not None or not parallel.rank() else 0
+        # A batch without a total is the same in each process and counts once.
+        rows = len(batch.label) if batch.total is not None or not parallel.part()[0] else 0
         for name, part in {"loss": loss, **{n: p.mean() for n, p in value.parts.items()}}.items():
             weighted = part.double() * rows
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
@@ -161,18 +167,22 @@ class SoftTargetModule(L.LightningModule):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Return Adam, with L2 on all parameters except biases, or `LazyAdam` without L2."""
-        named = [(n, p) for n, p in self.encoder.named_parameters() if p.requires_grad]
-        biases = [p for n, p in named if n.rpartition(".")[2].startswith("bias")]
-        others = [p for n, p in named if not n.rpartition(".")[2].startswith("bias")]
+        others, biases = self._grouped()
         groups = [
-            {"params": others, "weight_decay": self.weight_decay},
-            {"params": biases, "weight_decay": 0.0},
+            {"params": list(others.values()), "weight_decay": self.weight_decay},
+            {"params": list(biases.values()), "weight_decay": 0.0},
         ]
         present = [group for group in groups if group["params"]]
         if self.optimizer == "sparse-adam":
             return LazyAdam(present, lr=self.lr, betas=self.betas)
         kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
         return kind(present, lr=self.lr, betas=self.betas, fused=True)
+
+    def _grouped(self) -> list[dict[str, torch.nn.Parameter]]:
+        """Return the parameters that are not biases, and the biases, in the optimiser's order."""
+        named = {n: p for n, p in self.encoder.named_parameters() if p.requires_grad}
+        biases = {n: p for n, p in named.items() if n.rpartition(".")[2].startswith("bias")}
+        return [{n: p for n, p in named.items() if n not in biases}, biases]
 
     def on_after_backward(self) -> None:
         """Average the gradients that Lightning's strategy leaves to this module."""
@@ -221,6 +231,11 @@ class SoftTargetModule(L.LightningModule):
 
     # --- exact resume ---
 
+    def _tables(self) -> tuple[dict[str, Part], list[str]]:
+        """Return the tables in shards, and all parameters in the optimiser's order, by name."""
+        parts = {f"encoder.{name}": part for name, part in parts_of(self.encoder).items()}
+        return parts, [f"encoder.{name}" for group in self._grouped() for name in group]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the random states and the sums of the unfinished epoch to the checkpoint."""
         sums, examples = self._of_all()
@@ -231,14 +246,18 @@ class SoftTargetModule(L.LightningModule):
             "examples": examples,
             "trained_seconds": self.trained_seconds + time.perf_counter() - self._clock,
         }
+        if self.folder is not None and parts_of(self.encoder):
+            self.rows = keep_rows(self.folder, checkpoint, *self._tables())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Load the random states and the sums of the unfinished epoch."""
         kept = checkpoint["softrec"]
+        if self.folder is not None:
+            add_rows(self.folder, checkpoint, *self._tables())
         self._resumed_rng = kept["rng"]
         self.curve = kept["curve"]
         self._sums, self._examples = kept["sums"], kept["examples"]
-        if parallel.rank():  # the sums of all processes go on in the first one
+        if parallel.part()[0]:  # the sums of all parts go on in the first one
             self._sums = {name: torch.zeros_like(total) for name, total in self._sums.items()}
             self._examples = 0
         self.trained_seconds = kept["trained_seconds"]

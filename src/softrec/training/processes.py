@@ -2,7 +2,7 @@
 
 Each process computes the gradient of the mean over its part of a batch, and `ddp` averages the
 gradients. So that the average is the gradient of the mean over the whole batch, each mean is
-multiplied by the share of its part, P_r R / P for P_r of P predictions in the r-th of R processes.
+multiplied by the share of its part, P_r R / P for P_r of P predictions in the r-th of R parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from softrec import parallel
+from softrec.parallel.tables import part_of
 from softrec.types import Batch, Encoder
 
 
@@ -46,7 +46,7 @@ def share(batch: Batch) -> float:
     """
     if batch.total is None:
         return 1.0
-    return len(batch.label) * parallel.size() / batch.total
+    return len(batch.label) * parallel.part()[1] / batch.total
 
 
 def arguments(accelerator: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class _Joined(ClusterEnvironment):
 
 
 class _Strategy(DDPStrategy):
-    """`ddp`, which leaves tables with sparse gradients to `average_rows`."""
+    """`ddp`, which leaves sparse gradients, and tables in shards, to `average_rows`."""
 
     def _setup_model(self, model: nn.Module) -> Any:
         encoder: Any = model.encoder
@@ -124,28 +124,29 @@ class _Strategy(DDPStrategy):
 
 
 def by_rows(encoder: Encoder) -> list[nn.Parameter]:
-    """Return the parameters whose gradients have only some rows: the long tables, if sparse.
+    """Return the parameters that not all processes have, or whose gradients have only some rows.
 
-    `ddp` cannot average a gradient that is sparse in one step and dense in another, nor any sparse
-    one on a CUDA device.
+    These are tables in shards, and the long tables, if sparse: `ddp` cannot average a gradient that
+    is sparse in one step and dense in another, nor any sparse one on a CUDA device.
     """
+    some = [table for table in encoder.parameters() if part_of(table) is not None]
     if not encoder.sparse:
-        return []
+        return some
     least = min(encoder.n_items, getattr(encoder, "n_users", encoder.n_items))
-    return [part for part in encoder.parameters() if len(part) >= least]
+    return some + [table for table in encoder.parameters() if len(table) >= least]
 
 
 def average_rows(encoder: Encoder) -> None:
-    """Replace the gradients of `by_rows` by their means over the processes."""
-    if parallel.size() == 1:
+    """Replace the gradients of `by_rows` by their means over the parts of a batch."""
+    parts = parallel.part()[1]
+    if parts == 1:
         return
     for parameter in by_rows(encoder):
         gradient = parameter.grad
         sparse, dense = _kinds(gradient)
         if dense:  # in one process at least
             whole = torch.zeros_like(parameter) if gradient is None else gradient.to_dense()
-            dist.all_reduce(whole)
-            parameter.grad = whole / parallel.size()
+            parameter.grad = parallel.summed(whole) / parts
         elif sparse:
             parameter.grad = _mean_rows(parameter, gradient)
 
@@ -169,6 +170,6 @@ def _mean_rows(parameter: Tensor, gradient: Tensor | None) -> Tensor:
     rows, _ = parallel.gathered(rows)
     values, _ = parallel.gathered(values)
     whole = torch.sparse_coo_tensor(
-        rows[None], values / parallel.size(), parameter.shape, check_invariants=False
+        rows[None], values / parallel.part()[1], parameter.shape, check_invariants=False
     )
     return whole.coalesce()

@@ -14,11 +14,11 @@ OTHERS = "others"
 
 
 def get_rng() -> RandomStates:
-    """Return the states of the first process, by device, and those of the others in a list."""
+    """Return the states of the first part of a batch, by device, and those of others in a list."""
     own = _own()
     if parallel.size() == 1:
         return own
-    first, *others = parallel.everyone(own)
+    first, *others = parallel.everyone(own)[:: parallel.mesh().shards]
     return {**first, OTHERS: others}
 
 
@@ -27,20 +27,22 @@ def start_rng(kept: RandomStates | None) -> None:
 
     The first process goes on as if it were alone, so that the candidates that it samples for all do
     not depend on the number of processes. A process without a kept state gets one from the state of
-    the first: so dropout differs between the processes.
+    the first: so dropout differs between the parts of a batch. The processes that have the shards
+    of one catalogue have one part, and one state.
 
     Args:
         kept: what `get_rng` has returned, perhaps with another number of processes; None in a
             fresh training.
     """
     states = [] if kept is None else [_devices(kept), *kept.get(OTHERS, [])]
-    number = parallel.rank()
+    number = parallel.part()[0]
     if number < len(states):
         _set(states[number])
     if parallel.size() > 1:
         first = parallel.everyone(torch.get_rng_state())[0]
-        if number >= max(1, len(states)):
+        if number >= len(states):
             torch.set_rng_state(first)
+        if number >= max(1, len(states)):
             torch.manual_seed(int(torch.randint(2**62, (1,))) + number)
 
 

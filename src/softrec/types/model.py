@@ -22,6 +22,7 @@ class Model(nn.Module, ABC):
         n_items: size N of the catalogue; padding has the number N. Set by each model.
         reads: "history", or "user" for models that identify users by number and read no history.
         needs_times: whether it reads the times of the events of a history.
+        catalogue: a `softrec.parallel.Catalogue` if its scores are those of one of the shards.
         PRESETS: settings of papers by name, arguments of the class.
     """
 
@@ -29,6 +30,7 @@ class Model(nn.Module, ABC):
     reads: Literal["history", "user"] = "history"
     needs_times: bool = False
     predicts_interests: bool = False
+    catalogue: Any = None
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @property

@@ -20,7 +20,8 @@ from softrec.errors import DataError, RecipeError
 from softrec.models.counted.sparse import TableScorer
 from softrec.models.given import takes
 from softrec.models.prior import Prior, WithPrior
-from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.parallel import Catalogue
+from softrec.recipe.specs.models import MODELS, SHARDS, ModelSettings
 from softrec.recipe.specs.prior import PriorSettings
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.types import Encoder, Events, Model
@@ -65,7 +66,14 @@ def check_users(spec: ModelSettings, split: Split) -> None:
         )
 
 
-def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: int | None) -> Model:
+def build_model(
+    spec: ModelSettings,
+    log: Interactions,
+    length: int,
+    *,
+    seed: int | None,
+    catalogue: Catalogue | None = None,
+) -> Model:
     """Return a new model with initial weights; the same seed gives the same weights.
 
     Args:
@@ -73,6 +81,7 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
         log: the training part; graph models use its events.
         length: the longest history.
         seed: of the weights; None leaves them uninitialised, because others are loaded next.
+        catalogue: the shards of the items, if this process has some of them.
     """
     model, n_items = MODELS[spec.name], log.n_items
     reads_times = model.needs_times or getattr(model, "fits_times", False)
@@ -85,6 +94,7 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
         "length": lambda: length,
         "n_users": lambda: log.n_users,
         "edges": lambda: events(log),
+        SHARDS: lambda: catalogue,
     }
     known = inspect.signature(model).parameters
     settings = {name: fact() for name, fact in facts.items() if name in known} | spec.settings
@@ -94,7 +104,8 @@ def build_model(spec: ModelSettings, log: Interactions, length: int, *, seed: in
         with _Undrawn() if seed is None else nullcontext():
             encoder = model(n_items, **settings)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        given = ", ".join(f"{name}={settings[name]}" for name in settings if name != "edges")
+        told = {n: value for n, value in settings.items() if n not in ("edges", SHARDS)}
+        given = ", ".join(f"{name}={value}" for name, value in told.items())
         text = " ".join(str(error).split())
         raise RecipeError(
             f"{given} are not accepted by {spec.name}: {text}; change these settings"

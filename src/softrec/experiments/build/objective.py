@@ -20,6 +20,7 @@ from softrec.experiments.build.targets import Training, scoring_of
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.settings import LossInputs
 from softrec.objective import InterestPart, Objective
+from softrec.parallel import catalogue_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import InterestSettings
 from softrec.types import Batch, Encoder
@@ -32,7 +33,10 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     recipe, _ = decided(recipe, split)
     spec = recipe.training
     check_users(recipe.model, split)
-    encoder = build_model(recipe.model, split.train, spec.length, seed=recipe.seed)
+    encoder = build_model(
+        recipe.model, split.train, spec.length, seed=recipe.seed,
+        catalogue=catalogue_of(split.train.n_items),
+    )  # fmt: skip
     assert isinstance(encoder, Encoder)  # `fit_recipe` counts the others
     if spec.start is not None:
         begin(encoder, spec.start, split, seed=recipe.seed, new_rows=spec.new_rows)

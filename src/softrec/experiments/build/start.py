@@ -26,7 +26,9 @@ from softrec.experiments.build.rows import Kind, fill_new_rows
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.folders import difference
 from softrec.models.prior import without_prior
-from softrec.recipe.specs.models import ModelSettings
+from softrec.parallel.stored import names_in, read_rows
+from softrec.parallel.tables import parts_of
+from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.recipe.specs.training import NewRows
 from softrec.settings import Trained
 from softrec.types import Encoder
@@ -55,13 +57,36 @@ def begin(
     assert isinstance(start, str)  # recipes of runs have been resolved
     run = open_run(start)
     _log_leaks(run, split)
-    other = _own(run) if _same_ids(run, split) else _moved(run, split, seed, new_rows)
     try:
+        if parts_of(encoder):
+            _begin_rows(encoder, run, split)
+            return
+        other = _own(run) if _same_ids(run, split) else _moved(run, split, seed, new_rows)
         encoder.initialise_from(other)
     except (RuntimeError, ValueError) as error:
         raise RunError(
             f"the model cannot be initialised from the {run.recipe.model.name} in {start}: {error}"
         ) from error
+
+
+def _begin_rows(encoder: Encoder, run: Run, split: Split) -> None:
+    """Initialise an encoder whose tables are in shards: each process reads its own rows.
+
+    Raises:
+        RunError: if the items are not those of the run.
+        ValueError: if the run has another model.
+    """
+    if not _same_ids(run, split):
+        raise RunError(
+            f"{run.folder} was trained on other items or users than those of this log, and rows "
+            "are moved without shards only; name a run of the same data, or choose shards: 1"
+        )
+    if MODELS[run.recipe.model.name] is not type(encoder):
+        raise ValueError(f"{encoder.name} in shards is initialised from {encoder.name} alone")
+    path, parts = run.folder / "model.safetensors", parts_of(encoder)
+    kept = {name.removeprefix("encoder."): name for name in names_in(path)}  # inside of a prior
+    own = {n: name for n, name in kept.items() if not n.startswith("prior.")}
+    encoder.load_state_dict({n: read_rows(path, name, parts.get(n)) for n, name in own.items()})
 
 
 def _log_leaks(run: Run, split: Split) -> None:

@@ -15,7 +15,9 @@ from softrec.recipe.specs.arguments import arguments, checked, fields_of, safe_r
 from softrec.settings import Text, setting
 from softrec.types import Scorer
 
-OF_THE_DATA = ("n_items", "n_users", "edges")
+SHARDS = "catalogue"
+"""The argument of models whose tables can be in shards."""
+OF_THE_DATA = ("n_items", "n_users", "edges", SHARDS)
 """Arguments of models that a recipe cannot set."""
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 TUNE = "tune"

@@ -22,7 +22,7 @@ from softrec.settings import (
 )
 
 NewRows = Literal["fresh", "neighbours"]
-PROCESSES = ("devices", "nodes")  # the fields that do not change what is trained
+PROCESSES = ("devices", "nodes", "shards")  # the fields that do not change what is trained
 LONGEST_LIST = 100_000  # the largest cut-off of a metric
 
 
@@ -122,6 +122,14 @@ class TrainingSettings(Settings):
     )
     nodes: int = setting(
         1, "machines that train together, each with as many processes", common=True, ge=1, le=10_000
+    )
+    shards: int = setting(
+        1,
+        "parts of the item table, its gradient and its optimiser state, each in a process of its "
+        "own; as many processes are started, or devices x nodes, a multiple of it",
+        common=True,
+        ge=1,
+        le=1024,
     )
     deterministic: bool = setting(
         True,

@@ -114,6 +114,11 @@ class CooccurrenceSettings(TargetSettings, name="co-occurrence"):
         return ("scipy",)
 
     @property
+    def in_parts(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
     def tables(self) -> tuple[Mapping[str, Any], ...]:
         """Return the settings of the counted model."""
         assert isinstance(self.model, dict)

@@ -45,6 +45,11 @@ class InterestSharingSettings(TargetSettings, name="interest-sharing"):
         """Return faiss, which finds clusters and neighbours."""
         return ("faiss",)
 
+    @property
+    def in_parts(self) -> bool:
+        """Return True."""
+        return True
+
     def build(self, training: TrainingData) -> RememberedSource:
         """Return the propagated labels, computed from the teacher's vectors or from the cache."""
         teacher = training.teacher(self.teacher)

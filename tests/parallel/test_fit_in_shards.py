@@ -1,0 +1,105 @@
+"""`softrec fit --shards`: a run folder as any other; what shards do not have is refused."""
+
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.torch import load_file
+
+import softrec
+from messages import refused
+from softrec.errors import RecipeError
+from softrec.files import read_facts
+from softrec.recipe.recipe import read_recipe
+
+FIT = ["fit", "log.csv", "--epochs", "3", "--model", "gru4rec", "--length", "6", "--target", "pop+",
+       "--set", "model.dim=8", "--set", "training.precision=64-true"]  # fmt: skip
+
+
+def fit(folder, out, *options):
+    command = [sys.executable, "-m", "softrec", *FIT, "--out", out, *options]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return softrec.open_run(folder / out), load_file(folder / out / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("shards")
+    items = (np.random.default_rng(0).integers(0, 41, (200, 1)) + np.arange(8)) % 41
+    table = {"user": np.repeat(np.arange(200), 8), "item": items.ravel()}
+    pl.DataFrame(table).write_csv(place / "log.csv")
+    return place
+
+
+def test_a_run_of_two_shards_is_as_any_other(folder):
+    run, weights = fit(folder, "two", "--shards", "2")
+    one, expected = fit(folder, "one", "--shards", "1")
+    assert weights.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert weights[name].shape == weight.shape
+        assert float((weights[name] - weight).abs().max()) < 1e-6
+    assert run.test == one.test == run.evaluate()
+    assert run.lists == one.lists
+    facts = [read_facts(folder / name / "run.json")["curve"] for name in ("one", "two")]
+    for row, other in zip(*facts, strict=True):
+        assert row["train/loss"] == pytest.approx(other["train/loss"], abs=1e-6)
+        assert row["valid/ndcg@10"] == other["valid/ndcg@10"]
+    found, same = (each.recommender().recommend([3], k=5) for each in (run, one))
+    assert found["item"].to_list() == same["item"].to_list()
+    assert not list((folder / "two").glob("*-*.safetensors"))
+
+    begun, _ = fit(folder, "begun", "--shards", "3", "--start", str(folder / "two"))
+    again, _ = fit(folder, "again", "--start", str(folder / "two"))
+    assert begun.facts["curve"][0]["train/loss"] < run.facts["curve"][-1]["train/loss"]
+    for row, other in zip(begun.facts["curve"], again.facts["curve"], strict=True):
+        assert row["train/loss"] == pytest.approx(other["train/loss"], abs=1e-6)
+
+
+KD = {"name": "kd", "teacher": "runs/first"}
+REFUSED = [
+    {"model": {"name": "mf"}},
+    {"loss": {"name": "bpr"}},
+    {"loss": {"name": "bsl", "mode": "multi"}},
+    {"loss": {"name": "mixed", "l2": 0.1}},
+    {"target": KD},
+    {"target": {"name": "mixture", "of": [{"weight": 1.0, "target": KD}]}},
+    {"candidates": {"name": "in-batch"}},
+    {"candidates": {"name": "sampled", "number": 10, "per_row": True}},
+    {"weights": {"name": "slatk"}},
+    {"prior": {}},
+    {"training": {"optimizer": "sparse-adam"}, "candidates": {"name": "sampled", "number": 10}},
+    {"training": {"clip": 1.0}},
+    {"training": {"ema": 0.9}},
+    {"training": {"precision": "bf16-true"}},
+    {"training": {"devices": 3}},
+    {"evaluation": {"negatives": 100}},
+    {"evaluation": {"calibration": True}},
+]
+
+
+@pytest.mark.parametrize("changes", REFUSED, ids=str)
+def test_what_shards_do_not_have_is_refused_when_a_recipe_is_read(changes):
+    data = {"data": {"source": "clicks.csv"}}
+    read_recipe({**data, **changes})
+    own = {**changes.get("training", {}), "shards": 2}
+    with refused(RecipeError):
+        read_recipe({**data, **changes, "training": own})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target": {"name": "uniform"}},
+        {"target": {"name": "co-occurrence"}, "loss": {"name": "decoupled"}},
+        {"loss": {"name": "sl"}},
+        {"loss": {"name": "bsl"}},
+        {"weights": {"name": "recency"}},
+        {"training": {"devices": 2, "nodes": 2, "weight_decay": 0.1, "optimizer": "adamw"}},
+    ],
+    ids=str,
+)
+def test_what_shards_have_is_not(changes):
+    own = {**changes.get("training", {}), "shards": 2}
+    read_recipe({"data": {"source": "clicks.csv"}, **changes, "training": own})
