@@ -48,6 +48,14 @@ def test_the_site_is_built(tmp_path):
     losses = (built / "_made/api/softrec.losses.html").read_text(encoding="utf-8")
     assert "docs.pytorch.org/docs/stable/tensors.html#torch.Tensor" in losses
     assert "<math" in (built / "_made/api/softrec.models.html").read_text(encoding="utf-8")
+    board = (built / "_made/leaderboard.html").read_text(encoding="utf-8")
+    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in board.split("<tr ")]
+    told = [cells[-3:] for cells in rows if cells]
+    assert len(told) > 50
+    for seconds, recipe, when in told:
+        assert float(re.sub("<.*?>", "", seconds)) >= 0
+        assert "how-it-was-run" in recipe
+        assert re.search(r"20\d\d-\d\d-\d\d, \d", when)
     commands = (built / "_made/cli.html").read_text(encoding="utf-8")
     assert "softrec data describe" in commands
     outside = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"https?://", losses)

@@ -6,6 +6,7 @@ their docstrings, the changelog and the rules of contributing as they are, and t
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from importlib import import_module
@@ -93,22 +94,49 @@ def _directive(thing: Any) -> tuple[str, tuple[str, ...]]:
 def leaderboard() -> str:
     """Return all rows of each log, the best on test first, as its page has them."""
     words = (
-        "All rows of each log by the metric that chose them, the best first. ± is over the seeds; "
-        "how each was trained, what it cost, date and versions are on the page of the log."
+        "All rows of each log by the metric that chose them, the best first. ± is over the seeds, "
+        "and differences have 95 % intervals. Seconds are those of a training, of a simple "
+        "baseline those of all that was tried; they are of the machine that the page names."
     )
     parts = ["# Leaderboards", "", words, ""]
     for page in sorted((DOCS / "results").glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        _, found, rows = text.partition("\n## Rows\n")
-        if not found:
+        rows = _table(text, "Rows")
+        if not rows:
             continue
-        lines = [line for line in rows.partition("\n## ")[0].splitlines() if line.startswith("|")]
-        body = [line for line in lines[2:] if line.split("|")[2].strip()]
-        body.sort(key=lambda line: float(line.split("|")[2].split()[0]), reverse=True)
-        name = page.stem
-        parts += [f"## {name}", "", f"[Settings, cost and slices](../results/{name}.md)", ""]
-        parts += [*lines[:2], *body, ""]
+        cost = _table(text, "Cost")
+        place = cost[0].index("seconds in all")
+        seconds = {row[0]: row[place] for row in cost if row[1]}
+        where = f"[command and settings](../results/{page.stem}.md#how-it-was-run)"
+        when = _made_with(text)
+        head, *body = [row for row in rows if row[1]]
+        body.sort(key=lambda row: float(row[1].split()[0]), reverse=True)
+        lines = [[*row, seconds.get(row[0], ""), where, when] for row in body]
+        head = [*head, "seconds", "recipe", "date and version"]
+        parts += [f"## {page.stem}", "", _row(head), _row(["---"] * len(head))]
+        parts += [*map(_row, lines), ""]
     return "\n".join(parts)
+
+
+def _table(page: str, section: str) -> list[list[str]]:
+    """Return the cells of the first table of a section, without the line below its head."""
+    lines = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0].splitlines()
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines
+        if line[:1] == "|"
+    ]
+    return rows[:1] + rows[2:]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _made_with(page: str) -> str:
+    """Return date and version of the results of a page."""
+    found = re.search(r"^(\d{4}-\d\d-\d\d); .*?softrec ([\w.]+)", page, re.MULTILINE)
+    return f"{found[1]}, {found[2]}" if found else ""
 
 
 # --- the command line ---

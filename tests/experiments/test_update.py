@@ -14,6 +14,7 @@ from softrec.experiments.train import fit_recipe
 from softrec.experiments.updating import refit as refitting
 from softrec.experiments.updating import update as updating
 from softrec.experiments.updating.gate import Found, Gate
+from softrec.experiments.updating.told import verdict_lines
 from softrec.experiments.updating.update import open_update
 from softrec.files import read_facts
 from softrec.recipe.recipe import read_recipe
@@ -380,3 +381,13 @@ def test_a_run_that_is_no_update_says_so(old):
 def test_the_verdict(numbers, gate, wanted):
     """Popularity has 0.05 here."""
     assert gate.verdict(Found(*numbers, popular=0.05))[:2] == wanted
+
+
+def test_a_difference_of_one_user_has_no_interval():
+    own = {"old": 0.5, "new": 0.25, "difference": -0.25, "low": float("nan"), "high": float("nan")}
+    known = {**own, "cases": 1}
+    gate = {"metric": "ndcg@10", "metrics": {"ndcg@10": own}, "accepted": False, "cases": 2,
+            "verdict": "worse", "reason": "", "groups": {"new items": known}, "baselines": {}}  # fmt: skip
+    _, whole, group = verdict_lines({"gate": gate})
+    assert "nan" not in whole + group
+    assert group.endswith("difference -0.2500 (one user: no interval)")

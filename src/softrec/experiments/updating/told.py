@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,4 +79,6 @@ def _beside(found: Mapping[str, Any], form: str = ".3f") -> str:
 
 
 def _difference(own: Mapping[str, float]) -> str:
+    if math.isnan(own["low"]):  # of one user
+        return f"{own['difference']:+.4f} (one user: no interval)"
     return f"{own['difference']:+.4f} (95 % interval {own['low']:+.4f} to {own['high']:+.4f})"
