@@ -386,8 +386,10 @@ def test_the_verdict(numbers, gate, wanted):
 def test_a_difference_of_one_user_has_no_interval():
     own = {"old": 0.5, "new": 0.25, "difference": -0.25, "low": float("nan"), "high": float("nan")}
     known = {**own, "cases": 1}
-    gate = {"metric": "ndcg@10", "metrics": {"ndcg@10": own}, "accepted": False, "cases": 2,
-            "verdict": "worse", "reason": "", "groups": {"new items": known}, "baselines": {}}  # fmt: skip
+    gate = {
+        "metric": "ndcg@10", "metrics": {"ndcg@10": own}, "accepted": False, "cases": 2,
+        "verdict": "worse", "reason": "", "groups": {"new": known}, "baselines": {},
+    }  # fmt: skip
     _, whole, group = verdict_lines({"gate": gate})
     assert "nan" not in whole + group
     assert group.endswith("difference -0.2500 (one user: no interval)")
