@@ -27,7 +27,7 @@ from softrec.losses.softmax import (
 from softrec.losses.streaming import NO_PAIRS, streamed
 from softrec.losses.table import hidden_among, row_answers, table_loss
 from softrec.parallel import Catalogue, gathered
-from softrec.scoring import Scoring
+from softrec.scoring import Logits, Scoring
 from softrec.types import (
     Batch,
     Encoder,
@@ -96,6 +96,7 @@ class Objective(nn.Module):
         l2: adds l2 / 2 times the squared lengths of the vectors of user, label and negatives,
             averaged over the rows. A label is not counted as a negative of its own row. In graph
             models the vectors before propagation count.
+        adjustment: (N,), added to the logits of training, not to the scores of rankings.
         weights: weighs the examples: the value of each is multiplied by its weight before the mean.
             The interest part and `l2` have no weights.
         shared: the function that computes the loss over candidates that are the same for all rows;
@@ -109,6 +110,8 @@ class Objective(nn.Module):
             or if there is a source and the loss cannot use it.
     """
 
+    _adjustment: Tensor | None
+
     def __init__(
         self,
         loss: Loss | None = None,
@@ -121,6 +124,7 @@ class Objective(nn.Module):
         label_part: tuple[LabelPart, float] | None = None,
         interest_part: InterestPart | None = None,
         l2: float = 0.0,
+        adjustment: Tensor | None = None,
         weights: WeightSource | None = None,
         shared: Pass = streamed,
     ) -> None:
@@ -128,8 +132,8 @@ class Objective(nn.Module):
         self.loss = loss_of(hard() if loss is None else loss)
         self.source, self.weight = source, weight
         self.candidates, self.scoring, self.exact = candidates, scoring, exact
-        self._plain = scoring == PLAIN  # inner products as they are
         self.label_part, self.interest_part, self.l2 = label_part, interest_part, l2
+        self.register_buffer("_adjustment", adjustment, persistent=False)
         self.weights, self.shared = weights, shared
         most = weight if isinstance(weight, float | int) else 1.0
         self.loss.check(most, soft=source is not None)
@@ -145,6 +149,11 @@ class Objective(nn.Module):
     def towards(cls, source: TargetSource, weight: float) -> Objective:
         """Return the mixed objective: cross-entropy with (1 - weight) label + weight target."""
         return cls(loss=mixed(), source=source, weight=weight)
+
+    @property
+    def logits(self) -> Logits:
+        """Return how the logits of training are made of vectors."""
+        return Logits(self.scoring, self._adjustment)
 
     def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
         """Let the weights of the examples read the model at the beginning of an epoch."""
@@ -163,7 +172,7 @@ class Objective(nn.Module):
         vectors = encoder(batch)
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
-        scored, sparse, shards = self._scored_users(users), encoder.sparse, encoder.catalogue
+        scored, sparse, shards = self.logits.users(users), encoder.sparse, encoder.catalogue
         weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
         rows = _Rows(batch.label, target, weight, vectors.offset, weigh)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
@@ -177,7 +186,7 @@ class Objective(nn.Module):
         else:
             value, positive = self._by_row(scored, items, rows, chosen, sparse)
         if self.label_part is not None:
-            own = self._scored_users(users)
+            own = self.logits.users(users)
             value = self._with_label_part(value, own, positive, batch, weigh)
         if predicted is not None:
             parts = {**value.parts, "interest": predicted.detach()}
@@ -208,18 +217,13 @@ class Objective(nn.Module):
         cosines = torch.cosine_similarity(interests.vectors, label, dim=-1)
         return users, items, self.interest_part(interests.logits, cosines)
 
-    def _scored_users(self, users: Tensor) -> Tensor:
-        return users if self._plain else self.scoring.users(users)
-
-    def _scored_items(self, items: ItemVectors) -> ItemVectors:
-        return items if self._plain else self.scoring.items(items)
-
     # --- negatives: all items, some for the batch, some for each row ---
 
     def _over_all(
         self, users: Tensor, items: ItemVectors, rows: _Rows, shards: Catalogue | None
     ) -> tuple[ObjectiveValue, ItemVectors]:
-        items, label = self._scored_items(items), rows.label
+        own = None if shards is None else slice(shards.start, shards.stop)
+        items, label = self.logits.items(items, own), rows.label
         soft = None if rows.target is None else SoftTarget(rows.target, label)
         problem = SoftmaxProblem(
             users, items, label,
@@ -240,7 +244,8 @@ class Objective(nn.Module):
         sparse: bool,
     ) -> tuple[ObjectiveValue, ItemVectors]:
         label, offset, m = rows.label, rows.offset, len(chosen.items)
-        some = self._scored_items(_rows(items, torch.cat([chosen.items, label]), sparse=sparse))
+        both = torch.cat([chosen.items, label])
+        some = self.logits.items(_rows(items, both, sparse=sparse), both)
         negatives, positive = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
         place = place.masked_fill(chosen.items[place] != label, -1)
@@ -281,15 +286,16 @@ class Objective(nn.Module):
     ) -> tuple[ItemVectors, Tensor]:
         """Return the vectors of the labels, and the logits (P, M) of the items at `places`."""
         if places.shape[1] == 1:  # as many negatives as labels: both are gathered at once
-            both = _rows(items, torch.cat([label, places[:, 0]]), sparse=sparse)
-            positive, negative = _parted(self._scored_items(both), len(label))
+            both = torch.cat([label, places[:, 0]])
+            some = self.logits.items(_rows(items, both, sparse=sparse), both)
+            positive, negative = _parted(some, len(label))
             return positive, _own_logit(users, negative)[:, None]
-        own_place, whole = label, items
+        own_place, whole, used = label, items, None
         if sparse:  # each sampled item once; a pair refers to it by its place among these
             used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
             whole = _rows(items, used, sparse=True)
             own_place, places = place[: len(label)], place[len(label) :].view_as(places)
-        whole = self._scored_items(whole)
+        whole = self.logits.items(whole, used)
         logits = pair_logits(users, whole.vectors, places, whole.bias)
         return _rows(whole, own_place), logits
 
@@ -301,7 +307,7 @@ class Objective(nn.Module):
             return None
         if not self.exact:
             return SoftTarget(target, label, chosen.items, len(items.vectors))
-        mean = mean_of(target.without(label).target, self._scored_items(items))
+        mean = mean_of(target.without(label).target, self.logits.items(items))
         return SoftTarget(target, label, mean=mean)
 
     # --- what is added ---

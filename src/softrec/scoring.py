@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -91,6 +91,37 @@ class Scoring:
             )  # the bias is the same for all K
             best = (self.users(users) @ self.items(own).vectors[:, :, None])[..., 0].argmax(1)
         return users[torch.arange(len(users), device=users.device), best]
+
+
+class Logits(NamedTuple):
+    """The logits of training: scores, with a number added for each item that no ranking has.
+
+    Example:
+        >>> logits = Logits(Scoring(), torch.tensor([0.0, -2.0]))
+        >>> logits.items(ItemVectors(torch.eye(2))).bias
+        tensor([ 0., -2.])
+    """
+
+    scoring: Scoring
+    adjustment: Tensor | None = None  # (N,), without a gradient
+
+    def users(self, users: Tensor) -> Tensor:
+        """Return the user vectors of the product, (P, D) or (P, K, D)."""
+        return self.scoring.users(users)
+
+    def items(self, items: ItemVectors, chosen: Tensor | slice | None = None) -> ItemVectors:
+        """Return the item vectors of the product and their bias.
+
+        Args:
+            items: the vectors of all items, or of the chosen ones.
+            chosen: (M,) int64 or a range, which items these are; None for all.
+        """
+        found = self.scoring.items(items)
+        if self.adjustment is None:
+            return found
+        own = self.adjustment if chosen is None else self.adjustment[chosen]
+        own = own.to(found.vectors.dtype)
+        return found._replace(bias=own if found.bias is None else found.bias + own)
 
 
 def _into_ball(vectors: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from softrec.losses import (
     pairwise_softmax,
     softmax_settings,
 )
+from softrec.losses.adjustment import AdjustedSettings
 from softrec.losses.settings import LOSSES
 
 
@@ -29,8 +30,20 @@ def scores(begun):
     else:
         z = users @ items.T
     z = (z + bias) / spec.score_temperature
+    if getattr(spec, "logit_adjustment", 0):
+        counts = label_counts(begun) + spec.adjustment_smoothing
+        z = z + spec.logit_adjustment * (counts / counts.sum()).log()
     label = F.one_hot(batch.label, len(items)).bool()
     return z[label], z[~label].view(len(z), -1)
+
+
+def label_counts(begun):
+    """How often each item is a label of an epoch."""
+    state, counts = begun.batches.state_dict(), torch.zeros(30, dtype=torch.float64)
+    for batch in begun.batches:
+        counts += batch.label.bincount(minlength=30)
+    begun.batches.load_state_dict(state)
+    return counts
 
 
 def debiased_of(y, rest, n, spec):
@@ -130,6 +143,10 @@ for name, spec in LOSSES.items():
     row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
     row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
     row(spec, "name", [name], total, expect, base=target)
+    if issubclass(spec, AdjustedSettings):
+        adjusted = target | {"loss": {"name": name, "logit_adjustment": 0.7}}
+        row(spec, "logit_adjustment", [0.0, 1.0, -0.5], total, expect, base=base)
+        row(spec, "adjustment_smoothing", [0.5, 20.0], total, expect, base=adjusted)
 row(softmax_settings.MixedSettings, "name", ["mixed"], total, expected_soft_loss, base=UNIFORM)
 row(softmax_settings.DecoupledSettings, "balance", [0.2, 0.7, "red-line"], total,
     expected_soft_loss, base=UNIFORM | {"loss": {"name": "decoupled"}})  # fmt: skip

@@ -1,5 +1,6 @@
 """Losses: `softmax_loss` for any training loop, the formulas, and the code that computes them."""
 
+from softrec.losses.adjustment import logit_adjustment
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
 from softrec.losses.contrastive import infonce_plus
 from softrec.losses.debiased import debiased_softmax
@@ -56,6 +57,7 @@ __all__ = [
     "hinge",
     "infonce_plus",
     "interest_distillation",
+    "logit_adjustment",
     "mixed",
     "mse",
     "negative_side",

@@ -45,7 +45,8 @@ from typing import Literal, assert_never
 
 from torch import Tensor
 
-from softrec.losses.settings import SCORE, SCORE_TEMPERATURE, LossInputs, LossSettings, Term
+from softrec.losses.adjustment import AdjustedSettings
+from softrec.losses.settings import SCORE, SCORE_TEMPERATURE, LossInputs, Term
 from softrec.losses.softmax import SoftmaxLoss, SoftmaxStats, SoftWeight, TargetAnswers, check_asked
 from softrec.scoring import Kind
 from softrec.settings import Temperature, setting
@@ -189,7 +190,7 @@ def _check_positive(value: float, name: str) -> None:
 # --- in a recipe ---
 
 
-class SlSettings(LossSettings, name="sl"):
+class SlSettings(AdjustedSettings, name="sl"):
     """SL: the softmax loss on cosines, without the label in the denominator."""
 
     score: Kind = setting("cosine", SCORE, common=True)
@@ -202,7 +203,7 @@ class SlSettings(LossSettings, name="sl"):
         return Term({"sl": (sl, 1.0)})
 
 
-class BslSettings(LossSettings, name="bsl"):
+class BslSettings(AdjustedSettings, name="bsl"):
     """BSL: SL with another weight on the negatives, or with another form of the positives."""
 
     score: Kind = setting("cosine", SCORE, common=True)

@@ -18,8 +18,9 @@ from math import inf, log
 import torch
 from torch import Tensor
 
+from softrec.losses.adjustment import AdjustedSettings
 from softrec.losses.bilateral import attraction
-from softrec.losses.settings import SCORE, SCORE_TEMPERATURE, LossInputs, LossSettings, Term
+from softrec.losses.settings import SCORE, SCORE_TEMPERATURE, LossInputs, Term
 from softrec.losses.softmax import (
     SoftmaxLoss,
     SoftmaxStats,
@@ -74,7 +75,7 @@ def _infonce_plus(
     return weight_of_all * whole - attraction(stats, answers, weight)
 
 
-class InfoncePlusSettings(LossSettings, name="infonce+"):
+class InfoncePlusSettings(AdjustedSettings, name="infonce+"):
     """InfoNCE+: SL with a weight of the denominator, and of the label in it; MINE+ by default."""
 
     score: Kind = setting("cosine", SCORE, common=True)

@@ -78,6 +78,15 @@ class LossSettings(Chosen):
             ValueError: if it does not fit; the message says how to fix it.
         """
 
+    @property
+    def changes_logits(self) -> str:
+        """Return the setting by which the logits of training are no scores of rankings; or ""."""
+        return ""
+
+    def adjustment(self, counts: Callable[[], Tensor]) -> Tensor | None:
+        """Return what is added to the logits in training, (N,), of label counts; or None."""
+        return None
+
     def for_label_alone(self) -> LossSettings:
         """Return the loss that is used without a soft target; by default this one."""
         return self

@@ -6,12 +6,13 @@ from typing import Literal
 
 import torch
 
-from softrec.losses.settings import LossInputs, LossSettings, Term
+from softrec.losses.adjustment import AdjustedSettings
+from softrec.losses.settings import LossInputs, Term
 from softrec.losses.softmax import decoupled, hard, mixed
 from softrec.settings import Alpha, setting
 
 
-class MixedSettings(LossSettings, name="mixed"):
+class MixedSettings(AdjustedSettings, name="mixed"):
     """Cross-entropy with a mixture of label and soft target (SoftRec); for one-hot labels, SSM."""
 
     def build(self, given: LossInputs) -> Term:
@@ -19,7 +20,7 @@ class MixedSettings(LossSettings, name="mixed"):
         return Term(hard() if given.source is None else mixed())
 
 
-class DecoupledSettings(LossSettings, name="decoupled"):
+class DecoupledSettings(AdjustedSettings, name="decoupled"):
     """DesoRec: "the label or not" and "which of the others" as two terms with separate weights."""
 
     balance: Alpha | Literal["red-line"] = setting(

@@ -191,6 +191,7 @@ class Recipe(Settings):
         for model in self.target.tables:
             check_table(model, f"target {self.target.name}")
         loss.check(soft=soft)
+        self.weights.check(loss.changes_logits)
         if not isinstance(candidates, DrawnSettings):
             return
         if candidates.correction and not loss.softmax:

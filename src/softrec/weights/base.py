@@ -18,6 +18,21 @@ class WeightsSettings(Chosen):
     reads_scores: ClassVar[bool] = False
     """Whether the weights depend on rankings of the model while it is trained."""
 
+    def check(self, changes: str) -> None:
+        """Refuse logits of training that are no scores of rankings, if both are compared.
+
+        Args:
+            changes: the setting that makes them differ; "" if they are the same.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        if changes and self.reads_scores:
+            raise ValueError(
+                f"weights: {self.name} compares scores in training with scores of rankings, and "
+                f"only one of them has {changes}; choose other weights, or no {changes}"
+            )
+
     def build(self, training: TrainingData) -> WeightSource | None:
         """Return the source of the weights; None if they are all 1.
 

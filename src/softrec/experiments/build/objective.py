@@ -68,6 +68,7 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
         label_part=term.label_part,
         interest_part=_interest_part(recipe.interest),
         l2=loss.l2,
+        adjustment=loss.adjustment(lambda: training.label_counts),
         weights=recipe.weights.build(training),
     )
 
