@@ -1,10 +1,12 @@
 """What tests of the way from a recipe to the objects share."""
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import lightning
+import polars as pl
 import pytest
 import torch
 
@@ -73,8 +75,12 @@ class StoppedError(Exception):
 
 @pytest.fixture(scope="session")
 def split():
-    """The shop of `BASE`."""
-    return load_split(read_recipe(BASE).data)
+    """The shop of `BASE`, whose events have a number each."""
+    found = load_split(read_recipe(BASE).data)
+    parts = {name: getattr(found, name) for name in ("train", "valid", "test")}
+    weight = (pl.int_range(pl.len()) % 7).cast(pl.Float32)
+    rated = {n: replace(p, frame=p.frame.with_columns(weight=weight)) for n, p in parts.items()}
+    return replace(found, **rated)
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,18 @@ def by_age(begun):
     return raw / raw[0]
 
 
+def by_number(begun):
+    """The number of each label's event, found in the log by its user and place."""
+    spec, batch, data = begun.recipe.weights, begun.batch, begun.batches.data
+    numbers = begun.split.train.ordered["weight"].to_numpy()
+    found = []
+    for example, step in zip(batch.example.tolist(), batch.step.tolist(), strict=True):
+        found.append(numbers[data.start[example] + step + 1])
+    found = np.array(found, dtype=float)
+    raw = spec.least + (found if spec.scale == "linear" else np.log(1 + found))
+    return raw / raw[0]
+
+
 def relative(begun):
     found = stored(begun)
     return found / found[0]
@@ -108,3 +120,7 @@ row(weights.RecencySettings, "name", ["recency"], relative, by_age, base=RECENT)
 row(weights.RecencySettings, "by", ["events"], relative, by_age, base=RECENT,
     refused=("time",))  # fmt: skip  # the log has none: see tests/weights
 row(weights.RecencySettings, "half_life", [0.5, 3.0], relative, by_age, base=RECENT)
+SURE = {"weights": {"name": "confidence", "least": 0.5}}
+row(weights.ConfidenceSettings, "name", ["confidence"], relative, by_number, base=SURE)
+row(weights.ConfidenceSettings, "scale", ["linear", "log"], relative, by_number, base=SURE)
+row(weights.ConfidenceSettings, "least", [0.1, 3.0], relative, by_number, base=SURE)

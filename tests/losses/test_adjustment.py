@@ -15,7 +15,7 @@ from softrec.losses.streaming import streamed
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.mf import MF
 from softrec.objective import Objective
-from softrec.scoring import Scoring
+from softrec.scoring import Logits, Scoring
 from softrec.targets.dense import DenseTarget
 from softrec.training.optimizers import mark_sparse
 from softrec.types import Batch, Encoder, ItemVectors, Vectors
@@ -160,3 +160,13 @@ def test_the_ranking_loses_as_much_popularity(strength, power):
         found = (users[:1] @ vectors.T + (0 if bias is None else bias)).softmax(1)[0].double()
     expected = counts**power / (counts**power).sum()
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=0.05)
+
+
+def test_some_items_have_their_own_numbers():
+    """Of items chosen by number, and of a range, as a shard of the catalogue is."""
+    added, vectors = logit_adjustment(COUNTS, 1.0), torch.ones(N, 2)
+    logits = Logits(Scoring(temperature=2.0), added)
+    some = torch.tensor([4, 0, 4])
+    for chosen in (some, slice(3, 9)):
+        found = logits.items(ItemVectors(vectors[chosen], torch.ones(N)[chosen]), chosen)
+        torch.testing.assert_close(found.bias, 0.5 + added[chosen])

@@ -46,7 +46,8 @@ def write_log(folder: Path) -> Path:
     noise = generator.integers(12, size=items.shape)
     items = np.where(generator.random(items.shape) < 0.3, noise, items)
     users = np.repeat(np.arange(40), 8)
-    frame = pl.DataFrame({"user": users, "item": items.ravel()})
+    number = np.arange(items.size) % 7  # read only where a recipe names it
+    frame = pl.DataFrame({"user": users, "item": items.ravel(), "number": number})
     frame.with_columns("i" + pl.col("item").cast(pl.String)).write_csv(folder / "log.csv")
     return folder / "log.csv"
 
@@ -156,6 +157,7 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     {"training.ema": 0.8},
     {"target": "uniform(alpha=0.5,mass={by: label-count, first: 0.2, epochs: 3})"},
     {"weights": "slatk", "rank": 3, "weights.renew": 2},
+    {"weights": "confidence", "weight": "number", "weights.least": 1.0},
     {"weights": "slatk", "rank": 3, "weights.renew": 1, "model": "mf", "model.dropout": 0.3},
 ])  # fmt: skip
 def test_schedules_and_priors_go_on_exactly(log, tmp_path, kill, options):

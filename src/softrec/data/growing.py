@@ -54,7 +54,8 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
     """Return a log with new events, without those that it has already.
 
     Raw ids are matched in the type of the known log. With times an event is known if user, item and
-    time are; without times if user and item are, and the log has no user with an item twice.
+    time are; without times if user and item are, and the log has no user with an item twice. Where
+    the known log has weights, new events need them, too.
 
     Args:
         known: the log.
@@ -62,8 +63,8 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
         place: where they come from, for messages.
 
     Raises:
-        DataError: if ids are of another kind, times are missing or of another unit, or no event is
-            new.
+        DataError: if ids are of another kind, times or weights are missing, times are of another
+            unit, or no event is new.
     """
     users, items = known.users.grown(events["user"]), known.items.grown(events["item"])
     columns = {
@@ -75,13 +76,16 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
     elif "time" in events.columns:  # the order of rows is the order of the known log
         order = events["time"].arg_sort().to_numpy()
         columns = {kind: numbers[order] for kind, numbers in columns.items()}
+        events = events[order]
+    keys = list(columns)
+    further = ["weight"] if "weight" in known.frame.columns else []
+    if further:
+        columns["weight"] = _weights(events, place)
     added = pl.DataFrame(columns)
-    own = known.frame.select(
-        pl.col("user", "item").cast(pl.UInt32), *(["time"] if known.has_time else [])
-    )
-    there = own.unique()
+    own = known.frame.select(pl.col("user", "item").cast(pl.UInt32), *keys[2:], *further)
+    there = own.select(keys).unique()
     is_known = added.join(
-        there.with_columns(there=pl.lit(True)), on=added.columns, how="left", maintain_order="left"
+        there.with_columns(there=pl.lit(True)), on=keys, how="left", maintain_order="left"
     )["there"].fill_null(False)
     counted = int(is_known.sum())
     unsure = not known.has_time and len(there) < len(own)
@@ -92,6 +96,15 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
     frame = pl.concat([own.with_columns(new=False), added.with_columns(new=True)])
     log = replace(known, frame=frame.rename({"new": NEW}), users=users, items=items)
     return Grown(log, 0 if unsure else counted, counted if unsure else 0)
+
+
+def _weights(events: pl.DataFrame, place: str) -> np.ndarray:
+    """Return the weights of new events."""
+    if "weight" not in events.columns:
+        raise DataError(
+            f"the known log has weights, but {place} has none; name their column with --weight"
+        )
+    return events["weight"].cast(pl.Float32).to_numpy()
 
 
 def _times(known: Interactions, events: pl.DataFrame, place: str) -> np.ndarray:

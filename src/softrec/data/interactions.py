@@ -192,6 +192,10 @@ class Interactions:
         """Return the rows that `keep` selects, with the same vocabularies."""
         return replace(self, frame=self.frame.filter(keep))
 
+    def without(self, column: str) -> Interactions:
+        """Return the log without a column that it may have."""
+        return replace(self, frame=self.frame.drop(column, strict=False))
+
     def compact(self) -> Interactions:
         """Return the log with vocabularies that have only the users and items that occur."""
         if self.frame.is_empty():

@@ -5,8 +5,8 @@
       model.safetensors  the weights of the best epoch
       items.parquet      raw item ids in the order of their numbers; users.parquet likewise
       catalogue.parquet  the table of the items, if there is one; user_table.parquet likewise
-      log.parquet        user, item (numbers), time and part in the order of events, to serve
-                     known users, and for models that read the training part as a graph
+      log.parquet        user, item (numbers), time, weight and part in the order of events, to
+                         serve known users, and for models that read the training part as a graph
       per_user.parquet   the test metrics of each user
       curve.csv          one row per epoch, or for each setting that was tried of a counted model
       recipe.yaml        the recipe

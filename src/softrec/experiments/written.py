@@ -38,11 +38,11 @@ def write_data(folder: Path, split: Split, sibling: Path | None) -> str:
 
 
 def _log_of(split: Split) -> pl.DataFrame:
-    """Return user, item, time if known, and part of every event, in the order of events."""
+    """Return user, item, time and weight if known, and part of every event, in their order."""
     frames = [
         events.frame.with_columns(pl.lit(part).cast(pl.Categorical).alias("part"))
         for part, events in split.parts.items()
     ]
     whole = replace(split.train, frame=pl.concat(frames))
-    time = ["time"] if whole.has_time else []
-    return whole.ordered.select("user", "item", *time, "part")
+    known = [name for name in ("time", "weight") if name in whole.frame.columns]
+    return whole.ordered.select("user", "item", *known, "part")

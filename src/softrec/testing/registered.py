@@ -159,7 +159,8 @@ class SmallShop:
         for name in ("train", "valid", "test"):
             part: Interactions = getattr(split, name)
             time = 60 * (start + pl.int_range(pl.len()))
-            parts[name] = replace(part, frame=part.frame.with_columns(time=time))
+            rated = part.frame.with_columns(time=time, weight=(1 + time % 7).cast(pl.Float32))
+            parts[name] = replace(part, frame=rated)
             start += len(part.frame)
         return replace(split, **parts)
 

@@ -6,12 +6,14 @@
 | slatk | sigmoid((f_y - b_u) / tau), b_u the user's score at rank K |
 | inverse-propensity | n_y^-power, n_y how often y is a label |
 | recency | 2^(-age / half-life) |
+| confidence | a number that the log has of the event, such as a rating |
 
 Sources are modules: what they store of the data are buffers, which move with them. What they read
 of the model while it is trained is saved with a checkpoint.
 """
 
 from softrec.weights.base import WEIGHTS, EqualSettings, WeightsSettings
+from softrec.weights.confidence import ConfidenceSettings, of_numbers
 from softrec.weights.popularity import InversePropensitySettings, of_labels
 from softrec.weights.recency import RecencySettings
 from softrec.weights.slatk import AtRank, SlatkSettings
@@ -21,6 +23,7 @@ from softrec.weights.thresholds import Thresholds
 __all__ = [
     "WEIGHTS",
     "AtRank",
+    "ConfidenceSettings",
     "EqualSettings",
     "InversePropensitySettings",
     "OfContexts",
@@ -30,4 +33,5 @@ __all__ = [
     "Thresholds",
     "WeightsSettings",
     "of_labels",
+    "of_numbers",
 ]

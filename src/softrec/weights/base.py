@@ -17,6 +17,8 @@ class WeightsSettings(Chosen):
     registry: ClassVar[Registry[Any]] = WEIGHTS
     reads_scores: ClassVar[bool] = False
     """Whether the weights depend on rankings of the model while it is trained."""
+    reads_column: ClassVar[bool] = False
+    """Whether the weights are made of the weight column of the log."""
 
     def check(self, changes: str) -> None:
         """Refuse logits of training that are no scores of rankings, if both are compared.

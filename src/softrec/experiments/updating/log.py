@@ -74,7 +74,8 @@ def new_log(run: Run, data: Any, columns: dict[str, Any]) -> NewLog:
     place = str(data) if isinstance(data, str | Path) else "the new data"
     events = read_new(data, run.log, how, **reading)
     rated = _of_weight(events, spec, place)
-    found = grown(run.log, rated.drop("weight", strict=False), place)
+    known = run.log if run.recipe.weights.reads_column else run.log.without("weight")
+    found = grown(known, rated, place)
     log = cleaned(found.log, _without_weight(spec))
     added, kept = int(found.log.frame[NEW].sum()), int(log.frame[NEW].sum())
     if not kept:
