@@ -43,7 +43,8 @@ def test_a_package_that_is_absent_is_named_with_its_extra(absent):
 def test_each_extra_installs_its_package_and_the_core_does_not():
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     distributions = {"faiss": "faiss-cpu", "prometheus_client": "prometheus-client",
-                     "mlflow": "mlflow-skinny", "huggingface_hub": "huggingface-hub"}  # fmt: skip
+                     "mlflow": "mlflow-skinny", "huggingface_hub": "huggingface-hub",
+                     "sklearn": "scikit-learn"}  # fmt: skip
     for package, extra in EXTRAS.items():
         distribution = distributions.get(package, package)
         installed = project["optional-dependencies"][extra]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 from torch import Tensor
 
 from softrec.data.batches import Examples
@@ -144,6 +145,20 @@ class TrainingData(Protocol):
 
     def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
         """Return the folder that `make` writes: from the cache, by facts and data, or made now."""
+        ...
+
+    def item_table(self, path: str | None = None) -> pl.DataFrame | None:
+        """Return a table of the items with a row for each of the N items, null where it has none.
+
+        Args:
+            path: of a table with a column of ids; by default that of the recipe, data.items.
+
+        Returns:
+            The table, whose first column is `id`; None if the recipe has none.
+
+        Raises:
+            DataError: if it cannot be read, or has no id of the log.
+        """
         ...
 
     def together(

@@ -1,14 +1,19 @@
 """Targets: the weight, and what the source answers."""
 
+import re
+import tempfile
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import torch
 from fields import row
 
 from softrec.experiments.build.model import training_events
 from softrec.experiments.runs import open_run
 from softrec.recipe.specs.models import MODELS
+from softrec.simulation import item_table, make_shop
 from softrec.targets.build.contexts import context_vectors
 from softrec.targets.build.cooccurrence import CooccurrenceSettings
 from softrec.targets.build.csn import CsnSettings
@@ -17,6 +22,7 @@ from softrec.targets.build.item2vec import item_vectors
 from softrec.targets.build.neighbours import context_means, nearest
 from softrec.targets.build.propagation import propagate
 from softrec.targets.build.sharing import InterestSharingSettings
+from softrec.targets.build.text import TextNeighboursSettings
 from softrec.targets.mass import MassSettings
 from softrec.targets.mixture import MixtureSettings, PartSettings
 from softrec.targets.objects import ObjectSettings
@@ -48,7 +54,7 @@ def close(values):
 
 for spec, name, factor in (
     (UniformSettings, "uniform", 1), (PopularitySettings, "pop+", 0.5),
-    (CooccurrenceSettings, "co-occurrence", 1),
+    (CooccurrenceSettings, "co-occurrence", 1), (TextNeighboursSettings, "text-neighbours", 1),
     (InterestSharingSettings, "interest-sharing", 1), (CsnSettings, "csn", 0.5),
     (DistillationSettings, "kd", 0.5), (MixtureSettings, "mixture", 1),
 ):  # fmt: skip
@@ -162,6 +168,49 @@ for field, values in {
                                   "rp3beta"],
 }.items():  # fmt: skip
     row(CooccurrenceSettings, field, values, dense, together, base=TOGETHER)
+
+
+FOLDER = tempfile.TemporaryDirectory()
+SHOP = make_shop(n_items=30, n_categories=4, n_archetypes=4)  # that of conftest.py
+VECTORS = f"{FOLDER.name}/vectors.parquet"
+pl.DataFrame(
+    {"id": SHOP.items.raw, "vector": np.random.default_rng(0).normal(size=(30, 3)).tolist()}
+).write_parquet(VECTORS)
+
+
+def similar(begun):
+    """The cosines of the words of the titles, or of given vectors, by the definition, (P, N)."""
+    spec, found = begun.recipe.target, []
+    if spec.vectors is None:
+        table = item_table(SHOP)
+        texts = [" ".join(map(str, row)).lower() for row in table.select(spec.columns).rows()]
+        words = [re.findall(r"\b\w\w+\b", text) for text in texts]
+        df = Counter(word for own in words for word in set(own))
+        kept = [word for word, n in df.items() if n <= spec.max_df * len(texts)]
+        rows = np.array([[own.count(w) * (1 + np.log(31 / (1 + df[w]))) for w in kept]
+                         for own in words])  # fmt: skip
+    else:
+        rows = np.array(pl.read_parquet(spec.vectors)["vector"].to_list())
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    for label in begun.batch.label.tolist():
+        cosines = rows @ rows[label]
+        cosines[label] = 0
+        least = np.sort(cosines)[-min(spec.k, 29)]
+        assert (cosines >= least - 1e-6).sum() == spec.k or least < 1e-6  # no ties at the edge
+        powers = np.where((cosines >= least - 1e-9) & (cosines > 1e-6), cosines, 0)
+        powers = powers ** (1 / spec.temperature)
+        found.append(powers / powers.sum() if powers.sum() else np.eye(30)[label])
+    return np.array(found)
+
+
+SIMILAR = {"target": {"name": "text-neighbours", "k": 29}}
+for field, values in {
+    "name": ["text-neighbours"], "k": [12, 29], "temperature": [0.5, 3.0],
+    "columns": [["title"], ["category"], ["title", "category"]], "max_df": [0.1, 1.0],
+    "vectors": [None, VECTORS], "seed": [0],
+}.items():  # fmt: skip
+    own = {"target": SIMILAR["target"] | ({"vectors": VECTORS} if field in ("k", "seed") else {})}
+    row(TextNeighboursSettings, field, values, dense, similar, base=own)
 
 
 def told(begun, folder):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from messages import refused
+from softrec import products
 from softrec.errors import DataError
 from softrec.limits import limited
 from softrec.models.counted import sparse as sparse_tables
@@ -252,7 +253,7 @@ def test_the_largest_of_each_row_are_kept(rows, k, budget):
     for row, values in enumerate(rows):
         dense[row, : len(values)] = values
     with limited(products=budget):
-        found = sparse_tables.largest(sparse.csr_matrix(dense), k).toarray()
+        found = products.largest(sparse.csr_matrix(dense), k).toarray()
     for values, kept in zip(dense, found, strict=True):
         assert sorted(kept[kept > 0], reverse=True) == sorted(values[values > 0], reverse=True)[:k]
         assert all(kept[j] in (0, values[j]) for j in range(9))
@@ -264,7 +265,7 @@ def test_of_equal_ones_the_first_are_kept(values, k, shuffled):
     order = np.random.default_rng(0).permutation(len(values)) if shuffled else slice(None)
     columns = np.arange(len(values))[order]
     row = sparse.csr_matrix((np.array(values, dtype="f4")[order], columns, [0, len(values)]))
-    found = sparse_tables.largest(row, k).toarray()[0]
+    found = products.largest(row, k).toarray()[0]
     best = sorted(range(len(values)), key=lambda j: (-values[j], j))[:k]
     assert set(np.flatnonzero(found)) == set(best)
 
@@ -328,8 +329,8 @@ def test_a_product_is_never_held_whole(monkeypatch, limit):
             held.append((left[rows] @ right).nnz)
             yield rows
 
-    blocks_of = sparse_tables.product_blocks
-    monkeypatch.setattr(sparse_tables, "product_blocks", watched)
+    blocks_of = products.product_blocks
+    monkeypatch.setattr(products, "product_blocks", watched)
     model = ItemKNN(n_items, k=5)
     weigh(model, events_of(lists))
     assert max(held) <= 1000
@@ -344,7 +345,7 @@ def test_blocks_of_a_product_have_as_many_terms_as_fit(log, budget):
     left = users.T.tocsr()
     terms = [sum(len(users[user].indices) for user in left[row].indices) for row in range(N)]
     with limited(products=budget):
-        found = list(sparse_tables.product_blocks(left, users))
+        found = list(products.product_blocks(left, users))
     assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(N))
     for rows in found:
         assert sum(terms[rows]) <= budget or rows.stop - rows.start == 1

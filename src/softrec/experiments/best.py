@@ -17,7 +17,7 @@ from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.experiments.build.data import load_split, split_of
 from softrec.extras import optional
-from softrec.models.counted.sparse import product_blocks
+from softrec.products import product_blocks
 from softrec.recipe import shipped
 from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.reading import read_yaml

@@ -287,7 +287,8 @@ def _train(
 def inputs_of(recipe: Recipe) -> list[str]:
     """Return the files and folders that a recipe names and reads."""
     data = recipe.data
-    files = (data.source, data.valid, data.test, data.items, data.user_table)
+    files = (data.source, data.valid, data.test, data.items, data.user_table,
+             *recipe.target.files)  # fmt: skip
     return [path for path in (*files, *recipe.runs()) if path]
 
 

@@ -154,6 +154,11 @@ class MixtureSettings(TargetSettings, name="mixture"):
         return all(part.target.in_parts for part in self.of)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files that its components read."""
+        return tuple(file for part in self.of for file in part.target.files)
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Return the packages that its components need."""
         return tuple(package for part in self.of for package in part.target.packages)

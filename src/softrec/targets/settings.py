@@ -79,6 +79,11 @@ class TargetSettings(Chosen):
         return ()
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files that it reads."""
+        return ()
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Return the packages that `build` needs and that only an extra installs."""
         return ()

@@ -21,14 +21,16 @@ from softrec.data.splits import Split, leave_last_out
 from softrec.errors import no_such, one_line
 from softrec.evaluation.metrics import METRICS
 from softrec.experiments.build.model import build_model
+from softrec.experiments.build.shop import shop_of
 from softrec.experiments.build.targets import Training
 from softrec.losses.settings import LOSSES, LossInputs
 from softrec.models.registry import MODELS
+from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import ModelSettings
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.registry import Registry
 from softrec.scoring import Scoring
-from softrec.simulation import make_shop, simulate
+from softrec.simulation import simulate
 from softrec.targets.mixture import MixtureTarget
 from softrec.targets.settings import TARGETS
 from softrec.targets.smoothing import UniformTarget
@@ -48,6 +50,7 @@ from softrec.types import Scorer, Target
 from softrec.weights import WEIGHTS
 
 N_ITEMS, LENGTH, ROWS = 24, 6, 8
+LOG = DataSettings(source="shop", shop={"n_items": N_ITEMS})
 UNMOVED = ("attention.in_proj_bias", "attention.weights.bias")
 
 
@@ -154,7 +157,7 @@ class SmallShop:
     @cached_property
     def split(self) -> Split:
         """Return the split of a small log."""
-        log = simulate(make_shop(n_items=N_ITEMS), n_users=2 * N_ITEMS, max_length=12)
+        log = simulate(shop_of(LOG), n_users=2 * N_ITEMS, max_length=12)
         split, start, parts = leave_last_out(log, cold="keep"), 0, {}
         for name in ("train", "valid", "test"):
             part: Interactions = getattr(split, name)
@@ -175,7 +178,7 @@ class SmallShop:
         """Return the data on which sources are fitted."""
         spec = TrainingSettings(length=LENGTH, windows="prefixes")
         data, encoder = self.batches.data, self._built("gru4rec", {"dim": 4})
-        return _Uncached(self.split, data, spec, "gru4rec", encoder, Scoring(), self.folder)
+        return _Uncached(self.split, data, spec, "gru4rec", encoder, Scoring(), LOG, self.folder)
 
     def _built(self, name: str, settings: Mapping[str, Any]) -> Any:
         seed = int(torch.randint(2**31, ()))

@@ -44,7 +44,7 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     encoder = with_prior(encoder, recipe.prior, split.train, spec.length, temperature, fit=True)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
-    training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring)
+    training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring, recipe.data)
     return encoder, build_objective(recipe, training, batches), batches
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -26,12 +27,15 @@ from softrec.errors import RunError
 from softrec.experiments.build.model import events, table_scorer, training_events
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.artifacts import artifact
+from softrec.experiments.tables import tables_of
 from softrec.losses.settings import LossSettings
 from softrec.models.counted.folds import Folds, last_items, table_of
 from softrec.progress import shows_bars
+from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import ModelSettings, is_counted
 from softrec.recipe.specs.training import TrainingSettings
 from softrec.scoring import Scoring
+from softrec.serving.catalogue import Catalogue
 from softrec.settings import Trained
 from softrec.targets.build.contexts import RememberedSource, context_vectors, probabilities_in
 from softrec.targets.build.scorers import best_of_scorer
@@ -52,6 +56,7 @@ class Training:
     model: str
     encoder: Encoder
     scoring: Scoring
+    log: DataSettings
 
     @property
     def n_items(self) -> int:
@@ -109,6 +114,14 @@ class Training:
     def artifact(self, kind: str, facts: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
         """Return the folder that `make` writes: from the cache, or made now."""
         return artifact(kind, facts, make)
+
+    def item_table(self, path: str | None = None) -> pl.DataFrame | None:
+        """Return a table of the items, by default that of the recipe, in the order of the items."""
+        if path is None:
+            table = tables_of(self.log, self.split).items
+        else:
+            table = Catalogue.read(path, column=self.log.item)
+        return None if table is None else table.aligned(self.split.train.items)
 
     def together(
         self, model: Mapping[str, Any], *, last: int, items: int, folds: int

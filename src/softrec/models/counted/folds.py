@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 
 from softrec.extras import optional
-from softrec.models.counted.sparse import (
-    TableScorer,
-    largest,
-    owners,
-    product_blocks,
-    recency_weights,
-    weighted_histories,
-)
+from softrec.models.counted.sparse import TableScorer, recency_weights, weighted_histories
 from softrec.models.histories import Histories, prefixes
+from softrec.products import largest, owners, product_blocks
 from softrec.types import Batch, Events, Offset
 
 if TYPE_CHECKING:

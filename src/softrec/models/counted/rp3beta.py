@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from softrec.extras import optional
-from softrec.models.counted.sparse import TableScorer, interactions, strongest
+from softrec.models.counted.sparse import TableScorer, interactions
 from softrec.models.registry import MODELS
+from softrec.products import strongest
 from softrec.types import Events
 
 if TYPE_CHECKING:

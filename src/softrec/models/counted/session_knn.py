@@ -9,16 +9,10 @@ import torch
 from torch import Tensor
 
 from softrec.extras import optional
-from softrec.models.counted.sparse import (
-    SparseScorer,
-    interactions,
-    largest,
-    owners,
-    product_blocks,
-    recency_weights,
-)
+from softrec.models.counted.sparse import SparseScorer, interactions, recency_weights
 from softrec.models.histories import prefixes
 from softrec.models.registry import MODELS
+from softrec.products import largest, owners, product_blocks
 from softrec.types import Batch, Events, Scores
 
 if TYPE_CHECKING:
