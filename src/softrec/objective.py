@@ -31,6 +31,7 @@ from softrec.scoring import Logits, Scoring
 from softrec.types import (
     Batch,
     Encoder,
+    Following,
     ItemVectors,
     MassSource,
     Offset,
@@ -164,6 +165,11 @@ class Objective(nn.Module):
         """Say in which epoch the next step is, counted from 0."""
         if not isinstance(self.weight, float | int):
             self.weight.epoch = epoch
+
+    def after_step(self) -> None:
+        """Let the source of the target read the model after a step of the optimiser."""
+        if isinstance(self.source, Following):
+            self.source.after_step()
 
     def forward(self, encoder: Encoder, batch: Batch) -> ObjectiveValue:
         """Return the mean loss of `encoder` on `batch` and its named parts, per example."""

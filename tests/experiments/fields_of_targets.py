@@ -1,5 +1,6 @@
 """Targets: the weight, and what the source answers."""
 
+import copy
 import re
 import tempfile
 from collections import Counter
@@ -19,6 +20,7 @@ from softrec.targets.build.cooccurrence import CooccurrenceSettings
 from softrec.targets.build.csn import CsnSettings
 from softrec.targets.build.distillation import DistillationSettings
 from softrec.targets.build.item2vec import item_vectors
+from softrec.targets.build.mean_teacher import MeanTeacherSettings
 from softrec.targets.build.neighbours import context_means, nearest
 from softrec.targets.build.propagation import propagate
 from softrec.targets.build.sharing import InterestSharingSettings
@@ -54,7 +56,8 @@ def close(values):
 
 for spec, name, factor in (
     (UniformSettings, "uniform", 1), (PopularitySettings, "pop+", 0.5),
-    (CooccurrenceSettings, "co-occurrence", 1), (TextNeighboursSettings, "text-neighbours", 1),
+    (CooccurrenceSettings, "co-occurrence", 1), (MeanTeacherSettings, "mean-teacher", 1),
+    (TextNeighboursSettings, "text-neighbours", 1),
     (InterestSharingSettings, "interest-sharing", 1), (CsnSettings, "csn", 0.5),
     (DistillationSettings, "kd", 0.5), (MixtureSettings, "mixture", 1),
 ):  # fmt: skip
@@ -211,6 +214,42 @@ for field, values in {
 }.items():  # fmt: skip
     own = {"target": SIMILAR["target"] | ({"vectors": VECTORS} if field in ("k", "seed") else {})}
     row(TextNeighboursSettings, field, values, dense, similar, base=own)
+
+
+def averaged(begun):
+    """What the average of three further states of the model predicts for the first batch."""
+    spec, encoder = begun.recipe.target, copy.deepcopy(begun.encoder)
+    average = [part.detach().clone() for part in encoder.parameters()]
+    for step in (1, 2, 3):
+        decay = min(spec.decay, step / (step + 9))
+        average = [decay * a + (1 - decay) * step * p.detach() for a, p in
+                   zip(average, encoder.parameters(), strict=True)]  # fmt: skip
+    for part, value in zip(encoder.parameters(), average, strict=True):
+        part.data = value
+    with torch.no_grad():
+        vectors = encoder.eval()(begun.batch)
+        z = vectors.users @ vectors.items.vectors.T + vectors.items.bias
+    return (z.double() / spec.temperature).softmax(1).numpy()
+
+
+def followed(begun):
+    """The target after three steps, of which each gives the model a multiple of its weights."""
+    own = [part.detach().clone() for part in begun.encoder.parameters()]
+    for step in (1, 2, 3):
+        for part, value in zip(begun.encoder.parameters(), own, strict=True):
+            part.data = step * value
+        begun.objective.after_step()
+    found = dense(begun)
+    for part, value in zip(begun.encoder.parameters(), own, strict=True):
+        part.data = value
+    return found
+
+
+TEACHING = {"target": {"name": "mean-teacher", "decay": 0.15}}
+for field, values in {
+    "name": ["mean-teacher"], "temperature": [0.5, 3.0], "decay": [0.0, 0.15, 0.9],
+}.items():  # fmt: skip
+    row(MeanTeacherSettings, field, values, followed, averaged, base=TEACHING)
 
 
 def told(begun, folder):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from softrec.settings import Alpha, Settings, setting
 from softrec.targets.settings import ALPHAS, WEIGHT, TargetSettings
 from softrec.training_data import TrainingData
-from softrec.types import Batch, Rest, Target, TargetSource
+from softrec.types import Batch, Following, Rest, Target, TargetSource
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,12 @@ class MixtureSource(nn.Module):
         """Return the mixture for `batch`."""
         return MixtureTarget(tuple(source(batch) for source in self.sources), self.weights)
 
+    def after_step(self) -> None:
+        """Let those sources read the model that follow it."""
+        for source in self.sources:
+            if isinstance(source, Following):
+                source.after_step()
+
 
 def check_weights(weights: Sequence[float], count: int) -> None:
     """Refuse weights that are not a distribution over `count` targets."""
@@ -157,6 +163,11 @@ class MixtureSettings(TargetSettings, name="mixture"):
     def files(self) -> tuple[str, ...]:
         """Return the files that its components read."""
         return tuple(file for part in self.of for file in part.target.files)
+
+    @property
+    def with_prior(self) -> bool:
+        """Return whether all components may be trained with a prior."""
+        return all(part.target.with_prior for part in self.of)
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -74,6 +74,11 @@ class TargetSettings(Chosen):
         return False
 
     @property
+    def with_prior(self) -> bool:
+        """Return whether the model may be trained with a prior on its logits."""
+        return True
+
+    @property
     def tables(self) -> tuple[Mapping[str, Any], ...]:
         """Return the settings of the counted models whose tables of items it reads."""
         return ()

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from softrec.averages import add_step, trained_weights
 
 
 class Averaging(Callback):
-    r"""Averages the weights of all steps, the later ones more, beside the training.
+    """Averages the weights of all steps, the later ones more, beside the training; see `add_step`.
 
-    $$\bar w_t = d_t \bar w_{t-1} + (1 - d_t) w_t, \qquad d_t = \min(d, t / (t + 9))$$
-
-    The decay d_t of step t = 1, 2, ... rises, so that the initial weights are soon forgotten. At
-    the end of an epoch the encoder gets the average, which is validated and, if it is the best one,
-    saved; the next epoch goes on with the weights of the last step. Buffers, such as running means
-    of batch norm, are those of the last step.
+    At the end of an epoch the encoder gets the average, which is validated and, if it is the best
+    one, saved; the next epoch goes on with the weights of the last step. Buffers, such as running
+    means of batch norm, are those of the last step.
 
     Args:
         decay: d.
-
-    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; the
-    exponential form is that of `torch.optim.swa_utils`.
     """
 
     def __init__(self, decay: float) -> None:
@@ -49,7 +43,6 @@ class Averaging(Callback):
         if self.inside:
             self._exchange(pl_module)
 
-    @torch.no_grad()
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
@@ -60,8 +53,7 @@ class Averaging(Callback):
     ) -> None:
         """Add the weights of this step."""
         self.steps += 1
-        decay = min(self.decay, self.steps / (self.steps + 9))
-        get_ema_multi_avg_fn(decay)(self.apart, _weights(pl_module), self.steps)
+        add_step(self.apart, _weights(pl_module), self.decay, self.steps)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let the average be validated and saved."""
@@ -89,5 +81,4 @@ def _weights(module: L.LightningModule) -> list[Tensor]:
     """Return the trained weights of the encoder, without their gradients."""
     encoder = module.encoder
     assert isinstance(encoder, nn.Module)
-    parameters: Iterable[nn.Parameter] = encoder.parameters()
-    return [weight.data for weight in parameters if weight.requires_grad]
+    return trained_weights(encoder)

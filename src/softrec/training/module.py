@@ -184,6 +184,13 @@ class SoftTargetModule(L.LightningModule):
         biases = {n: p for n, p in named.items() if n.rpartition(".")[2].startswith("bias")}
         return [{n: p for n, p in named.items() if n not in biases}, biases]
 
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Do a step, and let the objective read the model before a checkpoint can be saved."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.objective.after_step()
+
     def on_after_backward(self) -> None:
         """Average the gradients that Lightning's strategy leaves to this module."""
         average_rows(self.encoder)

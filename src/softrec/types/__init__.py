@@ -19,6 +19,7 @@ from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evalu
 from softrec.types.offset import Offset
 from softrec.types.scores import OffsetScores, Products, Scores, products_of
 from softrec.types.target import (
+    Following,
     ListedTarget,
     LogitTarget,
     MassSource,
@@ -32,6 +33,7 @@ __all__ = [
     "Batch",
     "Encoder",
     "Events",
+    "Following",
     "GivenWeights",
     "Interests",
     "ItemVectors",

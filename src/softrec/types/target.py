@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -146,6 +146,15 @@ class TargetSource(Protocol):
 
     def __call__(self, batch: Batch) -> Target:
         """Return the soft target for the P predictions of `batch`."""
+        ...
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A source whose targets follow the model that is trained, step by step."""
+
+    def after_step(self) -> None:
+        """Read the model after a step of the optimiser."""
         ...
 
 

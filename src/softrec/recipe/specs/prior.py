@@ -11,6 +11,7 @@ from softrec.losses.settings import LossSettings
 from softrec.models.counted.sparse import TableScorer
 from softrec.recipe.specs.models import MODELS, ModelSettings, is_counted
 from softrec.settings import Settings, Weight, setting
+from softrec.targets.settings import TargetSettings
 from softrec.weights import WeightsSettings
 
 
@@ -90,12 +91,18 @@ class PriorSettings(Settings):
         return folds
 
     def check(
-        self, model: str, loss: LossSettings, weights: WeightsSettings, ranking_score: str
+        self,
+        model: str,
+        target: TargetSettings,
+        loss: LossSettings,
+        weights: WeightsSettings,
+        ranking_score: str,
     ) -> None:
         """Refuse a prior where the scores of rankings are no logits of a softmax.
 
         Args:
             model: its name.
+            target: that it is trained on.
             loss: that it is trained with.
             weights: of the examples.
             ranking_score: the kind of score of rankings.
@@ -121,6 +128,11 @@ class PriorSettings(Settings):
                 f"prior: in training it is added to inner products at temperature 1, but loss "
                 f"{loss.name} has {loss.score} scores at temperature {loss.score_temperature:g}; "
                 "leave out prior.folds"
+            )
+        if self.folds and not target.with_prior:
+            raise ValueError(
+                f"prior: target {target.name} is a prediction of the model's own vectors, which do "
+                "not have the prior; leave out prior.folds, or choose another target"
             )
         if self.folds and weights.reads_scores:
             raise ValueError(

@@ -266,9 +266,16 @@ class NeighbourSource(nn.Module):
         chosen = listed[np.arange(len(listed)), drawn].astype(np.int64)
         others = context_batch(self.contexts.data, chosen, self.encoder.n_items, self.side)
         others = others.to(batch.label.device)
-        with evaluating(self.encoder), torch.no_grad():
-            items = self.encoder.items()
-            users = self.scoring.picked(self.encoder(others, items).users, items, others.label)
-        bias = None if items.bias is None else items.bias.detach()
-        kept = ItemVectors(items.vectors.detach(), bias)
-        return scored_teacher(users, kept, self.temperature, self.scoring)
+        return own_prediction(self.encoder, others, self.temperature, self.scoring)
+
+
+def own_prediction(
+    encoder: Encoder, batch: Batch, temperature: float, scoring: Scoring
+) -> TeacherTarget:
+    """Return what a model predicts for a batch, without gradient and dropout."""
+    with evaluating(encoder), torch.no_grad():
+        items = encoder.items()
+        users = scoring.picked(encoder(batch, items).users, items, batch.label)
+    bias = None if items.bias is None else items.bias.detach()
+    kept = ItemVectors(items.vectors.detach(), bias)
+    return scored_teacher(users, kept, temperature, scoring)

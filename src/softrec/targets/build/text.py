@@ -169,6 +169,11 @@ class TextNeighboursSettings(TargetSettings, name=NAME):
         return (value,) if isinstance(value, str) else value
 
     @property
+    def in_parts(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Return scikit-learn, which reads words, or faiss, which finds neighbours of vectors."""
         return ("sklearn",) if self.vectors is None else ("faiss",)
