@@ -183,7 +183,8 @@ def test_the_same_seed_gives_the_same_numbers(split, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [
-    {"prior": {"model": "item-knn", "folds": 2}}, {"loss": {"name": "bpr"}}, {"model": {"name": "item-knn"}},
+    {"prior": {"model": "item-knn", "folds": 2}}, {"loss": {"name": "bpr"}},
+    {"model": {"name": "item-knn"}},
     {"target": {"name": "mean-teacher", "decay": 1.0}},
 ], ids=["prior", "pairwise", "counted", "decay"])  # fmt: skip
 def test_what_makes_no_sense(changes):

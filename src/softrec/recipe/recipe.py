@@ -228,9 +228,7 @@ class Recipe(Settings):
         if is_counted(name):
             self._check_counted()
         if self.prior is not None:
-            self.prior.check(
-                name, self.target, self.loss, self.weights, self.ranking_score
-            )
+            self.prior.check(name, self.target, self.loss, self.weights, self.ranking_score)
         if self.interest is not None and not predicts_interests(name):
             raise ValueError(f"interest belongs to timirec; {name} predicts no interests")
 
