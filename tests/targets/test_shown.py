@@ -7,9 +7,12 @@ import torch
 import softrec
 from messages import refused
 from softrec.candidates import Shown, ShownSettings
+from softrec.data.splits import leave_last_out
 from softrec.errors import RecipeError
+from softrec.experiments.build.objective import build
 from softrec.losses.softmax import decoupled, mixed
 from softrec.objective import Objective
+from softrec.recipe.recipe import read_recipe
 from softrec.targets.smoothing import PopularityTarget, UniformTarget
 from softrec.testing.known import batch_of
 from softrec.testing.learning import trained
@@ -103,6 +106,41 @@ def test_a_run_over_the_items_shown(tmp_path):
                       cold_items="keep", model="mf", windows="interactions")  # fmt: skip
     assert run.recipe.candidates.name == "shown"
     assert run.recommender().log.n_items == 6
+
+
+@pytest.mark.parametrize("windows", ["last", "positions"])
+def test_uniform_has_no_floor_for_what_was_never_shown(windows):
+    """Items with a training event, be it in histories alone, have 1 / |C| each; others have no s,
+    no gradient, and no place in the denominator."""
+    rows = [
+        (user, item, step)  # item 4 is never a label, item 5 is for the test
+        for user in range(6)
+        for step, item in enumerate([4, user % 4, (user + 1) % 4, (user + 2) % 4, 5])
+    ]
+    log = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    split = leave_last_out(softrec.Interactions.read(log), cold="keep")
+    recipe = read_recipe({
+        "data": {"source": "log.csv"}, "model": {"name": "gru4rec", "dim": 4, "dropout": 0.0},
+        "target": {"name": "uniform", "alpha": 0.3}, "candidates": {"name": "shown"},
+        "training": {"windows": windows, "length": 3},
+    })  # fmt: skip
+    encoder, objective, batches = build(recipe, split)
+    batch = next(iter(batches))
+    number = dict(zip(split.train.items.raw, range(6), strict=True))
+    assert {number[4], number[5]}.isdisjoint(batch.label.tolist())
+    known = torch.tensor(sorted(set(range(6)) - {number[5]}))
+    value = objective(encoder, batch)
+    value.total.backward()
+    vectors = encoder(batch)
+    logits = (vectors.users @ vectors.items.vectors.T + vectors.items.bias)[:, known]
+    label = torch.nn.functional.one_hot(torch.searchsorted(known, batch.label), len(known))
+    q = 0.7 * label + 0.3 / len(known)
+    torch.testing.assert_close(value.total, -(q * logits.log_softmax(1)).sum(1).mean())
+    tables = (part for part in encoder.parameters() if len(part) in (6, 7))
+    grads = [part.grad for part in tables if part.grad is not None]
+    assert grads
+    assert not any(grad[number[5]].any() for grad in grads)
+    assert any(grad[number[4]].any() for grad in grads)
 
 
 class Nothing:
