@@ -30,6 +30,7 @@ from softrec.parallel import Catalogue, gathered
 from softrec.scoring import Logits, Scoring
 from softrec.types import (
     Batch,
+    BorderSource,
     Encoder,
     Following,
     ItemVectors,
@@ -61,6 +62,7 @@ class _Rows(NamedTuple):
     weight: SoftWeight  # of the target
     offset: Offset | None  # added to their scores
     weigh: Weigh | None  # their weights
+    logits: Logits  # how they are scored
 
     @property
     def own_offset(self) -> Tensor | None:
@@ -98,6 +100,8 @@ class Objective(nn.Module):
             averaged over the rows. A label is not counted as a negative of its own row. In graph
             models the vectors before propagation count.
         adjustment: (N,), added to the logits of training, not to the scores of rankings.
+        border: returns what is subtracted from all logits of each row, (P,), for losses that are
+            not the same at other scores by a constant; read before an epoch, without a gradient.
         weights: weighs the examples: the value of each is multiplied by its weight before the mean.
             The interest part and `l2` have no weights.
         shared: the function that computes the loss over candidates that are the same for all rows;
@@ -126,6 +130,7 @@ class Objective(nn.Module):
         interest_part: InterestPart | None = None,
         l2: float = 0.0,
         adjustment: Tensor | None = None,
+        border: BorderSource | None = None,
         weights: WeightSource | None = None,
         shared: Pass = streamed,
     ) -> None:
@@ -135,7 +140,7 @@ class Objective(nn.Module):
         self.candidates, self.scoring, self.exact = candidates, scoring, exact
         self.label_part, self.interest_part, self.l2 = label_part, interest_part, l2
         self.register_buffer("_adjustment", adjustment, persistent=False)
-        self.weights, self.shared = weights, shared
+        self.weights, self.border, self.shared = weights, border, shared
         most = weight if isinstance(weight, float | int) else 1.0
         self.loss.check(most, soft=source is not None)
         if not 0 <= l2 < inf:
@@ -151,15 +156,11 @@ class Objective(nn.Module):
         """Return the mixed objective: cross-entropy with (1 - weight) label + weight target."""
         return cls(loss=mixed(), source=source, weight=weight)
 
-    @property
-    def logits(self) -> Logits:
-        """Return how the logits of training are made of vectors."""
-        return Logits(self.scoring, self._adjustment)
-
     def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
-        """Let the weights of the examples read the model at the beginning of an epoch."""
-        if self.weights is not None:
-            self.weights.begin_epoch(encoder, epoch)
+        """Let the weights of the examples, and the border, read the model before an epoch."""
+        for part in (self.weights, self.border):
+            if part is not None:
+                part.begin_epoch(encoder, epoch)
 
     def in_epoch(self, epoch: int) -> None:
         """Say in which epoch the next step is, counted from 0."""
@@ -178,9 +179,11 @@ class Objective(nn.Module):
         vectors = encoder(batch)
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
-        scored, sparse, shards = self.logits.users(users), encoder.sparse, encoder.catalogue
+        border = None if self.border is None else self.border(batch)
+        logits = Logits(self.scoring, self._adjustment, border)
+        scored, sparse, shards = logits.users(users), encoder.sparse, encoder.catalogue
         weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
-        rows = _Rows(batch.label, target, weight, vectors.offset, weigh)
+        rows = _Rows(batch.label, target, weight, vectors.offset, weigh, logits)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
         if shards is not None and chosen is not None:
@@ -192,7 +195,7 @@ class Objective(nn.Module):
         else:
             value, positive = self._by_row(scored, items, rows, chosen, sparse)
         if self.label_part is not None:
-            own = self.logits.users(users)
+            own = logits.users(users)
             value = self._with_label_part(value, own, positive, batch, weigh)
         if predicted is not None:
             parts = {**value.parts, "interest": predicted.detach()}
@@ -229,7 +232,7 @@ class Objective(nn.Module):
         self, users: Tensor, items: ItemVectors, rows: _Rows, shards: Catalogue | None
     ) -> tuple[ObjectiveValue, ItemVectors]:
         own = None if shards is None else slice(shards.start, shards.stop)
-        items, label = self.logits.items(items, own), rows.label
+        items, label = rows.logits.items(items, own), rows.label
         soft = None if rows.target is None else SoftTarget(rows.target, label)
         problem = SoftmaxProblem(
             users, items, label,
@@ -251,7 +254,7 @@ class Objective(nn.Module):
     ) -> tuple[ObjectiveValue, ItemVectors]:
         label, offset, m = rows.label, rows.offset, len(chosen.items)
         both = torch.cat([chosen.items, label])
-        some = self.logits.items(_rows(items, both, sparse=sparse), both)
+        some = rows.logits.items(_rows(items, both, sparse=sparse), both)
         negatives, positive = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
         place = place.masked_fill(chosen.items[place] != label, -1)
@@ -260,7 +263,7 @@ class Objective(nn.Module):
             chosen.masked, offset and _among(offset, chosen.items, len(items.vectors)),
             rows.own_offset, rows.weigh,
         )  # fmt: skip
-        soft = self._soft(rows.target, label, items, chosen)
+        soft = self._soft(rows, items, chosen)
         return self.shared(problem, self.loss, soft, rows.weight), positive
 
     def _by_row(
@@ -272,9 +275,9 @@ class Objective(nn.Module):
         sparse: bool,
     ) -> tuple[ObjectiveValue, ItemVectors]:
         label, offset, own = rows.label, rows.offset, rows.own_offset
-        positive, logits = self._pairs(users, items, label, chosen.items, sparse)
+        positive, logits = self._pairs(users, items, rows, chosen.items, sparse)
         label_logit = _own_logit(users, positive)
-        soft, answers = self._soft(rows.target, label, items, chosen), None
+        soft, answers = self._soft(rows, items, chosen), None
         if soft is not None:
             hidden = hidden_among(chosen.items, chosen.counts)
             answers = row_answers(soft, users, label_logit, logits, chosen.items, hidden)
@@ -288,12 +291,13 @@ class Objective(nn.Module):
         return value, positive
 
     def _pairs(
-        self, users: Tensor, items: ItemVectors, label: Tensor, places: Tensor, sparse: bool
+        self, users: Tensor, items: ItemVectors, rows: _Rows, places: Tensor, sparse: bool
     ) -> tuple[ItemVectors, Tensor]:
         """Return the vectors of the labels, and the logits (P, M) of the items at `places`."""
+        label = rows.label
         if places.shape[1] == 1:  # as many negatives as labels: both are gathered at once
             both = torch.cat([label, places[:, 0]])
-            some = self.logits.items(_rows(items, both, sparse=sparse), both)
+            some = rows.logits.items(_rows(items, both, sparse=sparse), both)
             positive, negative = _parted(some, len(label))
             return positive, _own_logit(users, negative)[:, None]
         own_place, whole, used = label, items, None
@@ -301,19 +305,18 @@ class Objective(nn.Module):
             used, place = torch.cat([label, places.flatten()]).unique(return_inverse=True)
             whole = _rows(items, used, sparse=True)
             own_place, places = place[: len(label)], place[len(label) :].view_as(places)
-        whole = self.logits.items(whole, used)
+        whole = rows.logits.items(whole, used)
         logits = pair_logits(users, whole.vectors, places, whole.bias)
         return _rows(whole, own_place), logits
 
-    def _soft(
-        self, target: Target | None, label: Tensor, items: ItemVectors, chosen: Candidates
-    ) -> SoftTarget | None:
+    def _soft(self, rows: _Rows, items: ItemVectors, chosen: Candidates) -> SoftTarget | None:
         """Return the soft target, with its mean item over all items if `exact`."""
+        target, label = rows.target, rows.label
         if target is None:
             return None
         if not self.exact:
             return SoftTarget(target, label, chosen.items, len(items.vectors))
-        mean = mean_of(target.without(label).target, self.logits.items(items))
+        mean = mean_of(target.without(label).target, rows.logits.items(items))
         return SoftTarget(target, label, mean=mean)
 
     # --- what is added ---

@@ -104,10 +104,14 @@ class Logits(NamedTuple):
 
     scoring: Scoring
     adjustment: Tensor | None = None  # (N,), without a gradient
+    border: Tensor | None = None  # (P,), subtracted from all logits of a row
 
     def users(self, users: Tensor) -> Tensor:
-        """Return the user vectors of the product, (P, D) or (P, K, D)."""
-        return self.scoring.users(users)
+        """Return the user vectors of the product, (P, D), with a border one number wider."""
+        found = self.scoring.users(users)
+        return (
+            found if self.border is None else torch.cat([found, -self.border[:, None].to(found)], 1)
+        )
 
     def items(self, items: ItemVectors, chosen: Tensor | slice | None = None) -> ItemVectors:
         """Return the item vectors of the product and their bias.
@@ -117,6 +121,9 @@ class Logits(NamedTuple):
             chosen: (M,) int64 or a range, which items these are; None for all.
         """
         found = self.scoring.items(items)
+        if self.border is not None:
+            vectors = found.vectors
+            found = found._replace(vectors=torch.cat([vectors, torch.ones_like(vectors[:, :1])], 1))
         if self.adjustment is None:
             return found
         own = self.adjustment if chosen is None else self.adjustment[chosen]

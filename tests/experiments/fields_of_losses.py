@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from softrec.losses import (
     bilateral,
+    border,
     contrastive,
     debiased,
     pairwise,
@@ -54,6 +55,16 @@ def debiased_of(y, rest, n, spec):
     return torch.log1p(torch.maximum(left, least) / y.exp())
 
 
+def talos_of(y, z, begun):
+    """Talos below the K-th largest score of all items, known since the epoch began."""
+    spec = begun.recipe.loss
+    least = torch.cat([y[:, None], z], 1).sort(1, descending=True).values[:, spec.rank - 1]
+    own, others = (x.sigmoid() ** (1 / spec.sharpness_temperature)
+                   for x in (y - least, z - least[:, None]))  # fmt: skip
+    mass = others.sum(1) + (own if spec.denominator == "all" else 0)
+    return (mass / own).log()
+
+
 def expected_loss(begun):
     spec, batch = begun.recipe.loss, begun.batch
     y, z = scores(begun)
@@ -96,6 +107,7 @@ def expected_loss(begun):
             .sum(1)
             .log()
         ),
+        "talos": lambda: talos_of(y, z, begun),
         "infonce+": lambda: (
             spec.weight_of_all * (spec.epsilon * y.exp() + z.exp().sum(1)).log() - y
         ),
@@ -121,6 +133,7 @@ def expected_soft_loss(begun):
 
 
 def total(begun):
+    begun.objective.begin_epoch(begun.encoder.double().eval(), 0)
     return begun.value().total.item()
 
 
@@ -205,3 +218,9 @@ row(debiased.DebiasedSettings, "name", ["debiased"],
     lambda begun: begun.objective.loss["debiased"][0].keywords["negatives"], lambda _: 10.0,
     base=DEBIASED | {"candidates": {"name": "sampled", "number": 10, "correction": False}},
 )  # fmt: skip
+TALOS = {"loss": {"name": "talos", "rank": 4, "sharpness_temperature": 0.5}}
+for name, values in {"rank": [1, 9], "sharpness_temperature": [0.2, 0.9],
+                     "denominator": ["all", "negatives"]}.items():  # fmt: skip
+    row(border.TalosSettings, name, values, total, expected_loss, base=TALOS, within=1e-4)
+row(border.TalosSettings, "renew", [1, 3], lambda b: b.objective.border.every,
+    lambda b: b.recipe.loss.renew, base=TALOS)  # fmt: skip

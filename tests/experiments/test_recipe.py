@@ -201,6 +201,8 @@ UNFIT = [
     *({"candidates": {"name": "sampled"} | sizes} for sizes in ({}, {"ratio": 0.2, "number": 8})),
     {"model": {"length": 5}, "training": {"length": 9}},
     {"weights": {"name": "slatk"}, "loss": {"name": "sl", "logit_adjustment": 1.0}},
+    {"weights": {"name": "slatk"}, "loss": {"name": "talos"}},
+    {"target": POP, "loss": {"name": "talos"}},
 ]
 
 

@@ -157,6 +157,7 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     {"training.ema": 0.8},
     {"target": "uniform(alpha=0.5,mass={by: label-count, first: 0.2, epochs: 3})"},
     {"weights": "slatk", "rank": 3, "weights.renew": 2},
+    {"loss": "talos", "loss.rank": 3, "loss.renew": 2},
     {"weights": "confidence", "weight": "number", "weights.least": 1.0},
     {"weights": "slatk", "rank": 3, "weights.renew": 1, "model": "mf", "model.dropout": 0.3},
 ])  # fmt: skip

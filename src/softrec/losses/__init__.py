@@ -2,6 +2,7 @@
 
 from softrec.losses.adjustment import logit_adjustment
 from softrec.losses.bilateral import bsl_reweight, grouped_label, negative_side, sl
+from softrec.losses.border import talos
 from softrec.losses.contrastive import infonce_plus
 from softrec.losses.debiased import debiased_softmax
 from softrec.losses.distillation import interest_distillation
@@ -69,4 +70,5 @@ __all__ = [
     "softmax_loss",
     "softmax_weighted_bpr",
     "streamed",
+    "talos",
 ]

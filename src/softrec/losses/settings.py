@@ -35,11 +35,19 @@ class LossInputs(NamedTuple):
     """Returns the first batches of an epoch, without changing the position in it."""
 
 
+class Border(NamedTuple):
+    """The score at a rank, which is subtracted from the scores of a user in training."""
+
+    rank: int  # K
+    renew: int  # epochs after which it is computed again
+
+
 class Term(NamedTuple):
-    """A loss, and perhaps a further loss on all labels of a batch."""
+    """A loss, and perhaps a further loss on all labels of a batch, or a border."""
 
     loss: Mapping[str, tuple[Callable[..., Tensor], float]] | Pairs
     label_part: tuple[Callable[[Tensor, Tensor], Tensor], float] | None = None
+    border: Border | None = None
 
 
 class LossSettings(Chosen):

@@ -27,10 +27,11 @@ from softrec.types.target import (
     Target,
     TargetSource,
 )
-from softrec.types.weights import GivenWeights, Weigh, WeightSource, weighted_by
+from softrec.types.weights import BorderSource, GivenWeights, Weigh, WeightSource, weighted_by
 
 __all__ = [
     "Batch",
+    "BorderSource",
     "Encoder",
     "Events",
     "Following",

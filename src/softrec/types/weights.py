@@ -42,6 +42,18 @@ class WeightSource(Protocol):
         ...
 
 
+class BorderSource(Protocol):
+    """Gives each prediction of a batch a score, such as that at rank K of its ranking."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the borders of the predictions of `batch`, (P,), without a gradient."""
+        ...
+
+    def begin_epoch(self, encoder: Encoder, epoch: int) -> None:
+        """Read the model at the beginning of an epoch, counted from 0."""
+        ...
+
+
 def weighted_by(weigh: Weigh | None, values: Tensor, label_logit: Tensor, rows: slice) -> Tensor:
     """Return the values of some rows, (b,), times their weights; None leaves them unchanged."""
     return values if weigh is None else weigh(label_logit, rows).to(values) * values

@@ -6,7 +6,6 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from softrec.errors import RecipeError
 from softrec.settings import Rounds, Temperature, setting
 from softrec.training_data import TrainingData
 from softrec.types import Batch, Encoder
@@ -81,14 +80,6 @@ class SlatkSettings(WeightsSettings, name="slatk"):
         Raises:
             RecipeError: if there are fewer than K items.
         """
-        if self.rank > training.n_items:
-            raise RecipeError(
-                f"weights.rank is {self.rank:,}, more than the {training.n_items:,} items; choose "
-                "the length of the lists that are shown, such as 20"
-            )
-        thresholds = Thresholds(
-            training.data, training.split.train.n_users, training.encoder.reads, training.scoring,
-            rank=self.rank, every=self.renew, side=training.padding_side,
-        )  # fmt: skip
+        thresholds = Thresholds.of(training, self.rank, self.renew, "weights.rank")
         temperature = self.weight_temperature / training.scoring.temperature
         return SlatkWeights(thresholds, temperature, gradient=self.gradient)

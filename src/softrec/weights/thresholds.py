@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from softrec.blocks import blocks
 from softrec.data.batches import Examples, training_batch
 from softrec.data.padding import Padding
+from softrec.errors import RecipeError
 from softrec.limits import LIMITS
 from softrec.retrieval import top_k
 from softrec.scoring import Scored, Scoring
+from softrec.training_data import TrainingData
 from softrec.types import Batch, Encoder, evaluating
 from softrec.weights.stored import contexts_of
 
@@ -57,6 +59,29 @@ class Thresholds(nn.Module):
         number = n_users if self.by_user else data.n_contexts
         self.register_buffer("values", torch.zeros(number))
         self.register_buffer("computed", torch.tensor(-1))
+
+    @classmethod
+    def of(cls, training: TrainingData, rank: int, every: int, place: str) -> Thresholds:
+        """Return the thresholds of the examples of a training.
+
+        Args:
+            training: the training part, and the model that will be trained on it.
+            rank: K.
+            every: the epochs after which they are computed again.
+            place: of the rank in a recipe, for messages.
+
+        Raises:
+            RecipeError: if there are fewer than K items.
+        """
+        if rank > training.n_items:
+            raise RecipeError(
+                f"{place} is {rank:,}, more than the {training.n_items:,} items; choose the length "
+                "of the lists that are shown, such as 20"
+            )
+        return cls(
+            training.data, training.split.train.n_users, training.encoder.reads, training.scoring,
+            rank=rank, every=every, side=training.padding_side,
+        )  # fmt: skip
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the thresholds of the predictions of `batch`, (P,)."""

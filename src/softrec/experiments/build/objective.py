@@ -24,6 +24,7 @@ from softrec.parallel import catalogue_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import InterestSettings
 from softrec.types import Batch, Encoder
+from softrec.weights import Thresholds
 
 BATCHES_LOOKED_AT = 64  # batches that a loss may read to choose its balance
 
@@ -58,6 +59,7 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
     negatives = (training.n_items - 1) * (1.0 if corrected else fraction)
     inputs = LossInputs(source, weight, fraction, negatives, lambda: _first(batches))
     term = loss.build(inputs)
+    border = term.border and Thresholds.of(training, *term.border, "loss.rank")
     return Objective(
         loss=term.loss,
         source=source,
@@ -69,6 +71,7 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
         interest_part=_interest_part(recipe.interest),
         l2=loss.l2,
         adjustment=loss.adjustment(lambda: training.label_counts),
+        border=border,
         weights=recipe.weights.build(training),
     )
 
