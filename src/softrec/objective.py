@@ -63,6 +63,7 @@ class _Rows(NamedTuple):
     offset: Offset | None  # added to their scores
     weigh: Weigh | None  # their weights
     logits: Logits  # how they are scored
+    shards: Catalogue | None  # of the items
 
     @property
     def own_offset(self) -> Tensor | None:
@@ -181,15 +182,17 @@ class Objective(nn.Module):
         chosen = None if self.candidates is None else self.candidates(batch)
         border = None if self.border is None else self.border(batch)
         logits = Logits(self.scoring, self._adjustment, border)
-        scored, sparse, shards = logits.users(users), encoder.sparse, encoder.catalogue
+        scored, sparse = logits.users(users), encoder.sparse
         weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
-        rows = _Rows(batch.label, target, weight, vectors.offset, weigh, logits)
+        shards = encoder.catalogue
+        rows = _Rows(batch.label, target, weight, vectors.offset, weigh, logits, shards)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
-        if shards is not None and chosen is not None:
-            raise ValueError("a catalogue in shards has no sampled candidates; score all items")
+        by_row = chosen is not None and chosen.items.dim() == 2
+        if shards and (by_row or self.label_part is not None or self.l2 or self.exact):
+            raise ValueError("shards have no candidates by row, no exact target, label part or l2")
         if chosen is None:
-            value, positive = self._over_all(scored, items, rows, shards)
+            value, positive = self._over_all(scored, items, rows)
         elif chosen.items.dim() == 1:
             value, positive = self._shared(scored, items, rows, chosen, sparse)
         else:
@@ -229,8 +232,9 @@ class Objective(nn.Module):
     # --- negatives: all items, some for the batch, some for each row ---
 
     def _over_all(
-        self, users: Tensor, items: ItemVectors, rows: _Rows, shards: Catalogue | None
+        self, users: Tensor, items: ItemVectors, rows: _Rows
     ) -> tuple[ObjectiveValue, ItemVectors]:
+        shards = rows.shards
         own = None if shards is None else slice(shards.start, shards.stop)
         items, label = rows.logits.items(items, own), rows.label
         soft = None if rows.target is None else SoftTarget(rows.target, label)
@@ -238,8 +242,6 @@ class Objective(nn.Module):
             users, items, label,
             offset=rows.offset, label_offset=rows.own_offset, weigh=rows.weigh,
         )  # fmt: skip
-        if shards is not None and (self.label_part is not None or self.l2):
-            raise ValueError("a catalogue in shards has no loss on all labels of a batch and no l2")
         part = {} if shards is None else {"catalogue": shards}
         value = self.shared(problem, self.loss, soft, rows.weight, **part)
         return value, items if self.label_part is None else _rows(items, label)
@@ -254,7 +256,7 @@ class Objective(nn.Module):
     ) -> tuple[ObjectiveValue, ItemVectors]:
         label, offset, m = rows.label, rows.offset, len(chosen.items)
         both = torch.cat([chosen.items, label])
-        some = rows.logits.items(_rows(items, both, sparse=sparse), both)
+        some = rows.logits.items(_rows(items, both, sparse=sparse, shards=rows.shards), both)
         negatives, positive = _parted(some, m)
         place = torch.searchsorted(chosen.items, label).clamp(max=m - 1)
         place = place.masked_fill(chosen.items[place] != label, -1)
@@ -311,11 +313,12 @@ class Objective(nn.Module):
 
     def _soft(self, rows: _Rows, items: ItemVectors, chosen: Candidates) -> SoftTarget | None:
         """Return the soft target, with its mean item over all items if `exact`."""
-        target, label = rows.target, rows.label
+        label, target = rows.label, rows.target
         if target is None:
             return None
         if not self.exact:
-            return SoftTarget(target, label, chosen.items, len(items.vectors))
+            n_items = len(items.vectors) if rows.shards is None else rows.shards.n_items
+            return SoftTarget(target, label, chosen.items, n_items)
         mean = mean_of(target.without(label).target, rows.logits.items(items))
         return SoftTarget(target, label, mean=mean)
 
@@ -355,8 +358,17 @@ class Objective(nn.Module):
         return self.l2 / (2 * rows) * (users.square().sum() + total)
 
 
-def _rows(items: ItemVectors, chosen: Tensor, *, sparse: bool = False) -> ItemVectors:
-    """Return the vectors and the bias of some items."""
+def _rows(
+    items: ItemVectors, chosen: Tensor, *, sparse: bool = False, shards: Catalogue | None = None
+) -> ItemVectors:
+    """Return the vectors and the bias of some items, of a catalogue in shards from their owners."""
+    if shards is not None:
+        used, place = chosen.unique(return_inverse=True)
+        vectors = shards.rows(items.vectors, used, sparse=True).index_select(0, place)
+        if items.bias is None:
+            return ItemVectors(vectors)
+        bias = shards.rows(items.bias, used, sparse=True)
+        return ItemVectors(vectors, bias.index_select(0, place))
     if sparse:
         vectors = F.embedding(chosen, items.vectors, sparse=True)
         bias = None if items.bias is None else items.bias.gather(0, chosen, sparse_grad=True)

@@ -7,6 +7,7 @@ from processes import results
 from safetensors.torch import load_file
 
 from softrec import parallel
+from softrec.candidates import InBatch, SharedDraws, SharedUniform
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
@@ -26,6 +27,7 @@ from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularit
 from softrec.training.checkpoints import RESUME, load_best
 from softrec.training.loop import train
 from softrec.training.module import SoftTargetModule
+from softrec.training.optimizers import mark_sparse
 
 N, USERS, SIZE, EPOCHS = 31, 41, 6, 8  # 41 examples: seven batches an epoch, the last one of 5
 CUT = {2: [0, 15, 31], 3: [0, 10, 20, 31]}
@@ -56,17 +58,35 @@ def gru4rec(**settings):
     return GRU4Rec(N, dim=8, catalogue=catalogue_of(N), **settings)
 
 
+def labels():
+    counts = torch.arange(1.0, N + 1, dtype=torch.float64)
+    return counts / counts.sum()
+
+
 def soft():
     popular = PopularityTarget(popularity(torch.arange(N, 0.0, -1)).double())
     return MixtureSource((UniformTarget(N), popular), (0.3, 0.7))
 
 
+SETTINGS = {"sparse": {"optimizer": "sparse-adam"}, "cosine": {"clip": 0.01}}
 KINDS = {
     "sasrec": (lambda: sasrec(dropout=0.3), lambda: Objective(mixed(), UniformTarget(N), 0.2)),
     "gru4rec": (lambda: gru4rec(dropout=0.0), lambda: Objective(decoupled(0.4), soft(), 0.5)),
     "cosine": (
         lambda: gru4rec(tied=True, output_bias=False, dropout=0.0),
         lambda: Objective({"sl": (sl, 1.0)}, scoring=Scoring("cosine", 0.2)),
+    ),
+    "sampled": (
+        lambda: gru4rec(dropout=0.0),
+        lambda: Objective(mixed(), soft(), 0.3, SharedUniform(N, 9)),
+    ),
+    "in-batch": (
+        lambda: sasrec(dropout=0.0, output_bias=True),
+        lambda: Objective(candidates=InBatch(labels())),
+    ),
+    "sparse": (
+        lambda: gru4rec(dropout=0.0, tied=True),
+        lambda: Objective(candidates=SharedDraws(labels(), 9)),
     ),
 }
 
@@ -89,16 +109,19 @@ class Stopping:
             raise StoppedError
 
 
-def trained(kind, folder, listener=None, **settings):
+def trained(kind, folder, listener=None):
     """Train for at least fifty steps; return the encoder with its best weights, and the curve."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1)
     encoder, objective = (make() for make in KINDS[kind])
+    if kind == "sparse":
+        mark_sparse(encoder)
     got = train(
         encoder, objective, TrainingBatches(examples(log(), "positions", 6), SIZE, N, seed=3),
         lambda model: {"ndcg@10": float((1 / ranks(model)).mean())}, folder,
         epochs=EPOCHS, lr=0.01, patience=100, precision="64-true", accelerator="cpu",
-        weight_decay=0.01, checkpoint_steps=5, listener=listener, **settings,
+        weight_decay=0.01 if kind == "gru4rec" else 0.0, checkpoint_steps=5, listener=listener,
+        **SETTINGS.get(kind, {}),
     )  # fmt: skip
     rows = [{n: v for n, v in row.items() if not n.startswith("sec")} for row in got.curve]
     return encoder, rows

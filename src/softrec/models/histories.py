@@ -182,7 +182,8 @@ class ItemTable(nn.Embedding):
         n_items: N.
         dim: D.
         catalogue: the shards of the items; then the table has the vectors of the own items alone,
-            without a row for padding, and those of a batch come from their owners.
+            without a row for padding, and those of a batch come from their owners. The gradient of
+            these is sparse, and dense once it is added to that of the items that are scored.
     """
 
     def __init__(self, n_items: int, dim: int, catalogue: Catalogue | None = None) -> None:
@@ -200,7 +201,7 @@ class ItemTable(nn.Embedding):
         if self.catalogue is None:
             return super().forward(items)
         distinct, place = items.unique(return_inverse=True)
-        return F.embedding(place, self.catalogue.rows(self.weight, distinct))
+        return F.embedding(place, self.catalogue.rows(self.weight, distinct, sparse=True))
 
     def zero_padding(self) -> None:
         """Set the padding row to zero, after an initialisation of all rows."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional as F
 
 from softrec.errors import TrainingError
 from softrec.parallel.world import mesh
@@ -75,18 +76,25 @@ class Catalogue:
         dist.all_gather(found, tensor.contiguous(), group=self.group)
         return found
 
-    def rows(self, vectors: Tensor, items: Tensor) -> Tensor:
-        """Return the vectors of any items, (n, D), from their owners.
+    def rows(self, vectors: Tensor, items: Tensor, *, sparse: bool = False) -> Tensor:
+        """Return the vectors of any items, (n, D), from their owners; zeros for padding.
 
         All processes ask for the same items, and do the same with them. So the gradient of a row is
         known to its owner without sending it.
 
         Args:
-            vectors: (N_p, D) of the own items.
+            vectors: (N_p, D) of the own items; or (N_p,), such as a bias.
             items: (n,) int64; n D numbers are sent, so ask once for distinct ones.
+            sparse: whether the gradient has only the rows that were asked for.
         """
         place = self.place(items)
-        own = vectors[place.clamp(min=0)] * (place >= 0)[:, None]
+        inside = (place >= 0).nonzero()[:, 0]
+        found = place[inside]
+        if vectors.dim() == 1:
+            some = vectors.gather(0, found, sparse_grad=sparse)
+        else:
+            some = F.embedding(found, vectors, sparse=sparse)
+        own = vectors.new_zeros(len(items), *vectors.shape[1:]).index_copy(0, inside, some)
         return _Summed.apply(own, self)  # pyright: ignore[reportReturnType]
 
     def statistics(

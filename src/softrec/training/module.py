@@ -18,7 +18,7 @@ from softrec.parallel.tables import Part, parts_of
 from softrec.training.checkpoints import add_rows, keep_rows
 from softrec.training.lines import Listener
 from softrec.training.optimizers import LazyAdam, OptimizerName
-from softrec.training.processes import average_rows, share
+from softrec.training.processes import average_rows, clip_together, share
 from softrec.training.random_states import RandomStates, get_rng, start_rng
 from softrec.training.schedule import Schedule
 from softrec.types import Batch, Encoder
@@ -194,6 +194,18 @@ class SoftTargetModule(L.LightningModule):
     def on_after_backward(self) -> None:
         """Average the gradients that Lightning's strategy leaves to this module."""
         average_rows(self.encoder)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Limit the norm of the gradient; of tables in shards over all processes."""
+        if gradient_clip_val is not None and self.encoder.catalogue is not None:
+            clip_together(self.encoder, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     # --- epochs ---
 

@@ -137,7 +137,14 @@ def by_rows(encoder: Encoder) -> list[nn.Parameter]:
 
 
 def average_rows(encoder: Encoder) -> None:
-    """Replace the gradients of `by_rows` by their means over the parts of a batch."""
+    """Replace the gradients of `by_rows` by their means over the parts of a batch.
+
+    Look-ups in tables in shards have sparse gradients, so that no look-up fills a table of its own.
+    Where the optimiser needs dense ones, they become dense here.
+    """
+    for table in () if encoder.sparse else by_rows(encoder):
+        if table.grad is not None and table.grad.is_sparse:
+            table.grad = table.grad.to_dense()
     parts = parallel.part()[1]
     if parts == 1:
         return
@@ -149,6 +156,19 @@ def average_rows(encoder: Encoder) -> None:
             parameter.grad = parallel.summed(whole) / parts
         elif sparse:
             parameter.grad = _mean_rows(parameter, gradient)
+
+
+def clip_together(encoder: Encoder, most: float) -> None:
+    """Limit the norm of the gradient of all parameters, whose tables are in shards, to `most`."""
+    common, own = [], []
+    for table in encoder.parameters():
+        if table.grad is not None:
+            (common if part_of(table) is None else own).append(table.grad)
+    squares = [sum(torch.linalg.vector_norm(g) ** 2 for g in some) for some in (common, own)]
+    whole = squares[0] + encoder.catalogue.summed(torch.as_tensor(squares[1]))
+    factor = (most / (whole.sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in (*common, *own):
+        gradient.mul_(factor)
 
 
 def _kinds(gradient: Tensor | None) -> tuple[bool, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import NamedTuple
 
-from softrec.candidates import AutoSettings, FullSettings, StepSize
+from softrec.candidates import StepSize
 from softrec.data.batches import examples
 from softrec.data.splits import Split
 from softrec.experiments.build.model import rows_of
@@ -25,8 +25,6 @@ def decided(recipe: Recipe, split: Split) -> tuple[Recipe, list[str]]:
         told.append(f"batch_size: {step.rows} examples, about {step.size.labels} labels a step")
         training = recipe.training.model_copy(update={"batch_size": step.rows})
         recipe = recipe.model_copy(update={"training": training})
-    if recipe.training.shards > 1 and isinstance(recipe.candidates, AutoSettings):
-        recipe = recipe.model_copy(update={"candidates": FullSettings()})
     candidates, reason = recipe.candidates.decided(step.size)
     if candidates != recipe.candidates:
         told.append(f"candidates: {reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from softrec.candidates import AutoSettings, FullSettings
+from softrec.candidates import AutoSettings, DrawnSettings, FullSettings
 from softrec.models.given import takes
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.models import SHARDS
@@ -47,6 +47,7 @@ def _refused(recipe: Recipe) -> dict[str, tuple[object, str]]:
     """Return what shards do not have, by its place in the recipe, and what to choose instead."""
     spec, loss, judged = recipe.training, recipe.loss, recipe.evaluation
     targets = [n for n, kind in TARGETS.items() if kind.in_parts is not TargetSettings.in_parts]
+    drawn = recipe.candidates if isinstance(recipe.candidates, DrawnSettings) else None
     wrong = {
         "loss": (not loss.softmax or loss.of_batch, loss.name, "mixed, decoupled or sl"),
         "loss.l2": (loss.l2 > 0, f"{loss.l2:g}", "training.weight_decay"),
@@ -55,15 +56,17 @@ def _refused(recipe: Recipe) -> dict[str, tuple[object, str]]:
             ", ".join(["one-hot", *targets]),
         ),
         "candidates": (
-            not isinstance(recipe.candidates, FullSettings | AutoSettings),
-            recipe.candidates.name, "full",
+            drawn is None and not isinstance(recipe.candidates, FullSettings | AutoSettings),
+            recipe.candidates.name, "full, sampled or in-batch",
+        ),
+        "candidates.per_row": (
+            getattr(drawn, "per_row", False), "true", "false: a sample for the whole batch"
+        ),
+        "candidates.soft": (
+            drawn is not None and drawn.soft == "exact", "exact", "restricted"
         ),
         "weights": (recipe.weights.reads_scores, recipe.weights.name, "equal"),
         "prior": (recipe.prior is not None, recipe.prior and recipe.prior.model.name, "none"),
-        "training.optimizer": (
-            spec.optimizer == "sparse-adam", spec.optimizer, "adam or adamw"
-        ),
-        "training.clip": (spec.clip is not None, spec.clip, "no limit"),
         "training.ema": (spec.ema is not None, spec.ema, "no average"),
         "training.precision": (spec.precision == "bf16-true", spec.precision, "32-true"),
         "evaluation.negatives": (
