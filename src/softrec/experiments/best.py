@@ -78,11 +78,19 @@ def with_best(
     spec = recipe_of({"data": fields["data"]}, own).data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeakageWarning)  # the run warns where it reads the log
-        kind = kind_of(load_split(spec, data_dir) if log is None else split_of(log, spec))
+        split = load_split(spec, data_dir) if log is None else split_of(log, spec)
+    kind = kind_of(split)
     path = shipped.best()[kind.name]
     LOGGER.info("preset %s: %s (recipes/best/%s), because %s", BEST, kind.name, path.name,
                 kind.reason)  # fmt: skip
-    return {**read_yaml(path), **fields}, rest
+    return {**_fitting(read_yaml(path), split.train.n_items), **fields}, rest
+
+
+def _fitting(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
+    """Return a recipe with all items as candidates, if it samples more items than there are."""
+    if recipe.get("candidates", {}).get("number", 0) < n_items:
+        return recipe
+    return {**recipe, "candidates": {"name": "full"}}
 
 
 def kind_of(split: Split) -> Kind:
