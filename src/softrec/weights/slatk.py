@@ -63,11 +63,11 @@ class SlatkSettings(WeightsSettings, name="slatk"):
 
     rank: Rounds = setting(20, "K, the length of the lists that matter", common=True)
     weight_temperature: Temperature = setting(
-        1.0,
+        4.0,
         "how far around the score at rank K the weight rises from 0 to 1, in units of the score "
         "before it is divided by score_temperature",
         common=True,
-        search="0.25..4:log",
+        search="2..16:log",
     )
     renew: Rounds = setting(5, "epochs after which the scores at rank K are computed again")
     gradient: bool = setting(
