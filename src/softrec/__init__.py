@@ -134,6 +134,8 @@ def compare(
     item_table: Any = None,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
+    on: Literal["here", "ray"] = "here",
+    cpus_per_run: int | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> Comparison:
@@ -167,6 +169,9 @@ def compare(
         item_table: the same for items; a case belongs to the slice of its label.
         data_dir: a folder with public data sets; files are looked for there before a download.
         overwrite: replace a finished comparison.
+        on: where the models are trained: "here", one after the other, or "ray", several at a time
+            on a Ray cluster, see docs/scale.md.
+        cpus_per_run: of each training on Ray, by default 1.
         progress: as for `fit`.
         **options: fields of a recipe, as for `fit`, for each variant that has them. If the model is
             an instance, every training starts with its weights, so that seeds differ only in the
@@ -202,17 +207,11 @@ def compare(
     arguments |= {} if protocol_rows == "auto" else {"protocol_rows": protocol_rows}
     with telling(progress):
         return compare_variants(
-            plan(given, axes, seeds, tune=tune, space=space),
-            out,
-            data_dir=_path(data_dir),
-            log=given.log,
-            command=python_call("compare", source, arguments, options),
-            overwrite=overwrite,
-            baselines=baselines,
-            protocol_rows=protocol_rows,
-            user_table=user_table,
-            item_table=item_table,
-        )
+            plan(given, axes, seeds, tune=tune, space=space), out, data_dir=_path(data_dir),
+            log=given.log, command=python_call("compare", source, arguments, options),
+            overwrite=overwrite, baselines=baselines, protocol_rows=protocol_rows,
+            user_table=user_table, item_table=item_table, on=on, cpus_per_run=cpus_per_run,
+        )  # fmt: skip
 
 
 def tune(
@@ -224,6 +223,8 @@ def tune(
     seeds: int = 3,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
+    on: Literal["here", "ray"] = "here",
+    cpus_per_run: int | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> Tuning:
@@ -241,6 +242,8 @@ def tune(
         seeds: train the winner so often.
         data_dir: a folder with public data sets, looked into before any download.
         overwrite: replace a finished study.
+        on: as for `compare`; with several trials at a time, others are proposed than with one.
+        cpus_per_run: as for `compare`.
         progress: print a line for each trial on the error stream, in a terminal or notebook also a
             bar; True shows the bar anywhere, False nothing.
         **options: fields of a recipe, as for `fit`; they are not searched.
@@ -260,7 +263,7 @@ def tune(
         given = read_source(source, options, data_dir)
         return tune_recipe(
             search_of(given, trials, space), out, seeds=seeds, data_dir=_path(data_dir),
-            log=given.log, overwrite=overwrite,
+            log=given.log, overwrite=overwrite, on=on, cpus_per_run=cpus_per_run,
         )  # fmt: skip
 
 
@@ -317,19 +320,11 @@ def evaluate_lists(
     arguments = {"data": None if data is None else str(data), "out": str(out)}
     with telling(progress):
         return judge_lists(
-            lists,
-            data,
-            out=out,
-            against=against,
-            metrics=metrics,
-            baselines=baselines,
-            user_table=user_table,
-            item_table=item_table,
-            data_dir=_path(data_dir),
-            overwrite=overwrite,
+            lists, data, out=out, against=against, metrics=metrics, baselines=baselines,
+            user_table=user_table, item_table=item_table, data_dir=_path(data_dir),
+            overwrite=overwrite, options=options,
             command=python_call("evaluate_lists", source, arguments, options),
-            options=options,
-        )
+        )  # fmt: skip
 
 
 def reproduce(
@@ -344,6 +339,8 @@ def reproduce(
     defaults: bool = True,
     train: bool = True,
     data_dir: str | Path | None = None,
+    on: Literal["here", "ray"] = "here",
+    cpus_per_run: int | None = None,
     progress: bool | None = None,
 ) -> Reproduction:
     """Run the trainings of a paper's tables, the cheapest first, and compare the numbers.
@@ -360,6 +357,8 @@ def reproduce(
         defaults: add models with today's defaults to each block.
         train: train rows that are not finished; if False, only simple baselines are counted.
         data_dir: a folder with public data sets; files are looked for there before a download.
+        on: as for `compare`.
+        cpus_per_run: as for `compare`.
         progress: as for `fit`.
 
     Raises:
@@ -392,6 +391,8 @@ def reproduce(
             train=train,
             data_dir=_path(data_dir),
             command=python_call("reproduce", paper, shown, {}),
+            on=on,
+            cpus_per_run=cpus_per_run,
         )
 
 

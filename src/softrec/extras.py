@@ -16,9 +16,9 @@ from softrec.errors import SoftrecError
 EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec",
           "huggingface_hub": "hub", "matplotlib": "report",
           "mlflow": "mlflow", "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
-          "optuna": "tune", "prometheus_client": "serve", "pyarrow": "arrow", "scipy": "baselines",
-          "sklearn": "text", "tensorboard": "tensorboard", "usearch": "usearch", "uvicorn": "serve",
-          "wandb": "wandb"}  # fmt: skip
+          "optuna": "tune", "prometheus_client": "serve", "pyarrow": "arrow", "ray": "ray",
+          "scipy": "baselines", "sklearn": "text", "tensorboard": "tensorboard",
+          "usearch": "usearch", "uvicorn": "serve", "wandb": "wandb"}  # fmt: skip
 """Name of a package -> name of the smallest extra that installs it."""
 
 

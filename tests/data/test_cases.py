@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from messages import refused
-from softrec.data.cases import is_in
+from softrec.data.cases import is_in, rows_of
+from softrec.data.disk.scratch import folder_of
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split, by_time, leave_last_out
 from softrec.errors import DataError
@@ -207,3 +208,35 @@ def test_is_in_is_membership_also_of_none(values, known):
     found = is_in(np.array(values, dtype=np.int64), np.array(known, dtype=np.int64))
     assert found.tolist() == [value in set(known) for value in values]
     assert found.dtype == bool
+
+
+def test_rows_of_a_log_in_files_are_copied_to_files(tmp_path, limit):
+    """So that their memory can be given back; those of a log in memory stay there."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 9, 200)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    parts = {"items": rng.integers(50, size=offsets[-1]).astype(np.int32),
+             "times": rng.integers(10**6, size=offsets[-1])}  # fmt: skip
+    stored = {}
+    for name, values in parts.items():
+        values.tofile(tmp_path / name)
+        stored[name] = np.asarray(np.memmap(tmp_path / name, dtype=values.dtype, mode="r"))
+    rows = np.flatnonzero(rng.random(200) < 0.7)
+    in_memory = rows_of(Sequences(offsets, **parts), rows)
+    limit(sorted=50)  # fewer events than there are
+    found = rows_of(Sequences(offsets, **stored), rows)
+    again = rows_of(found, np.arange(0, len(found), 2))
+    assert folder_of(found.items) == folder_of(again.times) == tmp_path
+    assert folder_of(in_memory.items) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items", "times"]
+    for row, chosen in enumerate(rows):
+        place = slice(offsets[chosen], offsets[chosen + 1])
+        assert found[row].tolist() == in_memory[row].tolist() == parts["items"][place].tolist()
+        assert found.times[found.offsets[row] : found.offsets[row + 1]].tolist() == (
+            parts["times"][place].tolist()
+        )
+    assert [again[row].tolist() for row in range(len(again))] == [
+        found[row].tolist() for row in range(0, len(found), 2)
+    ]
+    limit(sorted=10**6)
+    assert folder_of(rows_of(Sequences(offsets, **stored), rows).items) is None

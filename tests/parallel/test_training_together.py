@@ -8,7 +8,8 @@ import torch
 from processes import results
 
 from softrec import parallel
-from softrec.candidates import InBatch, SharedDraws, SharedUniform
+from softrec.candidates import InBatch, MixedDraws, SharedDraws, SharedUniform
+from softrec.candidates.shown import Shown
 from softrec.data.batches import TrainingBatches, examples
 from softrec.data.interactions import Sequences
 from softrec.data.splits import Cases
@@ -18,25 +19,31 @@ from softrec.evaluation.protocol import rank_cases
 from softrec.limits import limited
 from softrec.losses.softmax import mixed
 from softrec.models.comirec import ComiRecSA
+from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.mf import MF
+from softrec.models.prior import Prior, WithPrior
 from softrec.models.sasrec import SASRec
 from softrec.objective import Objective
 from softrec.parallel import by_first, by_itself, gathered, in_turn
+from softrec.scoring import Scoring
 from softrec.targets.smoothing import UniformTarget
 from softrec.training.checkpoints import RESUME
 from softrec.training.loop import train
 from softrec.training.optimizers import mark_sparse
-from softrec.types import Batch
+from softrec.types import Batch, Events
+from softrec.weights import OfContexts, OfLabels, Thresholds
+from softrec.weights.slatk import SlatkWeights
 
-N, USERS, SIZE = 30, 41, 8  # 41 examples: five batches of 8 in an epoch, and one of 1
+N, HAD = 33, 30  # nobody had the last three items
+USERS, SIZE = 41, 8  # 41 examples: five batches of 8 in an epoch, and one of 1
 EPOCHS = 8
 
 
 def log():
     draw = np.random.default_rng(0)
     lengths = draw.integers(3, 9, USERS)
-    begin = draw.integers(0, N, USERS)
-    return Sequences.of([(b + np.arange(n) * 7) % N for b, n in zip(begin, lengths, strict=True)])
+    begin = draw.integers(0, HAD, USERS)
+    return Sequences.of([(b + np.arange(n) * 7) % HAD for b, n in zip(begin, lengths, strict=True)])
 
 
 def batches_of(windows):
@@ -48,33 +55,73 @@ def popular():
     return counts / counts.sum()
 
 
+def mixed_draws():
+    return MixedDraws(SharedUniform(N, 9, corrected=False), popular())
+
+
+def shown():
+    """All items but those that nobody had."""
+    return Shown(torch.from_numpy(log().items).long().unique())
+
+
 KINDS = {
     "full": ("positions", lambda: None, "adam"),
     "in-batch": ("last", lambda: InBatch(popular(), mask_positives=True), "adam"),
     "shared": ("positions", lambda: SharedDraws(popular(), 9), "adam"),
     "sparse": ("last", lambda: SharedUniform(N, 9), "sparse-adam"),
     "clipped": ("positions", lambda: None, "clipped"),
+    "averaged": ("positions", lambda: None, "averaged"),
+    "mixed candidates": ("positions", mixed_draws, "adam"),
+    "shown": ("positions", shown, "adam"),
+    "slatk": ("positions", lambda: None, "adam"),
+    "inverse propensity": ("positions", lambda: SharedUniform(N, 9), "adam"),
+    "recency": ("positions", lambda: None, "adam"),
+    "prior": ("positions", lambda: None, "adam"),
 }
+OPTIMIZERS = {
+    "adam": {}, "sparse-adam": {"optimizer": "sparse-adam"}, "clipped": {"clip": 0.5},
+    "averaged": {"ema": 0.9},
+}  # fmt: skip
+
+
+def weights_of(kind, data):
+    """The weights of the examples of a kind; thresholds are renewed in every third epoch."""
+    if kind == "slatk":
+        thresholds = Thresholds(data, USERS, "history", Scoring(), rank=5, every=3)
+        return SlatkWeights(thresholds.double(), 2.0, gradient=True)
+    if kind == "inverse propensity":
+        return OfLabels(torch.linspace(0.5, 2, N))
+    if kind == "recency":
+        return OfContexts(torch.linspace(0.5, 2, data.n_contexts), data)
+    return None
+
+
+def with_prior(encoder):
+    rows = log()
+    prior = Prior(lambda: ItemKNN(N, k=N, recency=0.5), folds=2)
+    prior.fit(Events(torch.from_numpy(rows.offsets), torch.from_numpy(rows.items).long()))
+    return WithPrior(encoder, prior)
 
 
 def trained(kind, folder, *, epochs=EPOCHS, dropout=0.0, listener=None):
     """Return the weights of a training, and its curve without the times."""
     folder.mkdir(parents=True, exist_ok=True)
     windows, candidates, optimizer = KINDS[kind]
+    batches = batches_of(windows)
     torch.manual_seed(1)
     encoder = SASRec(N, dim=8, length=6, dropout=dropout) if kind != "sparse" else MF(
         N, n_users=USERS, dim=8, output_bias=True
     )  # fmt: skip
     if optimizer == "sparse-adam":
         mark_sparse(encoder)
-    objective = Objective(candidates=candidates()) if kind != "full" else Objective(
-        mixed(), UniformTarget(N), 0.2
-    )  # fmt: skip
+    if kind == "prior":
+        encoder = with_prior(encoder)
+    soft = (mixed(), UniformTarget(N), 0.2) if kind in ("full", "shown", "recency") else ()
+    objective = Objective(*soft, candidates=candidates(), weights=weights_of(kind, batches.data))
     got = train(
-        encoder, objective, batches_of(windows), lambda _: {"ndcg@10": 0.5}, folder,
+        encoder, objective, batches, lambda _: {"ndcg@10": 0.5}, folder,
         epochs=epochs, lr=0.01, patience=100, precision="64-true", accelerator="cpu",
-        optimizer="adam" if optimizer == "clipped" else optimizer,
-        clip=0.5 if optimizer == "clipped" else None, checkpoint_steps=7, listener=listener,
+        checkpoint_steps=7, listener=listener, **OPTIMIZERS[optimizer],
     )  # fmt: skip
     last = torch.load(folder / RESUME, weights_only=True)["state_dict"]
     rows = [{n: v for n, v in row.items() if not n.startswith("sec")} for row in got.curve]

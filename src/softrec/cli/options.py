@@ -259,6 +259,19 @@ Tune = Annotated[
         "number of trials, as softrec tune does. What is in brackets or in a grid is not searched.",
     ),
 ]
+On = Annotated[
+    Literal["here", "ray"],
+    typer.Option(
+        metavar="<str>",
+        help="Where to train: here, one training after the other; or ray, several at a time on the "
+        "machines of a Ray cluster, or on the CPUs of this one. The folder of --out, the working "
+        "folder and SOFTREC_CACHE must be on a disk that all of them see.",
+    ),
+]
+CpusPerRun = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPUs of each training on Ray, which has as many threads; else 1."),
+]
 Trackers = Annotated[
     list[str] | None,
     option(

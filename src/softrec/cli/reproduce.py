@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from softrec.cli.options import Baselines, DataDir
+from softrec.cli.options import Baselines, CpusPerRun, DataDir, On
 from softrec.cli.show import print_line, typed
 
 Paper = Annotated[
@@ -72,6 +72,8 @@ def reproduce(
     train: Train = True,
     list_: List = False,
     dry_run: DryRun = False,
+    on: On = "here",
+    cpus_per_run: CpusPerRun = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the trainings of a paper's tables, the cheapest first, and compare the numbers.
@@ -100,5 +102,6 @@ def reproduce(
     found = reproduce_paper(
         paper, out, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults,
         budget=budget, train=train, data_dir=data_dir, command=typed(sys.argv[1:]),
+        on=on, cpus_per_run=cpus_per_run,
     )  # fmt: skip
     print_line(f"{found.sentence()}. The table is {out / 'reproduction.md'}, also .html and .csv")

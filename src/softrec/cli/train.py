@@ -10,8 +10,10 @@ import typer
 
 from softrec.cli.options import (
     Baselines,
+    CpusPerRun,
     DataDir,
     ItemTable,
+    On,
     Out,
     Overwrite,
     ProtocolRows,
@@ -119,6 +121,8 @@ def compare(
     protocol_rows: ProtocolRows = "auto",
     user_table: UserTable = None,
     item_table: ItemTable = None,
+    on: On = "here",
+    cpus_per_run: CpusPerRun = None,
     logger: Trackers = None,
     set_: Set = None,
     data_dir: DataDir = None,
@@ -159,6 +163,8 @@ def compare(
             data_dir=data_dir,
             command=typed(sys.argv[1:]),
             overwrite=overwrite,
+            on=on,
+            cpus_per_run=cpus_per_run,
         )
     print_comparison(comparison.results, comparison.folder)
 

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from softrec.cli.options import DataDir, Out, Overwrite, Set, Source, Space, Trackers
+from softrec.cli.options import (
+    CpusPerRun,
+    DataDir,
+    On,
+    Out,
+    Overwrite,
+    Set,
+    Source,
+    Space,
+    Trackers,
+)
 from softrec.cli.show import print_line, print_metrics
 from softrec.cli.train import all_options
 
@@ -25,6 +35,8 @@ def tune(
     seeds: Annotated[
         int, typer.Option(min=1, help="Number of trainings of the winner, each with another seed.")
     ] = 3,
+    on: On = "here",
+    cpus_per_run: CpusPerRun = None,
     logger: Trackers = None,
     set_: Set = None,
     data_dir: DataDir = None,
@@ -52,7 +64,7 @@ def tune(
     with tracking(logger):
         found = tune_recipe(
             search_of(given, trials, space), out, seeds=seeds, data_dir=data_dir,
-            overwrite=overwrite,
+            overwrite=overwrite, on=on, cpus_per_run=cpus_per_run,
         )  # fmt: skip
     typer.echo(repr(found))
     print_metrics("", {"validation": found.valid, "test": found.test})

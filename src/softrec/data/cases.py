@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from softrec.blocks import blocks_of_parts
+from softrec.data.disk.scratch import folder_of, scratch
 from softrec.data.interactions import Interactions, Sequences
 from softrec.limits import LIMITS
 
@@ -101,8 +102,8 @@ def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
     starts = sequences.offsets[:-1][rows]
     lengths = sequences.offsets[1:][rows] - starts
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    items = np.empty(offsets[-1], sequences.items.dtype)
-    times = None if sequences.times is None else np.empty(offsets[-1], sequences.times.dtype)
+    items = _room(offsets[-1], sequences.items)
+    times = None if sequences.times is None else _room(offsets[-1], sequences.times)
     for some in blocks_of_parts(offsets[1:], LIMITS.sorted):  # else places take most of the memory
         inside = slice(int(offsets[some.start]), int(offsets[some.stop]))
         shift = np.repeat(starts[some] - offsets[some], lengths[some])
@@ -111,6 +112,12 @@ def rows_of(sequences: Sequences, rows: np.ndarray) -> Sequences:
         if times is not None and sequences.times is not None:
             times[inside] = sequences.times[places]
     return Sequences(offsets, items, times)
+
+
+def _room(n: int, like: np.ndarray) -> np.ndarray:
+    """Return room for a part of an array: in a file beside that of the array, if it is in one."""
+    folder = folder_of(like)
+    return np.empty(n, like.dtype) if folder is None else scratch(n, like.dtype, folder)
 
 
 def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:

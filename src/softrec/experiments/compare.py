@@ -19,28 +19,28 @@ import polars as pl
 
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.errors import RunError, SoftrecError
+from softrec.errors import SoftrecError
 from softrec.evaluation.asked import Asked
 from softrec.experiments.baselines import check_buildable, those_that_fit
 from softrec.experiments.build.data import load_logged, with_noise
 from softrec.experiments.build.decided import decided
 from softrec.experiments.combinations import plan
 from softrec.experiments.comparison import REPORT, Comparison
+from softrec.experiments.executors import Executor, executor
 from softrec.experiments.inputs import Given
 from softrec.experiments.levels import note, shared, simple_rows
 from softrec.experiments.protocol import ProtocolRows, with_protocol_rows
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
-from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import results_of
-from softrec.experiments.train import fit_recipe, inputs_of
+from softrec.experiments.train import inputs_of
+from softrec.experiments.trainings import Training, all_trained
 from softrec.experiments.truth import truth_of
 from softrec.experiments.tuning.rows import tuned
 from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct
 from softrec.extras import require_report
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.models import is_counted
 from softrec.report.results import Results, write_results
 
 LOGGER = logging.getLogger(__name__)
@@ -82,6 +82,8 @@ def compare_variants(
     protocol_rows: ProtocolRows = "never",
     user_table: Any = None,
     item_table: Any = None,
+    on: str = "here",
+    cpus_per_run: int | None = None,
 ) -> Comparison:
     """Train each variant with each seed; write the report, the results and a table of users.
 
@@ -98,6 +100,8 @@ def compare_variants(
         protocol_rows: add the baseline of each model on other windows; see `with_protocol_rows`.
         user_table: a table of users; test cases are sliced by its columns, see `own_table`.
         item_table: a table of items; test cases are sliced by the columns of their label.
+        on: "here", or "ray"; see `executors`.
+        cpus_per_run: of each training on Ray.
 
     Raises:
         SoftrecError: if something cannot be built; nothing is trained then.
@@ -106,9 +110,11 @@ def compare_variants(
     wanted = with_protocol_rows(wanted, protocol_rows)
     recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
     inputs = [path for recipe in recipes for path in inputs_of(recipe)]
-    with reserved(out, COMPARISON, inputs) as place:
+    with executor(on, cpus_per_run) as where, reserved(out, COMPARISON, inputs) as place:
+        for recipe in recipes:
+            where.check(recipe)
         results = _compared(
-            wanted, baselines, place, data_dir=data_dir, log=log, command=command,
+            wanted, baselines, place, where, data_dir=data_dir, log=log, command=command,
             overwrite=overwrite, tables=(user_table, item_table),
         )  # fmt: skip
         place.finish()
@@ -119,6 +125,7 @@ def _compared(
     wanted: Plan,
     baselines: bool,
     place: Place,
+    where: Executor,
     *,
     data_dir: Path | None,
     log: Interactions | None,
@@ -146,9 +153,9 @@ def _compared(
     names = [*(variant.name for variant in wanted.variants), *fitting]
     check_distinct(names)
     folder = place.begin(text, describe(split), overwrite=overwrite)
-    wanted, found = tuned(wanted, split, asked, folder, _slug)
+    wanted, found = tuned(wanted, split, folder, _slug, where)
     rows = [*(variant.recipes for variant in wanted.variants), *([r] for r in fitting.values())]
-    runs = _all_trained(folder, names, rows, split)
+    runs = _all_trained(folder, names, rows, split, where)
     slices = sliced(wanted, names, runs, slices)
     slices.write_parquet(folder / "slices.parquet")
     results = results_of(
@@ -203,42 +210,20 @@ def with_decisions(wanted: Plan, split: Split) -> Plan:
 
 
 def _all_trained(
-    folder: Path, names: Sequence[str], rows: Sequence[Sequence[Recipe]], split: Split
+    folder: Path,
+    names: Sequence[str],
+    rows: Sequence[Sequence[Recipe]],
+    split: Split,
+    where: Executor,
 ) -> list[list[Run]]:
     """Return the runs of all rows; runs that do not exist yet are trained."""
-    runs: list[list[Run]] = []
-    number, total = 0, sum(map(len, rows))
-    for name, row in zip(names, rows, strict=True):
-        runs.append([])
-        for recipe in row:
-            number += 1
-            own = folder / "runs" / f"{_slug(name)}-seed{recipe.seed}"
-            count = f"run {number} of {total}"
-            first = runs[0][0].folder if runs[0] else None
-            split = with_noise(split, recipe.data)
-            runs[-1].append(_trained(own, recipe, split, name=f"{count}: {name}", sibling=first))
-    return runs
-
-
-def _trained(
-    folder: Path,
-    recipe: Recipe,
-    split: Split,
-    *,
-    name: str,
-    sibling: Path | None,
-) -> Run:
-    """Return the run of a recipe; if it does not exist yet, it is trained."""
-    run = kept_run(folder)
-    if run is not None:
-        if run.recipe == recipe:
-            return run
-        raise RunError(f"{folder} contains a run of another recipe; delete it")
-    if is_counted(recipe.model.name):
-        LOGGER.info("counting %s", name)
-    else:
-        LOGGER.info("training %s, seed %d", name, recipe.seed)
-    return fit_recipe(recipe, folder, split=split, sibling=sibling)
+    wanted = [
+        Training(name, recipe, folder / "runs" / f"{_slug(name)}-seed{recipe.seed}")
+        for name, row in zip(names, rows, strict=True)
+        for recipe in row
+    ]
+    runs = iter(all_trained(wanted, split, where))
+    return [[next(runs) for _ in row] for row in rows]
 
 
 def _slug(name: str) -> str:

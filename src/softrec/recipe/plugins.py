@@ -25,7 +25,7 @@ from softrec.errors import RecipeError, one_line
 from softrec.evaluation.metrics import METRICS
 from softrec.models.given import GivenModel
 from softrec.models.registry import MODELS
-from softrec.recipe.recipe import Recipe
+from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.registry import Chosen, PluginWarning, Registry
 
 
@@ -130,6 +130,26 @@ def _origin(module: str) -> dict[str, str]:
     if path is not None and path.is_file():
         facts |= {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return facts
+
+
+def modules_of(recipe: Recipe) -> list[dict[str, str]]:
+    """Return module and file of each member that is not part of softrec, also of its stages."""
+    found = plugins_of(recipe)
+    for stage in recipe.stages().values():
+        found += modules_of(stage)
+    return [one for one in found if "instance" not in one]
+
+
+def unpickled(fields: dict[str, Any], modules: Iterable[Mapping[str, str]]) -> Recipe:
+    """Return a recipe that was pickled, perhaps in another process; its members are registered."""
+    for one in modules:
+        if one["module"] in sys.modules:
+            continue
+        try:
+            import_module(one["module"])
+        except ImportError:
+            load_plugins([one.get("file", one["module"])])
+    return read_recipe(fields)
 
 
 def missing_plugins(needed: Iterable[Mapping[str, str]]) -> str | None:

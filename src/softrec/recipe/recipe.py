@@ -181,6 +181,12 @@ class Recipe(Settings):
 
         return fields | {name: replaced(name, fields[name]) for name in ("training", "target")}
 
+    def __reduce__(self) -> Any:
+        """Pickle plain data, and the modules in which members of others are registered."""
+        from softrec.recipe.plugins import modules_of, unpickled  # which know recipes
+
+        return unpickled, (self.model_dump(mode="json"), modules_of(self))
+
     def without_search(self) -> Recipe:
         """Return the recipe of a run: how settings were searched is no part of it."""
         return self if self.tune is None else self.model_copy(update={"tune": None})

@@ -103,12 +103,16 @@ def tracking(names: str | Iterable[str] | None) -> Iterator[None]:
         with softrec.tracking("csv,mlflow"):
             run = softrec.fit("clicks.csv", out="runs/first")
     """
-    chosen = None if names is None else checked(names)
-    token = _names.set(chosen)
+    token = _names.set(None if names is None else checked(names))
     try:
         yield
     finally:
         _names.reset(token)
+
+
+def chosen() -> tuple[str, ...] | None:
+    """Return the names that `tracking` was given; None for the default."""
+    return _names.get()
 
 
 def checked(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from softrec.data.disk.rows import Rows, Writer, read_ids, scratch, write_ids
+from softrec.data.disk.rows import Rows, Writer, read_ids, write_ids
+from softrec.data.disk.scratch import scratch
 from softrec.data.interactions import no_weights, none_left
 from softrec.data.vocabulary import Vocabulary
 

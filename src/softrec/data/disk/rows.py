@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,14 +128,6 @@ class Writer:
         offsets = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
         np.save(self.folder / f"{OFFSETS}.npy", offsets)
         np.save(self.folder / f"{COUNTS}.npy", self.counts)
-
-
-def scratch(n: int, dtype: Any, folder: Path) -> np.ndarray:
-    """Return zeros (n,), in a file without a name where they are many; it ends with the array."""
-    if n <= LIMITS.sorted:
-        return np.zeros(n, dtype=dtype)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=(n,))
 
 
 def write_ids(folder: Path, users: Vocabulary, items: Vocabulary) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,11 +50,18 @@ class StoredSplit(Split):
         history: the training and validation part as one log.
         everything: all parts as one log.
         facts: all that its files depend on, by which they are found again.
+        folder: of the files.
     """
 
     history: Interactions | None = None
     everything: Interactions | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def __reduce__(self) -> Any:
+        """Pickle where the files are, and not what they hold."""
+        asked = {"relevant": self.relevant, "seed": self.seed}
+        return _opened, (self.folder, self.facts, asked)
 
     def before(self, part: Literal["valid", "test"]) -> Interactions:
         """Return the events before `part` as one log."""
@@ -203,5 +210,9 @@ def read_split(folder: Path, about: dict[str, Any]) -> StoredSplit:
     parts = {name: Rows.read(folder / name).log(*ids) for name in PLACES}
     return StoredSplit(
         parts["train"], parts["valid"], parts["test"], facts["name"], SetAside(**facts["aside"]),
-        history=parts["before"], everything=parts["whole"], facts=about,
+        history=parts["before"], everything=parts["whole"], facts=about, folder=folder,
     )  # fmt: skip
+
+
+def _opened(folder: Path, about: dict[str, Any], asked: dict[str, Any]) -> StoredSplit:
+    return replace(read_split(folder, about), **asked)

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +25,7 @@ from time import monotonic
 from softrec.data.splits import Split
 from softrec.errors import RunError, SoftrecError, one_line
 from softrec.experiments.build.data import load_logged
+from softrec.experiments.executors import Task, executor
 from softrec.experiments.reproduction import share
 from softrec.experiments.reproduction.cells import cells_of, training_of
 from softrec.experiments.reproduction.cost import minutes
@@ -71,6 +74,8 @@ def reproduce_paper(
     train: bool = True,
     data_dir: Path | None = None,
     command: str = "",
+    on: str = "here",
+    cpus_per_run: int | None = None,
 ) -> Reproduction:
     """Run the trainings of a paper's rows, the cheapest first, and write a table in `out`.
 
@@ -86,6 +91,8 @@ def reproduce_paper(
         train: train rows that are not finished; if False, only simple baselines are counted.
         data_dir: a folder with public data sets.
         command: the command, for the table.
+        on: "here", or "ray"; see `executors`.
+        cpus_per_run: of each training on Ray.
 
     Raises:
         RecipeError: if there is no such paper, table or row.
@@ -97,7 +104,7 @@ def reproduce_paper(
     require_report()
     out = checked_output(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with held(out):
+    with executor(on, cpus_per_run) as where, held(out):
         _begin(out)
         stages = share.stages_of(
             cell.recipe.model_copy(update={"seed": seed})
@@ -109,16 +116,10 @@ def reproduce_paper(
         jobs = by_cost(wanted)
         bench.find(jobs)
         bench.write()
-        start = monotonic()
-        for number, job in enumerate(jobs, 1):
-            if job.folder in bench.runs:
-                continue
-            if not train and job.kind != "simple":
-                bench.reasons[job.folder] = "not trained, as was asked for"
-                continue
-            left = math.inf if budget is None else budget - (monotonic() - start) / 60
-            bench.do(job, left, f"{number} of {len(jobs)}")
-            bench.write()
+        with closing(where.outcomes(bench.tasks(jobs, budget, train=train))) as outcomes:
+            for task, outcome in outcomes:
+                bench.note(jobs[int(task.name.split()[1]) - 1], outcome)
+                bench.write()
         bench.write()
         return bench.results()
 
@@ -169,31 +170,64 @@ class _Bench:
             if run is not None:
                 self.runs[job.folder] = run
 
-    def do(self, job: Job, left: float, number: str) -> None:
-        """Do a job if its estimate fits into the minutes left; otherwise store the reason."""
+    def tasks(self, jobs: Sequence[Job], budget: float | None, *, train: bool) -> Iterator[Task]:
+        """Yield a task for each job that is not finished, if its estimate fits into the budget.
+
+        The reason why a job is not done is stored.
+
+        Args:
+            jobs: in the order in which they begin.
+            budget: minutes, from now.
+            train: whether only simple baselines are counted.
+        """
+        start = monotonic()
+        for number, job in enumerate(jobs, 1):
+            if job.folder in self.runs:
+                continue
+            left = math.inf if budget is None else budget - (monotonic() - start) / 60
+            reason = self._obstacle(job, left, train=train)
+            if reason is None:
+                LOGGER.info(
+                    "%d of %d: %s, seed %d", number, len(jobs), job.name, job.recipe.seed
+                )  # fmt: skip
+                try:
+                    split = self._split(job.recipe)
+                except SoftrecError as error:
+                    reason = str(error)
+                else:
+                    # A run of another row, perhaps with fewer metrics.
+                    stage = self.stages.get(training_of(job.recipe))
+                    arguments = job, self.out / "runs" / job.folder, stage
+                    yield Task(f"job {number}", job.recipe, trained, split, arguments)
+                    continue
+                LOGGER.info("%s: not run: %s", job.name, reason)
+            self.reasons[job.folder] = reason
+            self.write()
+
+    def _obstacle(self, job: Job, left: float, *, train: bool) -> str | None:
+        """Return why a job does not begin, with so many minutes left; None if it does."""
+        if not train and job.kind != "simple":
+            return "not trained, as was asked for"
         if left <= 0:
-            self.reasons[job.folder] = "the budget was used up"
-            return
+            return "the budget was used up"
         cost = minutes(job.recipe, self._done())
         if cost > left:
-            self.reasons[job.folder] = (
-                f"it may take {_minutes(cost)}, and {_minutes(left)} of the budget were left"
-            )
-            return
-        LOGGER.info("%s: %s, seed %d", number, job.name, job.recipe.seed)
-        try:
-            split = self._split(job.recipe)
-            self.runs[job.folder] = self._run(job, split)
+            return f"it may take {_minutes(cost)}, and {_minutes(left)} of the budget were left"
+        return None
+
+    def note(self, job: Job, outcome: Future[Run]) -> None:
+        """Store the run of a job, or why it failed: that must not stop the other jobs."""
+        error = outcome.exception()
+        if error is None:
+            self.runs[job.folder] = outcome.result()
             self.reasons.pop(job.folder, None)
-        except SoftrecError as error:
-            self.reasons[job.folder] = str(error)
-        except Exception as error:  # a failure must not stop the other jobs
-            LOGGER.exception("%s failed", job.name)
-            self.reasons[job.folder] = (
-                f"failed: {type(error).__name__}: {one_line(str(error), 200)}"
-            )
-        if job.folder in self.reasons:
-            LOGGER.info("%s: not run: %s", job.name, self.reasons[job.folder])
+            return
+        reason = str(error)
+        if not isinstance(error, SoftrecError):
+            LOGGER.error("%s failed", job.name, exc_info=error)
+            reason = f"failed: {type(error).__name__}: {one_line(reason, 200)}"
+        self.reasons[job.folder] = reason
+        LOGGER.info("%s: not run: %s", job.name, reason)
 
     def _done(self) -> set[str]:
         """Return what is trained, by what was asked for: a run keeps what was decided."""
@@ -219,17 +253,22 @@ class _Bench:
                 raise SoftrecError(text) from error
         return self._open[1]
 
-    def _run(self, job: Job, split: Split) -> Run:
-        folder = self.out / "runs" / job.folder
-        stage = self.stages.get(
-            training_of(job.recipe)
-        )  # a run of another row, perhaps with fewer metrics
-        if job.kind == "cell":
-            share.take(job.recipe, split, folder)
-        run = kept_run(folder) or fit_recipe(job.recipe, folder, split=split)
-        if stage is not None:
-            share.give(stage, split, folder)
-        return run
+
+def trained(split: Split, job: Job, folder: Path, stage: Recipe | None) -> Run:
+    """Return the run of a job, which is shared with the other rows that depend on it.
+
+    Args:
+        split: the data.
+        job: what to train or count.
+        folder: of the run.
+        stage: the recipe under which other rows look for it.
+    """
+    if job.kind == "cell":
+        share.take(job.recipe, split, folder)
+    run = kept_run(folder) or fit_recipe(job.recipe, folder, split=split)
+    if stage is not None:
+        share.give(stage, split, folder)
+    return run
 
 
 def _minutes(number: float) -> str:

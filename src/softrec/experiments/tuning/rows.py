@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from softrec.data.splits import Split
-from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import with_noise
+from softrec.experiments.executors import Executor
 from softrec.experiments.tuning.search import Search, best_of, searched
 from softrec.experiments.tuning.trials import Trial
 from softrec.experiments.tuning.tune import BEST, write_best
@@ -19,7 +19,7 @@ STUDIES = "studies"
 
 
 def tuned(
-    wanted: Plan, split: Split, asked: Asked, folder: Path, slug: Callable[[str], str]
+    wanted: Plan, split: Split, folder: Path, slug: Callable[[str], str], where: Executor
 ) -> tuple[Plan, dict[str, Tuned]]:
     """Return the plan with the best settings of all searches, and the results of each search.
 
@@ -29,9 +29,9 @@ def tuned(
     Args:
         wanted: the variants, with all settings that depend on the data decided.
         split: the data.
-        asked: the evaluation task.
         folder: of the comparison.
         slug: makes the name of a folder from the name of a row.
+        where: trains the trials.
     """
     if wanted.search is None:
         return wanted, {}
@@ -44,7 +44,7 @@ def tuned(
         search = Search(space, wanted.search.trials, wanted.search.pruner)
         own = folder / STUDIES / slug(variant.name)
         own.mkdir(parents=True, exist_ok=True)
-        trials = searched(search, split, asked, own, name=variant.name)
+        trials = searched(search, split, own, where, name=variant.name)
         best = best_of(trials, search.monitor)
         recipe = space.recipe(best.settings)
         write_best(recipe, best, search, own / BEST)

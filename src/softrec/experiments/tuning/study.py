@@ -1,8 +1,9 @@
 """The study in SQLite: Optuna proposes and prunes trials, and a kill loses no finished trial.
 
 Every trial has its own sampler, seeded by the study and the number of the trial, so that a proposal
-depends only on the finished trials. A trial that was running when the process ended is marked as
-failed and tried again with the same settings; finished trials are kept.
+depends only on the finished trials, and on those that run at the same time. A trial that was
+running when the process ended is tried again with the same number and settings; finished trials are
+kept.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from softrec.recipe.space import Between, Range
 
 DATABASE = "study.db"
 NAME = "softrec"
-ASKED, DATA, SETTINGS, OUTCOME = "asked", "data", "settings", "trial"
+ASKED, DATA, SETTINGS, NUMBER, OUTCOME = "asked", "data", "settings", "number", "trial"
 PRUNERS: dict[str, BasePruner] = {
     # The first trials, and the first epoch of each, say too little about other trials.
     "median": MedianPruner(n_startup_trials=3, n_warmup_steps=2),
@@ -49,12 +50,21 @@ class Study:
         self.study = study
         self.seed = seed
         self.again = self._interrupted()
+        self.running: set[int] = set()
 
     @property
     def trials(self) -> list[Trial]:
         """Return the finished trials in their order."""
         kept = (trial.user_attrs.get(OUTCOME) for trial in self.study.get_trials(deepcopy=False))
-        return [trial_of(facts) for facts in kept if facts is not None]
+        found = [trial_of(facts) for facts in kept if facts is not None]
+        return sorted(found, key=lambda trial: trial.number)
+
+    @property
+    def next(self) -> int:
+        """Return the number of the trial that `begin` returns: first of interrupted ones."""
+        if self.again:
+            return min(self.again)
+        return len(self.trials) + len(self.running) + 1
 
     def begin(self, space: Space, start: Mapping[str, Any] | None) -> Proposal:
         """Return the next trial.
@@ -63,49 +73,67 @@ class Study:
             space: the space of its settings.
             start: its settings; None lets the sampler choose.
         """
-        number = len(self.trials)
-        fixed = self.again or start
-        self.again = None
-        seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-        self.study.sampler = TPESampler(seed=int(seed))
+        number = self.next
+        was, fixed = self.again.pop(number, (None, start))
+        seed = np.random.SeedSequence([self.seed, number - 1]).generate_state(1)[0]
+        # Trials that are running count as bad ones, so that others are proposed.
+        self.study.sampler = TPESampler(seed=int(seed), constant_liar=bool(self.running))
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if fixed is not None and not waiting:
             self.study.enqueue_trial(_written(space.parameters(fixed)))
         trial = self.study.ask()
         proposed = space.settings(lambda name, tried: _suggested(trial, name, tried))
         settings = dict(fixed) if fixed is not None else proposed
+        trial.set_user_attr(NUMBER, number)
         trial.set_user_attr(SETTINGS, settings)
-        return Proposal(trial, settings)
+        if was is not None:
+            self.study.tell(was, state=TrialState.FAIL)
+        self.running.add(number)
+        return Proposal(self, trial, number, settings)
 
-    def _interrupted(self) -> dict[str, Any] | None:
-        """Mark interrupted trials as failed, and return the settings to try again."""
-        again = None
+    def _interrupted(self) -> dict[int, tuple[int, dict[str, Any]]]:
+        """Return the trials to try again: by their number, that in Optuna, and their settings."""
+        again: dict[int, tuple[int, dict[str, Any]]] = {}
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            outcome = trial.user_attrs.get(OUTCOME)
-            if outcome is not None:  # only the state is missing
-                _report_outcome(self.study, trial.number, trial_of(outcome))
+            attributes = trial.user_attrs
+            if OUTCOME in attributes:  # only the state is missing
+                _report_outcome(self.study, trial.number, trial_of(attributes[OUTCOME]))
                 continue
-            self.study.tell(trial.number, state=TrialState.FAIL)
-            again = trial.user_attrs.get(SETTINGS)
+            number = attributes.get(NUMBER, len(self.trials) + 1)
+            if SETTINGS not in attributes or number in again:  # it was just being begun again
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            else:
+                again[number] = trial.number, attributes[SETTINGS]
         return again
 
 
 class Proposal:
     """A trial before and during its training."""
 
-    def __init__(self, trial: optuna.Trial, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, study: Study, trial: optuna.Trial, number: int, settings: dict[str, Any]
+    ) -> None:
+        self.study = study
         self.trial = trial
+        self.number = number
         self.settings = settings
+        self.reported = 0
 
     def report(self, value: float, epoch: int) -> bool:
-        """Report the metric of an epoch, and return whether the pruner would end the trial."""
-        self.trial.report(value, epoch)
+        """Report the metric of an epoch, and return whether the pruner would end the trial.
+
+        A training that goes on elsewhere has the same epochs once more.
+        """
+        if epoch > self.reported:
+            self.trial.report(value, epoch)
+            self.reported = epoch
         return self.trial.should_prune()
 
     def finish(self, outcome: Trial) -> None:
         """Store the outcome."""
         self.trial.set_user_attr(OUTCOME, plain(outcome))
         _report_outcome(self.trial.study, self.trial.number, outcome)
+        self.study.running.discard(self.number)
 
 
 def _report_outcome(study: optuna.Study, number: int, outcome: Trial) -> None:

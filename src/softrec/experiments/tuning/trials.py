@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from softrec.data.splits import Split
 from softrec.errors import SoftrecError, one_line
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.train import training_of
+from softrec.experiments.tuning.space import Space
 from softrec.recipe.recipe import Recipe
 
 State = Literal["complete", "pruned", "failed"]
@@ -63,6 +65,30 @@ def trial_of(facts: Mapping[str, Any]) -> Trial:
     return Trial(**known)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What all trials of a search have in common.
+
+    Attributes:
+        space: makes a recipe of settings.
+        base: the recipe whose settings are changed, with the runs that it depends on.
+        split: the data.
+    """
+
+    space: Space
+    base: Recipe
+    split: Split
+
+    @cached_property
+    def valid(self) -> Evaluator:
+        """Return what evaluates on validation."""
+        return Evaluator(self.base, self.split, "valid")
+
+    def __reduce__(self) -> Any:
+        """Pickle it without what another process can make of the data."""
+        return Trained, (self.space, self.base, self.split)
+
+
 class PrunedError(Exception):
     """The pruner ended a trial."""
 
@@ -110,26 +136,26 @@ class Watch:
 
 
 def tried(
-    recipe: Callable[[], Recipe],
-    split: Split,
-    valid: Evaluator,
-    watch: Watch,
+    common: Trained,
     folder: Path,
-    **about: Any,
+    about: Mapping[str, Any],
+    *,
+    report: Callable[[float, int], bool],
 ) -> Trial:
     """Train in `folder`, or go on there, and return the outcome; the test part is never ranked.
 
     Args:
-        recipe: makes the recipe, whose settings may not fit.
-        split: the data.
-        valid: evaluates on validation.
-        watch: called after each epoch.
+        common: the space, the recipe and the data.
         folder: for checkpoints.
-        **about: number, settings and origin.
+        about: number, settings, which may not fit, and origin.
+        report: called with the metric of each epoch; returns whether to end the trial.
     """
+    training = common.base.training
+    watch = Watch(training.monitor, training.epochs, report)
     state, reason = "complete", ""
     try:
-        fit = training_of(recipe(), split, valid, watch)
+        recipe = common.space.recipe(about["settings"], common.base)
+        fit = training_of(recipe, common.split, common.valid, watch)
         folder.mkdir(parents=True, exist_ok=True)
         watch.epoch(fit(folder).how.curve)  # of a training that a kill found complete
     except PrunedError:

@@ -22,14 +22,15 @@ import yaml
 
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.evaluation.asked import Asked
 from softrec.experiments.baselines import check_buildable
 from softrec.experiments.build.data import load_logged
+from softrec.experiments.build.decided import decided
+from softrec.experiments.executors import Executor, executor
 from softrec.experiments.inputs import Given, seeds_of
 from softrec.experiments.runs import Run, describe
-from softrec.experiments.stages import kept_run
 from softrec.experiments.store.folders import STUDY, Place, reserved
-from softrec.experiments.train import fit_recipe, inputs_of, versions
+from softrec.experiments.train import inputs_of, versions
+from softrec.experiments.trainings import Training, all_trained
 from softrec.experiments.tuning.result import BEST, FORMAT, RUNS, Tuning, open_tuning
 from softrec.experiments.tuning.same import check_same
 from softrec.experiments.tuning.search import Search, best_of, searched, settings_text
@@ -84,6 +85,8 @@ def tune_recipe(
     data_dir: Path | None = None,
     log: Interactions | None = None,
     overwrite: bool = False,
+    on: str = "here",
+    cpus_per_run: int | None = None,
 ) -> Tuning:
     """Search settings, and train and test the best ones with each seed.
 
@@ -94,6 +97,8 @@ def tune_recipe(
         data_dir: a folder with public data sets.
         log: the log, if it is in memory.
         overwrite: replace a finished study, and drop an unfinished one of another search.
+        on: "here", or "ray"; see `executors`.
+        cpus_per_run: of each training on Ray.
 
     Raises:
         RunError: if `out` is taken, or its study is of another search or other data.
@@ -102,23 +107,23 @@ def tune_recipe(
     base = search.space.base
     chosen = seeds_of(base.seed, seeds)
     text = json.dumps(search.facts(), indent=1)
-    with reserved(out, STUDY, inputs_of(base)) as place:
+    with executor(on, cpus_per_run) as where, reserved(out, STUDY, inputs_of(base)) as place:
+        where.check(base)
         if not overwrite:
             _check_begun(place, search)
         place.check_free(text, overwrite=overwrite)
         split = load_logged(base, data_dir, log)
         search = search.settled(split)
         base = search.space.base
-        asked = Asked.of(split, base.evaluation.mask_seen)
         check_buildable(base, split)
         folder = place.begin(text, describe(split), overwrite=overwrite)
-        trials = searched(search, split, asked, folder)
+        trials = searched(search, split, folder, where)
         best = best_of(trials, search.monitor)
         winner = search.space.recipe(best.settings)
         write_best(winner, best, search, folder / BEST)
         LOGGER.info("the best of %d trials is trial %d; it is trained and tested with %s",
                     len(trials), best.number, f"{seeds} seed{'s' * (seeds > 1)}")  # fmt: skip
-        runs = _trained(winner, chosen, split, folder)
+        runs = _trained(winner, chosen, split, folder, where)
         facts = {
             "format": FORMAT,
             "recipe": winner.model_dump(mode="json"),
@@ -148,15 +153,13 @@ def _check_begun(place: Place, search: Search) -> None:
         check_same(place.part, kept, json.loads(json.dumps(search.facts())))
 
 
-def _trained(recipe: Recipe, seeds: Sequence[int], split: Split, folder: Path) -> list[Run]:
+def _trained(
+    recipe: Recipe, seeds: Sequence[int], split: Split, folder: Path, where: Executor
+) -> list[Run]:
     """Return the runs of the winner, those that are there and new ones."""
-    runs: list[Run] = []
-    for seed in seeds:
-        own = folder / RUNS / f"seed{seed}"
-        sibling = runs[0].folder if runs else None
-        fresh = recipe.model_copy(update={"seed": seed})
-        runs.append(kept_run(own) or fit_recipe(fresh, own, split=split, sibling=sibling))
-    return runs
+    copies = [decided(recipe.model_copy(update={"seed": seed}), split)[0] for seed in seeds]
+    wanted = [Training("the best", one, folder / RUNS / f"seed{one.seed}") for one in copies]
+    return all_trained(wanted, split, where)
 
 
 def write_best(recipe: Recipe, best: Trial, search: Search, path: Path) -> None:
