@@ -9,8 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from messages import refused
-from softrec.data.cases import is_in, rows_of
-from softrec.data.disk.scratch import folder_of
+from softrec.data.cases import folder_of, is_in, rows_of
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split, by_time, leave_last_out
 from softrec.errors import DataError

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from softrec.blocks import blocks_of_parts
-from softrec.data.disk.scratch import folder_of, scratch
+from softrec.data.disk.scratch import scratch
 from softrec.data.interactions import Interactions, Sequences
 from softrec.limits import LIMITS
 
@@ -118,6 +119,21 @@ def _room(n: int, like: np.ndarray) -> np.ndarray:
     """Return room for a part of an array: in a file beside that of the array, if it is in one."""
     folder = folder_of(like)
     return np.empty(n, like.dtype) if folder is None else scratch(n, like.dtype, folder)
+
+
+def folder_of(array: np.ndarray) -> Path | None:
+    """Return the folder of the file that an array is a part of; None if it is in memory.
+
+    Example:
+        >>> folder_of(np.zeros(3)[1:]) is None
+        True
+    """
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        if isinstance(part, np.memmap):
+            return Path(str(part.filename)).parent
+        part = part.base
+    return None
 
 
 def _pairs(sequences: Sequences, n_items: int) -> np.ndarray:

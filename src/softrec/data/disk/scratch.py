@@ -26,18 +26,3 @@ def scratch(n: int, dtype: Any, folder: Path) -> np.ndarray:
             made.filename = str(folder / "without a name")  # its folder, for `folder_of`
             return made
     return np.zeros(n, dtype=dtype)
-
-
-def folder_of(array: np.ndarray) -> Path | None:
-    """Return the folder of the file that an array is a part of; None if it is in memory.
-
-    Example:
-        >>> folder_of(np.zeros(3)[1:]) is None
-        True
-    """
-    part: Any = array
-    while isinstance(part, np.ndarray):
-        if isinstance(part, np.memmap):
-            return Path(str(part.filename)).parent
-        part = part.base
-    return None
