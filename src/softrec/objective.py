@@ -50,7 +50,6 @@ LabelPart = Callable[[Tensor, Tensor], Tensor]
 InterestPart = Callable[[Tensor, Tensor], Tensor]
 """(logits of the interests (P, K), their cosines with the label (P, K)) -> a value per example."""
 
-
 PLAIN = Scoring()
 
 
@@ -181,16 +180,17 @@ class Objective(nn.Module):
         users, items, predicted = self._read(encoder, vectors, batch)
         chosen = None if self.candidates is None else self.candidates(batch)
         border = None if self.border is None else self.border(batch)
-        logits = Logits(self.scoring, self._adjustment, border)
-        scored, sparse = logits.users(users), encoder.sparse
+        logits = Logits(self.scoring, self._adjustment, border, encoder.log_temperature)
+        scored, sparse, shards = logits.users(users), encoder.sparse, encoder.catalogue
         weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
-        shards = encoder.catalogue
         rows = _Rows(batch.label, target, weight, vectors.offset, weigh, logits, shards)
         if vectors.offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
         by_row = chosen is not None and chosen.items.dim() == 2
         if shards and (by_row or self.label_part is not None or self.l2 or self.exact):
             raise ValueError("shards have no candidates by row, no exact target, label part or l2")
+        if shards and logits.log_temperature is not None:
+            raise ValueError("shards have no learnt temperature; give it a number")
         if chosen is None:
             value, positive = self._over_all(scored, items, rows)
         elif chosen.items.dim() == 1:

@@ -105,13 +105,21 @@ class Logits(NamedTuple):
     scoring: Scoring
     adjustment: Tensor | None = None  # (N,), without a gradient
     border: Tensor | None = None  # (P,), subtracted from all logits of a row
+    log_temperature: Tensor | None = None  # (), a learnt one, in place of that of the scoring
+
+    @property
+    def _scoring(self) -> Scoring:
+        """Return the scoring, without a temperature if it is learnt."""
+        return self.scoring if self.log_temperature is None else Scoring(self.scoring.kind)
 
     def users(self, users: Tensor) -> Tensor:
         """Return the user vectors of the product, (P, D), with a border one number wider."""
-        found = self.scoring.users(users)
-        return (
-            found if self.border is None else torch.cat([found, -self.border[:, None].to(found)], 1)
-        )
+        found = self._scoring.users(users)
+        if self.log_temperature is not None:
+            found = found * (-self.log_temperature).exp().to(found)
+        if self.border is None:
+            return found
+        return torch.cat([found, -self.border[:, None].to(found)], 1)
 
     def items(self, items: ItemVectors, chosen: Tensor | slice | None = None) -> ItemVectors:
         """Return the item vectors of the product and their bias.
@@ -120,7 +128,10 @@ class Logits(NamedTuple):
             items: the vectors of all items, or of the chosen ones.
             chosen: (M,) int64 or a range, which items these are; None for all.
         """
-        found = self.scoring.items(items)
+        found = self._scoring.items(items)
+        if self.log_temperature is not None and found.bias is not None:
+            bias = found.bias * (-self.log_temperature).exp().to(found.bias)
+            found = found._replace(bias=bias)
         if self.border is not None:
             vectors = found.vectors
             found = found._replace(vectors=torch.cat([vectors, torch.ones_like(vectors[:, :1])], 1))

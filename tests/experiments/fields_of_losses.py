@@ -156,6 +156,12 @@ for name, spec in LOSSES.items():
     row(spec, "score_temperature", [0.5, 2.0], total, expect, base=base)
     row(spec, "l2", [0.0, 0.5, 1.0], added, None, base=base)
     row(spec, "name", [name], total, expect, base=target)
+    if issubclass(spec, softmax_settings.LearntSettings):
+        row(spec, "learn_temperature", [True, False],
+            lambda b: b.encoder.log_temperature is not None,
+            lambda b: b.recipe.loss.learn_temperature, base=base)  # fmt: skip
+        learnt = base["loss"] | {"learn_temperature": True}
+        row(spec, "score_temperature", [0.5, 2.0], total, expect, base=target | {"loss": learnt})
     if issubclass(spec, AdjustedSettings):
         adjusted = target | {"loss": {"name": name, "logit_adjustment": 0.7}}
         row(spec, "logit_adjustment", [0.0, 1.0, -0.5], total, expect, base=base)

@@ -202,6 +202,7 @@ UNFIT = [
     {"model": {"length": 5}, "training": {"length": 9}},
     {"weights": {"name": "slatk"}, "loss": {"name": "sl", "logit_adjustment": 1.0}},
     {"weights": {"name": "slatk"}, "loss": {"name": "talos"}},
+    {"prior": {"model": "markov"}, "loss": {"name": "mixed", "learn_temperature": True}},
     {"target": POP, "loss": {"name": "talos"}},
 ]
 

@@ -158,6 +158,7 @@ def test_goes_on_exactly(log, tmp_path, unbroken, kill, place):
     {"target": "uniform(alpha=0.5,mass={by: label-count, first: 0.2, epochs: 3})"},
     {"weights": "slatk", "rank": 3, "weights.renew": 2},
     {"loss": "talos", "loss.rank": 3, "loss.renew": 2},
+    {"loss.name": "mixed", "loss.score": "cosine", "loss.learn_temperature": True},
     {"weights": "confidence", "weight": "number", "weights.least": 1.0},
     {"weights": "slatk", "rank": 3, "weights.renew": 1, "model": "mf", "model.dropout": 0.3},
 ])  # fmt: skip

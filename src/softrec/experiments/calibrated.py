@@ -15,7 +15,7 @@ from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.runs import ranked
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
-from softrec.types import Model
+from softrec.types import Encoder, Model
 
 FITTED_ON = (
     5_000  # the most validation cases: fitting a temperature takes several passes over their scores
@@ -37,7 +37,7 @@ def calibrated(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) 
     reason = no_softmax(recipe)
     if reason:
         return {"skipped": reason}
-    own = recipe.loss.score_temperature
+    own = trained_temperature(recipe, model)
     some = valid.some(FITTED_ON)
     fitted = fit_temperature(_blocks(recipe, model, some), some.cases.relevant)
     blocks, relevant = _blocks(recipe, model, test), test.cases.relevant
@@ -47,6 +47,12 @@ def calibrated(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator) 
         "trained": _facts(calibration(blocks, relevant, temperature=own)),
         "scaled": _facts(calibration(blocks, relevant, temperature=fitted.value)),
     }
+
+
+def trained_temperature(recipe: Recipe, model: Model) -> float:
+    """Return the temperature of the softmax that a model was trained with, at its end."""
+    learnt = model.log_temperature if isinstance(model, Encoder) else None
+    return recipe.loss.score_temperature if learnt is None else learnt.double().exp().item()
 
 
 def no_softmax(recipe: Recipe) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -60,7 +61,9 @@ def export_run(
             f"{histories} and {tolerance}"
         )
     asked = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False)
-    source = {"folder": run.folder.name, "weights": run.weights_fingerprint}
+    source: dict[str, Any] = {"folder": run.folder.name, "weights": run.weights_fingerprint}
+    if run.recipe.loss.learns_temperature:  # lists do not need it, probabilities do
+        source["temperature"] = run.temperature
     with reserved(to, EXPORT, [run.folder]) as place:
         place.check_free(asked, overwrite=overwrite)
         place.drop()  # what a kill left may have files that this export has not

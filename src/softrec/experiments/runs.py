@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from softrec.data.aside import SetAside
@@ -41,7 +41,7 @@ from softrec.renamed import FORMER_DEFAULTS, current
 from softrec.scoring import Scored, Scoring
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.recommender import Recommender
-from softrec.types import Encoder, Model
+from softrec.types import LOG_TEMPERATURE, Encoder, Model
 
 FORMAT = 2
 UNSEALED = 1  # the format before run.json had hashes
@@ -107,6 +107,15 @@ class Run:
             facts = json.dumps([weights, spec.name, spec.settings, self.recipe.training.length])
             weights = hashlib.sha256(facts.encode()).hexdigest()
         return weights[:24]
+
+    @property
+    def temperature(self) -> float:
+        """Return the temperature of the softmax that the model was trained with, at its end."""
+        loss = self.recipe.loss
+        if not loss.learns_temperature:
+            return loss.score_temperature
+        with safe_open(self.folder / "model.safetensors", "pt") as weights:
+            return float(weights.get_tensor(LOG_TEMPERATURE).double().exp())
 
     @property
     def per_user(self) -> pl.DataFrame:
@@ -193,6 +202,8 @@ class Run:
         length = self.recipe.training.length
         model = build_model(spec, log, length, seed=None)
         if isinstance(model, Encoder):
+            if self.recipe.loss.learns_temperature:
+                model.learn_temperature(self.recipe.loss.score_temperature)
             prior = as_chosen(self.recipe.prior, self.facts)
             model = with_prior(
                 model, prior, log, length, self.recipe.loss.score_temperature, fit=False

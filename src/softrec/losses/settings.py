@@ -91,6 +91,11 @@ class LossSettings(Chosen):
         """Return the setting by which the logits of training are no scores of rankings; or ""."""
         return ""
 
+    @property
+    def learns_temperature(self) -> bool:
+        """Return whether the temperature is a parameter that begins with score_temperature."""
+        return False
+
     def adjustment(self, counts: Callable[[], Tensor]) -> Tensor | None:
         """Return what is added to the logits in training, (N,), of label counts; or None."""
         return None

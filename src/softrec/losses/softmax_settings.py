@@ -12,7 +12,28 @@ from softrec.losses.softmax import decoupled, hard, mixed
 from softrec.settings import Alpha, setting
 
 
-class MixedSettings(AdjustedSettings, name="mixed"):
+class LearntSettings(AdjustedSettings):
+    """A loss with a lower bound, whose temperature may be a parameter.
+
+    Losses without a bound, such as sl, could fall without end by a temperature near 0.
+    """
+
+    learn_temperature: bool = setting(
+        False, "whether score_temperature is only the first value of a parameter"
+    )
+
+    @property
+    def learns_temperature(self) -> bool:
+        """Return whether the temperature is a parameter."""
+        return self.learn_temperature
+
+    @property
+    def changes_logits(self) -> str:
+        """Return the setting by which the logits of training are no scores of rankings."""
+        return "learn_temperature" if self.learn_temperature else super().changes_logits
+
+
+class MixedSettings(LearntSettings, name="mixed"):
     """Cross-entropy with a mixture of label and soft target (SoftRec); for one-hot labels, SSM."""
 
     def build(self, given: LossInputs) -> Term:
@@ -20,7 +41,7 @@ class MixedSettings(AdjustedSettings, name="mixed"):
         return Term(hard() if given.source is None else mixed())
 
 
-class DecoupledSettings(AdjustedSettings, name="decoupled"):
+class DecoupledSettings(LearntSettings, name="decoupled"):
     """DesoRec: "the label or not" and "which of the others" as two terms with separate weights."""
 
     balance: Alpha | Literal["red-line"] = setting(

@@ -21,7 +21,7 @@ from softrec.training.optimizers import LazyAdam, OptimizerName
 from softrec.training.processes import average_rows, clip_together, share
 from softrec.training.random_states import RandomStates, get_rng, start_rng
 from softrec.training.schedule import Schedule
-from softrec.types import Batch, Encoder
+from softrec.types import LOG_TEMPERATURE, Batch, Encoder
 
 CONSTANT = Schedule()
 Validate = Callable[[Encoder], dict[str, float]]
@@ -181,7 +181,8 @@ class SoftTargetModule(L.LightningModule):
     def _grouped(self) -> list[dict[str, torch.nn.Parameter]]:
         """Return the parameters that are not biases, and the biases, in the optimiser's order."""
         named = {n: p for n, p in self.encoder.named_parameters() if p.requires_grad}
-        biases = {n: p for n, p in named.items() if n.rpartition(".")[2].startswith("bias")}
+        free = ("bias", LOG_TEMPERATURE)
+        biases = {n: p for n, p in named.items() if n.rpartition(".")[2].startswith(free)}
         return [{n: p for n, p in named.items() if n not in biases}, biases]
 
     def optimizer_step(

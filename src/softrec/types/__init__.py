@@ -15,7 +15,16 @@ number as a label, as a row of the item vectors, as a candidate and as a column 
 """
 
 from softrec.types.batch import Batch, Interests, ItemVectors, StoredVectors, Vectors
-from softrec.types.model import Encoder, Events, Model, Scorer, device_of, evaluating, weighted
+from softrec.types.model import (
+    LOG_TEMPERATURE,
+    Encoder,
+    Events,
+    Model,
+    Scorer,
+    device_of,
+    evaluating,
+    weighted,
+)
 from softrec.types.offset import Offset
 from softrec.types.scores import OffsetScores, Products, Scores, products_of
 from softrec.types.target import (
@@ -30,6 +39,7 @@ from softrec.types.target import (
 from softrec.types.weights import BorderSource, GivenWeights, Weigh, WeightSource, weighted_by
 
 __all__ = [
+    "LOG_TEMPERATURE",
     "Batch",
     "BorderSource",
     "Encoder",

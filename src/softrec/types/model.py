@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from softrec.types.batch import Batch, ItemVectors, Vectors
 from softrec.types.scores import OffsetScores, Products, Scores
 
+LOG_TEMPERATURE = "learnt_log_temperature"  # of the parameter, in files of weights
+
 
 class Model(nn.Module, ABC):
     """Scores items for users: an `Encoder`, which is trained, or a `Scorer`, which is counted.
@@ -140,6 +142,24 @@ class Encoder(Model):
         """Return the function from items and weights to the weighted means of cosines."""
         unit = nn.functional.normalize(self.items().vectors, dim=-1)
         return lambda items, weights: Products(weighted(unit, items, weights), ItemVectors(unit))
+
+    @property
+    def log_temperature(self) -> nn.Parameter | None:
+        """Return the logarithm of the temperature of the softmax, (), if it is learnt.
+
+        Training divides scores by the temperature; rankings do not.
+        """
+        return self._parameters.get(LOG_TEMPERATURE)
+
+    def learn_temperature(self, start: float | None) -> None:
+        """Make the temperature of the softmax a parameter, which begins with `start`.
+
+        Args:
+            start: positive; None: it is no longer a parameter.
+        """
+        self._parameters.pop(LOG_TEMPERATURE, None)
+        if start is not None:
+            self.register_parameter(LOG_TEMPERATURE, nn.Parameter(torch.tensor(start).log()))
 
     def initialise_from(self, other: Encoder) -> None:
         """Copy the weights of a trained model.

@@ -17,6 +17,7 @@ from softrec.experiments.build.decided import decided
 from softrec.experiments.build.model import build_batches, build_model, check_users, with_prior
 from softrec.experiments.build.start import begin
 from softrec.experiments.build.targets import Training, scoring_of
+from softrec.experiments.runs import open_run
 from softrec.losses.distillation import interest_distillation
 from softrec.losses.settings import LossInputs
 from softrec.objective import InterestPart, Objective
@@ -42,11 +43,22 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     if spec.start is not None:
         begin(encoder, spec.start, split, seed=recipe.seed, new_rows=spec.new_rows)
     temperature = recipe.loss.score_temperature
+    if recipe.loss.learns_temperature:
+        encoder.learn_temperature(_first_temperature(recipe))
     encoder = with_prior(encoder, recipe.prior, split.train, spec.length, temperature, fit=True)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
     training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring, recipe.data)
     return encoder, build_objective(recipe, training, batches), batches
+
+
+def _first_temperature(recipe: Recipe) -> float:
+    """Return the temperature that a training goes on from, else that of the recipe."""
+    start = recipe.training.start
+    run = open_run(start) if isinstance(start, str) else None
+    if run is not None and run.recipe.loss.learns_temperature:
+        return run.temperature
+    return recipe.loss.score_temperature
 
 
 def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches) -> Objective:

@@ -123,8 +123,10 @@ def _same_ids(run: Run, split: Split) -> bool:
 
 
 def _own(run: Run) -> Encoder:
-    """Return the encoder of a run without its prior, which is counted again."""
-    return without_prior(run.encoder())
+    """Return the encoder of a run without its prior, which is counted again, and temperature."""
+    encoder = without_prior(run.encoder())
+    encoder.learn_temperature(None)
+    return encoder
 
 
 def _moved(run: Run, split: Split, seed: int, new_rows: NewRows) -> Encoder:

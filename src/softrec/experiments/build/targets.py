@@ -209,7 +209,7 @@ class TrainedTeacher:
     @property
     def scoring(self) -> Scoring:
         """Return the kind of score that it was trained with."""
-        return scoring_of(self.run.recipe.loss)
+        return Scoring(self.run.recipe.loss.score, self.run.temperature)
 
     def items(self) -> ItemVectors:
         """Return its item vectors, float32 and without gradient."""

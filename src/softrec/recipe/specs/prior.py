@@ -123,6 +123,11 @@ class PriorSettings(Settings):
                 f"but rankings have {ranking_score} scores; leave out evaluation.score, or the "
                 "prior"
             )
+        if loss.learns_temperature:
+            raise ValueError(
+                "prior: its strength is relative to a temperature that is a number, not learnt; "
+                "leave out loss.learn_temperature, or the prior"
+            )
         if self.folds and (loss.score, loss.score_temperature) != ("inner", 1.0):
             raise ValueError(
                 f"prior: in training it is added to inner products at temperature 1, but loss "
