@@ -24,6 +24,7 @@ class Fixed(torch.nn.Module):
     """An encoder with given vectors."""
 
     sparse = False
+    catalogue = log_temperature = None
     name = "fixed"
 
     def __init__(self, users, items):

@@ -119,7 +119,7 @@ def test_a_run_is_built_of_the_settings_it_keeps(split, tmp_path):
     defaults = {name: value.default for name, value in signature(SASRec).parameters.items()}
     expected = {**defaults, "dim": 8}
     assert run.facts["model"] == {
-        n: expected[n] for n in defaults if n not in ("n_items", "length")
+        n: expected[n] for n in defaults if n not in ("n_items", "length", "catalogue")
     }
     kept = {**run.facts["model"], "norm": "pre", "tied": False}
     with refused(RunError):  # the weights have no output table

@@ -181,6 +181,8 @@ class Held:
 
     leaves: list
     sparse: bool = False
+    catalogue: None = None
+    log_temperature: None = None
 
     def __call__(self, batch):
         return Vectors(self.leaves[0], ItemVectors(*self.leaves[1:]))

@@ -69,7 +69,7 @@ def test_where_every_row_has_a_gradient_it_is_adam(size):
             torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
             for name in ("exp_avg", "exp_avg_sq", "step"):
                 expected = theirs.state[other][name]
-                torch.testing.assert_close(ours.state[own][name], expected, rtol=1e-5, atol=0)
+                torch.testing.assert_close(ours.state[own][name], expected, rtol=2e-5, atol=0)
 
 
 def test_a_row_without_gradient_stays_and_keeps_its_moments():

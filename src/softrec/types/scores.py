@@ -10,6 +10,8 @@ from torch import Tensor
 from softrec.types.batch import Interests, ItemVectors
 from softrec.types.offset import Offset
 
+FEWEST = 4  # rows of a product; with fewer, sums of equal columns differ on some processors
+
 
 class Scores(ABC):
     """The scores of a batch over all items, computed one block of rows at a time.
@@ -76,25 +78,26 @@ class Products(Scores):
         """Write the products of some rows to `out` (b, N)."""
         flat = self.users[rows].reshape(-1, self.users.shape[-1])
         if self.tables > 1:
-            if len(self._products) < len(flat):
-                self._products = out.new_empty(len(flat), self.n_items)
+            if len(self._products) < max(len(flat), FEWEST):
+                self._products = out.new_empty(max(len(flat), FEWEST), self.n_items)
             scores = self._multiplied(flat, self._products)
             torch.amax(scores.view(-1, self.tables, self.n_items), 1, out=out)
-        elif len(flat) > 1:
+        elif len(flat) >= FEWEST:
             torch.mm(flat, self._transposed, out=out)
         else:
-            out.copy_(self._multiplied(flat, out.new_empty(2, self.n_items)))
+            out.copy_(self._multiplied(flat, out.new_empty(FEWEST, self.n_items)))
         if self.items.bias is not None:
             out += self.items.bias
         return out
 
     def _multiplied(self, flat: Tensor, out: Tensor) -> Tensor:
-        """Return the products of rows (F, D); a single row is multiplied twice.
+        """Return the products of rows (F, D); of a few the first ones are multiplied again.
 
-        For a single row the library uses another algorithm, with which equal item vectors may
-        have different scores.
+        For a few rows the library uses other algorithms, with which equal item vectors may have
+        different scores.
         """
-        factor = flat if len(flat) > 1 else flat.repeat(2, 1)
+        more = FEWEST - len(flat)
+        factor = flat if more <= 0 else torch.cat([flat, flat[:1].expand(more, -1)])
         return torch.mm(factor, self._transposed, out=out[: len(factor)])[: len(flat)]
 
     def at(self, rows: slice, items: Tensor) -> Tensor:
