@@ -8,11 +8,11 @@ so that items far above the border no longer differ, and those far below are as 
 is no parameter of the model: it is computed in training (`softrec.weights.thresholds`), and
 subtracted from the scores that the loss gets.
 
-In the paper the label is in the sum, which bounds the loss; in the authors' code the sum is over
-the negatives alone.
+With the label in the sum the loss is at least 0; in the authors' code the sum is over the negatives
+alone.
 
-Source: Zhang et al., "Talos: Optimizing Top-K Accuracy in Recommender Systems", WWW 2026, and its
-public code.
+Source: "Talos: Optimizing Top-K Accuracy in Recommender Systems", WWW 2026, by its public code; the
+text of the paper was not at hand.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ class TalosSettings(PairwiseSettings, name="talos"):
     )
     denominator: Denominator = setting(
         "all",
-        "what is in the sum: all, with the label, as in the paper, or negatives, as in the "
-        "authors' code",
+        "what is in the sum: all, with the label, or negatives, as in the authors' code",
     )
 
     @property
