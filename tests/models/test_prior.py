@@ -13,6 +13,7 @@ from softrec.experiments.export import export_run
 from softrec.experiments.runs import ranked
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior
+from softrec.recipe.specs.prior import PriorSettings
 from softrec.testing.encoders import at_every_step, padded
 from softrec.types import Batch, Events
 
@@ -185,8 +186,9 @@ def test_what_a_recipe_refuses(tmp_path, clicks, fields):
         softrec.fit(clicks, out=tmp_path / "run", **{**model, **fields})
 
 
+# The best epoch is chosen with the prior; of one epoch it is the same without.
 COSINES = {"model": "mf", "loss": "sl", "score_temperature": 0.2, "windows": "interactions",
-           "epochs": 2, "batch_size": 32, "length": 6, "model.dim": 8,
+           "epochs": 1, "batch_size": 32, "length": 6, "model.dim": 8,
            "metrics": ("ndcg@10",)}  # fmt: skip
 
 
@@ -219,6 +221,14 @@ def test_thresholds_of_weights_are_those_of_the_trained_scores(tmp_path, clicks)
     for name, value in plain.encoder().state_dict().items():
         assert torch.equal(run.encoder().state_dict()[f"encoder.{name}"], value)
     assert run.test != plain.test
+
+
+def test_the_name_of_the_default_model_means_its_settings():
+    default = PriorSettings()
+    assert PriorSettings.model_validate({"model": "markov"}) == default
+    assert default.model.settings == {"steps": 10, "recency": 0.8}
+    single = PriorSettings.model_validate({"model": {"name": "markov"}})
+    assert single.model.settings == {}
 
 
 def test_the_strength_is_chosen_on_validation(tmp_path, clicks):

@@ -14,6 +14,9 @@ from softrec.settings import Settings, Weight, setting
 from softrec.targets.settings import TargetSettings
 from softrec.weights import WeightsSettings
 
+CHAIN: dict[str, Any] = {"name": "markov", "steps": 10, "recency": 0.8}
+"""The best of the counted models tried as a prior."""
+
 
 def with_tables() -> list[str]:
     """Return the names of the counted models that have a table of items x items."""
@@ -46,8 +49,9 @@ class PriorSettings(Settings):
     """What is counted about the items of the history, added to the scores of a trained model."""
 
     model: ModelSettings = setting(
-        ModelSettings.model_validate({"name": "markov", "steps": 10, "recency": 0.8}),
-        "the counted model, by its name, or with its settings: markov, item-knn or rp3beta",
+        ModelSettings.model_validate(CHAIN),
+        "the counted model, by its name, or with its settings: markov (by its name a chain of ten "
+        "steps, recency 0.8), item-knn or rp3beta",
     )
     strength: float = setting(
         2.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
@@ -74,7 +78,9 @@ class PriorSettings(Settings):
     @field_validator("model", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        """Accept a name alone."""
+        """Accept a name alone; that of the default model means its settings here, too."""
+        if value == CHAIN["name"]:
+            return CHAIN
         return {"name": value} if isinstance(value, str) else value
 
     @field_validator("model")
