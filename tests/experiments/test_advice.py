@@ -63,6 +63,9 @@ def test_one_hot_is_kept_where_the_best_variant_did_not_help(best, word):
     )
     assert ("fewer" in found.reasons[0]) == (word == "worse")
     assert "Holm-adjusted p" in found.reasons[2]
+    assert found.reasons[3].startswith(
+        "Of the rows that are not the best on validation, pop+ (alpha 0.4) helped on test: "
+    )
 
 
 def test_one_hot_is_kept_where_it_is_best_on_validation():

@@ -115,11 +115,23 @@ def _use_trained(facts: Facts) -> Advice:
     if verdict.call in ("no evidence", "hurt"):
         call = "worse" if verdict.call == "hurt" else "not shown to be better"
         first = f"Keep {baseline.name}: {trained.name}, the best on validation, is {call}."
-        return Advice(baseline.name, "baseline", first, _reasons(facts, baseline, evidence))
+        reasons = _reasons(facts, baseline, evidence, _helped(facts))
+        return Advice(baseline.name, "baseline", first, reasons)
     rising = _rising(trained, baseline)
     why = f"{rising} had not levelled off" if rising else f"has no comparison with {baseline.name}"
     first = f"No advice yet: {trained.name} is the best on validation, but {why}."
     return Advice("", "open", first, _reasons(facts, trained, evidence))
+
+
+def _helped(facts: Facts) -> str:
+    """Return which rows helped that were not the best on validation."""
+    names = [each.name for each in verdicts(facts.results) if each.call == "helped"]
+    if not names:
+        return ""
+    return (
+        f"Of the rows that are not the best on validation, {', '.join(names)} helped on test: "
+        "a reason to train it again with other seeds, and none to choose it by its test."
+    )
 
 
 def _reasons(facts: Facts, use: Variant, *evidence: str) -> tuple[str, ...]:
