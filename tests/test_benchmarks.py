@@ -24,7 +24,8 @@ def test_benchmark_runs_and_tells_what_it_measured(name, tmp_path, capsys):
     rows = main([name, "--quick", "--json", str(tmp_path / "told.json")])
     told = json.loads((tmp_path / "told.json").read_text())
     assert [row["work"] for row in told["rows"]] == [row.work for row in rows]
-    assert all(row.ratio > 0 for row in rows)
+    assert all(row.ratio >= 0 for row in rows)  # memory beyond the data may be 0
+    assert any(row.ratio > 0 for row in rows)
     assert told["machine"]["torch"] in capsys.readouterr().out
 
 
