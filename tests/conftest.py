@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from messages import BOOK
 from softrec.limits import limited
+from softrec.registry import Registry
 
 # A property that fails because the machine was busy, or today only, says nothing about the code.
 hypothesis.settings.register_profile("softrec", deadline=None, derandomize=True)
@@ -39,6 +41,20 @@ def restored():
     """Return a function of registries: what the test enters there is gone after it."""
     with ExitStack() as stack:
         yield lambda registry: stack.enter_context(registry.restored())
+
+
+@pytest.fixture
+def own_members(monkeypatch, tmp_path, restored):
+    """An empty folder and cache, where members and modules own_* of a test are gone after it."""
+    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for one in Registry.all:
+        restored(one)
+    modules = set(sys.modules)
+    yield
+    for name in set(sys.modules) - modules:
+        if name.startswith("own_"):
+            del sys.modules[name]
 
 
 def pytest_addoption(parser):

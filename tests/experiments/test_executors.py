@@ -23,8 +23,8 @@ from softrec.experiments.executors import Task, executor, results
 from softrec.experiments.inputs import read_input
 from softrec.extras import has
 from softrec.recipe.options import recipe_of
-from softrec.registry import Registry
 
+pytestmark = pytest.mark.usefixtures("own_members")
 needs_ray = pytest.mark.skipif(
     not has("ray"), reason="Ray is not installed, 240 MB: pip install 'softrec[ray]'"
 )
@@ -65,16 +65,6 @@ def doubled(common, number, *, report=None):
 
 def task_of(number, **more):
     return Task(f"task {number}", RECIPE, doubled, 100, (number,), **more)
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch, tmp_path, restored):
-    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    for one in Registry.all:
-        restored(one)
-    yield
-    sys.modules.pop("own_killing", None)
 
 
 # --- here ---

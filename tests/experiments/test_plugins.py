@@ -28,7 +28,10 @@ from softrec.targets.objects import ObjectSettings
 from softrec.targets.settings import TARGETS
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("own_members"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
 SHOP = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 24, "max_length": 10}
 SMALL = {"data.shop": SHOP, "cold_items": "keep", "model": "gru4rec", "epochs": 1,
          "length": 5, "accelerator": "cpu"}  # fmt: skip
@@ -41,20 +44,6 @@ def sharp(training, *, alpha: float = 0.2, power: float = 2.0):
     counts = training.item_counts
     return PopularityTarget(popularity(counts, temperature=1 / power))
 """
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch, tmp_path, restored):
-    """Names that a test registers are gone after it, and modules with them."""
-    monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    for one in Registry.all:
-        restored(one)
-    modules = set(sys.modules)
-    yield
-    for name in set(sys.modules) - modules:
-        if name.startswith("own_"):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -16,8 +16,30 @@ FIT = ["fit", "log.csv", "--epochs", "4", "--checkpoint-steps", "4", "--patience
        "--model", "gru4rec", "--length", "6", "--set", "model.dim=8"]  # fmt: skip
 
 
-def command(out):
-    return [sys.executable, "-m", "softrec", *FIT, "--devices", "2", "--out", out]
+def command(out, how="--devices"):
+    return [sys.executable, "-m", "softrec", *FIT, how, "2", "--out", out]
+
+
+def begun(folder, out, how="--devices"):
+    """Start a training of two processes; return it, and the other process, once it has a step."""
+    fit = subprocess.Popen(
+        command(out, how), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    until(lambda: list(folder.glob(f"{out}.part/resume*")) or fit.poll() is not None)
+    (other,) = others_of(fit)
+    return fit, other
+
+
+def ended(fit, other):
+    """Wait until both have ended; return the errors that were told."""
+    said, _ = fit.communicate(timeout=WAIT)
+    until(lambda: not os.path.exists(f"/proc/{other}"))
+    return [line for line in said.splitlines() if line.startswith("error")]
+
+
+def equal(folder, one, other):
+    run, whole = (load_file(folder / name / "model.safetensors") for name in (one, other))
+    return all((run[name] == weight).all() for name, weight in whole.items())
 
 
 def others_of(process):
@@ -45,18 +67,15 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.mark.skipif(not os.path.exists("/proc"), reason="looks for processes in /proc")
+PROCESSES = pytest.mark.skipif(not os.path.exists("/proc"), reason="looks for processes in /proc")
+
+
+@PROCESSES
 @pytest.mark.parametrize("who", ["first", "other"])
 def test_sigterm_ends_all_and_the_training_goes_on(folder, who):
-    fit = subprocess.Popen(
-        command(who), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    until(lambda: list(folder.glob(f"{who}.part/resume*")) or fit.poll() is not None)
-    (other,) = others_of(fit)
+    fit, other = begun(folder, who)
     os.kill(fit.pid if who == "first" else other, signal.SIGTERM)
-    said, _ = fit.communicate(timeout=WAIT)
-    until(lambda: not os.path.exists(f"/proc/{other}"))
-    told = [line for line in said.splitlines() if line.startswith("error")]
+    told = ended(fit, other)
     if who == "first":  # it ends as any program does
         assert (fit.returncode, told) == (-signal.SIGTERM, [])
     else:
@@ -64,5 +83,15 @@ def test_sigterm_ends_all_and_the_training_goes_on(folder, who):
         assert len(told) == 1
         assert "SIGTERM" in told[0]
     subprocess.run(command(who), cwd=folder, check=True, capture_output=True)
-    run, whole = (load_file(folder / name / "model.safetensors") for name in (who, "whole"))
-    assert all((run[name] == weight).all() for name, weight in whole.items())
+    assert equal(folder, who, "whole")
+
+
+@PROCESSES
+def test_a_catalogue_of_which_a_shard_is_killed_goes_on(folder):
+    subprocess.run(command("shards", "--shards"), cwd=folder, check=True, capture_output=True)
+    fit, other = begun(folder, "killed", "--shards")
+    os.kill(other, signal.SIGKILL)
+    (told,) = ended(fit, other)
+    assert "SIGKILL" in told
+    subprocess.run(command("killed", "--shards"), cwd=folder, check=True, capture_output=True)
+    assert equal(folder, "killed", "shards")

@@ -39,6 +39,8 @@ SHORT = 10  # events of a history, in the mean, below which it may be a session
 DAY = 86_400  # seconds
 DENSE = 20  # training events of an item, in the mean
 BY_TIME = ("time", "session-time")
+SHARPNESS = 1.8  # the temperature of cosines times ln N
+SLOPE = 16  # SL@K's weight_temperature, as a multiple of it
 
 
 class Kind(NamedTuple):
@@ -84,22 +86,25 @@ def with_best(
     path = shipped.best()[kind.name]
     LOGGER.info("preset %s: %s (recipes/best/%s), because %s", BEST, kind.name, path.name,
                 kind.reason)  # fmt: skip
-    return {**_fitting(read_yaml(path), split.train.n_items), **fields}, rest
+    return {**_for_items(read_yaml(path), split.train.n_items), **fields}, rest
 
 
-def _fitting(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
+def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
     """Return a recipe with what depends on the number of items.
 
-    All items are candidates if it samples more than there are. Temperatures of cosines are
-    1.8 / ln N, and SL@K's weights have 16 times that: a cosine is at most 1, so that the label can
-    have a share of its own among N items only if the logits are long enough. The best of those
-    tried on validation fall from 0.25 for 1,200 items to 0.15 for 38,000 (docs/log.md).
+    All items are candidates if it samples more than there are. The temperature of cosines is
+    1.8 / ln N: as a cosine is at most 1, a label among more items needs longer logits for a share
+    of its own. The best of those tried on validation fell from 0.25 for 1,200 items to 0.15 for
+    38,000 (docs/log.md).
     """
     found = dict(recipe)
     if "score_temperature" in recipe.get("loss", {}):
-        temperature = round(1.8 / math.log(max(n_items, 10)), 3)
+        temperature = round(SHARPNESS / math.log(max(n_items, 10)), 3)
         found["loss"] = {**recipe["loss"], "score_temperature": temperature}
-        found["weights"] = {**recipe["weights"], "weight_temperature": round(16 * temperature, 3)}
+        found["weights"] = {
+            **recipe["weights"],
+            "weight_temperature": round(SLOPE * temperature, 3),
+        }
     if recipe.get("candidates", {}).get("number", 0) >= n_items:
         found["candidates"] = {"name": "full"}
     return found

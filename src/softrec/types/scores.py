@@ -10,7 +10,11 @@ from torch import Tensor
 from softrec.types.batch import Interests, ItemVectors
 from softrec.types.offset import Offset
 
-FEWEST = 4  # rows of a product; with fewer, sums of equal columns differ on some processors
+FEWEST = 4
+"""Rows of a product: with fewer, sums of equal columns differ on AMD processors.
+
+With 5 to 11 items they do there with any number of rows.
+"""
 
 
 class Scores(ABC):

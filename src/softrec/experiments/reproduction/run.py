@@ -118,7 +118,7 @@ def reproduce_paper(
         bench.write()
         with closing(where.outcomes(bench.tasks(jobs, budget, train=train))) as outcomes:
             for task, outcome in outcomes:
-                bench.note(jobs[int(task.name.split()[1]) - 1], outcome)
+                bench.note(task.arguments[0], outcome)
                 bench.write()
         bench.write()
         return bench.results()
@@ -198,7 +198,7 @@ class _Bench:
                     # A run of another row, perhaps with fewer metrics.
                     stage = self.stages.get(training_of(job.recipe))
                     arguments = job, self.out / "runs" / job.folder, stage
-                    yield Task(f"job {number}", job.recipe, trained, split, arguments)
+                    yield Task(job.name, job.recipe, trained, split, arguments)
                     continue
                 LOGGER.info("%s: not run: %s", job.name, reason)
             self.reasons[job.folder] = reason
