@@ -1,9 +1,11 @@
-"""Several processes in a test: `results` runs a function in each of them."""
+"""Several processes in a test: `results` runs a function in each of them; a log for commands."""
 
 import os
 import traceback
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import torch
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
@@ -28,3 +30,13 @@ def _run(rank, number, shards, function, folder, arguments):
     except BaseException:
         traceback.print_exc()
         os._exit(1)
+
+
+def write_log(folder, users, items):
+    """Write log.csv: users who go around a circle of items, eight steps each."""
+    starts = np.random.default_rng(0).integers(0, items, (users, 1))
+    table = {
+        "user": np.repeat(np.arange(users), 8),
+        "item": ((starts + np.arange(8)) % items).ravel(),
+    }
+    pl.DataFrame(table).write_csv(Path(folder) / "log.csv")

@@ -3,9 +3,8 @@
 import subprocess
 import sys
 
-import numpy as np
-import polars as pl
 import pytest
+from processes import write_log
 from safetensors.torch import load_file
 
 import softrec
@@ -27,9 +26,7 @@ def fit(folder, out, *options):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("shards")
-    items = (np.random.default_rng(0).integers(0, 41, (200, 1)) + np.arange(8)) % 41
-    table = {"user": np.repeat(np.arange(200), 8), "item": items.ravel()}
-    pl.DataFrame(table).write_csv(place / "log.csv")
+    write_log(place, users=200, items=41)
     return place
 
 

@@ -6,9 +6,8 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-import polars as pl
 import pytest
+from processes import write_log
 from safetensors.torch import load_file
 
 WAIT = 60  # seconds in which all of them have to end
@@ -60,9 +59,7 @@ def until(holds):
 def folder(tmp_path_factory):
     """A folder with a log, and an undisturbed run of two processes on it."""
     place = tmp_path_factory.mktemp("killed")
-    items = (np.random.default_rng(0).integers(0, 40, (300, 1)) + np.arange(8)) % 40
-    table = {"user": np.repeat(np.arange(300), 8), "item": items.ravel()}
-    pl.DataFrame(table).write_csv(place / "log.csv")
+    write_log(place, users=300, items=40)
     subprocess.run(command("whole"), cwd=place, check=True, capture_output=True)
     return place
 

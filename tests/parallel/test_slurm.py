@@ -5,9 +5,8 @@ import socket
 import subprocess
 import sys
 
-import numpy as np
-import polars as pl
 import pytest
+from processes import write_log
 from safetensors.torch import load_file
 
 from messages import refused
@@ -75,9 +74,7 @@ def free_port():
 
 @pytest.mark.slow
 def test_two_of_slurm_train_as_two_that_are_started_here(tmp_path):
-    items = (np.random.default_rng(0).integers(0, 40, (60, 1)) + np.arange(8)) % 40
-    table = {"user": np.repeat(np.arange(60), 8), "item": items.ravel()}
-    pl.DataFrame(table).write_csv(tmp_path / "log.csv")
+    write_log(tmp_path, users=60, items=40)
     port = free_port()
     both = [
         subprocess.Popen(
