@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from softrec.cli import main as cli
 from softrec.errors import RecipeError
-from softrec.experiments.runs import UncheckedRunWarning, open_run
+from softrec.experiments.runs import open_run
+from softrec.experiments.store.run_file import UncheckedRunWarning
 
 STRICT = ["--short-users", "error", "--cold-items", "error"]
 TINY = ["--epochs", "1", "--batch-size", "64", "--length", "5", "--set", "model.dim=8"]

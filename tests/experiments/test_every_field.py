@@ -40,7 +40,7 @@ ELSEWHERE = (DataSettings, ModelSettings, TuneSettings)
 AFTERWARDS = {
     (EvaluationSettings, "calibration"), (TrainingSettings, "new_rows"),
     (TrainingSettings, "devices"), (TrainingSettings, "nodes"),
-    (TrainingSettings, "shards"),
+    (TrainingSettings, "shards"), (TrainingSettings, "refit"),
 }  # fmt: skip
 """What happens after the training, on another log or in other processes, in tests of its own."""
 

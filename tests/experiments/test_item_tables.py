@@ -8,7 +8,8 @@ import pytest
 import softrec
 from messages import refused
 from softrec.errors import DataError, SoftrecError
-from softrec.experiments.runs import ChangedRunError, open_run
+from softrec.experiments.runs import open_run
+from softrec.experiments.store.run_file import ChangedRunError
 from softrec.serving.catalogue import Catalogue
 from softrec.simulation import item_table, make_shop, simulate
 

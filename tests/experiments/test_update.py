@@ -9,9 +9,10 @@ from messages import refused
 from softrec.data.interactions import Interactions
 from softrec.errors import DataError, RunError
 from softrec.evaluation.significance import paired
+from softrec.experiments import refit as refitting
+from softrec.experiments import train as training
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.train import fit_recipe
-from softrec.experiments.updating import refit as refitting
 from softrec.experiments.updating import update as updating
 from softrec.experiments.updating.gate import Found, Gate
 from softrec.experiments.updating.told import verdict_lines
@@ -182,9 +183,9 @@ def test_new_events_that_nothing_explains_are_not_accepted(old, tmp_path):
 KILLS = {
     "training": (Evaluator, "means", 2),
     "gate": (updating, "judged", 1),
-    "refit": (updating, "refit", 1),
-    "second epoch of refit": (refitting.Steps, "means", 2),
-    "weights": (refitting, "sealed", 1),
+    "refit": (training, "refitted", 1),
+    "second epoch of refit": (refitting.Replay, "means", 2),
+    "weights": (training, "sealed", 2),
 }
 """What is called where a kill is tried, and in which call."""
 KILLED = {"epochs": 2, "checkpoint_steps": 2, "progress": False, "refit": True, "margin": 1}
@@ -240,7 +241,7 @@ def test_a_refit_knows_the_newest_events_and_says_so(old, tmp_path, model):
     assert both.facts["gate"] == once.facts["gate"]
     assert both.run.test == once.run.test
     assert both.run.weights_fingerprint != once.run.weights_fingerprint
-    assert both.run.facts["refit"] is True
+    assert both.run.refit == both.run.facts["refit"] == "all"
     assert len(both.run.trained_on) == len(both.run.log) == len(once.run.log)
     assert sorted(path.name for path in both.run.folder.iterdir()) == sorted(
         path.name for path in once.run.folder.iterdir()

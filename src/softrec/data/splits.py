@@ -73,6 +73,7 @@ class Split:
         logged: the training part without false positives; None if it has none.
         false_positives: the share of false positives in the training part, see `contaminated`.
         contamination: how they got there.
+        judged: the split before held-out events were added to its training part, see `for_refit`.
     """
 
     train: Interactions
@@ -88,6 +89,7 @@ class Split:
     logged: Interactions | None = None
     false_positives: float = 0.0
     contamination: Contamination = "replace"
+    judged: Split | None = None
 
     @property
     def clean(self) -> Interactions:

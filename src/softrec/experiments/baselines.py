@@ -34,10 +34,12 @@ def simple_recipe(base: Recipe, model: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a counted model, for the data and the evaluation of `base`.
 
     Settings that are not given are chosen on validation. Its histories are as long as those of
-    `base`, and at least 50 items.
+    `base`, and at least 50 items. Where `base` has a refit, it is counted once more on the same
+    events.
     """
     fields = base.model_dump(mode="json")
-    training = {"length": max(base.training.length, LENGTH), "monitor": base.training.monitor}
+    spec = base.training
+    training = {"length": max(spec.length, LENGTH), "monitor": spec.monitor, "refit": spec.refit}
     own = {} if model["name"] in NAMES else {"plugins": fields["plugins"]}
     return read_recipe(
         {

@@ -104,7 +104,7 @@ def _data(run: Run, licences: Licences) -> str:
     left = SetAside(**run.facts["data"].get("set_aside", {})).sentence() or "nothing is set aside"
     lines = [
         "## Data", "",
-        f"- {_plain(data_text(split) if not run.facts.get('refit') else _whole(run))}.",
+        f"- {_plain(data_text(split) if run.refit != 'all' else _whole(run))}.",
         f"- Source: {_plain(spec.title)}.",
         f"- Cleaning: {_plain(', '.join(spec.clean) or 'none')}; {_plain(left)}.",
         f"- Licence of the data: {_plain(terms)}",
@@ -142,8 +142,8 @@ def _interval(values: np.ndarray) -> tuple[str, str, str]:
 
 def _slices(run: Run) -> str:
     """Return the metric that chose the epoch in slices of the test cases."""
-    if run.facts.get("refit"):
-        return ""  # its split has no test part any more
+    if run.refit == "all":
+        return ""  # its weights were trained on the test part
     metric, split = run.recipe.training.monitor, run.split()
     table = case_slices(run.recipe, split, Asked.of(split, run.mask_seen))
     values = run.per_user[metric].to_numpy()
@@ -184,7 +184,7 @@ def _limits(run: Run) -> str:
 
 
 def _leaks(run: Run) -> Iterable[str]:
-    leak = None if run.facts.get("refit") else run.split().leak()
+    leak = None if run.refit == "all" else run.split().leak()
     return [] if leak is None else [f"{leak.sentence()}."]
 
 

@@ -30,6 +30,7 @@ from softrec.experiments.executors import Executor, executor
 from softrec.experiments.inputs import Given
 from softrec.experiments.levels import note, shared, simple_rows
 from softrec.experiments.protocol import ProtocolRows, with_protocol_rows
+from softrec.experiments.refits import check_refits, refit_note
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
@@ -109,6 +110,7 @@ def compare_variants(
     require_report()
     wanted = with_protocol_rows(wanted, protocol_rows)
     recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
+    check_refits(recipes)
     inputs = [path for recipe in recipes for path in inputs_of(recipe)]
     with executor(on, cpus_per_run) as where, reserved(out, COMPARISON, inputs) as place:
         for recipe in recipes:
@@ -146,7 +148,7 @@ def _compared(
     if gap:
         LOGGER.info(gap)
     wanted = with_decisions(buildable(wanted, split), split)
-    wanted = replace(wanted, notes=(*wanted.notes, *note(wanted)))
+    wanted = replace(wanted, notes=(*wanted.notes, *note(wanted), *refit_note(wanted)))
     for line in wanted.notes:
         LOGGER.info(line)
     fitting, notes = those_that_fit(simple, split)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from softrec.errors import RecipeError
+from softrec.errors import RecipeError, RunError
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.inputs import load_data
 from softrec.experiments.runs import Run
@@ -52,10 +52,11 @@ def judged(
 
     Raises:
         RecipeError: if there is no such part or metric.
-        RunError: if `data` is not the log of the run.
+        RunError: if `data` is not the log of the run, or its weights were trained on the part.
     """
     if part not in ("test", "valid"):
         raise RecipeError(f"--part must be test or valid, got {part!r}")
+    check_unseen(run, part)
     if data is None:
         split = run.split()
     else:
@@ -63,3 +64,17 @@ def judged(
         run.check_data(split)
     wanted = metrics.split(",") if isinstance(metrics, str) else metrics
     return Evaluator(run.recipe, split, part).with_lists(run.model(), wanted)
+
+
+def check_unseen(run: Run, part: str) -> None:
+    """Refuse a part that the weights of a run were trained on, in a refit.
+
+    Raises:
+        RunError: if they were.
+    """
+    if run.refit == "all" or run.refit == part:
+        whose = {"valid": "validation", "test": "test"}[part]
+        raise RunError(
+            f"{run.folder} was fitted once more with its {whose} part (refit: {run.refit}), which "
+            "cannot judge it any more; run.json has the metrics of the training before"
+        )

@@ -16,6 +16,7 @@ from softrec.evaluation.asked import Asked
 from softrec.evaluation.given import GivenRanks, ranks_in
 from softrec.evaluation.lists import list_measures
 from softrec.evaluation.metrics import evaluate, parse_metric
+from softrec.experiments.evaluate import check_unseen
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.runs import Run, open_run
 from softrec.experiments.store.folders import RUN
@@ -64,6 +65,7 @@ class Judge(NamedTuple):
 
     def _of_run(self, run: Run) -> tuple[pl.DataFrame, dict[str, float]]:
         run.check_data(self.split)
+        check_unseen(run, "test")
         score = run.recipe.evaluation.score
         judged_by = {
             "evaluation": self.recipe.evaluation.model_copy(update={"score": score}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from softrec.data.aside import SetAside
 from softrec.data.disk.split import StoredSplit
 from softrec.data.interactions import Interactions
 from softrec.data.reading import BROKEN
+from softrec.data.refit import for_refit
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError, RunError
@@ -29,22 +29,22 @@ from softrec.experiments.build.on_disk import split_again
 from softrec.experiments.described import describe
 from softrec.experiments.instance import give_model
 from softrec.experiments.store.folders import RUN, difference, none_finished
-from softrec.experiments.store.integrity import changed, hash_of
+from softrec.experiments.store.integrity import hash_of
+from softrec.experiments.store.run_file import check_files, facts_of, unreadable
 from softrec.experiments.tables import ITEMS, USERS, read_kept
-from softrec.files import OWN, facts_hash, read_facts
+from softrec.files import facts_hash, read_facts
 from softrec.models.prior import WithPrior
 from softrec.recipe.plugins import missing_plugins
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.recipe.specs.models import ModelSettings, reads_graph
 from softrec.recipe.specs.prior import as_chosen
+from softrec.recipe.specs.training import Refit
 from softrec.renamed import FORMER_DEFAULTS, current
 from softrec.scoring import Scored, Scoring
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.recommender import Recommender
 from softrec.types import LOG_TEMPERATURE, Encoder, Model
 
-FORMAT = 2
-UNSEALED = 1  # the format before run.json had hashes
 FACTS = {"recipe", "data", "best_epoch", "epochs", "curve", "valid", "test"}
 FILES = (
     "model.safetensors", "items.parquet", "users.parquet", "per_user.parquet", "curve.csv",
@@ -53,14 +53,6 @@ FILES = (
 """The files whose hash and size are in `run.json`, beside that of the log."""
 ON_DISK = "log.json"
 """In place of log.parquet: what tells a log that stays in its own files."""
-
-
-class ChangedRunError(RunError):
-    """A file of a run folder was changed after it was written."""
-
-
-class UncheckedRunWarning(UserWarning):
-    """A run folder is used without checking its files."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class Run:
 
     @property
     def test(self) -> dict[str, float]:
-        """Return the mean test metrics at the best validation epoch."""
+        """Return the mean test metrics; of a refit with validation events, those of its weights."""
         return self.facts["test"]
 
     @property
@@ -141,9 +133,16 @@ class Run:
         return read_kept(self.folder / USERS)
 
     @property
+    def refit(self) -> Refit:
+        """Return the held-out events that its weights were trained on once more, if any."""
+        told = self.facts.get("refit", "none")
+        return "all" if told is True else told  # as updates wrote it
+
+    @property
     def trained_on(self) -> Interactions:
-        """Return the training part of the log, with false positives if the recipe has them."""
-        return self.split().train
+        """Return what the weights were trained on, with false positives if the recipe has them."""
+        split = self.split()
+        return split.train if self.refit == "none" else for_refit(split, self.refit).train
 
     @cached_property
     def _on_disk(self) -> StoredSplit | None:
@@ -176,7 +175,7 @@ class Run:
         try:
             return pl.read_parquet(path)
         except PermissionError as error:
-            raise _unreadable(path) from error
+            raise unreadable(path) from error
         except BROKEN as error:
             text = str(error).partition("\n")[0]
             raise RunError(f"{path} is missing or damaged ({text}); train it again") from error
@@ -214,7 +213,7 @@ class Run:
             model.to(next(part.dtype for part in state.values() if part.is_floating_point()))
             model.load_state_dict(state)  # copies, because what was read is a view of the file
         except PermissionError as error:
-            raise _unreadable(path) from error
+            raise unreadable(path) from error
         except (RuntimeError, OSError, SafetensorError) as error:
             text = str(error).partition("\n")[0]
             raise RunError(
@@ -334,67 +333,17 @@ def open_run(folder: str | Path, *, trust: bool = False, model: Encoder | None =
     path = folder / RUN.result
     if not path.exists():
         raise none_finished(folder, RUN)
-    facts = _facts(path, trust=trust)
+    facts = facts_of(path, trust=trust)
     missing = FACTS - facts.keys()
     if missing:
         raise RunError(
             f"{path} is damaged ({', '.join(sorted(missing))} is missing); train it again"
         )
     if not trust:
-        _check_files(folder, facts)
+        check_files(folder, facts)
     if model is not None:
         give_model(folder, facts, model)
     lacking = missing_plugins(facts.get("plugins", ()))
     if lacking is not None:
         raise RunError(f"{folder} needs {lacking}")
     return Run(folder, read_recipe(current(facts["recipe"], warn=False), str(path)), facts)
-
-
-REMEDY = "train it again, or use it as it is with --trust (in Python open_run(..., trust=True))"
-
-
-def _facts(path: Path, *, trust: bool) -> dict[str, Any]:
-    """Return the content of run.json."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except PermissionError as error:
-        raise _unreadable(path) from error
-    except (ValueError, OSError) as error:
-        raise ChangedRunError(f"{path} is damaged ({error}); train it again") from error
-    came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
-    if came not in (FORMAT, UNSEALED):
-        raise ChangedRunError(
-            f"{path} has format {came}, but this softrec reads {FORMAT}; train it again"
-        )
-    if came == FORMAT and not trust:
-        try:
-            read_facts(path)
-        except ValueError as error:
-            raise ChangedRunError(f"{path} was changed: {error}; {REMEDY}") from error
-    return {name: value for name, value in facts.items() if name != OWN}
-
-
-def _check_files(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse a run whose files were changed."""
-    if facts["format"] == UNSEALED:
-        warnings.warn(
-            f"{folder} is from a version of softrec that stored no hashes; its files are used "
-            "without a check",
-            UncheckedRunWarning,
-            stacklevel=3,
-        )
-        return
-    try:
-        complaint = changed(folder, facts["files"])
-    except PermissionError as error:
-        raise _unreadable(Path(error.filename)) from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ChangedRunError(
-            f"{folder / RUN.result} has no list of files; train it again"
-        ) from error
-    if complaint is not None:
-        raise ChangedRunError(f"{complaint}; {REMEDY}")
-
-
-def _unreadable(path: Path) -> RunError:
-    return RunError(f"you have no permission to read {path}; ask its owner for it")

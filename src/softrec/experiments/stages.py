@@ -16,8 +16,9 @@ from pathlib import Path
 
 from softrec.data.sources.base import cache_dir
 from softrec.data.splits import Split
-from softrec.experiments.runs import ChangedRunError, Run, describe, open_run
+from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.folders import RUN, held, is_marked, remove
+from softrec.experiments.store.run_file import ChangedRunError
 from softrec.extras import require
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import PROCESSES

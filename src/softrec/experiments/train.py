@@ -13,72 +13,62 @@
       softrec.json       the marker file of softrec, with facts about the data
 
 `run.json` has the hash and size of the other files. A run in progress is in RUN.part, with
-checkpoints, and is renamed when it is complete: see `folders`.
+checkpoints, and is renamed when it is complete: see `folders`. After a refit the weights are of
+that, see `refit`.
 """
 
 from __future__ import annotations
 
 import logging
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import polars as pl
 import torch
 import yaml
 from safetensors.torch import save_file
 
-from softrec.data.batches import TrainingBatches
 from softrec.data.interactions import Interactions
+from softrec.data.refit import HeldOut
 from softrec.data.splits import Split
 from softrec.evaluation.asked import Asked
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.build.decided import decided
-from softrec.experiments.build.objective import build
-from softrec.experiments.build.targets import about, about_weight
 from softrec.experiments.calibrated import calibrated
-from softrec.experiments.counting import CountingResult, check_counted, counted
+from softrec.experiments.counting import CountingResult
 from softrec.experiments.evaluator import Evaluator, means
+from softrec.experiments.fitted import fit_of
 from softrec.experiments.memory import PeakMemory
-from softrec.experiments.runs import (
-    FILES,
-    FORMAT,
-    ChangedRunError,
-    Run,
-    describe,
-    open_run,
-)
+from softrec.experiments.refit import FOLDER, Refitted, refitted
+from softrec.experiments.runs import FILES, Run, describe, open_run
 from softrec.experiments.stages import folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
-from softrec.experiments.strengths import choose_strength
+from softrec.experiments.store.run_file import FORMAT, ChangedRunError
 from softrec.experiments.tables import Tables, tables_of
 from softrec.experiments.written import write_data
 from softrec.files import replacing, write_facts
-from softrec.objective import Objective
 from softrec.parallel import by_first, in_turn, rank, together
 from softrec.parallel.stored import write_together
 from softrec.parallel.tables import parts_of
 from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.models import is_counted
 from softrec.recipe.specs.training import PROCESSES, TrainingSettings
 from softrec.training.checkpoints import forget, resumable
-from softrec.training.lines import Listener
-from softrec.training.loop import TrainingResult, train
-from softrec.training.module import Validate
-from softrec.training.optimizers import mark_sparse
-from softrec.training.schedule import Schedule
-from softrec.training.trackers import described, log_test
-from softrec.types import Encoder, Model
+from softrec.training.loop import TrainingResult
+from softrec.training.trackers import log_test
+from softrec.types import Model
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
+Accept = Callable[[Run], bool]
+"""Judges a run before it is finished."""
 
 
 def fit_recipe(
@@ -90,12 +80,13 @@ def fit_recipe(
     split: Split | None = None,
     sibling: Path | None = None,
     overwrite: bool = False,
-    before_finish: Callable[[Run], None] | None = None,
+    accept: Accept | None = None,
 ) -> Run:
     """Train a recipe, evaluate it on the test part, and write the run to `out`.
 
     If training of the same recipe was interrupted, it is resumed. The stages that the recipe
-    depends on are trained first, unless they are in the cache: see `stages`.
+    depends on are trained first, unless they are in the cache: see `stages`. If the recipe asks for
+    a refit, it comes before the test with the validation part, and at the end with all events.
 
     Args:
         recipe: the recipe.
@@ -105,7 +96,8 @@ def fit_recipe(
         split: the data, if they were already read, cleaned and split.
         sibling: a finished run on the same data; its data files are used as hard links.
         overwrite: replace a finished run, and remove an unfinished one of another recipe.
-        before_finish: called with the run while it is still in OUT.part; may add files to it.
+        accept: called with the judged run while it is still in OUT.part; may add files to it, and
+            says whether it is fitted once more on all events, if the recipe asks for that.
 
     Raises:
         RunError: if `out` exists.
@@ -118,7 +110,7 @@ def fit_recipe(
     )  # fmt: skip
     with together(spec.devices, spec.nodes, others, cuda=_on_cuda(spec), shards=spec.shards):
         return _fitted(
-            recipe.without_search(), out, data_dir, log, split, sibling, overwrite, before_finish
+            recipe.without_search(), out, data_dir, log, split, sibling, overwrite, accept
         )
 
 
@@ -134,7 +126,7 @@ def _fitted(
     split: Split | None,
     sibling: Path | None,
     overwrite: bool,
-    before_finish: Callable[[Run], None] | None,
+    accept: Accept | None,
 ) -> Run:
     """Do what `fit_recipe` does, in each of the processes; `by_first` has what one does for all."""
     text = _asked(recipe)
@@ -149,35 +141,72 @@ def _fitted(
         asked = Asked.of(split, recipe.evaluation.mask_seen)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         # A recipe that cannot be built is refused before anything is written.
-        fit = (_counting if is_counted(recipe.model.name) else training_of)(recipe, split, valid)
+        ready = resolved(recipe, split)
+        fit = fit_of(ready, split, valid)
         told = describe(split)
         folder = by_first(lambda: place.begin(text, told, overwrite=overwrite))
         if not by_first(lambda: _is_complete(folder)):
             with _dropped_if_worthless(place):
                 memory = PeakMemory()
-                model, fitted, about_it = fit(folder)
+                model, how, about = fit(folder)
+                made = by_first(partial(_calibration, recipe, model, valid, test))
+                if recipe.training.refit == "valid":
+                    del fit, model  # and what they hold, which is built once more
+                    again = refitted(ready, split, "valid", {**about, **_best(how)}, folder)
+                    model, made = again.model, made | _refit_facts("valid", how.seconds, again)
                 tested, lists = test.with_lists(model)
-                made = {
+                made |= {
                     "evaluation": asked.facts(),
                     "lists": lists,
-                    **about_it,
-                    **by_first(lambda: _calibration(recipe, model, valid, test)),
+                    **about,
                     "peak_memory_mib": memory.mib(),
                 }
-                if parts_of(model):
-                    write_together(folder / WEIGHTS, model.state_dict(), parts_of(model))
-                write = partial(
-                    _write, folder, recipe, split, model, fitted, tested, made, tables, sibling
-                )
+                save_weights(folder, model)
+                write = partial(_write, folder, recipe, split, how, tested, made, tables, sibling)
                 by_first(write)
-        by_first(partial(_finish, place, before_finish))
+        if by_first(lambda: _goes_on(recipe, folder, accept)):
+            _refit_on_all(ready, split, folder)
+        by_first(partial(_finish, place))
         return open_run(place.out)
 
 
-def _finish(place: Place, before_finish: Callable[[Run], None] | None) -> None:
-    if before_finish is not None:
-        before_finish(open_run(place.part))
+def _goes_on(recipe: Recipe, folder: Path, accept: Accept | None) -> bool:
+    """Return whether a judged run is fitted once more on all events, and was not before a kill."""
+    on_all = recipe.training.refit == "all"
+    if accept is None and not on_all:
+        return False
+    run = open_run(folder)
+    if run.refit == "all":
+        return False
+    return (accept is None or accept(run)) and on_all
+
+
+def _refit_on_all(recipe: Recipe, split: Split, folder: Path) -> None:
+    """Replace the weights of a judged run; its metrics stay, because nothing is left to judge."""
+    facts = by_first(lambda: open_run(folder).facts)
+    again = refitted(recipe, split, "all", facts, folder)
+    save_weights(folder, again.model)
+
+    def told() -> None:
+        files = {"files": sealed(folder, facts["files"])}
+        more = _refit_facts("all", facts["seconds"], again)
+        write_facts(folder / RUN.result, facts | more | files)
+
+    by_first(told)
+
+
+def _best(how: TrainingResult | CountingResult) -> dict[str, Any]:
+    return {"best_epoch": how.best_epoch, "curve": how.curve}
+
+
+def _refit_facts(on: HeldOut, seconds: float, again: Refitted) -> dict[str, Any]:
+    """Return what run.json says of a refit; its seconds are those of both trainings."""
+    return {"refit": on, "seconds": seconds + again.seconds}
+
+
+def _finish(place: Place) -> None:
     forget(place.part)
+    shutil.rmtree(place.part / FOLDER, ignore_errors=True)
     place.finish()
 
 
@@ -186,102 +215,6 @@ def _calibration(recipe: Recipe, model: Model, valid: Evaluator, test: Evaluator
     if not recipe.evaluation.calibration:
         return {}
     return {"calibration": calibrated(recipe, model, valid, test)}
-
-
-class Fitted(NamedTuple):
-    """A finished model, the result of its training, and further entries of run.json."""
-
-    model: Model
-    how: TrainingResult | CountingResult
-    about: dict[str, Any]
-
-
-Fit = Callable[[Path], Fitted]
-"""Trains or counts a model; the folder is for checkpoints."""
-
-
-class Means(Protocol):
-    """Evaluates models on validation: an `Evaluator`."""
-
-    def means(self, model: Model) -> dict[str, float]:
-        """Return the mean of each metric."""
-        ...
-
-
-def training_of(
-    recipe: Recipe, split: Split, valid: Means, listener: Listener | None = None
-) -> Fit:
-    """Return how an encoder is trained and chosen on validation, all of it built; nothing tests it.
-
-    Args:
-        recipe: of an encoder.
-        split: the data.
-        valid: evaluates it on validation; an `Evaluator` where the strength of a prior is chosen.
-        listener: called after each epoch, see `train`.
-    """
-    encoder, objective, batches = build(resolved(recipe, split), split)
-
-    def fit(folder: Path) -> Fitted:
-        with described(recipe.model_dump(mode="json")):
-            trained = _train(
-                recipe.training, encoder, objective, batches, valid.means, folder, listener
-            )
-        made = {"target": {**about(objective.source), **about_weight(objective.weight)}}
-        if recipe.prior is not None and recipe.prior.strengths:
-            assert isinstance(valid, Evaluator)
-            strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
-            trained = replace(trained, finished=strength.metrics)
-            made["prior"] = strength.facts
-        return Fitted(encoder, trained, made)
-
-    return fit
-
-
-def _counting(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
-    """Return a function that counts a scorer; it takes seconds, and is not resumed."""
-    check_counted(recipe, split)
-
-    def fit(_: Path) -> Fitted:
-        scorer, tried = counted(recipe, split, valid)
-        return Fitted(scorer, tried, {"settings": tried.chosen})
-
-    return fit
-
-
-def _train(
-    spec: TrainingSettings,
-    encoder: Encoder,
-    objective: Objective,
-    batches: TrainingBatches,
-    validate: Validate,
-    folder: Path,
-    listener: Listener | None,
-) -> TrainingResult:
-    if spec.optimizer == "sparse-adam":
-        mark_sparse(encoder)
-    return train(
-        encoder,
-        objective,
-        batches,
-        validate,
-        folder,
-        epochs=spec.epochs,
-        lr=spec.lr,
-        weight_decay=spec.weight_decay,
-        betas=spec.betas,
-        optimizer=spec.optimizer,
-        schedule=Schedule(spec.schedule, spec.warmup, spec.plateau),
-        clip=spec.clip,
-        ema=spec.ema,
-        monitor=spec.monitor,
-        patience=spec.patience,
-        checkpoint_minutes=spec.checkpoint_minutes,
-        checkpoint_steps=spec.checkpoint_steps,
-        precision=spec.precision,
-        accelerator=spec.accelerator,
-        deterministic=spec.deterministic,
-        listener=listener,
-    )
 
 
 def inputs_of(recipe: Recipe) -> list[str]:
@@ -335,16 +268,13 @@ def _write(
     folder: Path,
     recipe: Recipe,
     split: Split,
-    model: Model,
     fitted: TrainingResult | CountingResult,
     tested: pl.DataFrame,
     made: dict[str, Any],
     tables: Tables,
     sibling: Path | None,
 ) -> None:
-    """Write the results of a run next to its checkpoints, run.json last."""
-    if not parts_of(model):  # else all processes have written their rows
-        save_weights(folder, model)
+    """Write the results of a run next to its checkpoints and its weights, run.json last."""
     log = write_data(folder, split, sibling)
     further = tables.write(folder, sibling)
     tested.write_parquet(folder / "per_user.parquet")
@@ -358,13 +288,12 @@ def _write(
         "stages": {place: str(folder_of(stage, split)) for place, stage in recipe.stages().items()},
         "model": recipe.model.whole,
         "soft_weight": recipe.target.soft_weight,
-        "best_epoch": fitted.best_epoch,
+        **_best(fitted),
         "epochs": len(fitted.curve),
         "stopped_early": fitted.stopped_early,
         "seconds": fitted.seconds,
         "seconds_per_epoch": fitted.seconds_per_epoch,
         **made,
-        "curve": fitted.curve,
         "valid": fitted.best,
         "test": means(tested),
         "files": sealed(folder, (*FILES, log, *further)),
@@ -374,10 +303,18 @@ def _write(
 
 
 def save_weights(folder: Path, model: Model) -> None:
-    """Write the weights of a model to the folder of its run."""
-    state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
-    with replacing(folder / WEIGHTS) as fresh:
-        save_file(state, fresh)
+    """Write the weights of a model to the folder of its run; each process the rows it has."""
+    parts = parts_of(model)
+    if parts:
+        write_together(folder / WEIGHTS, model.state_dict(), parts)
+        return
+
+    def save() -> None:
+        state = {n: t.contiguous().cpu() for n, t in model.state_dict().items()}
+        with replacing(folder / WEIGHTS) as fresh:
+            save_file(state, fresh)
+
+    by_first(save)
 
 
 def versions() -> dict[str, str]:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # Numbers in this range are taken as times in seconds: 1990 to 2100.
 DAWN, DUSK = 631_152_000, 4_102_444_800
 
+REFITS = {"valid": ("training and validation events", "and tested so"),
+          "all": ("all events", "after the test")}  # fmt: skip
+"""What a refit is trained on, and when the test was."""
+
 
 def run_text(run: Run) -> str:
     """Return a run in two lines: what was trained, and its metrics."""
@@ -35,12 +39,22 @@ def run_text(run: Run) -> str:
 
 
 def best_of(run: Run) -> str:
-    """Return which epoch was kept, or which settings of a counted model."""
-    facts = run.facts
-    if not is_counted(run.recipe.model.name):
-        return f"epoch {facts['best_epoch']} of {facts['epochs']} is the best"
-    chosen = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
-    return f"the best of {facts['epochs']} settings: {chosen}" if chosen else "settings as given"
+    """Return which epoch was kept, or which settings of a counted model, and whether it was refit.
+
+    A refit is told with what it was trained on, and whether the test is of it.
+    """
+    facts, counted = run.facts, is_counted(run.recipe.model.name)
+    if counted:
+        chosen = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
+        tried = f"the best of {facts['epochs']} settings: {chosen}"
+        kept = tried if chosen else "settings as given"
+    else:
+        kept = f"epoch {facts['best_epoch']} of {facts['epochs']} is the best"
+    if run.refit == "none":
+        return kept
+    events, tested = REFITS[run.refit]
+    how = f"trained once more on {events} to epoch {facts['best_epoch']}"
+    return f"{kept}; {f'counted once more on {events}' if counted else how}, {tested}"
 
 
 def run_html(run: Run) -> str:

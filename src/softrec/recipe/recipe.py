@@ -32,6 +32,7 @@ from softrec.recipe.specs.models import (
     starts_of,
 )
 from softrec.recipe.specs.prior import PriorSettings, check_table
+from softrec.recipe.specs.refit import check_refit
 from softrec.recipe.specs.shards import check_shards
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
 from softrec.recipe.specs.tune import TuneSettings
@@ -42,7 +43,7 @@ from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS, TargetSettings
 from softrec.weights import WEIGHTS, EqualSettings, WeightsSettings
 
-FOR_COUNTED = ("length", "monitor", "padding_side")
+FOR_COUNTED = ("length", "monitor", "padding_side", "refit")
 """The fields of `training` that a counted model uses."""
 
 
@@ -299,6 +300,7 @@ class Recipe(Settings):
         self._check_optimizer()
         self._check_stages()
         check_shards(self)
+        check_refit(self)
         if self.training.monitor not in self.evaluation.metrics:
             raise ValueError(
                 f"training.monitor is {self.training.monitor}, which is not among "

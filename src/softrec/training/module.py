@@ -159,11 +159,18 @@ class SoftTargetModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and the schedule of its learning rate if there is one."""
         optimizer = self._optimizer()
-        total = int(self.trainer.estimated_stepping_batches) if self.schedule.counts else 0
-        scheduler = self.schedule.of(optimizer, total, f"valid/{self.monitor}")
+        scheduler = self.schedule.of(optimizer, self._steps(), f"valid/{self.monitor}")
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _steps(self) -> int:
+        """Return the steps that a schedule counts; 0 if it counts none."""
+        if not self.schedule.counts:
+            return 0
+        steps = int(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs or 1
+        return steps // epochs * (self.schedule.epochs or epochs)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Return Adam, with L2 on all parameters except biases, or `LazyAdam` without L2."""

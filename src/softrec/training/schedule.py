@@ -19,7 +19,8 @@ class Schedule(NamedTuple):
       \end{cases}$$
 
     in step t of T, with w steps of warm-up. "plateau" halves it after `patience` epochs without a
-    better validation, instead.
+    better validation, instead. T is of `epochs`, by default of all epochs of a training, which may
+    end before them.
 
     Example:
         >>> [round(Schedule("cosine", warmup=2).factor(t, 6), 2) for t in range(6)]
@@ -29,6 +30,7 @@ class Schedule(NamedTuple):
     name: ScheduleName = "constant"
     warmup: int = 0
     patience: int = 3
+    epochs: int | None = None
 
     @property
     def counts(self) -> bool:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from softrec.data.interactions import Interactions
+from softrec.data.refit import for_refit
 from softrec.data.splits import Split
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import RunError
@@ -90,22 +91,36 @@ def _begin_rows(encoder: Encoder, run: Run, split: Split) -> None:
 
 
 def _log_leaks(run: Run, split: Split) -> None:
-    """Log how many test events the run was trained on; on its own split there are none."""
-    if difference(run.facts["data"], describe(split)) is None:
+    """Log how many held-out events the run was trained on; on its own split there are none.
+
+    Of validation events it is logged where the run was fitted once more, and knows them.
+    """
+    if split.judged is not None:
+        return  # it was logged before the training that was judged
+    same = difference(run.facts["data"], describe(split)) is None
+    if run.refit == "none" and same:
         return
-    known, asked = run.split().clean, split.test  # false positives are no events
+    own = run.split()
+    known = (own if run.refit == "none" else for_refit(own, run.refit)).clean
+    told = {"test": split.test} | ({} if run.refit == "none" else {"validation": split.valid})
+    for part, asked in told.items():
+        seen = _seen(asked, known)
+        if seen:
+            LOGGER.info(
+                f"training.start: {seen:,} of {len(asked):,} {part} events are among those that "
+                f"{run.folder} was trained on, so the {part} metrics look better than they are"
+            )
+
+
+def _seen(asked: Interactions, known: Interactions) -> int:
+    """Return how many events are known; false positives are no events."""
     numbers = {
         "user": known.users.numbers(asked.users.raw)[asked.frame["user"]],
         "item": known.items.numbers(asked.items.raw)[asked.frame["item"]],
     }
     keys = [*numbers, *(["time"] if known.has_time and asked.has_time else [])]
     trained = known.frame.with_columns(pl.col(*numbers).cast(pl.Int64))
-    seen = asked.frame.with_columns(**numbers).join(trained, on=keys, how="semi").height
-    if seen:
-        LOGGER.info(
-            f"training.start: {seen:,} of {len(asked):,} test events are among those that "
-            f"{run.folder} was trained on, so the test metrics look better than they are"
-        )
+    return asked.frame.with_columns(**numbers).join(trained, on=keys, how="semi").height
 
 
 def _vocabularies(log: Interactions) -> Vocabularies:

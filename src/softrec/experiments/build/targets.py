@@ -145,14 +145,19 @@ class Training:
             RunError: if there is no run, or it belongs to other data.
         """
         assert isinstance(run, str)  # recipes of runs have been resolved
-        opened = open_run(run)
-        own, given = opened.facts["data"], describe(self.split)
+        opened, split = open_run(run), self.split.judged or self.split
+        own, given = opened.facts["data"], describe(split)
         if own["fingerprint"] != given["fingerprint"]:
             raise RunError(
                 f"the teacher in {run} was trained on other items ({own['items']:,} items, but "
                 f"this log has {given['items']:,}); train it on the same data, cleaning and split"
             )
-        opened.check_data(self.split)
+        opened.check_data(split)
+        if opened.refit != "none":
+            raise RunError(
+                f"the teacher in {run} was trained on events that judge this training "
+                f"(training.refit: {opened.refit}); name a run without a refit"
+            )
         if opened.recipe.prior is not None:
             raise RunError(
                 f"the teacher in {run} has a prior, which is not in its vectors; name a run "

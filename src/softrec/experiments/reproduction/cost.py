@@ -67,7 +67,8 @@ def _seconds(recipe: Recipe, counts: Counts) -> float:
     if reads_graph(recipe.model.name):
         steps = examples / rows
         inside += steps * PASSES * 2 * counts.events * dim * recipe.model.settings.get("layers", 3)
-    return training.epochs * (output + inside) / RATE
+    trainings = 1 if training.refit == "none" else 2
+    return trainings * training.epochs * (output + inside) / RATE
 
 
 def _users(recipe: Recipe, counts: Counts) -> float:

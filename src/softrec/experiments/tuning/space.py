@@ -28,7 +28,9 @@ from softrec.targets.settings import TARGETS
 NAMES = {"target": ("one-hot", "uniform", "pop+"), "loss": ("mixed", "decoupled")}
 """The targets to try if neither target nor loss was named."""
 SECTIONS = ("model", "target", "loss", "candidates", "weights", "training", "interest")
-BUDGET = ("training.epochs", "training.patience", "training.monitor", "training.start")
+BUDGET = (
+    "training.epochs", "training.patience", "training.monitor", "training.start", "training.refit",
+)  # fmt: skip
 """Sections that must be the same for all trials, so that they are comparable."""
 Pick = Callable[[str, Range], Any]
 """Chooses a value from a range, by the name of the parameter."""

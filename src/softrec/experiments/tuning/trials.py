@@ -12,7 +12,8 @@ from typing import Any, Literal
 from softrec.data.splits import Split
 from softrec.errors import SoftrecError, one_line
 from softrec.experiments.evaluator import Evaluator
-from softrec.experiments.train import training_of
+from softrec.experiments.fitted import training_of
+from softrec.experiments.train import resolved
 from softrec.experiments.tuning.space import Space
 from softrec.recipe.recipe import Recipe
 
@@ -155,7 +156,7 @@ def tried(
     state, reason = "complete", ""
     try:
         recipe = common.space.recipe(about["settings"], common.base)
-        fit = training_of(recipe, common.split, common.valid, watch)
+        fit = training_of(resolved(recipe, common.split), common.split, common.valid, watch)
         folder.mkdir(parents=True, exist_ok=True)
         watch.epoch(fit(folder).how.curve)  # of a training that a kill found complete
     except PrunedError:

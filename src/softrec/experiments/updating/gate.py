@@ -24,6 +24,7 @@ from softrec.evaluation.significance import paired
 from softrec.experiments.baselines import simple_recipe, those_that_fit
 from softrec.experiments.counting import counted
 from softrec.experiments.evaluator import Evaluator
+from softrec.experiments.refit import counted_again
 from softrec.experiments.runs import Run, ranked
 from softrec.recipe.recipe import Recipe
 
@@ -199,7 +200,7 @@ def _groups(
 
 
 def _baselines(recipe: Recipe, split: Split, asked: Asked) -> dict[str, dict[str, float]]:
-    """Return the metrics of simple baselines, counted on the training part."""
+    """Return the metrics of simple baselines, counted on what the new run was trained on."""
     recipes = {name: simple_recipe(recipe, {"name": name}) for name in BASELINES}
     fitting, _ = those_that_fit(recipes, split)
     told: dict[str, dict[str, float]] = {}
@@ -207,6 +208,8 @@ def _baselines(recipe: Recipe, split: Split, asked: Asked) -> dict[str, dict[str
         evaluation = simple.evaluation.model_copy(update={"negatives": None})
         simple = simple.model_copy(update={"evaluation": evaluation})
         valid, test = (Evaluator(simple, split, part, asked) for part in ("valid", "test"))
-        scorer, _ = counted(simple, split, valid)
+        scorer, found = counted(simple, split, valid)
+        if simple.training.refit == "valid":
+            scorer, _ = counted_again(simple, split, "valid", found.chosen)
         told[name] = test.means(scorer)
     return told

@@ -29,7 +29,6 @@ from softrec.experiments.tables import ITEMS, USERS
 from softrec.experiments.train import fit_recipe, versions
 from softrec.experiments.updating.gate import Gate, judged
 from softrec.experiments.updating.log import check_updatable, new_log
-from softrec.experiments.updating.refit import refit
 from softrec.experiments.updating.told import data_lines, drift_lines, verdict_lines
 from softrec.experiments.views import data_text, html_of
 from softrec.files import read_facts, write_facts
@@ -123,7 +122,8 @@ def update_run(
     found = new_log(old, data, dict(plan.columns or {}))
     by: NewestBy = plan.by or ("time" if found.log.has_time else "last")
     split = newest(found.log, by, valid=plan.valid, test=plan.test)
-    recipe = recipe_of(old, split, plan.changes or {})
+    own = {"training.refit": "all"} if plan.refit else {}
+    recipe = recipe_of(old, split, own | dict(plan.changes or {}))
     drifted = drift(found.log)
     lines = (*data_lines(found.facts), *drift_lines(drifted), data_text(split))
     for line in (*lines, *notices(recipe.model, split)):
@@ -138,15 +138,14 @@ def update_run(
         "drift": drifted,
     }
 
-    def judge(new: Run) -> None:
+    def accept(new: Run) -> bool:
         gate = judged(old, new, split, plan.gate)
-        again = plan.refit and gate["accepted"]
-        if again:
-            LOGGER.info(f"accepted, so it is trained once more, on all {len(found.log):,} events")
-            refit(new, split)
+        accepted = gate["accepted"]
+        again = accepted and recipe.training.refit == "all"
         write_facts(new.folder / UPDATE, {**facts, "gate": gate, "refit": again})
+        return accepted
 
-    run = fit_recipe(recipe, out, split=split, overwrite=overwrite, before_finish=judge)
+    run = fit_recipe(recipe, out, split=split, overwrite=overwrite, accept=accept)
     return open_update(run)
 
 
@@ -166,13 +165,18 @@ def open_update(run: Run) -> Update:
 
 
 def recipe_of(old: Run, split: Split, changes: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of an update: that of the old run, from its weights, on the grown log."""
+    """Return the recipe of an update: that of the old run, from its weights, on the grown log.
+
+    A refit on all events is asked for anew each time, because it comes after the gate.
+    """
     recipe = old.recipe.without_search()
     fields = recipe.model_dump(mode="json")
     of_data = {"source": MEMORY + fingerprint(split.whole()), "valid": None, "test": None,
                "split": None, "shop": {}}  # fmt: skip
     own: dict[str, Any] = {f"data.{name}": value for name, value in of_data.items()}
     own["evaluation.mask_seen"] = old.mask_seen
+    if recipe.training.refit == "all":
+        own["training.refit"] = "none"
     tables = {"items": old.folder / ITEMS, "user_table": old.folder / USERS}
     own |= {f"data.{name}": str(file) for name, file in tables.items() if file.exists()}
     if not is_counted(recipe.model.name):

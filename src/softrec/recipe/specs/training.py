@@ -22,6 +22,7 @@ from softrec.settings import (
 )
 
 NewRows = Literal["fresh", "neighbours"]
+Refit = Literal["none", "valid", "all"]
 PROCESSES = ("devices", "nodes", "shards")  # the fields that do not change what is trained
 LONGEST_LIST = 100_000  # the largest cut-off of a metric
 
@@ -102,6 +103,13 @@ class TrainingSettings(Settings):
     patience: Rounds = setting(10, "epochs without improvement before it stops", common=True)
     monitor: Text = setting(
         "ndcg@10", "the validation metric that chooses the best epoch", common=True
+    )
+    refit: Refit = setting(
+        "none",
+        "train once more, for as many epochs as the best one took: valid, with the validation "
+        "part, and the test is of these weights; or all, with the test part, too, for serving, and "
+        "all metrics are of the training before",
+        common=True,
     )
     precision: Literal["32-true", "bf16", "bf16-true", "64-true"] = setting(
         "32-true",

@@ -1,0 +1,142 @@
+"""How a model is fitted: trained, or counted, and chosen on validation; nothing tests it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from softrec.data.batches import TrainingBatches
+from softrec.data.splits import Split
+from softrec.experiments.build.objective import build
+from softrec.experiments.build.targets import about, about_weight
+from softrec.experiments.counting import CountingResult, check_counted, counted
+from softrec.experiments.evaluator import Evaluator
+from softrec.experiments.strengths import choose_strength
+from softrec.objective import Objective
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.models import is_counted
+from softrec.recipe.specs.training import TrainingSettings
+from softrec.training.lines import Listener
+from softrec.training.loop import TrainingResult, train
+from softrec.training.module import Validate
+from softrec.training.optimizers import mark_sparse
+from softrec.training.schedule import Schedule
+from softrec.training.trackers import described
+from softrec.types import Encoder, Model
+
+
+class Fitted(NamedTuple):
+    """A finished model, the result of its training, and further entries of run.json."""
+
+    model: Model
+    how: TrainingResult | CountingResult
+    about: dict[str, Any]
+
+
+Fit = Callable[[Path], Fitted]
+"""Trains or counts a model; the folder is for checkpoints."""
+
+
+class Means(Protocol):
+    """Evaluates models on validation: an `Evaluator`."""
+
+    def means(self, model: Model) -> dict[str, float]:
+        """Return the mean of each metric."""
+        ...
+
+
+def fit_of(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
+    """Return how the model of a recipe is fitted, all of it built.
+
+    Args:
+        recipe: its stages are folders of runs.
+        split: the data.
+        valid: evaluates it on validation.
+    """
+    if is_counted(recipe.model.name):
+        return _counting(recipe, split, valid)
+    return training_of(recipe, split, valid)
+
+
+def training_of(
+    recipe: Recipe,
+    split: Split,
+    valid: Means,
+    listener: Listener | None = None,
+    epochs: int | None = None,
+) -> Fit:
+    """Return how an encoder is trained and chosen on validation, all of it built.
+
+    Args:
+        recipe: of an encoder; its stages are folders of runs.
+        split: the data.
+        valid: evaluates it on validation; an `Evaluator` where the strength of a prior is chosen.
+        listener: called after each epoch, see `train`.
+        epochs: ends after so many, with a learning rate as if those of the recipe were to come.
+    """
+    encoder, objective, batches = build(recipe, split)
+
+    def fit(folder: Path) -> Fitted:
+        with described(recipe.model_dump(mode="json")):
+            trained = _train(
+                recipe.training, encoder, objective, batches, valid.means, folder, listener, epochs
+            )
+        made = {"target": {**about(objective.source), **about_weight(objective.weight)}}
+        if recipe.prior is not None and recipe.prior.strengths:
+            assert isinstance(valid, Evaluator)
+            strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
+            trained = replace(trained, finished=strength.metrics)
+            made["prior"] = strength.facts
+        return Fitted(encoder, trained, made)
+
+    return fit
+
+
+def _counting(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
+    """Return a function that counts a scorer; it takes seconds, and is not resumed."""
+    check_counted(recipe, split)
+
+    def fit(_: Path) -> Fitted:
+        scorer, tried = counted(recipe, split, valid)
+        return Fitted(scorer, tried, {"settings": tried.chosen})
+
+    return fit
+
+
+def _train(
+    spec: TrainingSettings,
+    encoder: Encoder,
+    objective: Objective,
+    batches: TrainingBatches,
+    validate: Validate,
+    folder: Path,
+    listener: Listener | None,
+    epochs: int | None,
+) -> TrainingResult:
+    if spec.optimizer == "sparse-adam":
+        mark_sparse(encoder)
+    return train(
+        encoder,
+        objective,
+        batches,
+        validate,
+        folder,
+        epochs=epochs or spec.epochs,
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        betas=spec.betas,
+        optimizer=spec.optimizer,
+        schedule=Schedule(spec.schedule, spec.warmup, spec.plateau, spec.epochs),
+        clip=spec.clip,
+        ema=spec.ema,
+        monitor=spec.monitor,
+        patience=spec.patience,
+        checkpoint_minutes=spec.checkpoint_minutes,
+        checkpoint_steps=spec.checkpoint_steps,
+        precision=spec.precision,
+        accelerator=spec.accelerator,
+        deterministic=spec.deterministic,
+        listener=listener,
+    )

@@ -1,0 +1,39 @@
+"""Refits in a comparison: which rows have one, and that its test part stays a test part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from softrec.errors import RecipeError
+from softrec.experiments.variants import Plan
+from softrec.recipe.recipe import Recipe
+
+
+def check_refits(recipes: Iterable[Recipe]) -> None:
+    """Refuse rows that are trained on the test part by which they are compared.
+
+    Raises:
+        RecipeError: if there is one.
+    """
+    if any(recipe.training.refit == "all" for recipe in recipes):
+        raise RecipeError(
+            "training.refit: all trains on the test part, by which the rows of a comparison are "
+            "compared; choose valid, and fit the row that you will serve with softrec fit --refit "
+            "all"
+        )
+
+
+def refit_note(wanted: Plan) -> list[str]:
+    """Return a note on the rows that are fitted once more, if there are any."""
+    rows = [row.name for row in wanted.variants if row.untuned.training.refit == "valid"]
+    if not rows:
+        return []
+    how = (
+        "once more with the validation part, for as many epochs as the best one took, and the test "
+        "is of that"
+    )
+    simple = wanted.base.training.refit == "valid"
+    if simple and len(rows) == len(wanted.variants):
+        return [f"When its epoch or its settings are chosen, each row is fitted {how}."]
+    also = "simple baselines are, too" if simple else "simple baselines and other rows are not"
+    return [f"Some rows ({', '.join(rows)}) are fitted {how}; {also}."]
