@@ -112,7 +112,7 @@ def compare_variants(
     recipes = [recipe for variant in wanted.variants for recipe in variant.recipes]
     check_refits(recipes)
     inputs = [path for recipe in recipes for path in inputs_of(recipe)]
-    with executor(on, cpus_per_run) as where, reserved(out, COMPARISON, inputs) as place:
+    with executor(on, cpus_per_run, out) as where, reserved(out, COMPARISON, inputs) as place:
         for recipe in recipes:
             where.check(recipe)
         results = _compared(

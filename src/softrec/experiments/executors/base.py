@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from softrec.errors import RecipeError, no_such
@@ -88,12 +89,13 @@ def results(where: Executor, tasks: Iterable[Task]) -> list[Any]:
     return [found[id(task)] for task in taken]
 
 
-def executor(on: str, cpus_per_run: int | None = None) -> Executor:
+def executor(on: str, cpus_per_run: int | None = None, out: str | Path | None = None) -> Executor:
     """Return the executor of a name; it is a context.
 
     Args:
         on: "here", one training after the other in this process, or "ray".
         cpus_per_run: of each training on Ray, which is as many threads; by default 1.
+        out: the folder of the command, which all machines must see.
 
     Raises:
         RecipeError: if there is no such executor, or a number that it does not take.
@@ -114,4 +116,4 @@ def executor(on: str, cpus_per_run: int | None = None) -> Executor:
         raise RecipeError(f"cpus_per_run must be at least 1, got {cpus_per_run}")
     from softrec.experiments.executors.on_ray import OnRay
 
-    return OnRay(cpus_per_run or 1)
+    return OnRay(cpus_per_run or 1, out)

@@ -22,6 +22,7 @@ from softrec.data.sources.base import cache_dir
 from softrec.errors import RecipeError, TrainingError, one_line
 from softrec.experiments.executors.base import Executor, Outcomes, Task
 from softrec.experiments.executors.worker import Messages, Setting, work
+from softrec.experiments.store.folders import lock_of
 from softrec.extras import require
 from softrec.recipe.plugins import plugins_of
 from softrec.recipe.recipe import Recipe
@@ -42,15 +43,16 @@ class OnRay(Executor):
 
     Args:
         cpus: of each task.
+        out: the folder of the command, locked while tasks are done; None without one.
     """
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, out: str | Path | None = None) -> None:
         self.cpus = cpus
+        self.out = out
         self.ray: Any = require("ray", "--on ray")
         self.messages: Any = None  # not yet connected
         self.connected = False  # by this object
         self._sent: tuple[Any, Any] | None = None
-        self._heard: set[int] = set()
 
     def __exit__(self, *_: object) -> None:
         """Leave the cluster, unless the program was connected before."""
@@ -88,7 +90,6 @@ class OnRay(Executor):
         waiting = iter(tasks)
         running: dict[Any, int] = {}
         begun: list[Task] = []
-        self._heard.clear()
         try:
             while True:
                 while not running or len(running) < self._places(begun[-1].recipe):
@@ -167,9 +168,16 @@ class OnRay(Executor):
         """Begin a task, and return the reference to its outcome."""
         self._connect()
         cache = str(cache_dir().absolute())
+        lock = None if self.out is None else str(lock_of(Path(self.out).absolute()))
         variables = {**dict.fromkeys(THREADS, str(self.cpus)), "SOFTREC_CACHE": cache}
         setting = Setting(
-            number, str(Path.cwd()), socket.gethostname(), version("softrec"), self.cpus, chosen()
+            number,
+            str(Path.cwd()),
+            lock,
+            socket.gethostname(),
+            version("softrec"),
+            self.cpus,
+            chosen(),
         )
         needs = self._needs(task.recipe)
         remote = self.ray.remote(
@@ -212,10 +220,8 @@ class OnRay(Executor):
         """Log what tasks tell, and answer what they ask."""
         for number, kind, content in self.ray.get(self.messages.taken.remote(PATIENCE)):
             task = begun[number]
-            if kind == "begun" and number in self._heard:
+            if kind == "again":
                 LOGGER.info("%s: its process was lost; it goes on, on %s", task.name, content)
-            elif kind == "begun":
-                self._heard.add(number)
             elif kind == "line":
                 LOGGER.info("%s: %s", task.name, content)
             elif kind == "warning":

@@ -6,20 +6,25 @@ import asyncio
 import os
 import pickle
 import socket
+import time
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from softrec.errors import SoftrecError, TrainingError
 from softrec.experiments.executors.base import done
+from softrec.experiments.store.folders import HeldError
 from softrec.extras import require
 from softrec.progress import telling
 from softrec.training.trackers import tracking
+
+LEASE = 300.0  # seconds in which a disk lets go what a lost machine had locked
 
 
 class Setting(NamedTuple):
@@ -28,6 +33,7 @@ class Setting(NamedTuple):
     Attributes:
         number: of the task.
         folder: in which paths are relative; it is on a disk that all machines see.
+        lock: a file that is there as long as the command works; None without one.
         host: the name of the machine.
         version: of softrec there.
         threads: of the task.
@@ -36,6 +42,7 @@ class Setting(NamedTuple):
 
     number: int
     folder: str
+    lock: str | None
     host: str
     version: str
     threads: int
@@ -49,11 +56,20 @@ class Messages:
         self._told: list[tuple[int, str, Any]] = []
         self._arrived = asyncio.Event()
         self._asked: dict[Any, asyncio.Future[bool]] = {}
+        self._begun: set[str] = set()
 
     async def tell(self, number: int, kind: str, content: Any) -> None:
         """Keep a message until it is taken."""
         self._told.append((number, kind, content))
         self._arrived.set()
+
+    async def begun(self, number: int, task: str, host: str) -> bool:
+        """Return whether a task was begun before, by a process that was lost."""
+        again = task in self._begun
+        self._begun.add(task)
+        if again:
+            await self.tell(number, "again", host)
+        return again
 
     async def taken(self, seconds: float) -> list[tuple[int, str, Any]]:
         """Return the messages since the last call, after waiting for one so long."""
@@ -88,7 +104,8 @@ def work(
     """Do a task; return its result, or its error, which is raised where it was asked for."""
     ray: Any = require("ray", "--on ray")
     number = setting.number
-    messages.tell.remote(number, "begun", socket.gethostname())
+    task = ray.get_runtime_context().get_task_id()  # the same wherever it is begun again
+    again = ray.get(messages.begun.remote(number, task, socket.gethostname()))
 
     def told(line: str) -> None:
         messages.tell.remote(number, "line", line)
@@ -105,10 +122,24 @@ def work(
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = warned
             _settle(setting)
-            shared = pickle.loads(common)
-            return done(do, shared, arguments, report if reports else None), None
+            until = time.monotonic() + LEASE if again else 0.0
+            told_of = report if reports else None
+            return _when_free(
+                lambda: done(do, pickle.loads(common), arguments, told_of), until
+            ), None
     except Exception as error:
         return None, _portable(error)
+
+
+def _when_free(do: Callable[[], Any], until: float) -> Any:
+    """Do a task, again and again while the lost process that began it has its folder locked."""
+    while True:
+        try:
+            return do()
+        except HeldError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def _settle(setting: Setting) -> None:
@@ -130,6 +161,11 @@ def _settle(setting: Setting) -> None:
             f"{here} does not have the folder {setting.folder} in which {setting.host} was asked "
             "to train; work on a disk that all machines of the Ray cluster see by the same path"
         ) from error
+    if setting.lock is not None and not Path(setting.lock).exists():
+        raise TrainingError(
+            f"{here} does not see what {setting.host} writes to {Path(setting.lock).parent}; let "
+            "--out be on a disk that all machines of the Ray cluster see by the same path"
+        )
     torch.set_num_threads(setting.threads)
 
 

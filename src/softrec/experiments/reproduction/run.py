@@ -104,7 +104,7 @@ def reproduce_paper(
     require_report()
     out = checked_output(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with executor(on, cpus_per_run) as where, held(out):
+    with executor(on, cpus_per_run, out) as where, held(out):
         _begin(out)
         stages = share.stages_of(
             cell.recipe.model_copy(update={"seed": seed})

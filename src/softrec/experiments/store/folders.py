@@ -211,6 +211,15 @@ def reserved(out: str | Path, kind: Kind, inputs: Iterable[str | Path] = ()) -> 
         yield place
 
 
+class HeldError(RunError):
+    """Another process has locked a folder."""
+
+
+def lock_of(out: Path, suffix: str = LOCK) -> Path:
+    """Return the file that is there while a process has locked `out`."""
+    return out.with_name(f".{out.name}{suffix}")
+
+
 @contextmanager
 def held(out: Path, *, wait: bool = False, suffix: str = LOCK) -> Iterator[None]:
     """A context in which this process has locked `out`; the parent folder must exist.
@@ -220,12 +229,12 @@ def held(out: Path, *, wait: bool = False, suffix: str = LOCK) -> Iterator[None]
         wait: wait for another process to release the lock, instead of an error.
         suffix: of the name of the lock file.
     """
-    path = out.with_name(f".{out.name}{suffix}")
+    path = lock_of(out, suffix)
     lock = FileLock(path, timeout=-1 if wait else 0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RunError(
+        raise HeldError(
             f"another process is writing {out}; wait until it has finished, or choose another --out"
         ) from error
     except OSError as error:

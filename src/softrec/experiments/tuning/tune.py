@@ -107,7 +107,7 @@ def tune_recipe(
     base = search.space.base
     chosen = seeds_of(base.seed, seeds)
     text = json.dumps(search.facts(), indent=1)
-    with executor(on, cpus_per_run) as where, reserved(out, STUDY, inputs_of(base)) as place:
+    with executor(on, cpus_per_run, out) as where, reserved(out, STUDY, inputs_of(base)) as place:
         where.check(base)
         if not overwrite:
             _check_begun(place, search)
