@@ -186,6 +186,12 @@ def numbers(comparison):
     return without_times(plain), weights
 
 
+def files_in(folder):
+    """The files of a comparison, but for those that TensorBoard names by time."""
+    found = (path for path in folder.rglob("*") if "tfevents" not in path.name)
+    return {str(path.relative_to(folder)) for path in found}
+
+
 def without_times(value):
     if isinstance(value, dict):
         times = ("seconds", "memory", "created", "command")
@@ -261,6 +267,26 @@ def test_a_search_on_ray_tries_two_at_a_time_and_ends_bad_ones(cluster, capsys):
     assert found.runs[0].valid["ndcg@10"] == found.best.value
     told = capsys.readouterr().err
     assert told.count("trial 8 of 8") == 1
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_each_row_of_a_comparison_is_searched_on_ray(cluster):
+    space = {"model.dim": "4", "model.dropout": "0.1", "weight_decay": "0", "lr": "1e-3..1e-1:log"}
+    asked = {**SMALL, "targets": "one-hot,uniform(alpha=0.1)", "seeds": 2, "epochs": 1, "tune": 2,
+             "space": space, "baselines": False, "progress": False}  # fmt: skip
+    here, weights = numbers(softrec.compare("shop", out="here", **asked))
+    there, also = numbers(softrec.compare("shop", out="there", on="ray", **asked))
+    # A trial that is proposed while another one runs is another one: the first of each is given.
+    assert [row["tuned"]["trials"] for row in there["variants"]] == [2, 2]
+    assert there["tuning"] == here["tuning"]
+    best = [[row["tuned"]["settings"] for row in one["variants"]] for one in (here, there)]
+    assert files_in(Path("here")) == files_in(Path("there"))
+    for number, row in enumerate(there["variants"]):
+        assert best[1][number].keys() == best[0][number].keys()
+        assert row["valid"]["ndcg@10"]["per_seed"][0] == pytest.approx(row["tuned"]["valid"])
+    assert len(also) == len(weights) == 4
 
 
 @needs_ray
