@@ -76,10 +76,17 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+LINES: dict[str, list[str]] = {"none": [], "valid": [], "all": []}
+"""What was said while each of `runs` was trained."""
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return {on: fitted(folder / on, on=on) for on in ("none", "valid", "all")}
+    folder, found = tmp_path_factory.mktemp("runs"), {}
+    for on, lines in LINES.items():
+        with telling(write=lines.append):
+            found[on] = fitted(folder / on, on=on)
+    return found
 
 
 def by_hand(run, on, folder):
@@ -102,6 +109,8 @@ def test_it_is_the_training_by_hand_on_the_larger_part(runs, tmp_path, on):
     assert 1 < runs["none"].facts["best_epoch"] < runs["none"].facts["epochs"]
     assert same(dict(by_hand(runs["none"], on, tmp_path / "by").state_dict()), weights(runs[on]))
     assert len(runs[on].trained_on) == {"valid": 7 * USERS, "all": 8 * USERS}[on]
+    epochs = [line for line in LINES[on] if line.startswith("refit, epoch")]
+    assert len(epochs) == runs["none"].facts["best_epoch"]
 
 
 def test_what_was_chosen_is_what_validation_chose_and_the_test_is_of_the_refit(runs):
@@ -190,8 +199,8 @@ def test_what_reads_counts_reads_those_of_the_larger_part(tmp_path, name):
 
 AGAIN = {
     "cosine": {"training.schedule": "cosine", "training.warmup": 3, "training.epochs": 30},
-    "plateau": {"training.schedule": "plateau", "training.plateau": 1, "training.patience": 6,
-                "training.lr": 0.1},
+    "plateau": {"training.schedule": "plateau", "training.plateau": 1, "training.patience": 25,
+                "training.epochs": 25, "training.lr": 0.1},
     "average": {"training.ema": 0.9},
     "prior": {"prior": {"model": "markov", "strengths": [0.0, 1.0]}},
     "steps": {"training.optimizer": "adamw", "training.clip": 0.5, "training.weight_decay": 0.1},
@@ -214,6 +223,7 @@ KILLS = {
     "second epoch": (refit.Replay, "means", 2),
     "test": (Evaluator, "with_lists", 1),
     "weights": (train, "save_weights", 1),
+    "end": (train, "forget", 1),
 }
 """What is called where a kill is tried, and in which call."""
 

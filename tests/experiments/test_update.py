@@ -186,6 +186,7 @@ KILLS = {
     "refit": (training, "refitted", 1),
     "second epoch of refit": (refitting.Replay, "means", 2),
     "weights": (training, "sealed", 2),
+    "end": (training, "forget", 1),
 }
 """What is called where a kill is tried, and in which call."""
 KILLED = {"epochs": 2, "checkpoint_steps": 2, "progress": False, "refit": True, "margin": 1}
