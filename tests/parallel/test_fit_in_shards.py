@@ -54,6 +54,20 @@ def test_a_run_of_two_shards_is_as_any_other(folder):
         assert row["train/loss"] == pytest.approx(other["train/loss"], abs=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "refit"), [("--shards", "valid"), ("--devices", "all")])
+def test_a_refit_of_two_processes_is_that_of_one(folder, processes, refit):
+    name, how = f"refit-{refit}", ("--refit", refit, "--set", "model.dropout=0")
+    run, weights = fit(folder, f"{name}-2", processes, "2", *how)
+    one, expected = fit(folder, f"{name}-1", *how)
+    assert run.refit == one.refit == refit
+    for name, weight in expected.items():
+        assert float((weights[name] - weight).abs().max()) < 1e-6
+    assert run.test == one.test
+    assert run.valid == one.valid
+    assert not (run.folder / "refit").exists()
+
+
 KD = {"name": "kd", "teacher": "runs/first"}
 REFUSED = [
     {"model": {"name": "mf"}},
