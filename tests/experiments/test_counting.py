@@ -109,7 +109,7 @@ def test_an_interrupted_run_is_counted_again(run, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("softrec.experiments.train.counted", killed)
+    monkeypatch.setattr("softrec.experiments.fitted.counted", killed)
     with pytest.raises(KeyboardInterrupt):
         fit_recipe(run.recipe, place, split=SPLIT)
     monkeypatch.undo()

@@ -9,8 +9,8 @@ import yaml
 from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import RecipeError, RunError
+from softrec.experiments import fitted as fitting
 from softrec.experiments import stages
-from softrec.experiments import train as run
 from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare_targets
@@ -143,7 +143,7 @@ def test_a_chain_of_three(split, tmp_path):
 
 def test_an_interrupted_chain_goes_on_where_it_stopped(split, tmp_path, monkeypatch):
     recipe = read_recipe(TIMIREC)
-    train = run.train
+    train = fitting.train
     fitted = []
 
     def killed(encoder, *arguments, **options):
@@ -152,7 +152,7 @@ def test_an_interrupted_chain_goes_on_where_it_stopped(split, tmp_path, monkeypa
             raise KeyboardInterrupt
         return train(encoder, *arguments, **options)
 
-    monkeypatch.setattr(run, "train", killed)
+    monkeypatch.setattr(fitting, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(recipe, tmp_path / "run", split)
     _, told = trained(recipe, tmp_path / "run", split)
