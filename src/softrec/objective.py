@@ -63,13 +63,13 @@ class _Rows(NamedTuple):
     weigh: Weigh | None  # their weights
     logits: Logits  # how they are scored
     shards: Catalogue | None  # of the items
+    n_items: int
 
     @property
     def own_offset(self) -> Tensor | None:
         """Return the offset of the labels, (P,)."""
-        if self.offset is None:
-            return None
-        return self.offset.at(slice(0, len(self.label)), self.label[:, None])[:, 0]
+        every = slice(0, len(self.label))
+        return None if self.offset is None else self.offset.at(every, self.label[:, None])[:, 0]
 
 
 class Objective(nn.Module):
@@ -183,8 +183,9 @@ class Objective(nn.Module):
         logits = Logits(self.scoring, self._adjustment, border, encoder.log_temperature)
         scored, sparse, shards = logits.users(users), encoder.sparse, encoder.catalogue
         weight = self.weight if isinstance(self.weight, float | int) else self.weight(batch)
-        rows = _Rows(batch.label, target, weight, vectors.offset, weigh, logits, shards)
-        if vectors.offset is not None and isinstance(self.loss, Pairs):
+        offset, n = vectors.offset, encoder.n_items
+        rows = _Rows(batch.label, target, weight, offset, weigh, logits, shards, n)
+        if offset is not None and isinstance(self.loss, Pairs):
             raise ValueError(NO_PAIRS)
         by_row = chosen is not None and chosen.items.dim() == 2
         if shards and (by_row or self.label_part is not None or self.l2 or self.exact):
@@ -198,8 +199,7 @@ class Objective(nn.Module):
         else:
             value, positive = self._by_row(scored, items, rows, chosen, sparse)
         if self.label_part is not None:
-            own = logits.users(users)
-            value = self._with_label_part(value, own, positive, batch, weigh)
+            value = self._with_label_part(value, logits.users(users), positive, batch, weigh)
         if predicted is not None:
             parts = {**value.parts, "interest": predicted.detach()}
             value = ObjectiveValue(value.total + predicted.mean(), parts)
@@ -236,11 +236,12 @@ class Objective(nn.Module):
     ) -> tuple[ObjectiveValue, ItemVectors]:
         shards = rows.shards
         own = None if shards is None else slice(shards.start, shards.stop)
-        items, label = rows.logits.items(items, own), rows.label
+        items, label, offset = rows.logits.items(items, own), rows.label, rows.offset
         soft = None if rows.target is None else SoftTarget(rows.target, label)
         problem = SoftmaxProblem(
             users, items, label,
-            offset=rows.offset, label_offset=rows.own_offset, weigh=rows.weigh,
+            offset=offset if own is None else offset and offset.between(own.start, own.stop),
+            label_offset=rows.own_offset, weigh=rows.weigh,
         )  # fmt: skip
         part = {} if shards is None else {"catalogue": shards}
         value = self.shared(problem, self.loss, soft, rows.weight, **part)
@@ -262,7 +263,7 @@ class Objective(nn.Module):
         place = place.masked_fill(chosen.items[place] != label, -1)
         problem = SoftmaxProblem(
             users, negatives, place, positive, chosen.counts, chosen.correction, chosen.hits,
-            chosen.masked, offset and _among(offset, chosen.items, len(items.vectors)),
+            chosen.masked, offset and _among(offset, chosen.items, rows.n_items),
             rows.own_offset, rows.weigh,
         )  # fmt: skip
         soft = self._soft(rows, items, chosen)
@@ -317,8 +318,7 @@ class Objective(nn.Module):
         if target is None:
             return None
         if not self.exact:
-            n_items = len(items.vectors) if rows.shards is None else rows.shards.n_items
-            return SoftTarget(target, label, chosen.items, n_items)
+            return SoftTarget(target, label, chosen.items, rows.n_items)
         mean = mean_of(target.without(label).target, rows.logits.items(items))
         return SoftTarget(target, label, mean=mean)
 

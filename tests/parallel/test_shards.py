@@ -17,7 +17,7 @@ from softrec.parallel import Catalogue
 from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
-from softrec.types import GivenWeights, ItemVectors
+from softrec.types import GivenWeights, ItemVectors, Offset
 
 N, P, D = 23, 9, 4
 LOSSES = {"hard": hard(), "mixed": mixed(), "decoupled": decoupled(0.7), "sl": {"sl": (sl, 1.0)}}
@@ -42,15 +42,27 @@ TARGETS["mixture"] = MixtureTarget(
 )
 
 
-def value_of(loss, target, weight, spread, *, bias, catalogue=None, rows=None):
+# Items 0, 3, 6, ... of the first row, 1, 4, ... of the second: labels are among them and are not.
+ENTRIES = torch.arange(P * N).view(P, N)[:, ::3] % N
+OFFSET = Offset(
+    torch.arange(P + 1) * ENTRIES.shape[1], ENTRIES.sort(1).values.flatten(),
+    numbers(ENTRIES.numel(), seed=7),
+)  # fmt: skip
+
+
+def value_of(loss, target, weight, spread, *, bias, catalogue=None, rows=None, offset=None):
     """Return the total, the parts, and the gradients in users, own items and their bias."""
     own = slice(None) if catalogue is None else slice(catalogue.start, catalogue.stop)
     users = (spread * numbers(P, D, seed=1)).requires_grad_()
     vectors = numbers(N, D, seed=2)[own].requires_grad_()
     b = numbers(N, seed=5)[own].requires_grad_() if bias else None
+    added = None if offset is None else offset.at(slice(0, P), LABEL[:, None])[:, 0]
+    if offset is not None and catalogue is not None:
+        offset = offset.between(catalogue.start, catalogue.stop)
     problem = SoftmaxProblem(
-        users, ItemVectors(vectors, b), LABEL, weigh=GivenWeights(numbers(P, seed=6).exp())
-    )
+        users, ItemVectors(vectors, b), LABEL, offset=offset, label_offset=added,
+        weigh=GivenWeights(numbers(P, seed=6).exp()),
+    )  # fmt: skip
     soft = None if target is None else SoftTarget(target, LABEL)
     value = streamed(problem, loss, soft, weight, rows=rows, catalogue=catalogue)
     (3 * value.total).backward()
@@ -69,16 +81,18 @@ def every_case():
                 continue
             soft = None if target is None else TARGETS[target]
             for spread in (1.0, 60.0):
-                for rows, bias in ((None, True), (4, False)):
+                forms = [(None, True, None), (4, False, None), (4, True, OFFSET)]
+                for rows, bias, offset in forms if spread == 1.0 else forms[:2]:
                     ask = (LOSSES[loss], soft, 0.0 if soft is None else 0.4, spread)
                     with limited(tile=64 * 8):
-                        one = value_of(*ask, bias=bias, rows=rows)
-                        some = value_of(*ask, bias=bias, rows=rows, catalogue=catalogue)
+                        given = {"bias": bias, "rows": rows, "offset": offset}
+                        one = value_of(*ask, **given)
+                        some = value_of(*ask, **given, catalogue=catalogue)
                     one["vectors"] = one["vectors"][own]
                     if bias:
                         one["bias"] = one["bias"][own]
                     assert one.keys() == some.keys()
-                    far[loss, target, spread, bias] = max(
+                    far[loss, target, spread, bias, offset is None] = max(
                         float(((one[n] - some[n]) / one[n].abs().max().clamp(min=1)).abs().max())
                         for n in one
                     )
@@ -109,7 +123,7 @@ def found(request, tmp_path_factory):
 
 def test_shards_have_the_loss_and_the_gradients_of_one_process(found):
     for far, *_ in found:
-        assert len(far) > 30
+        assert len(far) > 60
         assert {case: distance for case, distance in far.items() if not distance < 1e-12} == {}
 
 

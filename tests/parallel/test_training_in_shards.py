@@ -15,7 +15,9 @@ from softrec.evaluation.listed import Listed
 from softrec.evaluation.protocol import rank_cases
 from softrec.losses.bilateral import sl
 from softrec.losses.softmax import decoupled, mixed
+from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.gru4rec import GRU4Rec
+from softrec.models.prior import Prior, WithPrior
 from softrec.models.sasrec import SASRec
 from softrec.objective import Objective
 from softrec.parallel import by_itself, catalogue_of
@@ -28,6 +30,7 @@ from softrec.training.checkpoints import RESUME, load_best
 from softrec.training.loop import train
 from softrec.training.module import SoftTargetModule
 from softrec.training.optimizers import mark_sparse
+from softrec.types import Events
 
 N, USERS, SIZE, EPOCHS = 31, 41, 6, 8  # 41 examples: seven batches an epoch, the last one of 5
 CUT = {2: [0, 15, 31], 3: [0, 10, 20, 31]}
@@ -68,7 +71,17 @@ def soft():
     return MixtureSource((UniformTarget(N), popular), (0.3, 0.7))
 
 
-SETTINGS = {"sparse": {"optimizer": "sparse-adam"}, "cosine": {"clip": 0.01}}
+def with_prior(encoder):
+    """An encoder whose logits have the numbers of a counted model added, those of other users."""
+    prior = Prior(lambda: ItemKNN(N, k=N, recency=0.5), folds=2)
+    rows = log()
+    prior.fit(Events(torch.from_numpy(rows.offsets), torch.from_numpy(rows.items).long()))
+    return WithPrior(encoder, prior)
+
+
+SETTINGS = {
+    "sasrec": {"ema": 0.9}, "sparse": {"optimizer": "sparse-adam"}, "cosine": {"clip": 0.01},
+}  # fmt: skip
 KINDS = {
     "sasrec": (lambda: sasrec(dropout=0.3), lambda: Objective(mixed(), UniformTarget(N), 0.2)),
     "gru4rec": (lambda: gru4rec(dropout=0.0), lambda: Objective(decoupled(0.4), soft(), 0.5)),
@@ -83,6 +96,14 @@ KINDS = {
     "in-batch": (
         lambda: sasrec(dropout=0.0, output_bias=True),
         lambda: Objective(candidates=InBatch(labels())),
+    ),
+    "prior": (
+        lambda: with_prior(gru4rec(dropout=0.0)),
+        lambda: Objective(mixed(), soft(), 0.3),
+    ),
+    "prior, sampled": (
+        lambda: with_prior(sasrec(dropout=0.0)),
+        lambda: Objective(candidates=SharedUniform(N, 9)),
     ),
     "sparse": (
         lambda: gru4rec(dropout=0.0, tied=True),

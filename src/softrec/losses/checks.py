@@ -60,10 +60,10 @@ def _check_shard(problem: SoftmaxProblem, soft: SoftTarget | None, catalogue: Ca
             f"expected the vectors of the {own} items of this process, got "
             f"{len(problem.negatives.vectors)}"
         )
-    if problem.positive is not None or problem.offset is not None:
+    if problem.positive is not None:
         raise ValueError(
-            "a catalogue in shards is scored as a whole: positives are rows of the shards, without "
-            "an offset; train sampled candidates, or a model with a prior, without shards"
+            "a catalogue in shards is scored as a whole: positives are rows of the shards; give "
+            "sampled candidates with their vectors, and no catalogue"
         )
     if soft is not None and soft.mean is not None:
         raise ValueError("a catalogue in shards takes no mean item; give the target alone")

@@ -76,9 +76,10 @@ def streamed(
         soft: the soft target; None for the label alone.
         weight: of the soft target, in [0, 1], for all rows or (P,); a in the formulas.
         rows: the most rows in a block; by default chosen by the number of negatives and the caches.
-        catalogue: the shards of the items; then the negatives are those of this process, `place`
-            is the item of the positive, and the users are the same in all processes. Value and
-            gradient of the users are over all items, in each process.
+        catalogue: the shards of the items; then negatives and offset are of the items of this
+            process, `place` is the item of the positive, and users and the offset of the positive
+            are the same in all processes. Value and gradient of the users are over all items, in
+            each process.
 
     Raises:
         ValueError: if weight, shapes or labels are out of range, if a soft target is missing, or

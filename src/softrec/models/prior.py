@@ -99,6 +99,7 @@ class WithPrior(Encoder):
         self.encoder, self.prior = encoder, prior
         self.n_items, self.n_interests = encoder.n_items, encoder.n_interests
         self.reads, self.needs_times = encoder.reads, encoder.needs_times
+        self.catalogue = encoder.catalogue  # the shards of the vectors; the counts are whole
         self.predicts_interests = encoder.predicts_interests
         self.train(encoder.training)
 

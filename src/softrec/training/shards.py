@@ -1,7 +1,8 @@
 """The checkpoints of tables in shards: their rows are in a file that all processes write.
 
 best-STEP.safetensors    the rows of the best weights so far
-resume-STEP.safetensors  rows of weights and of the optimiser, for a training that goes on
+resume-STEP.safetensors  rows of weights, of their average and of the optimiser, for a training that
+                         goes on
 
 A checkpoint has the name of its file, and the file before is removed when the checkpoint has been
 replaced: after a kill there are the old ones or the new ones. They can be read by another number of
@@ -22,6 +23,8 @@ from softrec.parallel.tables import Part
 
 ROWS = "rows"  # the entry of a checkpoint
 OPTIMIZER = "optimizer"
+AVERAGE = "average"
+AVERAGING = "Averaging"  # the callback whose state has them
 KINDS = ("best", "resume")
 
 
@@ -37,8 +40,15 @@ def take_rows(
         folder: of the checkpoints.
     """
     state = checkpoint["state_dict"]
+    weights = _in_order(state, order)
     tensors: dict[str, Tensor] = {name: state.pop(name) for name in parts}
     own = dict(parts)
+    averages = _averages(checkpoint)
+    for number, name in enumerate(weights if averages else ()):
+        if name in parts:
+            key = f"{AVERAGE}.{number}.{name}"
+            tensors[key], own[key] = averages[number], parts[name]
+            averages[number] = None
     for left in _moments(checkpoint):
         for number, moments in list(left.items()):
             part = parts.get(order[number])
@@ -59,6 +69,22 @@ def _moments(checkpoint: dict[str, Any]) -> list[dict[int, dict[str, Any]]]:
     return [optimizer["state"] for optimizer in checkpoint.get("optimizer_states", ())]
 
 
+def _in_order(state: Mapping[str, Tensor], order: Sequence[str]) -> list[str]:
+    """Return the parameters in the order of the model, which is that of their averages."""
+    known = set(order)
+    return [name for name in state if name in known]
+
+
+def _averages(checkpoint: dict[str, Any]) -> list[Any]:
+    """Return the averages of the weights, if there are any: a new list, in the checkpoint too."""
+    kept = checkpoint.get("callbacks", {})
+    if AVERAGING not in kept:
+        return []
+    averages = list(kept[AVERAGING]["apart"])
+    checkpoint["callbacks"] = {**kept, AVERAGING: {**kept[AVERAGING], "apart": averages}}
+    return averages
+
+
 def _is_rows(value: Any, part: Part) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0 and len(value) == part.stop - part.start
 
@@ -74,25 +100,43 @@ def give_rows(
 
     Arguments are those of `take_rows`, and the name of the file, if the checkpoint has one.
     """
-    state = checkpoint["state_dict"]
-    moments = _moments(checkpoint)
+    if file is None:
+        _cut_all(checkpoint, parts, order)
+    else:
+        _read_all(checkpoint, parts, order, folder / file)
+
+
+def _cut_all(checkpoint: dict[str, Any], parts: Mapping[str, Part], order: Sequence[str]) -> None:
+    """Leave the own rows of the whole tables in a checkpoint."""
+    state, averages = checkpoint["state_dict"], _averages(checkpoint)
+    for number, name in enumerate(_in_order(state, order)[: len(averages)]):
+        if name in parts:
+            averages[number] = _cut(averages[number], parts[name])
     for table, own in parts.items():
-        if table in state:
-            state[table] = _cut(state[table], own)
-    for kept in moments:
+        state[table] = _cut(state[table], own)
+    for kept in _moments(checkpoint):
         for number, values in kept.items():
             part = parts.get(order[number])
             if part is not None:
                 kept[number] = {name: _cut(value, part) for name, value in values.items()}
-    if file is None:
-        return
-    for key in names_in(folder / file):
-        if not key.startswith(f"{OPTIMIZER}."):
-            state[key] = read_rows(folder / file, key, parts.get(key))
-        elif moments:
-            _, number, name = key.split(".", 2)
-            rows = read_rows(folder / file, key, parts.get(order[int(number)]))
+
+
+def _read_all(
+    checkpoint: dict[str, Any], parts: Mapping[str, Part], order: Sequence[str], path: Path
+) -> None:
+    """Put the own rows of a file, or all of them, into a checkpoint."""
+    state, moments = checkpoint["state_dict"], _moments(checkpoint)
+    averages = _averages(checkpoint)
+    for key in names_in(path):
+        kind, _, rest = key.partition(".")
+        number, _, name = rest.partition(".")
+        if kind == OPTIMIZER and moments:
+            rows = read_rows(path, key, parts.get(order[int(number)]))
             moments[0][int(number)][name] = rows
+        elif kind == AVERAGE and averages:
+            averages[int(number)] = read_rows(path, key, parts.get(name))
+        elif kind not in (OPTIMIZER, AVERAGE):
+            state[key] = read_rows(path, key, parts.get(key))
 
 
 def _cut(value: Any, part: Part) -> Any:

@@ -130,7 +130,10 @@ class Encoder(Model):
         def products(batch: Batch) -> Scores:
             found = self(batch, items)
             own = Products(found.users, items, found.interests)
-            return own if found.offset is None else OffsetScores(own, found.offset)
+            offset, shards = found.offset, self.catalogue
+            if offset is not None and shards is not None:
+                offset = offset.between(shards.start, shards.stop)
+            return own if offset is None else OffsetScores(own, offset)
 
         return products
 

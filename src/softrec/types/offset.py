@@ -67,6 +67,18 @@ class Offset(NamedTuple):
         before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
         return Offset(before[self.starts], found[kept], self.values[kept])
 
+    def between(self, start: int, stop: int) -> Offset:
+        """Return the table over the items from `start` to `stop` - 1, numbered from 0.
+
+        Example:
+            >>> offset = Offset(torch.tensor([0, 2, 3]), torch.tensor([1, 3, 0]), torch.ones(3))
+            >>> offset.between(1, 4).items
+            tensor([0, 2])
+        """
+        kept = (self.items >= start) & (self.items < stop)
+        before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+        return Offset(before[self.starts], self.items[kept] - start, self.values[kept])
+
     def to(self, device: torch.device) -> Offset:
         """Return the table on a device."""
         return Offset(*(part.to(device) for part in self))

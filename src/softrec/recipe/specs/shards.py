@@ -66,8 +66,6 @@ def _refused(recipe: Recipe) -> dict[str, tuple[object, str]]:
             drawn is not None and drawn.soft == "exact", "exact", "restricted"
         ),
         "weights": (recipe.weights.reads_scores, recipe.weights.name, "equal"),
-        "prior": (recipe.prior is not None, recipe.prior and recipe.prior.model.name, "none"),
-        "training.ema": (spec.ema is not None, spec.ema, "no average"),
         "training.precision": (spec.precision == "bf16-true", spec.precision, "32-true"),
         "evaluation.negatives": (
             judged.negatives is not None, judged.negatives, "a ranking of all items"
