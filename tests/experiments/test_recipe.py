@@ -59,6 +59,17 @@ def test_another_name_starts_from_its_own_defaults():
     assert (other.target.soft_weight, other.model.settings) == (0.1, {})
 
 
+@pytest.mark.parametrize(("model", "rate"), [("sasrec", 1e-3), ("ngcf", 3e-3), ("lightgcn", 5e-3)])
+def test_the_learning_rate_is_that_of_the_model_unless_it_is_given(model, rate):
+    fields = {"data": {"source": "shop"}, "model": {"name": model}}
+    named = read_recipe(fields)
+    assert named.training.lr == rate
+    assert read_recipe(named.model_dump(mode="json")) == named
+    assert read_recipe({**fields, "training": {"epochs": 3}}).training.lr == rate
+    assert read_recipe({**fields, "training": {"lr": 0.002}}).training.lr == 0.002
+    assert recipe_of(fields, {"model.name": "mf"}).training.lr == 1e-3
+
+
 def test_ones_own_settings_beat_the_preset():
     preset = recipe_of(LOG, {"model": "gru4rec", "preset": "desorec"}).model.settings
     own = recipe_of(LOG, {"model": "gru4rec", "preset": "desorec", "model.dim": 7}).model.settings

@@ -63,8 +63,8 @@ class Caser(HistoryEncoder):
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Defaults: filters and dropout of the original (RecBole 1.2: dim 64, 8 vertical, dropout 0.4),
-    but with all heights up to the length and an output table of its own. Not measured against
-    others.
+    but with all heights up to the length and an output table of its own. It learns
+    on a small log (docs/log.md); others were not tried.
 
     Source: Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence
     Embedding", WSDM 2018. Preset: "softrec" (Cheng et al., SIGIR 2021), which gives no sizes: the

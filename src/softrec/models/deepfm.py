@@ -56,7 +56,8 @@ class DeepFM(HistoryEncoder):
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Defaults: those of the preset "desorec" (RecBole's, dim 10 and three layers of 128, are for
-    clicks, not for ranking a catalogue). Not measured against others.
+    clicks, not for ranking a catalogue). It over-fits a
+    small log after three epochs (docs/log.md).
 
     Source: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
     IJCAI 2017. Preset: "desorec" (Zhang et al., DASFAA 2024), whose code is not public: layers and

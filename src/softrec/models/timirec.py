@@ -65,7 +65,7 @@ class TiMiRec(Encoder):
         (torch.Size([2, 3, 4]), torch.Size([2, 3]), torch.Size([2, 4]))
 
     Defaults: of the extractor those of comirec-sa; the predictor's dropout is that of the presets.
-    Not measured against others.
+    It learns on a small log, more slowly than sasrec (docs/log.md).
 
     Source: Wang et al., "Target Interest Distillation for Multi-Interest Recommendation", CIKM
     2022, eq. 3, 4 and 12-15. Presets: "movielens-1m", "beauty" and "grocery" are TiMiRec+ with the

@@ -28,6 +28,7 @@ from softrec.recipe.specs.models import (
     ModelSettings,
     is_counted,
     predicts_interests,
+    rate_of,
     reads_graph,
     starts_of,
 )
@@ -221,13 +222,18 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _interest_by_default(cls, fields: Any) -> Any:
-        """Add the section `interest` with defaults if the model predicts interests."""
-        if not isinstance(fields, dict) or fields.get("interest") is not None:
+    def _defaults_of_the_model(cls, fields: Any) -> Any:
+        """Add the learning rate of the model, and `interest` if it predicts interests."""
+        if not isinstance(fields, dict):
             return fields
-        model = fields.get("model")
+        model, training = fields.get("model"), fields.get("training", {})
         name = model.get("name") if isinstance(model, dict) else getattr(model, "name", None)
-        return {**fields, "interest": {}} if predicts_interests(name) else fields
+        found, rate = dict(fields), rate_of(name)
+        if predicts_interests(name) and fields.get("interest") is None:
+            found["interest"] = {}
+        if rate is not None and isinstance(training, dict):
+            found["training"] = {"lr": rate, **training}
+        return found
 
     def _check_model(self) -> None:
         """Refuse sections that the model cannot use."""

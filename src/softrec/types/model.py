@@ -70,6 +70,7 @@ class Encoder(Model):
         sparse: whether its long tables have sparse gradients; see
             `softrec.training.optimizers.mark_sparse`.
         initialised_from: other models whose weights `initialise_from` accepts.
+        LR: the learning rate of a recipe that names none.
         SEARCH: what `softrec tune` tries of those settings that the model has, as in `--space`.
 
     `Model` has the others: `n_items`, `reads`, `needs_times`, `PRESETS`.
@@ -94,6 +95,7 @@ class Encoder(Model):
     n_interests: int = 1
     sparse: bool = False
     initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
+    LR: ClassVar[float] = 1e-3
     SEARCH: ClassVar[dict[str, str]] = {
         "dim": "32,64,128",
         "dropout": "0..0.6",

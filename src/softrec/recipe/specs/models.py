@@ -132,6 +132,12 @@ def reads_graph(name: str) -> bool:
     return takes(MODELS[name], "edges")
 
 
+def rate_of(name: object) -> float | None:
+    """Return the learning rate that a model has of its own, where a recipe names none."""
+    known = isinstance(name, str) and name in MODELS
+    return getattr(MODELS[name], "LR", None) if known else None
+
+
 def predicts_interests(name: object) -> bool:
     """Return whether a model predicts which interest of a user comes next."""
     return isinstance(name, str) and name in MODELS and MODELS[name].predicts_interests

@@ -70,7 +70,12 @@ class TrainingSettings(Settings):
         ge=1,
         le=10**7,
     )
-    lr: Positive = setting(1e-3, "learning rate", common=True, search="1e-4..1e-2:log")
+    lr: Positive = setting(
+        1e-3,
+        "learning rate; of ngcf by default 0.003, of lightgcn 0.005",
+        common=True,
+        search="1e-4..1e-2:log",
+    )
     weight_decay: Weight = setting(
         0.0,
         "L2 penalty of Adam, except on biases",
