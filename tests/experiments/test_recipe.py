@@ -70,6 +70,28 @@ def test_the_learning_rate_is_that_of_the_model_unless_it_is_given(model, rate):
     assert recipe_of(fields, {"model.name": "mf"}).training.lr == 1e-3
 
 
+def test_matrix_factorisation_has_cosines_in_softmax_losses_unless_a_score_is_given():
+    def scores(**given):
+        read = read_recipe({"data": {"source": "shop"}, "model": {"name": "mf"}, **given}).loss
+        return read.score, read.score_temperature
+
+    soft = {"target": {"name": "uniform", "alpha": 0.1}}
+    assert (
+        scores()
+        == scores(loss="mixed")
+        == scores(loss={"name": "mixed", "l2": 0.1})
+        == ("cosine", 0.2)
+    )
+    assert scores(loss={"name": "decoupled", "balance": 0.3}, **soft) == ("cosine", 0.2)
+    assert scores(loss={"name": "mixed", "score": "inner"}) == ("inner", 1)
+    assert scores(loss={"name": "mixed", "score_temperature": 0.5}) == ("inner", 0.5)
+    one = {"name": "sampled", "number": 1, "per_row": True, "mask_positives": True}
+    assert scores(loss={"name": "bpr"}, candidates=one) == ("inner", 1)
+    assert (
+        read_recipe({"data": {"source": "shop"}, "model": {"name": "sasrec"}}).loss.score == "inner"
+    )
+
+
 def test_ones_own_settings_beat_the_preset():
     preset = recipe_of(LOG, {"model": "gru4rec", "preset": "desorec"}).model.settings
     own = recipe_of(LOG, {"model": "gru4rec", "preset": "desorec", "model.dim": 7}).model.settings

@@ -92,6 +92,9 @@ def test_targets_alone_are_named_as_ever():
     assert names("one-hot,uniform,pop+(alpha=0.6)") == [
         "one-hot", "uniform (alpha 0.1)", "pop+ (alpha 0.6)"
     ]  # fmt: skip
+    assert names("one-hot,co-occurrence(model=markov),co-occurrence(alpha=0.6)")[1:] == [
+        "co-occurrence (alpha 0.3, model markov)", "co-occurrence (alpha 0.6)"
+    ]  # fmt: skip
     assert names(model="mf") == names(models="mf") == ["one-hot", "uniform (alpha 0.1)"]
     assert {v.recipes[0].model.name for v in planned(models="mf").variants} == {"mf"}
 

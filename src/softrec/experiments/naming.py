@@ -29,7 +29,7 @@ def target_name(recipe: Recipe, left_out: Iterable[str] = (), shown: Container[s
     }
     if settings.get("teacher"):  # a path is long, and only valid on this machine
         settings["teacher"] = name_of(settings["teacher"])
-    inside = ", ".join(f"{key} {value}" for key, value in settings.items())
+    inside = ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())
     own = getattr(recipe.target, "label", recipe.target.name)
     return f"{own} ({inside})" if inside else own
 
@@ -57,6 +57,12 @@ def short(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def member_name(entry: Mapping[str, Any]) -> str:
     """Return the name of a member with its settings, such as "sasrec (dim 64)"."""
-    inside = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in NOT_SETTINGS)
+    settings = {key: value for key, value in entry.items() if key not in NOT_SETTINGS}
+    inside = ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())
     name = entry.get("label", entry.get("name", ""))
     return f"{name} ({inside})" if inside else str(name)
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as it is shown: a member by its name, others as they are."""
+    return member_name(value) if isinstance(value, Mapping) and "name" in value else value

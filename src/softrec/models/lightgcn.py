@@ -57,7 +57,7 @@ class LightGCN(GraphEncoder):
     ICDE 2024.
     """
 
-    LR: ClassVar[float] = 5e-3
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {"training": {"lr": 5e-3}}
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "bsl": {"dim": 64, "layers": 3, "init": "xavier"},
         "bsl-1": {"dim": 64, "layers": 1, "init": "xavier"},

@@ -39,14 +39,17 @@ class MF(UserEncoder):
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Defaults: width and initialisation of BSL, without dropout; RecBole's BPR has dim 64, too, that
-    of implicit 100. Cosines (`--loss sl`, score_temperature 0.2) were 16 to 24 % better on two
-    logs than the inner products of the default loss (docs/log.md).
+    of implicit 100. Softmax losses have cosines at temperature 0.2, which were 15 to 29 % better on
+    three logs than inner products (docs/log.md).
 
     Source: Koren et al., "Matrix Factorization Techniques for Recommender Systems", Computer 42(8),
     2009. Preset: "bsl" (Wu et al., "BSL: Understanding and Improving Softmax Loss for
     Recommendation", ICDE 2024).
     """
 
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "loss": {"score": "cosine", "score_temperature": 0.2}
+    }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "bsl": {"dim": 64, "dropout": 0.1, "init": "xavier"},
     }

@@ -79,7 +79,7 @@ class NGCF(GraphEncoder):
     settings of it: the message dropout is that of the original.
     """
 
-    LR: ClassVar[float] = 3e-3
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {"training": {"lr": 3e-3}}
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "original": {
             "dim": 64,

@@ -28,9 +28,9 @@ from softrec.recipe.specs.models import (
     ModelSettings,
     is_counted,
     predicts_interests,
-    rate_of,
     reads_graph,
     starts_of,
+    with_defaults,
 )
 from softrec.recipe.specs.prior import PriorSettings, check_table
 from softrec.recipe.specs.refit import check_refit
@@ -223,16 +223,14 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_model(cls, fields: Any) -> Any:
-        """Add the learning rate of the model, and `interest` if it predicts interests."""
+        """Add the defaults of the model, and the section `interest` if it predicts interests."""
         if not isinstance(fields, dict):
             return fields
-        model, training = fields.get("model"), fields.get("training", {})
+        model = fields.get("model")
         name = model.get("name") if isinstance(model, dict) else getattr(model, "name", None)
-        found, rate = dict(fields), rate_of(name)
+        found = with_defaults(fields, name)
         if predicts_interests(name) and fields.get("interest") is None:
             found["interest"] = {}
-        if rate is not None and isinstance(training, dict):
-            found["training"] = {"lr": rate, **training}
         return found
 
     def _check_model(self) -> None:

@@ -70,7 +70,8 @@ class Encoder(Model):
         sparse: whether its long tables have sparse gradients; see
             `softrec.training.optimizers.mark_sparse`.
         initialised_from: other models whose weights `initialise_from` accepts.
-        LR: the learning rate of a recipe that names none.
+        DEFAULTS: fields of a recipe that names none of them, by section: the learning rate, and
+            the scores of softmax losses.
         SEARCH: what `softrec tune` tries of those settings that the model has, as in `--space`.
 
     `Model` has the others: `n_items`, `reads`, `needs_times`, `PRESETS`.
@@ -95,7 +96,7 @@ class Encoder(Model):
     n_interests: int = 1
     sparse: bool = False
     initialised_from: ClassVar[tuple[type[Encoder], ...]] = ()
-    LR: ClassVar[float] = 1e-3
+    DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {}
     SEARCH: ClassVar[dict[str, str]] = {
         "dim": "32,64,128",
         "dropout": "0..0.6",

@@ -132,10 +132,23 @@ def reads_graph(name: str) -> bool:
     return takes(MODELS[name], "edges")
 
 
-def rate_of(name: object) -> float | None:
-    """Return the learning rate that a model has of its own, where a recipe names none."""
+def with_defaults(fields: Mapping[str, Any], name: object) -> dict[str, Any]:
+    """Return the fields of a recipe, with the defaults of its model where it names none of them.
+
+    Scores are those of the softmax losses mixed and decoupled; other losses have their own.
+    """
     known = isinstance(name, str) and name in MODELS
-    return getattr(MODELS[name], "LR", None) if known else None
+    found = dict(fields)
+    for section, own in (getattr(MODELS[name], "DEFAULTS", {}) if known else {}).items():
+        given = found.get(section, {})
+        given = {"name": given} if isinstance(given, str) else given
+        if not isinstance(given, Mapping) or not given.keys().isdisjoint(own):
+            continue
+        if section == "loss":
+            given = {"name": "mixed", **given}
+        if section != "loss" or given["name"] in ("mixed", "decoupled"):
+            found[section] = {**own, **given}
+    return found
 
 
 def predicts_interests(name: object) -> bool:
