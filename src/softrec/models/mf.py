@@ -39,7 +39,7 @@ class MF(UserEncoder):
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Defaults: width and initialisation of BSL, without dropout; RecBole's BPR has dim 64, too, that
-    of implicit 100. Softmax losses have cosines at temperature 0.2, which were 15 to 29 % better on
+    of implicit 100. Softmax losses have cosines at temperature 0.2, which were 11 to 28 % better on
     three logs than inner products (docs/log.md).
 
     Source: Koren et al., "Matrix Factorization Techniques for Recommender Systems", Computer 42(8),
