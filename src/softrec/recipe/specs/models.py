@@ -137,9 +137,10 @@ def with_defaults(fields: Mapping[str, Any], name: object) -> dict[str, Any]:
 
     Scores are those of the softmax losses mixed and decoupled; other losses have their own.
     """
-    known = isinstance(name, str) and name in MODELS
     found = dict(fields)
-    for section, own in (getattr(MODELS[name], "DEFAULTS", {}) if known else {}).items():
+    if not isinstance(name, str) or name not in MODELS:
+        return found
+    for section, own in getattr(MODELS[name], "DEFAULTS", {}).items():
         given = found.get(section, {})
         given = {"name": given} if isinstance(given, str) else given
         if not isinstance(given, Mapping) or not given.keys().isdisjoint(own):
