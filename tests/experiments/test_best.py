@@ -144,7 +144,7 @@ def test_a_comparison_has_the_recipe_too(tmp_path):
 def test_temperatures_and_candidates_are_those_of_the_number_of_items(items, temperature, sampled):
     recipe = read_input(tastes(users=600, items=items), {"preset": "best"}).recipe
     assert recipe.loss.score_temperature == pytest.approx(temperature, abs=3e-3)
-    assert recipe.weights.weight_temperature == pytest.approx(16 * temperature, abs=0.05)
+    assert recipe.weights.weight_temperature == pytest.approx(64 * temperature**2, rel=0.02)
     assert recipe.candidates.name == ("sampled" if sampled else "full")
     own = {"preset": "best", "score_temperature": 0.3}
     assert read_input(tastes(items=items), own).recipe.loss.score_temperature == 0.3

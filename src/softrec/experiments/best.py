@@ -40,7 +40,7 @@ DAY = 86_400  # seconds
 DENSE = 20  # training events of an item, in the mean
 BY_TIME = ("time", "session-time")
 SHARPNESS = 1.8  # the temperature of cosines times ln N
-SLOPE = 16  # SL@K's weight_temperature, as a multiple of it
+SLOPE = 64  # SL@K's weight_temperature, as a multiple of its square
 
 
 class Kind(NamedTuple):
@@ -103,7 +103,7 @@ def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
         found["loss"] = {**recipe["loss"], "score_temperature": temperature}
         found["weights"] = {
             **recipe["weights"],
-            "weight_temperature": round(SLOPE * temperature, 3),
+            "weight_temperature": round(SLOPE * temperature**2, 3),
         }
     if recipe.get("candidates", {}).get("number", 0) >= n_items:
         found["candidates"] = {"name": "full"}
