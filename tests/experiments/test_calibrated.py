@@ -85,7 +85,7 @@ def test_run_json_has_what_whole_tables_give(loss):
 SKIPPED = {
     "item-knn": ({"model": "item-knn"}, "is counted"),
     "bpr": ({"model": "mf", "loss": "bpr"}, "pairs of scores"),
-    "another score": ({"model": "mf", "evaluation.score": "cosine"}, "cosine scores"),
+    "another score": ({"model": "gru4rec", "evaluation.score": "cosine"}, "cosine scores"),
 }
 
 
