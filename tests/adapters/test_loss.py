@@ -29,7 +29,7 @@ class Fixed(torch.nn.Module):
 
     def __init__(self, users, items):
         super().__init__()
-        self.users, self.items = users, items
+        self.users, self.items, self.n_items = users, items, len(items)
 
     def forward(self, batch):
         return Vectors(self.users, ItemVectors(self.items))

@@ -184,6 +184,10 @@ class Held:
     catalogue: None = None
     log_temperature: None = None
 
+    @property
+    def n_items(self):
+        return len(self.leaves[1])
+
     def __call__(self, batch):
         return Vectors(self.leaves[0], ItemVectors(*self.leaves[1:]))
 
