@@ -11,6 +11,7 @@ from processes import write_log
 from safetensors.torch import load_file
 
 WAIT = 60  # seconds in which all of them have to end
+READY = 180  # seconds in which a training has a checkpoint, beside other work
 FIT = ["fit", "log.csv", "--epochs", "4", "--checkpoint-steps", "4", "--patience", "4",
        "--model", "gru4rec", "--length", "6", "--set", "model.dim=8"]  # fmt: skip
 
@@ -24,7 +25,7 @@ def begun(folder, out, how="--devices"):
     fit = subprocess.Popen(
         command(out, how), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    until(lambda: list(folder.glob(f"{out}.part/resume*")) or fit.poll() is not None)
+    until(lambda: list(folder.glob(f"{out}.part/resume*")) or fit.poll() is not None, READY)
     (other,) = others_of(fit)
     return fit, other
 
@@ -48,8 +49,8 @@ def others_of(process):
     return [int(number) for number in found.stdout.split()]
 
 
-def until(holds):
-    end = time.monotonic() + WAIT
+def until(holds, seconds=WAIT):
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
