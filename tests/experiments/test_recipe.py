@@ -11,6 +11,7 @@ from messages import refused
 from softrec.cli import main as cli
 from softrec.errors import RecipeError
 from softrec.experiments.variants import axes_of
+from softrec.losses.softmax_settings import MixedSettings
 from softrec.recipe.listed import parse_targets
 from softrec.recipe.options import parse_target, recipe_of
 from softrec.recipe.reading import read_yaml
@@ -90,6 +91,23 @@ def test_matrix_factorisation_has_cosines_in_softmax_losses_unless_a_score_is_gi
     assert (
         read_recipe({"data": {"source": "shop"}, "model": {"name": "sasrec"}}).loss.score == "inner"
     )
+
+
+def test_a_loss_of_ones_own_has_the_scores_of_the_model_too(own_members):
+    class Own(MixedSettings, name="my-loss"):
+        """A loss with a softmax."""
+
+    class Sharp(MixedSettings, name="my-sharp-loss"):
+        """One with a temperature of its own."""
+
+        score_temperature: float = 0.3
+
+    fields = {"data": {"source": "shop"}, "model": {"name": "mf"}}
+    mine, sharp = (
+        read_recipe({**fields, "loss": {"name": kind.names[0]}}).loss for kind in (Own, Sharp)
+    )
+    assert (mine.score, mine.score_temperature) == ("cosine", 0.2)
+    assert (sharp.score, sharp.score_temperature) == ("inner", 0.3)
 
 
 def test_ones_own_settings_beat_the_preset():

@@ -201,6 +201,11 @@ def plain_table(fields: Mapping[str, FieldInfo], tried: Mapping[str, Any] | None
 
 
 def _presets(name: str) -> Iterable[str]:
+    own = getattr(MODELS[name], "DEFAULTS", {})
+    fields = [(f"{section}.{n}", v) for section, some in own.items() for n, v in some.items()]
+    if fields:
+        listed = ", ".join(f"`{place}` {_value(value)}" for place, value in fields)
+        yield f"- A recipe that names none of them has {listed}."
     for preset, values in MODELS[name].PRESETS.items():
         listed = ", ".join(f"{setting} {_value(value)}" for setting, value in values.items())
         yield f"- `preset: {preset}` is {listed}."

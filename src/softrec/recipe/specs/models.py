@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 
 from softrec.errors import no_such, one_line
+from softrec.losses.settings import LOSSES, LossSettings
 from softrec.models.given import takes
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.arguments import arguments, checked, fields_of, safe_repr
@@ -20,6 +21,8 @@ SHARDS = "catalogue"
 OF_THE_DATA = ("n_items", "n_users", "edges", SHARDS)
 """Arguments of models that a recipe cannot set."""
 PLAIN = (bool, int, float, str, tuple, list, type(None))
+MIXED = "mixed"
+"""The loss of a recipe that names none."""
 TUNE = "tune"
 """The setting of all counted models."""
 NOT_KEPT = ("length", TUNE)
@@ -135,7 +138,7 @@ def reads_graph(name: str) -> bool:
 def with_defaults(fields: Mapping[str, Any], name: object) -> dict[str, Any]:
     """Return the fields of a recipe, with the defaults of its model where it names none of them.
 
-    Scores are those of the softmax losses mixed and decoupled; other losses have their own.
+    Those of the scores are for softmax losses that have none of their own, such as mixed.
     """
     found = dict(fields)
     if not isinstance(name, str) or name not in MODELS:
@@ -146,10 +149,19 @@ def with_defaults(fields: Mapping[str, Any], name: object) -> dict[str, Any]:
         if not isinstance(given, Mapping) or not given.keys().isdisjoint(own):
             continue
         if section == "loss":
-            given = {"name": "mixed", **given}
-        if section != "loss" or given["name"] in ("mixed", "decoupled"):
+            given = {"name": MIXED, **given}
+        if section != "loss" or _leaves_scores(given["name"]):
             found[section] = {**own, **given}
     return found
+
+
+def _leaves_scores(name: object) -> bool:
+    """Return whether a loss has a softmax, and the scores of all losses by default."""
+    if not isinstance(name, str) or name not in LOSSES:
+        return False
+    fields, of_all = LOSSES[name].model_fields, LossSettings.model_fields
+    scores = ("score", "score_temperature")
+    return LOSSES[name].softmax and all(fields[n].default == of_all[n].default for n in scores)
 
 
 def predicts_interests(name: object) -> bool:

@@ -72,7 +72,7 @@ class TrainingSettings(Settings):
     )
     lr: Positive = setting(
         1e-3,
-        "learning rate; of ngcf by default 0.003, of lightgcn 0.005",
+        "learning rate; some models have another default, see docs/models.md",
         common=True,
         search="1e-4..1e-2:log",
     )
