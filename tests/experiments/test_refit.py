@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import softrec
+from kills import killed
 from messages import refused
 from softrec.data.interactions import Interactions
 from softrec.data.refit import for_refit
@@ -230,22 +231,12 @@ KILLS = {
 
 @pytest.mark.parametrize("place", KILLS)
 @pytest.mark.parametrize("on", ["valid", "all"])
-def test_a_kill_loses_nothing(runs, tmp_path, monkeypatch, place, on):
+def test_a_kill_loses_nothing(runs, tmp_path, place, on):
     changes = {"training.checkpoint_steps": 4}
     holder, name, last = KILLS[place]
     last += on == "all" and place == "weights"  # the first are those of the judged training
-    done, calls = getattr(holder, name), []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == last:
-            raise KeyboardInterrupt
-        return done(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(holder, name, killed)
-        with pytest.raises(KeyboardInterrupt):
-            fitted(tmp_path / "run", changes, on)
+    with killed(holder, name, last):
+        fitted(tmp_path / "run", changes, on)
     told = []
     with telling(write=told.append):
         run = fitted(tmp_path / "run", changes, on)

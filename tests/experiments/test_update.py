@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 import softrec
+from kills import killed
 from messages import refused
 from softrec.data.interactions import Interactions
 from softrec.errors import DataError, RunError
@@ -201,21 +202,11 @@ def whole(old, tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", KILLS)
-def test_a_kill_loses_nothing(old, whole, tmp_path, monkeypatch, place):
+def test_a_kill_loses_nothing(old, whole, tmp_path, place):
     """In the second epoch, or while both are judged: it goes on, and ends as without a kill."""
     holder, name, last = KILLS[place]
-    done, calls = getattr(holder, name), []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == last:
-            raise KeyboardInterrupt
-        return done(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(holder, name, killed)
-        with pytest.raises(KeyboardInterrupt):
-            softrec.update(old.folder, SHIFTED, out=tmp_path / "run", **KILLED)
+    with killed(holder, name, last):
+        softrec.update(old.folder, SHIFTED, out=tmp_path / "run", **KILLED)
     assert (tmp_path / "run.part").exists()
     again = softrec.update(old.folder, SHIFTED, out=tmp_path / "run", **KILLED)
     assert again.run.weights_fingerprint == whole.run.weights_fingerprint
