@@ -1,6 +1,7 @@
 """Packages of extras: imported only where they are used, asked for before anything is trained."""
 
 import ast
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import softrec
 from messages import refused
 from softrec.errors import SoftrecError
-from softrec.extras import EXTRAS, has, require
+from softrec.extras import EXTRAS, SILENT, has, require
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 
@@ -100,3 +101,20 @@ def test_without_tensorboard_a_run_has_logs_only(monkeypatch, tmp_path, clicks):
     run = softrec.fit(clicks, out=tmp_path / "run", progress=False, **TINY)
     assert (run.folder / "logs").exists()
     assert not (run.folder / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("package", sorted(SILENT))
+def test_a_package_that_sends_statistics_is_kept_from_it_unless_the_user_wants_it(
+    package, monkeypatch
+):
+    if not has(package):
+        pytest.skip(f"{package} is not installed")
+    name, value = SILENT[package]
+    monkeypatch.delenv(name, raising=False)
+    found = Path(require(package, "the target").__file__).parent
+    assert os.environ[name] == value
+    files = (file for kind in ("*.py", "*.so*") for file in found.rglob(kind) if file.is_file())
+    assert any(name.encode() in file.read_bytes() for file in files)  # the package still reads it
+    monkeypatch.setenv(name, "as the user wants")
+    require(package, "the target")
+    assert os.environ[name] == "as the user wants"

@@ -6,6 +6,7 @@ recommends.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -20,6 +21,12 @@ EXTRAS = {"faiss": "neighbours", "fastapi": "serve", "gensim": "item2vec",
           "scipy": "baselines", "sklearn": "text", "tensorboard": "tensorboard",
           "usearch": "usearch", "uvicorn": "serve", "wandb": "wandb"}  # fmt: skip
 """Name of a package -> name of the smallest extra that installs it."""
+
+SILENT = {"huggingface_hub": ("HF_HUB_DISABLE_TELEMETRY", "1"),
+          "mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"),
+          "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1"),
+          "ray": ("RAY_USAGE_STATS_ENABLED", "0")}  # fmt: skip
+"""Name of a package that sends statistics of its use to its makers -> what keeps it from that."""
 
 
 def has(package: str) -> bool:
@@ -70,6 +77,8 @@ def require_report() -> None:
 def require(package: str, purpose: str, *, extra: str = "") -> ModuleType:
     """Import a package of `EXTRAS` and return it.
 
+    A package of `SILENT` sends nothing to its makers, unless its variable was set before.
+
     Args:
         package: its name, or the name of a module in it.
         purpose: what needs it, for the error.
@@ -83,6 +92,8 @@ def require(package: str, purpose: str, *, extra: str = "") -> ModuleType:
         'faiss'
     """
     top = package.partition(".")[0]
+    if top in SILENT:
+        os.environ.setdefault(*SILENT[top])  # read when it is imported
     try:
         import_module(top)
         return import_module(package)
