@@ -143,8 +143,24 @@ def test_a_comparison_has_the_recipe_too(tmp_path):
 )
 def test_temperatures_and_candidates_are_those_of_the_number_of_items(items, temperature, sampled):
     recipe = read_input(tastes(users=600, items=items), {"preset": "best"}).recipe
-    assert recipe.loss.score_temperature == pytest.approx(temperature, abs=3e-3)
-    assert recipe.weights.weight_temperature == pytest.approx(64 * temperature**2, rel=0.02)
+    tried = recipe.trials.settings
+    assert tried[0]["loss.score_temperature"] == pytest.approx(temperature, abs=3e-3)
+    assert all(
+        one["weights.weight_temperature"] == pytest.approx(16 * one["loss.score_temperature"], 1e-2)
+        for one in tried
+    )
+    lowest = min(one["loss.score_temperature"] for one in tried)
+    assert lowest == pytest.approx(0.55 * temperature, abs=3e-3)
     assert recipe.candidates.name == ("sampled" if sampled else "full")
-    own = {"preset": "best", "score_temperature": 0.3}
-    assert read_input(tastes(items=items), own).recipe.loss.score_temperature == 0.3
+
+
+def test_a_temperature_of_ones_own_is_not_tried_against_others():
+    own = read_input(tastes(), {"preset": "best", "score_temperature": 0.3}).recipe
+    assert (own.loss.score_temperature, own.trials) == (0.3, None)
+
+
+def test_what_was_held_out_for_validation_is_trained_on_at_the_end():
+    for log in (walks(between=60), tastes()):
+        assert read_input(log, {"preset": "best"}).recipe.training.refit == "valid"
+    cold = {"preset": "best", "split": "user-ratio", "data.first_items": 2}
+    assert read_input(walks(between=60), cold).recipe.training.refit == "none"

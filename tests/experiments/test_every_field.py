@@ -25,6 +25,7 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import ModelSettings
 from softrec.recipe.specs.training import EvaluationSettings, TrainingSettings
+from softrec.recipe.specs.trials import TrialSettings
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.targets.mixture import PartSettings
 from softrec.targets.settings import TARGETS, TargetSettings
@@ -35,7 +36,7 @@ FULL = (
     fields_of_weights,
 )  # fmt: skip
 ROWS = [(spec, field, row) for (spec, field), rows in FIELDS.items() for row in rows]
-ELSEWHERE = (DataSettings, ModelSettings, TuneSettings)
+ELSEWHERE = (DataSettings, ModelSettings, TrialSettings, TuneSettings)
 """Their fields are seen in tests of their own: test_every_data_field.py, test_tuning.py, ..."""
 AFTERWARDS = {
     (EvaluationSettings, "calibration"), (TrainingSettings, "new_rows"),

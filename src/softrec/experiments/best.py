@@ -39,8 +39,9 @@ SHORT = 10  # events of a history, in the mean, below which it may be a session
 DAY = 86_400  # seconds
 DENSE = 20  # training events of an item, in the mean
 BY_TIME = ("time", "session-time")
-SHARPNESS = 1.8  # the temperature of cosines times ln N
-SLOPE = 64  # SL@K's weight_temperature, as a multiple of its square
+SHARPNESS = 1.8  # the highest temperature of cosines times ln N
+SHARES = (1.0, 0.75, 0.55)  # of it, which are tried
+SLOPE = 16  # SL@K's weight_temperature, as a multiple of it
 
 
 class Kind(NamedTuple):
@@ -86,28 +87,35 @@ def with_best(
     path = shipped.best()[kind.name]
     LOGGER.info("preset %s: %s (recipes/best/%s), because %s", BEST, kind.name, path.name,
                 kind.reason)  # fmt: skip
-    return {**_for_items(read_yaml(path), split.train.n_items), **fields}, rest
+    recipe = _for_items(read_yaml(path), split.train.n_items)
+    if spec.first_items is not None:  # of a cold start, which has no refit
+        recipe["training"] = recipe["training"] | {"refit": "none"}
+    return {**recipe, **fields}, rest
 
 
 def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
     """Return a recipe with what depends on the number of items.
 
-    All items are candidates if it samples more than there are. The temperature of cosines is
-    1.8 / ln N: as a cosine is at most 1, a label among more items needs longer logits for a share
-    of its own. The best of those tried on validation fell from 0.25 for 1,200 items to 0.15 for
-    38,000 (docs/log.md).
+    All items are candidates if it samples more than there are. The highest temperature of cosines
+    that is tried is 1.8 / ln N: as a cosine is at most 1, a label among more items needs longer
+    logits for a share of its own. Logs with many events have lower best ones (docs/log.md).
     """
     found = dict(recipe)
-    if "score_temperature" in recipe.get("loss", {}):
-        temperature = round(SHARPNESS / math.log(max(n_items, 10)), 3)
-        found["loss"] = {**recipe["loss"], "score_temperature": temperature}
-        found["weights"] = {
-            **recipe["weights"],
-            "weight_temperature": round(SLOPE * temperature**2, 3),
-        }
+    if "trials" in recipe:
+        highest = SHARPNESS / math.log(max(n_items, 10))
+        tried = [temperatures(share * highest) for share in SHARES]
+        found["trials"] = {**recipe["trials"], "settings": tried}
     if recipe.get("candidates", {}).get("number", 0) >= n_items:
         found["candidates"] = {"name": "full"}
     return found
+
+
+def temperatures(of_scores: float) -> dict[str, float]:
+    """Return the temperature of cosines and that of the weights of SL@K, by their places."""
+    return {
+        "loss.score_temperature": round(of_scores, 3),
+        "weights.weight_temperature": round(SLOPE * of_scores, 3),
+    }
 
 
 def kind_of(split: Split) -> Kind:

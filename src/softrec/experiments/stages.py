@@ -46,19 +46,29 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
     if len(chain) > 1:
         LOGGER.info("a chain of runs: %s", " -> ".join(named(stage) for stage in chain))
 
-    def run_of(place: str, stage: Recipe) -> str:
-        folder = folder_of(stage, split)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with held(
-            folder, wait=True, suffix=".stage.lock"
-        ):  # another process may train the same stage
-            if kept_run(folder) is not None:
-                LOGGER.info("%s, %s: found in %s", place, named(stage), folder)
-                return str(folder)
-            LOGGER.info("%s, %s: training in %s", place, named(stage), folder)
-            return str(fit(stage, folder).folder)
+    return recipe.with_stages(
+        lambda place, stage: str(cached(f"{place}, {named(stage)}", stage, split, fit).folder)
+    )
 
-    return recipe.with_stages(run_of)
+
+def cached(name: str, recipe: Recipe, split: Split, fit: Fit) -> Run:
+    """Return the finished run of a recipe from the cache, and train it if there is none.
+
+    Args:
+        name: what messages call it.
+        recipe: whose runs on the same data are equal.
+        split: its data.
+        fit: trains a recipe in a folder.
+    """
+    folder = folder_of(recipe, split)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with held(folder, wait=True, suffix=".stage.lock"):  # another process may train the same
+        found = kept_run(folder)
+        if found is not None:
+            LOGGER.info("%s: found in %s", name, folder)
+            return found
+        LOGGER.info("%s: training in %s", name, folder)
+        return fit(recipe, folder)
 
 
 def kept_run(folder: Path) -> Run | None:

@@ -47,11 +47,12 @@ from softrec.experiments.fitted import fit_of
 from softrec.experiments.memory import PeakMemory
 from softrec.experiments.refit import FOLDER, Refitted, refitted
 from softrec.experiments.runs import FILES, Run, describe, open_run
-from softrec.experiments.stages import folder_of, with_runs
+from softrec.experiments.stages import Fit, folder_of, with_runs
 from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
 from softrec.experiments.store.run_file import FORMAT, ChangedRunError
 from softrec.experiments.tables import Tables, tables_of
+from softrec.experiments.trials import tried
 from softrec.experiments.written import write_data
 from softrec.files import replacing, write_facts
 from softrec.parallel import by_first, in_turn, rank, together
@@ -135,6 +136,7 @@ def _fitted(
         if split is None:
             split = in_turn(lambda: load_logged(recipe, data_dir, log))
         tables = tables_of(recipe.data, split)
+        recipe, trials = by_first(lambda: tried(recipe, split, _fit_on(split)))
         recipe, lines = decided(recipe, split)
         for line in lines:
             LOGGER.info(line)
@@ -149,11 +151,13 @@ def _fitted(
             with _dropped_if_worthless(place):
                 memory = PeakMemory()
                 model, how, about = fit(folder)
+                spent = how.seconds + sum(trial["seconds"] for trial in trials)
                 made = by_first(partial(_calibration, recipe, model, valid, test))
+                made |= {"seconds": spent, **({"trials": trials} if trials else {})}
                 if recipe.training.refit == "valid":
                     del fit, model  # and what they hold, which is built once more
                     again = refitted(ready, split, "valid", {**about, **_best(how)}, folder)
-                    model, made = again.model, made | _refit_facts("valid", how.seconds, again)
+                    model, made = again.model, made | _refit_facts("valid", spent, again)
                 tested, lists = test.with_lists(model)
                 made |= {
                     "evaluation": asked.facts(),
@@ -200,7 +204,7 @@ def _best(how: TrainingResult | CountingResult) -> dict[str, Any]:
 
 
 def _refit_facts(on: HeldOut, seconds: float, again: Refitted) -> dict[str, Any]:
-    """Return what run.json says of a refit; its seconds are those of both trainings."""
+    """Return what run.json says of a refit; its seconds are those of all trainings."""
     return {"refit": on, "seconds": seconds + again.seconds}
 
 
@@ -227,11 +231,12 @@ def inputs_of(recipe: Recipe) -> list[str]:
 
 def resolved(recipe: Recipe, split: Split) -> Recipe:
     """Return `recipe` with the folder of a trained run for each recipe that it depends on."""
+    return by_first(lambda: with_runs(recipe, split, _fit_on(split)))
 
-    def fit(stage: Recipe, folder: Path) -> Run:
-        return fit_recipe(stage, folder, split=split)
 
-    return by_first(lambda: with_runs(recipe, split, fit))
+def _fit_on(split: Split) -> Fit:
+    """Return what trains other recipes on the same data."""
+    return lambda recipe, folder: fit_recipe(recipe, folder, split=split)
 
 
 @contextmanager
@@ -291,7 +296,6 @@ def _write(
         **_best(fitted),
         "epochs": len(fitted.curve),
         "stopped_early": fitted.stopped_early,
-        "seconds": fitted.seconds,
         "seconds_per_epoch": fitted.seconds_per_epoch,
         **made,
         "valid": fitted.best,

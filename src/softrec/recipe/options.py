@@ -16,6 +16,7 @@ from softrec.recipe.plugins import load_plugins
 from softrec.recipe.reading import RECIPES, exists, parsed, read_yaml
 from softrec.recipe.recipe import FOR_COUNTED, Recipe, merged, read_recipe
 from softrec.recipe.specs.models import is_counted
+from softrec.recipe.specs.trials import without_tried
 from softrec.renamed import RUNS, current, current_option
 
 NAMED = (
@@ -53,7 +54,7 @@ def recipe_of(
     """
     fields = with_plugins(base, options, place)
     changes = dotted(options)
-    fields = _begun(fields, changes)
+    fields = _begun(without_tried(fields, changes), changes)
     for section in ("target", "weights"):
         named = changes.get(f"{section}.name")
         if isinstance(named, str):

@@ -36,6 +36,7 @@ from softrec.recipe.specs.prior import PriorSettings, check_table
 from softrec.recipe.specs.refit import check_refit
 from softrec.recipe.specs.shards import check_shards
 from softrec.recipe.specs.training import EvaluationSettings, InterestSettings, TrainingSettings
+from softrec.recipe.specs.trials import TrialSettings, check_trials
 from softrec.recipe.specs.tune import TuneSettings
 from softrec.registry import Chosen
 from softrec.renamed import FORMER_TRAINING, RUNS, current
@@ -107,6 +108,9 @@ class Recipe(Settings):
     )
     interest: InterestSettings | None = setting(
         None, "how timirec learns to predict interests; other models have no such section"
+    )
+    trials: TrialSettings | None = setting(
+        None, "settings that are tried before the training, which has the best of them"
     )
     tune: TuneSettings | None = setting(
         None, "how `softrec tune` and `compare --tune` search settings; others do not read it"
@@ -305,6 +309,7 @@ class Recipe(Settings):
         self._check_stages()
         check_shards(self)
         check_refit(self)
+        check_trials(self)
         if self.training.monitor not in self.evaluation.metrics:
             raise ValueError(
                 f"training.monitor is {self.training.monitor}, which is not among "

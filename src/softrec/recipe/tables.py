@@ -276,6 +276,7 @@ SECTIONS = (
     "evaluation",
     "prior",
     "interest",
+    "trials",
     "tune",
 )
 TABLES: dict[str, Callable[[], str]] = {

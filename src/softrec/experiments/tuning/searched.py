@@ -27,7 +27,7 @@ def space_of(
     """Return the space around a recipe.
 
     Args:
-        recipe: whose settings are searched.
+        recipe: whose settings are searched; the search takes the place of its trials.
         own: ranges given by the user, by name or place: "1e-4..1e-2:log", [0, 0.2].
         given: places of fields that keep the value of the recipe, unless `own` has them.
         named: which of target and loss was named, so that no others are tried.
@@ -44,6 +44,7 @@ def space_of(
     ranges = placed(own or {})
     asked_for = [section for section in NAMES if f"{section}.name" in ranges]
     tried = {s: _named(recipe, s, ranges.pop(f"{s}.name", None), named) for s in NAMES}
+    recipe = recipe.model_copy(update={"trials": None})
     space = Space(recipe, ranges, frozenset(given), tried["target"], tried["loss"])
     _check_names(space, asked_for)
     space = _fitting(space)

@@ -1,0 +1,80 @@
+"""Settings that are tried on validation before a training.
+
+Each trial is a short training in the cache, as the stages of a run are: a killed one goes on, and
+runs that differ only in their seed share them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from softrec.data.splits import Split
+from softrec.experiments.stages import Fit, cached
+from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.training import PROCESSES
+from softrec.recipe.specs.trials import with_settings
+
+LOGGER = logging.getLogger(__name__)
+SEED = 0  # of all trials, so that several seeds of a run share them
+
+
+def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str, Any]]]:
+    """Return a recipe with the best of the settings that it tries, and a row for each of these.
+
+    A row has the settings, their metric in the best epoch of the trial, and its seconds. Of equal
+    settings the first are kept. Validation chooses; nothing is tested but by `fit`, as every run
+    is.
+
+    Args:
+        recipe: unchanged, without rows, if it has no trials.
+        split: the data.
+        fit: trains a recipe in a folder.
+    """
+    spec = recipe.trials
+    if spec is None:
+        return recipe, []
+    monitor, rows = recipe.training.monitor, list[dict[str, Any]]()
+    for number, settings in enumerate(spec.settings, start=1):
+        name = f"trial {number} of {len(spec.settings)}, {in_words(settings)}"
+        run = cached(name, trial_of(recipe, settings), split, fit)
+        found = run.facts["valid"][monitor]
+        LOGGER.info("%s: %s %.4f on validation", name, monitor, found)
+        rows.append({"settings": settings, monitor: found, "seconds": run.facts["seconds"]})
+    best = max(rows, key=lambda row: row[monitor])["settings"]
+    LOGGER.info("trials: the training has %s", in_words(best))
+    return with_settings(recipe, best), rows
+
+
+def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a trial.
+
+    It has fewer epochs, one process and no refit, and a prior keeps its strength.
+
+    Args:
+        recipe: with trials.
+        settings: one of those.
+    """
+    assert recipe.trials is not None
+    found = with_settings(recipe, settings)
+    epochs = min(recipe.trials.epochs, found.training.epochs)
+    once = dict.fromkeys(PROCESSES, 1) | {"epochs": epochs, "refit": "none"}
+    prior = None if found.prior is None else found.prior.model_copy(update={"strengths": ()})
+    return found.model_copy(
+        update={
+            "training": found.training.model_copy(update=once),
+            "prior": prior,
+            "seed": SEED,
+        }
+    )
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Return settings as text.
+
+    Example:
+        >>> in_words({"loss.score_temperature": 0.1, "model.dim": 64})
+        'loss.score_temperature 0.1, model.dim 64'
+    """
+    return ", ".join(f"{place} {value}" for place, value in settings.items())
