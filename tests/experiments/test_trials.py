@@ -166,7 +166,7 @@ def test_a_counted_model_has_no_trials():
 
 
 def test_each_row_of_a_comparison_has_its_own(tmp_path):
-    softrec.compare(
+    found = softrec.compare(
         LOG, out=tmp_path / "c", targets="one-hot,uniform(alpha=0.3)", seeds=2, baselines=False,
         **BASE, **{"trials.settings": RATES, "trials.epochs": 1},
     )  # fmt: skip
@@ -174,6 +174,8 @@ def test_each_row_of_a_comparison_has_its_own(tmp_path):
     tried = [json.loads(file.read_text())["trials"] for file in files]
     assert [len(rows) for rows in tried] == [3] * 4
     assert len({str(rows) for rows in tried}) == 2  # those of two targets, shared by two seeds
+    (note,) = (note for note in found.results.notes if "tried" in note)
+    assert note.startswith("Each row tried 3 settings for 1 epochs each")
 
 
 def test_the_default_number_of_epochs():

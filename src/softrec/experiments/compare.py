@@ -37,6 +37,7 @@ from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import results_of
 from softrec.experiments.train import inputs_of
 from softrec.experiments.trainings import Training, all_trained
+from softrec.experiments.trials import trials_note
 from softrec.experiments.truth import truth_of
 from softrec.experiments.tuning.rows import tuned
 from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct
@@ -148,7 +149,9 @@ def _compared(
     if gap:
         LOGGER.info(gap)
     wanted = with_decisions(buildable(wanted, split), split)
-    wanted = replace(wanted, notes=(*wanted.notes, *note(wanted), *refit_note(wanted)))
+    wanted = replace(
+        wanted, notes=(*wanted.notes, *note(wanted), *refit_note(wanted), *trials_note(wanted))
+    )
     for line in wanted.notes:
         LOGGER.info(line)
     fitting, notes = those_that_fit(simple, split)
