@@ -30,8 +30,14 @@ def folder(tmp_path_factory):
     return place
 
 
-def test_a_run_of_two_shards_is_as_any_other(folder):
-    run, weights = fit(folder, "two", "--shards", "2")
+@pytest.fixture(scope="module")
+def two(folder):
+    """A run of two shards, and its weights."""
+    return fit(folder, "two", "--shards", "2")
+
+
+def test_a_run_of_two_shards_is_as_any_other(folder, two):
+    run, weights = two
     one, expected = fit(folder, "one", "--shards", "1")
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
@@ -66,6 +72,32 @@ def test_a_refit_of_two_processes_is_that_of_one(folder, processes, refit):
     assert run.test == one.test
     assert run.valid == one.valid
     assert not (run.folder / "refit").exists()
+
+
+def test_an_update_of_a_run_of_two_shards_is_that_of_one(folder, two):
+    """New items, at the beginning and the end of the order of ids, get rows of their neighbours."""
+    steps = [*range(5), -1, 5, 90, *range(6, 12)]
+    rows = "".join(f"{user},{item}\n" for user in range(300, 340) for item in steps)
+    (folder / "new.csv").write_text("user,item\n" + rows)
+    found = []
+    for shards in ("2", "1"):
+        command = [sys.executable, "-m", "softrec", "update", "two", "--data", "new.csv",
+                   "--out", f"updated-{shards}", "--newest-by", "last", "--epochs", "1",
+                   "--set", f"training.shards={shards}"]  # fmt: skip
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode in (0, 3), done.stderr
+        assert "from their neighbours (2 items)" in done.stderr
+        run = softrec.open_run(folder / f"updated-{shards}")
+        found.append((run, load_file(run.folder / "model.safetensors"), done.returncode))
+    (run, weights, code), (one, expected, same) = found
+    assert code == same
+    assert weights.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert float((weights[name] - weight).abs().max()) < 1e-6
+    assert run.test == one.test
+    assert run.recipe.training.shards == 2
+    facts = [read_facts(each.folder / "update.json")["gate"]["metrics"] for each in (run, one)]
+    assert facts[0] == facts[1]
 
 
 KD = {"name": "kd", "teacher": "runs/first"}

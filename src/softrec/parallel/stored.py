@@ -22,6 +22,7 @@ TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
+READ = 2**20  # numbers that are read at a time where rows are picked
 ALIGNED = 8  # bytes; safetensors wants its header to be a multiple of it
 
 
@@ -59,6 +60,28 @@ def read_rows(path: Path, name: str, own: Part | None) -> Tensor:
         if own is None:
             return kept.get_tensor(name)
         return kept.get_slice(name)[own.start : own.stop]
+
+
+def read_some(path: Path, name: str, rows: Tensor) -> Tensor:
+    """Return some rows of a tensor in a file, (n, ...), in any order; it is read in blocks.
+
+    Args:
+        path: the file.
+        name: of the tensor.
+        rows: (n,) int64.
+    """
+    ordered, order = rows.sort()
+    with safe_open(path, "pt") as kept:
+        whole = kept.get_slice(name)
+        count, *width = whole.get_shape()
+        size = max(1, READ // max(1, torch.Size(width).numel()))
+        found = whole[0:1].new_empty(len(rows), *width)
+        for begin in range(0, count, size):
+            edges = torch.searchsorted(ordered, torch.tensor([begin, begin + size])).tolist()
+            if edges[0] < edges[1]:
+                some = slice(*edges)
+                found[order[some]] = whole[begin : begin + size][ordered[some] - begin]
+    return found
 
 
 def names_in(path: Path) -> Iterable[str]:

@@ -6,7 +6,7 @@ training part. The neighbours of a new user are the known users with the same it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from softrec.data.interactions import Interactions
 from softrec.data.vocabulary import UNKNOWN
+from softrec.parallel.tables import Part
 
 Kind = Literal["items", "users"]
 NEAR = 5  # places
+Read = Callable[[Tensor], Tensor]
 
 
 def fill_new_rows(
@@ -56,18 +58,50 @@ def fill_new_rows(
     return filled
 
 
-def _near(rows: Tensor, known: Tensor, log: Interactions) -> tuple[Tensor, Tensor]:
-    """Return the mean row of the known items near each item, and which items have some."""
+def own_new_rows(
+    table: Tensor, part: Part, places: np.ndarray, log: Interactions, read: Read
+) -> int:
+    """Replace the own rows of unknown items by the mean of their neighbours', in place.
+
+    Args:
+        table: the own rows of a table in shards.
+        part: which they are.
+        places: the number of each item in the trained model, or `UNKNOWN`.
+        log: the training part.
+        read: returns rows of the trained table by these numbers.
+
+    Returns:
+        How many own items have got such rows.
+    """
+    pairs = list(_near_pairs(torch.from_numpy(places != UNKNOWN), log))
+    one, other = (torch.cat(each) for each in zip(*pairs, strict=True))
+    inside = (one >= part.start) & (one < part.stop)
+    one, (asked, place) = one[inside] - part.start, other[inside].unique(return_inverse=True)
+    rows = read(torch.from_numpy(places)[asked]).double().reshape(len(asked), -1)
+    sums = rows.new_zeros(len(table), rows.shape[1]), rows.new_zeros(len(table))
+    mean, found = _mean_over(sums, one, rows, place)
+    table[found] = mean[found].to(table.dtype).reshape(-1, *table.shape[1:])
+    return int(found.sum())
+
+
+def _near_pairs(known: Tensor, log: Interactions) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield unknown items, and a known item near each of them."""
     items = torch.from_numpy(log.sequences.items)
     user = torch.from_numpy(log.ordered["user"].to_numpy().astype(np.int64))
-    total, count = torch.zeros_like(rows), rows.new_zeros(len(rows))
     for apart in range(1, NEAR + 1):
         together = user[apart:] == user[:-apart]
         before, after = items[:-apart][together], items[apart:][together]
         for one, other in ((before, after), (after, before)):
             pair = known[other] & ~known[one]
-            total.index_add_(0, one[pair], rows[other[pair]])
-            count.index_add_(0, one[pair], count.new_ones(int(pair.sum())))
+            yield one[pair], other[pair]
+
+
+def _near(rows: Tensor, known: Tensor, log: Interactions) -> tuple[Tensor, Tensor]:
+    """Return the mean row of the known items near each item, and which items have some."""
+    total, count = torch.zeros_like(rows), rows.new_zeros(len(rows))
+    for one, other in _near_pairs(known, log):
+        total.index_add_(0, one, rows[other])
+        count.index_add_(0, one, count.new_ones(len(one)))
     return total / count.clamp(min=1)[:, None], count > 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -23,11 +24,12 @@ from softrec.data.splits import Split
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import RunError
 from softrec.experiments.build.model import build_model
-from softrec.experiments.build.rows import Kind, fill_new_rows
+from softrec.experiments.build.rows import Kind, fill_new_rows, own_new_rows
 from softrec.experiments.runs import Run, describe, open_run
 from softrec.experiments.store.folders import difference
 from softrec.models.prior import without_prior
-from softrec.parallel.stored import names_in, read_rows
+from softrec.parallel import everyone, mesh
+from softrec.parallel.stored import names_in, read_rows, read_some
 from softrec.parallel.tables import parts_of
 from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.recipe.specs.training import NewRows
@@ -60,7 +62,7 @@ def begin(
     _log_leaks(run, split)
     try:
         if parts_of(encoder):
-            _begin_rows(encoder, run, split)
+            _begin_rows(encoder, run, split, new_rows)
             return
         other = _own(run) if _same_ids(run, split) else _moved(run, split, seed, new_rows)
         encoder.initialise_from(other)
@@ -70,24 +72,40 @@ def begin(
         ) from error
 
 
-def _begin_rows(encoder: Encoder, run: Run, split: Split) -> None:
+def _begin_rows(encoder: Encoder, run: Run, split: Split, new_rows: NewRows) -> None:
     """Initialise an encoder whose tables are in shards: each process reads its own rows.
 
     Raises:
-        RunError: if the items are not those of the run.
+        RunError: if none of the items is in the run.
         ValueError: if the run has another model.
     """
-    if not _same_ids(run, split):
-        raise RunError(
-            f"{run.folder} was trained on other items or users than those of this log, and rows "
-            "are moved without shards only; name a run of the same data, or choose shards: 1"
-        )
     if MODELS[run.recipe.model.name] is not type(encoder):
         raise ValueError(f"{encoder.name} in shards is initialised from {encoder.name} alone")
     path, parts = run.folder / "model.safetensors", parts_of(encoder)
     kept = {name.removeprefix("encoder."): name for name in names_in(path)}  # inside of a prior
     own = {n: name for n, name in kept.items() if not n.startswith("prior.")}
-    encoder.load_state_dict({n: read_rows(path, name, parts.get(n)) for n, name in own.items()})
+    places = torch.from_numpy(_known_places(run, split)["items"])
+    state, fresh, filled = dict[str, Tensor](), encoder.state_dict(), 0
+    for name, kept_as in own.items():
+        part, read = parts.get(name), partial(read_some, path, kept_as)
+        if part is None:
+            state[name] = read_rows(path, kept_as, None)
+            continue
+        numbers = places[part.start : part.stop]
+        known = numbers != UNKNOWN
+        table = state[name] = fresh[name].clone()
+        table[known] = read(numbers[known]).to(table.dtype)
+        if new_rows == "neighbours":
+            filled = own_new_rows(table, part, places.numpy(), split.train, read)
+    encoder.load_state_dict(state)
+    unknown = int((places == UNKNOWN).sum())
+    if unknown:
+        of_all = sum(everyone(filled)[: mesh().shards])
+        LOGGER.info(
+            "training.start: %s of %s items are unknown to %s and are initialised %s",
+            f"{unknown:,}", f"{len(places):,}", run.folder,
+            _first_rows({"items": of_all} if new_rows == "neighbours" else {}),
+        )  # fmt: skip
 
 
 def _log_leaks(run: Run, split: Split) -> None:
@@ -132,6 +150,22 @@ def _places(old: Vocabularies, new: Vocabularies) -> dict[Kind, np.ndarray]:
     return {kind: own.numbers(new[kind].raw) for kind, own in old.items()}
 
 
+def _known_places(run: Run, split: Split) -> dict[Kind, np.ndarray]:
+    """Return the number in a run of each user and item of `split`, or `UNKNOWN`.
+
+    Raises:
+        RunError: if all items are unknown.
+    """
+    new = _vocabularies(split.train)
+    places = _places(_vocabularies(run.log), new)
+    if (places["items"] == UNKNOWN).all():
+        raise RunError(
+            f"{run.folder} knows none of the items of this log, such as {new['items'].raw[0]!r}; "
+            "name a run of the same catalogue, with ids as they are in this log"
+        )
+    return places
+
+
 def _same_ids(run: Run, split: Split) -> bool:
     given = _vocabularies(split.train)
     return all(own.raw.equals(given[kind].raw) for kind, own in _vocabularies(run.log).items())
@@ -147,13 +181,7 @@ def _own(run: Run) -> Encoder:
 def _moved(run: Run, split: Split, seed: int, new_rows: NewRows) -> Encoder:
     """Return the model of `run` for the users and items of `split`."""
     spec, length = run.model_settings, run.recipe.training.length
-    old, new = _vocabularies(run.log), _vocabularies(split.train)
-    places = _places(old, new)
-    if (places["items"] == UNKNOWN).all():
-        raise RunError(
-            f"{run.folder} knows none of the items of this log, such as {new['items'].raw[0]!r}; "
-            "name a run of the same catalogue, with ids as they are in this log"
-        )
+    old, places = _vocabularies(run.log), _known_places(run, split)
     trained, moved = _own(run), build_model(spec, split.train, length, seed=seed)
     assert isinstance(moved, Encoder)
     state, weights = moved.state_dict(), trained.state_dict()
