@@ -77,7 +77,7 @@ def own_new_rows(
     one, other = (torch.cat(each) for each in zip(*pairs, strict=True))
     inside = (one >= part.start) & (one < part.stop)
     one, (asked, place) = one[inside] - part.start, other[inside].unique(return_inverse=True)
-    rows = read(torch.from_numpy(places)[asked]).double().reshape(len(asked), -1)
+    rows = read(torch.from_numpy(places)[asked]).double()[:, None].flatten(1)
     sums = rows.new_zeros(len(table), rows.shape[1]), rows.new_zeros(len(table))
     mean, found = _mean_over(sums, one, rows, place)
     table[found] = mean[found].to(table.dtype).reshape(-1, *table.shape[1:])
