@@ -37,8 +37,9 @@ after_step, steps = Objective.after_step, count(1)
 def ends(self):
     after_step(self)
     step, who = next(steps), os.environ.get("END_RANK", "")
-    Path(f"process-{rank()}").write_text(str(os.getpid()))
-    Path(f"steps-{rank()}").write_text(str(step))
+    for name, number in (("process", os.getpid()), ("steps", step)):
+        Path(f"new-{rank()}").write_text(str(number))
+        Path(f"new-{rank()}").replace(f"{name}-{rank()}")  # as a whole, whenever this ends
     if who == str(rank()) and step == int(os.environ["END_STEP"]):
         Path("ended").write_text(str(time.time()))
         os.kill(os.getpid(), int(os.environ["END_SIGNAL"]))

@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -194,16 +195,34 @@ def _other(
     own = first._replace(rank=first.rank + local, local_rank=local)
     _own.append(found._replace(world=own))
     torch.set_num_threads(threads)
+    first_process = os.getppid()
     try:
         others()
+    except KeyboardInterrupt:  # how torch ends a process when the one that started it has ended
+        _tell_of_first(own, first_process)
+        raise
     except Exception as error:
         if not isinstance(error, SoftrecError):
             traceback.print_exc()
             error = TrainingError(f"process {own.rank + 1} of {own.size}: {error}")
-        if not isinstance(error, EndedElsewhereError):
+        if isinstance(error, EndedElsewhereError):
+            _tell_of_first(own, first_process)
+        else:
             (Path(folder) / f"{number}.part").write_bytes(pickle.dumps(error))
             (Path(folder) / f"{number}.part").rename(Path(folder) / str(number))
         os._exit(1)  # without waiting for the others
+
+
+def _tell_of_first(own: World, process: int) -> None:
+    """Print why this process ends, if the first one on its machine cannot: it has ended itself."""
+    until = time.monotonic() + 1
+    while own.local_rank == 1 and time.monotonic() < until:
+        if os.getppid() != process:
+            number = own.rank - own.local_rank + 1
+            text = _ended(f"process {number} of {own.size} has ended")
+            sys.stderr.write(f"error: {text}\n")
+            return
+        time.sleep(0.02)
 
 
 def _told(
@@ -227,9 +246,14 @@ def _told(
 
 
 def _killed(number: int, of: int, code: int) -> TrainingError:
-    return TrainingError(
-        f"process {number + 1} of {of} was ended by {signal.Signals(-code).name}, and so the "
-        "others ended; run the same command again: training goes on from its last checkpoint"
+    how = f"process {number + 1} of {of} was ended by {signal.Signals(-code).name}"
+    return TrainingError(_ended(how))
+
+
+def _ended(how: str) -> str:
+    return (
+        f"{how}, and so the others ended; run the same command again: training goes on from its "
+        "last checkpoint"
     )
 
 
