@@ -22,12 +22,14 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import torch
 from torch import distributed
 from torch.multiprocessing.spawn import ProcessContext, start_processes
 
 from softrec.errors import SoftrecError, TrainingError, one_line
+from softrec.parallel.network import NAMED, name_interface
 from softrec.parallel.world import EndedElsewhereError, World, joined, rank, within
 from softrec.progress import telling
 
@@ -81,6 +83,8 @@ def together(
                 f"and there are {torch.cuda.device_count()}; ask for as many with --devices, or "
                 "choose --accelerator cpu"
             )
+        if found.world.local_size < found.world.size:
+            name_interface(_first_machine(found))
         stack.enter_context(_quiet(found.world))
         stack.enter_context(_lost())
         stack.enter_context(joined(found.world, _meeting(found), cuda=cuda, shards=shards))
@@ -106,6 +110,11 @@ def started() -> Found | None:
         return None
     own = World(place.global_rank(), place.world_size(), place.local_rank(), local)
     return Found(own, address) if own.size > 1 else None
+
+
+def _first_machine(found: Found) -> str:
+    named = urlsplit(found.address).hostname
+    return named or os.environ.get("MASTER_ADDR", HOME)
 
 
 def is_first() -> bool:
@@ -266,6 +275,12 @@ def _lost() -> Iterator[None]:
         text = str(error)
         if not isinstance(error, dist.DistError) and "gloo" not in text:
             raise
+        if "connectFullMesh" in text:
+            raise TrainingError(
+                "the processes of this training cannot reach each other; check that no firewall is "
+                f"between the machines, and set {NAMED} on each to the name of its network "
+                f"interface, as `ip addr` lists it ({one_line(text, 120)})"
+            ) from error
         raise EndedElsewhereError(
             "another process of this training has ended, and so this one ends; run the same "
             f"command again: training goes on from its last checkpoint ({one_line(text, 120)})"
