@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,8 +119,9 @@ def tried(folder: Path, how: str, ends: int, seed: int) -> None:
     """Print a line for each end of a process, and one on all of them."""
     draw = random.Random(f"{how} {seed}")
     steps = done(folder, how, f"{how}-whole")
-    whole, took, other = weights(folder, f"{how}-whole"), [], 0
-    for number in count(1):
+    whole, took, other, number = weights(folder, f"{how}-whole"), [], 0, 0
+    while len(took) < ends:
+        number += 1
         for _ in range(ENDS):
             if len(took) == ends:
                 break
@@ -135,8 +135,6 @@ def tried(folder: Path, how: str, ends: int, seed: int) -> None:
                 print(how, *end[:2], end.signal.name, f"{seconds:.2f} s", *told, flush=True)
         done(folder, how, f"{how}-{number}")
         other += weights(folder, f"{how}-{number}") != whole
-        if len(took) == ends:
-            break
     print(
         f"{how}: {len(took)} ends in {number} trainings of {steps} steps, both processes ended "
         f"after {sorted(took)[len(took) // 2]:.2f} s (median), {max(took):.2f} s at most; weights "

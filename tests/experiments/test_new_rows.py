@@ -9,9 +9,10 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import leave_last_out
 from softrec.experiments.build.model import build_model
 from softrec.experiments.build.objective import build
-from softrec.experiments.build.rows import fill_new_rows
+from softrec.experiments.build.rows import fill_new_rows, own_new_rows
 from softrec.experiments.build.start import tables_of
 from softrec.experiments.train import fit_recipe
+from softrec.parallel.tables import Part
 from softrec.progress import telling
 from softrec.recipe.recipe import read_recipe
 
@@ -40,6 +41,26 @@ def test_a_new_item_gets_the_mean_of_the_known_items_near_it():
     assert table[3].tolist() == [4.0, 3.0]  # (2 (6, 0) + (0, 9)) / 3
     assert table[4].tolist() == [6.0, 0.0]  # once beside history 1, five times beside history 2
     assert count == 2
+
+
+@pytest.mark.parametrize("edge", [0, 3, 17, 40])
+def test_the_own_rows_of_shards_are_those_of_the_whole_table(edge):
+    """The trained model has its items in another order, and more of them."""
+    draw = np.random.default_rng(0)
+    log = log_of(*(draw.integers(40, size=8) for _ in range(30)), range(40))
+    places = draw.permutation(60)[:40]
+    new = draw.permutation(40)[:12]
+    places[new] = -1
+    trained, table = torch.randn(60, 5), torch.randn(40, 5)
+    table[places >= 0] = trained[places[places >= 0]]
+    state = {"table": table.clone()}
+    count = fill_new_rows(state, {"table": "items"}, {"items": places}, log)["items"]
+    own = [(table[part.start : part.stop].clone(), part)
+           for part in (Part(0, edge, 40), Part(edge, 40, 40))]  # fmt: skip
+    counts = [own_new_rows(rows, part, places, log, lambda n: trained[n]) for rows, part in own]
+    torch.testing.assert_close(torch.cat([rows for rows, _ in own]), state["table"])
+    assert sum(counts) == count == 12
+    assert not state["table"].equal(table)
 
 
 def test_neighbours_are_of_one_history():
