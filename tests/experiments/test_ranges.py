@@ -24,6 +24,8 @@ def section_of(place: str, field: str, value: object) -> dict:
     named = {"name": name} if name else {}
     if section == "data":
         named["source"] = "log.csv"
+    if section == "trials":
+        named["settings"] = [{"training.lr": 0.1}, {"training.lr": 0.2}]
     if name == "sampled" and field != "number":
         named["ratio"] = 0.5
     if field != "teacher" and "teacher" in SECTIONS[place].model_fields:

@@ -100,6 +100,12 @@ def test_with_all_effort_it_is_the_exact_ranking(built, kind, users):
         equal(ranking.best(some, 7, None, NOTHING)[0], exact.best(some, 7, None, NOTHING)[0])
 
 
+def test_two_small_indices_of_usearch_are_equal(tmp_path):
+    for name in ("one", "two"):
+        KINDS["usearch"].build(ITEMS).save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.6, 0.98])
 @pytest.mark.parametrize("kind", KINDS)
 def test_rules_never_make_a_list_short(built, kind, share):

@@ -181,6 +181,7 @@ class USearch(Index):
     kind, file, package = "usearch", "index.usearch", "usearch"
     efforts = (64, 256, 1024)
     links, built_with = 32, 100
+    alone = 50_000  # items, up to which one thread builds it: with more an item may lose its links
 
     @classmethod
     def build(cls, items: ItemScores) -> USearch:
@@ -190,7 +191,8 @@ class USearch(Index):
             ndim=vectors.shape[1], metric="l2sq", dtype="f32", connectivity=cls.links,
             expansion_add=cls.built_with,
         )  # fmt: skip
-        found.add(np.arange(len(vectors)), vectors)
+        threads = 1 if len(vectors) <= cls.alone else 0
+        found.add(np.arange(len(vectors)), vectors, threads=threads)
         return cls(found)
 
     def search(self, users: np.ndarray, k: int) -> np.ndarray:
