@@ -1,6 +1,7 @@
 """A log that is larger than memory: time and memory of each part of its way to recommendations.
 
     python -m benchmarks.biglog EVENTS FOLDER    # such as 20_000_000; then ten times as many
+    python -m benchmarks.biglog evaluate EVENTS FOLDER 1_000_000    # one part, with so many users
 
 The log is drawn by NumPy and not by the simulated shop, which is much slower: about 100 events of
 each user, 100,000 items by Zipf's law, times at random. Each part runs in a process of its own.
@@ -115,14 +116,14 @@ def train(_: int, folder: Path) -> None:
         optimizer.step()
 
 
-def evaluate(events: int, folder: Path) -> None:
-    """Rank all items for a fifth of the users, at most a million, history masked."""
+def evaluate(events: int, folder: Path, users: int | None = None) -> None:
+    """Rank all items for some users, by default a fifth of them, history masked."""
     from softrec.evaluation.asked import Asked
     from softrec.evaluation.protocol import score_cases
 
     split = split_of(folder)
     cases = Asked.of(split, True).cases("test")
-    few = cases.rows(np.arange(len(cases))[: min(len(cases) // 5, 1_000_000)])
+    few = cases.rows(np.arange(len(cases))[: users or len(cases) // 5])
     score_cases(model_of(split), few, ["ndcg@10"], length=20, mask_seen=True)
 
 
@@ -138,17 +139,17 @@ def recommend(events: int, folder: Path) -> None:
         found.lists_and_vectors(np.arange(begin, stop), 10, True, Rules())
 
 
-RUN: dict[str, Callable[[int, Path], None]] = {
+RUN: dict[str, Callable[..., None]] = {
     "write": write, "prepare": prepare, "train": train, "evaluate": evaluate,
     "recommend": recommend,
 }  # fmt: skip
 
 
-def measured(part: str, events: int, folder: Path) -> None:
+def measured(part: str, events: int, folder: Path, *users: int) -> None:
     """Run a part, and print its seconds and its memory."""
     began, cpu = time.perf_counter(), time.process_time()
     with Peak() as peak:
-        RUN[part](events, folder)
+        RUN[part](events, folder, *users)
     found = {
         "part": part, "events": events, "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1), "anonymous_mib": peak.mib,
@@ -158,8 +159,8 @@ def measured(part: str, events: int, folder: Path) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) == 4:
-        measured(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    if sys.argv[1] in PARTS:
+        measured(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *map(int, sys.argv[4:]))
         return
     events, folder = int(sys.argv[1]), Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
