@@ -149,6 +149,9 @@ def test_temperatures_and_candidates_are_those_of_the_number_of_items(items, tem
         one["weights.weight_temperature"] == pytest.approx(16 * one["loss.score_temperature"], 1e-2)
         for one in tried
     )
+    searched = recipe.model_copy(update={"trials": None})  # as in a search
+    assert searched.loss.score_temperature == tried[0]["loss.score_temperature"]
+    assert searched.weights.weight_temperature == tried[0]["weights.weight_temperature"]
     lowest = min(one["loss.score_temperature"] for one in tried)
     assert lowest == pytest.approx(0.55 * temperature, abs=3e-3)
     assert recipe.candidates.name == ("sampled" if sampled else "full")

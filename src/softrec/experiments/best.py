@@ -22,6 +22,7 @@ from softrec.products import product_blocks
 from softrec.recipe import shipped
 from softrec.recipe.options import dotted, recipe_of
 from softrec.recipe.reading import read_yaml
+from softrec.recipe.recipe import merged
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -103,14 +104,15 @@ def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
     found = dict(recipe)
     if "trials" in recipe:
         highest = SHARPNESS / math.log(max(n_items, 10))
-        tried = [temperatures(share * highest) for share in SHARES]
+        tried = [_temperatures(share * highest) for share in SHARES]
+        found = merged(found, tried[0])  # where nothing is tried, as in a search
         found["trials"] = {**recipe["trials"], "settings": tried}
     if recipe.get("candidates", {}).get("number", 0) >= n_items:
         found["candidates"] = {"name": "full"}
     return found
 
 
-def temperatures(of_scores: float) -> dict[str, float]:
+def _temperatures(of_scores: float) -> dict[str, float]:
     """Return the temperature of cosines and that of the weights of SL@K, by their places."""
     return {
         "loss.score_temperature": round(of_scores, 3),

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from softrec.errors import RecipeError, no_such
-from softrec.experiments.tuning.space import BUDGET, NAMES, SECTIONS, Space, is_hard, places_of
+from softrec.experiments.tuning.space import NAMES, Space, is_hard, places_of
 from softrec.losses.settings import LOSSES
 from softrec.recipe.listed import NAMED_IN_GRID
 from softrec.recipe.options import dotted
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.space import Choices, Range, parse_range
 from softrec.recipe.specs.models import is_counted
+from softrec.recipe.specs.trials import BUDGET, SECTIONS
 from softrec.targets.settings import TARGETS
 
 

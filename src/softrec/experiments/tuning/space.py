@@ -21,17 +21,13 @@ from softrec.recipe.recipe import Recipe
 from softrec.recipe.space import Between, Choices, Range, parse_range
 from softrec.recipe.specs.models import settings_of
 from softrec.recipe.specs.training import InterestSettings, TrainingSettings
+from softrec.recipe.specs.trials import BUDGET
 from softrec.settings import numeric
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TARGETS
 
 NAMES = {"target": ("one-hot", "uniform", "pop+"), "loss": ("mixed", "decoupled")}
 """The targets to try if neither target nor loss was named."""
-SECTIONS = ("model", "target", "loss", "candidates", "weights", "training", "interest")
-BUDGET = (
-    "training.epochs", "training.patience", "training.monitor", "training.start", "training.refit",
-)  # fmt: skip
-"""Sections that must be the same for all trials, so that they are comparable."""
 Pick = Callable[[str, Range], Any]
 """Chooses a value from a range, by the name of the parameter."""
 

@@ -14,10 +14,12 @@ from softrec.settings import Rounds, Settings, setting
 if TYPE_CHECKING:
     from softrec.recipe.recipe import Recipe
 
-SECTIONS = ("model", "target", "loss", "candidates", "weights", "training")
+SECTIONS = ("model", "target", "loss", "candidates", "weights", "training", "interest")
 """Where settings are that can be tried; the data and the evaluation are the same for all."""
-OF_ALL = ("epochs", "monitor", "patience", "refit", "start")
-"""The fields of `training` that are the same for all."""
+BUDGET = (
+    "training.epochs", "training.patience", "training.monitor", "training.start", "training.refit",
+)  # fmt: skip
+"""Fields in these sections that must be the same for all, so that they are comparable."""
 
 
 class TrialSettings(Settings):
@@ -43,17 +45,12 @@ class TrialSettings(Settings):
                 )
         for place in sorted(fields):
             section, _, field = place.partition(".")
-            if section not in SECTIONS or not field or (section, field) in _fixed():
+            if section not in SECTIONS or not field or place in BUDGET:
                 raise ValueError(
                     f"{place} cannot be tried; give fields of {', '.join(SECTIONS)}, such as "
-                    "loss.score_temperature, but not "
-                    f"{', '.join(f'training.{name}' for name in OF_ALL)}"
+                    f"loss.score_temperature, but not {', '.join(BUDGET)}"
                 )
         return tried
-
-
-def _fixed() -> set[tuple[str, str]]:
-    return {("training", name) for name in OF_ALL}
 
 
 def check_trials(recipe: Recipe) -> None:
