@@ -12,8 +12,22 @@ from safetensors.torch import load_file
 
 WAIT = 60  # seconds in which all of them have to end
 READY = 180  # seconds in which a training has a checkpoint, beside other work
-FIT = ["fit", "log.csv", "--epochs", "4", "--checkpoint-steps", "4", "--patience", "4",
-       "--model", "gru4rec", "--length", "6", "--set", "model.dim=8"]  # fmt: skip
+FIT = [
+    "fit",
+    "log.csv",
+    "--epochs",
+    "40",
+    "--checkpoint-steps",
+    "4",
+    "--patience",
+    "40",
+    "--model",
+    "gru4rec",
+    "--length",
+    "6",
+    "--set",
+    "model.dim=8",
+]  # seconds, to be ended in
 
 
 def command(out, how="--devices"):

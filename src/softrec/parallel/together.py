@@ -204,34 +204,54 @@ def _other(
     own = first._replace(rank=first.rank + local, local_rank=local)
     _own.append(found._replace(world=own))
     torch.set_num_threads(threads)
-    first_process = os.getppid()
+    tell_of_first = _TellOfFirst(own)
     try:
         others()
-    except KeyboardInterrupt:  # how torch ends a process when the one that started it has ended
-        _tell_of_first(own, first_process)
-        raise
     except Exception as error:
         if not isinstance(error, SoftrecError):
             traceback.print_exc()
             error = TrainingError(f"process {own.rank + 1} of {own.size}: {error}")
         if isinstance(error, EndedElsewhereError):
-            _tell_of_first(own, first_process)
+            tell_of_first.wait()
         else:
             (Path(folder) / f"{number}.part").write_bytes(pickle.dumps(error))
             (Path(folder) / f"{number}.part").rename(Path(folder) / str(number))
         os._exit(1)  # without waiting for the others
 
 
-def _tell_of_first(own: World, process: int) -> None:
-    """Print why this process ends, if the first one on its machine cannot: it has ended itself."""
-    until = time.monotonic() + 1
-    while own.local_rank == 1 and time.monotonic() < until:
-        if os.getppid() != process:
-            number = own.rank - own.local_rank + 1
-            text = _ended(f"process {number} of {own.size} has ended")
-            sys.stderr.write(f"error: {text}\n")
+class _TellOfFirst:
+    """Prints why a process ends when the first one on its machine has ended and cannot say so.
+
+    The end shows twice, in either order: as a broken connection, and as the SIGINT by which torch
+    ends a process that has lost the one that started it.
+    """
+
+    def __init__(self, own: World) -> None:
+        self.own, self.first, self.told = own, os.getppid(), False
+        signal.signal(signal.SIGINT, self._interrupted)
+
+    def wait(self, seconds: float = 1.0) -> None:
+        """Tell, if the first process has ended or ends within so many seconds."""
+        until = time.monotonic() + seconds
+        while not self._tell() and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _interrupted(self, number: int, frame: object) -> None:
+        if self.told:  # or telling just now; `wait` goes on where it was
             return
-        time.sleep(0.02)
+        if not self._tell():
+            raise KeyboardInterrupt
+        os._exit(1)
+
+    def _tell(self) -> bool:
+        if os.getppid() == self.first:
+            return False
+        if self.own.local_rank == 1 and not self.told:
+            self.told = True
+            number = self.own.rank - self.own.local_rank + 1
+            text = _ended(f"process {number} of {self.own.size} has ended")
+            os.write(sys.stderr.fileno(), f"error: {text}\n".encode())
+        return True
 
 
 def _told(
