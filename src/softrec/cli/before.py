@@ -17,6 +17,8 @@ INTERRUPTED = 130
 HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "export", "recommend",
          "similar", "interests", "reproduce", "update", "card", "push")  # fmt: skip
 """The commands that need all of the library."""
+BY_ONE = ("tune", "compare", "order", "demo", "reproduce", "update")
+"""The commands that train, and that one process does: it starts others for a training itself."""
 OF_EXPORTS = ("recommend", "similar", "interests")
 """The commands that an export can answer, too, without torch."""
 
@@ -25,7 +27,8 @@ def before(command: str, given: Mapping[str, Any]) -> None:
     """Check what a command names, and import what it needs; from then on Ctrl-C interrupts it.
 
     Raises:
-        SoftrecError: if the log, the run or the comparison does not exist.
+        SoftrecError: if the log, the run or the comparison does not exist, or if several
+            processes were started for what one does.
     """
     exported = False
     if isinstance(given.get("source"), str):
@@ -37,8 +40,27 @@ def before(command: str, given: Mapping[str, Any]) -> None:
                 _check_finished(given[argument], argument)
     if command in HEAVY and not exported:
         import_module("softrec.experiments.compare")  # all of the library
+        if command in BY_ONE:
+            _check_alone(command)
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _check_alone(command: str) -> None:
+    from softrec.errors import TrainingError
+    from softrec.parallel.together import started
+
+    found = started()
+    if found is None:
+        return
+    if found.world.rank > 0:  # the first one tells
+        raise SystemExit(2)
+    raise TrainingError(
+        f"torchrun or Slurm has started {found.world.size} processes, and `softrec {command}` is "
+        "one, which starts others for a training itself: run it once, without torchrun or srun, "
+        f"and with --devices (update: --set training.devices={found.world.local_size}) if each "
+        "training is to have several"
+    )
 
 
 def leave(*_: Any) -> None:

@@ -92,11 +92,14 @@ def fit(
     """
     from softrec.experiments.train import fit_recipe
     from softrec.experiments.views import asked, best_of
+    from softrec.parallel import is_first
     from softrec.training.trackers import tracking
 
     recipe = recipe_of(source, ctx.obj, set_, data_dir)
     with tracking(logger):
         run = fit_recipe(recipe, out, data_dir=data_dir, overwrite=overwrite)
+    if not is_first():
+        return
     print_metrics(
         f"{asked(recipe)}: {best_of(run)}",
         {"validation": run.valid, "test": run.test},

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -29,20 +29,14 @@ from torch import distributed
 from torch.multiprocessing.spawn import ProcessContext, start_processes
 
 from softrec.errors import SoftrecError, TrainingError, one_line
+from softrec.parallel import slurm
 from softrec.parallel.network import NAMED, name_interface
-from softrec.parallel.world import EndedElsewhereError, World, joined, rank, within
+from softrec.parallel.world import EndedElsewhereError, Found, World, joined, rank, within
 from softrec.progress import telling
 
 GRACE = 20.0  # seconds in which a process that lost another one ends by itself
 HOME = "127.0.0.1"
 dist: Any = distributed
-
-
-class Found(NamedTuple):
-    """Which process this is, and where the processes meet."""
-
-    world: World
-    address: str
 
 
 @contextmanager
@@ -95,21 +89,14 @@ def started() -> Found | None:
     """Return which of the processes of torchrun, Slurm or `together` this is, if of any."""
     if _own:
         return _own[0]
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    slurm = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    if TorchElasticEnvironment.detect():
-        place, local = TorchElasticEnvironment(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        address = "env://"  # there torchrun has a store already
-    elif slurm and SLURMEnvironment.detect():
-        place = SLURMEnvironment()
-        local = place.world_size() // int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
-        address = f"tcp://{place.main_address}:{place.main_port}"
-    else:
-        return None
+    if not TorchElasticEnvironment.detect():
+        return slurm.found()
+    place = TorchElasticEnvironment()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     own = World(place.global_rank(), place.world_size(), place.local_rank(), local)
-    return Found(own, address) if own.size > 1 else None
+    return Found(own, "env://") if own.size > 1 else None  # there torchrun has a store already
 
 
 def _first_machine(found: Found) -> str:

@@ -33,6 +33,13 @@ class World(NamedTuple):
     local_size: int
 
 
+class Found(NamedTuple):
+    """Which process this is, and where the processes meet."""
+
+    world: World
+    address: str
+
+
 class Mesh(NamedTuple):
     """How processes share a catalogue: some have one together, and one part of each batch.
 

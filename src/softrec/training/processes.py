@@ -52,8 +52,8 @@ def share(batch: Batch) -> float:
 def arguments(accelerator: str) -> dict[str, Any]:
     """Return the arguments of Lightning's trainer that depend on the number of processes."""
     world = parallel.world()
-    if world.size == 1:
-        return {"accelerator": accelerator, "devices": 1, **_alone()}
+    if world.size == 1:  # Lightning would take the tasks of a batch job of Slurm for processes
+        return {"accelerator": accelerator, "devices": 1, "plugins": [_Joined()]}
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     return {
@@ -65,13 +65,8 @@ def arguments(accelerator: str) -> dict[str, Any]:
     }
 
 
-def _alone() -> dict[str, Any]:
-    """Return what keeps Lightning from starting others, for a stage that one process trains."""
-    return {"plugins": [_Joined()]} if parallel.within() else {}
-
-
 class _Joined(ClusterEnvironment):
-    """Tells Lightning of the processes, which have been started and know each other."""
+    """Tells Lightning of the processes, so that it neither looks for others nor starts any."""
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -87,7 +82,7 @@ class _Joined(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        return parallel.within()
+        return True
 
     def world_size(self) -> int:
         return parallel.size()
