@@ -159,3 +159,13 @@ def test_an_accelerator_that_is_not_here(tmp_path):
 def test_no_epoch_is_no_training(tmp_path):
     with refused(RunError):
         train(encoder(), Scripted(0.0), tmp_path, epochs=0)
+
+
+def test_a_machine_with_slurm_is_no_reason_to_warn(tmp_path, monkeypatch):
+    """Lightning warns where `srun` is installed and not used; warnings are errors here."""
+    command = tmp_path / "srun"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "run").mkdir()
+    assert train(encoder(), Scripted(0.1), tmp_path / "run", epochs=1).best_epoch == 1

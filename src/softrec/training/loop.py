@@ -275,6 +275,7 @@ class quiet:  # noqa: N801 - used like a function
             "Checkpoint directory",
             "The number of training batches",
             "GPU available",
+            "The `srun` command is available",  # softrec.parallel.slurm finds its tasks
             "Experiment logs directory",
             "sync_dist=True",  # what is logged is the same in each process, or of one of them
             "treespec, LeafSpec",  # how Lightning 2.6 uses torch 2.13
