@@ -13,12 +13,12 @@ from softrec.errors import RecipeError
 from softrec.files import read_facts
 from softrec.recipe.recipe import read_recipe
 
-FIT = ["fit", "log.csv", "--epochs", "3", "--model", "gru4rec", "--length", "6", "--target", "pop+",
+FIT = ["fit", "log.csv", "--epochs", "3", "--model", "gru4rec", "--length", "6",
        "--set", "model.dim=8", "--set", "training.precision=64-true"]  # fmt: skip
 
 
-def fit(folder, out, *options):
-    command = [sys.executable, "-m", "softrec", *FIT, "--out", out, *options]
+def fit(folder, out, *options, target="pop+"):
+    command = [sys.executable, "-m", "softrec", *FIT, "--target", target, "--out", out, *options]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return softrec.open_run(folder / out), load_file(folder / out / "model.safetensors")
 
@@ -72,6 +72,15 @@ def test_a_refit_of_two_processes_is_that_of_one(folder, processes, refit):
     assert run.test == one.test
     assert run.valid == one.valid
     assert not (run.folder / "refit").exists()
+
+
+@pytest.mark.slow
+def test_the_best_items_of_a_teacher_are_a_target_of_shards(folder):
+    kd = ("--teacher", "item-knn(k=9)", "--top", "5", "--set", "model.dropout=0")
+    _, weights = fit(folder, "kd-2", "--shards", "2", *kd, target="kd")
+    _, expected = fit(folder, "kd-1", *kd, target="kd")
+    for name, weight in expected.items():
+        assert float((weights[name] - weight).abs().max()) < 1e-12
 
 
 def test_an_update_of_a_run_of_two_shards_is_that_of_one(folder, two):
@@ -136,6 +145,7 @@ def test_what_shards_do_not_have_is_refused_when_a_recipe_is_read(changes):
     [
         {"target": {"name": "uniform"}},
         {"target": {"name": "co-occurrence"}, "loss": {"name": "decoupled"}},
+        {"target": {"name": "kd", "teacher": "item-knn", "top": 10}},
         {"loss": {"name": "sl"}},
         {"loss": {"name": "bsl"}},
         {"weights": {"name": "recency"}},

@@ -17,6 +17,7 @@ from softrec.parallel import Catalogue
 from softrec.targets.mixture import MixtureTarget
 from softrec.targets.smoothing import PopularityTarget, UniformTarget, popularity
 from softrec.targets.sparse import SparseTarget
+from softrec.targets.teacher import TopTarget
 from softrec.types import GivenWeights, ItemVectors, Offset
 
 N, P, D = 23, 9, 4
@@ -37,8 +38,10 @@ TARGETS = {
         numbers(P, 5, seed=4).softmax(1),
     ),
 }
+TARGETS["top"] = TopTarget.of(TARGETS["sparse"].items, 0.7 * TARGETS["sparse"].probs, N)
 TARGETS["mixture"] = MixtureTarget(
-    (TARGETS["uniform"], TARGETS["popularity"], TARGETS["sparse"]), (0.2, 0.5, 0.3)
+    (TARGETS["uniform"], TARGETS["popularity"], TARGETS["sparse"], TARGETS["top"]),
+    (0.2, 0.4, 0.3, 0.1),
 )
 
 

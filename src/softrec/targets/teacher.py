@@ -178,6 +178,10 @@ class TopTarget(Target):
         """Return the target with the probabilities of some items, not renormalised."""
         return TopTarget(self.best.within(items, n_items), self.floor, len(items))
 
+    def part(self, items: slice, n_items: int) -> TopTarget:
+        """Return the target with the probabilities of a range of the items."""
+        return TopTarget(self.best.part(items, n_items), self.floor, items.stop - items.start)
+
     def without(self, place: Tensor) -> Rest:
         """Return the other items among the k best; the floor of the item is subtracted."""
         best, _, mass = self.best.without(place)

@@ -53,7 +53,7 @@ def _refused(recipe: Recipe) -> dict[str, tuple[object, str]]:
         "loss.l2": (loss.l2 > 0, f"{loss.l2:g}", "training.weight_decay"),
         "target": (
             recipe.target.soft_weight > 0 and not recipe.target.in_parts, recipe.target.name,
-            ", ".join(["one-hot", *targets]),
+            ", ".join(["one-hot", *targets]) + " (kd, skd and ckd with top)",
         ),
         "candidates": (
             drawn is None and not isinstance(recipe.candidates, FullSettings | AutoSettings),

@@ -39,6 +39,11 @@ class DistillationSettings(HalfSettings, name=(ANY, SAME, OTHER)):
         common=True,
     )
 
+    @property
+    def in_parts(self) -> bool:
+        """Return whether the best items are kept; all of a teacher needs all of its vectors."""
+        return self.top is not None
+
     def check_teacher(self, teacher: str, model: str) -> None:
         """Refuse a teacher whose architecture does not fit the name of the target."""
         if self.name == SAME and teacher != model:
