@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
@@ -213,3 +214,47 @@ def test_no_negative_of_the_judge_was_ever_taken(split, part):
     taken = [set(items.tolist()) for items in split.whole().sequences]
     for user, drawn in zip(judge.cases.user, np.asarray(judge.negatives), strict=True):
         assert not taken[user] & set(drawn.tolist())
+
+
+PRESETS = {
+    "sets": {
+        "model": {"name": "mf", "dim": 8},
+        "loss": {"name": "sl", "score_temperature": 0.3},
+        "weights": {"name": "slatk", "rank": 5, "weight_temperature": 4.0, "renew": 1},
+        "prior": {"model": "item-knn", "strength": 0.5, "strengths": [0.0, 1.0, 4.0]},
+        "trials": {"epochs": 2, "settings": [{"loss.score_temperature": 0.3},
+                                             {"loss.score_temperature": 0.6}]},
+        "training": {"windows": "interactions", "lr": 0.05},
+    },
+    "sessions": {
+        "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 1},
+        "prior": {"model": "markov", "strength": 0.5, "strengths": [0.0, 1.0, 4.0]},
+        "trials": {"epochs": 2, "settings": [{"training.lr": 0.05}, {"training.lr": 0.0001}]},
+    },
+}  # fmt: skip
+"""As the recipes of the preset `best`, small."""
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_choice_and_no_weight_of_a_preset_knows_the_test(tmp_path, monkeypatch, name):
+    """Trials, epoch and strength are chosen, and the model is fitted once more, before the test."""
+    fields = merged(merged(BASE, PRESETS[name]), {
+        "training.epochs": 4, "training.patience": 2, "training.refit": "valid",
+        "evaluation.mask_seen": False,
+    })  # fmt: skip
+    found = []
+    for told, other in (("same", SAME), ("other", OTHER)):
+        monkeypatch.setenv("SOFTREC_CACHE", str(tmp_path / "cache" / told))
+        split = replace(SAME, test=other.test)
+        found.append(fit_recipe(read_recipe(fields), tmp_path / told, split=split))
+    one, other = found
+    assert one.recipe == other.recipe
+    assert one.valid == other.valid
+    for fact in ("trials", "curve"):
+        rows = [[{n: v for n, v in row.items() if "seconds" not in n} for row in run.facts[fact]]
+                for run in found]  # fmt: skip
+        assert rows[0] == rows[1]
+    assert one.facts["prior"] == other.facts["prior"]
+    states = [load_file(run.folder / "model.safetensors") for run in found]
+    assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
+    assert one.test != other.test

@@ -69,6 +69,34 @@ def test_its_metric_is_that_of_the_short_training_and_its_seconds_count(tmp_path
     assert run.facts["seconds"] >= sum(row["seconds"] for row in run.facts["trials"]) + 0.5 * own
 
 
+def test_a_trial_is_not_tested_and_leaves_its_facts_alone(tmp_path):
+    """Else each one is ranked once more for all users, and leaves a copy of the log."""
+    run = fit(tmp_path / "run", **{"evaluation.calibration": True})
+    assert run.test
+    assert "calibration" in run.facts
+    left = sorted((tmp_path / "cache" / "runs").iterdir())
+    assert len(left) == len(RATES)
+    for folder in left:
+        names = {path.name for path in folder.iterdir()}
+        assert not [name for name in names if name.endswith((".parquet", ".safetensors", ".ckpt"))]
+        facts = json.loads((folder / "run.json").read_text())
+        assert facts["test"] == {}
+        assert "calibration" not in facts
+
+
+def test_a_trial_is_no_stage(tmp_path):
+    """It has no weights, which a teacher of the same recipe needs."""
+    run = fit(tmp_path / "run")
+    tried = json.loads(next((tmp_path / "cache" / "runs").glob("*/run.json")).read_text())
+    recipe = read_recipe(tried["recipe"])
+    teacher = {**tried["recipe"], "data": None}
+    kd = {"target.name": "kd", "target.teacher": {n: v for n, v in teacher.items() if v}}
+    student = softrec.fit(LOG, out=tmp_path / "student", **BASE, **kd)
+    (stage,) = student.facts["stages"].values()
+    assert softrec.open_run(stage).recipe.training == recipe.training
+    assert softrec.open_run(stage).test != run.test
+
+
 def test_seeds_share_the_trials(tmp_path, capsys):
     first = fit(tmp_path / "first")
     capsys.readouterr()

@@ -51,7 +51,7 @@ def with_runs(recipe: Recipe, split: Split, fit: Fit) -> Recipe:
     )
 
 
-def cached(name: str, recipe: Recipe, split: Split, fit: Fit) -> Run:
+def cached(name: str, recipe: Recipe, split: Split, fit: Fit, *, trial: bool = False) -> Run:
     """Return the finished run of a recipe from the cache, and train it if there is none.
 
     Args:
@@ -59,8 +59,9 @@ def cached(name: str, recipe: Recipe, split: Split, fit: Fit) -> Run:
         recipe: whose runs on the same data are equal.
         split: its data.
         fit: trains a recipe in a folder.
+        trial: whether the run has facts alone, so that it is no stage.
     """
-    folder = folder_of(recipe, split)
+    folder = folder_of(recipe, split, trial=trial)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with held(folder, wait=True, suffix=".stage.lock"):  # another process may train the same
         found = kept_run(folder)
@@ -101,8 +102,8 @@ def named(recipe: Recipe) -> str:
     return f"{recipe.model.name} with target {recipe.target.name}"
 
 
-def folder_of(stage: Recipe, split: Split) -> Path:
-    """Return the folder of the run of a stage, in the cache (`SOFTREC_CACHE`).
+def folder_of(stage: Recipe, split: Split, *, trial: bool = False) -> Path:
+    """Return the folder of the run of a stage, or of a trial, in the cache (`SOFTREC_CACHE`).
 
     The name of the folder depends on the weights of the runs that the stage names by their folder,
     so that another run in the same place gives another stage.
@@ -118,6 +119,7 @@ def folder_of(stage: Recipe, split: Split) -> Path:
         "weights": [open_run(run).weights_fingerprint for run in stage.runs()],
         "data": describe(split),
         "softrec": version("softrec"),
+        **({"trial": True} if trial else {}),
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "runs" / f"{stage.model.name}-{name}"

@@ -68,6 +68,8 @@ from softrec.types import Model
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
+OF_TRIALS = ("curve.csv", "recipe.yaml", "softrec.json")
+"""The files of a trial beside run.json."""
 Accept = Callable[[Run], bool]
 """Judges a run before it is finished."""
 
@@ -136,11 +138,12 @@ def _fitted(
         if split is None:
             split = in_turn(lambda: load_logged(recipe, data_dir, log))
         tables = tables_of(recipe.data, split)
-        recipe, trials = by_first(lambda: tried(recipe, split, _fit_on(split)))
+        asked = Asked.of(split, recipe.evaluation.mask_seen)
+        trial = partial(fit_trial, split=split, asked=asked)
+        recipe, trials = by_first(lambda: tried(recipe, split, trial))
         recipe, lines = decided(recipe, split)
         for line in lines:
             LOGGER.info(line)
-        asked = Asked.of(split, recipe.evaluation.mask_seen)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         # A recipe that cannot be built is refused before anything is written.
         ready = resolved(recipe, split)
@@ -172,6 +175,33 @@ def _fitted(
             _refit_on_all(ready, split, folder)
         by_first(partial(_finish, place))
         return open_run(place.out)
+
+
+def fit_trial(recipe: Recipe, folder: Path, *, split: Split, asked: Asked) -> Run:
+    """Train a recipe, and keep what validation says of it: no weights, no log, and no test.
+
+    An interrupted trial is resumed. One process makes it; others that train with it wait.
+
+    Args:
+        recipe: without trials and without a refit.
+        folder: of the run, which has no other use than its facts.
+        split: the data.
+        asked: the task on these.
+    """
+    text = _asked(recipe)
+    with reserved(folder, RUN, inputs_of(recipe)) as place:
+        recipe, _ = decided(recipe, split)
+        fit = fit_of(resolved(recipe, split), split, Evaluator(recipe, split, "valid", asked))
+        part = place.begin(text, describe(split), overwrite=False)
+        if not _is_complete(part):
+            with _dropped_if_worthless(place):
+                how = fit(part).how
+                write_curve(part, how)
+                facts = facts_of(recipe, split, how)
+                files = {"files": sealed(part, OF_TRIALS)}
+                write_facts(part / RUN.result, facts | {"seconds": how.seconds, "test": {}} | files)
+        _finish(place)
+        return open_run(folder)
 
 
 def _goes_on(recipe: Recipe, folder: Path, accept: Accept | None) -> bool:
@@ -283,8 +313,27 @@ def _write(
     log = write_data(folder, split, sibling)
     further = tables.write(folder, sibling)
     tested.write_parquet(folder / "per_user.parquet")
-    pl.DataFrame(fitted.curve).write_csv(folder / "curve.csv")
+    write_curve(folder, fitted)
     facts = {
+        **facts_of(recipe, split, fitted),
+        **made,
+        "test": means(tested),
+        "files": sealed(folder, (*FILES, log, *further)),
+    }
+    write_facts(folder / RUN.result, facts)
+    log_test(folder, means(tested))
+
+
+def write_curve(folder: Path, fitted: TrainingResult | CountingResult) -> None:
+    """Write a row for each epoch, or for each setting that was tried of a counted model."""
+    pl.DataFrame(fitted.curve).write_csv(folder / "curve.csv")
+
+
+def facts_of(
+    recipe: Recipe, split: Split, fitted: TrainingResult | CountingResult
+) -> dict[str, Any]:
+    """Return what run.json says of a training before its test."""
+    return {
         "format": FORMAT,
         "recipe": recipe.model_dump(mode="json"),
         "plugins": plugins_of(recipe),
@@ -297,13 +346,8 @@ def _write(
         "epochs": len(fitted.curve),
         "stopped_early": fitted.stopped_early,
         "seconds_per_epoch": fitted.seconds_per_epoch,
-        **made,
         "valid": fitted.best,
-        "test": means(tested),
-        "files": sealed(folder, (*FILES, log, *further)),
     }
-    write_facts(folder / RUN.result, facts)
-    log_test(folder, means(tested))
 
 
 def save_weights(folder: Path, model: Model) -> None:

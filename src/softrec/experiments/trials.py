@@ -1,7 +1,7 @@
 """Settings that are tried on validation before a training.
 
 Each trial is a short training in the cache, as the stages of a run are: a killed one goes on, and
-runs that differ only in their seed share them.
+runs that differ only in their seed share them. It is not tested, and leaves no model and no log.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
     """Return a recipe with the best of the settings that it tries, and a row for each of these.
 
     A row has the settings, their metric in the best epoch of the trial, and its seconds. Of equal
-    settings the first are kept. Validation chooses; nothing is tested but by `fit`, as every run
-    is.
+    settings the first are kept.
 
     Args:
         recipe: unchanged, without rows, if it has no trials.
         split: the data.
-        fit: trains a recipe in a folder.
+        fit: trains a recipe in a folder, and leaves its facts there.
     """
     spec = recipe.trials
     if spec is None:
@@ -39,7 +38,7 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
     monitor, rows = recipe.training.monitor, list[dict[str, Any]]()
     for number, settings in enumerate(spec.settings, start=1):
         name = f"trial {number} of {len(spec.settings)}, {in_words(settings)}"
-        run = cached(name, trial_of(recipe, settings), split, fit)
+        run = cached(name, trial_of(recipe, settings), split, fit, trial=True)
         found = run.facts["valid"][monitor]
         LOGGER.info("%s: %s %.4f on validation", name, monitor, found)
         rows.append({"settings": settings, monitor: found, "seconds": run.facts["seconds"]})
