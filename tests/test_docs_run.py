@@ -13,8 +13,7 @@ import pytest
 
 import softrec
 from softrec.cli import main as cli
-from softrec.losses.settings import LOSSES
-from softrec.targets.settings import TARGETS
+from softrec.registry import Registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = ("start", "choose", "guides", "coming-from", "concepts", "reference")
@@ -88,8 +87,8 @@ def as_small(called):
                             "ignore::softrec.data.aside.LeakageWarning")  # fmt: skip
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
 def test_a_page_does_what_it_says(page, reader, restored, capsys):
-    restored(TARGETS)
-    restored(LOSSES)
+    for registry in Registry.all:
+        restored(registry)
     text = page.read_text(encoding="utf-8")
     names = {}
     if page.name == "first.md":  # begins with nothing

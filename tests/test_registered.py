@@ -64,6 +64,15 @@ def too_much(training, *, alpha: float = 0.2):
     return TooMuch(training.n_items)
 
 
+class OneItem(UniformTarget):
+    def prob_of(self, items):
+        return torch.full((len(items), 1), 1.0 / self.n_items).view(items.shape)
+
+
+def one_item(training, *, alpha: float = 0.2):
+    return OneItem(training.n_items)
+
+
 def no_target(training, *, alpha: float = 0.2):
     return lambda batch: batch.label
 
@@ -158,6 +167,7 @@ class Numberless(GRU4Rec):
 
 BROKEN = {
     "sums": ("target", too_much, None),
+    "one item": ("target", one_item, None),
     "no target": ("target", no_target, None),
     "fails": ("target", fails, None),
     "averaged": ("loss", averaged, None),

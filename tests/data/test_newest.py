@@ -118,3 +118,10 @@ def test_equal_times_are_in_one_part():
     split = newest(log_of(old + new), "time", valid=0.2, test=0.2)
     for part, time in ((split.valid, 30), (split.test, 40)):
         assert np.unique(part.frame["time"]).tolist() == [time]
+
+
+def test_where_new_users_alone_would_judge():
+    old = [(user, 0, user, False) for user in range(5)]
+    new = [(5 + place, 1, 10 + place, True) for place in range(10)]
+    with refused(DataError):
+        newest(log_of(old + new), "time").cases("test")

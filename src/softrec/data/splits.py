@@ -217,9 +217,11 @@ class Split:
         after = self.parts[part].sequences
         user = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
         if not len(user):
+            instead = "give other events to judge, with --newest-by last or a larger --newest"
             raise DataError(
                 f"no user has both a history and an event in the {part} part of the {self.name} "
-                "split, so there is nothing to evaluate; choose another split"
+                "split, so there is nothing to evaluate; "
+                + (instead if self.name == "newest" else "choose another split")
             )
         history = rows_of(before, user)
         if self.order == "shuffled":

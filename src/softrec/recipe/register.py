@@ -157,7 +157,18 @@ def _settings(self: Any) -> dict[str, Any]:
 
 
 def _build_target(self: Any, training: Any) -> Any:
-    return self.function(training, **_settings(self))
+    source = self.function(training, **_settings(self))
+    if not callable(source):
+        raise _no_source(self, source, "called with a batch, gives its target")
+    return source
+
+
+def _build_weights(self: Any, training: Any) -> Any:
+    source = self.function(training, **_settings(self))
+    if source is not None and not (callable(source) and hasattr(source, "begin_epoch")):
+        what = "called with a batch, gives a function to its weights, and has a method begin_epoch"
+        raise _no_source(self, source, f"{what}(encoder, epoch); None for equal weights")
+    return source
 
 
 def _build_loss(self: Any, given: LossInputs) -> Term:
@@ -169,7 +180,18 @@ def _build_pairs(self: Any, given: LossInputs) -> Term:
 
 
 def _build_candidates(self: Any, training: Any, *, softmax: bool) -> Any:
-    return self.function(training, **_settings(self))
+    source = self.function(training, **_settings(self))
+    if source is not None and not callable(source):
+        raise _no_source(self, source, "called with a batch, gives its Candidates; None for all")
+    return source
+
+
+def _no_source(own: Any, found: object, does: str) -> RecipeError:
+    got = "None" if found is None else f"an object of type {type(found).__name__}"
+    return RecipeError(
+        f"the {own.registry.kind} {own.name!r} made {got} of the training part; expected a source, "
+        f"which, {does}"
+    )
 
 
 BASES: dict[str, tuple[type[Chosen], Callable[..., Any]]] = {
@@ -177,5 +199,5 @@ BASES: dict[str, tuple[type[Chosen], Callable[..., Any]]] = {
     "loss": (LossSettings, _build_loss),
     "pairwise loss": (PairwiseSettings, _build_pairs),
     "candidates": (CandidatesSettings, _build_candidates),
-    "weights": (WeightsSettings, _build_target),
+    "weights": (WeightsSettings, _build_weights),
 }

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from softrec.candidates import CandidateSource
+from softrec.candidates import Candidates, CandidateSource
 from softrec.data.sources import Source
 from softrec.evaluation.metrics import Metric, Ranks
 from softrec.losses.reference import plain
@@ -96,8 +97,16 @@ def check_candidates(source: CandidateSource, batch: Batch, n_items: int) -> Non
     """
     torch.manual_seed(1)
     drawn = source(batch)
+    kind = "None" if drawn is None else type(drawn).__name__
+    require(
+        isinstance(drawn, Candidates),
+        f"called with a batch they give {kind}, expected softrec.candidates.Candidates",
+    )
     items, counts, correction, hits, masked = drawn
     rows = len(batch.label)
+    for name, part in {"items": items, "counts": counts}.items():
+        require(isinstance(part, Tensor), f"{name} are {type(part).__name__}, expected a tensor")
+    require(items.numel() > 0, "there are no items; a label is scored against one at least")
     require(items.dtype == torch.int64, f"items are {items.dtype}, expected int64")
     require(
         items.dim() == 1 or (items.dim() == 2 and len(items) == rows),

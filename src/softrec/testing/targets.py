@@ -58,6 +58,25 @@ def _check_prob_of(target: Target, table: Tensor, generator: torch.Generator) ->
         require(not answer.requires_grad, "a target is detached, but prob_of requires grad")
         expected = table[torch.arange(rows), items]
         require_close(answer, expected, "prob_of, asked for different items at once", atol=1e-7)
+    check_several(target, torch.randint(n_items, (rows, 3), generator=generator))
+
+
+def check_several(target: Target, items: Tensor) -> None:
+    """Check that `prob_of` answers for several items a row, as candidates of each row need.
+
+    Raises:
+        AssertionError: if it does not.
+    """
+    told = f"prob_of of several items a row, {tuple(items.shape)}"
+    try:
+        answer = target.prob_of(items)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise AssertionError(
+            f"{told}, fails: {error}; it takes items (P,) or (P, M), so that what a row has is "
+            "compared as (P, 1)"
+        ) from error
+    got = tuple(answer.shape)
+    require(got == tuple(items.shape), f"{told}: expected numbers of this shape, got {got}")
 
 
 def _check_mean_item(target: Target, table: Tensor, vectors: Tensor) -> None:

@@ -15,6 +15,7 @@ from softrec.data.batches import TrainingBatches
 from softrec.data.splits import Split
 from softrec.experiments.build.decided import decided
 from softrec.experiments.build.model import build_batches, build_model, check_users, with_prior
+from softrec.experiments.build.outside import check_outside
 from softrec.experiments.build.start import begin
 from softrec.experiments.build.targets import Training, scoring_of
 from softrec.experiments.runs import open_run
@@ -49,7 +50,9 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
     training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring, recipe.data)
-    return encoder, build_objective(recipe, training, batches), batches
+    objective = build_objective(recipe, training, batches)
+    check_outside(recipe, objective, encoder, _first(batches))
+    return encoder, objective, batches
 
 
 def _first_temperature(recipe: Recipe) -> float:
