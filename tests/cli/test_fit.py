@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
 
 from softrec.cli import main as cli
+from softrec.cli.show import print_run
 from softrec.experiments.train import open_run
 
 TINY = ["--epochs", "2", "--batch-size", "16", "--length", "5", "--set", "model.dim=8"]
@@ -290,3 +291,9 @@ def test_interrupted(folder, monkeypatch, capsys):
         cli.main(command)
     assert done.value.code == 0
     assert open_run("run").facts["epochs"] == 2
+
+
+def test_the_next_command_can_be_pasted(capsys):
+    print_run(Path("my runs/first"))
+    told = "The run is in my runs/first. Next: softrec recommend 'my runs/first' --user ID"
+    assert capsys.readouterr().err.strip() == told

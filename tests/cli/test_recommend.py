@@ -88,6 +88,18 @@ def test_k_beyond_what_is_left(recommend):
     assert pl.read_csv("best.csv")["rank"].to_list() == [1, 2, 3, 4]
 
 
+def test_an_empty_list_is_told(recommend):
+    """A table has no row for it."""
+    out, err = recommend("--user", 12, "--user", 3, "--history", "i1", "--allow", "i1", "-k", 3)
+    told = " ".join(err.split())
+    listed = {line.split()[0] for line in out.splitlines()[1:]}
+    assert "history" not in listed
+    missing = [user for user in ("12", "3") if user not in listed]
+    assert told.startswith(f"note: no item is left for {len(missing) + 1} of 3 lists, of ")
+    assert "'history 1'" in told
+    assert all(repr(user) in told for user in missing)
+
+
 def test_seen_items_come_only_when_asked(runs, recommend):
     frame = pl.read_csv(runs / "numbers.csv").filter(pl.col("user") == 12)
     for options, expected in (([], set()), (["--keep-seen"], set(frame["item"]))):

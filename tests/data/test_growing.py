@@ -1,5 +1,7 @@
 """New events of a known log: what is new, what is known, and how ids and times are matched."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from messages import refused
 from softrec.data.growing import grown, read_new
 from softrec.data.interactions import Interactions
+from softrec.data.values import FRACTIONS
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError
 
@@ -130,3 +133,85 @@ def test_numbers_of_the_log_are_as_wide_as_before():
     _, log = added(KNOWN, ("cat", "oat", 5))
     assert log.frame["user"].dtype == log.frame["item"].dtype == pl.UInt32
     assert log.frame["time"].to_numpy().dtype == np.int64
+
+
+SECONDS = ["12.5", "100.25", "200"]
+
+
+def timed(times):
+    items = ["tea", "jam", "oat", "ale"][: len(times)]
+    return pl.DataFrame({"user": ["ann"] * len(times), "item": items, "time": times})
+
+
+def with_times(known, new):
+    """The times of a grown log; the new event is one of `rye`."""
+    log = Interactions.read(timed(known))
+    rows = pl.DataFrame({"user": ["ann"], "item": ["rye"], "time": [new]})
+    found = grown(log, read_new(rows, log, COLUMNS)).log
+    assert found.times == log.times
+    return found.frame["time"].to_list(), found.items.ids(found.sequences[0]).to_list()
+
+
+@pytest.mark.parametrize("new", ["300", "300.0", "300.000000"])
+def test_whole_seconds_follow_fractions_of_seconds(new):
+    """The known ones are microseconds; 300 would come before all of them."""
+    times, items = with_times(SECONDS, new)
+    assert times == [12_500_000, 100_250_000, 200_000_000, 300_000_000]
+    assert items == ["tea", "jam", "oat", "rye"]
+
+
+def test_whole_numbers_that_look_like_the_microseconds_of_dates_are_these():
+    moment = 1_727_587_344_000_000
+    times, _ = with_times(["2024-09-29T05:22:24Z", "2024-09-29T05:22:25Z"], moment + 5_000_000)
+    assert times == [moment, moment + 10**6, moment + 5 * 10**6]
+
+
+def test_dates_have_one_unit_before_1973_too():
+    assert with_times(["1971-01-01", "1971-01-02"], "1975-01-01")[1] == ["tea", "jam", "rye"]
+
+
+@pytest.mark.parametrize(
+    ("known", "new"),
+    [
+        (["7", "8"], "8.5"),
+        (["2024-09-29T05:22:24Z"], "2024-09-29T14:22:24"),
+        (["2024-09-29T05:22:24"], "2024-09-29T14:22:24+09:00"),
+        (["2024-09-29T05:22:24"], "5"),
+        (["2024-09-29T05:22:24"], "1727587344"),
+        (["1727587344"], "2024-09-29T05:22:24"),
+        (["1727587344.5"], "1727587344000"),
+    ],
+)
+def test_times_of_another_kind_are_refused(known, new):
+    with refused(DataError):
+        with_times(known, new)
+
+
+def test_a_log_that_does_not_tell_the_kind_of_its_times_has_a_unit():
+    log = replace(Interactions.read(timed(["1727587344.5"])), times=None)
+    with refused(DataError):
+        read_new(timed(["1727587345"]), log, COLUMNS)
+
+
+def test_cleaning_keeps_the_kind_of_times():
+    log = Interactions.read(timed(SECONDS))
+    assert log.times == log.drop_duplicates().times == log.pieces(2).times == FRACTIONS
+
+
+def test_ids_of_one_column_are_numbers_beside_text_in_the_other():
+    """As a program writes whole numbers that may be missing."""
+    rows = pl.DataFrame({"user": ["1.0", "2.0"], "item": ["007", "8"]})
+    log = Interactions.read(rows)
+    assert [log.users.raw.to_list(), log.items.raw.to_list()] == [[1, 2], ["007", "8"]]
+    new = pl.DataFrame({"user": ["2.0", "3.0"], "item": ["9", "8"]})
+    found = grown(log, read_new(new, log, COLUMNS)).log
+    assert found.users.raw.to_list() == [1, 2, 3]
+    assert found.items.raw.to_list() == ["007", "8", "9"]
+
+
+def test_a_number_with_zeros_in_front_is_another_id():
+    log = Interactions.read(pl.DataFrame({"user": [1, 2], "item": [7, 8]}))
+    with refused(DataError):
+        new = pl.DataFrame({"user": [1, 2], "item": ["007", "9"]})
+        grown(log, read_new(new, log, COLUMNS))
+    assert log.items.sorted_out(["7", "007"]) == (["7"], ["007"])

@@ -11,7 +11,7 @@ from pyarrow import parquet as arrow
 
 from messages import refused
 from softrec.data.parquet import column_names, read_columns, read_file
-from softrec.data.reading import BROKEN, read_table
+from softrec.data.reading import BROKEN, parquet_files, read_table
 from softrec.errors import DataError
 
 NOTHING_NAMED: dict[str, str | None] = {"user": None, "item": None, "time": None, "weight": None}
@@ -112,3 +112,37 @@ def test_two_columns_of_one_name(tmp_path):
         read_table(tmp_path / "log.parquet", NOTHING_NAMED)
     with refused(BROKEN):
         read_file(tmp_path / "log.parquet")
+
+
+def test_files_of_an_unfinished_write_are_no_part_of_a_folder(tmp_path):
+    """As Spark and Delta Lake name them; a partition may be named after a column with `_`."""
+    rows = {"user": ["1"], "item": ["2"]}
+    names = ["a", "_day=1/b", "_temporary/0/c", ".tmp/d", "_delta_log/e", "_f", ".g"]
+    for name in names:
+        path = tmp_path / f"log/{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(rows).write_parquet(path)
+    assert len(read_table(tmp_path / "log", NOTHING_NAMED)) == 2
+    assert [file.stem for file in parquet_files(tmp_path / "log")] == ["b", "a"]
+
+
+def test_a_folder_below_a_hidden_one_is_read(tmp_path):
+    folder = tmp_path / "_cache/.logs"
+    folder.mkdir(parents=True)
+    pl.DataFrame({"user": ["1"], "item": ["2"]}).write_parquet(folder / "a.parquet")
+    assert len(read_table(folder, NOTHING_NAMED)) == 1
+
+
+def test_the_order_of_columns_is_of_no_importance(tmp_path):
+    pl.DataFrame({"user": [1], "item": [2]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"item": [4], "user": [3]}).write_parquet(tmp_path / "b.parquet")
+    assert read_table(tmp_path, NOTHING_NAMED).rows() == [(1, 2), (3, 4)]
+
+
+def test_a_column_of_two_types_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log").mkdir()
+    pl.DataFrame({"user": [1], "item": [2]}).write_parquet("log/a.parquet")
+    pl.DataFrame({"user": [3], "item": ["x"]}).write_parquet("log/b.parquet")
+    with refused(DataError):
+        read_table("log", NOTHING_NAMED)

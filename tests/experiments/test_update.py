@@ -317,6 +317,21 @@ def test_cleaning_is_that_of_the_recipe(tmp_path):
         softrec.update(old.folder, new.drop("rating"), out=tmp_path / "other")
 
 
+def test_whole_seconds_are_later_than_fractions_of_seconds(tmp_path):
+    """The log of a run has microseconds then, also that of its update."""
+    fields = recipe_of().model_dump(mode="json")
+    fields["model"], fields["training"] = {"name": "popularity"}, {"length": 10}
+    known = Interactions.read(OLD.with_columns(time=pl.col("time") + 0.5))
+    folder = fit_recipe(read_recipe(fields), tmp_path / "old", log=known).folder
+    for begin in (12, 24):
+        new = shop_log(begin, begin=begin)
+        found = softrec.update(folder, new, out=tmp_path / f"{begin}", progress=False)
+        folder = found.run.folder
+        times = found.run.log.frame["time"]
+        assert times.max() == new["time"].max() * 10**6
+        assert found.facts["data"]["new"] == len(new)
+
+
 @pytest.mark.parametrize(
     "data",
     [{"order": "shuffled"}, {"first_items": 3}, {"false_positives": 0.1}, {"clean": ["pieces=6"]}],

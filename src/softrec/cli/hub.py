@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from softrec.cli.options import Out, Plugins, RunFolder, Trust, load
-from softrec.cli.show import print_line
+from softrec.cli.show import print_line, print_run
 
 Licence = Annotated[
     str | None,
@@ -103,4 +103,4 @@ def from_(
     from softrec.experiments.runs import open_run
 
     run = open_run(copied(place, out))
-    print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
+    print_run(run.folder)

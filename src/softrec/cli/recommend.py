@@ -157,6 +157,19 @@ def recommend(
     mask_seen = None if keep_seen is None else not keep_seen
     table = recommender.recommend(**people, k=k, mask_seen=mask_seen, why=why, rules=kept)
     show_table(table, out)
+    _tell_empty(table, [*people["users"], *people["histories"]])
+
+
+def _tell_empty(table: Any, asked: list[object]) -> None:
+    """Print whose lists have no item, because a table has no row for them."""
+    listed = {str(name) for name in table["user"].unique()}
+    empty = [name for name in asked if str(name) not in listed]
+    if empty:
+        print_line(
+            f"no item is left for {len(empty):,} of {len(asked):,} lists, of {shown(empty)}: each "
+            "is in the history, or left out by a rule; --keep-seen lists what is in the history",
+            "[yellow]note:[/] ",
+        )
 
 
 def _to_all(

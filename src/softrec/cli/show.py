@@ -31,6 +31,11 @@ def print_line(text: str, label: str = "") -> None:
     err_console.print(label + escape(line), highlight=False, soft_wrap=True)
 
 
+def print_run(folder: Path) -> None:
+    """Print where a run is, and what to do next as it can be pasted into a shell."""
+    print_line(f"The run is in {folder}. Next: {typed(['recommend', str(folder)])} --user ID")
+
+
 def print_lists(lists: dict[str, float], part: str) -> None:
     """Print the measures of the lists, if there are any."""
     if lists:

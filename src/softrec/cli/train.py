@@ -29,9 +29,9 @@ from softrec.cli.options import (
 from softrec.cli.show import (
     print_calibration,
     print_comparison,
-    print_line,
     print_lists,
     print_metrics,
+    print_run,
     typed,
 )
 
@@ -106,7 +106,7 @@ def fit(
     )
     print_lists(run.lists, "test")
     print_calibration(run.facts.get("calibration"))
-    print_line(f"The run is in {run.folder}. Next: softrec recommend {run.folder} --user ID")
+    print_run(run.folder)
 
 
 def compare(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from softrec.data.interactions import Interactions
-from softrec.data.reading import read_table
-from softrec.data.values import WHOLE, Times, in_one_unit
+from softrec.data.reading import read_parts
+from softrec.data.values import FRACTIONS, LOCAL, MOMENTS, WHOLE, Times, in_one_unit, unit_of
 from softrec.errors import DataError
 
 NEW = "new"  # the column of a grown log that says which events are new
@@ -33,21 +34,53 @@ class Grown:
     doubtful: int = 0
 
 
-def read_new(source: Any, like: Interactions, columns: dict[str, str | None], **how: Any) -> Any:
-    """Return the table user, item[, time][, weight] of new events, in the types of a known log.
+def read_new(
+    source: Any, like: Interactions, columns: dict[str, str | None], **how: Any
+) -> pl.DataFrame:
+    """Return the table user, item[, time][, weight] of new events, as a known log has them.
+
+    Ids are read as text where those of the known log are. Times are in its unit: where it was read
+    from numbers with a fraction, whole numbers are seconds, too.
 
     Args:
         source: a file or a table, as for `Interactions.read`.
-        like: the known log; if its ids are text, the new ids are read as text.
+        like: the known log.
         columns: the name of the column for each of user, item, time, weight; None looks for it.
         **how: `header` and `text_ids`, as for `Interactions.read`.
 
     Raises:
-        DataError: as `read_table`.
+        DataError: as `read_table`, and if the times are of another kind or unit.
     """
-    text = pl.String in (like.users.raw.dtype, like.items.raw.dtype)
-    how["text_ids"] = how.get("text_ids", False) or text
-    return read_table(source, columns, **how)
+    own = {"user": like.users.raw.dtype, "item": like.items.raw.dtype}
+    if not how.get("text_ids"):
+        how["text_ids"] = [kind for kind, dtype in own.items() if dtype == pl.String]
+    (events,), kind = read_parts([source], columns, **how)
+    if not like.has_time or kind is None:
+        return events
+    return events.with_columns(_as_known(like, Times(events["time"], kind), called(source)))
+
+
+def called(source: Any) -> str:
+    """Return how new events are called in messages."""
+    return str(source) if isinstance(source, str | Path) else "the new data"
+
+
+def _as_known(like: Interactions, times: Times, place: str) -> pl.Series:
+    """Return new times in the unit of the known log."""
+    known = Times(like.frame["time"].cast(pl.Int64), like.times or WHOLE)
+    if like.times is None:  # not told: the log of an older run
+        times = Times(times.values, WHOLE)
+    kinds = {known.kind, times.kind}
+    if (known.kind, times.kind) == (WHOLE, FRACTIONS):
+        raise DataError(
+            f"the times of the known log are whole numbers, and those of {place} have fractions; "
+            "write them as whole numbers of the same unit"
+        )
+    if WHOLE in kinds and kinds & {LOCAL, MOMENTS}:  # dates are microseconds, numbers may be
+        numbers = known if known.kind == WHOLE else times
+        if unit_of(numbers.values) == "microseconds":
+            times = Times(times.values, known.kind)
+    return in_one_unit([known, times], ["the known log", place])[1]
 
 
 def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data") -> Grown:
@@ -63,8 +96,7 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
         place: where they come from, for messages.
 
     Raises:
-        DataError: if ids are of another kind, times or weights are missing, times are of another
-            unit, or no event is new.
+        DataError: if ids are of another kind, times or weights are missing, or no event is new.
     """
     users, items = known.users.grown(events["user"]), known.items.grown(events["item"])
     columns = {
@@ -72,7 +104,11 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
         "item": items.numbers(events["item"]).astype(np.uint32),
     }
     if known.has_time:
-        columns["time"] = _times(known, events, place)
+        if "time" not in events.columns:
+            raise DataError(
+                f"the known log has times, but {place} has none; name their column with --time"
+            )
+        columns["time"] = events["time"].to_numpy()
     elif "time" in events.columns:  # the order of rows is the order of the known log
         order = events["time"].arg_sort().to_numpy()
         columns = {kind: numbers[order] for kind, numbers in columns.items()}
@@ -105,13 +141,3 @@ def _weights(events: pl.DataFrame, place: str) -> np.ndarray:
             f"the known log has weights, but {place} has none; name their column with --weight"
         )
     return events["weight"].cast(pl.Float32).to_numpy()
-
-
-def _times(known: Interactions, events: pl.DataFrame, place: str) -> np.ndarray:
-    """Return the times of new events, which must be in the unit of the known log."""
-    if "time" not in events.columns:
-        raise DataError(
-            f"the known log has times, but {place} has none; name their column with --time"
-        )
-    both = [Times(frame["time"].cast(pl.Int64), WHOLE) for frame in (known.frame, events)]
-    return in_one_unit(both, ["the known log", place])[1].to_numpy()

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from softrec.data import parquet
-from softrec.data.reading import read_table
+from softrec.data.reading import read_parts
 from softrec.data.values import in_one_type
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError, shown
@@ -80,6 +80,8 @@ class Interactions:
     frame: pl.DataFrame
     users: Vocabulary
     items: Vocabulary
+    times: str | None = None
+    """Of which kind the times of its source were, as `softrec.data.values` tells them apart."""
 
     @classmethod
     def read(
@@ -109,14 +111,21 @@ class Interactions:
             DataError: if the source is not a usable log; the message says where and how to fix it.
         """
         columns = {"user": user, "item": item, "time": time, "weight": weight}
-        log = cls.together([read_table(source, columns, header=header, text_ids=text_ids)])[0]
+        tables, times = read_parts([source], columns, header=header, text_ids=text_ids)
+        log = cls.together(tables, times)[0]
         if isinstance(source, str | Path):
             parquet.free_unused()
         return log
 
     @classmethod
-    def together(cls, tables: Sequence[pl.DataFrame]) -> list[Interactions]:
+    def together(
+        cls, tables: Sequence[pl.DataFrame], times: str | None = None
+    ) -> list[Interactions]:
         """Make logs of raw tables (from `read_table`), all with the same two vocabularies.
+
+        Args:
+            tables: the raw tables.
+            times: of which kind their times are, as `read_parts` says.
 
         Raises:
             DataError: if the tables have different columns or types of ids.
@@ -130,7 +139,7 @@ class Interactions:
         users, of_users = Vocabulary.numbering(in_one_type([t["user"] for t in tables], "user"))
         items, of_items = Vocabulary.numbering(in_one_type([t["item"] for t in tables], "item"))
         return [
-            cls(table.with_columns(user=user, item=item), users, items)
+            cls(table.with_columns(user=user, item=item), users, items, times)
             for table, user, item in zip(tables, of_users, of_items, strict=True)
         ]
 
@@ -209,7 +218,10 @@ class Interactions:
             parts[kind] = pl.Series(renumbered[numbers])
             vocabularies[kind] = Vocabulary(vocabulary.ids(np.flatnonzero(present)))
         return Interactions(
-            self.frame.with_columns(**parts), vocabularies["user"], vocabularies["item"]
+            self.frame.with_columns(**parts),
+            vocabularies["user"],
+            vocabularies["item"],
+            self.times,
         )
 
     def drop_duplicates(self) -> Interactions:
@@ -273,7 +285,7 @@ class Interactions:
         raw = self.users.ids(named["user"].to_numpy()).cast(pl.String)
         names = raw + "/" + (named["piece"] + 1).cast(pl.String)
         frame = ordered.sort("row").with_columns(user="own").select(self.frame.columns)
-        return Interactions(frame, Vocabulary(names.alias("raw")), self.items)
+        return Interactions(frame, Vocabulary(names.alias("raw")), self.items, self.times)
 
     # --- made from something else ---
 

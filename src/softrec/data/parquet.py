@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from softrec.errors import DataError, one_line
 from softrec.extras import has, optional
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ else:
 
 
 def column_names(files: Sequence[Path]) -> list[str]:
-    """Return the names of the columns, which are the same in all files.
+    """Return the names of the columns, which are the same in all files, in any order.
 
     Raises:
         OSError: if the files have different columns, two columns have the same name, or a file is
@@ -34,7 +35,7 @@ def column_names(files: Sequence[Path]) -> list[str]:
     """
     names = [_names(file) for file in files]
     for file, own in zip(files, names, strict=True):
-        if own != names[0]:
+        if sorted(own) != sorted(names[0]):
             raise OSError(
                 f"{file.name} has other columns than {files[0].name}; give all files of the "
                 "folder the same columns"
@@ -52,11 +53,32 @@ def read_columns(files: Sequence[Path], names: Mapping[str, str]) -> pl.DataFram
         names: the name of a column in the result -> its name in the files.
 
     Raises:
+        DataError: if a column is of different types.
         OSError: if a file is broken.
-        polars.exceptions.PolarsError: if a column is of different types, or a file is broken and
-            Arrow is not installed.
+        polars.exceptions.PolarsError: if a file is broken and Arrow is not installed.
     """
-    return pl.concat([_read(file, names) for file in files])
+    frames = [_read(file, names) for file in files]
+    try:
+        return pl.concat(frames)
+    except pl.exceptions.SchemaError:
+        raise _other_types(files, frames, names) from None
+
+
+def _other_types(
+    files: Sequence[Path], frames: Sequence[pl.DataFrame], names: Mapping[str, str]
+) -> DataError:
+    """Return the error about files of which a column has different types."""
+    first = frames[0].schema
+    file, kind, dtype = next(
+        (file, kind, dtype)
+        for file, frame in zip(files, frames, strict=True)
+        for kind, dtype in frame.schema.items()
+        if dtype != first[kind]
+    )
+    return DataError(
+        f"column {one_line(repr(names[kind]), 60)} has the type {dtype} in {file} and "
+        f"{first[kind]} in {files[0].name}; write it with one type in all files of the folder"
+    )
 
 
 def read_some(file: Path, names: Mapping[str, str], rows: int) -> Iterator[pl.DataFrame]:

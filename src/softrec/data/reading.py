@@ -5,10 +5,9 @@ Only these columns are read: files are scanned lazily by Polars, Parquet files b
 
 from __future__ import annotations
 
-import codecs
 import lzma
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from softrec.data import atomic, parquet, values
+from softrec.data import atomic, parquet, text_files, values
 from softrec.errors import DataError, one_line, shown
 
 # The usual names of columns, which are looked for if the caller does not name a column.
@@ -53,6 +52,7 @@ SCANNERS: dict[str, Callable[[Any, bool], pl.LazyFrame]] = {
     ".feather": lambda source, header: pl.scan_ipc(source),
 }
 TEXT = {".csv", ".tsv", atomic.ENDING}
+LINES = {".jsonl", ".ndjson"}
 PARQUET = ".parquet"
 PACKED = (".gz", ".zst", ".xz")
 # The errors of reading a broken file; Polars panics at some damaged files.
@@ -112,6 +112,21 @@ def read_tables(
     Raises:
         DataError: as `read_table`, and if the times of the sources have different units.
     """
+    return read_parts(sources, columns, header=header, text_ids=text_ids)[0]
+
+
+def read_parts(
+    sources: Sequence[Any],
+    columns: dict[str, str | None],
+    *,
+    header: bool = True,
+    text_ids: bool | Collection[str] = False,
+) -> tuple[list[pl.DataFrame], str | None]:
+    """Return the tables as `read_tables` does, and of which kind their times are, if any.
+
+    The kind is one of `softrec.data.values`, such as `FRACTIONS`. `text_ids` may be those of user
+    and item whose ids are read as text.
+    """
     raws = [_raw(source, columns, header) for source in sources]
     checked = [_checked(raw, text_ids) for raw in raws]
     tables = [table for table, _ in checked]
@@ -120,7 +135,7 @@ def read_tables(
     units = values.in_one_unit(found, [raws[place].place for place in timed])
     for place, moments in zip(timed, units, strict=True):
         tables[place] = tables[place].with_columns(moments).select(*raws[place].names)
-    return tables
+    return tables, values.common_kind(found)
 
 
 def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
@@ -137,7 +152,7 @@ def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
             lazy = _scan(source, header)
             present = lazy.collect_schema().names()
             if _is_text(source):
-                _check_separator(lazy, present, place)
+                text_files.check_separator(lazy, present, place)
             names = find_columns(present, columns, place)
             wanted = {kind: pl.col(name).alias(kind) for kind, name in names.items()}
             whole = _whole_columns(lazy, wanted) if _is_text(source) else ()
@@ -180,7 +195,9 @@ def read_frame(source: Any, what: str) -> pl.DataFrame:
     return frame
 
 
-def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | None]:
+def _checked(
+    raw: Raw, text_ids: bool | Collection[str]
+) -> tuple[pl.DataFrame, values.Times | None]:
     """Return the ids and weights of a source, and its times in the unit of that source."""
     done: dict[str, pl.Series] = {}
     times = None
@@ -193,7 +210,8 @@ def _checked(raw: Raw, text_ids: bool) -> tuple[pl.DataFrame, values.Times | Non
             elif kind == "weight":
                 done[kind] = values.weights(column, name).alias(kind)
             else:
-                done[kind] = values.ids(column, name, text_ids=text_ids).alias(kind)
+                text = text_ids if isinstance(text_ids, bool) else kind in text_ids
+                done[kind] = values.ids(column, name, text_ids=text).alias(kind)
         except DataError as error:
             problems.append(str(error))
     if len(problems) > 1:  # there is no room for how to fix each of them
@@ -296,16 +314,28 @@ def _check_there(path: Path) -> None:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files of a path, in the order of their numbers; else []."""
+    """Return the Parquet files of a path, in the order of their numbers; else [].
+
+    Spark, Hive and Delta Lake keep files of unfinished writes, and of their own, under names with a
+    dot or an underscore in front: these are no part of a log.
+    """
     if not path.is_dir():
         return [path] if path.suffix.lower() == PARQUET else []
     files = sorted(
-        (file for file in path.rglob(f"*{PARQUET}") if file.is_file()),
+        (
+            file
+            for file in path.rglob(f"*{PARQUET}")
+            if file.is_file() and not any(map(_is_hidden, file.relative_to(path).parts))
+        ),
         key=lambda file: _natural(file.relative_to(path)),
     )
     if not files:
         raise DataError(f"the folder {path} contains no .parquet file")
     return files
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
@@ -318,9 +348,11 @@ def _scan_path(path: Path, header: bool) -> pl.LazyFrame:
             f"also compressed: {', '.join(PACKED)})"
         )
     if _is_text(path) and not packed:
-        _check_encoding(path)
+        text_files.check_encoding(path)
     if packed == ".xz":
         return scanner(BytesIO(lzma.decompress(path.read_bytes())), header)
+    if suffixes[-1] in LINES and not packed and text_files.has_mark(path):
+        return scanner(BytesIO(path.read_bytes()[len(text_files.MARK) :]), header)
     if set("*?[") & set(str(path)):  # Polars would use the path as a pattern of file names
         return scanner(BytesIO(path.read_bytes()), header)
     return scanner(path, header)
@@ -335,30 +367,6 @@ def _natural(path: Path) -> list[str | int]:
     """
     pieces = re.split("([0-9]+)", path.as_posix())
     return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)]
-
-
-def _check_encoding(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(256)
-    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in head:
-        raise DataError(
-            f"{path} is in UTF-16, but softrec reads UTF-8; save it as UTF-8, for instance by "
-            "`iconv -f UTF-16 -t UTF-8`"
-        )
-
-
-def _check_separator(lazy: pl.LazyFrame, present: list[str], place: str) -> None:
-    """Refuse a file with one column that would have several columns with another separator."""
-    if len(present) > 1:
-        return
-    line = "".join([*present, *map(str, lazy.head(1).collect().row(0, named=False) or ())])
-    other = next((sign for sign in (";", "\t", "|", ",") if sign in line), None)
-    if other is not None:
-        raise DataError(
-            f"{place} has one column, and {other!r} occurs in it: softrec reads commas in .csv "
-            "and tabs in .tsv; save it with these, or in Python pass polars.read_csv(..., "
-            f"separator={other!r}, infer_schema=False)"
-        )
 
 
 def find_columns(present: list[str], wanted: dict[str, str | None], place: str) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 
 from softrec.errors import DataError, one_line, shown
 
-# Tried one after the other; another order of day and month than ISO's is never guessed.
+# Tried one after the other; another order of day and month than ISO's is never guessed. BigQuery
+# writes the zone of ISO's Z as " UTC".
 NAIVE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
 # Whole numbers below this are exact in a float of this type.
@@ -193,7 +194,23 @@ def times(column: pl.Series, name: str) -> Times:
             f"without a time: {int(missing.sum()):,}); expected a number or a date such as "
             "2024-05-31 18:00:00, with a time zone in all rows or in none"
         )
+    _check_one_unit(found, column, name)
     return found
+
+
+def _check_one_unit(found: Times, column: pl.Series, name: str) -> None:
+    """Refuse numbers of which some look like seconds and others like milliseconds."""
+    if found.kind not in (WHOLE, FRACTIONS):
+        return
+    numbers = found.values // (MICROSECONDS if found.kind == FRACTIONS else 1)
+    late = numbers.filter(numbers >= SINCE_1973["seconds"])
+    if not len(late) or _unit(late.min()) == _unit(late.max()):
+        return
+    listed = (
+        f"{value_at(column, row)} in row {row:,}, which looks like {_unit(value)}"
+        for value, row in ((end, _first(numbers == end)) for end in (late.min(), late.max()))
+    )
+    raise DataError(f"column {named(name)} has {', and '.join(listed)}; give all times in one unit")
 
 
 def _times(column: pl.Series) -> Times:
@@ -251,7 +268,7 @@ def _numeric_times(column: pl.Series) -> Times:
 
 def _dates(text: pl.Series, patterns: tuple[str, ...], kind: str) -> Times:
     """Return ISO dates and date-times, null where a text fits none of `patterns`."""
-    iso = text.str.replace(" ", "T", literal=True)
+    iso = text.str.replace(r" ?UTC$", "Z").str.replace(" ", "T", literal=True)
     found = _nothing(text, pl.Datetime("us"))
     for pattern in patterns:
         moments = iso.str.to_datetime(pattern, strict=False, time_unit="us")
@@ -279,10 +296,18 @@ def in_one_unit(parts: Sequence[Times], places: Sequence[str]) -> list[pl.Series
         ]
     elif len(kinds) > 1:
         _refuse_units([part.kind for part in parts], places)
-    looks = [unit_of(series) for series in values] if len(values) > 1 else []
+    numbers = kinds <= {WHOLE, FRACTIONS}  # dates have a unit, in whatever year they are
+    told = [series // MICROSECONDS if FRACTIONS in kinds else series for series in values]
+    looks = [unit_of(series) for series in told] if numbers and len(values) > 1 else []
     if len({look for look in looks if look}) > 1:
         _refuse_units([look or "small numbers" for look in looks], places)
     return [series.alias("time") for series in values]
+
+
+def common_kind(parts: Sequence[Times]) -> str | None:
+    """Return of which kind times in one unit are, those of `in_one_unit`; None without any."""
+    kinds = {part.kind for part in parts}
+    return FRACTIONS if FRACTIONS in kinds else next(iter(kinds), None)
 
 
 def _finer(seconds: pl.Series, place: str) -> pl.Series:
@@ -297,8 +322,11 @@ def _finer(seconds: pl.Series, place: str) -> pl.Series:
 
 def unit_of(values: pl.Series) -> str | None:
     """Return the unit that times since 1970 seem to have; None if it is unclear."""
-    middle = abs(int(values.sort()[len(values) // 2]))
-    return next((unit for unit, since in reversed(SINCE_1973.items()) if middle >= since), None)
+    return _unit(values.sort()[len(values) // 2])
+
+
+def _unit(time: Any) -> str | None:
+    return next((u for u, since in reversed(SINCE_1973.items()) if abs(int(time)) >= since), None)
 
 
 def _refuse_units(units: Sequence[str], places: Sequence[str]) -> None:

@@ -223,7 +223,7 @@ def _numbered_texts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
 
 
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
-    """Return `ids` as type `kind`, null where the value would change (1.5 to 1)."""
+    """Return `ids` as type `kind`, null where the value would change (1.5 to 1, "007" to 7)."""
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)
@@ -231,7 +231,7 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
         return nothing
     try:
         cast = ids.cast(kind, strict=False)
-        if pl.String in (ids.dtype, kind):
+        if kind == pl.String:
             return cast
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
     except pl.exceptions.PolarsError:  # one type cannot be converted to the other

@@ -22,6 +22,7 @@ def describe(split: Split) -> dict[str, Any]:
         "set_aside": split.aside.facts(),
         "new_users": split.new_users(),
         "protocol": split.protocol(),
+        "times": split.train.times,
         "fingerprint": split.train.fingerprint,
         "events_fingerprint": _events_fingerprint(split),
     }

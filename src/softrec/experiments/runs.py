@@ -120,7 +120,8 @@ class Run:
         if self._on_disk is not None:
             return self._on_disk.whole()
         vocabularies = (Vocabulary(self._table(kind)["raw"]) for kind in ("users", "items"))
-        return Interactions(self._table("log").drop("part", strict=False), *vocabularies)
+        table = self._table("log").drop("part", strict=False)
+        return Interactions(table, *vocabularies, times=self.facts["data"].get("times"))
 
     @cached_property
     def catalogue(self) -> Catalogue | None:

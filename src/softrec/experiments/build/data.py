@@ -16,7 +16,7 @@ from softrec.data import sessions, sources, splits
 from softrec.data.aside import LeakageWarning, warn_of_leaks
 from softrec.data.interactions import Interactions
 from softrec.data.named import no_source
-from softrec.data.reading import read_tables
+from softrec.data.reading import read_parts
 from softrec.data.sources import Parts
 from softrec.data.splits import Split
 from softrec.errors import DataError, RecipeError
@@ -144,14 +144,14 @@ def _given_files(train: str, valid: str, test: str, spec: DataSettings) -> Split
                 "it was trained on; give each part a file of its own"
             )
     columns = {k: v for k, v in _reading(spec).items() if k not in ("header", "text_ids")}
-    tables = read_tables(files, columns, header=spec.header, text_ids=spec.text_ids)
+    tables, times = read_parts(files, columns, header=spec.header, text_ids=spec.text_ids)
     for (one, first), (other, second) in combinations(zip(files, tables, strict=True), 2):
         if first.equals(second):
             raise DataError(
                 f"{one} and {other} have the same events; give each part of the log events of its "
                 "own"
             )
-    return splits.given(*Interactions.together(tables), cold=spec.cold_items or "drop")
+    return splits.given(*Interactions.together(tables, times), cold=spec.cold_items or "drop")
 
 
 def _public(spec: DataSettings, data_dir: Path | None) -> Split:

@@ -351,9 +351,14 @@ IN_WORDS = {
 }
 
 
+NO_DIFFERENCE = {"times"}
+"""Facts that are of the source and not of the events: a date is the same as its microseconds."""
+
+
 def difference(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Return in words which facts about data differ, of those that both have."""
-    different = [name for name in given if name in own and own[name] != given[name]]
+    compared = (given.keys() & own.keys()) - NO_DIFFERENCE
+    different = [name for name in given if name in compared and own[name] != given[name]]
     words = [IN_WORDS.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
     return "; ".join(words) or None
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from softrec.data.growing import NEW, grown, read_new
+from softrec.data.growing import NEW, called, grown, read_new
 from softrec.data.interactions import Interactions
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError, RunError
@@ -71,7 +70,7 @@ def new_log(run: Run, data: Any, columns: dict[str, Any]) -> NewLog:
     spec = run.recipe.data
     how = {name: getattr(spec, name) for name in COLUMNS} | columns
     reading = {name: how.pop(name) for name in ("header", "text_ids")}
-    place = str(data) if isinstance(data, str | Path) else "the new data"
+    place = called(data)
     events = read_new(data, run.log, how, **reading)
     rated = _of_weight(events, spec, place)
     known = run.log if run.recipe.weights.reads_column else run.log.without("weight")
