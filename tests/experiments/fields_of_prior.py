@@ -2,7 +2,7 @@
 
 from fields import row
 
-from softrec.experiments.strengths import choose_strength
+from softrec.experiments.priors import choose_prior
 from softrec.recipe.specs.models import MODELS
 from softrec.recipe.specs.prior import PriorSettings
 
@@ -30,6 +30,11 @@ def counted(begun):
     return [] if others is None else [len(scorer.values) for scorer in others.scorers]
 
 
+def chosen(begun):
+    valid = begun.module.validate.__self__
+    return choose_prior(begun.encoder, begun.recipe, begun.split.train, valid)
+
+
 models = ["item-knn", {"name": "item-knn", "recency": 0.5}, "markov", "rp3beta"]
 row(PriorSettings, "model", models, kind, expected_kind)
 for name, values in (("strength", [0.5, 2.0]), ("floor", [1e-4, 0.1]), ("last", [1, 4]),
@@ -40,6 +45,9 @@ row(PriorSettings, "folds", [0, 2, 5], lambda b: len(counted(b)), lambda b: b.re
 row(PriorSettings, "strength", [0.5, 2.0],
     lambda b: b.encoder.train().prior(b.batch).values.max().item(), base=PRIOR)  # fmt: skip
 row(PriorSettings, "strengths", [[0.5], [2.0, 0.0, 0.5]],
-    lambda b: [tried["strength"] for tried in choose_strength(
-        b.encoder, b.recipe.prior, b.module.validate.__self__, "ndcg@10").facts["tried"]],
+    lambda b: [one["strength"] for one in chosen(b).facts["tried"]],
     lambda b: list(b.recipe.prior.strengths), base=PRIOR)  # fmt: skip
+row(PriorSettings, "models", [["markov"], ["rp3beta", {"name": "markov", "steps": 2}]],
+    lambda b: [one["model"].partition(" ")[0] for one in chosen(b).facts["tried"]],
+    lambda b: ["item-knn", *(model.name for model in b.recipe.prior.models)],
+    base={"prior": {"model": "item-knn", "last": 3}})  # fmt: skip

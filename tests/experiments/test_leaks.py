@@ -221,14 +221,16 @@ PRESETS = {
         "model": {"name": "mf", "dim": 8},
         "loss": {"name": "sl", "score_temperature": 0.3},
         "weights": {"name": "slatk", "rank": 5, "weight_temperature": 4.0, "renew": 1},
-        "prior": {"model": "item-knn", "strength": 0.5, "strengths": [0.0, 1.0, 4.0]},
+        "prior": {"model": "item-knn", "strength": 0.5, "strengths": [0.0, 1.0, 4.0],
+                  "models": ["rp3beta"]},
         "trials": {"epochs": 2, "settings": [{"loss.score_temperature": 0.3},
                                              {"loss.score_temperature": 0.6}]},
         "training": {"windows": "interactions", "lr": 0.05},
     },
     "sessions": {
         "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 1},
-        "prior": {"model": "markov", "strength": 0.5, "strengths": [0.0, 1.0, 4.0]},
+        "prior": {"model": "markov", "strength": 0.5, "strengths": [0.0, 1.0, 4.0],
+                  "models": [{"name": "markov", "steps": 1, "recency": 0.2}, "rp3beta"]},
         "trials": {"epochs": 2, "settings": [{"training.lr": 0.05}, {"training.lr": 0.0001}]},
     },
 }  # fmt: skip

@@ -10,6 +10,7 @@ import softrec
 from messages import refused
 from softrec.errors import RecipeError, RunError
 from softrec.experiments.export import export_run
+from softrec.experiments.priors import is_above
 from softrec.experiments.runs import ranked
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior
@@ -172,6 +173,8 @@ def test_a_run_with_a_prior_is_exported_with_it(tmp_path, clicks):
 @pytest.mark.parametrize("fields", [
     {"prior": {"model": "popularity"}},
     {"prior": {"folds": 1}},
+    {"prior": {"folds": 2, "models": ["rp3beta"]}},
+    {"prior": {"models": ["markov", "popularity"]}},
     {"prior": PRIOR, "loss": "bpr"},
     {"prior": PRIOR, "evaluation.score": "cosine"},
     {"prior": {**PRIOR, "folds": 2}, "loss": "sl"},
@@ -249,6 +252,63 @@ def test_the_strength_is_chosen_on_validation(tmp_path, clicks):
     again = softrec.open_run(tmp_path / "run")
     assert again.encoder().prior.strength == run.facts["prior"]["strength"]
     assert again.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-9)
+
+
+MODELS = [{"name": "markov", "steps": 3, "recency": 0.9}, "rp3beta"]
+
+
+@pytest.fixture(scope="module")
+def of_several(tmp_path_factory):
+    """A log in which the next item follows the last one but two, and a run with several priors."""
+    draw = np.random.default_rng(0)
+    items = draw.integers(0, 12, (200, 9))
+    for step in range(3, 9):
+        follows = draw.random(200) < 0.8
+        items[:, step] = np.where(follows, (items[:, step - 3] + 5) % 12, items[:, step])
+    log = pl.DataFrame({"user": np.repeat(np.arange(200), 9), "item": items.ravel()})
+    fields = {"model": {"name": "markov"}, "models": MODELS, "strengths": [0.0, 0.5, 4.0]}
+    tiny = {**TINY, "evaluation.mask_seen": False}
+    run = softrec.fit(log, out=tmp_path_factory.mktemp("priors") / "run", prior=fields, **tiny)
+    return log, tiny, run
+
+
+def test_the_counted_model_is_chosen_on_validation(of_several, tmp_path):
+    log, tiny, run = of_several
+    chosen, tried = run.facts["prior"], run.facts["prior"]["tried"]
+    assert [row["model"] for row in tried] == (
+        ["markov"] * 3 + ["markov (steps 3, recency 0.9)"] * 2 + ["rp3beta"] * 2
+    )
+    assert (chosen["model"]["name"], chosen["model"]["steps"]) == ("markov", 3)
+    assert run.valid["ndcg@10"] == max(row["ndcg@10"] for row in tried)
+    own = {"model": MODELS[0], "strength": chosen["strength"]}
+    alone = softrec.fit(log, out=tmp_path / "alone", prior=own, **tiny)
+    assert alone.valid == pytest.approx(run.valid)
+    assert alone.test == pytest.approx(run.test)
+    assert run.recipe.prior.model.settings == {}  # what was asked for
+
+
+def test_what_reads_a_run_has_the_counted_model_that_was_chosen(of_several, tmp_path):
+    log, tiny, run = of_several
+    again = softrec.open_run(run.folder)
+    assert again.encoder().prior.whole.steps == 3
+    assert again.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-9)
+    assert export_run(run, tmp_path / "export").parity()["equal_but_ties"] == 1.0
+    prior = run.recipe.prior.model_dump(mode="json")
+    refitted = softrec.fit(log, out=tmp_path / "refit", prior=prior, refit="valid", **tiny)
+    assert refitted.facts["prior"] == run.facts["prior"]
+    assert refitted.encoder().prior.whole.steps == 3
+    counts = [one.encoder().prior.whole.values.sum() for one in (run, refitted)]
+    assert counts[0] < counts[1]
+
+
+def test_another_model_must_be_better_by_more_than_a_standard_error():
+    first = np.array([0.1, 0.5, 0.3, 0.2])
+    little = first + np.array([0.5, -0.4, 0.0, 0.0])  # 0.025 better, standard error 0.185
+    assert little.mean() > first.mean()
+    assert not is_above(little, first)
+    assert is_above(first + np.array([0.1, 0.2, 0.1, 0.15]), first)
+    assert not is_above(first, first)
+    assert not is_above(np.array([1.0]), np.array([0.0]))  # one case tells nothing
 
 
 def test_a_refit_keeps_the_strength_that_was_chosen(tmp_path, clicks):

@@ -13,7 +13,7 @@ from softrec.experiments.build.objective import build
 from softrec.experiments.build.targets import about, about_weight
 from softrec.experiments.counting import CountingResult, check_counted, counted
 from softrec.experiments.evaluator import Evaluator
-from softrec.experiments.strengths import choose_strength
+from softrec.experiments.priors import choose_prior
 from softrec.objective import Objective
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
@@ -72,7 +72,7 @@ def training_of(
     Args:
         recipe: of an encoder; its stages are folders of runs.
         split: the data.
-        valid: evaluates it on validation; an `Evaluator` where the strength of a prior is chosen.
+        valid: evaluates it on validation; an `Evaluator` where a prior is chosen.
         listener: called after each epoch, see `train`.
         epochs: ends after so many, with a learning rate as if those of the recipe were to come.
     """
@@ -84,11 +84,11 @@ def training_of(
                 recipe.training, encoder, objective, batches, valid.means, folder, listener, epochs
             )
         made = {"target": {**about(objective.source), **about_weight(objective.weight)}}
-        if recipe.prior is not None and recipe.prior.strengths:
+        if recipe.prior is not None and recipe.prior.chooses:
             assert isinstance(valid, Evaluator)
-            strength = choose_strength(encoder, recipe.prior, valid, recipe.training.monitor)
-            trained = replace(trained, finished=strength.metrics)
-            made["prior"] = strength.facts
+            chosen = choose_prior(encoder, recipe, split.train, valid)
+            trained = replace(trained, finished=chosen.metrics)
+            made["prior"] = chosen.facts
         return Fitted(encoder, trained, made)
 
     return fit

@@ -14,6 +14,7 @@ from softrec.data.splits import Split
 from softrec.experiments.stages import Fit, cached
 from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
+from softrec.recipe.specs.prior import NO_CHOICE
 from softrec.recipe.specs.training import PROCESSES
 from softrec.recipe.specs.trials import with_settings
 
@@ -50,7 +51,7 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
 def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a trial.
 
-    It has fewer epochs, one process and no refit, and a prior keeps its strength.
+    It has fewer epochs, one process and no refit, and a prior is as it is given.
 
     Args:
         recipe: with trials.
@@ -60,7 +61,7 @@ def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     found = with_settings(recipe, settings)
     epochs = min(recipe.trials.epochs, found.training.epochs)
     once = dict.fromkeys(PROCESSES, 1) | {"epochs": epochs, "refit": "none"}
-    prior = None if found.prior is None else found.prior.model_copy(update={"strengths": ()})
+    prior = None if found.prior is None else found.prior.model_copy(update=NO_CHOICE)
     return found.model_copy(
         update={
             "training": found.training.model_copy(update=once),

@@ -141,6 +141,13 @@ def with_prior(
     """
     if spec is None:
         return encoder
+    return WithPrior(encoder, prior_of(spec, log, length, temperature, fit=fit))
+
+
+def prior_of(
+    spec: PriorSettings, log: Interactions, length: int, temperature: float, *, fit: bool
+) -> Prior:
+    """Return the prior of a recipe; for the arguments see `with_prior`."""
     prior = Prior(
         partial(table_scorer, spec.model, log, length), strength=spec.strength, floor=spec.floor,
         last=spec.last, items=spec.items, folds=spec.folds,
@@ -148,7 +155,7 @@ def with_prior(
     )  # fmt: skip
     if fit:
         prior.fit(training_events(log))
-    return WithPrior(encoder, prior)
+    return prior
 
 
 DRAWS = (

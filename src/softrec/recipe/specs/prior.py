@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from softrec.losses.settings import LossSettings
 from softrec.models.counted.sparse import TableScorer
@@ -16,6 +16,8 @@ from softrec.weights import WeightsSettings
 
 CHAIN: dict[str, Any] = {"name": "markov", "steps": 10, "recency": 0.8}
 """The best of the counted models tried as a prior."""
+
+NO_CHOICE: dict[str, Any] = {"strengths": (), "models": ()}
 
 
 def with_tables() -> list[str]:
@@ -62,6 +64,12 @@ class PriorSettings(Settings):
         "strength, and 0 is no prior",
         max_length=20,
     )
+    models: tuple[ModelSettings, ...] = setting(
+        (),
+        "other counted models that are tried on validation in place of model once the model is "
+        "trained, each with all strengths, such as [rp3beta, {name: markov, steps: 3}]",
+        max_length=20,
+    )
     floor: float = setting(
         1e-5, "probability that is added to each, so that the logarithm is finite", gt=0, le=1
     )
@@ -75,6 +83,11 @@ class PriorSettings(Settings):
         le=100,
     )
 
+    @property
+    def chooses(self) -> bool:
+        """Return whether there is something to choose on validation."""
+        return bool(self.strengths or self.models)
+
     @field_validator("model", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
@@ -83,11 +96,26 @@ class PriorSettings(Settings):
             return CHAIN
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("model")
+    @field_validator("models", mode="before")
     @classmethod
-    def _has_a_table(cls, model: ModelSettings) -> ModelSettings:
-        _check_kind(model, "a prior")
-        return model
+    def _by_names(cls, values: Any) -> Any:
+        return [cls._by_name(one) for one in values] if isinstance(values, list | tuple) else values
+
+    @field_validator("model", "models")
+    @classmethod
+    def _have_tables(cls, found: Any) -> Any:
+        for model in found if isinstance(found, tuple) else (found,):
+            _check_kind(model, "a prior")
+        return found
+
+    @model_validator(mode="after")
+    def _trained_without(self) -> PriorSettings:
+        if self.folds and self.models:
+            raise ValueError(
+                "models: with folds the model is trained with its prior, so that another one "
+                "cannot take its place afterwards; leave out models, or folds"
+            )
+        return self
 
     @field_validator("folds")
     @classmethod
@@ -153,7 +181,7 @@ class PriorSettings(Settings):
 
 
 def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSettings | None:
-    """Return the settings with the strength that validation chose, and none left to try.
+    """Return the settings with the model and strength that validation chose, none left to try.
 
     Args:
         spec: the settings of the recipe.
@@ -162,4 +190,5 @@ def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSett
     chosen = facts.get("prior")
     if spec is None or chosen is None:
         return spec
-    return spec.model_copy(update={"strength": chosen["strength"], "strengths": ()})
+    model = ModelSettings.model_validate(chosen["model"]) if "model" in chosen else spec.model
+    return spec.model_copy(update={"model": model, "strength": chosen["strength"], **NO_CHOICE})
