@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import create_model
+from pydantic.errors import PydanticSchemaGenerationError
 
 from softrec.candidates import CandidatesSettings
 from softrec.data.sources import SOURCES, Source
@@ -18,7 +20,7 @@ from softrec.models.registry import MODELS
 from softrec.recipe.fields import extra
 from softrec.recipe.specs.docstrings import described_arguments
 from softrec.registry import Chosen
-from softrec.settings import setting
+from softrec.settings import Alpha, setting
 from softrec.targets.settings import TargetSettings
 from softrec.types import Encoder, Scorer
 from softrec.weights import WeightsSettings
@@ -33,6 +35,7 @@ KINDS = {
 }
 """The kinds of functions, and the names of their first arguments, by which the kind is determined.
 If the arguments have other names, `kind=` must be given."""
+NAME = re.compile(r"[\w+-]+")
 
 
 def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
@@ -57,13 +60,15 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
         The object itself; a decorator if no object was given.
 
     Raises:
-        RecipeError: if the name is taken, or the kind of the object cannot be determined.
+        RecipeError: if the name is taken or cannot be written in a recipe, if the kind of the
+            object cannot be determined, or if a setting has no type, or the name of something else.
 
     Example:
         @softrec.register("even")
         def even(training, *, alpha: float = 0.2):
             return UniformTarget(training.n_items)
     """
+    _check_name(name)
     if thing is None:
         return partial(register, name, kind=kind)
     if isinstance(thing, Source):
@@ -87,16 +92,70 @@ def _enter_function(name: str, function: Callable[..., Any], kind: str) -> None:
     if kind not in BASES:
         raise _no_kind(function)
     base, method = BASES[kind]
+    kept = getattr(base.registry.get(name), "function", None)
+    if name in base.registry and _told(kept) != _told(function):
+        base.registry.add(name, function)  # is refused
     first = len(KINDS[kind]) or 1
     parameters = list(inspect.signature(function, eval_str=True).parameters.values())[first:]
-    told = described_arguments(function)
-    create_model(
-        f"{''.join(part.title() for part in name.split('-'))}Settings",
-        __base__=_calling(base, method, function),
-        __module__=function.__module__,
-        __cls_kwargs__={"name": name},
-        **{one.name: _field(name, one, told.get(one.name, ""), base) for one in parameters},
-    )
+    told, calling = described_arguments(function), _calling(base, method, function)
+    fields = {one.name: _field(name, one, told.get(one.name, ""), base) for one in parameters}
+    _check_settings(name, kind, parameters, calling)
+    try:
+        create_model(
+            f"{''.join(part.title() for part in name.split('-'))}Settings",
+            __base__=calling,
+            __module__=function.__module__,
+            __cls_kwargs__={"name": name},
+            **fields,
+        )
+    except PydanticSchemaGenerationError as error:
+        types = ", ".join(f"{one.name}: {_of_type(one)}" for one in parameters)
+        raise RecipeError(
+            f"{name}: a setting is plain data, such as int, float, str, bool, a list of these, or "
+            f"one of them or None; got {types}"
+        ) from error
+
+
+def _told(function: Any) -> tuple[Any, ...]:
+    """Return by what a function is known again, also if its module is run once more."""
+    return tuple(getattr(function, name, function) for name in ("__module__", "__qualname__"))
+
+
+def _of_type(parameter: inspect.Parameter) -> str:
+    return getattr(parameter.annotation, "__name__", str(parameter.annotation))
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        shown = getattr(name, "__name__", type(name).__name__)
+        raise RecipeError(f"a name is missing; write @softrec.register({shown!r}) above it")
+    if name == "<lambda>":
+        raise RecipeError("a lambda has no name; write it with def, or softrec.register(NAME, it)")
+    if not NAME.fullmatch(name):
+        raise RecipeError(
+            f"no recipe can name a member {name!r}; a name has letters, digits, _, + and - alone"
+        )
+
+
+def _check_settings(
+    owner: str, kind: str, parameters: list[inspect.Parameter], base: type[Chosen]
+) -> None:
+    """Refuse settings whose names the settings of all members have for something else."""
+    names = [one.name for one in parameters]
+    for name in names:
+        taken = name in ("name", "mass") or (hasattr(base, name) and name not in base.model_fields)
+        if taken or name.startswith("_"):
+            raise RecipeError(f"{owner}: no setting can be called {name}; choose another name")
+    if kind != "target":
+        return
+    default = {one.name: one.default for one in parameters}.get("alpha")
+    if default is None:
+        raise RecipeError(
+            f"{owner}: a target has the setting alpha, the weight of the soft target; add "
+            "alpha: float = 0.2 to its arguments"
+        )
+    if isinstance(default, int | float) and not 0 <= default <= 1:
+        raise RecipeError(f"{owner}: alpha is the weight of the target, 0 to 1, got {default}")
 
 
 def _field(owner: str, parameter: inspect.Parameter, told: str, base: type[Chosen]) -> Any:
@@ -114,7 +173,9 @@ def _field(owner: str, parameter: inspect.Parameter, told: str, base: type[Chose
     ]
     common = any(extra(field, "common") for field in others)
     default = () if parameter.default is parameter.empty else (parameter.default,)
-    return parameter.annotation, setting(*default, text=told, common=common)
+    share = base is TargetSettings and parameter.name == "alpha"
+    kind = Alpha if share and parameter.annotation is float else parameter.annotation
+    return kind, setting(*default, text=told, common=common)
 
 
 def _kind_of(function: Callable[..., Any]) -> str:
