@@ -222,6 +222,7 @@ def test_on_the_same_events_it_gives_the_judged_weights_again(tmp_path, name):
 
 KILLS = {
     "second epoch": (refit.Replay, "means", 2),
+    "last epoch": (refit.Replay, "means", 0),  # by the number of epochs
     "test": (Evaluator, "with_lists", 1),
     "weights": (train, "save_weights", 1),
     "end": (train, "forget", 1),
@@ -234,6 +235,7 @@ KILLS = {
 def test_a_kill_loses_nothing(runs, tmp_path, place, on):
     changes = {"training.checkpoint_steps": 4}
     holder, name, last = KILLS[place]
+    last = last or runs["none"].facts["best_epoch"]
     last += on == "all" and place == "weights"  # the first are those of the judged training
     with killed(holder, name, last):
         fitted(tmp_path / "run", changes, on)
@@ -243,7 +245,7 @@ def test_a_kill_loses_nothing(runs, tmp_path, place, on):
     assert same(weights(run), weights(runs[on]))
     assert run.test == runs[on].test
     assert not any(line.startswith("epoch 1 of") for line in told)  # the judged training is kept
-    assert any("refit: going on" in line for line in told) is (place == "second epoch")
+    assert any("refit: going on" in line for line in told) is place.endswith("epoch")
     assert not (run.folder / "refit").exists()
 
 
@@ -269,6 +271,7 @@ def test_a_prior_keeps_its_strength_and_counts_the_larger_part(tmp_path):
     assert run.facts["prior"] == plain.facts["prior"]
     encoder = run.encoder()
     assert encoder.prior.strength == 1.5
+    assert Evaluator(run.recipe, run.split(), "test").means(encoder) == run.test
     log = for_refit(run.split(), "valid").train
     alone = build_model(run.recipe.prior.model, log, 6, seed=0)
     assert isinstance(alone, TableScorer)

@@ -2,18 +2,23 @@
 
 import json
 
+import polars as pl
 import pytest
 import torch
 import yaml
 
 from messages import refused
 from softrec.cli import main as cli
+from softrec.data.interactions import Interactions
+from softrec.data.splits import leave_last_out
 from softrec.errors import RecipeError, RunError
 from softrec.experiments import fitted as fitting
 from softrec.experiments import stages
 from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare_targets
+from softrec.experiments.described import describe
+from softrec.experiments.store.folders import difference
 from softrec.experiments.train import fit_recipe, open_run, resolved
 from softrec.progress import telling
 from softrec.recipe.options import recipe_of
@@ -269,3 +274,32 @@ def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
     assert "among 10 sampled items" in found.results.notes[1]
     assert found.results.ceiling is None
     assert "among 10 sampled items" in (found.folder / "report.html").read_text()
+
+
+def rated(last):
+    """Two users with ratings, of which the last one of the second user is given."""
+    items, ratings = [0, 1, 2, 3, 1, 2, 3, 0], [1, 2, 3, 4, 5, 4, 3, last]
+    frame = pl.DataFrame({"user": [0] * 4 + [1] * 4, "item": items, "rating": ratings})
+    return leave_last_out(Interactions.read(frame), cold="keep")
+
+
+def test_ratings_that_weigh_examples_are_data_of_a_stage():
+    """Else a log with other ratings finds the teacher, the trials and the run of the first one."""
+    recipe = read_recipe({"data": {"source": "shop"}, "weights": {"name": "confidence"}})
+    assert stages.folder_of(recipe, rated(2)) == stages.folder_of(recipe, rated(2))
+    assert stages.folder_of(recipe, rated(2)) != stages.folder_of(recipe, rated(1))
+    with_, other = describe(rated(2)), describe(rated(1))
+    assert difference(with_, other) == "other weights of the events"
+    plain = {name: v for name, v in other.items() if name != "weights_fingerprint"}
+    assert difference(with_, plain) is None  # of a log without ratings
+
+
+@pytest.mark.parametrize("place", ["data.items", "target.vectors"])
+def test_a_file_that_a_stage_reads_is_known_by_what_is_in_it(split, tmp_path, place):
+    path = tmp_path / "titles.csv"
+    fields = {"data.source": "shop", "target.name": "text-neighbours", place: str(path)}
+    folders = []
+    for text in ("one", "one", "another"):
+        path.write_text(f"id,title\n1,{text}\n")
+        folders.append(stages.folder_of(recipe_of({"data": {"source": "shop"}}, fields), split))
+    assert folders[0] == folders[1] != folders[2]

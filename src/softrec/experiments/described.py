@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from softrec.blocks import blocks
@@ -25,16 +26,33 @@ def describe(split: Split) -> dict[str, Any]:
         "times": split.train.times,
         "fingerprint": split.train.fingerprint,
         "events_fingerprint": _events_fingerprint(split),
+        **_weights_fingerprint(split),
     }
 
 
 def _events_fingerprint(split: Split) -> str:
     """Return a short hash of all interactions with their part, order and, if known, time."""
+    kinds = {"user": "<u4", "item": "<u4"}
+    if split.clean.has_time:  # some models read times, so that their results depend on it
+        kinds["time"] = "<i8"
+    return _hash_of(split, kinds)
+
+
+def _weights_fingerprint(split: Split) -> dict[str, str]:
+    """Return a hash of the column of weights, if there is one: examples may weigh by it.
+
+    It is an entry of its own, because a log without the column is that of a run that does not read
+    it.
+    """
+    if "weight" not in split.clean.frame.columns:
+        return {}
+    return {"weights_fingerprint": _hash_of(split, {"weight": "<f4"})}
+
+
+def _hash_of(split: Split, kinds: Mapping[str, str]) -> str:
+    """Return a short hash of columns of all parts, each with the width of its numbers."""
     digest = hashlib.sha256()
     for part in split.parts.values():
-        kinds = {"user": "<u4", "item": "<u4"}
-        if part.has_time:  # some models read times, so that their results depend on it
-            kinds["time"] = "<i8"
         for kind, width in kinds.items():
             values = part.ordered[kind].to_numpy()
             for some in blocks(len(values), LIMITS.sorted):

@@ -346,6 +346,7 @@ def remove(folder: Path) -> None:
 IN_WORDS = {
     "fingerprint": "other items",
     "events_fingerprint": "other events, or another order, or other times",
+    "weights_fingerprint": "other weights of the events",
     "set_aside": "other users and items set aside",
     "protocol": "other relevant items, histories or false positives",
 }
