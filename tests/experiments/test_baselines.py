@@ -137,13 +137,13 @@ def recipe(**changes):
     return read_recipe(base | changes)
 
 
-def test_they_are_judged_as_the_others_and_read_fifty_items_at_least():
+def test_they_are_judged_as_the_others_and_read_500_items_at_least():
     for name, made in simple_recipes(recipe()).items():
         assert is_counted(name)
         assert made.evaluation.metrics == ("mrr@5",)
-        assert (made.training.length, made.training.monitor, made.seed) == (50, "mrr@5", 4)
-    longer = recipe(training={"length": 200, "monitor": "mrr@5"}, model={"name": "gru4rec"})
-    assert {each.training.length for each in simple_recipes(longer).values()} == {200}
+        assert (made.training.length, made.training.monitor, made.seed) == (500, "mrr@5", 4)
+    longer = recipe(training={"length": 700, "monitor": "mrr@5"}, model={"name": "gru4rec"})
+    assert {each.training.length for each in simple_recipes(longer).values()} == {700}
 
 
 def test_a_large_catalogue_leaves_ease_out():

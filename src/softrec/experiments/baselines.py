@@ -18,9 +18,7 @@ from softrec.recipe.specs.models import is_counted
 NAMES = (
     "popularity", "recent-popularity", "markov", "item-knn", "rp3beta", "session-knn", "ease",
 )  # fmt: skip
-LENGTH = (
-    50  # items of a history that baselines read at least; some models are trained with length 1
-)
+LENGTH = 500  # items of a history that baselines read at least, whatever the trained models read
 
 LOGGER = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ def simple_recipe(base: Recipe, model: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a counted model, for the data and the evaluation of `base`.
 
     Settings that are not given are chosen on validation. Its histories are as long as those of
-    `base`, and at least 50 items. Where `base` has a refit, it is counted once more on the same
+    `base`, and at least 500 items. Where `base` has a refit, it is counted once more on the same
     events.
     """
     fields = base.model_dump(mode="json")

@@ -17,7 +17,7 @@ from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.types import Events, Scorer
 
 LOGGER = logging.getLogger(__name__)
-LARGEST_GRID = 12
+LARGEST_GRID = 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def grid(spec: ModelSettings) -> list[dict[str, Any]]:
     combinations.
 
     Raises:
-        RecipeError: if there are more than 12.
+        RecipeError: if there are more than 20.
     """
     kind = MODELS[spec.name]
     assert issubclass(kind, Scorer)

@@ -119,7 +119,7 @@ class WithPrior(Encoder):
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         """Return the vectors of the encoder, with the offset of each row."""
         found = self.encoder(batch, items)
-        if self.training and not self.prior.folds:
+        if (self.training and not self.prior.folds) or self.prior.strength == 0:
             return found
         return found._replace(offset=self.prior(batch))
 

@@ -203,7 +203,7 @@ class Scorer(Model):
     Attributes:
         fits_times: whether `fit` reads the times of events.
         GRID: for settings that a recipe does not give, the values that are tried on validation; at
-            most 12 combinations.
+            most 20 combinations.
         SCORING: the settings that only `forward` reads, so that changing them needs no new `fit`.
 
     Example:

@@ -42,7 +42,7 @@ class EASE(Scorer):
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
         "l2": (50.0, 300.0),
-        "recency": (0.5, 0.8),
+        "recency": (0.5, 0.8, 1.0),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("recency",)
 

@@ -50,7 +50,7 @@ class ItemKNN(TableScorer):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
         "similarity": ("cosine", "conditional"),
         "shrinkage": (0.0, 10.0),
-        "recency": (0.5, 0.8),
+        "recency": (0.5, 0.8, 1.0),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("recency",)
 

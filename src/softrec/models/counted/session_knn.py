@@ -47,7 +47,7 @@ class SessionKNN(SparseScorer):
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
         "k": (100, 500),
-        "recency": (0.5, 0.8),
+        "recency": (0.5, 0.8, 1.0),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("k", "recency", "last")
 
