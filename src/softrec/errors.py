@@ -49,11 +49,18 @@ class TrainingError(SoftrecError):
     """Training cannot continue, for instance because the loss is NaN."""
 
 
-def shown(values: object, limit: int = 3) -> str:
-    """Return the first few of `values` for a message: `'a', 'b', 'c' (and 7 more)`."""
+def shown(values: object, limit: int = 3, *, of: int | None = None) -> str:
+    """Return the first few of `values` for a message: `'a', 'b', 'c' (and 7 more)`.
+
+    Args:
+        values: what is shown; of very many, the first ones.
+        limit: how many are shown.
+        of: how many there are, if `values` are the first ones.
+    """
     listed = list(values)  # pyright: ignore[reportArgumentType]
+    more = (len(listed) if of is None else of) - len(listed[:limit])
     text = ", ".join(one_line(repr(value), 80) for value in listed[:limit])
-    return text if len(listed) <= limit else f"{text} (and {len(listed) - limit:,} more)"
+    return text if more <= 0 else f"{text} (and {more:,} more)"
 
 
 def one_line(text: str, limit: int = LONGEST) -> str:

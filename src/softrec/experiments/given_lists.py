@@ -123,13 +123,13 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
     if len(others):
         sentences.append(
             f"{len(others):,} users are not asked about in the test part and are left out: "
-            f"{shown(train.users.ids(others[:4]).to_list())}"
+            f"{shown(train.users.ids(others[:3]).to_list(), of=len(others))}"
         )
     if asked < n_cases:
-        lacking = train.users.ids(judge.asked.test.user[~found.asked][:4]).to_list()
+        lacking = train.users.ids(judge.asked.test.user[~found.asked][:3]).to_list()
         sentences.append(
             f"{n_cases - asked:,} of {n_cases:,} test users have no list, which counts as no hit: "
-            f"{shown(lacking)}"
+            f"{shown(lacking, of=n_cases - asked)}"
         )
     if found.seen:
         sentences.append(
