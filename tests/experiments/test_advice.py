@@ -49,6 +49,15 @@ def test_a_variant_that_helped_is_to_be_used():
     )
 
 
+def test_the_first_of_sampled_items_are_not_the_first_of_all():
+    sampled = ONE_ITEM | {"negatives": 100}
+    found = advice(typed(compared(simple="markov", evaluation=sampled)))
+    assert found.reasons[0].startswith(
+        "Of 100 test users, 21.2 get the right item among the first 10 of 100 sampled items and "
+        "their own; with one-hot 20.0;"
+    )
+
+
 @pytest.mark.parametrize(
     ("best", "word"),
     [("label smoothing (0.1)", "not shown to be better"), ("teacher (self, T 2)", "worse")],

@@ -78,6 +78,7 @@ def results_of(
     if training["start"] is not None:
         training["start"] = name_of(training["start"])
     events = sum(map(len, split.parts.values()))
+    among = {"negatives": base.evaluation.negatives} if base.evaluation.negatives else {}
     return Results(
         title=_title(wanted),
         command=command,
@@ -98,7 +99,7 @@ def results_of(
             for place, (name, row, difference) in enumerate(zip(names, runs, found, strict=True))
         ),
         ceiling=_ceiling(truth),
-        evaluation=asked.facts(),
+        evaluation=asked.facts() | among,
         slices=() if slices is None else tuple(map(slice_of, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
         tuning=budget_of(wanted),
@@ -308,7 +309,12 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
 def notes_of(base: Recipe, split: Split, asked: Asked) -> list[str]:
     """Return notes on the data and the protocol."""
     leak = split.leak()
-    lines = [sentence_of(asked.facts()), *split.notes(), *([leak.sentence()] if leak else [])]
+    asks = sentence_of(asked.facts())
+    if base.evaluation.negatives:  # a note of its own says among which
+        asks = asks.replace(
+            "all items are ranked, including seen items", "seen items are ranked, too"
+        )
+    lines = [asks, *split.notes(), *([leak.sentence()] if leak else [])]
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines]
     number = base.evaluation.negatives
     if number is None:

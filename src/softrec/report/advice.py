@@ -205,7 +205,9 @@ def _hits(results: Results) -> tuple[str, str] | None:
     if not found:
         return None
     which = "the right item" if single else "one of their items"
-    return found[0], f"{which} among the first {found[0].rpartition('@')[2]}"
+    number = results.evaluation.get("negatives")
+    of = f" of {number:,} sampled items and their own" if number else ""
+    return found[0], f"{which} among the first {found[0].rpartition('@')[2]}{of}"
 
 
 def _cost(facts: Facts, use: Variant) -> str:
