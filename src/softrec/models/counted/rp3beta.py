@@ -42,7 +42,7 @@ class RP3Beta(TableScorer):
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
         "alpha": (0.5, 1.0),
-        "beta": (0.1, 0.3, 0.5),
+        "beta": (0.1, 0.25, 0.5),
         "recency": (0.5, 0.8, 1.0),
     }
     SCORING: ClassVar[tuple[str, ...]] = ("recency",)
