@@ -123,6 +123,14 @@ def test_users_of_a_file(runs, recommend, folder, name):
     assert_frame_equal(found.cast({"user": pl.Int64}), wanted, rel_tol=1e-6)
 
 
+def test_a_mark_of_utf_8_is_no_part_of_the_first_user(recommend, folder):
+    (folder / "users.txt").write_bytes(b"\xef\xbb\xbf12\r\n3\r\n")
+    (folder / "rules.json").write_bytes(b'\xef\xbb\xbf{"block": ["i1"]}')
+    out, err = recommend("--users-file", "users.txt", "-k", 1, "--rules", "rules.json")
+    assert err == ""
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["12", "3"]
+
+
 def test_somebody_with_a_history(runs, recommend):
     recommend("--history", "i1, i2", "--history", "i7", "-k", 3, "--out", "best.parquet")
     histories = {"history 1": ["i1", "i2"], "history 2": ["i7"]}

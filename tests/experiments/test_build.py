@@ -10,8 +10,8 @@ from softrec.data import sources
 from softrec.data.interactions import Interactions
 from softrec.data.sources import Counts, Parts, Source
 from softrec.errors import DataError, RecipeError
-from softrec.experiments.build.data import load_split
-from softrec.experiments.build.model import notices
+from softrec.experiments.build.data import load_split, split_of
+from softrec.experiments.build.model import build_model, notices
 from softrec.recipe.recipe import Recipe, read_recipe
 
 
@@ -121,3 +121,18 @@ def test_untrained_users_are_told_of_models_that_know_users_by_number(tmp_path, 
             "1 users of the test part have only validation events and no training event: "
             f"{model} has a vector for each user, and their vectors are never trained"
         ]
+
+
+@pytest.mark.parametrize("split", ["leave-last-out", "user-ratio"])
+def test_users_of_one_event_are_told_from_a_small_log(split):
+    frame = pl.DataFrame({"user": range(1000), "item": [n % 7 for n in range(1000)]})
+    with refused(DataError):
+        split_of(Interactions.read(frame), recipe(source="memory:x", split=split).data)
+
+
+def test_a_trained_model_needs_two_items():
+    """A counted one does not."""
+    log = Interactions.read(pl.DataFrame({"user": [1, 1, 1], "item": ["tea"] * 3}))
+    assert build_model(recipe("popularity", source="x").model, log, 5, seed=0)
+    with refused(DataError):
+        build_model(recipe("mf", source="x").model, log, 5, seed=0)

@@ -107,7 +107,7 @@ def _limit(text: str) -> tuple[str, int]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = one_line(str(error), 150)
         raise RulesError(f"{file} cannot be read as JSON: {reason}; see docs/serving.md") from error

@@ -37,11 +37,25 @@ def short_problem(users: Vocabulary, few: np.ndarray, name: str) -> str:
     )
 
 
+EACH = (
+    "a user needs 3 events for it; check that --user names the column of the users, or use --split "
+    "session-time, which needs 2"
+)
+# What a split needs, for the error about one of which a part is empty.
+NEEDS = {
+    "leave-last-out": EACH,
+    "user-ratio": EACH,
+    "time": "it cuts the log at two moments; check that --time names the column of the times, or "
+    "use --split leave-last-out",
+}
+
+
 def empty_part(kind: str, name: str, events: int, users: int) -> str:
     """Return a complaint about an empty part of a split of so many events of so many users."""
+    needs = NEEDS.get(name, "use a longer log or another split")
     return (
-        f"the {kind} part of the {name} split is empty; the log is too small for it ({events:,} "
-        f"events of {users:,} users)"
+        f"the {kind} part of the {name} split is empty ({events:,} events of {users:,} users); "
+        f"{needs}"
     )
 
 

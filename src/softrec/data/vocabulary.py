@@ -167,7 +167,7 @@ class Vocabulary:
     def grown(self, ids: pl.Series) -> Vocabulary:
         """Return the vocabulary with the unknown ids of a column, sorted, after its own ids.
 
-        Known ids keep their numbers.
+        Known ids keep their numbers. Text such as "007" is not 7 here: it may be another user.
 
         Raises:
             DataError: if the ids are of another kind than the vocabulary.
@@ -177,21 +177,27 @@ class Vocabulary:
             >>> items.raw.to_list()
             ['jam', 'tea', 'oat']
         """
-        distinct = self._same_kind(ids.unique().alias("raw"))
+        given = ids.unique().alias("raw")
+        distinct = self._same_kind(given)
+        if given.dtype == pl.String and self.raw.dtype.is_integer():
+            self._refuse_other(given.filter(distinct.cast(pl.String) != given))
         fresh = distinct.filter(pl.Series(self.numbers(distinct) == UNKNOWN)).unique().sort()
         return Vocabulary(pl.concat([self.raw, fresh])) if len(fresh) else self
 
     def _same_kind(self, wanted: pl.Series) -> pl.Series:
         """Cast `wanted` to the vocabulary's type: '12' becomes 12, and 'tea' is refused."""
         cast = _cast(wanted, self.raw.dtype)
-        lost = wanted.filter(cast.is_null() & wanted.is_not_null())
+        self._refuse_other(wanted.filter(cast.is_null() & wanted.is_not_null()))
+        return cast
+
+    def _refuse_other(self, lost: pl.Series) -> None:
+        """Refuse ids that are not of the vocabulary's type, if there are any."""
         if len(lost):
             raise DataError(
                 f"the ids have the type {self.raw.dtype} (such as {self.raw[0]!r}), but "
-                f"{shown(lost.to_list())} has the type {wanted.dtype}; give ids as they are in "
+                f"{shown(lost.to_list())} has the type {lost.dtype}; give ids as they are in "
                 "the log"
             )
-        return cast
 
 
 def _is_short(column: pl.Series) -> bool:
@@ -223,7 +229,7 @@ def _numbered_texts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
 
 
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
-    """Return `ids` as type `kind`, null where the value would change (1.5 to 1, "007" to 7)."""
+    """Return `ids` as type `kind`, null where the value would change (1.5 to 1); "03" is 3."""
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)
@@ -231,7 +237,7 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
         return nothing
     try:
         cast = ids.cast(kind, strict=False)
-        if kind == pl.String:
+        if pl.String in (ids.dtype, kind):
             return cast
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
     except pl.exceptions.PolarsError:  # one type cannot be converted to the other

@@ -19,7 +19,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".json": lambda table, path: table.write_json(path),
 }
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".txt": lambda path: pl.DataFrame({"user": path.read_text("utf-8").splitlines()}),
+    ".txt": lambda path: pl.DataFrame({"user": path.read_text("utf-8-sig").splitlines()}),
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
     ".parquet": parquet.read_file,
     ".json": pl.read_json,

@@ -90,6 +90,11 @@ def build_model(
             f"{spec.name} reads the times of events, and the log has none; name their column with "
             f"--time, or use {'sasrec' if model.needs_times else 'popularity'}"
         )
+    if n_items < 2 and issubclass(model, Encoder):
+        raise DataError(
+            f"the log has one item, {log.items.raw[0]!r}, and {spec.name} is trained to tell items "
+            "apart; check that --item names the column of the items"
+        )
     facts: dict[str, Callable[[], Any]] = {
         "length": lambda: length,
         "n_users": lambda: log.n_users,
