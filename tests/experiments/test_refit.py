@@ -22,6 +22,7 @@ from softrec.experiments.train import fit_recipe, resolved
 from softrec.models.counted.sparse import TableScorer
 from softrec.progress import telling
 from softrec.recipe.recipe import merged, read_recipe
+from softrec.recipe.specs.prior import as_chosen
 from softrec.targets.smoothing import PopularityTarget
 from softrec.training.loop import train as trained
 
@@ -265,15 +266,24 @@ def test_a_counted_model_is_counted_again_with_the_settings_that_were_chosen(tmp
     assert "counted once more on training and validation events" in repr(run)
 
 
-def test_a_prior_keeps_its_strength_and_counts_the_larger_part(tmp_path):
-    prior = {"model": "markov", "strength": 0.5, "strengths": [0.0, 1.5]}
+PRIORS = {
+    "markov": {"model": "markov"},
+    "another": {"model": "item-knn", "models": ["markov"]},
+}
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_prior_stays_as_it_was_chosen_and_counts_the_larger_part(tmp_path, name):
+    prior = PRIORS[name] | {"strength": 0.5, "strengths": [0.0, 1.5]}
     plain, run = (fitted(tmp_path / on, {"prior": prior}, on) for on in ("none", "valid"))
     assert run.facts["prior"] == plain.facts["prior"]
     encoder = run.encoder()
     assert encoder.prior.strength == 1.5
     assert Evaluator(run.recipe, run.split(), "test").means(encoder) == run.test
+    chosen = as_chosen(run.recipe.prior, run.facts).model
+    assert chosen.name == "markov"
     log = for_refit(run.split(), "valid").train
-    alone = build_model(run.recipe.prior.model, log, 6, seed=0)
+    alone = build_model(chosen, log, 6, seed=0)
     assert isinstance(alone, TableScorer)
     alone.fit(training_events(log))
     kept = {n: t for n, t in encoder.state_dict().items() if n.startswith("prior.")}

@@ -1,5 +1,7 @@
 """What a recipe can say and nothing builds is an error; it never becomes something else."""
 
+from inspect import signature
+
 import pytest
 import torch
 
@@ -8,13 +10,16 @@ from softrec.candidates import CandidatesSettings, DrawnSettings, InBatchSetting
 from softrec.errors import DataError, RecipeError
 from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
+from softrec.experiments.fitted import PASSED_ON
 from softrec.losses.bilateral import BslSettings
 from softrec.losses.settings import LossSettings, PairwiseSettings
 from softrec.losses.softmax_settings import DecoupledSettings, MixedSettings
 from softrec.recipe.recipe import read_recipe
+from softrec.recipe.specs.training import TrainingSettings
 from softrec.scoring import Scoring
 from softrec.targets.one_hot import OneHotSettings
 from softrec.targets.settings import TargetSettings
+from softrec.training.loop import train
 
 RECIPE = read_recipe(
     {
@@ -94,3 +99,11 @@ def test_in_batch_frequencies_are_those_of_the_labels_of_an_epoch(split, windows
     events = torch.from_numpy(split.train.item_counts).double()
     far = (expected - events / events.sum()).abs().max()
     assert (far > 1e-3) == (windows != "interactions")
+
+
+def test_a_training_has_every_setting_of_the_loop():
+    """One that is forgotten would be its default, whatever a recipe says."""
+    named = signature(train).parameters.items()
+    options = {name for name, one in named if one.kind is one.KEYWORD_ONLY}
+    assert options - {"epochs", "schedule", "listener"} == set(PASSED_ON)
+    assert set(PASSED_ON) <= TrainingSettings.model_fields.keys()

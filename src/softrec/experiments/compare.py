@@ -29,15 +29,14 @@ from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.executors import Executor, executor
 from softrec.experiments.inputs import Given
 from softrec.experiments.levels import note, shared, simple_rows
+from softrec.experiments.notes import check_refits, refit_note, trials_note
 from softrec.experiments.protocol import ProtocolRows, with_protocol_rows
-from softrec.experiments.refits import check_refits, refit_note
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
 from softrec.experiments.store.folders import COMPARISON, Place, reserved
 from softrec.experiments.summary import results_of
 from softrec.experiments.train import inputs_of
 from softrec.experiments.trainings import Training, all_trained
-from softrec.experiments.trials import trials_note
 from softrec.experiments.truth import truth_of
 from softrec.experiments.tuning.rows import tuned
 from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct

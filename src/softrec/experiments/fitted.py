@@ -35,6 +35,12 @@ class Fitted(NamedTuple):
     about: dict[str, Any]
 
 
+PASSED_ON = (
+    "lr", "weight_decay", "betas", "optimizer", "clip", "ema", "monitor", "patience",
+    "checkpoint_minutes", "checkpoint_steps", "precision", "accelerator", "deterministic",
+)  # fmt: skip
+"""The settings that `train` has by the same names."""
+
 Fit = Callable[[Path], Fitted]
 """Trains or counts a model; the folder is for checkpoints."""
 
@@ -124,19 +130,7 @@ def _train(
         validate,
         folder,
         epochs=epochs or spec.epochs,
-        lr=spec.lr,
-        weight_decay=spec.weight_decay,
-        betas=spec.betas,
-        optimizer=spec.optimizer,
         schedule=Schedule(spec.schedule, spec.warmup, spec.plateau, spec.epochs),
-        clip=spec.clip,
-        ema=spec.ema,
-        monitor=spec.monitor,
-        patience=spec.patience,
-        checkpoint_minutes=spec.checkpoint_minutes,
-        checkpoint_steps=spec.checkpoint_steps,
-        precision=spec.precision,
-        accelerator=spec.accelerator,
-        deterministic=spec.deterministic,
         listener=listener,
+        **{name: getattr(spec, name) for name in PASSED_ON},
     )

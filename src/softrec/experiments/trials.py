@@ -12,7 +12,6 @@ from typing import Any
 
 from softrec.data.splits import Split
 from softrec.experiments.stages import Fit, cached
-from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.prior import NO_CHOICE
 from softrec.recipe.specs.training import PROCESSES
@@ -69,20 +68,6 @@ def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             "seed": SEED,
         }
     )
-
-
-def trials_note(wanted: Plan) -> list[str]:
-    """Return a note on the rows of a comparison that try settings, if there are any."""
-    rows = {row.name: row.untuned.trials for row in wanted.variants if row.untuned.trials}
-    if not rows:
-        return []
-    who = "Each row" if len(rows) == len(wanted.variants) else f"Some rows ({', '.join(rows)})"
-    spec = next(iter(rows.values()))
-    tried = "; ".join(in_words(settings) for settings in spec.settings)
-    return [
-        f"{who} tried {len(spec.settings)} settings for {spec.epochs} epochs each, with one seed, "
-        f"and was trained with the best of them on validation: {tried}. That is in its seconds."
-    ]
 
 
 def in_words(settings: Mapping[str, Any]) -> str:

@@ -1,10 +1,11 @@
-"""Refits in a comparison: which rows have one, and that its test part stays a test part."""
+"""How the rows of a comparison are trained: notes on refits and trials, and what is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from softrec.errors import RecipeError
+from softrec.experiments.trials import in_words
 from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 
@@ -37,3 +38,17 @@ def refit_note(wanted: Plan) -> list[str]:
         return [f"When its epoch or its settings are chosen, each row is fitted {how}."]
     also = "simple baselines are, too" if simple else "simple baselines and other rows are not"
     return [f"Some rows ({', '.join(rows)}) are fitted {how}; {also}."]
+
+
+def trials_note(wanted: Plan) -> list[str]:
+    """Return a note on the rows of a comparison that try settings, if there are any."""
+    rows = {row.name: row.untuned.trials for row in wanted.variants if row.untuned.trials}
+    if not rows:
+        return []
+    who = "Each row" if len(rows) == len(wanted.variants) else f"Some rows ({', '.join(rows)})"
+    spec = next(iter(rows.values()))
+    tried = "; ".join(in_words(settings) for settings in spec.settings)
+    return [
+        f"{who} tried {len(spec.settings)} settings for {spec.epochs} epochs each, with one seed, "
+        f"and was trained with the best of them on validation: {tried}. That is in its seconds."
+    ]
