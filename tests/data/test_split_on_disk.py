@@ -114,7 +114,8 @@ def logs(draw):
     items = draw(st.lists(st.integers(0, 12), min_size=n, max_size=n))
     columns = {"user": [IDS[kinds[0]](u) for u in users], "item": [IDS[kinds[1]](i) for i in items]}
     if draw(st.booleans()):
-        times = st.one_of(st.integers(0, 8), st.integers(-(2**62), 2**62))
+        late = st.integers(10**17, 2**62)  # all in nanoseconds, if it were since 1970
+        times = st.one_of(st.integers(0, 8), st.integers(-(2**62), 0), late)
         columns["time"] = draw(st.lists(times, min_size=n, max_size=n))
     if draw(st.booleans()):
         columns["rating"] = draw(st.lists(st.integers(1, 5), min_size=n, max_size=n))

@@ -193,3 +193,10 @@ def test_known_items_are_those_of_all_parts():
 def test_each_item_needs_a_time(count):
     with refused(ValueError):
         Sequences(np.array([0, 3]), np.arange(3), np.arange(count))
+
+
+def test_times_that_fill_a_wide_range_have_a_unit_of_their_own():
+    """Such as milliseconds since a service began, which pass through 10^8, 10^10 and 10^11."""
+    since = [3 * 10**8 * n for n in range(1, 1000)]
+    log = Interactions.read(pl.DataFrame({"user": 0, "item": range(999), "time": since}))
+    assert log.frame["time"].to_list() == since

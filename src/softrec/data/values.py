@@ -31,6 +31,7 @@ SINCE_1973 = {
     "microseconds": 10**14,
     "nanoseconds": 10**17,
 }
+BETWEEN_UNITS = 50  # at least, from the last time in one unit to the first in the next one
 
 
 # --- ids ---
@@ -179,8 +180,13 @@ class Times:
     kind: str  # WHOLE, FRACTIONS, LOCAL or MOMENTS; all but WHOLE are microseconds
 
 
-def times(column: pl.Series, name: str) -> Times:
+def times(column: pl.Series, name: str, *, whole: bool = True) -> Times:
     """Return whole numbers unchanged; numbers with a fraction and dates become microseconds.
+
+    Args:
+        column: the times.
+        name: of the column, for errors.
+        whole: whether it is all of the column, so that its units can be told.
 
     Raises:
         DataError: if a value is not a time, or dates with and without a zone are mixed.
@@ -194,17 +200,25 @@ def times(column: pl.Series, name: str) -> Times:
             f"without a time: {int(missing.sum()):,}); expected a number or a date such as "
             "2024-05-31 18:00:00, with a time zone in all rows or in none"
         )
-    _check_one_unit(found, column, name)
+    if whole:
+        _check_one_unit(found, column, name)
     return found
 
 
 def _check_one_unit(found: Times, column: pl.Series, name: str) -> None:
-    """Refuse numbers of which some look like seconds and others like milliseconds."""
+    """Refuse numbers of which some look like seconds and others like milliseconds.
+
+    Between the two is nothing: times that fill a wide range are of a unit of their own.
+    """
     if found.kind not in (WHOLE, FRACTIONS):
         return
     numbers = found.values // (MICROSECONDS if found.kind == FRACTIONS else 1)
     late = numbers.filter(numbers >= SINCE_1973["seconds"])
     if not len(late) or _unit(late.min()) == _unit(late.max()):
+        return
+    since, moments = SINCE_1973[str(_unit(late.max()))], late.to_numpy()
+    below, above = int(moments[moments < since].max()), int(moments[moments >= since].min())
+    if above < BETWEEN_UNITS * below:
         return
     listed = (
         f"{value_at(column, row)} in row {row:,}, which looks like {_unit(value)}"

@@ -61,6 +61,15 @@ class Parts:
             listed.append([name, known.st_size, known.st_mtime_ns])
         return {"files": listed, "columns": self.names}
 
+    def times(self) -> str | None:
+        """Return of which kind the times are, as `softrec.data.values` tells them apart."""
+        if "time" not in self.names:
+            return None
+        kind = next((batch["time"].dtype for batch in self.batches(("time",))), None)
+        if kind in TIMES:
+            return values.MOMENTS if getattr(kind, "time_zone", None) else values.LOCAL
+        return values.WHOLE
+
     def batches(self, kinds: tuple[str, ...]) -> Iterator[pl.DataFrame]:
         """Yield the rows of some columns, by their kind, in order and `LIMITS.read` at a time.
 
@@ -99,7 +108,7 @@ class Parts:
                     f"column {values.named(name)} has the type {one_line(str(kind), 60)}, but the "
                     "times of a log on disk are whole numbers or dates; write them as such"
                 )
-            made.append(values.times(batch["time"], name).values.alias("time"))
+            made.append(values.times(batch["time"], name, whole=False).values.alias("time"))
         if "weight" in self.names:
             made.append(values.weights(batch["weight"], self.names["weight"]).alias("weight"))
         return batch.with_columns(made)

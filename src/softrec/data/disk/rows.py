@@ -71,9 +71,9 @@ class Rows:
             made.append(pl.Series(kind, column))
         return pl.DataFrame(made)
 
-    def log(self, users: Vocabulary, items: Vocabulary) -> Interactions:
+    def log(self, users: Vocabulary, items: Vocabulary, times: str | None = None) -> Interactions:
         """Return the events as a log; what a log computes of its events is there already."""
-        log = Interactions(self.frame, users, items)
+        log = Interactions(self.frame, users, items, times)
         rows = Sequences(
             self.offsets, self.columns["item"].view(np.int32), self.columns.get("time")
         )

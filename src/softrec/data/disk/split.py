@@ -207,7 +207,7 @@ def read_split(folder: Path, about: dict[str, Any]) -> StoredSplit:
     """
     facts: dict[str, Any] = read_facts(folder / FACTS)
     ids = read_ids(folder)
-    parts = {name: Rows.read(folder / name).log(*ids) for name in PLACES}
+    parts = {name: Rows.read(folder / name).log(*ids, about.get("times")) for name in PLACES}
     return StoredSplit(
         parts["train"], parts["valid"], parts["test"], facts["name"], SetAside(**facts["aside"]),
         history=parts["before"], everything=parts["whole"], facts=about, folder=folder,

@@ -101,7 +101,7 @@ def _facts(spec: DataSettings, parts: Parts) -> dict[str, Any]:
         "format": FORMAT, "source": str(parts.source.resolve()), "parts": parts.facts(),
         "text_ids": spec.text_ids, "clean": list(spec.clean), "split": kind,
         "short": None if kind == TIME else spec.short_users or "keep",
-        "cold": spec.cold_items or "drop",
+        "cold": spec.cold_items or "drop", "times": parts.times(),
         "fractions": [spec.valid_fraction, spec.test_fraction] if kind == TIME else [],
     }  # fmt: skip
 
