@@ -11,7 +11,8 @@ import polars as pl
 
 from softrec.data.interactions import Interactions
 from softrec.data.reading import read_parts
-from softrec.data.values import FRACTIONS, LOCAL, MOMENTS, WHOLE, Times, in_one_unit, unit_of
+from softrec.data.units import unit_of_all
+from softrec.data.values import FRACTIONS, LOCAL, MOMENTS, WHOLE, Times, in_one_unit
 from softrec.errors import DataError
 
 NEW = "new"  # the column of a grown log that says which events are new
@@ -78,7 +79,7 @@ def _as_known(like: Interactions, times: Times, place: str) -> pl.Series:
         )
     if WHOLE in kinds and kinds & {LOCAL, MOMENTS}:  # dates are microseconds, numbers may be
         numbers = known if known.kind == WHOLE else times
-        if unit_of(numbers.values) == "microseconds":
+        if unit_of_all(numbers.values) == "microseconds":
             times = Times(times.values, known.kind)
     return in_one_unit([known, times], ["the known log", place])[1]
 

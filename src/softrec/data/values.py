@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import polars as pl
 
+from softrec.data.units import of_two_units, unit_of, unit_of_all
 from softrec.errors import DataError, one_line, shown
 
 # Tried one after the other; another order of day and month than ISO's is never guessed. BigQuery
@@ -24,14 +25,6 @@ YEARS_1_TO_9999 = (-719_162, 2_932_896)  # days since 1970; Python has no other 
 TEXTS = TypeVar("TEXTS", pl.Series, pl.Expr)
 WHOLE, FRACTIONS = "whole numbers", "numbers with a fraction"
 LOCAL, MOMENTS = "dates without a zone", "dates with a zone"
-# From this number on, a time since 1970 is taken to be in this unit; it is 1973 in each unit.
-SINCE_1973 = {
-    "seconds": 10**8,
-    "milliseconds": 10**11,
-    "microseconds": 10**14,
-    "nanoseconds": 10**17,
-}
-BETWEEN_UNITS = 50  # at least, from the last time in one unit to the first in the next one
 
 
 # --- ids ---
@@ -206,23 +199,16 @@ def times(column: pl.Series, name: str, *, whole: bool = True) -> Times:
 
 
 def _check_one_unit(found: Times, column: pl.Series, name: str) -> None:
-    """Refuse numbers of which some look like seconds and others like milliseconds.
-
-    Between the two is nothing: times that fill a wide range are of a unit of their own.
-    """
+    """Refuse numbers of which some look like seconds and others like milliseconds."""
     if found.kind not in (WHOLE, FRACTIONS):
         return
     numbers = found.values // (MICROSECONDS if found.kind == FRACTIONS else 1)
-    late = numbers.filter(numbers >= SINCE_1973["seconds"])
-    if not len(late) or _unit(late.min()) == _unit(late.max()):
-        return
-    since, moments = SINCE_1973[str(_unit(late.max()))], late.to_numpy()
-    below, above = int(moments[moments < since].max()), int(moments[moments >= since].min())
-    if above < BETWEEN_UNITS * below:
+    ends = of_two_units(numbers)
+    if ends is None:
         return
     listed = (
-        f"{value_at(column, row)} in row {row:,}, which looks like {_unit(value)}"
-        for value, row in ((end, _first(numbers == end)) for end in (late.min(), late.max()))
+        f"{value_at(column, row)} in row {row:,}, which looks like {unit_of(end)}"
+        for end, row in ((end, _first(numbers == end)) for end in ends)
     )
     raise DataError(f"column {named(name)} has {', and '.join(listed)}; give all times in one unit")
 
@@ -312,7 +298,7 @@ def in_one_unit(parts: Sequence[Times], places: Sequence[str]) -> list[pl.Series
         _refuse_units([part.kind for part in parts], places)
     numbers = kinds <= {WHOLE, FRACTIONS}  # dates have a unit, in whatever year they are
     told = [series // MICROSECONDS if FRACTIONS in kinds else series for series in values]
-    looks = [unit_of(series) for series in told] if numbers and len(values) > 1 else []
+    looks = [unit_of_all(series) for series in told] if numbers and len(values) > 1 else []
     if len({look for look in looks if look}) > 1:
         _refuse_units([look or "small numbers" for look in looks], places)
     return [series.alias("time") for series in values]
@@ -332,15 +318,6 @@ def _finer(seconds: pl.Series, place: str) -> pl.Series:
             "fractions of seconds; give the times of all files in the same unit"
         )
     return finer
-
-
-def unit_of(values: pl.Series) -> str | None:
-    """Return the unit that times since 1970 seem to have; None if it is unclear."""
-    return _unit(values.sort()[len(values) // 2])
-
-
-def _unit(time: Any) -> str | None:
-    return next((u for u, since in reversed(SINCE_1973.items()) if abs(int(time)) >= since), None)
 
 
 def _refuse_units(units: Sequence[str], places: Sequence[str]) -> None:
