@@ -15,7 +15,7 @@ import polars as pl
 
 from softrec.data.atomic import ENDING
 from softrec.data.interactions import Interactions
-from softrec.data.values import unit_of
+from softrec.data.units import unit_of_all
 from softrec.errors import DataError
 from softrec.extras import require
 
@@ -110,7 +110,7 @@ def _columns(source: Any) -> dict[str, pl.Series]:
 
 def _moments(times: pl.Series) -> np.ndarray:
     """Return times as datetime64[ns]."""
-    unit = UNITS[unit_of(times) or "seconds"]
+    unit = UNITS[unit_of_all(times) or "seconds"]
     values = times.to_numpy().astype(np.int64)
     factor = int(np.timedelta64(1, unit) / np.timedelta64(1, "ns"))
     if bool((np.abs(values) > (2**63 - 1) // factor).any()):
