@@ -57,9 +57,9 @@ def _check_alone(command: str) -> None:
         raise SystemExit(2)
     raise TrainingError(
         f"torchrun or Slurm has started {found.world.size} processes, and `softrec {command}` is "
-        "one, which starts others for a training itself: run it once, without torchrun or srun, "
-        f"and with --devices (update: --set training.devices={found.world.local_size}) if each "
-        "training is to have several"
+        "one, which starts others for a training itself: run it once, without torchrun or srun; a "
+        "training has several processes where the recipe says so (--devices, or in an update --set "
+        "training.devices=2)"
     )
 
 

@@ -74,7 +74,7 @@ class Asked(NamedTuple):
 
 
 def sentence_of(facts: dict[str, Any]) -> str:
-    """Return the sentence for `Asked.facts`.
+    """Return the sentence for `Asked.facts`, perhaps with the number of sampled negatives.
 
     Example:
         >>> part = {"cases": 9, "cases_left_out": 1, "relevant": 10, "repeated": 2}
@@ -89,10 +89,10 @@ test items are in the history (evaluation.mask_seen=true ranks new items only)'
     )
     if not facts["mask_seen"]:
         other = " (evaluation.mask_seen=true ranks new items only)" if facts["by_log"] else ""
-        return (
-            f"all items are ranked, including seen items, because {repeats} are in the "
-            f"history{other}"
-        )
+        among = "all items are ranked, including seen items"
+        if facts.get("negatives"):
+            among = "seen items are ranked, too"
+        return f"{among}, because {repeats} are in the history{other}"
     new = "new items are ranked, and seen items are left out"
     if not valid["repeated"] + test["repeated"]:
         return new

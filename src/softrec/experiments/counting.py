@@ -15,9 +15,9 @@ from softrec.experiments.evaluator import Evaluator
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import MODELS, ModelSettings
 from softrec.types import Events, Scorer
+from softrec.types.model import LARGEST_GRID
 
 LOGGER = logging.getLogger(__name__)
-LARGEST_GRID = 20
 
 
 @dataclass(frozen=True)

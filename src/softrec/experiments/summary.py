@@ -309,14 +309,10 @@ def _ceiling(truth: Truth | None) -> Ceiling | None:
 def notes_of(base: Recipe, split: Split, asked: Asked) -> list[str]:
     """Return notes on the data and the protocol."""
     leak = split.leak()
-    asks = sentence_of(asked.facts())
-    if base.evaluation.negatives:  # a note of its own says among which
-        asks = asks.replace(
-            "all items are ranked, including seen items", "seen items are ranked, too"
-        )
+    number = base.evaluation.negatives
+    asks = sentence_of(asked.facts() | {"negatives": number})
     lines = [asks, *split.notes(), *([leak.sentence()] if leak else [])]
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines]
-    number = base.evaluation.negatives
     if number is None:
         return notes
     return [

@@ -12,8 +12,7 @@ from torch import Tensor
 from softrec.testing.checking import require, require_close
 from softrec.testing.encoders import LENGTHS, at_every_step, padded
 from softrec.types import Batch, Events, Scorer
-
-LARGEST_GRID = 20
+from softrec.types.model import LARGEST_GRID
 
 
 def sample_events(n_items: int, *, n_users: int = 20, seed: int = 0) -> Events:

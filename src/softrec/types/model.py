@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from softrec.types.batch import Batch, ItemVectors, Vectors
 from softrec.types.scores import OffsetScores, Products, Scores
 
+LARGEST_GRID = 20  # combinations of settings of a scorer that are tried on validation, at most
 LOG_TEMPERATURE = "learnt_log_temperature"  # of the parameter, in files of weights
 
 
