@@ -85,6 +85,8 @@ row(TRAINING, "clip", [None, 0.5], lambda b: b.settings["gradient_clip_val"], sa
 row(TRAINING, "ema", [None, 0.5, 0.99],
     lambda b: next((c.decay for c in b.settings["callbacks"] if isinstance(c, Averaging)), None),
     said("ema"))  # fmt: skip
+row(TRAINING, "minutes", [None, 0.5, 9.0], lambda b: b.module.budget and b.module.budget.minutes,
+    said("minutes"))  # fmt: skip
 row(TRAINING, "patience", [1, 4], lambda b: b.callback("EarlyStopping").patience, said("patience"))
 row(TRAINING, "monitor", ["ndcg@10", "recall@20"],
     lambda b: [b.callback("EarlyStopping").monitor, b.callback("BestCheckpoint").metric],

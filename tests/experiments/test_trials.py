@@ -69,6 +69,21 @@ def test_its_metric_is_that_of_the_short_training_and_its_seconds_count(tmp_path
     assert run.facts["seconds"] >= sum(row["seconds"] for row in run.facts["trials"]) + 0.5 * own
 
 
+def test_trials_and_the_training_share_the_minutes(tmp_path):
+    run = fit(tmp_path / "run", minutes=9.0)
+    spent = sum(row["seconds"] for row in run.facts["trials"]) / 60
+    assert run.recipe.training.minutes == pytest.approx(9.0 - spent)
+    for folder in (tmp_path / "cache" / "runs").iterdir():
+        facts = json.loads((folder / "run.json").read_text())
+        assert facts["recipe"]["training"]["minutes"] == 1.0  # a third of all, for three
+
+
+def test_too_few_minutes_leave_an_epoch_of_each(tmp_path):
+    run = fit(tmp_path / "run", minutes=1e-6, refit="valid")
+    assert run.facts["epochs"] == run.facts["best_epoch"] == 1
+    assert run.refit == "valid"
+
+
 def test_a_trial_is_not_tested_and_leaves_its_facts_alone(tmp_path):
     """Else each one is ranked once more for all users, and leaves a copy of the log."""
     run = fit(tmp_path / "run", **{"evaluation.calibration": True})

@@ -13,6 +13,7 @@ from softrec.models.gru4rec import GRU4Rec
 from softrec.objective import Objective
 from softrec.progress import telling
 from softrec.training import loop
+from softrec.training.budget import Budget
 from softrec.training.lines import Lines
 from softrec.types import Vectors
 
@@ -83,6 +84,19 @@ def test_stops_after_epochs_without_improvement(tmp_path, values, patience, epoc
     trained = train(encoder(), Scripted(*values), tmp_path, patience=patience, epochs=5)
     assert len(trained.curve) == epochs
     assert trained.stopped_early == (epochs < 5)
+
+
+def test_ends_when_its_minutes_are_over(tmp_path):
+    """The first epoch is whole, however short the time."""
+    told = []
+    with telling(write=told.append):
+        trained = train(encoder(), Scripted(0.1, 0.2, 0.3), tmp_path / "a", budget=Budget(1e-9))
+    assert len(trained.curve) == trained.best_epoch == 1
+    assert trained.stopped_early
+    assert "to go" not in told[0]
+    assert told[1:] == ["the training ends after epoch 1: one more would take longer than 0.0 s"]
+    trained = train(encoder(), Scripted(*[0.1] * 4), tmp_path / "b", budget=Budget(60))
+    assert len(trained.curve) == 4
 
 
 def test_each_epoch_is_told_in_a_line(tmp_path):

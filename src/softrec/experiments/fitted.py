@@ -18,6 +18,7 @@ from softrec.objective import Objective
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.recipe.specs.training import TrainingSettings
+from softrec.training.budget import Budget
 from softrec.training.lines import Listener
 from softrec.training.loop import TrainingResult, train
 from softrec.training.module import Validate
@@ -123,6 +124,9 @@ def _train(
 ) -> TrainingResult:
     if spec.optimizer == "sparse-adam":
         mark_sparse(encoder)
+    budget = None
+    if spec.minutes is not None and epochs is None:  # else the number of epochs is known
+        budget = Budget(spec.minutes, refit=spec.refit != "none")
     return train(
         encoder,
         objective,
@@ -131,6 +135,7 @@ def _train(
         folder,
         epochs=epochs or spec.epochs,
         schedule=Schedule(spec.schedule, spec.warmup, spec.plateau, spec.epochs),
+        budget=budget,
         listener=listener,
         **{name: getattr(spec, name) for name in PASSED_ON},
     )

@@ -18,6 +18,8 @@ from softrec.recipe.specs.training import PROCESSES
 from softrec.recipe.specs.trials import with_settings
 
 LOGGER = logging.getLogger(__name__)
+SHARE = 1 / 3  # of the minutes of a training that all trials may take
+SHORTEST = 1e-6  # minutes, in which one epoch is trained
 SEED = 0  # of all trials, so that several seeds of a run share them
 
 
@@ -44,13 +46,25 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
         rows.append({"settings": settings, monitor: found, "seconds": run.facts["seconds"]})
     best = max(rows, key=lambda row: row[monitor])["settings"]
     LOGGER.info("trials: the training has %s", in_words(best))
-    return with_settings(recipe, best), rows
+    return _in_time(with_settings(recipe, best), sum(row["seconds"] for row in rows)), rows
+
+
+def _in_time(recipe: Recipe, seconds: float) -> Recipe:
+    """Return a recipe whose training has the minutes that its trials have left."""
+    minutes = recipe.training.minutes
+    if minutes is None:
+        return recipe
+    left = max(minutes - seconds / 60, SHORTEST)
+    return recipe.model_copy(
+        update={"training": recipe.training.model_copy(update={"minutes": left})}
+    )
 
 
 def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a trial.
 
-    It has fewer epochs, one process and no refit, and a prior is as it is given.
+    It has fewer epochs, its part of the time, one process and no refit, and a prior is as it is
+    given.
 
     Args:
         recipe: with trials.
@@ -60,6 +74,8 @@ def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     found = with_settings(recipe, settings)
     epochs = min(recipe.trials.epochs, found.training.epochs)
     once = dict.fromkeys(PROCESSES, 1) | {"epochs": epochs, "refit": "none"}
+    if found.training.minutes is not None:
+        once["minutes"] = SHARE * found.training.minutes / len(recipe.trials.settings)
     prior = None if found.prior is None else found.prior.model_copy(update=NO_CHOICE)
     return found.model_copy(
         update={

@@ -28,6 +28,7 @@ class Lines:
     Args:
         monitor: the validation metric that chooses the best epoch.
         epochs: the maximum number of epochs.
+        seconds: how long the training may take, if that is limited.
 
     Example:
         >>> from softrec.progress import telling
@@ -40,6 +41,7 @@ class Lines:
 
     monitor: str
     epochs: int
+    seconds: float | None = None
 
     def resumed(self, epoch: int) -> None:
         """Log that an interrupted training is resumed in an epoch, counted from 1."""
@@ -55,9 +57,11 @@ class Lines:
             if best + 1 == len(curve)
             else f"the best {values[best]:.4f} in epoch {best + 1}"
         )
-        left = self.epochs - len(curve)
+        left = (self.epochs - len(curve)) * seconds[len(seconds) // 2]
+        if self.seconds is not None:
+            left = min(left, max(0.0, self.seconds - sum(seconds)))
         took = in_words(curve[-1]["seconds/train"] + curve[-1]["seconds/validate"])
-        ahead = f", at most {in_words(left * seconds[len(seconds) // 2])} to go" if left else ""
+        ahead = f", at most {in_words(left)} to go" if left else ""
         LOGGER.info(
             "%s",
             f"epoch {len(curve)} of {self.epochs}: {self.monitor} {values[-1]:.4f}, {standing}; "

@@ -27,6 +27,7 @@ from softrec.objective import Objective
 from softrec.progress import shows_bars
 from softrec.training.alone import alone
 from softrec.training.averaging import Averaging
+from softrec.training.budget import Budget
 from softrec.training.checkpoints import (
     BestCheckpoint,
     ResumeCheckpoint,
@@ -99,6 +100,7 @@ def train(
     precision: Any = "32-true",
     accelerator: str = "auto",
     deterministic: bool = True,
+    budget: Budget | None = None,
     listener: Listener | None = None,
 ) -> TrainingResult:
     """Train `encoder` and leave it with the weights of its best epoch.
@@ -131,6 +133,8 @@ def train(
         accelerator: as in Lightning.
         deterministic: on a CUDA device, use only operations that give the same numbers each time;
             without it neither the same seed nor a resumed training does. A processor always does.
+        budget: how long it may take; by default as long as it takes. Where it ends differs from
+            machine to machine.
         listener: called after each epoch; it may end the training by raising an error. By default
             each epoch is a line of the logger `softrec.training.lines`.
 
@@ -150,7 +154,8 @@ def train(
                 clip=clip, ema=ema, monitor=monitor,
                 patience=patience, checkpoint_minutes=checkpoint_minutes,
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
-                deterministic=deterministic, listener=listener or Lines(monitor, epochs),
+                deterministic=deterministic, budget=budget,
+                listener=listener or Lines(monitor, epochs, budget and budget.seconds),
             )  # fmt: skip
         told = curve
         parallel.by_first(lambda: keep_finished(folder, told))
@@ -180,13 +185,14 @@ def _loop(
     precision: Any,
     accelerator: str,
     deterministic: bool,
+    budget: Budget | None,
     listener: Listener,
 ) -> list[dict[str, float]]:
     """Train, and return the learning curve; the best weights are in `folder` then."""
     module = SoftTargetModule(
         encoder, objective, exactly(validate, precision), lr=lr, weight_decay=weight_decay,
         betas=betas, optimizer=optimizer, schedule=schedule, monitor=monitor, lines=listener,
-        folder=folder,
+        budget=budget, folder=folder,
     )  # fmt: skip
     stopping = EarlyStopping(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True

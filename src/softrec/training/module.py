@@ -15,6 +15,7 @@ from softrec import parallel
 from softrec.errors import TrainingError
 from softrec.objective import Objective
 from softrec.parallel.tables import Part, parts_of
+from softrec.training.budget import Budget
 from softrec.training.checkpoints import add_rows, keep_rows
 from softrec.training.lines import Listener
 from softrec.training.optimizers import LazyAdam, OptimizerName
@@ -42,6 +43,7 @@ class SoftTargetModule(L.LightningModule):
         schedule: how the learning rate changes.
         monitor: the validation metric that a schedule reads.
         lines: logs each epoch.
+        budget: ends the training in time.
         folder: of the checkpoints, where the rows of tables in shards have files of their own.
 
     Raises:
@@ -62,6 +64,7 @@ class SoftTargetModule(L.LightningModule):
         schedule: Schedule = CONSTANT,
         monitor: str = "",
         lines: Listener | None = None,
+        budget: Budget | None = None,
         folder: Path | None = None,
     ) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class SoftTargetModule(L.LightningModule):
         self.betas = betas
         self.optimizer: OptimizerName = optimizer
         self.schedule, self.monitor = schedule, monitor
-        self.lines, self.folder = lines, folder
+        self.lines, self.budget, self.folder = lines, budget, folder
         self.rows: str | None = None  # the file of the rows of the last checkpoint
         self.curve: list[dict[str, float]] = []
         self.trained_seconds = 0.0
@@ -248,6 +251,9 @@ class SoftTargetModule(L.LightningModule):
         self._sums, self._examples = {}, 0
         if self.lines is not None:
             self.lines.epoch(self.curve)
+        budget = self.budget
+        if budget is not None and parallel.by_first(lambda: budget.is_over(self.curve)):
+            self.trainer.should_stop = True
         logged = {name: value for name, value in row.items() if name != "epoch"}
         self.log_dict(logged, prog_bar=False)
 

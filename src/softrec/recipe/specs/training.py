@@ -105,6 +105,12 @@ class TrainingSettings(Settings):
         "validated and kept; by default there is none",
     )
     betas: tuple[Decay, Decay] = setting((0.9, 0.999), "decay of Adam's two averages")
+    minutes: Positive | None = setting(
+        None,
+        "how long trials, epochs and refit may take together, in whole epochs, at least one each; "
+        "by default as long as they take",
+        common=True,
+    )
     patience: Rounds = setting(10, "epochs without improvement before it stops", common=True)
     monitor: Text = setting(
         "ndcg@10", "the validation metric that chooses the best epoch", common=True
@@ -164,6 +170,11 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"schedule plateau has no warm-up, got warmup {self.warmup}; choose constant or "
                 "cosine, or leave out warmup"
+            )
+        if self.schedule == "cosine" and self.minutes is not None:
+            raise ValueError(
+                f"schedule cosine falls to 0 in the last of {self.epochs} epochs, and minutes may "
+                "end the training before; choose constant or plateau, or leave out minutes"
             )
         if self.clip is not None and self.optimizer == "sparse-adam":
             raise ValueError(
