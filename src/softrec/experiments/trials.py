@@ -73,7 +73,7 @@ def trial_of(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     assert recipe.trials is not None
     found = with_settings(recipe, settings)
     epochs = min(recipe.trials.epochs, found.training.epochs)
-    once = dict.fromkeys(PROCESSES, 1) | {"epochs": epochs, "refit": "none"}
+    once: dict[str, Any] = dict.fromkeys(PROCESSES, 1) | {"epochs": epochs, "refit": "none"}
     if found.training.minutes is not None:
         once["minutes"] = SHARE * found.training.minutes / len(recipe.trials.settings)
     prior = None if found.prior is None else found.prior.model_copy(update=NO_CHOICE)
