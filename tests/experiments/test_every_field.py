@@ -24,6 +24,7 @@ from softrec.losses.settings import LOSSES, LossSettings
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import DataSettings
 from softrec.recipe.specs.models import ModelSettings
+from softrec.recipe.specs.prior import PriorSettings
 from softrec.recipe.specs.training import EvaluationSettings, TrainingSettings
 from softrec.recipe.specs.trials import TrialSettings
 from softrec.recipe.specs.tune import TuneSettings
@@ -42,6 +43,8 @@ AFTERWARDS = {
     (EvaluationSettings, "calibration"), (TrainingSettings, "new_rows"),
     (TrainingSettings, "devices"), (TrainingSettings, "nodes"),
     (TrainingSettings, "shards"), (TrainingSettings, "refit"),
+    (PriorSettings, "popularity"), (PriorSettings, "half_life"),
+    (PriorSettings, "popularities"), (PriorSettings, "half_lives"),
 }  # fmt: skip
 """What happens after the training, on another log or in other processes, in tests of its own."""
 

@@ -85,6 +85,7 @@ QUICK = {
     "sasrec": lambda: SASRec(N_ITEMS, **SIZES),
     "gru4rec": lambda: GRU4Rec(N_ITEMS, dim=8, layers=2, gru_bias=False),
     "prior": lambda: with_prior(SASRec(N_ITEMS, **SIZES), last=3, items=6),
+    "popularity": lambda: with_prior(SASRec(N_ITEMS, **SIZES), strength=0.3, popularity=1.5),
     "mf": lambda: MF(N_ITEMS, n_users=LOG.n_users, dim=8, output_bias=True),
 }
 OTHERS = {
@@ -108,7 +109,7 @@ OTHERS = {
     "distances": lambda: Scored(TiMiRec(N_ITEMS, **SIZES), Scoring("euclidean")),
     "lightgcn": lambda: LightGCN(N_ITEMS, **GRAPH),
     "mf, prior": lambda: with_prior(MF(N_ITEMS, n_users=LOG.n_users, dim=8, output_bias=True)),
-    "comirec, prior": lambda: with_prior(ComiRecSA(N_ITEMS, **SIZES), last=20),
+    "comirec, prior": lambda: with_prior(ComiRecSA(N_ITEMS, **SIZES), last=20, popularity=2.0),
     "ngcf": lambda: NGCF(N_ITEMS, **GRAPH),
 }
 CASES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]

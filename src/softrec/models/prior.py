@@ -1,4 +1,8 @@
-"""A prior on the logits: what is counted about the items of the history, added to every score."""
+"""A prior on the logits: what is counted in the log, added to every score.
+
+Of the items that occur together with those of the history it has a number for each user, and of the
+popularity of an item at the end of the log one for all users.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from torch import Tensor, nn
 
 from softrec.extras import optional
 from softrec.models.counted.folds import Folds, last_items, shares, table_of
+from softrec.models.counted.popularity import RecentPopularity
 from softrec.models.counted.sparse import TableScorer
 from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Vectors
 
@@ -33,6 +38,11 @@ class Prior(nn.Module):
     then be marked by its label, and the model would learn to trust the prior too much. So users are
     divided into folds, and in training each fold reads the counts of all the others.
 
+    What is popular changes, and a model averages over the whole log. So in rankings every item
+    has, like a bias, a number for its recent share p of the events, see `RecentPopularity`:
+
+    $$b_i = g_p t \log(1 + p_i / \epsilon)$$
+
     Args:
         make: returns a new scorer with a table, not yet fitted.
         strength: g.
@@ -41,7 +51,15 @@ class Prior(nn.Module):
         items: how many items of a row have a number, at most: those with the largest.
         folds: of the users; 0 leaves the prior out of training.
         temperature: t, by which the model's scores are divided in the softmax it was trained with.
+        popularity: g_p; 0 leaves popularity out.
+        half_life: the fraction of the period of the log after which an event counts half in p.
+
+    Source: logit adjustment (Menon et al., ICLR 2021), by the popularity of now in place of that
+    in training; Zhang et al., "Causal Intervention for Leveraging Popularity Bias in
+    Recommendation", SIGIR 2021, has popularity of now in rankings, too.
     """
+
+    recent: Tensor  # (N,) float32, p; empty without popularity
 
     def __init__(
         self,
@@ -53,11 +71,15 @@ class Prior(nn.Module):
         items: int = 500,
         folds: int = 0,
         temperature: float = 1.0,
+        popularity: float = 0.0,
+        half_life: float = 0.01,
     ) -> None:
         super().__init__()
         self.make, self.strength, self.floor = make, strength, floor
         self.last, self.items, self.folds = last, items, folds
         self.temperature = temperature
+        self.popularity, self.half_life = popularity, half_life
+        self.register_buffer("recent", torch.empty(0))
         self.whole = make()
         self.others: Folds | None = None  # not saved, only training needs them
 
@@ -65,6 +87,25 @@ class Prior(nn.Module):
         """Count the events of the training part, and once more without each part of the users."""
         self.whole.fit(events)
         self.others = Folds(self.make, self.folds, events) if self.folds else None
+        self.fit_popularity(events)
+
+    def fit_popularity(self, events: Events) -> None:
+        """Count the recent share of each item, if popularity has a factor.
+
+        Raises:
+            DataError: if the events have no times.
+        """
+        if not self.popularity:
+            self.recent = self.recent[:0]
+            return
+        found = RecentPopularity(self.whole.n_items, half_life=self.half_life)
+        found.fit(events)
+        self.recent = (found.weights / found.weights.sum()).to(self.recent.device)
+
+    def of_items(self, items: slice = slice(None)) -> Tensor:
+        """Return the numbers of items for their popularity, the same for all users, (N,)."""
+        factor = self.popularity * self.temperature
+        return factor * torch.log1p(self.recent[items].double() / self.floor)
 
     @property
     def factor(self) -> float:
@@ -113,8 +154,14 @@ class WithPrior(Encoder):
         return self if self.prior.folds else self.encoder
 
     def items(self) -> ItemVectors:
-        """Return the item vectors of the encoder."""
-        return self.encoder.items()
+        """Return the item vectors of the encoder; in rankings popularity is part of their bias."""
+        found = self.encoder.items()
+        if self.training or not self.prior.popularity:
+            return found
+        own = self.catalogue  # of a catalogue in shards
+        popular = self.prior.of_items(slice(None) if own is None else slice(own.start, own.stop))
+        popular = popular.to(found.vectors)
+        return found._replace(bias=popular if found.bias is None else found.bias + popular)
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         """Return the vectors of the encoder, with the offset of each row."""
@@ -132,6 +179,9 @@ class WithPrior(Encoder):
     ) -> Any:
         """Load weights and counts; the counts have the sizes that they have in `state_dict`."""
         self.prior.whole.load_state_dict(_inside(state_dict, "prior.whole."), strict, assign)
+        self.prior.recent = state_dict.get("prior.recent", torch.empty(0)).clone()
+        if self.prior.popularity and not len(self.prior.recent):
+            raise RuntimeError("the popularity of the prior is missing")
         return self.encoder.load_state_dict(_inside(state_dict, "encoder."), strict, assign)
 
 

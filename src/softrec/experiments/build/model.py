@@ -156,7 +156,7 @@ def prior_of(
     prior = Prior(
         partial(table_scorer, spec.model, log, length), strength=spec.strength, floor=spec.floor,
         last=spec.last, items=spec.items, folds=spec.folds,
-        temperature=temperature,
+        temperature=temperature, popularity=spec.popularity, half_life=spec.half_life,
     )  # fmt: skip
     if fit:
         prior.fit(training_events(log))

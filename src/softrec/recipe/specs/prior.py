@@ -10,14 +10,14 @@ from pydantic import ValidationError, field_validator, model_validator
 from softrec.losses.settings import LossSettings
 from softrec.models.counted.sparse import TableScorer
 from softrec.recipe.specs.models import MODELS, ModelSettings, is_counted
-from softrec.settings import Settings, Weight, setting
+from softrec.settings import Positive, Settings, Weight, setting
 from softrec.targets.settings import TargetSettings
 from softrec.weights import WeightsSettings
 
 CHAIN: dict[str, Any] = {"name": "markov", "steps": 10, "recency": 0.8}
 """The best of the counted models tried as a prior."""
 
-NO_CHOICE: dict[str, Any] = {"strengths": (), "models": ()}
+NO_CHOICE: dict[str, Any] = {"strengths": (), "models": (), "popularities": (), "half_lives": ()}
 
 
 def with_tables() -> list[str]:
@@ -70,6 +70,28 @@ class PriorSettings(Settings):
         "trained, each with all strengths, such as [rp3beta, {name: markov, steps: 3}]",
         max_length=20,
     )
+    popularity: float = setting(
+        0.0,
+        "in rankings: factor of the logarithm of the recent share of events of each item, the same "
+        "for all users; 0: none; others need times",
+        ge=0,
+        le=100,
+    )
+    half_life: float = setting(
+        0.01,
+        "fraction of the period of the log after which an event counts half in that share",
+        gt=0,
+        le=1000,
+    )
+    popularities: tuple[Weight, ...] = setting(
+        (),
+        "factors of popularity that are tried on validation once the model and the strength are "
+        "chosen; of a log without times none",
+        max_length=20,
+    )
+    half_lives: tuple[Positive, ...] = setting(
+        (), "half-lives that are tried before these factors, with the first of them", max_length=20
+    )
     floor: float = setting(
         1e-5, "probability that is added to each, so that the logarithm is finite", gt=0, le=1
     )
@@ -86,7 +108,7 @@ class PriorSettings(Settings):
     @property
     def chooses(self) -> bool:
         """Return whether there is something to choose on validation."""
-        return bool(self.strengths or self.models)
+        return bool(self.strengths or self.models or self.popularities)
 
     @field_validator("model", mode="before")
     @classmethod
@@ -107,6 +129,15 @@ class PriorSettings(Settings):
         for model in found if isinstance(found, tuple) else (found,):
             _check_kind(model, "a prior")
         return found
+
+    @model_validator(mode="after")
+    def _with_factors(self) -> PriorSettings:
+        if self.half_lives and not self.popularities:
+            raise ValueError(
+                "half_lives are tried with the first of popularities, and there is none; give "
+                "popularities, such as [1, 0.5, 2], or a single half_life and popularity"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trained_without(self) -> PriorSettings:
@@ -191,4 +222,6 @@ def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSett
     if spec is None or chosen is None:
         return spec
     model = ModelSettings.model_validate(chosen["model"]) if "model" in chosen else spec.model
-    return spec.model_copy(update={"model": model, "strength": chosen["strength"], **NO_CHOICE})
+    popular = {name: chosen[name] for name in ("popularity", "half_life") if name in chosen}
+    update = {"model": model, "strength": chosen["strength"], **popular, **NO_CHOICE}
+    return spec.model_copy(update=update)

@@ -105,7 +105,7 @@ def write_files(recommender: Recommender, folder: Path, *, users: bool = True) -
     else:
         tower = None
     with torch.inference_mode():
-        items = model.items()
+        items = whole.items()  # with the popularity of a prior
     _write_items(items, recommender, folder)
     if recommender.catalogue is not None:
         recommender.catalogue.write_parquet(folder / CATALOGUE)
