@@ -72,10 +72,11 @@ def soft():
 
 
 def with_prior(encoder):
-    """An encoder whose logits have the numbers of a counted model added, those of other users."""
-    prior = Prior(lambda: ItemKNN(N, k=N, recency=0.5), folds=2)
+    """An encoder with the numbers of a counted model, those of other users, and popularity."""
+    prior = Prior(lambda: ItemKNN(N, k=N, recency=0.5), folds=2, popularity=0.7, half_life=0.3)
     rows = log()
-    prior.fit(Events(torch.from_numpy(rows.offsets), torch.from_numpy(rows.items).long()))
+    items = torch.from_numpy(rows.items).long()
+    prior.fit(Events(torch.from_numpy(rows.offsets), items, torch.arange(len(items)).remainder(37)))
     return WithPrior(encoder, prior)
 
 
