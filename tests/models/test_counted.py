@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -20,6 +20,7 @@ from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.counted.markov import Markov
 from softrec.models.counted.popularity import Popularity, RecentPopularity
 from softrec.models.counted.rp3beta import RP3Beta
+from softrec.models.counted.rp3beta_popularity import RP3BetaPopularity
 from softrec.models.counted.session_knn import SessionKNN
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.arguments import arguments
@@ -194,6 +195,28 @@ def test_rp3beta(log, alpha, beta, recency):
 
 
 @pytest.mark.slow
+@given(logs(), st.sampled_from([0.0, 0.5, 2.0]), st.sampled_from([0.1, 1.0]), RECENCY)
+def test_rp3beta_popularity(log, factor, half_life, recency):
+    """Of a log whose events are each a second after the one before."""
+    lists, histories = log
+    events = [item for items in lists for item in items]
+    assume(events)
+    ages = np.arange(len(events))[::-1] / (half_life * max(len(events) - 1, 1))
+    recent = np.bincount(events, 0.5**ages, minlength=N)
+    popular = factor * np.log(1 + recent / recent.sum() / 1e-5)
+    similar = counted.cut(counted.walks(lists, N, alpha=0.5, beta=0.1), N)
+    sums = np.array([counted.summed(similar, history, recency) for history in histories])
+    total = sums.sum(1, keepdims=True)
+    shares = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+    model = RP3BetaPopularity(N, k=N, recency=recency, popularity=factor, half_life=half_life)
+    model.fit(events_of(lists, torch.arange(len(events))))
+    unknown = [-1] * len(histories)
+    found = table(model.eval(), padded(histories, N, users=unknown)).double().numpy()
+    expected = np.log(1 + shares / 1e-5) + popular
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 @given(logs(), st.integers(1, 4), RECENCY, st.sampled_from([0.0, 0.3]))
 def test_markov(log, steps, recency, smoothing):
     lists, histories = log
@@ -364,7 +387,7 @@ def test_every_setting_changes_scores(name):
         "k": (1, 5), "similarity": ("cosine", "conditional"), "power": (0.2, 0.8),
         "shrinkage": (0.0, 5.0), "recency": (0.3, 0.9), "alpha": (0.5, 1.0), "beta": (0.1, 0.9),
         "l2": (1.0, 50.0), "steps": (1, 3), "smoothing": (0.0, 0.5), "sample": (1, 9),
-        "last": (1, 5), "half_life": (0.1, 0.5),
+        "last": (1, 5), "half_life": (0.1, 0.5), "popularity": (0.5, 2.0),
     }  # fmt: skip
     batch = padded([[1, 2, 3, 4], [5, 1, 7]], N, users=[-1, -1])
     for setting in arguments(MODELS[name], ("n_items",)):

@@ -175,6 +175,7 @@ def test_a_run_with_a_prior_is_exported_with_it(tmp_path, clicks):
     {"prior": {"folds": 1}},
     {"prior": {"folds": 2, "models": ["rp3beta"]}},
     {"prior": {"models": ["markov", "popularity"]}},
+    {"prior": {"model": "rp3beta-popularity"}},
     {"prior": PRIOR, "loss": "bpr"},
     {"prior": PRIOR, "evaluation.score": "cosine"},
     {"prior": {**PRIOR, "folds": 2}, "loss": "sl"},

@@ -9,6 +9,7 @@ from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.counted.markov import Markov
 from softrec.models.counted.popularity import Popularity, RecentPopularity
 from softrec.models.counted.rp3beta import RP3Beta
+from softrec.models.counted.rp3beta_popularity import RP3BetaPopularity
 from softrec.models.counted.session_knn import SessionKNN
 from softrec.models.deepfm import DeepFM
 from softrec.models.esasrec import ESASRec
@@ -50,6 +51,7 @@ __all__ = [
     "OutputLayer",
     "Popularity",
     "RP3Beta",
+    "RP3BetaPopularity",
     "RecentPopularity",
     "SASRec",
     "SessionKNN",

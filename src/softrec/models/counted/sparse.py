@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -74,8 +74,12 @@ class TableScorer(SparseScorer):
 
     for a history h_1 .. h_n, with recency r. A subclass computes S in `fit` and passes it to
     `keep`, with the events.
+
+    Attributes:
+        sums: whether its scores are these sums, so that its table can stand for it in a prior.
     """
 
+    sums: ClassVar[bool] = True
     offsets: Tensor  # (N + 1,) int64
     columns: Tensor  # (nnz,) int32
     values: Tensor  # (nnz,) float32

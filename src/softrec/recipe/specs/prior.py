@@ -21,8 +21,8 @@ NO_CHOICE: dict[str, Any] = {"strengths": (), "models": (), "popularities": (), 
 
 
 def with_tables() -> list[str]:
-    """Return the names of the counted models that have a table of items x items."""
-    return [name for name, kind in MODELS.items() if issubclass(kind, TableScorer)]
+    """Return the names of the counted models whose scores are sums of a table of items x items."""
+    return [name for name, kind in MODELS.items() if issubclass(kind, TableScorer) and kind.sums]
 
 
 def check_table(model: Mapping[str, Any], place: str) -> None:
