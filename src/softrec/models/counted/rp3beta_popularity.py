@@ -32,7 +32,7 @@ class RP3BetaPopularity(RP3Beta):
         alpha: power of the probabilities of a step.
         beta: a larger beta lowers the scores of popular items more.
         recency: r, weight of an item of the history relative to the item after it.
-        popularity: g.
+        popularity: g, the factor of popularity.
         half_life: the fraction of the training period after which an event counts half in p.
 
     Raises:
