@@ -84,12 +84,14 @@ def training_of(
         epochs: ends after so many, with a learning rate as if those of the recipe were to come.
     """
     encoder, objective, batches = build(recipe, split)
+    budget = None if epochs else budget_of(recipe.training, split)  # else all of it is known
 
     def fit(folder: Path) -> Fitted:
         with described(recipe.model_dump(mode="json")):
             trained = _train(
-                recipe.training, encoder, objective, batches, valid.means, folder, listener, epochs
-            )
+                recipe.training, encoder, objective, batches, valid.means, folder, listener, epochs,
+                budget,
+            )  # fmt: skip
         made = {"target": {**about(objective.source), **about_weight(objective.weight)}}
         if recipe.prior is not None and recipe.prior.chooses:
             assert isinstance(valid, Evaluator)
@@ -99,6 +101,15 @@ def training_of(
         return Fitted(encoder, trained, made)
 
     return fit
+
+
+def budget_of(spec: TrainingSettings, split: Split) -> Budget | None:
+    """Return how long a training with its refit may take, if the recipe says so."""
+    if spec.minutes is None:
+        return None
+    held_out = {"none": (), "valid": (split.valid,), "all": (split.valid, split.test)}[spec.refit]
+    more = sum(map(len, held_out)) / len(split.train)
+    return Budget(spec.minutes, refit=1 + more if held_out else 0)
 
 
 def _counting(recipe: Recipe, split: Split, valid: Evaluator) -> Fit:
@@ -121,12 +132,10 @@ def _train(
     folder: Path,
     listener: Listener | None,
     epochs: int | None,
+    budget: Budget | None,
 ) -> TrainingResult:
     if spec.optimizer == "sparse-adam":
         mark_sparse(encoder)
-    budget = None
-    if spec.minutes is not None and epochs is None:  # else the number of epochs is known
-        budget = Budget(spec.minutes, refit=spec.refit != "none")
     return train(
         encoder,
         objective,

@@ -17,17 +17,18 @@ class Budget:
 
     Args:
         minutes: of all epochs with their validation, and of a refit.
-        refit: whether the model is trained once more, for as many epochs as the best one took, so
-            that the next epoch, were it the best one, would cost its number of epochs again.
+        refit: how many times as long an epoch is when the model is trained once more, for as many
+            epochs as the best one took; so the next epoch, were it the best one, would cost its
+            number of epochs again. 0: there is no refit.
 
     Example:
         >>> hour = [{"seconds/train": 3500.0, "seconds/validate": 100.0}]
-        >>> Budget(150).is_over(hour), Budget(150, refit=True).is_over(hour)
+        >>> Budget(150).is_over(hour), Budget(150, refit=1.1).is_over(hour)
         (False, True)
     """
 
     minutes: float
-    refit: bool = False
+    refit: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -42,7 +43,7 @@ class Budget:
         """
         spent = sum(row["seconds/train"] + row["seconds/validate"] for row in curve)
         train, validate = (_median(curve, name) for name in ("seconds/train", "seconds/validate"))
-        again = (len(curve) + 1) * train if self.refit else 0.0
+        again = self.refit * (len(curve) + 1) * train
         over = spent + train + validate + again > self.seconds
         if over:
             ahead = "one more and the refit" if self.refit else "one more"
