@@ -71,8 +71,11 @@ def test_its_metric_is_that_of_the_short_training_and_its_seconds_count(tmp_path
 
 def test_trials_and_the_training_share_the_minutes(tmp_path):
     run = fit(tmp_path / "run", minutes=9.0)
-    spent = sum(row["seconds"] for row in run.facts["trials"]) / 60
-    assert run.recipe.training.minutes == pytest.approx(9.0 - spent)
+    assert run.recipe.training.minutes == 9.0  # what was asked for, and what an update has
+    rows = [{"seconds": 60.0}, {"seconds": 150.0}]
+    assert trials.in_time(run.recipe, rows).training.minutes == 5.5
+    assert 0 < trials.in_time(run.recipe, rows * 9).training.minutes < 1e-3
+    assert trials.in_time(run.recipe, []) == run.recipe
     for folder in (tmp_path / "cache" / "runs").iterdir():
         facts = json.loads((folder / "run.json").read_text())
         assert facts["recipe"]["training"]["minutes"] == 1.0  # a third of all, for three

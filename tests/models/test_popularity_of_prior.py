@@ -9,11 +9,13 @@ from polars.testing import assert_frame_equal
 import softrec
 from messages import refused
 from softrec.errors import DataError, RecipeError
+from softrec.experiments.card import card_of
 from softrec.experiments.export import export_run
 from softrec.experiments.runs import ranked
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior, WithPrior
 from softrec.models.sasrec import SASRec
+from softrec.scoring import Scored, Scoring
 from softrec.testing.encoders import padded
 from softrec.types import Events
 
@@ -147,6 +149,16 @@ def test_a_run_keeps_it_and_an_export_has_it(chosen, tmp_path):
     assert bias.max() > 1
 
 
+def test_cards_and_comparisons_tell_of_it(chosen, clicks, tmp_path):
+    text = card_of(chosen)
+    assert f"popularity: {chosen.facts['prior']['popularity']}" in text
+    found = softrec.compare(clicks, targets="one-hot,uniform", seeds=1, out=tmp_path / "compared",
+                            baselines=False, progress=False, prior=CHOICE, **TINY)  # fmt: skip
+    note = "To the finished scores of each row a prior is added: what is counted about the items"
+    assert [one for one in found.results.notes if one.startswith(note)]
+    assert any("and the popularity of now, as validation chooses" in n for n in found.results.notes)
+
+
 def test_a_refit_counts_it_again_up_to_the_test(chosen, clicks, tmp_path):
     run = softrec.fit(clicks, out=tmp_path / "run", prior=CHOICE, refit="valid", **TINY)
     assert run.facts["prior"] == chosen.facts["prior"]
@@ -179,3 +191,41 @@ def test_noise_does_not_choose_it(tmp_path):
 def test_half_lives_without_factors_are_refused(clicks, tmp_path):
     with refused(RecipeError):
         softrec.fit(clicks, out=tmp_path / "run", prior={"half_lives": LIVES}, **TINY)
+
+
+@pytest.mark.parametrize("target", ["mean-teacher", "csn"])
+def test_a_target_of_own_predictions_is_without_it(clicks, tmp_path, target):
+    some = {**TINY, "target": {"name": target, "alpha": 0.5}}
+    popular = {"model": "markov", "strength": 0.0, "popularity": 8.0}
+    runs = [
+        softrec.fit(clicks.head(800), out=tmp_path / name, prior=prior, **some).encoder()
+        for name, prior in {"with": popular, "without": None}.items()
+    ]
+    own = runs[0].encoder.state_dict()
+    for name, weight in runs[1].state_dict().items():
+        torch.testing.assert_close(own[name], weight, rtol=0, atol=0)
+
+
+def test_a_factor_of_0_does_not_choose_the_half_life(chosen, clicks, tmp_path):
+    fields = CHOICE | {"popularities": [0.0, 1.0, 0.25, 4.0]}
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=fields, **TINY)
+    kept = ("popularity", "half_life")
+    assert [run.facts["prior"][n] for n in kept] == [chosen.facts["prior"][n] for n in kept]
+
+
+def test_no_factors_in_place_of_those_of_a_preset(clicks, tmp_path):
+    fields = CHOICE | {"popularities": []}
+    run = softrec.fit(clicks.head(800), out=tmp_path / "run", prior=fields, **TINY)
+    assert run.recipe.prior.popularity == 0.0
+
+
+def test_similar_items_are_those_of_the_encoder():
+    inner = Scored(SASRec(N, dim=4, layers=1, length=3), Scoring("euclidean")).eval()
+    chosen, weights = torch.tensor([[1], [2]]), torch.ones(2, 1)
+    whole = WithPrior(inner, prior(popularity=2.0)).eval()
+    with torch.no_grad():
+        found, expected = (
+            model.similarities()(chosen, weights).fill(slice(0, 2), torch.empty(2, N))
+            for model in (whole, inner)
+        )
+    torch.testing.assert_close(found, expected)

@@ -26,6 +26,7 @@ from softrec.experiments.updating.update import UPDATE, open_update
 from softrec.experiments.views import asked, best_of, data_text
 from softrec.models.registry import MODELS
 from softrec.recipe.specs.models import is_counted
+from softrec.recipe.specs.prior import as_chosen
 from softrec.renamed import RUNS
 
 NOT_SAID = "not stated; ask whoever gave the log before you use or share this model"
@@ -210,6 +211,9 @@ def _training(run: Run) -> str:
         fields = recipe.model_dump(mode="json", exclude_defaults=True)
         own = ("target", "loss", "candidates", "weights", "training", "interest")
         kept |= {name: _without_folders(fields[name]) for name in own if name in fields}
+        prior = as_chosen(recipe.prior, facts)
+        if prior is not None:
+            kept["prior"] = prior.model_dump(mode="json", exclude_defaults=True)
     kept["seed"] = recipe.seed
     text = yaml.safe_dump(json.loads(json.dumps(kept)), sort_keys=False)
     versions = ", ".join(f"{name} {value}" for name, value in facts.get("versions", {}).items())

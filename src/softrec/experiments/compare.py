@@ -29,7 +29,7 @@ from softrec.experiments.comparison import REPORT, Comparison
 from softrec.experiments.executors import Executor, executor
 from softrec.experiments.inputs import Given
 from softrec.experiments.levels import note, shared, simple_rows
-from softrec.experiments.notes import check_refits, refit_note, trials_note
+from softrec.experiments.notes import check_refits, prior_note, refit_note, trials_note
 from softrec.experiments.protocol import ProtocolRows, with_protocol_rows
 from softrec.experiments.runs import Run, describe
 from softrec.experiments.sliced import case_slices, sliced
@@ -149,7 +149,14 @@ def _compared(
         LOGGER.info(gap)
     wanted = with_decisions(buildable(wanted, split), split)
     wanted = replace(
-        wanted, notes=(*wanted.notes, *note(wanted), *refit_note(wanted), *trials_note(wanted))
+        wanted,
+        notes=(
+            *wanted.notes,
+            *note(wanted),
+            *refit_note(wanted),
+            *trials_note(wanted),
+            *prior_note(wanted),
+        ),
     )
     for line in wanted.notes:
         LOGGER.info(line)

@@ -40,6 +40,21 @@ def refit_note(wanted: Plan) -> list[str]:
     return [f"Some rows ({', '.join(rows)}) are fitted {how}; {also}."]
 
 
+def prior_note(wanted: Plan) -> list[str]:
+    """Return a note on the rows of a comparison whose rankings have a prior, if there are any."""
+    rows = {row.name: row.untuned.prior for row in wanted.variants if row.untuned.prior}
+    if not rows:
+        return []
+    who = "each row" if len(rows) == len(wanted.variants) else f"some rows ({', '.join(rows)})"
+    spec = next(iter(rows.values()))
+    popular = " and the popularity of now" if spec.popularity or spec.popularities else ""
+    chosen = ", as validation chooses" if spec.chooses else ""
+    return [
+        f"To the finished scores of {who} a prior is added: what is counted about the items of the "
+        f"history{popular}{chosen}."
+    ]
+
+
 def trials_note(wanted: Plan) -> list[str]:
     """Return a note on the rows of a comparison that try settings, if there are any."""
     rows = {row.name: row.untuned.trials for row in wanted.variants if row.untuned.trials}

@@ -132,7 +132,8 @@ def _popularity(
                 found[point] = trial.values()
         return max(found, key=lambda point: float(found[point].mean()))
 
-    begin = first._replace(popularity=spec.popularities[0])
+    factor = next((one for one in spec.popularities if one), 0.0)  # 0 tells no half-lives apart
+    begin = first._replace(popularity=factor)
     best = best_of(begin._replace(half_life=one) for one in spec.half_lives or (spec.half_life,))
     best = best_of(best._replace(popularity=one) for one in spec.popularities)
     best = best_of(best._replace(strength=one) for one in spec.strengths)

@@ -52,7 +52,7 @@ from softrec.experiments.store.folders import RUN, Place, reserved
 from softrec.experiments.store.integrity import sealed
 from softrec.experiments.store.run_file import FORMAT, ChangedRunError
 from softrec.experiments.tables import Tables, tables_of
-from softrec.experiments.trials import tried
+from softrec.experiments.trials import in_time, tried
 from softrec.experiments.written import write_data
 from softrec.files import replacing, write_facts
 from softrec.parallel import by_first, in_turn, rank, together
@@ -146,7 +146,7 @@ def _fitted(
             LOGGER.info(line)
         valid, test = (Evaluator(recipe, split, part, asked) for part in ("valid", "test"))
         # A recipe that cannot be built is refused before anything is written.
-        ready = resolved(recipe, split)
+        ready = resolved(in_time(recipe, trials), split)
         fit = fit_of(ready, split, valid)
         told = describe(split)
         folder = by_first(lambda: place.begin(text, told, overwrite=overwrite))

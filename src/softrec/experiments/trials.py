@@ -7,7 +7,7 @@ runs that differ only in their seed share them. It is not tested, and leaves no 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softrec.data.splits import Split
@@ -46,15 +46,20 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
         rows.append({"settings": settings, monitor: found, "seconds": run.facts["seconds"]})
     best = max(rows, key=lambda row: row[monitor])["settings"]
     LOGGER.info("trials: the training has %s", in_words(best))
-    return _in_time(with_settings(recipe, best), sum(row["seconds"] for row in rows)), rows
+    return with_settings(recipe, best), rows
 
 
-def _in_time(recipe: Recipe, seconds: float) -> Recipe:
-    """Return a recipe whose training has the minutes that its trials have left."""
+def in_time(recipe: Recipe, trials: Sequence[Mapping[str, Any]]) -> Recipe:
+    """Return a recipe whose training has the minutes that its trials have left.
+
+    Args:
+        recipe: unchanged if its minutes are not limited, or it had no trials.
+        trials: rows of `tried`.
+    """
     minutes = recipe.training.minutes
-    if minutes is None:
+    if minutes is None or not trials:
         return recipe
-    left = max(minutes - seconds / 60, SHORTEST)
+    left = max(minutes - sum(row["seconds"] for row in trials) / 60, SHORTEST)
     return recipe.model_copy(
         update={"training": recipe.training.model_copy(update={"minutes": left})}
     )

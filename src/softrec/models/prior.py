@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from softrec.errors import DataError
 from softrec.extras import optional
 from softrec.models.counted.folds import Folds, last_items, shares, table_of
 from softrec.models.counted.popularity import RecentPopularity
 from softrec.models.counted.sparse import TableScorer
-from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Vectors
+from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Scores, Vectors
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -98,6 +99,11 @@ class Prior(nn.Module):
         if not self.popularity:
             self.recent = self.recent[:0]
             return
+        if events.times is None:
+            raise DataError(
+                "prior.popularity counts events by their times, and the log has none; name their "
+                "column with --time, or leave prior.popularity out"
+            )
         found = RecentPopularity(self.whole.n_items, half_life=self.half_life)
         found.fit(events)
         self.recent = (found.weights / found.weights.sum()).to(self.recent.device)
@@ -169,6 +175,10 @@ class WithPrior(Encoder):
         if (self.training and not self.prior.folds) or self.prior.strength == 0:
             return found
         return found._replace(offset=self.prior(batch))
+
+    def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
+        """Return those of the encoder: what is counted says nothing of them."""
+        return self.encoder.similarities()
 
     def initialise_from(self, other: Encoder) -> None:
         """Copy the weights of a trained model, with a prior or without."""

@@ -164,7 +164,7 @@ def certainty(results: Results) -> str:
     if waiting:
         sentences += (
             f" Not levelled off when the epochs ended: {waiting}. There is no verdict on these; "
-            "give more epochs."
+            "give more epochs or minutes."
         )
     return sentences + _impatience(results)
 

@@ -49,7 +49,9 @@ def build(recipe: Recipe, split: Split) -> tuple[Encoder, Objective, TrainingBat
     encoder = with_prior(encoder, recipe.prior, split.train, spec.length, temperature, fit=True)
     batches = build_batches(spec, split, seed=recipe.seed)
     scoring = scoring_of(recipe.loss)
-    training = Training(split, batches.data, spec, recipe.model.name, encoder, scoring, recipe.data)
+    training = Training(
+        split, batches.data, spec, recipe.model.name, encoder.as_trained(), scoring, recipe.data
+    )
     objective = build_objective(recipe, training, batches)
     check_outside(recipe, objective, encoder, _first(batches))
     return encoder, objective, batches

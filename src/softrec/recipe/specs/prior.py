@@ -75,13 +75,13 @@ class PriorSettings(Settings):
         "in rankings: factor of the logarithm of the recent share of events of each item, the same "
         "for all users; 0: none; others need times",
         ge=0,
-        le=100,
+        le=10**6,
     )
     half_life: float = setting(
         0.01,
         "fraction of the period of the log after which an event counts half in that share",
         gt=0,
-        le=1000,
+        le=10**6,
     )
     popularities: tuple[Weight, ...] = setting(
         (),
@@ -90,7 +90,9 @@ class PriorSettings(Settings):
         max_length=20,
     )
     half_lives: tuple[Positive, ...] = setting(
-        (), "half-lives that are tried before these factors, with the first of them", max_length=20
+        (),
+        "half-lives that are tried before these factors, with the first of them that is not 0",
+        max_length=20,
     )
     floor: float = setting(
         1e-5, "probability that is added to each, so that the logarithm is finite", gt=0, le=1
@@ -132,7 +134,7 @@ class PriorSettings(Settings):
 
     @model_validator(mode="after")
     def _with_factors(self) -> PriorSettings:
-        if self.half_lives and not self.popularities:
+        if self.half_lives and "popularities" not in self.model_fields_set:
             raise ValueError(
                 "half_lives are tried with the first of popularities, and there is none; give "
                 "popularities, such as [1, 0.5, 2], or a single half_life and popularity"

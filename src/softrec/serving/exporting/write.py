@@ -64,8 +64,8 @@ def encoder_of(recommender: Recommender) -> Encoder:
 
 
 def prior_of(model: Encoder, folder: Path) -> dict[str, Any] | None:
-    """Write the table of a model's prior, and return its settings; None if it has none."""
-    if not isinstance(model, WithPrior):
+    """Write the table of a model's prior, and return its settings; None if it adds nothing."""
+    if not isinstance(model, WithPrior) or not model.prior.strength:
         return None
     prior, table = model.prior, model.prior.whole
     arrays = {name: getattr(table, name).numpy() for name in ("offsets", "columns", "values")}

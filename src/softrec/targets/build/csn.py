@@ -32,6 +32,11 @@ class CsnSettings(HalfSettings, name="csn"):
     seed: Seed = setting(0, "seed of item2vec and of the search for neighbours")
 
     @property
+    def with_prior(self) -> bool:
+        """Return False: the prediction is of vectors, which do not have a prior."""
+        return False
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Return faiss, which finds neighbours, and gensim if item2vec is needed."""
         return ("faiss",) if self.teacher is not None else ("faiss", "gensim")
