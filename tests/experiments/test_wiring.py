@@ -105,5 +105,5 @@ def test_a_training_has_every_setting_of_the_loop():
     """One that is forgotten would be its default, whatever a recipe says."""
     named = signature(train).parameters.items()
     options = {name for name, one in named if one.kind is one.KEYWORD_ONLY}
-    assert options - {"epochs", "schedule", "listener"} == set(PASSED_ON)
+    assert options - {"epochs", "schedule", "listener", "budget"} == set(PASSED_ON)
     assert set(PASSED_ON) <= TrainingSettings.model_fields.keys()

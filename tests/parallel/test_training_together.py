@@ -98,8 +98,9 @@ def weights_of(kind, data):
 
 def with_prior(encoder):
     rows = log()
-    prior = Prior(lambda: ItemKNN(N, k=N, recency=0.5), folds=2)
-    prior.fit(Events(torch.from_numpy(rows.offsets), torch.from_numpy(rows.items).long()))
+    prior = Prior(lambda: ItemKNN(N, k=N, recency=0.5), folds=2, popularity=0.7, half_life=0.3)
+    items = torch.from_numpy(rows.items).long()
+    prior.fit(Events(torch.from_numpy(rows.offsets), items, torch.arange(len(items)).remainder(37)))
     return WithPrior(encoder, prior)
 
 
