@@ -130,6 +130,15 @@ def test_a_run_keeps_its_prior(tmp_path, clicks, folds):
     assert all(same) == (folds == 0)  # without folds only the ranking has it
 
 
+def test_a_model_of_16_bits_has_its_prior(tmp_path, clicks):
+    """NumPy, which reads the counted table, has no such numbers."""
+    some = {**TINY, "precision": "bf16-true"}
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=PRIOR, **some)
+    plain = softrec.fit(clicks, out=tmp_path / "plain", **some)
+    assert run.test["ndcg@10"] > plain.test["ndcg@10"] + 0.2
+    assert run.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-2)
+
+
 @pytest.mark.parametrize("model", ["comirec-sa", "timirec"])
 def test_interests_are_those_of_the_model(tmp_path, clicks, model):
     """A prior is added to scores; the interests, their measures and `why` are of the encoder."""

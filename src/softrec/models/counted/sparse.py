@@ -100,8 +100,10 @@ class TableScorer(SparseScorer):
 
     @property
     def table(self) -> sparse.csr_matrix:
-        """Return the table (N, N); it shares the memory of the buffers."""
-        parts = (part.cpu().numpy() for part in (self.values, self.columns, self.offsets))
+        """Return the table (N, N); it shares the memory of buffers that NumPy can read."""
+        half = self.values.dtype in (torch.bfloat16, torch.float16)  # of a model in 16 bits
+        values = self.values.float() if half else self.values
+        parts = (part.cpu().numpy() for part in (values, self.columns, self.offsets))
         return sparse.csr_matrix(tuple(parts), (self.n_items, self.n_items), copy=False)
 
     def forward(self, batch: Batch) -> TableScores:
