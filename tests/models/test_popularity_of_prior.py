@@ -154,7 +154,7 @@ def test_cards_and_comparisons_tell_of_it(chosen, clicks, tmp_path):
     assert f"popularity: {chosen.facts['prior']['popularity']}" in text
     found = softrec.compare(clicks, targets="one-hot,uniform", seeds=1, out=tmp_path / "compared",
                             baselines=False, progress=False, prior=CHOICE, **TINY)  # fmt: skip
-    note = "To the finished scores of each row a prior is added: what is counted about the items"
+    note = "Each row got a prior, which is added to scores: what is counted about the items"
     assert [one for one in found.results.notes if one.startswith(note)]
     assert any("and the popularity of now, as validation chooses" in n for n in found.results.notes)
 

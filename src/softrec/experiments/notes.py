@@ -1,8 +1,8 @@
-"""How the rows of a comparison are trained: notes on refits and trials, and what is refused."""
+"""How the rows of a comparison are trained: notes on refits, trials and priors, and refusals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from softrec.errors import RecipeError
 from softrec.experiments.trials import in_words
@@ -45,13 +45,12 @@ def prior_note(wanted: Plan) -> list[str]:
     rows = {row.name: row.untuned.prior for row in wanted.variants if row.untuned.prior}
     if not rows:
         return []
-    who = "each row" if len(rows) == len(wanted.variants) else f"some rows ({', '.join(rows)})"
     spec = next(iter(rows.values()))
     popular = " and the popularity of now" if spec.popularity or spec.popularities else ""
     chosen = ", as validation chooses" if spec.chooses else ""
     return [
-        f"To the finished scores of {who} a prior is added: what is counted about the items of the "
-        f"history{popular}{chosen}."
+        f"{_who(rows, wanted)} got a prior, which is added to scores: what is counted about the "
+        f"items of the history{popular}{chosen}."
     ]
 
 
@@ -60,10 +59,13 @@ def trials_note(wanted: Plan) -> list[str]:
     rows = {row.name: row.untuned.trials for row in wanted.variants if row.untuned.trials}
     if not rows:
         return []
-    who = "Each row" if len(rows) == len(wanted.variants) else f"Some rows ({', '.join(rows)})"
-    spec = next(iter(rows.values()))
+    who, spec = _who(rows, wanted), next(iter(rows.values()))
     tried = "; ".join(in_words(settings) for settings in spec.settings)
     return [
         f"{who} tried {len(spec.settings)} settings for {spec.epochs} epochs each, with one seed, "
         f"and was trained with the best of them on validation: {tried}. That is in its seconds."
     ]
+
+
+def _who(rows: Collection[str], wanted: Plan) -> str:
+    return "Each row" if len(rows) == len(wanted.variants) else f"Some rows ({', '.join(rows)})"

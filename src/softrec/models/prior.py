@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from softrec.errors import DataError
 from softrec.extras import optional
 from softrec.models.counted.folds import Folds, last_items, shares, table_of
-from softrec.models.counted.popularity import RecentPopularity
+from softrec.models.counted.popularity import recent_shares
 from softrec.models.counted.sparse import TableScorer
 from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Scores, Vectors
 
@@ -104,9 +104,8 @@ class Prior(nn.Module):
                 "prior.popularity counts events by their times, and the log has none; name their "
                 "column with --time, or leave prior.popularity out"
             )
-        found = RecentPopularity(self.whole.n_items, half_life=self.half_life)
-        found.fit(events)
-        self.recent = (found.weights / found.weights.sum()).to(self.recent.device)
+        found = recent_shares(events, self.whole.n_items, self.half_life)
+        self.recent = found.to(self.recent.device)
 
     def of_items(self, items: slice = slice(None)) -> Tensor:
         """Return the numbers of items for their popularity, the same for all users, (N,)."""

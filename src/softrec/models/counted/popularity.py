@@ -12,6 +12,17 @@ from softrec.models.registry import MODELS
 from softrec.types import Batch, Events, ItemVectors, Products, Scorer
 
 
+def recent_shares(events: Events, n_items: int, half_life: float) -> Tensor:
+    """Return the scores of `recent-popularity`, divided by their sum, (N,) float32.
+
+    Raises:
+        DataError: if the events have no times.
+    """
+    found = RecentPopularity(n_items, half_life=half_life)
+    found.fit(events)
+    return found.weights / found.weights.sum()
+
+
 class _Popular(Scorer):
     """Every user has the same scores, stored as one number per item."""
 

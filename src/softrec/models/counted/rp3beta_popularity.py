@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from softrec.models.counted.popularity import RecentPopularity
+from softrec.models.counted.popularity import recent_shares
 from softrec.models.counted.rp3beta import RP3Beta
 from softrec.models.counted.sparse import TableScores
 from softrec.models.registry import MODELS
@@ -70,23 +70,19 @@ class RP3BetaPopularity(RP3Beta):
         Raises:
             DataError: if the events have no times.
         """
-        popular = RecentPopularity(self.n_items, half_life=self.half_life)
-        popular.fit(events)
-        self.recent = popular.weights / popular.weights.sum()
+        self.recent = recent_shares(events, self.n_items, self.half_life)
         super().fit(events)
 
     def forward(self, batch: Batch) -> TableScores:
         """Return the sums of both logarithms."""
-        found = super().forward(batch)
-        return _Logarithms(self, found)
+        return _Logarithms(self, *self.read(batch))
 
 
 class _Logarithms(TableScores):
     """The logarithms of shares, with those of popularity added."""
 
-    def __init__(self, scorer: RP3BetaPopularity, sums: TableScores) -> None:
-        self.scorer, self.items, self.weights = scorer, sums.items, sums.weights
-        self.n_items, self.like, self.table = sums.n_items, sums.like, sums.table
+    def __init__(self, scorer: RP3BetaPopularity, items: Tensor, weights: Tensor) -> None:
+        super().__init__(scorer, items, weights)
         self.popular = scorer.popularity * torch.log1p(scorer.recent / FLOOR)
 
     def fill(self, rows: slice, out: Tensor) -> Tensor:

@@ -108,9 +108,12 @@ class TableScorer(SparseScorer):
 
     def forward(self, batch: Batch) -> TableScores:
         """Return the weighted sums of rows of the table."""
+        return TableScores(self, *self.read(batch))
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the history of each prediction, (P, L), and the weights of its items."""
         histories = prefixes(batch, self.n_items, batch.history.shape[1])
-        weights = recency_weights(histories, self.n_items, self.recency)
-        return TableScores(self, histories.items, weights)
+        return histories.items, recency_weights(histories, self.n_items, self.recency)
 
     def similarities(self) -> Callable[[Tensor, Tensor], Scores]:
         """Return the weighted means of rows of the table; of pairs that it lacks, -inf."""
