@@ -46,7 +46,11 @@ class RunError(SoftrecError):
 
 
 class TrainingError(SoftrecError):
-    """Training cannot continue, for instance because the loss is NaN."""
+    """Training cannot continue, for instance because there is no such accelerator."""
+
+
+class DivergedError(TrainingError):
+    """The loss or the weights of a training became NaN or infinite."""
 
 
 def shown(values: object, limit: int = 3, *, of: int | None = None) -> str:

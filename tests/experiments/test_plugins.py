@@ -441,3 +441,13 @@ def test_an_instance_that_does_not_fit(model, tmp_path):
 def test_what_is_no_target(target):
     with refused(RecipeError):
         recipe_of({"data": {"source": "shop"}}, {"target": target})
+
+
+def test_a_stage_is_trained_again_when_its_code_has_changed(plugin, split):
+    """Else a teacher with one's own target is that of the code before."""
+    folders = []
+    for code in (OWN, OWN, OWN.replace("1 / power", "power")):
+        plugin.write_text(code)
+        recipe = read_recipe({**SHARP, "plugins": [str(plugin)]})
+        folders.append(folder_of(recipe, split))
+    assert folders[0] == folders[1] != folders[2]

@@ -1,6 +1,7 @@
 """Settings that are tried on validation before a training, which has the best of them."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from test_refit import clicks
 import softrec
 from kills import killed
 from messages import refused
-from softrec.errors import RecipeError
+from softrec.data.interactions import Interactions
+from softrec.data.splits import leave_last_out
+from softrec.errors import DivergedError, RecipeError
+from softrec.evaluation.asked import Asked
 from softrec.experiments import train, trials
 from softrec.experiments.tuning.searched import space_of
 from softrec.recipe.options import recipe_of
@@ -25,6 +29,11 @@ BASE = {
     "model": "gru4rec", "model.dim": 8, "model.dropout": 0.2, "epochs": 4, "patience": 2,
     "batch_size": 16, "length": 6, "metrics": ("ndcg@10",),
 }  # fmt: skip
+SPLIT = leave_last_out(Interactions.read(LOG))
+RECIPE = recipe_of(
+    {"data": {"source": "memory:clicks"}, "model": {"name": "gru4rec"}, "training": {"length": 6}},
+    {"trials.settings": RATES, "trials.epochs": 2, "metrics": ["ndcg@10"]},
+)
 FIELDS = {
     "data": {"source": "shop"},
     "model": {"name": "mf", "dim": 8},
@@ -113,6 +122,29 @@ def test_a_trial_is_no_stage(tmp_path):
     (stage,) = student.facts["stages"].values()
     assert softrec.open_run(stage).recipe.training == recipe.training
     assert softrec.open_run(stage).test != run.test
+
+
+def diverging(recipe, folder, rates=(0.03,)):
+    """Train a trial, which diverges with some learning rates."""
+    if recipe.training.lr in rates:
+        raise DivergedError("the loss became nan")
+    return train.fit_trial(recipe, folder, split=SPLIT, asked=Asked.of(SPLIT, None))
+
+
+def test_a_trial_that_diverges_is_not_chosen(capsys):
+    """Else one setting that is too bold ends the fit, with the others untried."""
+    chosen, rows = trials.tried(RECIPE, SPLIT, diverging)
+    assert [row["ndcg@10"] is None for row in rows] == [False, True, False]
+    assert all(row["seconds"] > 0 for row in rows)
+    known = [row for row in rows if row["ndcg@10"] is not None]
+    assert (
+        chosen.training.lr == max(known, key=lambda row: row["ndcg@10"])["settings"]["training.lr"]
+    )
+
+
+def test_trials_that_all_diverge_are_refused():
+    with refused(DivergedError):
+        trials.tried(RECIPE, SPLIT, partial(diverging, rates=(1e-6, 0.03, 1e-5)))
 
 
 def test_seeds_share_the_trials(tmp_path, capsys):

@@ -21,6 +21,7 @@ from softrec.experiments.store.folders import RUN, held, is_marked, remove
 from softrec.experiments.store.integrity import hash_of
 from softrec.experiments.store.run_file import ChangedRunError
 from softrec.extras import require
+from softrec.recipe.plugins import modules_of
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.training import PROCESSES
 
@@ -107,8 +108,8 @@ def folder_of(stage: Recipe, split: Split, *, trial: bool = False) -> Path:
     """Return the folder of the run of a stage, or of a trial, in the cache (`SOFTREC_CACHE`).
 
     The name of the folder depends on the weights of the runs that the stage names by their folder,
-    so that another run in the same place gives another stage, and on what is in the files that it
-    reads beside the log.
+    so that another run in the same place gives another stage, on what is in the files that it reads
+    beside the log, and on the code of its plugins.
 
     Raises:
         RunError: if a run that it names does not exist.
@@ -126,5 +127,8 @@ def folder_of(stage: Recipe, split: Split, *, trial: bool = False) -> Path:
     files = [path for path in (stage.data.items, *stage.target.files) if path is not None]
     if files:
         facts["files"] = [hash_of(Path(path)) for path in files if Path(path).is_file()]
+    plugins = [plugin.get("sha256") for plugin in modules_of(stage)]
+    if plugins:
+        facts["plugins"] = plugins
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "runs" / f"{stage.model.name}-{name}"

@@ -7,10 +7,12 @@ runs that differ only in their seed share them. It is not tested, and leaves no 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softrec.data.splits import Split
+from softrec.errors import DivergedError
 from softrec.experiments.stages import Fit, cached
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.prior import NO_CHOICE
@@ -27,12 +29,15 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
     """Return a recipe with the best of the settings that it tries, and a row for each of these.
 
     A row has the settings, their metric in the best epoch of the trial, and its seconds. Of equal
-    settings the first are kept.
+    settings the first are kept. Settings with which the training diverged have no metric.
 
     Args:
         recipe: unchanged, without rows, if it has no trials.
         split: the data.
         fit: trains a recipe in a folder, and leaves its facts there.
+
+    Raises:
+        DivergedError: if the trainings with all settings diverged.
     """
     spec = recipe.trials
     if spec is None:
@@ -40,13 +45,30 @@ def tried(recipe: Recipe, split: Split, fit: Fit) -> tuple[Recipe, list[dict[str
     monitor, rows = recipe.training.monitor, list[dict[str, Any]]()
     for number, settings in enumerate(spec.settings, start=1):
         name = f"trial {number} of {len(spec.settings)}, {in_words(settings)}"
-        run = cached(name, trial_of(recipe, settings), split, fit, trial=True)
-        found = run.facts["valid"][monitor]
-        LOGGER.info("%s: %s %.4f on validation", name, monitor, found)
-        rows.append({"settings": settings, monitor: found, "seconds": run.facts["seconds"]})
-    best = max(rows, key=lambda row: row[monitor])["settings"]
+        found, seconds = _outcome(name, trial_of(recipe, settings), split, fit)
+        rows.append({"settings": settings, monitor: found, "seconds": seconds})
+    learned = [row for row in rows if row[monitor] is not None]
+    if not learned:
+        raise DivergedError(
+            f"with none of the {len(rows)} settings of trials the loss stayed finite; a lower --lr "
+            f"(now {recipe.training.lr:g}) usually fixes it"
+        )
+    best = max(learned, key=lambda row: row[monitor])["settings"]
     LOGGER.info("trials: the training has %s", in_words(best))
     return with_settings(recipe, best), rows
+
+
+def _outcome(name: str, trial: Recipe, split: Split, fit: Fit) -> tuple[float | None, float]:
+    """Return the metric of a trial, None if it diverged, and its seconds."""
+    begin = time.perf_counter()
+    try:
+        facts = cached(name, trial, split, fit, trial=True).facts
+    except DivergedError as error:
+        LOGGER.info("%s: left out, because %s", name, error)
+        return None, time.perf_counter() - begin
+    found = facts["valid"][trial.training.monitor]
+    LOGGER.info("%s: %s %.4f on validation", name, trial.training.monitor, found)
+    return found, facts["seconds"]
 
 
 def in_time(recipe: Recipe, trials: Sequence[Mapping[str, Any]]) -> Recipe:

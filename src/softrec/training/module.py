@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from softrec import parallel
-from softrec.errors import TrainingError
+from softrec.errors import DivergedError
 from softrec.objective import Objective
 from softrec.parallel.tables import Part, parts_of
 from softrec.training.budget import Budget
@@ -140,7 +140,7 @@ class SoftTargetModule(L.LightningModule):
         """Refuse weights that became NaN or infinite in the last step, before they are used."""
         bad = self._broken()
         if bad:
-            raise TrainingError(
+            raise DivergedError(
                 f"after epoch {self.current_epoch + 1} some weights are NaN or infinite "
                 f"({', '.join(bad)}); a lower --lr (now {self.lr:g}) usually fixes it"
             )
@@ -153,7 +153,7 @@ class SoftTargetModule(L.LightningModule):
         bad = self._broken()
         values = ", ".join(f"{name} {float(part.mean()):.4g}" for name, part in parts.items())
         where = f"; some parameters are NaN or infinite already: {', '.join(bad)}" if bad else ""
-        raise TrainingError(
+        raise DivergedError(
             f"the loss became {loss} in epoch {self.current_epoch + 1}, step {self.global_step} "
             f"({values}){where}; a lower --lr (now {self.lr:g}) usually fixes it, and a resumed "
             "run continues from the last checkpoint before this step"
