@@ -51,3 +51,16 @@ row(PriorSettings, "models", [["markov"], ["rp3beta", {"name": "markov", "steps"
     lambda b: [one["model"].partition(" ")[0] for one in chosen(b).facts["tried"]],
     lambda b: ["item-knn", *(model.name for model in b.recipe.prior.models)],
     base={"prior": {"model": "item-knn", "last": 3}})  # fmt: skip
+ALONE = {"prior": {"model": "item-knn", "last": 3}}
+row(PriorSettings, "second", [None, "markov", {"name": "rp3beta", "recency": 0.5}],
+    lambda b: [(type(s).__name__, s.recency) for s, _ in b.encoder.prior.terms()[1:]],
+    lambda b: [] if b.recipe.prior.second is None else
+    [(type(made).__name__, made.recency) for made in
+     (MODELS[b.recipe.prior.second.name](30, **b.recipe.prior.second.settings),)],
+    base=ALONE)  # fmt: skip
+row(PriorSettings, "second_strength", [0.5, 3.0], *attribute("second_strength"),
+    base={"prior": {**ALONE["prior"], "second": "markov"}})  # fmt: skip
+row(PriorSettings, "pairs", [False, True],
+    lambda b: any("second" in one for one in chosen(b).facts["tried"]),
+    lambda b: b.recipe.prior.pairs,
+    base={"prior": {**ALONE["prior"], "models": ["markov"]}})  # fmt: skip

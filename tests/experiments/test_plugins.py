@@ -17,12 +17,14 @@ from softrec import registry as registries
 from softrec.cli import main as cli
 from softrec.errors import RecipeError, RunError, SoftrecError
 from softrec.evaluation.metrics import METRICS
+from softrec.experiments.stages import folder_of
 from softrec.losses.settings import LOSSES
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.registry import MODELS
 from softrec.models.sasrec import SASRec
 from softrec.models.tisasrec import TiSASRec
 from softrec.recipe.options import recipe_of
+from softrec.recipe.plugins import load_plugins
 from softrec.registry import PluginWarning, Registry
 from softrec.targets.objects import ObjectSettings
 from softrec.targets.settings import TARGETS
@@ -445,9 +447,10 @@ def test_what_is_no_target(target):
 
 def test_a_stage_is_trained_again_when_its_code_has_changed(plugin, split):
     """Else a teacher with one's own target is that of the code before."""
+    load_plugins([plugin])
+    recipe = recipe_of({"data": {"source": "shop"}}, {"target.name": "sharp"})
     folders = []
     for code in (OWN, OWN, OWN.replace("1 / power", "power")):
         plugin.write_text(code)
-        recipe = read_recipe({**SHARP, "plugins": [str(plugin)]})
         folders.append(folder_of(recipe, split))
     assert folders[0] == folders[1] != folders[2]

@@ -171,11 +171,12 @@ def test_a_run_with_a_prior_is_exported_with_it(tmp_path, clicks):
     run = softrec.fit(clicks, out=tmp_path / "run", prior=fields, **TINY)
     export = export_run(run, tmp_path / "export")
     assert export.parity()["equal_but_ties"] == 1.0
-    assert export.facts["prior"]["strength"] == run.facts["prior"]["strength"]
+    assert export.facts["prior"]["terms"][0]["strength"] == run.facts["prior"]["strength"]
     users = list(range(30))
     assert_frame_equal(export.recommend(users, 5), run.recommender().recommend(users, 5),
                        rel_tol=1e-4, abs_tol=1e-4)  # fmt: skip
-    export.prior.strength = 0.0  # else the prior shows nothing
+    (term,) = export.prior.terms
+    export.prior.terms = [term._replace(strength=0.0)]  # else the prior shows nothing
     assert not export.recommend(users, 5).equals(run.recommender().recommend(users, 5))
 
 

@@ -2,8 +2,9 @@
 
 Both differ from log to log: what follows the last item alone is best where sessions are short, what
 goes with the whole history where they are long. A model that is good alone need not be the best
-prior, so each is judged with the scores of the trained model. How fast popularity changes, and how
-much it counts, is chosen last, with the rest of the prior as it is then.
+prior, so each is judged with the scores of the trained model. A second one may be added to the
+first. How fast popularity changes, and how much it counts, is chosen last, with the rest of the
+prior as it is then.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softrec.data.interactions import Interactions
-from softrec.experiments.build.model import prior_of, training_events
+from softrec.experiments.build.model import prior_of, table_scorer, training_events
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.naming import member_name
+from softrec.models.counted.sparse import TableScorer
 from softrec.models.prior import Prior, WithPrior
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import ModelSettings
@@ -42,8 +44,8 @@ def choose_prior(
 
     A model takes the place of one before it where it is better by more than a standard error of
     the difference of their cases, as otherwise the choice would be noise on small logs, and so
-    does popularity; of equal numbers the first is kept. At most 5,000 validation cases choose, the
-    same for all.
+    do a second one and popularity; of equal numbers the first is kept. At most 5,000 validation
+    cases choose, the same for all.
 
     Args:
         encoder: trained, with the prior of the recipe.
@@ -58,9 +60,38 @@ def choose_prior(
     assert isinstance(encoder, WithPrior)
     assert spec is not None
     encoder.eval()
-    tried, best = list[dict[str, Any]](), None
     trial = _Trial(encoder, valid.some(TRIED_ON), monitor)
-    for model, prior in _priors(spec, encoder.prior, log, recipe.training.length):
+    best, tried = _first(trial, spec, log, recipe.training.length)
+    second, values = spec.second, best.values
+    if spec.pairs and best.strength:
+        second, values, more = _second(trial, spec, log, recipe.training.length, best)
+        tried += more
+    if spec.popularities and log.has_time:
+        tried += _popularity(trial, spec, training_events(log), values)
+    metrics = valid.means(encoder)
+    prior = encoder.prior
+    LOGGER.info(
+        "prior, the best of %d tried: %s at strength %g%s; %s %.4f on validation",
+        len(tried), named(best.model), prior.strength, _told(prior, second), monitor,
+        metrics[monitor],
+    )  # fmt: skip
+    kept = {
+        "model": best.model.model_dump(mode="json"),
+        "strength": prior.strength,
+        "second": None if second is None else second.model_dump(mode="json"),
+        "second_strength": prior.second_strength,
+        "popularity": prior.popularity,
+        "half_life": prior.half_life,
+    }
+    return ChosenPrior({**kept, "tried": tried}, metrics)
+
+
+def _first(
+    trial: _Trial, spec: PriorSettings, log: Interactions, length: int
+) -> tuple[_Tried, list[dict[str, Any]]]:
+    """Set the counted model and its strength; return the best, and what was tried."""
+    encoder, tried, best = trial.encoder, list[dict[str, Any]](), None
+    for model, prior in _priors(spec, encoder.prior, log, length):
         encoder.prior = prior
         own = list[_Tried]()
         for strength in spec.strengths or (spec.strength,):
@@ -69,28 +100,56 @@ def choose_prior(
             prior.strength = strength
             values = trial.values()
             own.append(_Tried(values, model, prior, strength))
-            tried.append({"model": named(model), "strength": strength, monitor: own[-1].mean})
+            told = {"model": named(model), "strength": strength}
+            tried.append({**told, trial.monitor: own[-1].mean})
         if own:
             strongest = max(own, key=lambda one: one.mean)
             if best is None or is_above(strongest.values, best.values):
                 best = strongest
     assert best is not None
     encoder.prior, best.prior.strength = best.prior, best.strength
-    if spec.popularities and log.has_time:
-        tried += _popularity(trial, spec, training_events(log), best.values)
-    metrics = valid.means(encoder)
-    prior = encoder.prior
-    LOGGER.info(
-        "prior, the best of %d tried: %s at strength %g%s; %s %.4f on validation",
-        len(tried), named(best.model), prior.strength, _told(prior), monitor, metrics[monitor],
-    )  # fmt: skip
-    kept = {
-        "model": best.model.model_dump(mode="json"),
-        "strength": prior.strength,
-        "popularity": prior.popularity,
-        "half_life": prior.half_life,
-    }
-    return ChosenPrior({**kept, "tried": tried}, metrics)
+    return best, tried
+
+
+def _second(
+    trial: _Trial, spec: PriorSettings, log: Interactions, length: int, first: _Tried
+) -> tuple[ModelSettings | None, np.ndarray, list[dict[str, Any]]]:
+    """Set the second model, if one helps, and the strengths of both.
+
+    The strengths of the first are tried once more with the best second one.
+
+    Returns:
+        the second model, the metric of each case with it (C,), and what was tried.
+    """
+    prior, found = trial.encoder.prior, list[tuple[_Tried, TableScorer]]()
+    strengths = [one for one in spec.strengths or (spec.second_strength,) if one]
+    for model in (spec.model, *spec.models):
+        if model == first.model:
+            continue
+        scorer = prior.second = table_scorer(model, log, length)
+        scorer.fit(training_events(log))
+        for prior.second_strength in strengths:
+            one = _Tried(trial.values(), model, prior, prior.second_strength)
+            found.append((one, scorer))
+    tried = [
+        {"second": named(one.model), "second_strength": one.strength, trial.monitor: one.mean}
+        for one, _ in found
+    ]
+    best, scorer = max(found, key=lambda pair: pair[0].mean)
+    prior.second, prior.second_strength = scorer, best.strength
+    again = [_Tried(best.values, first.model, prior, first.strength)]
+    for strength in spec.strengths:
+        if strength != first.strength:
+            prior.strength = strength
+            again.append(_Tried(trial.values(), first.model, prior, strength))
+            tried.append({"strength": strength, trial.monitor: again[-1].mean})
+    both = max(again, key=lambda one: one.mean)
+    if is_above(both.values, first.values):
+        prior.strength = both.strength
+        return best.model, both.values, tried
+    prior.second, prior.second_strength = None, spec.second_strength
+    prior.strength = first.strength
+    return None, first.values, tried
 
 
 class _Point(NamedTuple):
@@ -144,10 +203,11 @@ def _popularity(
     ]
 
 
-def _told(prior: Prior) -> str:
-    if not prior.popularity:
-        return ""
-    return f", popularity {prior.popularity:g} with half-life {prior.half_life:g}"
+def _told(prior: Prior, second: ModelSettings | None) -> str:
+    told = "" if second is None else f", {named(second)} at {prior.second_strength:g}"
+    if prior.popularity:
+        told += f", popularity {prior.popularity:g} with half-life {prior.half_life:g}"
+    return told
 
 
 class _Trial(NamedTuple):

@@ -35,6 +35,11 @@ class Prior(nn.Module):
     row this is g t log(q_i + epsilon), so that a softmax of (z + o) / t is proportional to
     exp(z / t) (q + epsilon)^g. Items without a score have o = 0, and nothing is stored for them.
 
+    A second counted model may have a term of its own, which is added: what follows an item and what
+    goes with it are not the same. With the shares q' of its scores
+
+    $$o_i = g t \log(1 + q_i / \epsilon) + g' t \log(1 + q'_i / \epsilon)$$
+
     The counts contain each user's own events. In training an item that only this user has would
     then be marked by its label, and the model would learn to trust the prior too much. So users are
     divided into folds, and in training each fold reads the counts of all the others.
@@ -54,6 +59,8 @@ class Prior(nn.Module):
         temperature: t, by which the model's scores are divided in the softmax it was trained with.
         popularity: g_p; 0 leaves popularity out.
         half_life: the fraction of the period of the log after which an event counts half in p.
+        second: returns the second scorer, if there is one; not for training, so without folds.
+        second_strength: g'.
 
     Source: logit adjustment (Menon et al., ICLR 2021), by the popularity of now in place of that
     in training; Zhang et al., "Causal Intervention for Leveraging Popularity Bias in
@@ -74,6 +81,8 @@ class Prior(nn.Module):
         temperature: float = 1.0,
         popularity: float = 0.0,
         half_life: float = 0.01,
+        second: Callable[[], TableScorer] | None = None,
+        second_strength: float = 1.0,
     ) -> None:
         super().__init__()
         self.make, self.strength, self.floor = make, strength, floor
@@ -82,11 +91,14 @@ class Prior(nn.Module):
         self.popularity, self.half_life = popularity, half_life
         self.register_buffer("recent", torch.empty(0))
         self.whole = make()
+        self.second = None if second is None else second()
+        self.second_strength = second_strength
         self.others: Folds | None = None  # not saved, only training needs them
 
     def fit(self, events: Events) -> None:
         """Count the events of the training part, and once more without each part of the users."""
-        self.whole.fit(events)
+        for scorer, _ in self.terms():
+            scorer.fit(events)
         self.others = Folds(self.make, self.folds, events) if self.folds else None
         self.fit_popularity(events)
 
@@ -112,10 +124,12 @@ class Prior(nn.Module):
         factor = self.popularity * self.temperature
         return factor * torch.log1p(self.recent[items].double() / self.floor)
 
-    @property
-    def factor(self) -> float:
-        """Return g t, the factor of the logarithms in rankings."""
-        return self.strength * self.temperature
+    def terms(self) -> list[tuple[TableScorer, float]]:
+        """Return the counted models with the factors of their logarithms in rankings, g t."""
+        found = [(self.whole, self.strength * self.temperature)]
+        if self.second is not None:
+            found.append((self.second, self.second_strength * self.temperature))
+        return found
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Offset:
@@ -123,13 +137,18 @@ class Prior(nn.Module):
         histories = last_items(batch, self.whole.n_items, self.last)
         if self.training and self.others is not None:
             found = self.others.shares(histories, batch.prediction_user, self.items)
+            total = self._logarithms(found, self.strength * self.temperature)
         else:
-            found = shares(self.whole, histories, self.items)
-        return self._offset(found).to(batch.history.device)
+            first, *more = (
+                self._logarithms(shares(scorer, histories, self.items), factor)
+                for scorer, factor in self.terms()
+            )
+            total = sum(more, first)
+        return table_of(sparse.csr_matrix(total)).to(batch.history.device)
 
-    def _offset(self, probs: sparse.csr_matrix) -> Offset:
-        values = self.factor * np.log1p(probs.data.astype(np.float64) / self.floor)
-        return table_of(sparse.csr_matrix((values, probs.indices, probs.indptr), probs.shape))
+    def _logarithms(self, probs: sparse.csr_matrix, factor: float) -> sparse.csr_matrix:
+        values = factor * np.log1p(probs.data.astype(np.float64) / self.floor)
+        return sparse.csr_matrix((values, probs.indices, probs.indptr), probs.shape)
 
 
 class WithPrior(Encoder):
@@ -171,7 +190,7 @@ class WithPrior(Encoder):
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         """Return the vectors of the encoder, with the offset of each row."""
         found = self.encoder(batch, items)
-        if (self.training and not self.prior.folds) or self.prior.strength == 0:
+        if (self.training and not self.prior.folds) or not any(g for _, g in self.prior.terms()):
             return found
         return found._replace(offset=self.prior(batch))
 
@@ -188,6 +207,8 @@ class WithPrior(Encoder):
     ) -> Any:
         """Load weights and counts; the counts have the sizes that they have in `state_dict`."""
         self.prior.whole.load_state_dict(_inside(state_dict, "prior.whole."), strict, assign)
+        if self.prior.second is not None:
+            self.prior.second.load_state_dict(_inside(state_dict, "prior.second."), strict, assign)
         self.prior.recent = state_dict.get("prior.recent", torch.empty(0)).clone()
         if self.prior.popularity and not len(self.prior.recent):
             raise RuntimeError("the popularity of the prior is missing")

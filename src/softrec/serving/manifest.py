@@ -7,8 +7,8 @@
       items.safetensors  vectors (N, D) and, if there is one, bias (N,)
       items.arrow        the same as a table: id, title and other columns of the table of the items,
                          bias, vector as a fixed-size list
-      prior.safetensors  of a model with a prior: its counted table (N, N) by rows, with offsets,
-                         columns and values; the manifest has its settings
+      prior.safetensors  of a model with a prior: its counted tables (N, N) by rows, with offsets,
+                         columns and values of each; the manifest has its settings
       catalogue.parquet  the table of the items, if there is one
       users.parquet      user, history (numbers of items), times or vector if the model needs them
       parity.json        how far the export is from the model
@@ -32,7 +32,7 @@ from typing import Any
 from softrec.errors import RunError, one_line
 from softrec.files import changed, read_facts
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ONNX = "user_tower.onnx"
 PT2 = "user_tower.pt2"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,34 +77,60 @@ def stacked(parts: Sequence[Offsets]) -> Offsets:
     return Offsets(np.cumsum(lengths), *map(np.concatenate, columns))
 
 
+def added(first: Offsets, second: Offsets) -> Offsets:
+    """Return the sum of two tables of the same rows.
+
+    Example:
+        >>> one = Offsets(np.array([0, 2]), np.array([1, 3]), np.ones(2))
+        >>> two = Offsets(np.array([0, 2]), np.array([0, 3]), np.ones(2))
+        >>> added(one, two)[1:]
+        (array([0, 1, 3]), array([1., 1., 2.]))
+    """
+    rows, items, values = (
+        np.concatenate(parts)
+        for parts in zip(*((part.rows, part.items, part.values) for part in (first, second)),
+                         strict=True)
+    )  # fmt: skip
+    width = int(items.max(initial=0)) + 1
+    keys, place = np.unique(rows * width + items, return_inverse=True)
+    sums = np.bincount(place, values, minlength=len(keys)).astype(first.values.dtype)
+    return Offsets(np.searchsorted(keys // width, np.arange(len(first.starts))), keys % width, sums)
+
+
+class Term(NamedTuple):
+    """A counted model: its table (N, N) by rows, and how it is read."""
+
+    offsets: np.ndarray  # (N + 1,) int64
+    columns: np.ndarray  # (nnz,) int32
+    values: np.ndarray  # (nnz,) float32
+    strength: float
+    recency: float
+
+
+PARTS = Term._fields[:3]
+"""The arrays of a term in the file of an export, with its number before them."""
+
+
 class ExportedPrior:
     """What is counted about the items of a history, as `softrec.models.prior.Prior` has it.
 
     Args:
-        table: the counted table (N, N) by rows: offsets, columns, values.
-        strength, floor, last, items, recency: as there.
+        terms: the counted models.
+        floor, last, items: as there.
     """
 
-    def __init__(
-        self,
-        table: dict[str, np.ndarray],
-        *,
-        strength: float,
-        floor: float,
-        last: int,
-        items: int,
-        recency: float,
-    ) -> None:
-        self.begins, self.columns, self.values = (
-            table[name] for name in ("offsets", "columns", "values")
-        )
-        self.strength, self.floor, self.recency = strength, floor, recency
-        self.last, self.items = last, items
+    def __init__(self, terms: Sequence[Term], *, floor: float, last: int, items: int) -> None:
+        self.terms, self.floor, self.last, self.items = terms, floor, last, items
 
     @classmethod
-    def read(cls, path: Path, settings: dict[str, Any]) -> ExportedPrior:
+    def read(cls, path: Path, settings: Mapping[str, Any]) -> ExportedPrior:
         """Return the prior in the file of an export, with what the manifest says of it."""
-        return cls(load_file(path), **settings)
+        arrays = load_file(path)
+        terms = [
+            Term(**{name: arrays[f"{number}.{name}"] for name in PARTS}, **told)
+            for number, told in enumerate(settings["terms"])
+        ]
+        return cls(terms, **{name: value for name, value in settings.items() if name != "terms"})
 
     def __call__(self, histories: Sequences, length: int) -> Offsets:
         """Return the numbers that are added to the scores of each history.
@@ -117,42 +144,53 @@ class ExportedPrior:
         counts = stop - start
         owner = np.repeat(np.arange(len(stop)), counts)
         places = np.arange(len(owner)) + np.repeat(start - np.cumsum(counts) + counts, counts)
-        weights = np.float32(self.recency) ** (stop[owner] - 1 - places).astype(np.float32)
-        read = histories.items[places]
-        terms = np.diff(self.begins)[read]
-        ends = np.concatenate([[0], np.cumsum(terms)])[np.cumsum(counts)]
+        read, ages = histories.items[places], stop[owner] - 1 - places
+        return reduce(added, (self._of(term, counts, read, ages) for term in self.terms))
+
+    def _of(self, term: Term, counts: np.ndarray, read: np.ndarray, ages: np.ndarray) -> Offsets:
+        """Return the numbers of a term.
+
+        Args:
+            term: the term.
+            counts: (B,) how many items are read of each history.
+            read: these items, of all histories.
+            ages: of each, how many items come after it.
+        """
+        owner = np.repeat(np.arange(len(counts)), counts)
+        weights = np.float32(term.recency) ** ages.astype(np.float32)
+        ends = np.concatenate([[0], np.cumsum(np.diff(term.offsets)[read])])[np.cumsum(counts)]
         parts = []
         for rows in blocks_of_parts(ends, LIMITS.products):
             inside = slice(*np.searchsorted(owner, (rows.start, rows.stop)))
-            parts.append(self._rows(owner[inside] - rows.start, read[inside], weights[inside],
-                                    rows.stop - rows.start))  # fmt: skip
+            parts.append(self._rows(term, owner[inside] - rows.start, read[inside],
+                                    weights[inside], rows.stop - rows.start))  # fmt: skip
         if not parts:
             return Offsets(np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         lengths, items, values = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Offsets(np.concatenate([[0], np.cumsum(lengths)]), items, values)
 
     def _rows(
-        self, owner: np.ndarray, read: np.ndarray, weights: np.ndarray, n_rows: int
+        self, term: Term, owner: np.ndarray, read: np.ndarray, weights: np.ndarray, n_rows: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return how many entries each row has, and their items and values."""
-        n_items = len(self.begins) - 1
-        terms = np.diff(self.begins)[read]
-        places = np.arange(terms.sum()) + np.repeat(
-            self.begins[read] - np.cumsum(terms) + terms, terms
+        n_items = len(term.offsets) - 1
+        lengths = np.diff(term.offsets)[read]
+        places = np.arange(lengths.sum()) + np.repeat(
+            term.offsets[read] - np.cumsum(lengths) + lengths, lengths
         )
-        keys = np.repeat(owner * n_items, terms) + self.columns[places]
+        keys = np.repeat(owner * n_items, lengths) + term.columns[places]
         found, inverse = np.unique(keys, return_inverse=True)
         scores = np.bincount(
-            inverse, np.repeat(weights, terms) * self.values[places], minlength=len(found)
+            inverse, np.repeat(weights, lengths) * term.values[places], minlength=len(found)
         )
         found, scores = found[scores != 0], scores[scores != 0]
         rows = found // n_items
         total = np.bincount(rows, scores, minlength=n_rows)
         probs = scores / total[rows]
         kept = _largest(rows, probs.astype(np.float32), self.items)
-        values = self.strength * np.log1p(probs[kept] / self.floor)
-        lengths = np.bincount(rows[kept], minlength=n_rows)
-        return lengths, found[kept] % n_items, values.astype(np.float32)
+        values = term.strength * np.log1p(probs[kept] / self.floor)
+        entries = np.bincount(rows[kept], minlength=n_rows)
+        return entries, found[kept] % n_items, values.astype(np.float32)
 
 
 def _largest(rows: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:

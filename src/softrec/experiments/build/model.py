@@ -153,10 +153,12 @@ def prior_of(
     spec: PriorSettings, log: Interactions, length: int, temperature: float, *, fit: bool
 ) -> Prior:
     """Return the prior of a recipe; for the arguments see `with_prior`."""
+    second = None if spec.second is None else partial(table_scorer, spec.second, log, length)
     prior = Prior(
         partial(table_scorer, spec.model, log, length), strength=spec.strength, floor=spec.floor,
         last=spec.last, items=spec.items, folds=spec.folds,
         temperature=temperature, popularity=spec.popularity, half_life=spec.half_life,
+        second=second, second_strength=spec.second_strength,
     )  # fmt: skip
     if fit:
         prior.fit(training_events(log))

@@ -17,7 +17,9 @@ from softrec.weights import WeightsSettings
 CHAIN: dict[str, Any] = {"name": "markov", "steps": 10, "recency": 0.8}
 """The best of the counted models tried as a prior."""
 
-NO_CHOICE: dict[str, Any] = {"strengths": (), "models": (), "popularities": (), "half_lives": ()}
+NO_CHOICE: dict[str, Any] = {
+    "strengths": (), "models": (), "pairs": False, "popularities": (), "half_lives": (),
+}  # fmt: skip
 
 
 def with_tables() -> list[str]:
@@ -70,6 +72,15 @@ class PriorSettings(Settings):
         "trained, each with all strengths, such as [rp3beta, {name: markov, steps: 3}]",
         max_length=20,
     )
+    second: ModelSettings | None = setting(
+        None, "another counted model, which has a term of its own that is added; by default none"
+    )
+    second_strength: float = setting(1.0, "its strength", ge=0, le=100)
+    pairs: bool = setting(
+        False,
+        "true: when the model and its strength are chosen, each of the other models is tried as "
+        "the second one, with all strengths",
+    )
     popularity: float = setting(
         0.0,
         "in rankings: factor of the logarithm of the recent share of events of each item, the same "
@@ -112,7 +123,7 @@ class PriorSettings(Settings):
         """Return whether there is something to choose on validation."""
         return bool(self.strengths or self.models or self.popularities)
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "second", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         """Accept a name alone; that of the default model means its settings here, too."""
@@ -125,11 +136,12 @@ class PriorSettings(Settings):
     def _by_names(cls, values: Any) -> Any:
         return [cls._by_name(one) for one in values] if isinstance(values, list | tuple) else values
 
-    @field_validator("model", "models")
+    @field_validator("model", "second", "models")
     @classmethod
     def _have_tables(cls, found: Any) -> Any:
         for model in found if isinstance(found, tuple) else (found,):
-            _check_kind(model, "a prior")
+            if model is not None:
+                _check_kind(model, "a prior")
         return found
 
     @model_validator(mode="after")
@@ -138,6 +150,25 @@ class PriorSettings(Settings):
             raise ValueError(
                 "half_lives are tried with the first of popularities, and there is none; give "
                 "popularities, such as [1, 0.5, 2], or a single half_life and popularity"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _with_others(self) -> PriorSettings:
+        if self.pairs and not self.models:
+            raise ValueError(
+                "pairs: the second model is one of models, and there is none; give models, such as "
+                "[item-knn, rp3beta], or name the second one in prior.second"
+            )
+        if self.pairs and self.second is not None:
+            raise ValueError(
+                f"pairs: the second model is chosen, but it is named, too: {self.second.name}; "
+                "leave out prior.second, or pairs"
+            )
+        if self.folds and self.second is not None:
+            raise ValueError(
+                "second: with folds the model is trained with its prior, which is of one counted "
+                "model; leave out prior.second, or prior.folds"
             )
         return self
 
@@ -214,7 +245,7 @@ class PriorSettings(Settings):
 
 
 def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSettings | None:
-    """Return the settings with the model and strength that validation chose, none left to try.
+    """Return the settings with the models and strengths that validation chose, none left to try.
 
     Args:
         spec: the settings of the recipe.
@@ -224,6 +255,9 @@ def as_chosen(spec: PriorSettings | None, facts: Mapping[str, Any]) -> PriorSett
     if spec is None or chosen is None:
         return spec
     model = ModelSettings.model_validate(chosen["model"]) if "model" in chosen else spec.model
-    popular = {name: chosen[name] for name in ("popularity", "half_life") if name in chosen}
-    update = {"model": model, "strength": chosen["strength"], **popular, **NO_CHOICE}
-    return spec.model_copy(update=update)
+    numbers = ("strength", "second_strength", "popularity", "half_life")
+    known = {name: chosen[name] for name in numbers if name in chosen}
+    second = chosen.get("second")
+    if second is not None:
+        known["second"] = ModelSettings.model_validate(second)
+    return spec.model_copy(update={"model": model, **known, **NO_CHOICE})

@@ -35,7 +35,7 @@ from softrec.serving.manifest import (
     USERS,
     VECTORS,
 )
-from softrec.serving.prior import Offsets
+from softrec.serving.prior import PARTS, Offsets
 from softrec.serving.recommender import Recommender
 from softrec.types import (
     Batch,
@@ -64,15 +64,22 @@ def encoder_of(recommender: Recommender) -> Encoder:
 
 
 def prior_of(model: Encoder, folder: Path) -> dict[str, Any] | None:
-    """Write the table of a model's prior, and return its settings; None if it adds nothing."""
-    if not isinstance(model, WithPrior) or not model.prior.strength:
+    """Write the tables of a model's prior, and return its settings; None if it adds nothing."""
+    if not isinstance(model, WithPrior):
         return None
-    prior, table = model.prior, model.prior.whole
-    arrays = {name: getattr(table, name).numpy() for name in ("offsets", "columns", "values")}
+    prior = model.prior
+    terms = [(scorer, factor) for scorer, factor in prior.terms() if factor]
+    if not terms:
+        return None
+    arrays = {
+        f"{number}.{name}": getattr(scorer, name).numpy()
+        for number, (scorer, _) in enumerate(terms)
+        for name in PARTS
+    }
     with replacing(folder / PRIOR) as fresh:
         save_file(arrays, fresh)
-    return {"strength": prior.factor, "floor": prior.floor, "last": prior.last,
-            "items": prior.items, "recency": table.recency}  # fmt: skip
+    told = [{"strength": factor, "recency": scorer.recency} for scorer, factor in terms]
+    return {"terms": told, "floor": prior.floor, "last": prior.last, "items": prior.items}
 
 
 def write_files(recommender: Recommender, folder: Path, *, users: bool = True) -> dict[str, Any]:
