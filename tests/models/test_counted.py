@@ -18,6 +18,7 @@ from softrec.models.counted import sparse as sparse_tables
 from softrec.models.counted.ease import EASE
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.counted.markov import Markov
+from softrec.models.counted.markov_rp3beta import MarkovRP3Beta
 from softrec.models.counted.popularity import Popularity, RecentPopularity
 from softrec.models.counted.rp3beta import RP3Beta
 from softrec.models.counted.rp3beta_popularity import RP3BetaPopularity
@@ -205,14 +206,32 @@ def test_rp3beta_popularity(log, factor, half_life, recency):
     recent = np.bincount(events, 0.5**ages, minlength=N)
     popular = factor * np.log(1 + recent / recent.sum() / 1e-5)
     similar = counted.cut(counted.walks(lists, N, alpha=0.5, beta=0.1), N)
-    sums = np.array([counted.summed(similar, history, recency) for history in histories])
-    total = sums.sum(1, keepdims=True)
-    shares = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+    shares = shares_of(similar, histories, recency)
     model = RP3BetaPopularity(N, k=N, recency=recency, popularity=factor, half_life=half_life)
     model.fit(events_of(lists, torch.arange(len(events))))
     unknown = [-1] * len(histories)
     found = table(model.eval(), padded(histories, N, users=unknown)).double().numpy()
     expected = np.log(1 + shares / 1e-5) + popular
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
+
+
+def shares_of(similar, histories, recency):
+    """Return what a table gives the items of histories, divided by the sum of each."""
+    sums = np.array([counted.summed(similar, history, recency) for history in histories])
+    total = sums.sum(1, keepdims=True)
+    return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+
+
+@pytest.mark.slow
+@given(logs(), st.sampled_from([1, 3]), st.sampled_from([0.0, 0.5, 2.0]), RECENCY)
+def test_markov_rp3beta(log, steps, weight, recency):
+    lists, histories = log
+    chain = shares_of(counted.transitions(lists, N, steps), histories, 0.7)
+    walks = counted.cut(counted.walks(lists, N, alpha=0.5, beta=0.25), N)
+    other = shares_of(walks, histories, recency)
+    model = MarkovRP3Beta(N, steps=steps, k=N, recency=recency, chain_recency=0.7, weight=weight)
+    found = scored(model, lists, histories)
+    expected = np.log(1 + chain / 1e-5) + weight * np.log(1 + other / 1e-5)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
 
 
@@ -388,6 +407,7 @@ def test_every_setting_changes_scores(name):
         "shrinkage": (0.0, 5.0), "recency": (0.3, 0.9), "alpha": (0.5, 1.0), "beta": (0.1, 0.9),
         "l2": (1.0, 50.0), "steps": (1, 3), "smoothing": (0.0, 0.5), "sample": (1, 9),
         "last": (1, 5), "half_life": (0.1, 0.5), "popularity": (0.5, 2.0),
+            "chain_recency": (0.3, 0.9), "weight": (0.5, 2.0),
     }  # fmt: skip
     batch = padded([[1, 2, 3, 4], [5, 1, 7]], N, users=[-1, -1])
     for setting in arguments(MODELS[name], ("n_items",)):

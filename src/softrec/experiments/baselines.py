@@ -17,7 +17,7 @@ from softrec.recipe.specs.models import is_counted
 
 NAMES = (
     "popularity", "recent-popularity", "markov", "item-knn", "rp3beta", "rp3beta-popularity",
-    "session-knn", "ease",
+    "markov-rp3beta", "session-knn", "ease",
 )  # fmt: skip
 LENGTH = 500  # items of a history that baselines read at least, whatever the trained models read
 

@@ -7,6 +7,7 @@ from softrec.models.comirec_dr import ComiRecDR
 from softrec.models.counted.ease import EASE
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.counted.markov import Markov
+from softrec.models.counted.markov_rp3beta import MarkovRP3Beta
 from softrec.models.counted.popularity import Popularity, RecentPopularity
 from softrec.models.counted.rp3beta import RP3Beta
 from softrec.models.counted.rp3beta_popularity import RP3BetaPopularity
@@ -48,6 +49,7 @@ __all__ = [
     "ItemTable",
     "LightGCN",
     "Markov",
+    "MarkovRP3Beta",
     "OutputLayer",
     "Popularity",
     "RP3Beta",

@@ -250,9 +250,11 @@ class Scorer(Model):
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Load buffers, with the sizes that they have in `state_dict`."""
-        for name in self._buffers:
-            if name in state_dict:
-                self._buffers[name] = torch.empty_like(state_dict[name])
+        for place, module in self.named_modules():
+            for name in module._buffers:
+                key = f"{place}.{name}" if place else name
+                if key in state_dict:
+                    module._buffers[name] = torch.empty_like(state_dict[key])
         return super().load_state_dict(state_dict, strict, assign)
 
 

@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from softrec.models.counted.logarithms import FLOOR, Logarithms
 from softrec.models.counted.popularity import recent_shares
 from softrec.models.counted.rp3beta import RP3Beta
 from softrec.models.counted.sparse import TableScores
 from softrec.models.registry import MODELS
 from softrec.types import Batch, Events
-
-FLOOR = 1e-5  # epsilon, as of a prior
 
 
 @MODELS.named("rp3beta-popularity")
@@ -73,21 +72,7 @@ class RP3BetaPopularity(RP3Beta):
         self.recent = recent_shares(events, self.n_items, self.half_life)
         super().fit(events)
 
-    def forward(self, batch: Batch) -> TableScores:
+    def forward(self, batch: Batch) -> Logarithms:
         """Return the sums of both logarithms."""
-        return _Logarithms(self, *self.read(batch))
-
-
-class _Logarithms(TableScores):
-    """The logarithms of shares, with those of popularity added."""
-
-    def __init__(self, scorer: RP3BetaPopularity, items: Tensor, weights: Tensor) -> None:
-        super().__init__(scorer, items, weights)
-        self.popular = scorer.popularity * torch.log1p(scorer.recent / FLOOR)
-
-    def fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write the scores of some rows to `out` (b, N)."""
-        super().fill(rows, out).clamp_(min=0)  # items without a score are below 0
-        out /= out.sum(1, keepdim=True).clamp(min=torch.finfo(out.dtype).tiny)
-        out.div_(FLOOR).log1p_().add_(self.popular.to(out))
-        return self.scorer.order_unscored(out)
+        popular = self.popularity * torch.log1p(self.recent / FLOOR)
+        return Logarithms([(TableScores(self, *self.read(batch)), 1.0)], popular)
