@@ -229,7 +229,9 @@ def test_markov_rp3beta(log, steps, weight, recency):
     chain = shares_of(counted.transitions(lists, N, steps), histories, 0.7)
     walks = counted.cut(counted.walks(lists, N, alpha=0.5, beta=0.25), N)
     other = shares_of(walks, histories, recency)
-    model = MarkovRP3Beta(N, steps=steps, k=N, recency=recency, chain_recency=0.7, weight=weight)
+    model = MarkovRP3Beta(
+        N, steps=steps, k=N, recency=recency, chain_recency=0.7, walk_weight=weight
+    )
     found = scored(model, lists, histories)
     expected = np.log(1 + chain / 1e-5) + weight * np.log(1 + other / 1e-5)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
@@ -407,7 +409,7 @@ def test_every_setting_changes_scores(name):
         "shrinkage": (0.0, 5.0), "recency": (0.3, 0.9), "alpha": (0.5, 1.0), "beta": (0.1, 0.9),
         "l2": (1.0, 50.0), "steps": (1, 3), "smoothing": (0.0, 0.5), "sample": (1, 9),
         "last": (1, 5), "half_life": (0.1, 0.5), "popularity": (0.5, 2.0),
-            "chain_recency": (0.3, 0.9), "weight": (0.5, 2.0),
+        "chain_recency": (0.3, 0.9), "walk_weight": (0.5, 2.0),
     }  # fmt: skip
     batch = padded([[1, 2, 3, 4], [5, 1, 7]], N, users=[-1, -1])
     for setting in arguments(MODELS[name], ("n_items",)):

@@ -31,7 +31,7 @@ class MarkovRP3Beta(RP3Beta):
         beta: a larger beta lowers the scores of popular items more.
         recency: r of RP3beta, weight of an item of the history relative to the item after it.
         chain_recency: the same of the chain.
-        weight: g, the factor of RP3beta.
+        walk_weight: g, the factor of RP3beta.
 
     Source: a product of experts (Hinton, "Training Products of Experts by Minimizing Contrastive
     Divergence", 2002) of the two.
@@ -41,9 +41,9 @@ class MarkovRP3Beta(RP3Beta):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
         "beta": (0.25, 0.5),
         "recency": (0.5, 0.8, 1.0),
-        "weight": (0.5, 1.0, 2.0),
+        "walk_weight": (0.5, 1.0, 2.0),
     }
-    SCORING: ClassVar[tuple[str, ...]] = ("recency", "chain_recency", "weight")
+    SCORING: ClassVar[tuple[str, ...]] = ("recency", "chain_recency", "walk_weight")
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class MarkovRP3Beta(RP3Beta):
         beta: float = 0.25,
         recency: float = 0.8,
         chain_recency: float = 0.5,
-        weight: float = 1.0,
+        walk_weight: float = 1.0,
     ) -> None:
         super().__init__(n_items, k=k, alpha=alpha, beta=beta, recency=recency)
-        self.weight = weight
+        self.walk_weight = walk_weight
         self.chain = Markov(n_items, steps=steps, recency=chain_recency)
 
     def fit(self, events: Events) -> None:
@@ -68,5 +68,5 @@ class MarkovRP3Beta(RP3Beta):
 
     def forward(self, batch: Batch) -> Logarithms:
         """Return the sums of both logarithms."""
-        terms = (self.chain, 1.0), (self, self.weight)
+        terms = (self.chain, 1.0), (self, self.walk_weight)
         return Logarithms([(TableScores(one, *one.read(batch)), factor) for one, factor in terms])

@@ -33,7 +33,7 @@ RANGES: dict[str, Any] = {
     "message_dropout": Decay, "node_dropout": Decay, "predictor_dropout": Decay,
     # of models that are counted
     "half_life": Annotated[float, Field(ge=1e-6, le=1e6)], "k": Length, "sample": Count,
-    "popularity": Weight,
+    "popularity": Weight, "walk_weight": Weight, "chain_recency": _Fraction,
     "last": Length, "steps": _Some, "recency": _Fraction, "smoothing": _Fraction,
     "shrinkage": Weight, "power": _Fraction, "alpha": Annotated[float, Field(ge=0, le=10)],
     "beta": Annotated[float, Field(ge=0, le=10)], "l2": Positive,
