@@ -106,7 +106,7 @@ class TableScorer(SparseScorer):
         parts = (part.cpu().numpy() for part in (values, self.columns, self.offsets))
         return sparse.csr_matrix(tuple(parts), (self.n_items, self.n_items), copy=False)
 
-    def forward(self, batch: Batch) -> TableScores:
+    def forward(self, batch: Batch) -> Scores:
         """Return the weighted sums of rows of the table."""
         return TableScores(self, *self.read(batch))
 
