@@ -127,7 +127,7 @@ def folder_of(stage: Recipe, split: Split, *, trial: bool = False) -> Path:
     files = [path for path in (stage.data.items, *stage.target.files) if path is not None]
     if files:
         facts["files"] = [hash_of(Path(path)) for path in files if Path(path).is_file()]
-    plugins = [plugin.get("sha256") for plugin in modules_of(stage)]
+    plugins = [plugin.get("sha256", "") for plugin in modules_of(stage)]
     if plugins:
         facts["plugins"] = plugins
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
