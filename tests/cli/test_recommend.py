@@ -7,7 +7,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from messages import refused
 from softrec.cli import main as cli
+from softrec.cli.rules import ids_of
+from softrec.errors import RecipeError
 from softrec.experiments.train import open_run
 
 TINY = ["--epochs", "1", "--batch-size", "16", "--length", "5", "--set", "model.dim=8"]
@@ -148,6 +151,13 @@ def test_unknown_items_of_a_history_are_told_and_skipped(recommend):
     _, err = recommend("--history", "i1", "--out", "known.parquet")
     assert err == ""
     assert_frame_equal(pl.read_parquet("some.parquet"), pl.read_parquet("known.parquet"))
+
+
+def test_an_id_with_a_comma_is_in_quotes(recommend):
+    _, err = recommend("--history", 'i1, "cake, plain"', "--out", "some.parquet")
+    assert err.splitlines()[0].endswith("skipped: 'cake, plain'")
+    with refused(RecipeError):
+        ids_of(['i1,"cake, plain'])
 
 
 def test_users_and_strangers_together(recommend):

@@ -48,7 +48,8 @@ Unknown = Annotated[
 HistoryItems = Annotated[
     list[str] | None,
     typer.Option(
-        help="The items of a user who is not in the log, oldest first, separated by commas."
+        help="The items of a user who is not in the log, oldest first, separated by commas; an "
+        "id with a comma in it in double quotes."
     ),
 ]
 Before = Annotated[
@@ -291,8 +292,7 @@ def _service(
     if unknown not in ("skip", "error"):
         raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
     listed = read_users(users_file) if users_file else []
-    histories = {f"history {n}": [item.strip() for item in text.split(",")]
-                 for n, text in enumerate(history or [], 1)}  # fmt: skip
+    histories = {f"history {n}": ids_of([text]) for n, text in enumerate(history or [], 1)}
     anybody = bool(user or listed or histories)
     if not anybody and _part(before) is None:
         raise RecipeError("expected users or a history; give --user, --users-file or --history")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from softrec.cli.options import option
-from softrec.errors import RulesError, one_line
+from softrec.errors import RecipeError, RulesError, one_line, shown
 
 if TYPE_CHECKING:
     from softrec.serving.rules import Rules
@@ -86,14 +87,26 @@ def rules_of(
 
 
 def ids_of(texts: Iterable[str]) -> list[str]:
-    """Return ids that are separated by commas.
+    """Return ids that are separated by commas; one with a comma in it is in double quotes.
+
+    Raises:
+        RecipeError: if a quote is not closed.
 
     Example:
-        >>> ids_of(["tea, jam", "milk"])
-        ['tea', 'jam', 'milk']
+        >>> ids_of(["tea, jam", 'milk, "bread, white"'])
+        ['tea', 'jam', 'milk', 'bread, white']
     """
-    parts = (part.strip() for text in texts for part in text.split(","))
-    return [part for part in parts if part]
+    found = list[str]()
+    for text in texts:
+        try:
+            rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise RecipeError(
+                "ids are separated by commas, and one with a comma is in double quotes; close "
+                f"the quotes in {shown([text])} ({error})"
+            ) from error
+        found += [part.strip() for row in rows for part in row]
+    return [part for part in found if part]
 
 
 def _limit(text: str) -> tuple[str, int]:
