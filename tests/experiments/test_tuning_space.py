@@ -73,6 +73,7 @@ def test_a_text_without_a_field_is_refused(texts):
     "own",
     [
         {"epochs": "1,2"}, {"training.monitor": "a,b"}, {"model": "sasrec,mf"}, {"data.seed": "1"},
+        {"prior.strength": "0.5..2"},
         {"model.dimm": "8,16"}, {"target": "onehot"}, {"target": "kd,uniform"}, {"loss": "bpr"},
         {"alpha": "0.1..2"}, {"training.windows": "1..2"}, {"model.dim": "8.5..16"}, {"lr": "a,b"},
         {"lr": "1,2", "training.lr": "3,4"}, {"candidates": "full,in-batch"},

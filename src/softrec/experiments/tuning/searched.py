@@ -75,6 +75,11 @@ def _own(own: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if place in seen:
             raise RecipeError(f"{name} is given twice in the space; give it once")
         seen.add(place)
+        if section == "prior":
+            raise RecipeError(
+                f"{name} is not searched, as each model can choose its own prior once it is "
+                "trained: give prior.strengths, prior.models or prior.popularities in the recipe"
+            )
         if place in BUDGET or section not in SECTIONS:
             raise RecipeError(
                 f"{name} cannot be searched: it is the same for all that is compared; leave it out "

@@ -57,9 +57,7 @@ class PriorSettings(Settings):
         "the counted model, by its name, or with its settings: markov (by its name a chain of ten "
         "steps, recency 0.8), item-knn or rp3beta",
     )
-    strength: float = setting(
-        2.0, "factor of the logarithm of its probabilities", ge=0, le=100, search="0.5..4"
-    )
+    strength: float = setting(2.0, "factor of the logarithm of its probabilities", ge=0, le=100)
     strengths: tuple[Weight, ...] = setting(
         (),
         "factors that are tried on validation once the model is trained; the best one replaces "
