@@ -128,6 +128,13 @@ def test_noise_does_not_choose_it(tmp_path):
     assert run.encoder().prior.strength == 0.5
 
 
+def test_of_equal_models_there_is_no_second(clicks, tmp_path):
+    same = {"model": KNN, "models": [KNN], "strengths": [0.5], "pairs": True}
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=same, **TINY)
+    assert run.facts["prior"]["second"] is None
+    assert run.encoder().prior.strength == 0.5
+
+
 @pytest.mark.parametrize("fields", [
     {"pairs": True},
     {"pairs": True, "models": ["rp3beta"], "second": "item-knn"},

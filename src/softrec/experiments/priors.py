@@ -19,7 +19,6 @@ from softrec.data.interactions import Interactions
 from softrec.experiments.build.model import prior_of, table_scorer, training_events
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.naming import member_name
-from softrec.models.counted.sparse import TableScorer
 from softrec.models.prior import Prior, WithPrior
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import ModelSettings
@@ -121,32 +120,32 @@ def _second(
     Returns:
         the second model, the metric of each case with it (C,), and what was tried.
     """
-    prior, found = trial.encoder.prior, list[tuple[_Tried, TableScorer]]()
-    strengths = [one for one in spec.strengths or (spec.second_strength,) if one]
+    prior, tried = trial.encoder.prior, list[dict[str, Any]]()
+    best, kept = None, None
     for model in (spec.model, *spec.models):
         if model == first.model:
             continue
-        scorer = prior.second = table_scorer(model, log, length)
-        scorer.fit(training_events(log))
-        for prior.second_strength in strengths:
-            one = _Tried(trial.values(), model, prior, prior.second_strength)
-            found.append((one, scorer))
-    tried = [
-        {"second": named(one.model), "second_strength": one.strength, trial.monitor: one.mean}
-        for one, _ in found
-    ]
-    best, scorer = max(found, key=lambda pair: pair[0].mean)
-    prior.second, prior.second_strength = scorer, best.strength
-    again = [_Tried(best.values, first.model, prior, first.strength)]
-    for strength in spec.strengths:
-        if strength != first.strength:
-            prior.strength = strength
-            again.append(_Tried(trial.values(), first.model, prior, strength))
-            tried.append({"strength": strength, trial.monitor: again[-1].mean})
-    both = max(again, key=lambda one: one.mean)
-    if is_above(both.values, first.values):
-        prior.strength = both.strength
-        return best.model, both.values, tried
+        prior.second = table_scorer(model, log, length)
+        prior.second.fit(training_events(log))
+        for strength in filter(None, spec.strengths or (spec.second_strength,)):
+            prior.second_strength = strength
+            one = _Tried(trial.values(), model, prior, strength)
+            told = {"second": named(model), "second_strength": strength}
+            tried.append({**told, trial.monitor: one.mean})
+            if best is None or one.mean > best.mean:
+                best, kept = one, prior.second
+    if best is not None:
+        prior.second, prior.second_strength = kept, best.strength
+        both = _Tried(best.values, first.model, prior, first.strength)
+        for strength in spec.strengths:
+            if strength != first.strength:
+                prior.strength = strength
+                one = _Tried(trial.values(), first.model, prior, strength)
+                tried.append({"strength": strength, trial.monitor: one.mean})
+                both = max(both, one, key=lambda each: each.mean)
+        if is_above(both.values, first.values):
+            prior.strength = both.strength
+            return best.model, both.values, tried
     prior.second, prior.second_strength = None, spec.second_strength
     prior.strength = first.strength
     return None, first.values, tried
