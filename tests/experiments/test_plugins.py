@@ -199,6 +199,8 @@ def test_a_run_says_which_plugin_it_needs(plugin, capsys):
     assert f"--plugin {plugin}" in lost
     assert "ndcg@10" in found
     plugin.write_text(OWN + "# changed\n")
+    softrec.open_run("run")  # the code that is loaded is that of the run
+    again(plugin)
     with warned(PluginWarning):
         softrec.open_run("run")
 
@@ -445,12 +447,22 @@ def test_what_is_no_target(target):
         recipe_of({"data": {"source": "shop"}}, {"target": target})
 
 
+def again(plugin):
+    """Load a plugin once more, as another process would."""
+    if "sharp" in TARGETS:
+        del TARGETS["sharp"]
+    sys.modules.pop(plugin.stem, None)
+    load_plugins([plugin])
+
+
 def test_a_stage_is_trained_again_when_its_code_has_changed(plugin, split):
     """Else a teacher with one's own target is that of the code before."""
-    load_plugins([plugin])
-    recipe = recipe_of({"data": {"source": "shop"}}, {"target.name": "sharp"})
     folders = []
     for code in (OWN, OWN, OWN.replace("1 / power", "power")):
         plugin.write_text(code)
+        again(plugin)
+        recipe = recipe_of({"data": {"source": "shop"}}, {"target.name": "sharp"})
         folders.append(folder_of(recipe, split))
+        plugin.write_text(code + "# edited, but not loaded")
+        assert folder_of(recipe, split) == folders[-1]
     assert folders[0] == folders[1] != folders[2]

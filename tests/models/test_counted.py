@@ -233,6 +233,7 @@ def test_markov_rp3beta(log, steps, weight, recency):
         N, steps=steps, k=N, recency=recency, chain_recency=0.7, walk_weight=weight
     )
     found = scored(model, lists, histories)
+    assert model(padded(histories, N, users=None)).tables == 2
     expected = np.log(1 + chain / 1e-5) + weight * np.log(1 + other / 1e-5)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
 
@@ -315,7 +316,7 @@ def test_of_equal_ones_the_first_are_kept(values, k, shuffled):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["item-knn", "rp3beta", "markov", "session-knn"])
+@pytest.mark.parametrize("name", ["item-knn", "rp3beta", "markov", "markov-rp3beta", "session-knn"])
 @given(log=logs())
 def test_items_without_a_score_follow_by_their_popularity(name, log):
     lists, histories = log

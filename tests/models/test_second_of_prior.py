@@ -16,6 +16,7 @@ from softrec.experiments.card import card_of
 from softrec.experiments.export import export_run
 from softrec.models.counted.markov import Markov
 from softrec.models.prior import Prior
+from softrec.recipe.specs.prior import as_chosen
 from softrec.serving.prior import Offsets, added
 from softrec.testing.encoders import padded
 
@@ -62,7 +63,7 @@ TINY = {"model": "gru4rec", "epochs": 1, "batch_size": 64, "length": 9, "model.d
         "metrics": ("ndcg@10",), "evaluation.mask_seen": False}  # fmt: skip
 KNN = {"name": "item-knn", "recency": 1.0}
 CHOICE = {"model": {"name": "markov"}, "models": [KNN, {"name": "markov", "steps": 2}],
-          "strengths": [0.0, 0.25, 0.5, 1.0], "pairs": True}  # fmt: skip
+          "strengths": [0.0, 0.25, 0.5, 2.0], "pairs": True}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,7 @@ def chosen(clicks, tmp_path_factory):
 def test_is_chosen_on_validation(chosen, clicks, tmp_path):
     facts = chosen.facts["prior"]
     first = facts["model"]["name"]
+    assert facts["second_strength"] != 1.0  # the default
     assert {first, facts["second"]["name"]} == {"markov", "item-knn"}
     alone = [row for row in facts["tried"] if "model" in row]
     pairs = [row for row in facts["tried"] if "second" in row]
@@ -107,6 +109,49 @@ def test_what_reads_a_run_has_both(chosen, clicks, tmp_path):
     assert f"second:\n        name: {chosen.facts['prior']['second']['name']}" in card_of(chosen)
 
 
+@pytest.mark.parametrize("strengths", [(0.5, 3.0), (0.0, 3.0)])
+def test_each_has_its_own_strength_in_a_run_and_in_an_export(clicks, tmp_path, strengths):
+    first, second = strengths
+    both = {"model": {"name": "markov"}, "strength": first, "second": KNN,
+            "second_strength": second}  # fmt: skip
+    run = softrec.fit(clicks, out=tmp_path / "run", prior=both, **TINY)
+    other = {"model": KNN, "strength": second, "second": {"name": "markov"},
+             "second_strength": first}  # fmt: skip
+    swapped = softrec.fit(clicks, out=tmp_path / "swapped", prior=other, **TINY)
+    assert run.test == pytest.approx(swapped.test)
+    if not first:
+        single = {"model": KNN, "strength": second}
+        alone = softrec.fit(clicks, out=tmp_path / "alone", prior=single, **TINY)
+        assert run.test == pytest.approx(alone.test)
+    assert softrec.open_run(run.folder).evaluate() == pytest.approx(run.test)
+    export = export_run(run, tmp_path / "export")
+    assert export.parity()["equal_but_ties"] == 1.0
+    users = list(range(20))
+    assert_frame_equal(export.recommend(users, 5), run.recommender().recommend(users, 5),
+                       rel_tol=1e-4, abs_tol=1e-4)  # fmt: skip
+
+
+def test_popularity_must_be_better_than_both(clicks, tmp_path):
+    """A popularity that tells nothing, on a log where the second model tells much."""
+    fields = CHOICE | {"popularities": [0.25], "half_lives": [1e5]}
+    timed = clicks.with_columns(time=pl.int_range(pl.len()).over("user"))
+    run = softrec.fit(timed, out=tmp_path / "run", prior=fields, **TINY)
+    tried = run.facts["prior"]["tried"]
+    best = max(row["ndcg@10"] for row in tried)
+    assert run.facts["prior"]["second"] is not None
+    assert run.valid["ndcg@10"] >= max(row["ndcg@10"] for row in tried if "popularity" not in row)
+    assert best == pytest.approx(run.valid["ndcg@10"])
+
+
+def test_what_was_chosen_is_not_chosen_again(chosen):
+    spec = as_chosen(chosen.recipe.prior, chosen.facts)
+    assert not spec.chooses
+    assert not spec.pairs
+    assert (spec.strength, spec.second_strength) == (
+        chosen.facts["prior"]["strength"], chosen.facts["prior"]["second_strength"]
+    )  # fmt: skip
+
+
 def test_a_refit_counts_both_again(chosen, clicks, tmp_path):
     run = softrec.fit(clicks, out=tmp_path / "run", prior=CHOICE, refit="valid", **TINY)
     assert run.facts["prior"] == chosen.facts["prior"]
@@ -120,12 +165,18 @@ def test_a_refit_counts_both_again(chosen, clicks, tmp_path):
 def test_noise_does_not_choose_it(tmp_path):
     draw = np.random.default_rng(1)
     log = pl.DataFrame({"user": np.repeat(np.arange(100), 8), "item": draw.integers(0, 48, 800)})
-    run = softrec.fit(log, out=tmp_path / "run", prior=CHOICE | {"strengths": [0.5]}, **TINY)
+    fields = CHOICE | {"strengths": [0.5, 4.0], "second_strength": 3.0}
+    run = softrec.fit(log, out=tmp_path / "run", prior=fields, **TINY)
     facts = run.facts["prior"]
     assert facts["second"] is None
-    assert len([row for row in facts["tried"] if "second" in row]) == 2
+    assert len([row for row in facts["tried"] if "second" in row]) == 4
+    assert facts["second_strength"] == 3.0
     assert run.encoder().prior.second is None
-    assert run.encoder().prior.strength == 0.5
+    (own,) = [row for row in facts["tried"] if "model" in row
+              and row["model"].startswith(facts["model"]["name"])
+              and row["strength"] == facts["strength"]
+              and row["ndcg@10"] == pytest.approx(run.valid["ndcg@10"])]  # fmt: skip
+    assert run.encoder().prior.strength == own["strength"]
 
 
 def test_of_equal_models_there_is_no_second(clicks, tmp_path):

@@ -28,6 +28,8 @@ from softrec.models.registry import MODELS
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.registry import Chosen, PluginWarning, Registry
 
+HASH = "__softrec_sha256__"  # the attribute of a module that has the hash of its file
+
 
 def load_plugins(plugins: Iterable[str | Path]) -> None:
     """Import modules and files that register members.
@@ -44,7 +46,7 @@ def load_plugins(plugins: Iterable[str | Path]) -> None:
             if name.endswith(".py"):
                 _run_file(Path(name))
             else:
-                import_module(name)
+                _note(import_module(name))
         except RecipeError:
             raise
         except Exception as error:
@@ -70,12 +72,20 @@ def _run_file(path: Path) -> None:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
+    _note(module)
     sys.modules[path.stem] = module  # dataclasses look up their module in sys.modules
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[path.stem]
         raise
+
+
+def _note(module: ModuleType) -> None:
+    """Note the hash of the file of a module, unless it was loaded before: that may have changed."""
+    path = _file_of(module)
+    if path is not None and path.is_file():
+        vars(module).setdefault(HASH, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _file_of(module: ModuleType | None) -> Path | None:
@@ -124,11 +134,12 @@ def plugins_of(recipe: Recipe) -> list[dict[str, str]]:
 
 
 def _origin(module: str) -> dict[str, str]:
-    """Return the name of a module, its file, and the hash of the file."""
-    path = _file_of(sys.modules.get(module))
-    facts = {"module": module}
-    if path is not None and path.is_file():
-        facts |= {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    """Return the name of a module, its file, and the hash that the file had when it was loaded."""
+    facts, loaded = {"module": module}, sys.modules.get(module)
+    path = _file_of(loaded)
+    if loaded is not None and path is not None and path.is_file():
+        _note(loaded)
+        facts |= {"file": str(path), "sha256": vars(loaded)[HASH]}
     return facts
 
 

@@ -7,8 +7,9 @@
       items.safetensors  vectors (N, D) and, if there is one, bias (N,)
       items.arrow        the same as a table: id, title and other columns of the table of the items,
                          bias, vector as a fixed-size list
-      prior.safetensors  of a model with a prior: its counted tables (N, N) by rows, with offsets,
-                         columns and values of each; the manifest has its settings
+      prior.safetensors  of a model with a prior: its counted tables (N, N) by rows, 0.offsets,
+                         0.columns and 0.values, and 1. of a second one; the manifest has `terms`,
+                         the strength and recency of each, and floor, last and items of both
       catalogue.parquet  the table of the items, if there is one
       users.parquet      user, history (numbers of items), times or vector if the model needs them
       parity.json        how far the export is from the model
@@ -32,7 +33,7 @@ from typing import Any
 from softrec.errors import RunError, one_line
 from softrec.files import changed, read_facts
 
-FORMAT = 2
+FORMAT = 2  # of 1 a prior was another, and all else the same
 MANIFEST = "manifest.json"
 ONNX = "user_tower.onnx"
 PT2 = "user_tower.pt2"
@@ -73,7 +74,7 @@ def read_manifest(folder: Path, *, trust: bool = False) -> dict[str, Any]:
             f"{path} cannot be used ({one_line(str(error), 200)}); export the run again"
         ) from error
     came = facts.get("format") if isinstance(facts, dict) else type(facts).__name__
-    if came != FORMAT:
+    if came != FORMAT and not (came == 1 and facts.get("prior") is None):
         raise RunError(
             f"{path} has format {came!r}, but this softrec reads {FORMAT}; export the run again"
         )

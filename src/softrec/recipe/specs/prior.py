@@ -156,12 +156,12 @@ class PriorSettings(Settings):
         if self.pairs and not self.models:
             raise ValueError(
                 "pairs: the second model is one of models, and there is none; give models, such as "
-                "[item-knn, rp3beta], or name the second one in prior.second"
+                "[item-knn, rp3beta], or set prior.pairs to false"
             )
         if self.pairs and self.second is not None:
             raise ValueError(
                 f"pairs: the second model is chosen, but it is named, too: {self.second.name}; "
-                "leave out prior.second, or pairs"
+                "leave out prior.second, or set prior.pairs to false"
             )
         if self.folds and self.second is not None:
             raise ValueError(
