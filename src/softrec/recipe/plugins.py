@@ -46,7 +46,7 @@ def load_plugins(plugins: Iterable[str | Path]) -> None:
             if name.endswith(".py"):
                 _run_file(Path(name))
             else:
-                _note(import_module(name))
+                _hash_of(import_module(name))
         except RecipeError:
             raise
         except Exception as error:
@@ -72,7 +72,7 @@ def _run_file(path: Path) -> None:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    _note(module)
+    _hash_of(module)  # before the file can change
     sys.modules[path.stem] = module  # dataclasses look up their module in sys.modules
     try:
         spec.loader.exec_module(module)
@@ -81,11 +81,15 @@ def _run_file(path: Path) -> None:
         raise
 
 
-def _note(module: ModuleType) -> None:
-    """Note the hash of the file of a module, unless it was loaded before: that may have changed."""
-    path = _file_of(module)
-    if path is not None and path.is_file():
-        vars(module).setdefault(HASH, hashlib.sha256(path.read_bytes()).hexdigest())
+def _hash_of(module: ModuleType) -> str | None:
+    """Return the hash that the file of a module had when it was first asked for, if it has one.
+
+    It is asked for when a plugin is loaded, so that it is of the code that runs.
+    """
+    path, known = _file_of(module), vars(module)
+    if HASH not in known and path is not None and path.is_file():
+        known[HASH] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return known.get(HASH)
 
 
 def _file_of(module: ModuleType | None) -> Path | None:
@@ -134,13 +138,12 @@ def plugins_of(recipe: Recipe) -> list[dict[str, str]]:
 
 
 def _origin(module: str) -> dict[str, str]:
-    """Return the name of a module, its file, and the hash that the file had when it was loaded."""
-    facts, loaded = {"module": module}, sys.modules.get(module)
-    path = _file_of(loaded)
-    if loaded is not None and path is not None and path.is_file():
-        _note(loaded)
-        facts |= {"file": str(path), "sha256": vars(loaded)[HASH]}
-    return facts
+    """Return the name of a module, its file, and the hash of the code that was loaded."""
+    loaded = sys.modules.get(module)
+    found = None if loaded is None else _hash_of(loaded)
+    if found is None:
+        return {"module": module}
+    return {"module": module, "file": str(_file_of(loaded)), "sha256": found}
 
 
 def modules_of(recipe: Recipe) -> list[dict[str, str]]:
