@@ -97,8 +97,9 @@ class Prior(nn.Module):
 
     def fit(self, events: Events) -> None:
         """Count the events of the training part, and once more without each part of the users."""
-        for scorer, _ in self.terms():
-            scorer.fit(events)
+        self.whole.fit(events)
+        if self.second is not None:
+            self.second.fit(events)
         self.others = Folds(self.make, self.folds, events) if self.folds else None
         self.fit_popularity(events)
 
@@ -125,11 +126,12 @@ class Prior(nn.Module):
         return factor * torch.log1p(self.recent[items].double() / self.floor)
 
     def terms(self) -> list[tuple[TableScorer, float]]:
-        """Return the counted models with the factors of their logarithms in rankings, g t."""
-        found = [(self.whole, self.strength * self.temperature)]
-        if self.second is not None:
-            found.append((self.second, self.second_strength * self.temperature))
-        return found
+        """Return the counted models with the factors of their logarithms, g t, if these are not 0.
+
+        The factors are those of rankings.
+        """
+        both = (self.whole, self.strength), (self.second, self.second_strength)
+        return [(one, g * self.temperature) for one, g in both if one is not None and g]
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Offset:
@@ -190,7 +192,7 @@ class WithPrior(Encoder):
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         """Return the vectors of the encoder, with the offset of each row."""
         found = self.encoder(batch, items)
-        if (self.training and not self.prior.folds) or not any(g for _, g in self.prior.terms()):
+        if (self.training and not self.prior.folds) or not self.prior.terms():
             return found
         return found._replace(offset=self.prior(batch))
 

@@ -20,8 +20,7 @@ class MarkovRP3Beta(RP3Beta):
       q_j = \frac{c_j}{\sum_i c_i}$$
 
     with the scores c of `markov`, the shares q' of `rp3beta`, and epsilon = 1e-5. It is what a
-    prior with both is without a trained model: an item that both know is above one that either
-    knows alone.
+    prior with both is without a trained model.
 
     Args:
         n_items: size N of the catalogue.

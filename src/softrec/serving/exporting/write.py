@@ -67,8 +67,7 @@ def prior_of(model: Encoder, folder: Path) -> dict[str, Any] | None:
     """Write the tables of a model's prior, and return its settings; None if it adds nothing."""
     if not isinstance(model, WithPrior):
         return None
-    prior = model.prior
-    terms = [(scorer, factor) for scorer, factor in prior.terms() if factor]
+    prior, terms = model.prior, model.prior.terms()
     if not terms:
         return None
     arrays = {
