@@ -13,15 +13,12 @@ def attribute(name):
     return (lambda b: getattr(b.encoder.prior, name), lambda b: getattr(b.recipe.prior, name))
 
 
-def kind(begun):
-    whole = begun.encoder.prior.whole
-    return [type(whole).__name__, whole.recency]
+def kind_of(scorer):
+    return None if scorer is None else [type(scorer).__name__, scorer.recency]
 
 
-def expected_kind(begun):
-    spec = begun.recipe.prior.model
-    made = MODELS[spec.name](30, **spec.settings)
-    return [type(made).__name__, made.recency]
+def made_of(spec):
+    return None if spec is None else kind_of(MODELS[spec.name](30, **spec.settings))
 
 
 def counted(begun):
@@ -36,7 +33,8 @@ def chosen(begun):
 
 
 models = ["item-knn", {"name": "item-knn", "recency": 0.5}, "markov", "rp3beta"]
-row(PriorSettings, "model", models, kind, expected_kind)
+row(PriorSettings, "model", models,
+    lambda b: kind_of(b.encoder.prior.whole), lambda b: made_of(b.recipe.prior.model))  # fmt: skip
 for name, values in (("strength", [0.5, 2.0]), ("floor", [1e-4, 0.1]), ("last", [1, 4]),
                      ("items", [2, 30]), ("folds", [0, 2, 3])):  # fmt: skip
     row(PriorSettings, name, values, *attribute(name), base=PRIOR)
@@ -53,10 +51,7 @@ row(PriorSettings, "models", [["markov"], ["rp3beta", {"name": "markov", "steps"
     base={"prior": {"model": "item-knn", "last": 3}})  # fmt: skip
 ALONE = {"prior": {"model": "item-knn", "last": 3}}
 row(PriorSettings, "second", [None, "markov", {"name": "rp3beta", "recency": 0.5}],
-    lambda b: [(type(s).__name__, s.recency) for s, _ in b.encoder.prior.terms()[1:]],
-    lambda b: [] if b.recipe.prior.second is None else
-    [(type(made).__name__, made.recency) for made in
-     (MODELS[b.recipe.prior.second.name](30, **b.recipe.prior.second.settings),)],
+    lambda b: kind_of(b.encoder.prior.second), lambda b: made_of(b.recipe.prior.second),
     base=ALONE)  # fmt: skip
 row(PriorSettings, "second_strength", [0.5, 3.0], *attribute("second_strength"),
     base={"prior": {**ALONE["prior"], "second": "markov"}})  # fmt: skip

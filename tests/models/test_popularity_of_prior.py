@@ -4,13 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from polars.testing import assert_frame_equal
+from test_prior import exported
 
 import softrec
 from messages import refused
 from softrec.errors import DataError, RecipeError
 from softrec.experiments.card import card_of
-from softrec.experiments.export import export_run
 from softrec.experiments.runs import ranked
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior, WithPrior
@@ -140,11 +139,7 @@ def test_the_strength_is_chosen_once_more_with_it(clicks, tmp_path):
 def test_a_run_keeps_it_and_an_export_has_it(chosen, tmp_path):
     again = softrec.open_run(chosen.folder)
     assert again.evaluate()["ndcg@10"] == pytest.approx(chosen.test["ndcg@10"], abs=1e-9)
-    export = export_run(again, tmp_path / "export")
-    assert export.parity()["equal_but_ties"] == 1.0
-    users = list(range(20))
-    assert_frame_equal(export.recommend(users, 5), chosen.recommender().recommend(users, 5),
-                       rel_tol=1e-4, abs_tol=1e-4)  # fmt: skip
+    exported(again, tmp_path / "export")
     bias = ranked(again.encoder(), again.recipe).items().bias
     assert bias.max() > 1
 
