@@ -196,6 +196,13 @@ def test_dates_are_shown_as_dates():
     assert found.to_list() == ["2020-01-01", "2020-01-02", "2021-05-05", "2021-05-06", "missing"]
 
 
+def test_decimals_are_cut_by_their_value_and_not_by_how_they_are_stored():
+    prices = pl.Series(["0.99", "1.99", "2.99", "10.5"]).cast(pl.Decimal(10, 2))
+    table = pl.DataFrame({"id": ["ann", "bob", "cem", "dan"], "price": prices})
+    found = column_slices(table, PEOPLE, each([0, 1, 2, 3, 4]), "user")["price"]
+    assert found.to_list() == ["0.99", "1.99", "2.99", "10.5", "missing"]
+
+
 def test_numbers_written_alike_stay_apart():
     people = Vocabulary(pl.Series("raw", np.arange(4)))
     table = pl.DataFrame({"id": people.raw, "x": 1 + np.arange(4) * 1e-9})

@@ -97,6 +97,12 @@ def test_names_cannot_break_a_card(run, tmp_path):
     assert tables.keys() == {"Metrics", "Slices"}
 
 
+def test_a_card_tells_that_items_were_ranked_among_sampled_ones(tmp_path):
+    options = {"model": "popularity", "evaluation.negatives": 5, "progress": False}
+    ranked = softrec.fit(clicks(), out=tmp_path / "run", **options)
+    assert "ranked among 5 sampled items, not among all" in card_of(ranked, Licences("mit"))
+
+
 def test_a_counted_model_has_a_card_too(tmp_path):
     text = card_of(softrec.fit(clicks(), out=tmp_path / "run", model="markov", split="time",
                                progress=False))  # fmt: skip

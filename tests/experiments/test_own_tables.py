@@ -6,9 +6,14 @@ import pytest
 
 import softrec
 from messages import refused
+from softrec.data.interactions import Interactions
+from softrec.data.splits import leave_last_out
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError
+from softrec.evaluation.asked import Asked
 from softrec.experiments.own_tables import own_table
+from softrec.experiments.sliced import case_slices
+from softrec.recipe.recipe import read_recipe
 
 TEXT = Vocabulary(pl.Series(["007", "008"]))
 
@@ -64,3 +69,27 @@ def test_a_comparison_has_slices_by_both_tables(tmp_path):
     red = sum(row[-1] % 3 != 1 for row in rows)
     assert counts["item: colour", "red"] == red
     assert counts["item: colour", "blue"] == 30 - red
+
+
+def test_dates_of_a_csv_are_dates(tmp_path):
+    days = [f"2023-{month:02}-{day:02}" for month in range(1, 11) for day in range(1, 7)]
+    rows = [f"{user},{day}" for user, day in enumerate(days)]
+    (tmp_path / "users.csv").write_text("user,since\n" + "\n".join(rows))
+    found = own_table(tmp_path / "users.csv", "user", Vocabulary(pl.Series(range(60))), None)
+    assert found["since"].dtype == pl.Date
+
+
+def test_labels_are_counted_as_the_windows_cut_the_histories():
+    """The item that is asked for is a label five times, all of them before the last window."""
+    rows = [[0, 1, 2], [1, 0, 2], [2, 2, 2, 2, 2, 2, 0, 1, 3, 0, 1, 2]]
+    log = Interactions.read(
+        pl.DataFrame([(user, item) for user, row in enumerate(rows) for item in row],
+                     schema=["user", "item"], orient="row")
+    )  # fmt: skip
+    split = leave_last_out(log)
+    for windows, known in (("positions", "0"), ("prefixes", "3-5")):
+        base = read_recipe(
+            {"data": {"source": "shop"}, "training": {"windows": windows, "length": 2}}
+        )
+        asked = Asked.of(split, mask_seen=False)
+        assert case_slices(base, split, asked)["label count"].to_list() == [known] * 3

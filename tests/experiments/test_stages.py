@@ -271,7 +271,7 @@ def test_a_comparison_with_a_teacher_by_its_recipe(tmp_path):
         "kd (alpha 0.4, teacher gru4rec)",
     ]
     assert sum("training in" in line for line in told) == 2
-    assert "among 10 sampled items" in found.results.notes[1]
+    assert "among 10 sampled items" in found.results.notes[0]
     assert found.results.ceiling is None
     assert "among 10 sampled items" in (found.folder / "report.html").read_text()
 

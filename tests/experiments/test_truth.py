@@ -107,6 +107,7 @@ def test_lists_leave_the_history_out_as_the_evaluation_of_the_run_does(mask_seen
         ({"data": {"split": "user-ratio"}}, "only knows the next item: use --split leave-last-out"),
         ({"data": {"split": "time"}, "shop": {"times": True}}, "only knows the next item"),
         ({"evaluation": {"negatives": 5}}, "among sampled items"),
+        ({"data": {"first_items": 2}}, "later items than the next one"),
     ],
 )
 def test_where_the_truth_is_not_known_the_reason_is_told(sections, reason):

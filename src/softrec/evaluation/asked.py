@@ -64,17 +64,21 @@ class Asked(NamedTuple):
         """
         return split.known() if self.mask_seen else split.held_out(part)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, negatives: int | None = None) -> dict[str, Any]:
         """Return the entries of run.json about the task.
+
+        Args:
+            negatives: how many sampled items each relevant item is ranked among; None: all items.
 
         For each part: the number of cases that are evaluated, of cases left out because they have
         no new relevant item, of relevant items, and of relevant items in the history.
         """
-        return {"mask_seen": self.mask_seen, "by_log": self.by_log, **self.counts}
+        among = {"negatives": negatives} if negatives else {}
+        return {"mask_seen": self.mask_seen, "by_log": self.by_log, **self.counts, **among}
 
 
 def sentence_of(facts: dict[str, Any]) -> str:
-    """Return the sentence for `Asked.facts`, perhaps with the number of sampled negatives.
+    """Return the sentence for `Asked.facts`.
 
     Example:
         >>> part = {"cases": 9, "cases_left_out": 1, "relevant": 10, "repeated": 2}
@@ -83,17 +87,19 @@ def sentence_of(facts: dict[str, Any]) -> str:
 test items are in the history (evaluation.mask_seen=true ranks new items only)'
     """
     valid, test = facts["valid"], facts["test"]
+    number = facts.get("negatives")
+    among = f"each item is ranked among {number:,} sampled items, not among all; " if number else ""
     repeats = " and ".join(
         f"{part['repeated']:,} of {part['relevant']:,} {name} items"
         for name, part in (("validation", valid), ("test", test))
     )
     if not facts["mask_seen"]:
         other = " (evaluation.mask_seen=true ranks new items only)" if facts["by_log"] else ""
-        among = "all items are ranked, including seen items"
-        if facts.get("negatives"):
-            among = "seen items are ranked, too"
-        return f"{among}, because {repeats} are in the history{other}"
-    new = "new items are ranked, and seen items are left out"
+        every = "all items are ranked, including seen items"
+        if among:
+            every = "seen items are ranked, too"
+        return f"{among}{every}, because {repeats} are in the history{other}"
+    new = f"{among}new items are ranked, and seen items are left out"
     if not valid["repeated"] + test["repeated"]:
         return new
     return (

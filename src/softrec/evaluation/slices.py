@@ -193,7 +193,9 @@ def _categories(column: pl.Series, place: np.ndarray, asked: Sequences, kind: st
 
 def _quartiles(column: pl.Series, place: np.ndarray, asked: Sequences) -> pl.Series:
     kind = column.dtype
-    physical = column.to_physical().cast(pl.Float64).fill_nan(None)
+    # A decimal is stored as a multiple of its smallest unit, and a date as a number of days.
+    plain = column.to_physical() if kind.is_temporal() else column
+    physical = plain.cast(pl.Float64).fill_nan(None)
     values = np.append(physical.to_numpy(), np.nan)[place]
     found = _medians(values, asked)
     known = found[~np.isnan(found)]

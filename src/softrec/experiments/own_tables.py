@@ -55,7 +55,9 @@ def _read(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl.Dat
             return pl.read_parquet(path)
         separator = "\t" if suffix == ".tsv" else ","
         text = pl.read_csv(path, separator=separator, infer_schema=False)
-        typed = pl.read_csv(path, separator=separator, infer_schema_length=None)
+        typed = pl.read_csv(
+            path, separator=separator, infer_schema_length=None, try_parse_dates=True
+        )
     except BROKEN as error:
         raise DataError(
             f"the table of {kind}s {path} cannot be read ({one_line(str(error), 100)}); give a "

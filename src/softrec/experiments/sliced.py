@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from softrec.data.batches import examples
+from softrec.data.interactions import Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.evaluation.asked import Asked
@@ -34,7 +36,7 @@ def case_slices(
     return slices_of(
         asked.test,
         split.clean,
-        labels=_label_counts(split, base.training.windows),
+        labels=_label_counts(base, split.clean.sequences, len(items)),
         user_table=_own(user_table, "user", users, base.data.user),
         item_table=_own(item_table, "item", items, base.data.item),
     )
@@ -68,13 +70,9 @@ def sliced(
     return differences_by_slice(slices, values, deterministic=counted, baselines=whose)
 
 
-def _label_counts(split: Split, windows: str) -> np.ndarray | None:
-    """Return how often each item is a label; None if all events except a user's first are."""
-    train = split.clean
-    if windows == "interactions":
-        return train.item_counts
-    if windows == "last":
-        rows = train.sequences
-        last = rows.items[rows.offsets[1:][rows.lengths > 1] - 1]
-        return np.bincount(last, minlength=train.n_items)
-    return None
+def _label_counts(base: Recipe, rows: Sequences, n_items: int) -> np.ndarray:
+    """Return how often each item is a label, (N,), as the windows of the recipe cut the rows."""
+    spec = base.training
+    if spec.windows != "interactions" and not (rows.lengths > 1).any():
+        return np.zeros(n_items, dtype=np.int64)
+    return examples(rows, spec.windows, spec.length, stride=spec.stride).label_counts(n_items)

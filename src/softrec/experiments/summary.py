@@ -78,7 +78,6 @@ def results_of(
     if training["start"] is not None:
         training["start"] = name_of(training["start"])
     events = sum(map(len, split.parts.values()))
-    among = {"negatives": base.evaluation.negatives} if base.evaluation.negatives else {}
     return Results(
         title=_title(wanted),
         command=command,
@@ -99,7 +98,7 @@ def results_of(
             for place, (name, row, difference) in enumerate(zip(names, runs, found, strict=True))
         ),
         ceiling=_ceiling(truth),
-        evaluation=asked.facts() | among,
+        evaluation=asked.facts(base.evaluation.negatives),
         slices=() if slices is None else tuple(map(slice_of, slices.iter_rows(named=True))),
         simple=_simple(names, runs, base.training.monitor),
         tuning=budget_of(wanted),
@@ -310,14 +309,13 @@ def notes_of(base: Recipe, split: Split, asked: Asked) -> list[str]:
     """Return notes on the data and the protocol."""
     leak = split.leak()
     number = base.evaluation.negatives
-    asks = sentence_of(asked.facts() | {"negatives": number})
+    asks = sentence_of(asked.facts(number))
     lines = [asks, *split.notes(), *([leak.sentence()] if leak else [])]
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines]
     if number is None:
         return notes
     return [
         *notes,
-        f"Items are ranked among {number:,} sampled items that the user has not interacted with, "
-        "not among all items. Such metrics may rank the models in another order than a full "
-        "ranking: compare them only with each other.",
+        "Metrics among sampled items may rank the models in another order than a full ranking: "
+        "compare them only with each other.",
     ]

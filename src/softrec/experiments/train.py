@@ -163,7 +163,7 @@ def _fitted(
                     model, made = again.model, made | _refit_facts("valid", spent, again)
                 tested, lists = test.with_lists(model)
                 made |= {
-                    "evaluation": asked.facts(),
+                    "evaluation": asked.facts(recipe.evaluation.negatives),
                     "lists": lists,
                     **about,
                     "peak_memory_mib": memory.mib(),

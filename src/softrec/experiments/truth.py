@@ -83,6 +83,8 @@ def truth_of(recipe: Recipe, split: Split, cases: Cases) -> tuple[Truth | None, 
         return None, _without("the simulator only knows the next item: use --split leave-last-out")
     if data.order != "log":
         return None, _without("the histories are in random order")
+    if data.first_items is not None:
+        return None, _without("it is asked for later items than the next one")
     shop = shop_of(data)
     if not split.train.items.raw.equals(shop.items.raw):
         return None, _without("some items of its catalogue are not in the log")

@@ -57,7 +57,8 @@ def load_logged(
     """
     split = load_split(recipe.data, data_dir) if log is None else split_of(log, recipe.data)
     asked = Asked.of(split, recipe.evaluation.mask_seen)
-    for line in (data_text(split), *notices(recipe.model, split), sentence_of(asked.facts())):
+    asks = sentence_of(asked.facts(recipe.evaluation.negatives))
+    for line in (data_text(split), *notices(recipe.model, split), asks):
         LOGGER.info(line)
     log_lacking(recipe.data, tables_of(recipe.data, split), split)
     return split
