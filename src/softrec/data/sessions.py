@@ -37,7 +37,8 @@ def by_session_time(
 
     The last event of a sequence of validation or test is the label, those before it are the
     history. Nothing else of these users is known, and nothing of them is learned from. By the last
-    event no training event is later than a label.
+    event no training event is later than the last one of such a sequence. The label is that event,
+    or an earlier one where items are cold and dropped.
 
     Args:
         log: a log with times; its users are sessions.
