@@ -174,7 +174,7 @@ def test_what_is_noticed_is_told_with_counts():
     rows = [("u00", last["item"][0], 3.0), ("u00", "i-new", 4.0), ("u00", first["item"][0], 5.0)]
     rows += [("u01", "i-other", 1.0), ("u01", last["item"][1], 1.0), ("nobody", "i01", 1.0)]
     theirs = pl.DataFrame(rows, schema=["user", "item", "score"], orient="row")
-    found = judged(theirs, log, metrics="mrr@10,recall@1")
+    found = judged(theirs, log, metrics="mrr@10, recall@1")
     values = found.results.variants[0].test
     assert values["mrr@10"].mean == pytest.approx((1 / 2 + 1 / 2) / 40)
     assert values["recall@1"].mean == 0

@@ -175,6 +175,16 @@ def parse_metric(name: str) -> tuple[Metric, int]:
     return METRICS[kind], int(cutoff)
 
 
+def metric_names(text: str) -> list[str]:
+    """Return the metrics in a text.
+
+    Example:
+        >>> metric_names("ndcg@5, recall@10")
+        ['ndcg@5', 'recall@10']
+    """
+    return [name.strip() for name in text.split(",")]
+
+
 def evaluate(ranks: Ranks, metrics: Sequence[str]) -> pl.DataFrame:
     """Return a row per case and a column per metric, such as "ndcg@10".
 

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from softrec.errors import RecipeError, RunError
+from softrec.evaluation.metrics import metric_names
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.inputs import load_data
 from softrec.experiments.runs import Run
@@ -62,7 +63,7 @@ def judged(
     else:
         split = load_data(data, run.recipe.data, data_dir)
         run.check_data(split)
-    wanted = metrics.split(",") if isinstance(metrics, str) else metrics
+    wanted = metric_names(metrics) if isinstance(metrics, str) else metrics
     return Evaluator(run.recipe, split, part).with_lists(run.model(), wanted)
 
 

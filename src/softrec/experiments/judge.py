@@ -16,6 +16,7 @@ from softrec.data.splits import Split
 from softrec.errors import RecipeError
 from softrec.evaluation.asked import Asked
 from softrec.evaluation.by_slice import differences_by_slice
+from softrec.evaluation.metrics import metric_names
 from softrec.experiments.baselines import simple_recipes, those_that_fit
 from softrec.experiments.build.data import load_logged
 from softrec.experiments.comparison import REPORT, Comparison
@@ -109,7 +110,7 @@ def _protocol(
     data: Any, run: Run | None, metrics: Any, options: dict[str, Any], data_dir: Path | None
 ) -> tuple[Recipe, Callable[[], Split]]:
     """Return the recipe with the protocol, from log and options or a run, and what loads data."""
-    wanted = metrics.split(",") if isinstance(metrics, str) else metrics
+    wanted = metric_names(metrics) if isinstance(metrics, str) else metrics
     own: dict[str, Any] = {"evaluation.metrics": list(wanted)} if wanted else {}
     if data is not None:
         if wanted and not {"monitor", "training.monitor"} & options.keys():

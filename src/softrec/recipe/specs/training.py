@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from softrec.evaluation.metrics import parse_metric
+from softrec.evaluation.metrics import metric_names, parse_metric
 from softrec.settings import (
     Count,
     Decay,
@@ -221,7 +221,9 @@ class EvaluationSettings(Settings):
         if not isinstance(parts, list | tuple):
             return value
         return tuple(
-            one for part in parts for one in (part.split(",") if isinstance(part, str) else [part])
+            one
+            for part in parts
+            for one in (metric_names(part) if isinstance(part, str) else [part])
         )
 
     @field_validator("metrics")
