@@ -199,7 +199,7 @@ class Objective(nn.Module):
         else:
             value, positive = self._by_row(scored, items, rows, chosen, sparse)
         if self.label_part is not None:
-            value = self._with_label_part(value, logits.users(users), positive, batch, weigh)
+            value = self._with_label_part(value, logits.users(users), positive, batch, rows)
         if predicted is not None:
             parts = {**value.parts, "interest": predicted.detach()}
             value = ObjectiveValue(value.total + predicted.mean(), parts)
@@ -330,17 +330,19 @@ class Objective(nn.Module):
         users: Tensor,
         positive: ItemVectors,
         batch: Batch,
-        weigh: Weigh | None,
+        rows: _Rows,
     ) -> ObjectiveValue:
         assert self.label_part is not None
         loss, coefficient = self.label_part
         logit, user = _own_logit(users, positive), batch.prediction_user
+        if rows.own_offset is not None:
+            logit = logit + rows.own_offset.to(logit)
         if batch.total is None:
             part = loss(logit, user)
         else:  # it is one loss on the labels of all processes
             (logits, own), (user, _) = gathered(logit), gathered(user)
             part = loss(logits, user)[own]
-        mean = weighted_by(weigh, part, logit, slice(0, len(part))).mean()
+        mean = weighted_by(rows.weigh, part, logit, slice(0, len(part))).mean()
         return ObjectiveValue(
             value.total + coefficient * mean, {**value.parts, "label": part.detach()}
         )

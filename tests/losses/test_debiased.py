@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from messages import refused
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.objective import build
 from softrec.losses.debiased import debiased_softmax
 from softrec.losses.softmax import (
     SoftmaxStats,
@@ -14,6 +16,7 @@ from softrec.losses.softmax import (
     no_answers,
     soft_cross_entropy,
 )
+from softrec.recipe.recipe import read_recipe
 
 NEGATIVES = torch.tensor([0.5, 0.1, -0.2, 0.3], dtype=torch.float64)
 
@@ -116,3 +119,27 @@ def test_single_precision(odds):
 def test_what_is_refused(make):
     with refused(ValueError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "wanted"),
+    [
+        ({"name": "full"}, None),
+        ({"name": "shown"}, "shown"),
+        ({"name": "sampled", "number": 40, "per_row": True}, None),  # corrected
+        ({"name": "sampled", "number": 40, "per_row": True, "correction": False}, 40),
+        ({"name": "sampled", "number": 900, "per_row": True, "correction": False}, 900),
+    ],
+)
+def test_as_many_negatives_as_the_sum_has(candidates, wanted):
+    shop = {"n_items": 300, "n_categories": 4, "n_archetypes": 4, "n_users": 20, "max_length": 10}
+    recipe = read_recipe({"data": {"source": "shop", "cold_items": "keep", "shop": shop},
+                          "loss": {"name": "debiased"}, "candidates": candidates})  # fmt: skip
+    split = load_split(recipe.data)
+    _, objective, batches = build(recipe, split)
+    n_items = split.train.n_items
+    if wanted == "shown":
+        wanted = len(objective.candidates(next(iter(batches))).items) - 1
+        assert wanted < n_items - 1
+    ((part, _),) = objective.loss.values()
+    assert part.keywords["negatives"] == (wanted or n_items - 1)

@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 
 from messages import refused
 from softrec.candidates import Candidates
+from softrec.experiments.build.data import load_split
+from softrec.experiments.build.objective import build
+from softrec.losses.bilateral import grouped_label
 from softrec.losses.pairwise import bpr
 from softrec.losses.reference import plain
 from softrec.losses.softmax import SoftmaxProblem, SoftTarget, decoupled, hard, mixed
 from softrec.losses.streaming import streamed
 from softrec.objective import Objective
+from softrec.recipe.recipe import read_recipe
 from softrec.retrieval import Seen, rank_of, top_k
 from softrec.targets.dense import DenseTarget
 from softrec.types import Batch, Encoder, ItemVectors, Offset, OffsetScores, Products, Vectors
@@ -172,3 +176,26 @@ def test_pairwise_losses_of_samples_refuse_an_offset(shape):
     source = lambda batch: every_item(batch.label, shape)  # noqa: E731
     with refused(ValueError):
         Objective(bpr, candidates=source)(encoder, batch_of(label))
+
+
+def test_the_part_of_the_positives_has_the_offset_too():
+    """BSL's other forms have a term of the positives alone, whose logits are those of the model."""
+    shop = {"n_items": 30, "n_categories": 4, "n_archetypes": 4, "n_users": 40, "max_length": 12}
+    recipe = read_recipe({
+        "data": {"source": "shop", "cold_items": "keep", "shop": shop}, "prior": {"folds": 2},
+        "model": {"name": "sasrec", "dim": 8, "dropout": 0.0},
+        "loss": {"name": "bsl", "mode": "multi", "score": "inner", "score_temperature": 1.0,
+                 "exponent": 1.0},
+        "training": {"length": 5, "windows": "prefixes", "batch_size": 64},
+    })  # fmt: skip
+    encoder, objective, batches = build(recipe, load_split(recipe.data))
+    batch = next(iter(batches))
+    vectors = encoder(batch)
+    logits = vectors.users @ vectors.items.vectors.T
+    if vectors.items.bias is not None:
+        logits = logits + vectors.items.bias
+    logits = vectors.offset.add(slice(0, len(batch.label)), logits)
+    label = batch.label[:, None]
+    rest = logits.scatter(1, label, -torch.inf).logsumexp(1)
+    of_positives = grouped_label(logits.gather(1, label)[:, 0], batch.prediction_user)
+    torch.testing.assert_close(objective(encoder, batch).total, (rest + of_positives).mean())

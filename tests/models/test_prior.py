@@ -14,6 +14,7 @@ from softrec.experiments.priors import is_above
 from softrec.experiments.runs import ranked
 from softrec.models.counted.item_knn import ItemKNN
 from softrec.models.prior import Prior
+from softrec.recipe.recipe import read_recipe
 from softrec.recipe.specs.prior import PriorSettings
 from softrec.testing.encoders import at_every_step, padded
 from softrec.types import Batch, Events
@@ -147,6 +148,34 @@ def test_a_model_of_16_bits_has_its_prior(tmp_path, clicks):
     plain = softrec.fit(clicks, out=tmp_path / "plain", **some)
     assert run.test["ndcg@10"] > plain.test["ndcg@10"] + 0.2
     assert run.evaluate()["ndcg@10"] == pytest.approx(run.test["ndcg@10"], abs=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prior": {**PRIOR, "folds": 2}},
+        {"target": "co-occurrence"},
+        {"candidates": {"name": "mixed", "number": 5, "sampler": "popularity"}},
+        {"target": {"name": "kd", "teacher": "teacher"}},
+    ],
+)
+def test_what_is_counted_or_taught_has_the_precision_of_the_training(
+    tmp_path, clicks, monkeypatch, precision, more
+):
+    monkeypatch.chdir(tmp_path)
+    if "teacher" in str(more):
+        softrec.fit(clicks, out="teacher", **TINY)
+    run = softrec.fit(clicks, out="run", **{**TINY, "precision": precision, **more})
+    assert run.test["ndcg@10"] > 0
+
+
+@pytest.mark.parametrize("place", ["model", "models", "second"])
+def test_smoothing_which_a_prior_does_not_read_is_refused(place):
+    smoothed = {"name": "markov", "smoothing": 0.5}
+    with refused(RecipeError):
+        read_recipe({"data": {"source": "shop"}, "prior": {
+            place: [smoothed] if place == "models" else smoothed}})  # fmt: skip
 
 
 @pytest.mark.parametrize("model", ["comirec-sa", "timirec"])

@@ -193,3 +193,22 @@ def test_what_makes_no_sense(changes):
     of = [{"weight": 1.0, "target": BASE["target"]}]
     with pytest.raises(RecipeError):
         read_recipe(merged(BASE, {}) | {"target": {"name": "mixture", "of": of}} | changes)
+
+
+def test_a_learnt_temperature_is_that_of_the_teacher_too(split):
+    """With decay 0 the teacher is the model, so that only the part of the label has a gradient."""
+    model = {**BASE["model"], "dropout": 0.0}
+    loss = {"name": "mixed", "score": "cosine", "score_temperature": 0.1, "learn_temperature": True}
+    target = {**BASE["target"], "decay": 0.0}
+    encoder, objective, batches = begun(split, {"model": model, "loss": loss, "target": target})
+    encoder.log_temperature.data.fill_(-0.9)
+    objective.after_step()
+    batch = next(iter(batches))
+    weights = [part for name, part in encoder.named_parameters() if "temperature" not in name]
+
+    def gradient(of):
+        found = torch.autograd.grad(of(encoder, batch).total, weights, allow_unused=True)
+        return torch.cat([part.flatten() for part in found if part is not None])
+
+    of_labels = gradient(Objective(hard(), scoring=objective.scoring))
+    torch.testing.assert_close(gradient(objective), 0.6 * of_labels, atol=1e-5, rtol=1e-4)

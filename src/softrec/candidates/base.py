@@ -62,6 +62,15 @@ class CandidatesSettings(Chosen):
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method build(training, softmax)")
 
+    def negatives_in(self, training: TrainingData, *, softmax: bool) -> float:
+        """Return how many negatives of a row the sum of the softmax has, or estimates.
+
+        Args:
+            training: the training part.
+            softmax: whether the loss is a softmax loss.
+        """
+        return training.n_items - 1
+
     def decided(self, step: StepSize) -> tuple[CandidatesSettings, str]:
         """Return the settings to use for a step of this size, and the reason, which may be ""."""
         return self, ""
@@ -101,3 +110,8 @@ class DrawnSettings(CandidatesSettings):
     def number_of(self, n_items: int) -> int | None:
         """Return how many items are sampled from a catalogue; None if it is not known before."""
         return None
+
+    def negatives_in(self, training: TrainingData, *, softmax: bool) -> float:
+        """Return all other items if scores are corrected, else as many as are sampled."""
+        drawn, others = self.number_of(training.n_items), training.n_items - 1
+        return others if drawn is None or self.corrects(softmax=softmax) else drawn

@@ -52,8 +52,8 @@ class MixedDraws(nn.Module):
         """Return the distinct items of both."""
         labels, sample = self.in_batch(batch), self.drawn(batch)
         items, places = torch.cat([labels.items, sample.items]).unique(return_inverse=True)
-        counts = torch.zeros(len(items), device=items.device)
-        counts.index_add_(0, places, torch.cat([labels.counts, sample.counts]))
+        each = torch.cat([labels.counts, sample.counts])
+        counts = each.new_zeros(len(items)).index_add_(0, places, each)
         if self.frequency is None:
             return Candidates(items, counts)
         labels_of_all = batch.total or len(batch.label)

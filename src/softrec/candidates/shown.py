@@ -48,6 +48,10 @@ class Shown(nn.Module):
 class ShownSettings(CandidatesSettings, name="shown"):
     """All items with a training event; what was never shown has no gradient of the softmax."""
 
+    def negatives_in(self, training: TrainingData, *, softmax: bool) -> float:
+        """Return how many items have a training event, but for the label."""
+        return int((training.item_counts > 0).sum()) - 1
+
     def build(self, training: TrainingData, *, softmax: bool) -> Shown:
         """Return the items of the training part.
 

@@ -72,8 +72,7 @@ def build_objective(recipe: Recipe, training: Training, batches: TrainingBatches
     source = target.build(training) if target.soft_weight else None
     weight = target.weight_on(training)
     fraction = _fraction(candidates, training.n_items)
-    corrected = isinstance(candidates, DrawnSettings) and candidates.corrects(softmax=loss.softmax)
-    negatives = (training.n_items - 1) * (1.0 if corrected else fraction)
+    negatives = candidates.negatives_in(training, softmax=loss.softmax)
     inputs = LossInputs(source, weight, fraction, negatives, lambda: _first(batches))
     term = loss.build(inputs)
     border = term.border and Thresholds.of(training, *term.border, "loss.rank")

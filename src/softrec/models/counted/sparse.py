@@ -130,7 +130,7 @@ def recency_weights(histories: Histories, n_items: int, recency: float) -> Tenso
     """
     columns = torch.arange(histories.items.shape[1], device=histories.items.device)
     steps = (histories.lengths[:, None] - 1 - columns).clamp(min=0)
-    weights = torch.full((), recency, device=steps.device) ** steps
+    weights = torch.full((), recency, dtype=torch.float32, device=steps.device) ** steps
     return weights.masked_fill(histories.items == n_items, 0)
 
 

@@ -47,6 +47,11 @@ def _check_kind(model: ModelSettings, place: str) -> None:
             f"{place} needs a counted model with a table of items: {', '.join(with_tables())}; "
             f"got {model.name}"
         )
+    if model.settings.get("smoothing"):
+        raise ValueError(
+            f"{place} reads the items that were counted together alone, so that smoothing "
+            f"{model.settings['smoothing']:g} would do nothing; leave it out"
+        )
 
 
 class PriorSettings(Settings):

@@ -170,9 +170,8 @@ class TeacherSource(nn.Module):
 
     def forward(self, batch: Batch) -> TeacherTarget:
         """Return the teacher's prediction for each context of `batch`."""
-        users = torch.from_numpy(self.user_vectors[self.contexts.numbers(batch)]).to(
-            batch.label.device
-        )
+        stored = torch.from_numpy(self.user_vectors[self.contexts.numbers(batch)])
+        users = stored.to(self.item_vectors)  # which have the device and precision of the training
         items = ItemVectors(self.item_vectors, self.item_bias)
         return scored_teacher(users, items, self.temperature, self.scoring)
 
@@ -273,6 +272,9 @@ def own_prediction(
     encoder: Encoder, batch: Batch, temperature: float, scoring: Scoring
 ) -> TeacherTarget:
     """Return what a model predicts for a batch, without gradient and dropout."""
+    learnt = encoder.log_temperature
+    if learnt is not None:
+        scoring = Scoring(scoring.kind, float(learnt.detach().exp()))
     with evaluating(encoder), torch.no_grad():
         items = encoder.items()
         users = scoring.picked(encoder(batch, items).users, items, batch.label)
