@@ -334,18 +334,16 @@ class Objective(nn.Module):
     ) -> ObjectiveValue:
         assert self.label_part is not None
         loss, coefficient = self.label_part
-        logit, user = _own_logit(users, positive), batch.prediction_user
-        if rows.own_offset is not None:
-            logit = logit + rows.own_offset.to(logit)
+        offset, user = rows.own_offset, batch.prediction_user
+        logit = _own_logit(users, positive) + (0.0 if offset is None else offset)
         if batch.total is None:
             part = loss(logit, user)
         else:  # it is one loss on the labels of all processes
             (logits, own), (user, _) = gathered(logit), gathered(user)
             part = loss(logits, user)[own]
         mean = weighted_by(rows.weigh, part, logit, slice(0, len(part))).mean()
-        return ObjectiveValue(
-            value.total + coefficient * mean, {**value.parts, "label": part.detach()}
-        )
+        parts = {**value.parts, "label": part.detach()}
+        return ObjectiveValue(value.total + coefficient * mean, parts)
 
     def _l2(
         self, users: Tensor, vectors: Tensor, label: Tensor, chosen: Candidates | None
