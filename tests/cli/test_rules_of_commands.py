@@ -150,6 +150,8 @@ def test_an_id_may_have_a_colon(folder, tmp_path, capsys):
         ("recommend", ["--user", 3, "--where", "colour = 'red'"], "category"),
         ("recommend", ["--user", 3, "--where", "id in (select id from x)"], "select"),
         ("recommend", ["--user", 3, "--pin", "tea"], "tea"),
+        ("recommend", ["--user", 3, "--allow", ""], "allow"),
+        ("recommend", ["--user", 3, "--where", ""], "where"),
         ("similar", [], "--item"),
         ("similar", ["--item", "tea"], "tea"),
         ("similar", ["--item", "sku-0001", "--history", "sku-0002"], "--item"),

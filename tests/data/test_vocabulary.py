@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messages import refused
+from softrec.data.interactions import Interactions, Sequences
 from softrec.data.vocabulary import UNKNOWN, Vocabulary
 from softrec.errors import DataError
 
@@ -161,3 +162,12 @@ def test_ids_beyond_int64_are_numbered():
     vocabulary, (numbers,) = Vocabulary.numbering([ids])
     assert vocabulary.raw.to_list() == [2**64 - 2, 2**64 - 1]
     assert numbers.to_list() == [1, 0, 1]
+
+
+def test_a_log_of_nobody_keeps_the_type_of_its_users():
+    nobody = Vocabulary(pl.Series("raw", [], dtype=pl.String))
+    log = Interactions.from_sequences(Sequences.of([]), users=nobody)
+    assert log.users is nobody
+    assert log.users.numbers(["u1"]).tolist() == [UNKNOWN]
+    with refused(DataError):
+        Vocabulary(pl.Series("raw", [], dtype=pl.Int64)).numbers(["u1"])

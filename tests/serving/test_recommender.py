@@ -182,6 +182,8 @@ def test_nobody_is_refused(nobody):
 def test_k_starts_at_one(k):
     with refused(ValueError):
         recommender().recommend([10], k)
+    with refused(ValueError):
+        recommender().similar([LOG.items.raw[0]], k)
 
 
 def test_the_model_is_asked_without_dropout():

@@ -77,12 +77,13 @@ def rules_of(
 
     given: dict[str, Any] = {
         "allow": ids_of(allow) if allow else None,
-        "block": ids_of(block or ()),
+        "block": ids_of(block) if block else None,
         "where": where,
-        "at_most": dict(map(_limit, at_most or ())),
-        "pinned": ids_of(pin or ()),
+        "at_most": dict(map(_limit, at_most)) if at_most else None,
+        "pinned": ids_of(pin) if pin else None,
     }
-    told = {name: rule for name, rule in given.items() if rule}
+    # An empty text, as of a shell variable that is not set, is a wrong rule and not none.
+    told = {name: rule for name, rule in given.items() if rule is not None}
     return Rules.of((_read(file) if file else {}) | told)
 
 

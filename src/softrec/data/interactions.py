@@ -316,8 +316,9 @@ class Interactions:
             columns["time"] = times.astype(np.int64)
         return cls(
             pl.DataFrame(columns),
-            users or Vocabulary(pl.Series("raw", np.arange(len(sequences)))),
-            items or Vocabulary(pl.Series("raw", np.arange(n_items))),
+            # A vocabulary of no ids is false, and still one of their type.
+            Vocabulary(pl.Series("raw", np.arange(len(sequences)))) if users is None else users,
+            Vocabulary(pl.Series("raw", np.arange(n_items))) if items is None else items,
         )
 
     def history_numbers(self, raw_items: Iterable[object]) -> tuple[np.ndarray, list[object]]:

@@ -193,8 +193,9 @@ class Vocabulary:
     def _refuse_other(self, lost: pl.Series) -> None:
         """Refuse ids that are not of the vocabulary's type, if there are any."""
         if len(lost):
+            such = f" (such as {self.raw[0]!r})" if len(self.raw) else ""
             raise DataError(
-                f"the ids have the type {self.raw.dtype} (such as {self.raw[0]!r}), but "
+                f"the ids have the type {self.raw.dtype}{such}, but "
                 f"{shown(lost.to_list())} has the type {lost.dtype}; give ids as they are in "
                 "the log"
             )

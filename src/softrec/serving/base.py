@@ -26,7 +26,7 @@ from softrec.serving.all_users import USERS_OF_A_PART, write_all
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.items import Items
 from softrec.serving.people import People, histories_of, no_histories, users_of
-from softrec.serving.ruled import Ranking, ruled
+from softrec.serving.ruled import Ranking, places, ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked, asked
 
@@ -150,7 +150,7 @@ class RecommenderBase(ABC):
             UnknownItemWarning: if items of histories are unknown and were skipped.
         """
         people, kept = self._people(users, histories), Rules.of(rules)
-        k = min(k, self.log.n_items)
+        k = places(k, self.log.n_items)
         mask_seen = kept.mask_seen if mask_seen is None else mask_seen
         found = _joined([self._best(some, k, mask_seen, why, kept) for some in people.blocks()])
         table = self._listed({"user": people.repeated(k)}, found, k)
@@ -237,7 +237,7 @@ class RecommenderBase(ABC):
             recommender.similar("tea"), recommender.similar(["tea", "jam"], weights=[2, 1])
         """
         rows, kept = asked(users_of(items), weights, self.log.items), Rules.of(rules)
-        k = min(k, self.log.n_items)
+        k = places(k, self.log.n_items)
         lists = (
             ruled(self._similar(some), len(some.names), k, kept, self.items)
             for some in rows.blocks()

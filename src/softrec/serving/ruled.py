@@ -142,3 +142,14 @@ def _together(rows: Sequence[int], size: int) -> list[slice]:
         else:
             slices.append(slice(row, row + 1))
     return slices
+
+
+def places(k: int, n_items: int) -> int:
+    """Return how many places a list has: k, or all items if there are fewer.
+
+    Raises:
+        ValueError: if k is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
+    return min(k, n_items)
