@@ -32,7 +32,8 @@ Data = Annotated[
     Path,
     typer.Option(
         help="The new events: a CSV, TSV, JSON lines, Parquet or Arrow file. Events that the run "
-        "has already are left out, so that the whole log may be given again."
+        "has already are left out, so that the whole log may be given again; only new events "
+        "where there are no times."
     ),
 ]
 NewestBy = Annotated[
