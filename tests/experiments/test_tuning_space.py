@@ -8,11 +8,11 @@ from messages import refused
 from softrec.data.interactions import Interactions
 from softrec.data.splits import leave_last_out
 from softrec.errors import RecipeError
+from softrec.experiments.build.data import label_counts
 from softrec.experiments.inputs import Given
 from softrec.experiments.tuning.searched import space_of
 from softrec.experiments.tuning.starts import (
     alpha_of_counts,
-    label_counts,
     starts,
     temperature_of_skew,
 )
@@ -188,12 +188,14 @@ def test_alpha_begins_at_the_mean_of_one_over_the_count_and_one():
 
 
 def test_label_counts_are_those_of_the_training_windows():
-    split = log([[1, 2, 3], [1, 2, 2]])
-    raw = split.train.items.raw.to_list()
-    counted = {raw[i]: int(n) for i, n in enumerate(label_counts(recipe(), split))}
-    assert {item: n for item, n in counted.items() if n} == {2: 3, 3: 1}
-    last = {raw[i]: int(n) for i, n in enumerate(label_counts(recipe(windows="last"), split)) if n}
-    assert last == {2: 1, 3: 1}
+    train = log([[1, 2, 3], [1, 2, 2]]).train
+
+    def counted(asked):
+        counts = label_counts(asked, train).tolist()
+        return {raw: n for raw, n in zip(train.items.raw, counts, strict=True) if n}
+
+    assert counted(recipe()) == {2: 3, 3: 1}
+    assert counted(recipe(windows="last")) == {2: 1, 3: 1}
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.5, 3.0])

@@ -62,7 +62,7 @@ class CandidatesSettings(Chosen):
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method build(training, softmax)")
 
-    def negatives_in(self, training: TrainingData, *, softmax: bool) -> float:
+    def negatives_in(self, training: TrainingData, *, softmax: bool) -> int:
         """Return how many negatives of a row the sum of the softmax has, or estimates.
 
         Args:
@@ -111,7 +111,7 @@ class DrawnSettings(CandidatesSettings):
         """Return how many items are sampled from a catalogue; None if it is not known before."""
         return None
 
-    def negatives_in(self, training: TrainingData, *, softmax: bool) -> float:
+    def negatives_in(self, training: TrainingData, *, softmax: bool) -> int:
         """Return all other items if scores are corrected, else as many as are sampled."""
         drawn, others = self.number_of(training.n_items), training.n_items - 1
         return others if drawn is None or self.corrects(softmax=softmax) else drawn

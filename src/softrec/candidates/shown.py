@@ -48,7 +48,7 @@ class Shown(nn.Module):
 class ShownSettings(CandidatesSettings, name="shown"):
     """All items with a training event; what was never shown has no gradient of the softmax."""
 
-    def negatives_in(self, training: TrainingData, *, softmax: bool) -> float:
+    def negatives_in(self, training: TrainingData, *, softmax: bool) -> int:
         """Return how many items have a training event, but for the label."""
         return int((training.item_counts > 0).sum()) - 1
 

@@ -67,11 +67,11 @@ class Asked(NamedTuple):
     def facts(self, negatives: int | None = None) -> dict[str, Any]:
         """Return the entries of run.json about the task.
 
-        Args:
-            negatives: how many sampled items each relevant item is ranked among; None: all items.
-
         For each part: the number of cases that are evaluated, of cases left out because they have
         no new relevant item, of relevant items, and of relevant items in the history.
+
+        Args:
+            negatives: how many sampled items each relevant item is ranked among; None: all items.
         """
         among = {"negatives": negatives} if negatives else {}
         return {"mask_seen": self.mask_seen, "by_log": self.by_log, **self.counts, **among}

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from softrec.data.batches import examples
-from softrec.data.interactions import Sequences
 from softrec.data.splits import Split
 from softrec.data.vocabulary import Vocabulary
 from softrec.evaluation.asked import Asked
 from softrec.evaluation.by_slice import differences_by_slice
 from softrec.evaluation.slices import slices_of
+from softrec.experiments.build.data import label_counts
 from softrec.experiments.differences import values_of
 from softrec.experiments.levels import baselines_of
 from softrec.experiments.own_tables import own_table
@@ -36,7 +34,7 @@ def case_slices(
     return slices_of(
         asked.test,
         split.clean,
-        labels=_label_counts(base, split.clean.sequences, len(items)),
+        labels=label_counts(base, split.clean),
         user_table=_own(user_table, "user", users, base.data.user),
         item_table=_own(item_table, "item", items, base.data.item),
     )
@@ -68,11 +66,3 @@ def sliced(
         name for name, row in zip(names, runs, strict=True) if is_counted(row[0].recipe.model.name)
     ]
     return differences_by_slice(slices, values, deterministic=counted, baselines=whose)
-
-
-def _label_counts(base: Recipe, rows: Sequences, n_items: int) -> np.ndarray:
-    """Return how often each item is a label, (N,), as the windows of the recipe cut the rows."""
-    spec = base.training
-    if spec.windows != "interactions" and not (rows.lengths > 1).any():
-        return np.zeros(n_items, dtype=np.int64)
-    return examples(rows, spec.windows, spec.length, stride=spec.stride).label_counts(n_items)

@@ -14,6 +14,7 @@ import numpy as np
 
 from softrec.data import sessions, sources, splits
 from softrec.data.aside import LeakageWarning, warn_of_leaks
+from softrec.data.batches import examples
 from softrec.data.interactions import Interactions
 from softrec.data.named import no_source
 from softrec.data.reading import read_parts
@@ -224,3 +225,12 @@ def _split(log: Interactions, spec: DataSettings, protocol: dict[str, Any]) -> S
         f"{spec.source} cannot be split by {kind!r}; choose --split leave-last-out, time, "
         f"{sessions.NAME} or user-ratio"
     )
+
+
+def label_counts(recipe: Recipe, log: Interactions) -> np.ndarray:
+    """Return how often each item is a label of an epoch, (N,) int64, as the windows cut a log."""
+    spec, rows = recipe.training, log.sequences
+    if spec.windows != "interactions" and not (rows.lengths > 1).any():
+        return np.zeros(log.n_items, dtype=np.int64)
+    data = examples(rows, spec.windows, spec.length, stride=spec.stride)
+    return data.label_counts(log.n_items)

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softrec.data.batches import examples
 from softrec.data.splits import Split
+from softrec.experiments.build.data import label_counts
 from softrec.experiments.tuning.space import Space, is_hard, rounded
-from softrec.recipe.recipe import Recipe
 from softrec.targets.settings import TARGETS, HalfSettings
 from softrec.targets.smoothing import PopularitySettings
 
@@ -41,7 +40,7 @@ def starts(space: Space, split: Split) -> list[Start]:
     found = [Start(space.near({}), GIVEN)]
     # Items that only a held-out part contains would say what is in it.
     known = split.train.item_counts > 0
-    mass = alpha_of_counts(label_counts(space.base, split)[known])
+    mass = alpha_of_counts(label_counts(space.base, split.train)[known])
     temperature = temperature_of_skew(split.train.item_counts)
     for target in space.targets:
         if is_hard(target):
@@ -104,13 +103,6 @@ def temperature_of_skew(counts: np.ndarray) -> float:
     rank -= rank.mean()
     slope = -float(rank @ np.log(known)) / float(rank @ rank)
     return max(1.0, slope)
-
-
-def label_counts(recipe: Recipe, split: Split) -> np.ndarray:
-    """Return how often each item is a label of an epoch, (N,)."""
-    spec = recipe.training
-    data = examples(split.train.sequences, spec.windows, spec.length, stride=spec.stride)
-    return data.label_counts(split.train.n_items)
 
 
 def _alpha(target: str, mass: float) -> float:
