@@ -69,6 +69,30 @@ def test_without_times_a_pair_is_known_where_no_user_has_an_item_twice():
     assert (found.duplicates, found.doubtful, len(log)) == (1, 0, 4)
 
 
+def test_without_times_what_precedes_a_known_event_of_its_user_is_not_new():
+    """The run had left out ann's ale and bob's ale; in the whole log only what follows is new."""
+    known = KNOWN.drop("time")  # ann: tea, jam; bob: tea
+    again = [
+        ("ann", "tea"), ("bob", "ale"), ("ann", "ale"), ("ann", "jam"), ("ann", "oat"),
+        ("bob", "tea"), ("cat", "ale"), ("bob", "jam"),
+    ]  # fmt: skip
+    found, log = added(known, *again)
+    assert (found.duplicates, found.earlier, found.doubtful) == (3, 2, 0)
+    new = log.frame.filter("new")
+    assert log.users.ids(new["user"]).to_list() == ["ann", "cat", "bob"]
+    assert log.items.ids(new["item"]).to_list() == ["oat", "ale", "jam"]
+
+
+def test_with_times_an_event_that_precedes_a_known_one_is_new():
+    found, log = added(KNOWN, ("ann", "ale", 1), *KNOWN.rows())
+    assert (found.duplicates, found.earlier, len(log)) == (3, 0, 4)
+
+
+def test_a_log_without_times_with_nothing_new_says_what_was_left_out():
+    with refused(DataError):
+        added(KNOWN.drop("time"), ("ann", "tea"), ("ann", "oat"), ("ann", "jam"))
+
+
 def test_without_times_a_log_with_repeats_gets_one_more():
     repeats = pl.concat([KNOWN, KNOWN[:1]]).drop("time")
     found, log = added(repeats, ("ann", "tea"), ("ann", "oat"))

@@ -28,11 +28,14 @@ class Grown:
         duplicates: how many events were left out because they are known.
         doubtful: how many events are kept that may be known: without times, the second event of a
             user with an item is one more event in a log with repeats.
+        earlier: how many events were left out because they precede a known one of their user, in
+            a log without times: the run had left them out, too, or they would follow later events.
     """
 
     log: Interactions
     duplicates: int = 0
     doubtful: int = 0
+    earlier: int = 0
 
 
 def read_new(
@@ -88,8 +91,9 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
     """Return a log with new events, without those that it has already.
 
     Raw ids are matched in the type of the known log. With times an event is known if user, item and
-    time are; without times if user and item are, and the log has no user with an item twice. Where
-    the known log has weights, new events need them, too.
+    time are; without times if user and item are, and the log has no user with an item twice. Then
+    an unknown event that precedes a known one of its user is not new, either: a log without times
+    grows at the end. Where the known log has weights, new events need them, too.
 
     Args:
         known: the log.
@@ -99,6 +103,12 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
     Raises:
         DataError: if ids are of another kind, times or weights are missing, or no event is new.
     """
+    if not known.has_time and "time" in events.columns:  # the order of a known log is that of rows
+        events = events.sort("time", maintain_order=True)
+    given, unsure = len(events), not known.has_time and _has_repeats(known)
+    if not (known.has_time or unsure):
+        events = events.filter(~_precedes_known(known, events))
+    earlier = given - len(events)
     users, items = known.users.grown(events["user"]), known.items.grown(events["item"])
     columns = {
         "user": users.numbers(events["user"]).astype(np.uint32),
@@ -110,29 +120,48 @@ def grown(known: Interactions, events: pl.DataFrame, place: str = "the new data"
                 f"the known log has times, but {place} has none; name their column with --time"
             )
         columns["time"] = events["time"].to_numpy()
-    elif "time" in events.columns:  # the order of rows is the order of the known log
-        order = events["time"].arg_sort().to_numpy()
-        columns = {kind: numbers[order] for kind, numbers in columns.items()}
-        events = events[order]
     keys = list(columns)
     further = ["weight"] if "weight" in known.frame.columns else []
     if further:
         columns["weight"] = _weights(events, place)
     added = pl.DataFrame(columns)
     own = known.frame.select(pl.col("user", "item").cast(pl.UInt32), *keys[2:], *further)
-    there = own.select(keys).unique()
-    is_known = added.join(
-        there.with_columns(there=pl.lit(True)), on=keys, how="left", maintain_order="left"
-    )["there"].fill_null(False)
+    is_known = _is_in(added, own, keys)
     counted = int(is_known.sum())
-    unsure = not known.has_time and len(there) < len(own)
     if not unsure:
         added = added.filter(~is_known)
     if added.is_empty():
-        raise DataError(f"{place} has no event that is not known already ({counted:,} are)")
+        before = f", and {earlier:,} precede a known one of their user" if earlier else ""
+        raise DataError(f"{place} has no event that is not known already ({counted:,} are{before})")
     frame = pl.concat([own.with_columns(new=False), added.with_columns(new=True)])
     log = replace(known, frame=frame.rename({"new": NEW}), users=users, items=items)
-    return Grown(log, 0 if unsure else counted, counted if unsure else 0)
+    return Grown(log, 0 if unsure else counted, counted if unsure else 0, earlier)
+
+
+def _is_in(events: pl.DataFrame, others: pl.DataFrame, keys: list[str]) -> pl.Series:
+    """Return for each of `events` whether `others` have it."""
+    there = others.select(keys).unique().with_columns(there=pl.lit(True))
+    return events.join(there, on=keys, how="left", maintain_order="left")["there"].fill_null(False)
+
+
+def _has_repeats(log: Interactions) -> bool:
+    """Return whether a user has an item more than once."""
+    return bool(log.frame.select(pl.struct("user", "item").is_duplicated().any()).item())
+
+
+def _precedes_known(known: Interactions, events: pl.DataFrame) -> pl.Series:
+    """Return for each raw event whether it is unknown and a known one of its user comes later."""
+    keys = ["user", "item"]
+    vocabularies = {"user": known.users, "item": known.items}
+    numbers = {
+        key: own.grown(events[key]).numbers(events[key]) for key, own in vocabularies.items()
+    }
+    rows = pl.DataFrame(numbers, schema=dict.fromkeys(keys, pl.Int64)).with_row_index("place")
+    rows = rows.with_columns(
+        known=_is_in(rows, known.frame.select(pl.col(keys).cast(pl.Int64)), keys)
+    )
+    last = pl.when("known").then("place").max().over("user")
+    return rows.select((~pl.col("known") & (pl.col("place") < last)).fill_null(False)).to_series()
 
 
 def _weights(events: pl.DataFrame, place: str) -> np.ndarray:

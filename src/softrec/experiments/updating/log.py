@@ -88,6 +88,7 @@ def new_log(run: Run, data: Any, columns: dict[str, Any]) -> NewLog:
             "new": kept,
             "duplicates": found.duplicates,
             "doubtful": found.doubtful,
+            "earlier": found.earlier,
             "left_out": len(events) - len(rated) + added - kept,
             "users": _changes(run.log.users, run.log.user_counts, log.users, log.user_counts),
             "items": _changes(run.log.items, run.log.item_counts, log.items, log.item_counts),

@@ -14,6 +14,7 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{facts['new']:,} new events beside {facts['known']:,} known ones"
         + _told(", {:,} known already and left out", facts["duplicates"])
+        + _told(", {:,} left out because they precede known ones", facts["earlier"])
         + _told(", {:,} left out by cleaning", facts["left_out"])
     ]
     if facts["doubtful"]:
