@@ -91,6 +91,7 @@ def test_ids_that_are_missing_beyond_either_end_or_null_are_unknown():
         (NUMBERS, [12.0, None], [1, UNKNOWN]),
         (NUMBERS, pl.Series("any name", [7], dtype=pl.UInt8), [0]),
         (NUMBERS, (number for number in (7, 7)), [0, 0]),
+        (NUMBERS, ["12.0", "7.00", None], [1, 0, UNKNOWN]),
         (TEXTS, ["tea", "milk", None], [2, UNKNOWN, UNKNOWN]),
         (TEXTS, [12, 13], [0, UNKNOWN]),
         (TEXTS, ["tea", 12], [2, 0]),

@@ -230,7 +230,10 @@ def _numbered_texts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
 
 
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
-    """Return `ids` as type `kind`, null where the value would change (1.5 to 1); "03" is 3."""
+    """Return `ids` as type `kind`, null where the value would change (1.5 to 1).
+
+    Text is read as a log's is: "03" and "3.0" are 3.
+    """
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)
@@ -238,6 +241,8 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
         return nothing
     try:
         cast = ids.cast(kind, strict=False)
+        if ids.dtype == pl.String and kind.is_integer():
+            return cast.fill_null(ids.str.replace(r"\.0+$", "").cast(kind, strict=False))
         if pl.String in (ids.dtype, kind):
             return cast
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)
