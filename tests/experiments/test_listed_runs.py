@@ -150,3 +150,14 @@ def test_a_table_of_runs_needs_no_torch(folder):
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "3"
+
+
+def test_metrics_among_sampled_items_are_marked(folder, copied, capsys):
+    assert softrec.runs(folder)["negatives"].to_list() == [None] * 3
+    facts = read_facts(copied / "run" / "run.json")
+    facts["recipe"]["evaluation"]["negatives"] = 1000
+    write_facts(copied / "run" / "run.json", facts)
+    assert softrec.runs(copied)["negatives"].to_list() == [1000]
+    with pytest.raises(SystemExit):
+        cli.main(["runs", str(copied)])
+    assert " of 1,000 " in capsys.readouterr().out

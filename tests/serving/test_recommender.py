@@ -159,6 +159,12 @@ def test_known_users_and_given_histories_come_together(known):
     assert_list(found[6:], by_hand(service, np.array([2, 3]), -1, 3))
 
 
+@pytest.mark.parametrize("known", [[10], ["10"]])
+def test_a_history_called_as_a_user_is_refused(known):
+    with refused(DataError):
+        recommender().recommend(known, 3, histories={"10": ["x001"]})
+
+
 def test_unknown_items_are_told_and_skipped():
     service = recommender()
     with warned(UnknownItemWarning):

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def export(
     run: RunFolder,
-    to: Annotated[Path, typer.Option("--to", "--out", help="The folder to write; it must not exist yet.")],
+    to: Annotated[
+        Path, typer.Option("--to", "--out", help="The folder to write; it must not exist yet.")
+    ],
     users: Annotated[
         bool,
         typer.Option(

@@ -30,7 +30,8 @@ def runs(
     """List the runs of a folder: model, target, loss, metrics, date, seconds and state.
 
     State is complete; in progress; interrupted (the same command continues it); or broken (a file
-    is missing or was changed). For an update the gate's answer is shown, too.
+    is missing or was changed). For an update the gate's answer is shown, too. "0.2471 of 1,000" is
+    a metric among 1,000 sampled items, which does not compare with one among all.
 
     Examples:
       softrec runs runs --sort ndcg@10
@@ -70,12 +71,17 @@ def _metric_name(table: Any, sort: str) -> str:
     return monitors[0] if len(monitors) == 1 else "metric"
 
 
+def _among(row: dict[str, Any]) -> str:
+    """Return the sampled items that a label was ranked among: higher than among all items."""
+    return f" of {row['negatives']:,}" if row["negatives"] else ""
+
+
 def _cells(row: dict[str, Any], sort: str) -> list[str]:
     state = row["state"] if row["accepted"] is not False else f"{row['state']}, not accepted"
     name = sort if "@" in sort else row["monitor"]
     value = row.get(name)
     shown = {
-        "metric": None if value is None else f"{value:.4f}",
+        "metric": None if value is None else f"{value:.4f}{_among(row)}",
         "seconds": None if row["seconds"] is None else f"{row['seconds']:,.0f}",
         "date": None if row["date"] is None else f"{row['date']:%Y-%m-%d %H:%M}",
     }

@@ -26,7 +26,7 @@ COLUMNS = {
     "run": pl.String, "state": pl.String, "model": pl.String, "target": pl.String,
     "loss": pl.String, "data": pl.String, "seed": pl.Int64, "epochs": pl.Int64,
     "seconds": pl.Float64, "date": pl.Datetime("us", "UTC"), "accepted": pl.Boolean,
-    "monitor": pl.String,
+    "monitor": pl.String, "negatives": pl.Int64,
 }  # fmt: skip
 """The columns that every table has; those of the metrics follow."""
 LEAST_FORMAT = 1  # of run.json: it has no hash of its own
@@ -42,9 +42,11 @@ def runs(folder: str | Path = ".", sort: str = "date") -> pl.DataFrame:
     Returns:
         The columns run (its folder), state, model, target, loss, data, seed, epochs, seconds, date
         (UTC, of its end), accepted (by the gate of an update), monitor (the metric that chose the
-        epoch), and the metrics: "ndcg@10" on test, "valid/ndcg@10" on validation. State is
-        "complete"; "in progress"; "interrupted", the same command continues it; or "broken": a file
-        is missing or was changed. Contents are not hashed, see `softrec.open_run`.
+        epoch), negatives (how many sampled items a label was ranked among; null for all items: such
+        metrics do not compare), and the metrics: "ndcg@10" on test, "valid/ndcg@10" on validation.
+        State is "complete"; "in progress"; "interrupted", the same command continues it; or
+        "broken": a file is missing or was changed. Contents are not hashed, see
+        `softrec.open_run`.
 
     Raises:
         RunError: if there is no such folder.
@@ -149,6 +151,7 @@ def _of_recipe(recipe: Any) -> dict[str, Any]:
             "data": Path(source).name or source,
             "seed": recipe["seed"],
             "monitor": recipe["training"]["monitor"],
+            "negatives": (recipe.get("evaluation") or {}).get("negatives"),
         }
     except (KeyError, TypeError, ValueError, AttributeError, RecipeError):
         return {}

@@ -25,7 +25,7 @@ from softrec.errors import DataError, shown
 from softrec.serving.all_users import USERS_OF_A_PART, write_all
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.items import Items
-from softrec.serving.people import People, histories_of, no_histories, users_of
+from softrec.serving.people import People, check_names, histories_of, no_histories, users_of
 from softrec.serving.ruled import Ranking, places, ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked, asked
@@ -332,6 +332,7 @@ class RecommenderBase(ABC):
         rows = rows_of(self.log.sequences, known)
         if not histories:
             return People(names, known, rows)
+        check_names(names, histories)
         given = list(starmap(self._of_items, histories.items()))
         numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
         # The times of given histories are unknown, so no row has times. Models that read times

@@ -11,6 +11,7 @@ import polars as pl
 from softrec.blocks import blocks
 from softrec.data.cases import rows_of
 from softrec.data.interactions import Sequences
+from softrec.errors import DataError, shown
 from softrec.limits import LIMITS
 
 
@@ -69,6 +70,20 @@ def histories_of(histories: object) -> dict[Any, Sequence[object]]:
     listed = users_of(histories)
     rows = listed if listed and all(map(_several, listed)) else [listed]
     return {f"history {n}": users_of(row) for n, row in enumerate(rows, 1) if listed}
+
+
+def check_names(users: Sequence[object], histories: Mapping[Any, Any]) -> None:
+    """Refuse a history that is called as a user who is asked for.
+
+    Raises:
+        DataError: if there is one; two lists would have one name.
+    """
+    named = set(map(str, histories)).intersection(map(str, users))
+    if named:
+        raise DataError(
+            f"{shown(sorted(named))} is asked for as a user and names a history, so that two lists "
+            "would have one name; give the history another one"
+        )
 
 
 def _several(value: object) -> TypeGuard[Iterable[object]]:

@@ -56,9 +56,9 @@ def encoder_of(recommender: Recommender) -> Encoder:
     model = recommender.model
     if not isinstance(model, Encoder):
         raise RunError(
-            f"{model.name} cannot be exported: it is counted, and scores with tables of the log in "
-            "place of vectors of users and items; serve the run itself, or export a trained model, "
-            "such as sasrec"
+            f"{model.name} can be neither exported nor indexed: it is counted, and scores with "
+            "tables of the log in place of vectors of users and items; serve the run itself, or "
+            "take a trained model, such as sasrec"
         )
     return model.float().cpu().eval()
 
