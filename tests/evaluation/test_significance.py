@@ -426,3 +426,18 @@ def test_trainings_that_are_close_by_chance_do_not_shorten_the_interval_over_use
     d, noise = crossed(a, b), Noise.of(a, b)
     assert noise.quantile(0.05) * noise.error < 0.9 * (d.users.high - d.users.mean)
     assert (d.low, d.high, d.p) == pytest.approx((d.users.low, d.users.high, d.users.p), abs=1e-12)
+
+
+def test_ranks_of_differences_that_only_rounding_tells_apart_are_ties():
+    """Means over three seeds of a 0/1 metric: 20 users gain 1 - 2/3 and 20 lose 1/3."""
+    a = np.repeat([[1, 1], [1, 0], [0, 0]], 20, axis=1).astype(float)
+    b = np.repeat([[1, 0], [1, 0], [1, 0]], 20, axis=1).astype(float)
+    assert paired(a.mean(0), b.mean(0)).p_wilcoxon == pytest.approx(1.0)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=60))
+def test_the_mean_over_seeds_of_a_metric_has_the_ranks_of_its_sum(thirds):
+    whole = np.array(thirds, dtype=float)
+    noisy = np.array([one / 3 + 1 - 1.0 for one in thirds])
+    zeros = np.zeros(len(whole))
+    assert paired(zeros, noisy).p_wilcoxon == pytest.approx(paired(zeros, whole).p_wilcoxon)

@@ -5,6 +5,7 @@ import shlex
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -435,7 +436,7 @@ def test_models_with_todays_defaults_stand_beside(paper, monkeypatch):
     for recipe in recipes:
         assert recipe.training == plain.training
         assert recipe.candidates == plain.candidates
-        assert recipe.evaluation.metrics == ("ndcg@10", "recall@5")
+        assert recipe.evaluation.metrics == ("ndcg@10", "hit_rate@5")
 
 
 # --- what is refused, and the command line ---
@@ -523,3 +524,26 @@ def test_the_command_line(paper, capsys):
     assert code == 0
     assert "of 2 published numbers 1 above, 1 not printed" in said.err
     assert Path("out/reproduction.md").exists()
+
+
+def log_of(seed):
+    draw = np.random.default_rng(seed)
+    return pl.DataFrame({"user": np.repeat(np.arange(40), 6), "item": draw.integers(9, size=240)})
+
+
+@pytest.mark.slow
+def test_runs_of_another_log_are_not_shown_with_those_of_this_one(paper):
+    log_of(0).write_csv("gone.csv")
+    asked = {"row": "Gone,Base", "out": "out", "progress": False, "defaults": False}
+    first = by_name(softrec.reproduce(paper, **asked))["Gone", "Base"]
+    assert by_name(softrec.reproduce(paper, **asked))["Gone", "Base"] == first
+    log_of(1).write_csv("gone.csv")
+    with refused(RunError):
+        softrec.reproduce(paper, seeds=2, **asked)
+
+
+def test_two_values_of_one_cell_are_refused(paper):
+    with Path("small.csv").open("a") as file:
+        file.write("one,Shop,Net,Base,,ndcg@10,0.5\n")
+    with refused(RecipeError):
+        cells_of(paper)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from softrec.errors import DataError, shown
+from softrec.evaluation.signed_rank import TIE, signed_rank
 from softrec.extras import optional
 
 if TYPE_CHECKING:
@@ -23,15 +24,8 @@ else:
     special = optional("scipy.special", "a test of significance")
     stats = optional("scipy.stats", "a test of significance")
 
-TIE = 1e-12
-"""Differences this small come from rounding, for instance of a mean over seeds; they are ties."""
-
-
 LEAST_P = 1e-100
 """The smallest p-value that is searched for."""
-
-FEW = 13
-"""Up to so many differences SciPy tries all signs of tied ranks; here they are counted."""
 
 
 class Difference(NamedTuple):
@@ -88,7 +82,7 @@ def paired(a: np.ndarray, b: np.ndarray, *, level: float = 0.95) -> Difference:
     _check(a, b)
     change = b - a
     change[np.abs(change) <= TIE] = 0.0
-    p_wilcoxon = _signed_rank(change)
+    p_wilcoxon = signed_rank(change)
     low, high, p = _t_interval(change, level, no_spread=p_wilcoxon)
     mean, base = float(change.mean()), float(a.mean())
     return Difference(
@@ -369,30 +363,3 @@ def _where(half: Callable[[float], float], mean: float) -> float:
         return 0.0
     solve: Any = optimize.brentq  # SciPy types neither its arguments nor its result well
     return math.exp(solve(lambda log: half(math.exp(log)) - mean, math.log(LEAST_P), 0.0))
-
-
-def _signed_rank(change: np.ndarray) -> float:
-    """Return the p-value of Wilcoxon's test without the zeros, which have no direction."""
-    moved = change[change != 0]
-    if len(moved) == 0:
-        return 1.0
-    if len(moved) <= FEW:
-        return _signed_rank_of_few(moved)
-    test: Any = stats.wilcoxon(moved)  # SciPy does not type its result
-    return float(test.pvalue)
-
-
-def _signed_rank_of_few(moved: np.ndarray) -> float:
-    """Return the exact p-value, of all 2^n signs of the ranks: 2 min(P(W <= w), P(W >= w)).
-
-    The ranks are added one after the other, and the signs counted that give each sum: O(n^3)
-    instead of 2^n. A comparison has hundreds of such tests, one for each slice.
-    """
-    doubled = np.rint(2 * stats.rankdata(np.abs(moved))).astype(np.int64)  # of ties they are halves
-    ways = np.ones(1)
-    for rank in doubled:
-        without = np.pad(ways, (0, rank))
-        ways = without + np.roll(without, rank)
-    positive = int(doubled[moved > 0].sum())
-    fewest = min(ways[: positive + 1].sum(), ways[positive:].sum())
-    return min(1.0, 2 * float(fewest) / 2 ** len(moved))

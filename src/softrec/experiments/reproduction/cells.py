@@ -28,9 +28,7 @@ from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.renamed import RUNS
 
 COLUMNS = ("table", *AXES, "metric", "value")
-LIKE_RECALL = (
-    "hr"  # with one relevant item, as in the papers that report it, both metrics are the same
-)
+PRINTED = {"hr": "hit_rate"}  # names of metrics in papers that softrec has another name for
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,14 @@ def _rows(path: Path, table: TableChoices) -> Iterable[tuple[dict[str, str], dic
     """Return the printed names and the published values of each cell of a table."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
     for row in _read(path).filter(pl.col("table") == table.name).iter_rows(named=True):
-        key = tuple(row[axis] for axis in AXES)
-        found.setdefault(key, {})[metric_name(row["metric"])] = _number(row["value"])
+        key, metric = tuple(row[axis] for axis in AXES), metric_name(row["metric"])
+        cell = found.setdefault(key, {})
+        if metric in cell:
+            raise RecipeError(
+                f"{path} has two values of {row['metric']} for {', '.join(filter(None, key))} in "
+                f"{table.name}; keep one"
+            )
+        cell[metric] = _number(row["value"])
     if not found:
         raise RecipeError(f"{path} has no rows of a table {table.name!r}")
     return [(dict(zip(AXES, key, strict=True)), values) for key, values in found.items()]
@@ -129,10 +133,10 @@ def metric_name(printed: str) -> str:
 
     Example:
         >>> metric_name("NDCG@10"), metric_name("HR@5")
-        ('ndcg@10', 'recall@5')
+        ('ndcg@10', 'hit_rate@5')
     """
     name, at, cutoff = printed.lower().partition("@")
-    return f"{'recall' if name == LIKE_RECALL else name}{at}{cutoff}"
+    return f"{PRINTED.get(name, name)}{at}{cutoff}"
 
 
 def _cell(

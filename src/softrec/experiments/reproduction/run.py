@@ -164,10 +164,16 @@ class _Bench:
         write_all(self.results(), self.out)
 
     def find(self, jobs: Sequence[Job]) -> None:
-        """Look for finished runs."""
+        """Look for finished runs.
+
+        Raises:
+            RunError: if one is of a log in a file that has other events now.
+        """
         for job in jobs:
             run = kept_run(self.out / "runs" / job.folder)
             if run is not None:
+                if Path(job.recipe.data.source).exists():  # others have checksums, or are made
+                    run.check_data(self._split(job.recipe))
                 self.runs[job.folder] = run
 
     def tasks(self, jobs: Sequence[Job], budget: float | None, *, train: bool) -> Iterator[Task]:
