@@ -64,9 +64,11 @@ def test_each_variant_is_compared_with_the_first_over_all_its_seeds(metric):
         assert got.n == 60
         expected = crossed(base, own)
         assert (got.low, got.high, got.p) == (expected.low, expected.high, expected.p)
-        assert (got.effect, got.detectable) == effect(base, own)
+        rows = 1 + sum(each[metric].p_holm >= 0.05 for each in found if each is not variant)
+        assert rows > 1  # others without evidence, for which it is corrected
+        assert (got.effect, got.detectable) == effect(base, own, level=1 - 0.05 / rows)
         # A power of 80 % asks for more than half the interval, where 50 % are found.
-        assert 1.2 < got.detectable / ((got.high - got.low) / 2) < 1.6
+        assert 1.2 < effect(base, own).detectable / ((got.high - got.low) / 2) < 1.6
         ends = (got.low_bootstrap, got.high_bootstrap)
         if metric == "ndcg@10":
             assert ends == bootstrap(base, own)
@@ -87,6 +89,15 @@ def test_p_values_are_corrected_over_the_variants_of_one_metric(metric):
     steps = np.minimum(np.maximum.accumulate([3 * p[0], 2 * p[1], p[2]]), 1)
     assert sorted(each.p_holm for each in found) == pytest.approx(steps)
     assert all(each.p_holm >= each.p for each in found)
+
+
+def test_rows_with_evidence_do_not_make_a_difference_harder_to_detect():
+    values = values_of(3)
+    base, own, other = values["ndcg@10"][:3]
+    values["ndcg@10"] = [base, own, other + 5]
+    found = differences(runs_of(values), ["ndcg@10"])
+    assert found[1]["ndcg@10"].p_holm < 0.05 <= found[0]["ndcg@10"].p_holm
+    assert found[0]["ndcg@10"].detectable == effect(base, own).detectable
 
 
 def test_one_seed_leaves_users_only():

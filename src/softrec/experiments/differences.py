@@ -13,6 +13,7 @@ from softrec.evaluation.effects import effect
 from softrec.evaluation.significance import crossed, holm
 from softrec.experiments.runs import Run
 from softrec.report.numbers import MetricDifference
+from softrec.report.verdict import LEVEL
 
 
 def differences(
@@ -35,7 +36,9 @@ def differences(
 
     Returns:
         {metric: difference} for each variant. Interval and p-values are NaN if a variant has only
-        one seed. p_holm is corrected over the variants.
+        one seed. p_holm is corrected over the variants, and so is the detectable difference: of
+        the other variants those count that have no evidence, as in the step of Holm that a variant
+        must pass if they have none.
 
     Raises:
         RunError: if the runs do not have the same users in the same order.
@@ -81,15 +84,22 @@ def between(
         judged = [place for place, each in results.items() if not math.isnan(each.p)]
         adjusted = dict(zip(judged, holm([results[p].p for p in judged]).tolist(), strict=True))
         for place, each in results.items():
-            p_holm = adjusted.get(place, math.nan)
-            found[place - 1][metric] = each.model_copy(update={"p_holm": p_holm})
+            changes = {"p_holm": adjusted.get(place, math.nan)}
+            beside = sum(p >= LEVEL for other, p in adjusted.items() if other != place)
+            if beside:
+                size = effect(
+                    values[whose[place]], values[place], level=1 - LEVEL / (1 + beside),
+                    deterministic=place >= n_rows - counted,
+                )  # fmt: skip
+                changes["detectable"] = size.detectable
+            found[place - 1][metric] = each.model_copy(update=changes)
     return found
 
 
 def difference_between(
     a: np.ndarray, b: np.ndarray, *, deterministic: bool, drawn: bool
 ) -> MetricDifference:
-    """Return the difference of b from a, (seeds, users) each; p is not corrected."""
+    """Return the difference of b from a, (seeds, users) each, not corrected for others."""
     found = crossed(a, b, deterministic=deterministic)
     size = effect(a, b, deterministic=deterministic)
     ends = bootstrap(a, b, deterministic=deterministic) if drawn else (math.nan, math.nan)
