@@ -62,7 +62,9 @@ class Book:
         folder = rf"{re.escape(str(self.folder))}(/popen-gw\d+)?/[^/\s'\"]+"
         first = (str(error).splitlines() or [""])[0]  # of several lines that torch says
         said = re.sub(r"(127\.0\.0\.1):\d+", r"\1:PORT", re.sub(folder, "FOLDER", first))
-        said = re.sub(r"-[0-9a-f]{8,}\b", "-HASH", said)  # of weights, which a new torch may change
+        said = re.sub(
+            r"([-:])[0-9a-f]{8,}\b", r"\1HASH", said
+        )  # of weights, which a new torch may change
         said = re.sub(NAMES, "here are NAMES", said)  # which grow with each new member
         if isinstance(error, AssertionError):  # what a contract measured, to the last digit
             said = re.sub(r"\d+\.\d+(e-?\d+)?", "NUMBER", said)

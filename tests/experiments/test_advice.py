@@ -143,12 +143,20 @@ def test_what_had_not_levelled_off_gets_no_advice(whose):
 
 def test_a_simple_baseline_is_used_with_a_caution_where_training_was_short():
     results = compared(simple="markov", gain=0.05)
-    results["variants"][0]["runs"][0]["levelled_off"] = False  # is not what markov is compared with
     assert "levelled off" not in advice(typed(results)).text
     results["variants"][1]["runs"][0]["levelled_off"] = False
     found = advice(typed(results))
     assert found.use == "markov"
     assert found.reasons[-1].startswith("Seed 0 of pop+ (alpha 0.4) had not levelled off")
+
+
+def test_a_row_that_still_rose_is_named_also_where_it_is_not_the_best_so_far():
+    results = compared("one-hot")
+    results["variants"][2]["runs"][1]["levelled_off"] = False
+    found = advice(typed(results))
+    assert found.use == "one-hot"
+    name = results["variants"][2]["name"]
+    assert found.reasons[-1].startswith(f"Seed 1 of {name} had not levelled off")
 
 
 def test_where_users_have_several_items_recall_counts_no_users():

@@ -36,6 +36,8 @@ from softrec.report.results import (
 from softrec.report.tuned import Tuned, sentence
 from softrec.report.verdict import PATIENT
 
+DIFFERS = "differs between rows"
+
 
 def results_of(
     wanted: Plan,
@@ -74,8 +76,9 @@ def results_of(
         runs, metrics, counted=counted, drawn=[base.training.monitor], baselines=baselines
     )
     found = [{}, *against]
-    training = base.training.model_dump(mode="json")
-    if training["start"] is not None:
+    trained = [variant.recipes[0] for variant in wanted.variants]
+    training = _shared([recipe.training.model_dump(mode="json") for recipe in trained])
+    if training["start"] not in (None, DIFFERS):
         training["start"] = name_of(training["start"])
     events = sum(map(len, split.parts.values()))
     return Results(
@@ -85,7 +88,9 @@ def results_of(
         versions=versions(),
         seed_note=f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
         data={"name": base.data.title, **describe(split), "events": events},
-        model={"name": base.model.name, "preset": base.model.preset, **base.model.settings},
+        model=_shared(
+            [{"name": r.model.name, "preset": r.model.preset, **r.model.settings} for r in trained]
+        ),
         budget=training,
         selection=Selection(metric=base.training.monitor, on="validation"),
         baseline=names[0],
@@ -110,6 +115,14 @@ def results_of(
             *notes,
         ),
     )
+
+
+def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that all rows have, and a word in place of a value that differs."""
+    return {
+        name: value if all(row.get(name) == value for row in rows) else DIFFERS
+        for name, value in rows[0].items()
+    }
 
 
 def budget_of(wanted: Plan) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def advice(results: Results) -> Advice:
     if min(len(each.runs) for each in results.trained) < 2:
         first = f"No advice yet: {ONE_SEED[0].lower()}{ONE_SEED[1:]}"
         more = "Train each variant three times or more (--seeds 3)."
-        return Advice("", "open", first, _reasons(facts, facts.trained, more))
+        return Advice("", "open", first, _reasons(facts, facts.trained, more, of=facts.trained))
     if simple is not None and facts.simple is not None:
         beaten = simple.difference.p < LEVEL and simple.difference.mean < 0
         if not beaten:
@@ -134,12 +134,15 @@ def _helped(facts: Facts) -> str:
     )
 
 
-def _reasons(facts: Facts, use: Variant, *evidence: str) -> tuple[str, ...]:
-    sentences = [_numbers(facts, use), _cost(facts, use), *evidence, _caution(facts, use)]
+def _reasons(
+    facts: Facts, use: Variant, *evidence: str, of: Variant | None = None
+) -> tuple[str, ...]:
+    """Return the sentences after the first; `of` is the row that the first one does not name."""
+    sentences = [_numbers(facts, use, of), _cost(facts, use), *evidence, _caution(facts)]
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _numbers(facts: Facts, use: Variant) -> str:
+def _numbers(facts: Facts, use: Variant, of: Variant | None = None) -> str:
     """Return the metrics of the rows: hits of 100 users or, if unknown, the selection metric."""
     hits = _hits(facts.results)
     metric = facts.results.selection.metric if hits is None else hits[0]
@@ -151,10 +154,11 @@ def _numbers(facts: Facts, use: Variant) -> str:
     others = "; ".join(
         f"with {each.name}{what} {value(each)}" for each, what in _others(facts, use)
     )
+    own = f" with {of.name}" if of else ""
     sentence = (
-        f"{metric} is {value(use)} on test"
+        f"{metric} is {value(use)} on test{own}"
         if hits is None
-        else f"Of 100 test users, {value(use)} get {hits[1]}"
+        else f"Of 100 test users, {value(use)} get {hits[1]}{own}"
     )
     sentence += f"; {others}." if others else "."
     difference = facts.trained.difference_in(metric)
@@ -228,8 +232,9 @@ def _rising(*compared: Variant) -> str:
     return " and ".join(f"{text.seeds(each.rising)} of {name}" for name, each in rows.items())
 
 
-def _caution(facts: Facts, use: Variant) -> str:
-    rising = _rising(facts.trained, *[facts.baseline] * (use.kind == "trained"))
+def _caution(facts: Facts) -> str:
+    """Return which rows had not levelled off: any of them may become the best."""
+    rising = _rising(*facts.results.trained)
     if not rising:
         return ""
     which = f"{rising[0].upper()}{rising[1:]}"

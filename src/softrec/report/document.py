@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softrec.report import slices, tables, text
+from softrec.report import reliability, slices, tables, text
 from softrec.report.advice import advice
 from softrec.report.results import Results
 from softrec.report.tables import Table
@@ -82,7 +82,10 @@ def _verdict(results: Results) -> list[Part]:
 
 
 def _results(results: Results) -> list[Part]:
-    optional = [tables.beyond_accuracy(results), *slices.tables(results), tables.regret(results)]
+    optional = [
+        tables.beyond_accuracy(results), reliability.table(results), *slices.tables(results),
+        tables.regret(results),
+    ]  # fmt: skip
     return [
         tables.overview(results),
         *(tables.of_metric(results, metric) for metric in results.metrics_by_weight),
@@ -99,4 +102,6 @@ def _protocol(results: Results) -> list[Part]:
         for title, values in facts.items()
         if values
     ]
-    return [*told, tables.targets(results), *([list(results.notes)] if results.notes else [])]
+    searched = [table] if (table := tables.tuning(results)) is not None else []
+    notes = [list(results.notes)] if results.notes else []
+    return [*told, tables.targets(results), *searched, *notes]

@@ -20,6 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from softrec.errors import RecipeError, RunError, one_line
+from softrec.experiments.store.changes import changes
 from softrec.files import read_facts, write_facts, write_text
 from softrec.renamed import current
 from softrec.training.alone import alone
@@ -100,10 +101,11 @@ class Place:
                 f"{self.out} is not a {self.kind.name}, and --overwrite replaces only a "
                 f"{self.kind.name}; choose another --out, or delete it yourself"
             )
-        if not overwrite and self._begun() not in (None, asked):
+        begun = self._begun()
+        if not overwrite and begun not in (None, asked):
             raise RunError(
-                f"{self.part} contains {self.kind.other}; delete it, choose another --out, or "
-                "remove it with --overwrite"
+                f"{self.part} contains {self.kind.other}{_told(begun, asked)}; delete it, choose "
+                "another --out, or remove it with --overwrite"
             )
 
     def begin(self, asked: str, data: Mapping[str, Any], *, overwrite: bool) -> Path:
@@ -380,6 +382,15 @@ def _parents(place: Place) -> Iterator[None]:
             for folder in missing:
                 folder.rmdir()
         raise
+
+
+def _told(begun: str, asked: str) -> str:
+    """Return what differs between the recipes of unfinished work and those asked for."""
+    load = yaml.safe_load if asked[:1] not in ("[", "{") else json.loads
+    try:
+        return f" ({changes(load(begun), load(asked))})"
+    except (ValueError, yaml.YAMLError):  # not a file that softrec wrote
+        return ""
 
 
 def _cannot_make(part: Path, error: OSError) -> RunError:

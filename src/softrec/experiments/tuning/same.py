@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from softrec.errors import RunError
+from softrec.experiments.store.changes import changes
 from softrec.experiments.store.folders import difference
 
 
@@ -16,13 +17,8 @@ def check_same(path: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) ->
     Raises:
         RunError: if something differs; the message says what.
     """
-    before, now = dict(_flat(kept)), dict(_flat(asked))
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if differing:
-        told = "; ".join(
-            f"{name} was {before.get(name, 'not there')} and is {now.get(name, 'not there')}"
-            for name in differing[:3]
-        )
+    told = changes(kept, asked)
+    if told:
         raise RunError(
             f"{path} is the study of another search: {told}; give the same recipe and space, or "
             "another --out"
@@ -41,11 +37,3 @@ def check_data(path: Path, kept: Mapping[str, Any], data: Mapping[str, Any]) -> 
             f"{path} is the study of other data ({other}); give the same log again, or another "
             "--out"
         )
-
-
-def _flat(facts: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(facts, Mapping):
-        yield place, facts
-        return
-    for name, value in facts.items():
-        yield from _flat(value, f"{place}.{name}" if place else name)
