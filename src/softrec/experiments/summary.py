@@ -76,10 +76,7 @@ def results_of(
         runs, metrics, counted=counted, drawn=[base.training.monitor], baselines=baselines
     )
     found = [{}, *against]
-    trained = [variant.recipes[0] for variant in wanted.variants]
-    training = _shared([recipe.training.model_dump(mode="json") for recipe in trained])
-    if training["start"] not in (None, DIFFERS):
-        training["start"] = name_of(training["start"])
+    model, training = _settings([variant.recipes[0] for variant in wanted.variants])
     events = sum(map(len, split.parts.values()))
     return Results(
         title=_title(wanted),
@@ -88,9 +85,7 @@ def results_of(
         versions=versions(),
         seed_note=f"seeds {', '.join(str(run.recipe.seed) for run in runs[0])}",
         data={"name": base.data.title, **describe(split), "events": events},
-        model=_shared(
-            [{"name": r.model.name, "preset": r.model.preset, **r.model.settings} for r in trained]
-        ),
+        model=model,
         budget=training,
         selection=Selection(metric=base.training.monitor, on="validation"),
         baseline=names[0],
@@ -115,6 +110,15 @@ def results_of(
             *notes,
         ),
     )
+
+
+def _settings(rows: Sequence[Recipe]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of the model and of training that the trained rows share."""
+    models = [{"name": r.model.name, "preset": r.model.preset, **r.model.settings} for r in rows]
+    training = _shared([recipe.training.model_dump(mode="json") for recipe in rows])
+    if training["start"] not in (None, DIFFERS):
+        training["start"] = name_of(training["start"])
+    return _shared(models), training
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
