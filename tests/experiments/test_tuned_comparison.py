@@ -56,6 +56,15 @@ def test_every_row_has_the_same_budget_the_baseline_too(found):
         assert (found.folder / "studies" / variant.name / "study.db").exists()
 
 
+def test_the_report_without_figures_has_what_was_found_and_no_setting_that_no_row_had(found):
+    rates = {variant.tuned.settings["training.lr"] for variant in found.results.trained}
+    assert len(rates) == 2
+    assert found.results.budget["lr"] == "differs between rows"
+    told = (found.folder / "report.md").read_text()
+    assert "Search of settings" in told
+    assert all(f"{rate:.4g}"[:5] in told for rate in rates)
+
+
 def test_each_row_is_trained_with_the_settings_of_its_winner(found):
     for variant in found.results.trained:
         folders = sorted((found.folder / "runs").glob(f"{variant.name}-seed*"))
