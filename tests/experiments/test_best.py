@@ -57,6 +57,23 @@ def test_the_kind_of_a_log(log, kind):
     assert kind in shipped.best()
 
 
+@pytest.mark.parametrize("between", [60, DAY])
+def test_the_kind_does_not_depend_on_how_times_are_written(between):
+    seconds = walks(between=between).with_columns(pl.col("time") + 1_700_000_000)
+    time, kind = pl.col("time"), kind_of(last_out(seconds))
+    date = pl.from_epoch(time, "s")
+    for written in (
+        time * 1_000, time * 1_000_000, time * 1_000_000_000, time + 0.5, date,
+        date.dt.replace_time_zone("Asia/Tokyo"), date.dt.to_string("iso"),
+    ):  # fmt: skip
+        assert kind_of(last_out(seconds.with_columns(time=written))) == kind
+    assert kind.name == ("sessions" if between == 60 else "sequences")
+
+
+def test_times_of_an_unknown_unit_are_told():
+    assert "taken for seconds" in kind_of(last_out(walks(between=60))).reason
+
+
 def test_a_split_by_time_has_an_order_whatever_the_items_say():
     rng = np.random.default_rng(0)
     frame = tastes(length=14).with_columns(time=pl.Series(rng.integers(10**6, size=300 * 14)))
@@ -167,3 +184,8 @@ def test_what_was_held_out_for_validation_is_trained_on_at_the_end():
         assert read_input(log, {"preset": "best"}).recipe.training.refit == "valid"
     cold = {"preset": "best", "split": "user-ratio", "data.first_items": 2}
     assert read_input(walks(between=60), cold).recipe.training.refit == "none"
+
+
+def test_lists_are_no_longer_than_a_small_catalogue():
+    recipe = read_input(tastes(users=20, items=8, length=3), {"preset": "best"}).recipe
+    assert recipe.weights.rank == 8

@@ -48,6 +48,7 @@ def write_atomic(log: Any, path: str | Path) -> Path:
     names = {"user": "user_id:token", "item": "item_id:token", "weight": "rating:float",
              "time": "timestamp:float"}  # fmt: skip
     frame = pl.DataFrame({names[kind]: columns[kind] for kind in names if kind in columns})
+    path.parent.mkdir(parents=True, exist_ok=True)
     frame.write_csv(path, separator="\t")
     return path
 

@@ -11,6 +11,7 @@ SINCE_1973 = {
     "microseconds": 10**14,
     "nanoseconds": 10**17,
 }
+PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 BETWEEN = 50  # at least, from the last time in one unit to the first in the next one
 
 

@@ -13,8 +13,10 @@ import numpy as np
 
 from softrec.data.aside import LeakageWarning
 from softrec.data.cases import Cases
-from softrec.data.interactions import Interactions, Sequences
+from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
+from softrec.data.units import PER_SECOND, unit_of_all
+from softrec.data.values import WHOLE
 from softrec.errors import RecipeError
 from softrec.experiments.build.data import load_split, split_of
 from softrec.extras import optional
@@ -97,7 +99,8 @@ def with_best(
 def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
     """Return a recipe with what depends on the number of items.
 
-    All items are candidates if it samples more than there are. The highest temperature of cosines
+    All items are candidates if it samples more than there are, and a list is no longer than
+    they are. The highest temperature of cosines
     that is tried is 1.8 / ln N: as a cosine is at most 1, a label among more items needs longer
     logits for a share of its own. Logs with many events have lower best ones (docs/log.md).
     """
@@ -109,6 +112,8 @@ def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
         found["trials"] = {**recipe["trials"], "settings": tried}
     if recipe.get("candidates", {}).get("number", 0) >= n_items:
         found["candidates"] = {"name": "full"}
+    if recipe.get("weights", {}).get("rank", 0) > n_items:
+        found = merged(found, {"weights.rank": n_items})
     return found
 
 
@@ -134,11 +139,13 @@ def kind_of(split: Split) -> Kind:
     ordered, why = _ordered(split)
     if not ordered:
         return Kind("sets", why)
-    span = _span(split.train.sequences)
+    span, unsure = _span(split.train)
     about = f"histories have {mean:.1f} events on average"
     if mean < SHORT and (span is None or span <= DAY):
-        within = "" if span is None else f", within {span / 3600:.1f} hours in the median"
+        within = "" if span is None else f", within {span / 3600:.1f} hours in the median{unsure}"
         return Kind("sessions", f"{why}, and {about}{within}")
+    if mean < SHORT and span is not None:
+        about += f", over {span / DAY:.1f} days in the median{unsure}"
     items = f"an item has {each:.1f} training events"
     return Kind(
         "sequences" if each >= DENSE else "sparse-sequences", f"{why}, {about}, and {items}"
@@ -201,10 +208,20 @@ def _cosines(train: Interactions, cases: Cases, owner: np.ndarray) -> np.ndarray
     return found / np.sqrt(counts[items])
 
 
-def _span(sequences: Sequences) -> float | None:
-    """Return the median seconds from first to last event of a history; None without times."""
+def _span(log: Interactions) -> tuple[float | None, str]:
+    """Return the median seconds from first to last event of a history; None without times.
+
+    Whole numbers are in the unit that they seem to have, all other times are microseconds. The
+    words say so where the numbers do not count from 1970 in any unit, as they may be days.
+    """
+    sequences = log.sequences
     long = np.flatnonzero(sequences.lengths > 1)
     if sequences.times is None or not len(long):
-        return None
+        return None, ""
     first, end = sequences.offsets[long], sequences.offsets[long + 1]
-    return float(np.median(sequences.times[end - 1] - sequences.times[first]))
+    median = float(np.median(sequences.times[end - 1] - sequences.times[first]))
+    if log.times not in (None, WHOLE):
+        return median / PER_SECOND["microseconds"], ""
+    unit = unit_of_all(log.frame["time"])
+    unsure = "" if unit else " (their times are taken for seconds)"
+    return median / PER_SECOND[unit or "seconds"], unsure

@@ -32,6 +32,7 @@ EXAMPLES = {
     "target": "pop+(alpha=0.4,temperature=2)",
     "model": "sasrec(dim=64)",
     "loss": "decoupled(balance=0.3)",
+    "candidates": "sampled(number=1000)",
     "weights": "slatk(rank=20)",
 }
 
@@ -55,9 +56,9 @@ def recipe_of(
     fields = with_plugins(base, options, place)
     changes = dotted(options)
     fields = _begun(without_tried(fields, changes), changes)
-    for section in ("target", "weights"):
+    for section in NAMED:
         named = changes.get(f"{section}.name")
-        if isinstance(named, str):
+        if isinstance(named, str) and ("(" in named or section in ("target", "weights")):
             changes |= {f"{section}.{k}": v for k, v in parse_member(section, named).items()}
     if "target.name" not in changes and _name(fields.get("target")) is None:
         unused = [name for name in changes if name.startswith("target.")]
@@ -105,7 +106,8 @@ def _begun(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         wanted = changes.get(f"{section}.name")
         if wanted is not None and wanted != _name(begun.get(section)):
             begun[section] = {}
-    return _for_counted(begun) if is_counted(changes.get("model.name")) else begun
+    model = str(changes.get("model.name")).partition("(")[0].strip()
+    return _for_counted(begun) if is_counted(model) else begun
 
 
 def _for_counted(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Thresholds(nn.Module):
         if rank > training.n_items:
             raise RecipeError(
                 f"{place} is {rank:,}, more than the {training.n_items:,} items; choose the length "
-                "of the lists that are shown, such as 20"
+                f"of the lists that are shown, such as {min(20, training.n_items)}"
             )
         return cls(
             training.data, training.split.train.n_users, training.encoder.reads, training.scoring,
