@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
+from pyarrow import dataset
 from pyarrow import parquet as arrow
 
 from messages import refused
@@ -146,3 +147,11 @@ def test_a_column_of_two_types_is_named(tmp_path, monkeypatch):
     pl.DataFrame({"user": [3], "item": ["x"]}).write_parquet("log/b.parquet")
     with refused(DataError):
         read_table("log", NOTHING_NAMED)
+
+
+def test_an_arrow_data_set_says_how_to_become_a_table(tmp_path):
+    arrow.write_table(pa.table({"user": [1, 2], "item": [3, 4]}), tmp_path / "a.parquet")
+    files = dataset.dataset(tmp_path)
+    with refused(DataError):
+        Interactions.read(files)
+    assert len(Interactions.read(files.to_table())) == 2

@@ -101,11 +101,17 @@ def read_file(file: Path) -> pl.DataFrame:
 
 
 def from_table(table: Any) -> pl.DataFrame:
-    """Return an Arrow table.
+    """Return an Arrow table, or what Polars reads like one, such as batches of rows.
 
     Raises:
         OSError: if it is broken.
+        DataError: if it is a data set of files, which is no table yet.
     """
+    if hasattr(table, "to_table"):
+        raise DataError(
+            f"an Arrow {type(table).__name__} is no table yet; pass its to_table(), or the path of "
+            "its folder"
+        )
     with _arrow_errors():
         return pl.DataFrame(table)
 

@@ -285,17 +285,12 @@ def _scan(source: Any, header: bool) -> pl.LazyFrame:
     module = type(source).__module__.partition(".")[0]
     if module == "pandas":
         return _from_pandas(source).lazy()
-    if module == "pyarrow" and not hasattr(source, "to_table"):  # which data sets have
+    if module == "pyarrow":
         return parquet.from_table(source).lazy()
     raise DataError(
         "a log must be a path or a Polars, pandas or Arrow table, got an object of type "
-        f"{type(source).__name__}{_hint(source)}"
+        f"{type(source).__name__}"
     )
-
-
-def _hint(source: Any) -> str:
-    """Return how an object becomes a table, if it knows it itself."""
-    return "; pass its to_table()" if hasattr(source, "to_table") else ""
 
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
