@@ -11,6 +11,7 @@ from pyarrow import dataset
 from pyarrow import parquet as arrow
 
 from messages import refused
+from softrec.data.interactions import Interactions
 from softrec.data.parquet import column_names, read_columns, read_file
 from softrec.data.reading import BROKEN, parquet_files, read_table
 from softrec.errors import DataError
