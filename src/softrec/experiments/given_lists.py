@@ -51,7 +51,7 @@ class Judge(NamedTuple):
         if runs and len(runs) < len(sources):
             raise RecipeError(f"{name} names runs and lists; give them names of their own")
         if not runs:
-            judged = [self._of_lists(source) for source in sources]
+            judged = [self._of_lists(source, name) for source in sources]
             notes = [note for _, _, lines in judged for note in lines]
             return Row(name, [t for t, _, _ in judged], [m for _, m, _ in judged], [], notes)
         own = [run.recipe.model_copy(update={"seed": 0}) for run in runs]
@@ -76,7 +76,7 @@ class Judge(NamedTuple):
         recipe = run.recipe.model_copy(update=judged_by)
         return Evaluator(recipe, self.split, "test", self.asked).with_lists(run.model())
 
-    def _of_lists(self, source: Any) -> tuple[pl.DataFrame, dict[str, float], list[str]]:
+    def _of_lists(self, source: Any, name: str) -> tuple[pl.DataFrame, dict[str, float], list[str]]:
         """Return the metrics of each case, the measures of the lists, and notes on the lists."""
         train, metrics = self.split.train, self.recipe.evaluation.metrics
         data = self.recipe.data
@@ -90,7 +90,7 @@ class Judge(NamedTuple):
         if not found.asked.any():
             raise DataError(
                 f"none of the {len(np.unique(lists.user)):,} users with a list in "
-                f"{_called(source)} is asked about in the test part, which has "
+                f"{_called(source, name)} is asked about in the test part, which has "
                 f"{shown(train.users.ids(cases.user[:3]).to_list())}; give lists for these users"
             )
         table = evaluate(found.ranks, metrics)
@@ -101,12 +101,12 @@ class Judge(NamedTuple):
         return (
             table,
             {"k": float(k), **measured},
-            notes_on(lists, found, self, _called(source), longest),
+            notes_on(lists, found, self, _called(source, name), longest),
         )
 
 
-def _called(source: Any) -> str:
-    return Path(source).name if isinstance(source, str | Path) else "the lists"
+def _called(source: Any, name: str) -> str:
+    return Path(source).name if isinstance(source, str | Path) else f"the lists {name}"
 
 
 def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k: int) -> list[str]:
