@@ -74,7 +74,7 @@ def simple_sentence(results: Results) -> str:
     numbers = (
         f"{metric} {own} against {trained} of {simple.trained}{chosen} "
         f"(difference {text.signed(difference.mean)}, 95 % interval "
-        f"{text.span(difference.interval)})"
+        f"{text.span(difference.interval)}{_alone(difference.p)})"
     )
     if math.isnan(difference.p):
         call = "higher" if difference.mean > 0 else "not higher"
@@ -85,6 +85,11 @@ def simple_sentence(results: Results) -> str:
         return f"The best simple baseline, {simple.counted}, is beaten: {numbers}."
     call = "better" if difference.p < LEVEL and difference.mean > 0 else "as good, for all one sees"
     return f"A simple baseline, {simple.counted}, is {call}: {numbers}."
+
+
+def _alone(p: float) -> str:
+    """Return a p-value that is not corrected, because the two rows were chosen on validation."""
+    return "" if math.isnan(p) else f", p {text.p_equals(p)} of this comparison alone"
 
 
 def counted_call(variant: Variant, metric: str) -> str:
