@@ -61,6 +61,7 @@ OPTIONS = {
     "caser": OUTPUTS
     | {
         "some heights": {"heights": (2, 4)},
+        "all heights": {"heights": None},
         "full height": {"heights": (6,), "horizontal": 16},
         "horizontal alone": {"vertical": 0},
         "vertical alone": {"heights": ()},
@@ -404,12 +405,19 @@ def test_initialisation(name, init):
 
 
 @pytest.mark.parametrize(
+    ("heights", "length", "left"), [((1, 4, 9), 4, (1, 4)), (None, 3, (1, 2, 3))]
+)
+def test_filters_are_no_higher_than_the_history(heights, length, left):
+    assert Caser(5, length=length, heights=heights).heights == left
+
+
+@pytest.mark.parametrize(
     "make",
     [
         partial(YoutubeDNN, 5, init="zeros"),
         partial(NFM, 5, activation="elu"),
         partial(DeepFM, 5, length=3, layers=(8, 0)),
-        partial(Caser, 5, length=3, heights=(1, 4)),
+        partial(Caser, 5, length=3, heights=(4,), vertical=0),  # none is left
         partial(Caser, 5, length=3, heights=(0,)),
         partial(Caser, 5, length=3, final_activation="elu"),
         partial(Caser, 5, length=3, heights=(), vertical=0),
