@@ -104,3 +104,9 @@ def test_a_folder_that_was_moved_is_still_an_export(folder, tmp_path):
     export_run(open_run(folder / "run"), tmp_path / "export", histories=3)
     (tmp_path / "export").rename(tmp_path / "elsewhere")
     assert ExportedRecommender(tmp_path / "elsewhere").recommend(3, 2).height == 2
+
+
+def test_an_export_in_place_of_its_run_is_told(folder, tmp_path):
+    export_run(open_run(folder / "run"), tmp_path / "export", histories=3)
+    with refused(RunError):
+        open_run(tmp_path / "export")

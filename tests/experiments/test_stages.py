@@ -18,7 +18,7 @@ from softrec.experiments.build import objective as objectives
 from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare_targets
 from softrec.experiments.described import describe
-from softrec.experiments.store.folders import difference
+from softrec.experiments.store.changes import difference
 from softrec.experiments.train import fit_recipe, open_run, resolved
 from softrec.progress import telling
 from softrec.recipe.options import recipe_of

@@ -28,7 +28,8 @@ from softrec.experiments.build.model import build_model, with_prior
 from softrec.experiments.build.on_disk import split_again
 from softrec.experiments.described import describe
 from softrec.experiments.instance import give_model
-from softrec.experiments.store.folders import RUN, difference, none_finished
+from softrec.experiments.store.changes import difference
+from softrec.experiments.store.folders import RUN, none_finished
 from softrec.experiments.store.integrity import hash_of
 from softrec.experiments.store.run_file import check_files, facts_of, unreadable
 from softrec.experiments.tables import ITEMS, USERS, read_kept

@@ -26,7 +26,7 @@ from softrec.errors import RunError
 from softrec.experiments.build.model import build_model
 from softrec.experiments.build.rows import Kind, fill_new_rows, own_new_rows
 from softrec.experiments.runs import Run, describe, open_run
-from softrec.experiments.store.folders import difference
+from softrec.experiments.store.changes import difference
 from softrec.models.prior import without_prior
 from softrec.parallel import everyone, mesh
 from softrec.parallel.stored import names_in, read_rows, read_some

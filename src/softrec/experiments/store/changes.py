@@ -1,4 +1,4 @@
-"""What differs between two recipes, or collections of them, in words for a message."""
+"""What differs between two recipes, or between the facts of two logs, in words for a message."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _changes(before: Any, now: Any, place: str = "") -> Iterator[str]:
     elif now is ABSENT:
         yield f"{place} is missing"
     elif before != now:
-        yield f"{place} was {_short(before)} and is {_short(now)}"
+        yield f"{place or 'it'} was {_short(before)} and is {_short(now)}"
 
 
 def _parts(value: Any) -> Mapping[Any, Any] | None:
@@ -50,3 +50,24 @@ def _parts(value: Any) -> Mapping[Any, Any] | None:
 
 def _short(value: Any) -> str:
     return one_line(str(value), LONG)
+
+
+IN_WORDS = {
+    "fingerprint": "other items",
+    "events_fingerprint": "other events, or another order, or other times",
+    "weights_fingerprint": "other weights of the events",
+    "set_aside": "other users and items set aside",
+    "protocol": "other relevant items, histories or false positives",
+}
+
+
+NO_DIFFERENCE = {"times"}
+"""Facts that are of the source and not of the events: a date is the same as its microseconds."""
+
+
+def difference(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Return in words which facts about data differ, of those that both have."""
+    compared = (given.keys() & own.keys()) - NO_DIFFERENCE
+    different = [name for name in given if name in compared and own[name] != given[name]]
+    words = [IN_WORDS.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
+    return "; ".join(words) or None

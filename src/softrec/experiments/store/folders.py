@@ -20,7 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from softrec.errors import RecipeError, RunError, one_line
-from softrec.experiments.store.changes import changes
+from softrec.experiments.store.changes import changes, difference
 from softrec.files import read_facts, write_facts, write_text
 from softrec.renamed import current
 from softrec.training.alone import alone
@@ -72,6 +72,9 @@ STUDY = Kind("study", "tune", "search.json", "study.json", frozenset({"trials", 
 EXPORT = Kind("model export", "export", "recipe.yaml", "manifest.json",
               frozenset({"format", "tower"}),
               "an unfinished export of another run", _current_recipe)  # fmt: skip
+
+
+KINDS = RUN, COMPARISON, STUDY, EXPORT
 
 
 @dataclass(frozen=True)
@@ -304,7 +307,8 @@ def none_finished(out: Path, kind: Kind) -> RunError:
         f"; an unfinished {kind.name} is in {begun}: run the same `softrec {kind.command}` again "
         "to continue it"
     )
-    hint = again if begun.exists() else ""
+    other = next((each for each in KINDS if is_ours(out, each)), None)
+    hint = again if begun.exists() else f"; it is a {other.name}" if other else ""
     place = one_line(str(out), 300)
     return RunError(f"there is no finished {kind.name} in {place} (no {kind.result}){hint}")
 
@@ -343,27 +347,6 @@ def remove(folder: Path) -> None:
             path.unlink()
     (folder / MARK).unlink(missing_ok=True)
     folder.rmdir()
-
-
-IN_WORDS = {
-    "fingerprint": "other items",
-    "events_fingerprint": "other events, or another order, or other times",
-    "weights_fingerprint": "other weights of the events",
-    "set_aside": "other users and items set aside",
-    "protocol": "other relevant items, histories or false positives",
-}
-
-
-NO_DIFFERENCE = {"times"}
-"""Facts that are of the source and not of the events: a date is the same as its microseconds."""
-
-
-def difference(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """Return in words which facts about data differ, of those that both have."""
-    compared = (given.keys() & own.keys()) - NO_DIFFERENCE
-    different = [name for name in given if name in compared and own[name] != given[name]]
-    words = [IN_WORDS.get(n, f"{n} {own[n]} and now {given[n]}") for n in different]
-    return "; ".join(words) or None
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softrec.errors import RunError
-from softrec.experiments.store.changes import changes
-from softrec.experiments.store.folders import difference
+from softrec.experiments.store.changes import changes, difference
 
 
 def check_same(path: Path, kept: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
