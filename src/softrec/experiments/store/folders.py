@@ -371,9 +371,10 @@ def _told(begun: str, asked: str) -> str:
     """Return what differs between the recipes of unfinished work and those asked for."""
     load = yaml.safe_load if asked[:1] not in ("[", "{") else json.loads
     try:
-        return f" ({changes(load(begun), load(asked))})"
+        told = changes(load(begun), load(asked))
     except (ValueError, yaml.YAMLError):  # not a file that softrec wrote
         return ""
+    return f" ({told})" if told else ""
 
 
 def _cannot_make(part: Path, error: OSError) -> RunError:
