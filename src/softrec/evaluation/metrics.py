@@ -193,7 +193,8 @@ def evaluate(ranks: Ranks, metrics: Sequence[str]) -> pl.DataFrame:
         metrics: names with a cut-off.
 
     Raises:
-        RecipeError: if there is no such metric; the message lists the metrics.
+        RecipeError: if there is no such metric; the message lists the metrics. Or if a metric from
+            outside softrec does not give one finite number per case.
 
     Example:
         >>> ranks = Ranks(np.array([0, 1]), np.array([1, 12]), np.array([1, 1]))
@@ -201,7 +202,35 @@ def evaluate(ranks: Ranks, metrics: Sequence[str]) -> pl.DataFrame:
         {'recall@10': [1.0, 0.0], 'recall@20': [1.0, 1.0]}
     """
     parsed = {name: parse_metric(name) for name in metrics}
-    return pl.DataFrame({name: function(ranks, k) for name, (function, k) in parsed.items()})
+    return pl.DataFrame({name: _values(name, ranks, *one) for name, one in parsed.items()})
+
+
+def _values(name: str, ranks: Ranks, metric: Metric, k: int) -> np.ndarray:
+    """Return the values of a metric; of one from outside they are checked.
+
+    A single number would be repeated for every case, and with NaN any epoch would be the best.
+    """
+    found = metric(ranks, k)
+    if METRICS.member(name.partition("@")[0]).in_tree:
+        return found
+    expected = f"expected an array of one finite number for each case, ({len(ranks)},)"
+    values = np.asarray(found)
+    if values.dtype.kind not in "fiub":
+        got = "None" if found is None else f"{type(found).__name__} of {values.dtype}"
+        raise RecipeError(f"the metric {name!r} gives {got}; {expected}, such as float64")
+    if values.shape != (len(ranks),):
+        raise RecipeError(
+            f"the metric {name!r} gives numbers of the shape {values.shape}; {expected}: begin "
+            "with np.zeros(len(ranks))"
+        )
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        raise RecipeError(
+            f"the metric {name!r} gives {values[wrong[0]]} for {len(wrong)} of {len(ranks)} cases, "
+            f"first for case {wrong[0]}; {expected}: divide by 0 nowhere, and give 0 where nothing "
+            "is found"
+        )
+    return values.astype(np.float64)
 
 
 def _hits(ranks: Ranks, k: int) -> np.ndarray:

@@ -10,7 +10,9 @@ from typing import Any
 
 from softrec.data.splits import Split
 from softrec.errors import RecipeError
+from softrec.evaluation.protocol import batches_of
 from softrec.experiments.build.model import build_model, training_events
+from softrec.experiments.build.outside import check_counted_outside
 from softrec.experiments.evaluator import Evaluator
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import MODELS, ModelSettings
@@ -91,6 +93,8 @@ def counted(
         begin = time.perf_counter()
         scorer = fitted.scorer(chosen)
         counting = time.perf_counter() - begin
+        if number == 1:
+            _check_outside(recipe, scorer, trial)
         metrics = trial.means(scorer)
         validating = time.perf_counter() - begin - counting
         rows.append(
@@ -109,6 +113,11 @@ def counted(
         spec.name, len(tried), _settings_text(found.chosen), monitor, whole[monitor], found.seconds,
     )  # fmt: skip
     return best, found
+
+
+def _check_outside(recipe: Recipe, scorer: Scorer, valid: Evaluator) -> None:
+    found = batches_of(valid.cases, recipe.training.length, scorer)
+    check_counted_outside(recipe, scorer, (batch for _, batch in found))
 
 
 def _settings_text(chosen: dict[str, Any]) -> str:

@@ -33,7 +33,12 @@ class GivenModel:
         Raises:
             RecipeError: if the encoder was built for another catalogue or for shorter histories.
         """
-        own = self.encoder.n_items
+        own = getattr(self.encoder, "n_items", None)
+        if own is None:
+            raise RecipeError(
+                f"the {self.encoder.name} given as a model has no n_items; set self.n_items in its "
+                "__init__"
+            )
         if own != n_items:
             raise RecipeError(
                 f"the {self.encoder.name} given as a model was built for {own:,} items, but the "

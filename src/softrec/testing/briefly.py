@@ -5,7 +5,7 @@ The contract tests take a second and need a small catalogue. These read a few nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,12 +13,16 @@ from torch import Tensor
 
 from softrec.losses.pairwise import Pairs
 from softrec.losses.softmax import Parts, SoftmaxStats, TargetAnswers
+from softrec.testing.answers import check_items, check_scores, check_users, filled, kind_of
 from softrec.testing.checking import require
+from softrec.testing.encoders import padded
 from softrec.testing.targets import check_several
-from softrec.types import Batch, ListedTarget, LogitTarget, Target, WeightSource
+from softrec.types import Batch, Encoder, ListedTarget, LogitTarget, Scorer, Target, WeightSource
+from softrec.types.model import Model, evaluating
 
 WRONG = 1e-3  # of a sum of probabilities: more than rounding of a large catalogue
 ASKED = (0, 1, 2, 7)  # items after the label, of which the probability is asked
+ROWS = 8  # of a batch, of which all scores are computed
 
 
 def check_answers(target: object, batch: Batch, n_items: int, *, several: bool = False) -> None:
@@ -112,16 +116,14 @@ def _check_numbers(what: str, found: Any, *shapes: tuple[int, ...], whole: bool 
         whole: whether it may be of integers, too.
     """
     expected = " or ".join(map(str, shapes))
-    require(isinstance(found, Tensor), f"{what}: expected a tensor {expected}, got {_kind(found)}")
+    require(
+        isinstance(found, Tensor), f"{what}: expected a tensor {expected}, got {kind_of(found)}"
+    )
     got = tuple(found.shape)
     require(got in shapes, f"{what}: expected the shape {expected}, got {got}")
     fits = found.is_floating_point() or whole
     require(fits, f"{what}: expected floating-point numbers, got {found.dtype}")
     require(bool(torch.isfinite(found).all()), f"{what}: a number is NaN or infinite")
-
-
-def _kind(found: object) -> str:
-    return "None" if found is None else type(found).__name__
 
 
 def check_values(loss: Parts | Pairs, weight: float) -> None:
@@ -157,7 +159,7 @@ def check_weighed(source: WeightSource, batch: Batch) -> None:
     weigh, rows = source(batch), len(batch.label)
     require(
         callable(weigh),
-        f"called with a batch it gives {_kind(weigh)}, expected a function (logits of the labels "
+        f"called with a batch it gives {kind_of(weigh)}, expected a function (logits of the labels "
         "of some rows, the slice of these rows) -> their weights, such as "
         "softrec.types.GivenWeights",
     )
@@ -167,3 +169,83 @@ def check_weighed(source: WeightSource, batch: Batch) -> None:
         _check_numbers("the weights of some rows", found, (len(few),), whole=True)
         low = float(found.detach().min())
         require(low >= 0, f"weights are at least 0, got {low:.4g}")
+
+
+def check_encoded(encoder: Encoder, batch: Batch, side: str = "right") -> None:
+    """Check the vectors that an encoder in eval mode has for a batch.
+
+    Types, shapes and numbers are checked, that they are the same when asked again, and where
+    histories are read, that two more columns of padding change nothing.
+
+    Args:
+        encoder: the model.
+        batch: the batch.
+        side: where histories are padded in training; in rankings it is the right.
+
+    Raises:
+        AssertionError: if the encoder breaks a rule; the message says what came.
+    """
+    with evaluating(encoder), torch.no_grad():
+        width = check_items(encoder).vectors.shape[1]
+
+        def users(batch: Batch) -> Tensor:
+            return check_users(encoder, batch, width)
+
+        _require_same(users(batch), users(batch), "users of the same batch again, in eval mode,")
+        _check_padding(encoder, batch, side, users)
+
+
+def check_scored(scorer: Scorer, batch: Batch) -> None:
+    """Check the scores that a fitted scorer has for a batch, as `check_encoded` checks vectors.
+
+    Raises:
+        AssertionError: if the scorer breaks a rule; the message says what came.
+    """
+
+    def scores(batch: Batch) -> Tensor:
+        return filled(check_scores(scorer, batch), slice(0, ROWS))
+
+    with evaluating(scorer), torch.no_grad():
+        _require_same(scores(batch), scores(batch), "scores of the same batch again, in eval mode,")
+        _check_padding(scorer, batch, "right", scores)
+
+
+def _check_padding(
+    model: Model, batch: Batch, side: str, answer: Callable[[Batch], Tensor]
+) -> None:
+    """Two more columns of padding change no answer.
+
+    The histories are cut by as much, because a model may not read more columns than it is trained
+    on.
+    """
+    width = batch.history.shape[1]
+    kept = max(1, width - 2)
+    real = batch.history != model.n_items
+    some = real.any(1).nonzero()[:ROWS, 0].tolist()
+    if model.reads != "history" or width == kept or not some:
+        return
+    items = [batch.history[row][real[row]][:kept].tolist() for row in some]
+    time = batch.time
+    times = None if time is None else [time[row][real[row]][:kept].tolist() for row in some]
+    users, n_items = batch.user[some].tolist(), model.n_items
+
+    def told(side: str, extra: int) -> Tensor:
+        own = padded(items, n_items, side=side, extra=extra, users=users, times=times)
+        return answer(own.to(batch.label.device))
+
+    expected = told("right", 0)
+    for one in dict.fromkeys(("right", side)):
+        what = f"answers with {width - kept} more columns of padding on the {one}"
+        _require_same(
+            told(one, width - kept), expected, what, f"; leave out items of the number {n_items}"
+        )
+
+
+def _require_same(found: Tensor, expected: Tensor, what: str, told: str = "") -> None:
+    """Require numbers that differ by rounding alone, measured by the largest."""
+    size = float(expected.abs().max())
+    apart = float((found - expected).abs().max())
+    require(
+        apart <= WRONG * size,
+        f"{what} differ by {apart:.3g}, where the largest number is {size:.3g}{told}",
+    )

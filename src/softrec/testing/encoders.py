@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from softrec.errors import DataError
+from softrec.testing.answers import check_items, check_users
 from softrec.testing.checking import require, require_close
-from softrec.types import Batch, Encoder, ItemVectors, Vectors
+from softrec.types import Batch, Encoder
 
 LENGTHS = (6, 1, 4, 2)
 TOLERANCE = 2e-5
@@ -176,35 +177,8 @@ def _sample(n_items: int, times: bool) -> _Sample:
 
 
 def _check_shapes(encoder: Encoder, sample: _Sample) -> None:
-    items = encoder.items()
-    require(
-        isinstance(items, ItemVectors),
-        f"items() gives {type(items).__name__}, expected softrec.types.ItemVectors(vectors, bias)",
-    )
-    vectors, bias, _ = items
-    require(
-        vectors.dim() == 2 and len(vectors) == encoder.n_items,
-        f"items() gives vectors {tuple(vectors.shape)}, expected ({encoder.n_items}, D)",
-    )
-    if bias is not None:
-        require(bias.shape == vectors.shape[:1], f"the bias has shape {tuple(bias.shape)}")
     batch = sample.batch()
-    found = encoder(batch)
-    require(
-        isinstance(found, Vectors),
-        f"forward(batch) gives {type(found).__name__}, expected "
-        "softrec.types.Vectors(users, items or self.items())",
-    )
-    users, k = found.users, encoder.n_interests
-    shape = (len(LENGTHS), vectors.shape[1]) if k == 1 else (len(LENGTHS), k, vectors.shape[1])
-    if encoder.predicts_interests:
-        shape = (len(LENGTHS), vectors.shape[1])
-    require(
-        users.shape == shape or (k == 1 and users.shape == (len(LENGTHS), 1, vectors.shape[1])),
-        f"forward(batch) gives users {tuple(users.shape)} for {len(LENGTHS)} rows, items of width "
-        f"{vectors.shape[1]} and n_interests = {k}, expected {shape}",
-    )
-    require(users.is_floating_point(), f"forward(batch) gives users of {users.dtype}, no float")
+    users = check_users(encoder, batch, check_items(encoder).vectors.shape[1])
     require(bool((encoder(batch).users == users).all()), "asked twice in eval mode, users differ")
     empty = batch._replace(history=torch.full_like(batch.history, encoder.n_items))
     require(bool(torch.isfinite(encoder(empty).users).all()), "an empty history is not finite")

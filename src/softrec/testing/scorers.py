@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from softrec.testing.answers import check_scores, filled
 from softrec.testing.checking import require, require_close
 from softrec.testing.encoders import LENGTHS, at_every_step, padded
 from softrec.types import Batch, Events, Scorer
@@ -33,10 +34,13 @@ def sample_events(n_items: int, *, n_users: int = 20, seed: int = 0) -> Events:
 
 
 def table(scorer: Scorer, batch: Batch) -> Tensor:
-    """Return all scores of a batch, (P, N), in one block."""
-    scores = scorer(batch)
-    return scores.fill(slice(0, len(scores)), scores.like.new_full((len(scores), scores.n_items),
-                                                                   torch.nan))  # fmt: skip
+    """Return all scores of a batch, (P, N), in one block.
+
+    Raises:
+        AssertionError: if they have another shape, or are not finite.
+    """
+    scores = check_scores(scorer, batch)
+    return filled(scores, slice(0, len(scores)))
 
 
 def check_scorer(make_scorer: Callable[[], Scorer], n_items: int) -> None:
@@ -82,9 +86,6 @@ def _check_class(scorer: Scorer, n_items: int) -> None:
 
 def _check_scores(scorer: Scorer, batch: Batch, whole: Tensor) -> None:
     scores = scorer(batch)
-    require(len(scores) == len(batch.label), f"{len(scores)} rows for {len(batch.label)}")
-    require(scores.n_items == scorer.n_items, f"scores of {scores.n_items} items")
-    require(bool(whole.isfinite().all()), "fill leaves some scores unwritten, or not finite")
     require(whole.dtype == scores.like.dtype, f"like is {scores.like.dtype}, scores {whole.dtype}")
     for row in range(len(scores)):
         out = whole.new_full((1, scorer.n_items), 7.0)

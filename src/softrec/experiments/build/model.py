@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from softrec.data.batches import Examples, TrainingBatches, examples
 from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
-from softrec.errors import DataError, RecipeError
+from softrec.errors import DataError, RecipeError, one_line
 from softrec.models.counted.sparse import TableScorer
 from softrec.models.given import takes
 from softrec.models.prior import Prior, WithPrior
@@ -101,6 +101,13 @@ def build_model(
         "edges": lambda: events(log),
         SHARDS: lambda: catalogue,
     }
+    lacking = sorted(getattr(model, "__abstractmethods__", ()))
+    if lacking:
+        raise RecipeError(
+            f"{spec.name} cannot be built: its class has no method {' and no '.join(lacking)}; "
+            f"softrec.types.{'Encoder' if issubclass(model, Encoder) else 'Scorer'} says what it "
+            "returns"
+        )
     known = inspect.signature(model).parameters
     settings = {name: fact() for name, fact in facts.items() if name in known} | spec.settings
     if seed is not None:
@@ -109,13 +116,37 @@ def build_model(
         with _Undrawn() if seed is None else nullcontext():
             encoder = model(n_items, **settings)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        text = " ".join(str(error).split())
         told = {n: value for n, value in settings.items() if n not in ("edges", SHARDS)}
         given = ", ".join(f"{name}={value}" for name, value in told.items())
-        text = " ".join(str(error).split())
+        if not given:
+            raise RecipeError(f"{spec.name} cannot be built: {text}") from error
         raise RecipeError(
             f"{given} are not accepted by {spec.name}: {text}; change these settings"
         ) from error
+    except (AttributeError, LookupError) as error:
+        if MODELS.member(spec.name).in_tree:
+            raise
+        text = one_line(f"{type(error).__name__}: {error}", 250)
+        raise RecipeError(f"{spec.name} cannot be built: {text}; --debug shows where") from error
+    _check_made(spec.name, encoder, n_items)
     return encoder
+
+
+def _check_made(name: str, model: Model, n_items: int) -> None:
+    """Refuse a model that misses what its `__init__` has to set.
+
+    Raises:
+        RecipeError: if it does.
+    """
+    if "_parameters" not in vars(model):
+        raise RecipeError(f"{name} cannot be used: its __init__ must begin with super().__init__()")
+    own = getattr(model, "n_items", "not set")
+    if own != n_items:
+        raise RecipeError(
+            f"{name} cannot be used: its n_items is {own}, expected {n_items}; set "
+            "self.n_items = n_items in __init__"
+        )
 
 
 def table_scorer(spec: ModelSettings, log: Interactions, length: int) -> TableScorer:
