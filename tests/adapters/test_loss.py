@@ -14,7 +14,7 @@ import softrec.adapters.replay
 from messages import refused
 from softrec.adapters import CatalogueLoss
 from softrec.errors import RecipeError, SoftrecError
-from softrec.losses import bpr, decoupled
+from softrec.losses import bpr, decoupled, hard
 from softrec.objective import Objective
 from softrec.targets import PopularityTarget, SparseTarget, UniformTarget, popularity
 from softrec.types import Batch, ItemVectors, Vectors
@@ -178,6 +178,49 @@ def test_counts_are_one_number_for_each_row():
     users, items = vectors(2)
     with refused(ValueError):
         CatalogueLoss(torch.ones(7))(users, items, torch.tensor([1, 2]))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1.0])
+def test_counts_are_finite(number):
+    with refused(RecipeError):
+        CatalogueLoss([3.0, number, 1.0], "pop+", padding=0)
+
+
+@pytest.mark.parametrize("loss", ["hard", hard(), bpr, "mxed"])
+def test_losses_that_use_no_soft_target_or_are_unknown(loss):
+    for target, settings in (("uniform", {"alpha": 0.3}), (UniformTarget(3), {"weight": 0.3})):
+        with refused(RecipeError):
+            CatalogueLoss(torch.ones(3), target, loss=loss, **settings)
+    if loss != "mxed":
+        assert CatalogueLoss(torch.ones(3), "uniform", loss=loss, alpha=0).weight == 0
+
+
+def test_a_weight_of_ones_own_is_a_share():
+    with refused(RecipeError):
+        CatalogueLoss(torch.ones(3), UniformTarget(3), weight=1.2)
+
+
+OWN = {
+    "a tensor": lambda label: torch.ones(len(label), 6) / 6,
+    "half": lambda label: SparseTarget(label[:, None], torch.full((len(label), 1), 0.5)),
+    "few rows": lambda label: SparseTarget(label[:1, None], torch.ones(1, 1)),
+    "not a number": lambda label: SparseTarget(label[:, None], torch.ones(len(label), 1) / 0 * 0),
+}
+
+
+@pytest.mark.parametrize("wrong", OWN)
+def test_a_target_of_ones_own_is_asked_once(wrong):
+    users, items = vectors(5)
+    asked = []
+
+    def own(label):
+        asked.append(label)
+        return OWN[wrong](label)
+
+    loss = CatalogueLoss(torch.ones(6), own, weight=0.25)
+    with refused(RecipeError):
+        loss(users, items, torch.arange(5))
+    assert len(asked) == 1
 
 
 # --- the parts for libraries, with a stand-in of each ---

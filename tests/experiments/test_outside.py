@@ -13,7 +13,10 @@ from softrec.experiments.build.objective import build
 from softrec.losses.softmax import soft_cross_entropy
 from softrec.recipe.options import recipe_of
 from softrec.targets import DenseTarget, SparseTarget
+from softrec.testing import check_registered
 from softrec.types import GivenWeights, Target
+from softrec.weights import OfLabels
+from softrec.weights.stored import OfContexts
 
 pytestmark = pytest.mark.usefixtures("own_members")
 SHOP = {"n_items": 12, "n_categories": 3, "n_archetypes": 3, "n_users": 9, "max_length": 9}
@@ -188,6 +191,7 @@ WEIGHTS = {
     "all rows": lambda label: lambda logit, rows: label,
     "below 0": lambda label: GivenWeights(-label),
     "not a number": lambda label: GivenWeights(label * torch.nan),
+    "nothing": lambda label: GivenWeights(label * 0),
 }
 
 
@@ -199,6 +203,39 @@ def test_weights_that_are_not_one_for_each_example(wrong):
 
     with refused(RecipeError):
         built(weights="own")
+
+
+STORED = {
+    "one item too few": lambda training: OfLabels(torch.ones(training.n_items - 1)),
+    "one item too many": lambda training: OfLabels(torch.ones(training.n_items + 1)),
+    "a column": lambda training: OfLabels(torch.ones(training.n_items, 1)),
+    "one context too many": lambda training: OfContexts(
+        torch.ones(training.data.n_contexts + 1), training.data
+    ),
+    "nothing": lambda training: OfLabels(torch.zeros(training.n_items)),
+    "one below 0": lambda training: OfLabels(1.0 - torch.eye(training.n_items)[0] * 2),
+    "one not a number": lambda training: OfLabels(torch.eye(training.n_items)[0] / 0),
+}
+
+
+@pytest.mark.parametrize("wrong", STORED)
+def test_weights_that_are_stored_are_all_looked_at(wrong):
+    @softrec.register("own", kind="weights")
+    def own(training):
+        return STORED[wrong](training)
+
+    with refused(RecipeError):
+        built(weights="own")
+    with pytest.raises(AssertionError):
+        check_registered("weights", "own")
+
+
+def test_most_stored_weights_may_be_0():
+    @softrec.register("own", kind="weights")
+    def own(training):
+        return OfLabels(torch.eye(training.n_items)[-1])
+
+    assert built(weights="own").isfinite()
 
 
 @pytest.mark.parametrize("kind", ["target", "candidates", "weights"])

@@ -9,13 +9,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from softrec.errors import RecipeError
-from softrec.losses import softmax_loss
-from softrec.losses.softmax import Loss
+from softrec.errors import RecipeError, no_such
+from softrec.losses.front import NAMED, softmax_loss
+from softrec.losses.pairwise import Pairs
+from softrec.losses.softmax import Loss, Parts, hard, loss_of
 from softrec.recipe.complaints import complaint
 from softrec.targets.settings import TARGETS, TargetSettings
 from softrec.targets.smoothing import PopularityTarget
-from softrec.types import Target
+from softrec.testing.briefly import check_answers
+from softrec.types import Batch, Target
 
 OwnTarget = Callable[[Tensor], Target]
 """labels (P,) -> their soft target, over the rows of the item table."""
@@ -40,8 +42,9 @@ class CatalogueLoss(nn.Module):
         **settings: of a named target, as in `softrec.fit`: `alpha=0.4`, `temperature=2`.
 
     Raises:
-        RecipeError: if there is no such target, a setting does not fit, or the target depends on
-            histories or on a teacher.
+        RecipeError: if there is no such target or loss, a setting does not fit, the target depends
+            on histories or on a teacher, or the loss uses no soft target and there is one. Also on
+            the first call, if what a function returns is no distribution over the rows.
 
     Example:
         >>> loss = CatalogueLoss(torch.tensor([0.0, 6, 3, 1]), "pop+", alpha=0.4, padding=0)
@@ -63,13 +66,8 @@ class CatalogueLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.counts = torch.as_tensor(counts, dtype=torch.float64)
-        if self.counts.dim() != 1 or bool((self.counts < 0).any()):
-            raise RecipeError(
-                "counts must be a row of numbers of at least 0, one for each row of the item "
-                f"table; got the shape {tuple(self.counts.shape)}"
-            )
+        _check_counts(self.counts)
         self.padding = padding
-        self.loss: Literal["mixed", "hard"] | Loss = loss
         if isinstance(target, str):
             if weight is not None:
                 raise RecipeError(f"the weight of {target} is set by alpha; leave out weight=")
@@ -82,6 +80,8 @@ class CatalogueLoss(nn.Module):
                     "a target given as a function has no settings but weight=, from 0 to 1"
                 )
             self.weight, self.target = weight, target
+        self.loss = _fitting(loss, self.weight, soft=self.target is not None)
+        self._unasked = not isinstance(target, str)
 
     def forward(
         self,
@@ -103,6 +103,7 @@ class CatalogueLoss(nn.Module):
 
         Raises:
             ValueError: if shapes do not fit, or a label is not a row of the table.
+            RecipeError: on the first call, if the target is no distribution over the rows.
         """
         if len(items) != len(self.counts):
             raise ValueError(
@@ -116,13 +117,68 @@ class CatalogueLoss(nn.Module):
         if not label.numel():
             return 0 * (users.sum() + items.sum())
         target = None if self.target is None else self.target(label.flatten())
+        if self._unasked:
+            self._ask(target, label.flatten())
         return softmax_loss(
             users, items, label, bias=bias, target=target, weight=self.weight, loss=self.loss
         )
 
+    def _ask(self, target: object, label: Tensor) -> None:
+        """Check what a function returns, once: it would train to something, whatever it is."""
+        if not isinstance(target, Target):
+            raise RecipeError(
+                f"the target given as a function returns {type(target).__name__} for labels; "
+                "expected a softrec.types.Target, such as softrec.targets.DenseTarget(table)"
+            )
+        batch = Batch(label[:, None], label, example=label, user=label)
+        try:
+            with torch.no_grad():
+                check_answers(target, batch, len(self.counts))
+        except AssertionError as error:
+            raise RecipeError(f"the target given as a function: {error}") from error
+        self._unasked = False
+
     def extra_repr(self) -> str:
         """Return what is shown of it."""
         return f"rows={len(self.counts)}, padding={self.padding}, weight={self.weight}"
+
+
+def _check_counts(counts: Tensor) -> None:
+    if counts.dim() != 1:
+        raise RecipeError(
+            "counts must be a row of numbers of at least 0, one for each row of the item table; "
+            f"got the shape {tuple(counts.shape)}"
+        )
+    wrong = (~((counts >= 0) & counts.isfinite())).nonzero()[:, 0]  # NaN is not below 0
+    if len(wrong):
+        raise RecipeError(
+            "counts must be finite numbers of at least 0, one for each row of the item table; got "
+            f"{float(counts[wrong[0]])} for row {int(wrong[0])}: count the rows without events as 0"
+        )
+
+
+def _fitting(loss: str | Loss, weight: float, *, soft: bool) -> Parts | Pairs:
+    """Return a loss that goes with the weight of a soft target.
+
+    Raises:
+        RecipeError: if there is none of the name, or it uses no soft target.
+    """
+    if isinstance(loss, str) and loss not in NAMED:
+        raise RecipeError(
+            f"{no_such('loss', loss, NAMED)}; others are given as such, as softrec.losses.bpr or "
+            "softrec.losses.decoupled(0.5)"
+        )
+    chosen = loss_of(NAMED[loss]() if isinstance(loss, str) else loss)
+    if weight and isinstance(chosen, Parts) and chosen == hard():
+        raise RecipeError(
+            f"the loss hard reads the label alone, but there is a soft target with the weight "
+            f"{weight}; choose the loss mixed, or the target one-hot"
+        )
+    try:
+        chosen.check(weight, soft=soft)
+    except ValueError as error:
+        raise RecipeError(f"{error}; change the loss or the target") from error
+    return chosen
 
 
 class _Counted(NamedTuple):

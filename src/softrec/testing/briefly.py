@@ -19,6 +19,7 @@ from softrec.testing.encoders import padded
 from softrec.testing.targets import check_several
 from softrec.types import Batch, Encoder, ListedTarget, LogitTarget, Scorer, Target, WeightSource
 from softrec.types.model import Model, evaluating
+from softrec.weights.stored import OfContexts, OfLabels, StoredWeights
 
 WRONG = 1e-3  # of a sum of probabilities: more than rounding of a large catalogue
 ASKED = (0, 1, 2, 7)  # items after the label, of which the probability is asked
@@ -150,12 +151,19 @@ def check_values(loss: Parts | Pairs, weight: float) -> None:
         )
 
 
-def check_weighed(source: WeightSource, batch: Batch) -> None:
-    """Check that each example of a batch has one weight of at least 0.
+def check_weighed(source: WeightSource, batch: Batch, n_items: int) -> None:
+    """Check that each example of a batch has one weight of at least 0, and not all have 0.
+
+    Args:
+        source: the weights; of those that are stored, all are checked.
+        batch: the batch.
+        n_items: size N of the catalogue.
 
     Raises:
         AssertionError: if one has not; the message says what came.
     """
+    if isinstance(source, StoredWeights):
+        check_stored(source, n_items)
     weigh, rows = source(batch), len(batch.label)
     require(
         callable(weigh),
@@ -167,8 +175,35 @@ def check_weighed(source: WeightSource, batch: Batch) -> None:
         few = batch.label[part]
         found = weigh(torch.zeros(len(few), device=few.device), part)
         _check_numbers("the weights of some rows", found, (len(few),), whole=True)
-        low = float(found.detach().min())
-        require(low >= 0, f"weights are at least 0, got {low:.4g}")
+        _check_signs(found, some=isinstance(source, StoredWeights) or len(few) < rows)
+
+
+def check_stored(source: StoredWeights, n_items: int) -> None:
+    """Check all weights that are stored: one for each item or each context.
+
+    Raises:
+        AssertionError: if their number is another one, or they are no weights.
+    """
+    values = source.values
+    if isinstance(source, OfLabels):
+        got = tuple(values.shape)
+        require(
+            got == (n_items,),
+            f"they store weights of the shape {got}, expected one for each item, ({n_items},); "
+            "count with minlength=training.n_items",
+        )
+    if isinstance(source, OfContexts):
+        got, expected = tuple(values.shape), (source.data.n_contexts,)
+        told = f"they store weights of the shape {got}, expected one for each example, {expected}"
+        require(got == expected, told)
+    require(bool(torch.isfinite(values).all()), "of the stored weights one is NaN or infinite")
+    _check_signs(values)
+
+
+def _check_signs(weights: Tensor, *, some: bool = False) -> None:
+    low, high = (float(bound) for bound in weights.detach().aminmax())
+    require(low >= 0, f"weights are at least 0, got {low:.4g}")
+    require(some or high > 0, "all weights are 0, so that nothing is learnt; give 1 to what counts")
 
 
 def check_encoded(encoder: Encoder, batch: Batch, side: str = "right") -> None:

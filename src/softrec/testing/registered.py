@@ -34,6 +34,7 @@ from softrec.simulation import simulate
 from softrec.targets.mixture import MixtureTarget
 from softrec.targets.settings import TARGETS
 from softrec.targets.smoothing import UniformTarget
+from softrec.testing.briefly import check_stored
 from softrec.testing.checking import require
 from softrec.testing.encoders import check_encoder
 from softrec.testing.members import (
@@ -48,6 +49,7 @@ from softrec.testing.scorers import check_scorer
 from softrec.testing.targets import check_target
 from softrec.types import Scorer, Target
 from softrec.weights import WEIGHTS
+from softrec.weights.stored import StoredWeights
 
 N_ITEMS, LENGTH, ROWS = 24, 6, 8
 LOG = DataSettings(source="shop", shop={"n_items": N_ITEMS})
@@ -243,6 +245,8 @@ class SmallShop:
         source = WEIGHTS[name](**settings).build(self.training)
         if source is None:  # all are 1
             return
+        if isinstance(source, StoredWeights):
+            check_stored(source, self.training.n_items)
         source.begin_epoch(self.training.encoder, 0)
         for batch in list(self.batches)[:2]:
             check_weights(source, batch)

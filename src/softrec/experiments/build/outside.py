@@ -145,6 +145,6 @@ def _checks(
 
         def weigh(batch: Batch) -> None:
             weights.begin_epoch(encoder, 0)
-            check_weighed(weights, batch)
+            check_weighed(weights, batch, n_items)
 
         yield "weights", own["weights"][-1], weigh
