@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST = 500  # characters of an error
+MISTAKES = (RuntimeError, LookupError, ArithmeticError, TypeError, ValueError, AttributeError)
+"""What code from outside raises by mistake; it is told in one line, with the name of the code."""
 
 
 class SoftrecError(Exception):

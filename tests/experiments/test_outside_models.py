@@ -11,7 +11,7 @@ from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.errors import RecipeError
 from softrec.experiments.build.objective import build
-from softrec.experiments.counting import counted
+from softrec.experiments.counting import check_counted, counted
 from softrec.experiments.evaluator import Evaluator
 from softrec.recipe.options import recipe_of
 from softrec.types import Encoder, ItemVectors, Products, Scorer, Vectors
@@ -261,6 +261,29 @@ def test_scorers_with_other_answers(wrong):
 def test_a_scorer_that_keeps_the_contract_is_counted():
     softrec.register("own", Counts)
     assert 0 < ranked("own") <= 1
+
+
+GRIDS = {
+    "no argument": {"decay": (0.5, 1.0)},
+    "wrong type": {"power": ("much",)},
+    "out of range": {"power": (7.0,)},
+    "one value": {"power": 0.5},
+    "no value": {"power": ()},
+    "size": {"n_items": (3,)},
+}
+
+
+@pytest.mark.parametrize("wrong", GRIDS)
+def test_grids_of_what_a_scorer_has_not(wrong):
+    @softrec.register("own")
+    class Wrong(Counts):
+        GRID = GRIDS[wrong]
+
+        def __init__(self, n_items, *, power: float = 1.0):
+            super().__init__(n_items)
+
+    with refused(RecipeError):
+        check_counted(recipe("own"), SPLIT)
 
 
 METRICS = {

@@ -7,6 +7,8 @@ import softrec
 from messages import refused
 from softrec.errors import RecipeError
 from softrec.losses.softmax import soft_cross_entropy
+from softrec.models.gru4rec import GRU4Rec
+from softrec.models.registry import MODELS
 from softrec.recipe.options import recipe_of
 from softrec.registry import Registry
 from softrec.targets.settings import TARGETS
@@ -96,3 +98,24 @@ def test_losses_without_a_name_are_not_taken_for_one_another():
             {"data": {"source": "shop"}},
             {"loss": lambda stats, answers, weight: soft_cross_entropy(stats, answers, weight)},
         )
+
+
+def test_the_class_of_a_model_may_be_called_one():
+    class Own(GRU4Rec):
+        pass
+
+    assert softrec.register("own", kind="model")(Own) is Own
+    assert MODELS["own"] is Own
+    with refused(RecipeError):
+        softrec.register("other", no_alpha, kind="model")
+
+
+@pytest.mark.parametrize("kind", ["target", "candidates", "weights"])
+def test_what_fails_when_a_source_is_made_is_named(kind):
+    @softrec.register("own", kind=kind)
+    def own(training, *, alpha: float = 0.2):
+        return {}["nothing"]
+
+    made = next(one for one in Registry.all if one.kind == kind)["own"]()
+    with refused(RecipeError):
+        made.build(None, **({"softmax": True} if kind == "candidates" else {}))

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from pydantic import ValidationError
+
 from softrec.data.splits import Split
-from softrec.errors import RecipeError
+from softrec.errors import RecipeError, no_such, one_line
 from softrec.evaluation.protocol import batches_of
 from softrec.experiments.build.model import build_model, training_events
 from softrec.experiments.build.outside import check_counted_outside
 from softrec.experiments.evaluator import Evaluator
+from softrec.recipe.complaints import complaint
 from softrec.recipe.recipe import Recipe
-from softrec.recipe.specs.models import MODELS, ModelSettings
+from softrec.recipe.specs.models import MODELS, TUNE, ModelSettings, settings_of
 from softrec.types import Events, Scorer
 from softrec.types.model import LARGEST_GRID
 
@@ -53,10 +56,11 @@ def grid(spec: ModelSettings) -> list[dict[str, Any]]:
     combinations.
 
     Raises:
-        RecipeError: if there are more than 20.
+        RecipeError: if there are more than 20, or of settings that the model does not have.
     """
     kind = MODELS[spec.name]
     assert issubclass(kind, Scorer)
+    _check_names(spec.name, kind)
     free = {n: v for n, v in kind.GRID.items() if spec.tune and n not in spec.settings}
     names = sorted(free, key=lambda name: name in kind.SCORING)
     found = [dict(zip(names, values, strict=True)) for values in product(*(free[n] for n in names))]
@@ -68,10 +72,26 @@ def grid(spec: ModelSettings) -> list[dict[str, Any]]:
     return found
 
 
+def _check_names(name: str, kind: type[Scorer]) -> None:
+    known = [one for one in settings_of(name) if one != TUNE]
+    for one, values in kind.GRID.items():
+        if one not in known:
+            raise RecipeError(f"the GRID of {name} has {no_such('setting', one, known)}")
+        if not isinstance(values, tuple | list) or not values:
+            raise RecipeError(
+                f"the GRID of {name} has {one_line(repr(values), 80)} for {one}; expected a tuple "
+                "of values"
+            )
+
+
 def check_counted(recipe: Recipe, split: Split) -> None:
     """Refuse a model whose settings or size do not fit, before anything is counted."""
     for chosen in grid(recipe.model):
-        spec = recipe.model.with_settings(chosen)
+        try:
+            spec = recipe.model.with_settings(chosen)
+        except ValidationError as error:
+            told = complaint(error, {"": ModelSettings})
+            raise RecipeError(f"the GRID of {recipe.model.name}: {told}") from error
         build_model(spec, split.train, recipe.training.length, seed=None)
 
 

@@ -13,7 +13,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from softrec.candidates import CandidatesSettings
 from softrec.data.sources import SOURCES, Source
-from softrec.errors import RecipeError
+from softrec.errors import MISTAKES, RecipeError, one_line
 from softrec.evaluation.metrics import METRICS
 from softrec.losses.settings import LossInputs, LossSettings, PairwiseSettings, Term
 from softrec.models.registry import MODELS
@@ -35,6 +35,8 @@ KINDS = {
 }
 """The kinds of functions, and the names of their first arguments, by which the kind is determined.
 If the arguments have other names, `kind=` must be given."""
+MODEL = (None, "model")
+"""What `kind` may be for the class of a model."""
 NAME = re.compile(r"[\w+-]+")
 
 
@@ -54,7 +56,7 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
             others, count, **settings) -> one value per row. A metric: (ranks, k) -> one value per
             case. A `Source` of data. A class of settings.
         kind: of a function whose arguments have other names: "target", "loss", "pairwise loss",
-            "candidates", "weights" or "metric".
+            "candidates", "weights" or "metric". The class of a model is a "model" without it, too.
 
     Returns:
         The object itself; a decorator if no object was given.
@@ -76,7 +78,7 @@ def register(name: str, thing: Any = None, *, kind: str | None = None) -> Any:
     elif isinstance(thing, type) and issubclass(thing, Chosen):
         thing.names = (*thing.names, name)
         thing.registry.add(name, thing)
-    elif isinstance(thing, type) and issubclass(thing, Encoder | Scorer) and kind is None:
+    elif isinstance(thing, type) and issubclass(thing, Encoder | Scorer) and kind in MODEL:
         MODELS.add(name, thing)
     elif callable(thing):
         _enter_function(name, thing, kind or _kind_of(thing))
@@ -217,15 +219,27 @@ def _settings(self: Any) -> dict[str, Any]:
     return {name: getattr(self, name) for name in type(self).model_fields if name in own}
 
 
+def _made(own: Any, training: Any) -> Any:
+    """Return what the function makes of the training part."""
+    try:
+        return own.function(training, **_settings(own))
+    except MISTAKES as error:
+        kind, told = own.registry.kind, one_line(f"{type(error).__name__}: {error}", 250)
+        raise RecipeError(
+            f"the {kind} {own.name!r} fails when its source is made: {told}; --debug shows where "
+            f"(softrec.testing.check_registered({kind!r}, {own.name!r}) checks all of its contract)"
+        ) from error
+
+
 def _build_target(self: Any, training: Any) -> Any:
-    source = self.function(training, **_settings(self))
+    source = _made(self, training)
     if not callable(source):
         raise _no_source(self, source, "called with a batch, gives its target")
     return source
 
 
 def _build_weights(self: Any, training: Any) -> Any:
-    source = self.function(training, **_settings(self))
+    source = _made(self, training)
     if source is not None and not (callable(source) and hasattr(source, "begin_epoch")):
         what = "called with a batch, gives a function to its weights, and has a method begin_epoch"
         raise _no_source(self, source, f"{what}(encoder, epoch); None for equal weights")
@@ -241,7 +255,7 @@ def _build_pairs(self: Any, given: LossInputs) -> Term:
 
 
 def _build_candidates(self: Any, training: Any, *, softmax: bool) -> Any:
-    source = self.function(training, **_settings(self))
+    source = _made(self, training)
     if source is not None and not callable(source):
         raise _no_source(self, source, "called with a batch, gives its Candidates; None for all")
     return source

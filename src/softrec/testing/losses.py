@@ -21,6 +21,7 @@ from softrec.losses.softmax import (
 from softrec.losses.streaming import streamed
 from softrec.targets.dense import DenseTarget
 from softrec.testing import oracles
+from softrec.testing.briefly import check_values
 from softrec.testing.checking import require, require_close
 from softrec.testing.oracles import Oracle
 from softrec.types import ItemVectors, Target
@@ -175,7 +176,8 @@ def _check_value(value: ObjectiveValue, parts: Loss) -> None:
 def check_loss(loss: SoftmaxLoss, oracle: Oracle) -> None:
     """Check a loss on (z_y, R) and (s_y, E) against its definition over whole tables.
 
-    It checks, with the plain and with the streamed pass, value and gradient at ordinary and at
+    It checks that there is one finite value per example, and with the plain and with the streamed
+    pass value and gradient at ordinary and at
     extreme logits, for weights from 0 to 1; that adding a constant to all logits changes nothing;
     and that the gradient in the logits sums to 0.
 
@@ -186,6 +188,8 @@ def check_loss(loss: SoftmaxLoss, oracle: Oracle) -> None:
     Raises:
         AssertionError: if the loss breaks a rule; the message names it.
     """
+    for weight in WEIGHTS:
+        check_values(loss_of({"loss": (loss, 1.0)}), weight)
     check_pass({"loss": (loss, 1.0)}, oracle, plain)
     check_pass({"loss": (loss, 1.0)}, oracle, streamed)
 

@@ -15,8 +15,9 @@ from softrec.data.sources import Source
 from softrec.evaluation.metrics import Metric, Ranks
 from softrec.losses.reference import plain
 from softrec.losses.settings import Pairs
-from softrec.losses.softmax import Loss
+from softrec.losses.softmax import Loss, loss_of
 from softrec.losses.streaming import streamed
+from softrec.testing.briefly import check_values
 from softrec.testing.checking import require, require_close
 from softrec.testing.losses import ODDS, extreme_case, outcome_of, random_case
 from softrec.types import Batch, WeightSource
@@ -38,6 +39,7 @@ def check_softmax(parts: Loss, weight: float) -> None:
     Raises:
         AssertionError: if the loss breaks a rule; the message names it.
     """
+    check_values(loss_of(parts), weight)
     case = random_case(3)
     expected = outcome_of(case, parts, weight, plain).all
     for name, tensor in outcome_of(case, parts, weight, streamed).all.items():

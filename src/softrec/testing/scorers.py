@@ -19,6 +19,8 @@ from softrec.types.model import LARGEST_GRID
 def sample_events(n_items: int, *, n_users: int = 20, seed: int = 0) -> Events:
     """Return events of users with 0 to 7 items each, with repeats and increasing times.
 
+    The last two items have none, as it may be in a log, so that counts need a minimal length.
+
     Example:
         >>> events = sample_events(8, n_users=3)
         >>> len(events.offsets), len(events.items) == len(events.times)
@@ -28,7 +30,7 @@ def sample_events(n_items: int, *, n_users: int = 20, seed: int = 0) -> Events:
     lengths = torch.randint(0, 8, (n_users,), generator=draw)
     lengths[1] = 0
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    items = torch.randint(0, n_items, (int(offsets[-1]),), generator=draw)
+    items = torch.randint(0, n_items - 2, (int(offsets[-1]),), generator=draw)
     times = 1_600_000_000 + torch.randint(0, 1000, (len(items),), generator=draw).cumsum(0)
     return Events(offsets, items, times)
 

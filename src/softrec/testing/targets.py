@@ -44,6 +44,7 @@ def check_target(target: Target, n_items: int, rows: int, *, by_subtraction: boo
 
 
 def _check_distribution(table: Tensor) -> None:
+    require(bool(table.isfinite().all()), "prob_of is NaN or infinite for some item")
     require(bool((table >= 0).all()), "prob_of is below 0 for some item")
     require_close(table.sum(1), torch.ones(len(table)), "the sum of prob_of over all items")
 

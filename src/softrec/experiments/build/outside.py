@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from softrec.errors import RecipeError, one_line
+from softrec.errors import MISTAKES, RecipeError, one_line
 from softrec.evaluation.metrics import NOT_RANKED, Ranks, evaluate
 from softrec.objective import Objective
 from softrec.recipe.plugins import plugins_of
@@ -29,7 +29,6 @@ from softrec.testing.members import check_candidates
 from softrec.types import Batch, Encoder, Scorer
 
 Check = Callable[[Batch], object]
-FAILURES = (RuntimeError, LookupError, ArithmeticError, TypeError, ValueError, AttributeError)
 RANKS = Ranks(np.arange(3), np.array([1, 4, NOT_RANKED]), np.ones(3, np.int64))
 """What metrics are asked about before there is any ranking."""
 
@@ -93,7 +92,7 @@ def _run(kind: str, name: str, check: Check, batch: Batch) -> None:
     except AssertionError as error:
         told = one_line(str(error), 300)
         raise RecipeError(f"the {kind} {name!r}: {told} ({registered})") from error
-    except FAILURES as error:
+    except MISTAKES as error:
         told = one_line(f"{type(error).__name__}: {error}", 250)
         raise RecipeError(
             f"the {kind} {name!r} fails when it is asked: {told}; --debug shows where "
