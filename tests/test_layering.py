@@ -62,7 +62,8 @@ MAY_IMPORT = {
     | NAMED
     | {"data", "evaluation", "models", "simulation", "targets", "losses", "candidates", "weights"},
     "report": BASE | {"files", "evaluation"},
-    "adapters": BASE | NAMED | {"data", "losses", "targets", "recipe"},
+    # what a function of a user returns is asked as in a training
+    "adapters": BASE | NAMED | {"data", "losses", "targets", "recipe", "testing"},
 }
 EVERYTHING = {"", "__main__", "cli", "experiments", "testing"}
 FROM_DATA = "targets/build"  # makes sources of targets out of logs
