@@ -39,6 +39,24 @@ def test_by_time_the_newest_judge_and_those_before_them_choose():
     assert "new" not in split.train.frame.columns
 
 
+@pytest.mark.parametrize("by", ["time", "last"])
+def test_new_events_before_a_known_one_of_their_user_do_not_judge(by):
+    """User 1 has a late event at 12; asked for it, its history would have what came at 50."""
+    old = [(user, 0, 1, False) for user in range(6)] + [(1, 9, 50, False)]
+    new = [(user, 1 + user, 11 + user, True) for user in range(6)] + [(1, 8, 60, True)]
+    more = [(user, 10 + user, 20 + user, True) for user in range(1, 6)]
+    split = newest(log_of(old + new + more), by, valid=0.3, test=0.3)
+    assert (1, 2, 12) in events(split.train)
+    assert (1, 8, 60) in events(split.test)
+    assert split.before("test").sequences[1].tolist() == [0, 2, 11, 9]
+
+
+def test_where_all_new_events_precede_known_ones_it_is_said():
+    late = [(user, 1, 5, True) for user in range(6)]
+    with refused(DataError):
+        newest(log_of([(user, 0, 9, False) for user in range(6)] + late), "time")
+
+
 def test_known_events_are_trained_on_wherever_they_are_in_time():
     old = [(0, 0, 100, False), (1, 0, 1, False)]
     new = [(place % 2, 1 + place, 10 + place, True) for place in range(10)]
@@ -54,7 +72,12 @@ def test_by_time_no_part_is_older_than_the_part_before(rows):
         split = newest(log, "time", valid=0.3, test=0.3)
     except DataError:
         return
-    trained = set(events(split.train)) - {(u, 1, t) for u, t, new in rows if not new}
+    last = {user: max(t for u, t, new in rows if u == user and not new)
+            for user, _, new in rows if not new}  # fmt: skip
+    late = {(u, 1, t) for u, t, _ in rows if t <= last.get(u, -1)}  # and the known ones
+    assert not late & {row for part in (split.valid, split.test) for row in events(part)
+                       if row[2] < last.get(row[0], -1)}  # fmt: skip
+    trained = set(events(split.train)) - late
     latest = max((time for *_, time in trained), default=-1)
     assert latest < min(split.valid.frame["time"]) <= max(split.valid.frame["time"])
     assert max(split.valid.frame["time"]) < min(split.test.frame["time"])

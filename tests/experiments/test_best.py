@@ -186,6 +186,12 @@ def test_what_was_held_out_for_validation_is_trained_on_at_the_end():
     assert read_input(walks(between=60), cold).recipe.training.refit == "none"
 
 
+def test_trials_of_a_recipe_that_tries_nothing_are_refused():
+    with refused(RecipeError):
+        read_input(walks(between=60), {"preset": "best", "trials.epochs": 2})
+    assert read_input(tastes(), {"preset": "best", "trials.epochs": 2}).recipe.trials.epochs == 2
+
+
 def test_lists_are_no_longer_than_a_small_catalogue():
     recipe = read_input(tastes(users=20, items=8, length=3), {"preset": "best"}).recipe
     assert recipe.weights.rank == 8

@@ -90,6 +90,8 @@ def test_what_is_new_is_counted(updated, old):
         0,
     )
     assert data["new"] == 3600 + 720
+    assert updated.facts["held_out"]["late"] == 0
+    assert updated.facts["held_out"]["leak"] is None
     assert data["users"] == {"all": 360, "new": 60, "gone": 0}
     assert data["items"] == {"all": len(old.log.items) + 10, "new": 10, "gone": 0}
     assert updated.facts["drift"]["catalogue"]["events_of_new_items"] > 0.05

@@ -1,6 +1,8 @@
 """A split of a log that has grown: the newest of the new events are held out.
 
-All known events are trained on, whichever part they had before: they are older than what is asked.
+All known events are trained on, whichever part they had before. So a new event that precedes a
+known one of its user is trained on, too: asked for it, a model would read the future in the
+history.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ ONE_IN = 5  # users with a single new event: of so many one validates, the other
 def newest(log: Interactions, by: NewestBy, *, valid: float = 0.1, test: float = 0.2) -> Split:
     """Hold out the newest of the new events for test, and those before them for validation.
 
-    By time, nothing that is trained on is later than what is asked, except known events that are
-    later than new ones. By last events, the last new event of each user is asked, and the one
-    before it validates; other users may go on meanwhile.
+    By time, nothing that is trained on is later than what is asked, except known events of other
+    users that are later than new ones; `Split.leak` counts them. By last events, the last new event
+    of each user is asked, and the one before it validates; other users may go on meanwhile. New
+    events that precede a known one of their user are not held out, see `is_late`.
 
     Args:
         log: a log that has grown, with the column `new`.
@@ -39,30 +42,52 @@ def newest(log: Interactions, by: NewestBy, *, valid: float = 0.1, test: float =
         DataError: if there are no times, or a part is empty.
     """
     check_fractions(valid, test)
+    late = is_late(log)
     if by == "time":
-        frame, role = log.frame, _by_time(log, valid, test)
+        frame, role = log.frame, _by_time(log, valid, test, ~late)
     else:
         frame = log.ordered
-        role = _by_last(frame["user"].to_numpy(), frame[NEW].to_numpy())
+        latest = (frame[NEW] & ~is_late(replace(log, frame=frame))).to_numpy()
+        role = _by_last(frame["user"].to_numpy(), latest)
     frame = frame.drop(NEW)
     train, held, asked = (
         replace(log, frame=frame.filter(pl.Series(role == part))) for part in (TRAIN, VALID, TEST)
     )
     for part, name in ((train, "training"), (held, "validation"), (asked, "test")):
         if not len(part):
+            precede = f" ({late.sum():,} precede known ones of their user)" if late.any() else ""
             raise DataError(
                 f"the {name} part of the new events is empty: there are {int((role > 0).sum()):,} "
-                "to hold out; give more new events, or other fractions"
+                f"to hold out{precede}; give more new events, or other fractions"
             )
     return check_cold(Split(train, held, asked, NAME), "keep")
 
 
-def _by_time(log: Interactions, valid: float, test: float) -> np.ndarray:
+def is_late(log: Interactions) -> pl.Series:
+    """Return for each event of a log that has grown whether it is new and precedes a known one.
+
+    Without times new events follow all known ones.
+
+    Example:
+        >>> from softrec.data.growing import grown
+        >>> known = Interactions.read(pl.DataFrame({"user": [1], "item": [2], "time": [9]}))
+        >>> more = pl.DataFrame({"user": [1, 1], "item": [3, 4], "time": [8, 10]})
+        >>> is_late(grown(known, more).log).to_list()
+        [False, True, False]
+    """
+    if not log.has_time:
+        return pl.repeat(False, len(log), eager=True)
+    last = pl.when(~pl.col(NEW)).then("time").max().over("user")
+    return log.frame.select((pl.col(NEW) & (pl.col("time") < last)).fill_null(False)).to_series()
+
+
+def _by_time(log: Interactions, valid: float, test: float, kept: pl.Series) -> np.ndarray:
+    """Return the part of each event; events that are not `kept` are trained on."""
     if not log.has_time:
         raise DataError(
             "the log has no times, so what is newest is not known; use --newest-by last"
         )
-    time, new = log.frame["time"].to_numpy(), log.frame[NEW].to_numpy()
+    time, new = log.frame["time"].to_numpy(), (log.frame[NEW] & kept).to_numpy()
     if not new.any():
         return np.full(len(time), TRAIN)
     moments = np.quantile(time[new], [1 - valid - test, 1 - test], method="higher")

@@ -91,6 +91,12 @@ def with_best(
     LOGGER.info("preset %s: %s (recipes/best/%s), because %s", BEST, kind.name, path.name,
                 kind.reason)  # fmt: skip
     recipe = _for_items(read_yaml(path), split.train.n_items)
+    tried = [place for place in dotted(rest) if place.startswith("trials.")]
+    if tried and "trials" not in recipe and "trials.settings" not in tried:
+        raise RecipeError(
+            f"{tried[0]} changes what is tried, but this log has the recipe recipes/best/"
+            f"{path.name}, which tries nothing; leave it out, or give trials.settings, too"
+        )
     if spec.first_items is not None:  # of a cold start, which has no refit
         recipe["training"] = recipe["training"] | {"refit": "none"}
     return {**recipe, **fields}, rest
@@ -99,10 +105,10 @@ def with_best(
 def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
     """Return a recipe with what depends on the number of items.
 
-    All items are candidates if it samples more than there are, and a list is no longer than
-    they are. The highest temperature of cosines
-    that is tried is 1.8 / ln N: as a cosine is at most 1, a label among more items needs longer
-    logits for a share of its own. Logs with many events have lower best ones (docs/log.md).
+    All items are candidates if it samples more than there are, and a list is no longer than they
+    are. The highest temperature of cosines that is tried is 1.8 / ln N: as a cosine is at most 1, a
+    label among more items needs longer logits for a share of its own. Logs with many events have
+    lower best ones (docs/log.md).
     """
     found = dict(recipe)
     if "trials" in recipe:

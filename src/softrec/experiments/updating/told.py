@@ -29,6 +29,16 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def held_lines(held: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the gate must know of the events that judge."""
+    late = held["late"]
+    lines = [
+        f"{late:,} new events precede known ones of their user: they are trained on, and do not "
+        "judge"
+    ]
+    return lines[: bool(late)] + ([held["leak"]] if held["leak"] else [])
+
+
 def drift_lines(drift: Mapping[str, Any]) -> list[str]:
     """Return how far the new events are from the known ones."""
     popular, repeats = drift["popularity"], drift["repeats"]

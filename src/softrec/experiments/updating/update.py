@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from softrec.data.newest import NewestBy, newest
+from softrec.data.newest import NewestBy, is_late, newest
 from softrec.data.splits import Split
 from softrec.errors import RunError
 from softrec.evaluation.drift import drift
@@ -29,7 +29,7 @@ from softrec.experiments.tables import ITEMS, USERS
 from softrec.experiments.train import fit_recipe, versions
 from softrec.experiments.updating.gate import Gate, judged
 from softrec.experiments.updating.log import check_updatable, new_log
-from softrec.experiments.updating.told import data_lines, drift_lines, verdict_lines
+from softrec.experiments.updating.told import data_lines, drift_lines, held_lines, verdict_lines
 from softrec.experiments.views import data_text, html_of
 from softrec.files import read_facts, write_facts
 from softrec.recipe.options import dotted
@@ -125,7 +125,12 @@ def update_run(
     own = {"training.refit": "all"} if plan.refit else {}
     recipe = recipe_of(old, split, own | dict(plan.changes or {}))
     drifted = drift(found.log)
-    lines = (*data_lines(found.facts), *drift_lines(drifted), data_text(split))
+    leak = split.leak() if by == "time" else None  # by last events other users go on, as is said
+    held = {
+        "by": by, "valid": len(split.valid), "test": len(split.test),
+        "late": int(is_late(found.log).sum()), "leak": leak and leak.sentence(),
+    }  # fmt: skip
+    lines = (*data_lines(found.facts), *drift_lines(drifted), data_text(split), *held_lines(held))
     for line in (*lines, *notices(recipe.model, split)):
         LOGGER.info(line)
     facts = {
@@ -134,7 +139,7 @@ def update_run(
         "versions": versions(),
         "old": {"folder": str(old.folder), "weights": old.weights_fingerprint},
         "data": found.facts,
-        "held_out": {"by": by, "valid": len(split.valid), "test": len(split.test)},
+        "held_out": held,
         "drift": drifted,
     }
 
