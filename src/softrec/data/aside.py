@@ -45,8 +45,9 @@ EACH = (
 NEEDS = {
     "leave-last-out": EACH,
     "user-ratio": EACH,
-    "time": "it cuts the log at two moments; hold out other shares (data.valid_fraction, data.test_fraction), check "
-    "that --time names the column of the times, or use --split leave-last-out",
+    "time": "it cuts the log at two moments; hold out other shares (data.valid_fraction, "
+    "data.test_fraction), check that --time names the column of the times, or use --split "
+    "leave-last-out",
 }
 
 
