@@ -16,7 +16,7 @@ from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.train import fit_recipe
 from softrec.experiments.updating import update as updating
 from softrec.experiments.updating.gate import Found, Gate
-from softrec.experiments.updating.told import verdict_lines
+from softrec.experiments.updating.told import held_lines, verdict_lines
 from softrec.experiments.updating.update import open_update
 from softrec.files import read_facts
 from softrec.recipe.recipe import read_recipe
@@ -403,3 +403,10 @@ def test_a_difference_of_one_user_has_no_interval():
     _, whole, group = verdict_lines({"gate": gate})
     assert "nan" not in whole + group
     assert group.endswith("difference -0.2500 (one user: no interval)")
+
+
+def test_what_is_late_and_what_leaks_is_told():
+    told = held_lines({"by": "time", "valid": 5, "test": 9, "late": 1200, "leak": "it leaks"})
+    assert told[0].startswith("1,200 new events precede known ones of their user")
+    assert told[1:] == ["it leaks"]
+    assert held_lines({"by": "time", "valid": 5, "test": 9, "late": 0, "leak": None}) == []

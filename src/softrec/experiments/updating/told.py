@@ -31,12 +31,13 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def held_lines(held: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the gate must know of the events that judge."""
-    late = held["late"]
-    lines = [
-        f"{late:,} new events precede known ones of their user: they are trained on, and do not "
-        "judge"
-    ]
-    return lines[: bool(late)] + ([held["leak"]] if held["leak"] else [])
+    lines = []
+    if held["late"]:
+        lines.append(
+            f"{held['late']:,} new events precede known ones of their user: they are trained on, "
+            "and do not judge"
+        )
+    return [*lines, held["leak"]] if held["leak"] else lines
 
 
 def drift_lines(drift: Mapping[str, Any]) -> list[str]:
