@@ -152,15 +152,15 @@ def _has_repeats(log: Interactions) -> bool:
 def _precedes_known(known: Interactions, events: pl.DataFrame) -> pl.Series:
     """Return for each raw event whether it is unknown and a known one of its user comes later."""
     keys = ["user", "item"]
-    vocabularies = {"user": known.users, "item": known.items}
     numbers = {
-        key: own.grown(events[key]).numbers(events[key]) for key, own in vocabularies.items()
+        "user": known.users.numbers(events["user"]),
+        "item": known.items.numbers(events["item"]),
     }
     rows = pl.DataFrame(numbers, schema=dict.fromkeys(keys, pl.Int64)).with_row_index("place")
     rows = rows.with_columns(
         known=_is_in(rows, known.frame.select(pl.col(keys).cast(pl.Int64)), keys)
     )
-    last = pl.when("known").then("place").max().over("user")
+    last = pl.when("known").then("place").max().over("user")  # null for users that are new
     return rows.select((~pl.col("known") & (pl.col("place") < last)).fill_null(False)).to_series()
 
 

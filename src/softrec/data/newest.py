@@ -42,25 +42,26 @@ def newest(log: Interactions, by: NewestBy, *, valid: float = 0.1, test: float =
         DataError: if there are no times, or a part is empty.
     """
     check_fractions(valid, test)
+    if by == "last":
+        log = replace(log, frame=log.ordered)
     late = is_late(log)
+    asked = (log.frame[NEW] & ~late).to_numpy()
     if by == "time":
-        frame, role = log.frame, _by_time(log, valid, test, ~late)
+        role = _by_time(log, asked, valid, test)
     else:
-        frame = log.ordered
-        latest = (frame[NEW] & ~is_late(replace(log, frame=frame))).to_numpy()
-        role = _by_last(frame["user"].to_numpy(), latest)
-    frame = frame.drop(NEW)
-    train, held, asked = (
+        role = _by_last(log.frame["user"].to_numpy(), asked)
+    frame = log.frame.drop(NEW)
+    train, held, test_part = (
         replace(log, frame=frame.filter(pl.Series(role == part))) for part in (TRAIN, VALID, TEST)
     )
-    for part, name in ((train, "training"), (held, "validation"), (asked, "test")):
+    for part, name in ((train, "training"), (held, "validation"), (test_part, "test")):
         if not len(part):
             precede = f" ({late.sum():,} precede known ones of their user)" if late.any() else ""
             raise DataError(
                 f"the {name} part of the new events is empty: there are {int((role > 0).sum()):,} "
                 f"to hold out{precede}; give more new events, or other fractions"
             )
-    return check_cold(Split(train, held, asked, NAME), "keep")
+    return check_cold(Split(train, held, test_part, NAME), "keep")
 
 
 def is_late(log: Interactions) -> pl.Series:
@@ -81,18 +82,18 @@ def is_late(log: Interactions) -> pl.Series:
     return log.frame.select((pl.col(NEW) & (pl.col("time") < last)).fill_null(False)).to_series()
 
 
-def _by_time(log: Interactions, valid: float, test: float, kept: pl.Series) -> np.ndarray:
-    """Return the part of each event; events that are not `kept` are trained on."""
+def _by_time(log: Interactions, asked: np.ndarray, valid: float, test: float) -> np.ndarray:
+    """Return the part of each event; all but those that may be asked are trained on."""
     if not log.has_time:
         raise DataError(
             "the log has no times, so what is newest is not known; use --newest-by last"
         )
-    time, new = log.frame["time"].to_numpy(), (log.frame[NEW] & kept).to_numpy()
-    if not new.any():
+    time = log.frame["time"].to_numpy()
+    if not asked.any():
         return np.full(len(time), TRAIN)
-    moments = np.quantile(time[new], [1 - valid - test, 1 - test], method="higher")
+    moments = np.quantile(time[asked], [1 - valid - test, 1 - test], method="higher")
     role = (time >= moments[0]).astype(np.uint8) + (time >= moments[1])
-    return np.where(new, role, TRAIN)
+    return np.where(asked, role, TRAIN)
 
 
 def _by_last(user: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -105,15 +105,16 @@ def from_table(table: Any) -> pl.DataFrame:
 
     Raises:
         OSError: if it is broken.
-        DataError: if it is a data set of files, which is no table yet.
+        DataError: if it is no table, such as a data set of files.
     """
-    if hasattr(table, "to_table"):
+    try:
+        with _arrow_errors():
+            return pl.DataFrame(table)
+    except TypeError as error:
         raise DataError(
             f"an Arrow {type(table).__name__} is no table yet; pass its to_table(), or the path of "
             "its folder"
-        )
-    with _arrow_errors():
-        return pl.DataFrame(table)
+        ) from error
 
 
 def _names(file: Path) -> list[str]:

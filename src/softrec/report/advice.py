@@ -65,7 +65,7 @@ def advice(results: Results) -> Advice:
     if min(len(each.runs) for each in results.trained) < 2:
         first = f"No advice yet: {ONE_SEED[0].lower()}{ONE_SEED[1:]}"
         more = "Train each variant three times or more (--seeds 3)."
-        return Advice("", "open", first, _reasons(facts, facts.trained, more, of=facts.trained))
+        return Advice("", "open", first, _reasons(facts, facts.trained, more, named=False))
     if simple is not None and facts.simple is not None:
         beaten = simple.difference.p < LEVEL and simple.difference.mean < 0
         if not beaten:
@@ -134,15 +134,13 @@ def _helped(facts: Facts) -> str:
     )
 
 
-def _reasons(
-    facts: Facts, use: Variant, *evidence: str, of: Variant | None = None
-) -> tuple[str, ...]:
-    """Return the sentences after the first; `of` is the row that the first one does not name."""
-    sentences = [_numbers(facts, use, of), _cost(facts, use), *evidence, _caution(facts)]
+def _reasons(facts: Facts, use: Variant, *evidence: str, named: bool = True) -> tuple[str, ...]:
+    """Return the sentences after the first, which has `named` the row, or not."""
+    sentences = [_numbers(facts, use, named), _cost(facts, use), *evidence, _caution(facts)]
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _numbers(facts: Facts, use: Variant, of: Variant | None = None) -> str:
+def _numbers(facts: Facts, use: Variant, named: bool) -> str:
     """Return the metrics of the rows: hits of 100 users or, if unknown, the selection metric."""
     hits = _hits(facts.results)
     metric = facts.results.selection.metric if hits is None else hits[0]
@@ -154,7 +152,7 @@ def _numbers(facts: Facts, use: Variant, of: Variant | None = None) -> str:
     others = "; ".join(
         f"with {each.name}{what} {value(each)}" for each, what in _others(facts, use)
     )
-    own = f" with {of.name}" if of else ""
+    own = "" if named else f" with {use.name}"
     sentence = (
         f"{metric} is {value(use)} on test{own}"
         if hits is None
