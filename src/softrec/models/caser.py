@@ -65,7 +65,7 @@ class Caser(HistoryEncoder):
         (torch.Size([2, 4]), torch.Size([5, 4]))
 
     Defaults: heights, filters and dropout of the original (RecBole 1.2: all heights, dim 64, 8
-    vertical, dropout 0.4), but with an output table of its own. Measured on three logs
+    vertical, dropout 0.4), but with an output table of its own. Measured on two logs
     (docs/log.md).
 
     Source: Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence
