@@ -44,7 +44,6 @@ DENSE = 20  # training events of an item, in the mean
 BY_TIME = ("time", "session-time")
 SHARPNESS = 1.8  # the highest temperature of cosines times ln N
 SHARES = (1.0, 0.75, 0.55)  # of it, which are tried
-SLOPE = 16  # SL@K's weight_temperature, as a multiple of it
 
 
 class Kind(NamedTuple):
@@ -105,30 +104,19 @@ def with_best(
 def _for_items(recipe: dict[str, Any], n_items: int) -> dict[str, Any]:
     """Return a recipe with what depends on the number of items.
 
-    All items are candidates if it samples more than there are, and a list is no longer than they
-    are. The highest temperature of cosines that is tried is 1.8 / ln N: as a cosine is at most 1, a
-    label among more items needs longer logits for a share of its own. Logs with many events have
-    lower best ones (docs/log.md).
+    All items are candidates if it samples more than there are. The highest temperature of cosines
+    that is tried is 1.8 / ln N: as a cosine is at most 1, a label among more items needs longer
+    logits for a share of its own. Logs with many events have lower best ones (docs/log.md).
     """
     found = dict(recipe)
     if "trials" in recipe:
         highest = SHARPNESS / math.log(max(n_items, 10))
-        tried = [_temperatures(share * highest) for share in SHARES]
+        tried = [{"loss.score_temperature": round(share * highest, 3)} for share in SHARES]
         found = merged(found, tried[0])  # where nothing is tried, as in a search
         found["trials"] = {**recipe["trials"], "settings": tried}
     if recipe.get("candidates", {}).get("number", 0) >= n_items:
         found["candidates"] = {"name": "full"}
-    if recipe.get("weights", {}).get("rank", 0) > n_items:
-        found = merged(found, {"weights.rank": n_items})
     return found
-
-
-def _temperatures(of_scores: float) -> dict[str, float]:
-    """Return the temperature of cosines and that of the weights of SL@K, by their places."""
-    return {
-        "loss.score_temperature": round(of_scores, 3),
-        "weights.weight_temperature": round(SLOPE * of_scores, 3),
-    }
 
 
 def kind_of(split: Split) -> Kind:
