@@ -57,6 +57,7 @@ def test_a_grid_as_text_and_as_data():
         ["alpha=0.1", "target.alpha=0.2"],
         "seed=1,2",
         "data.user=a,b",
+        "monitor=ndcg@10,mrr@10",
         "model=mf,sasrec",
         "alhpa=1",
     ],
@@ -64,6 +65,23 @@ def test_a_grid_as_text_and_as_data():
 def test_grids_that_are_refused(grid):
     with refused(RecipeError):
         parse_grid(grid)
+
+
+@pytest.mark.parametrize(
+    ("axis", "text"),
+    [
+        ("targets", "one-hot,uniform(evaluation.negatives=20)"),
+        ("targets", "one-hot,uniform(data.first_items=3)"),
+        ("targets", "one-hot,uniform(data.false_positives=0.3)"),
+        ("models", "sasrec,gru4rec(evaluation.score=cosine)"),
+        ("models", "sasrec,item-knn(data.contamination=add)"),
+        ("losses", "mixed,decoupled(training.monitor=mrr@10)"),
+        ("targets", [{"name": "one-hot", "data": {"cold_items": "keep"}}]),
+    ],
+)
+def test_what_all_rows_share_is_refused_in_the_brackets_of_one(axis, text):
+    with refused(RecipeError):
+        names(**{axis: text})
 
 
 # --- the product, and what comes down to the same ---

@@ -22,6 +22,7 @@ from softrec.recipe.specs.data import OF_TRAINING
 Section = Literal["model", "target", "loss"]
 PLURALS = {"model": "models", "target": "targets", "loss": "losses"}
 NOT_GRID = ("evaluation", "seed", "plugins")
+MONITOR = "training.monitor"
 NAMED_IN_GRID = ("candidates", "weights")
 IN_GRID = tuple(f"data.{field}" for field in OF_TRAINING)
 
@@ -35,7 +36,8 @@ def parse_list(section: Section, given: object) -> list[dict[str, Any]]:
             place, or a list of these.
 
     Raises:
-        RecipeError: if it is none of these, or is empty.
+        RecipeError: if it is none of these, is empty, or has a field in brackets that must be the
+            same for all rows.
 
     Example:
         >>> [model["name"] for model in parse_list("model", "sasrec(dim=64),mf")]
@@ -46,6 +48,9 @@ def parse_list(section: Section, given: object) -> list[dict[str, Any]]:
         raise RecipeError(
             f"there are no {PLURALS[section]} to compare; give some, such as {EXAMPLES[section]}"
         )
+    for one in found:
+        for field in one:
+            _check_shared(str(one["name"]), field)
     return found
 
 
@@ -119,9 +124,33 @@ def parse_grid(given: object) -> dict[str, list[Any]]:
     return found
 
 
+def _check_shared(member: str, place: str) -> None:
+    """Refuse a field in the brackets of one row that must be the same for all of them.
+
+    False positives may differ, but a row is compared with the baseline of its own share, and only
+    a grid makes one for each share.
+    """
+    if place in IN_GRID:
+        raise RecipeError(
+            f"{member} has {place} in brackets, but a row is compared with a baseline of the same "
+            f"false positives; make one for each share with --grid {place}=..."
+        )
+    if place.startswith(("data.", "evaluation.")) or place == MONITOR:
+        raise RecipeError(
+            f"{member} has {place} in brackets, but the data, the evaluation and the metric that "
+            "chooses the epoch are the same for all rows of a comparison; give it outside the "
+            "brackets, for all of them"
+        )
+
+
 def _check_comparable(name: str, place: str) -> None:
     """Refuse a field that must be the same for all rows of a comparison."""
     section, _, field = place.partition(".")
+    if place == MONITOR:
+        raise RecipeError(
+            f"a grid over {name} would choose the epochs of its rows by different metrics, so that "
+            "their results cannot be compared; leave it out"
+        )
     if section == "data" and place not in IN_GRID:
         raise RecipeError(
             f"a grid over {name} would test its rows on different cases, whose metrics cannot be "
