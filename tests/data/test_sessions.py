@@ -137,6 +137,12 @@ def test_a_cold_start_is_told_and_kept():
     assert split.protocol() == {}
 
 
+def test_a_cold_start_is_refused_where_those_who_are_asked_about_have_no_training_items():
+    split = by_session_time(log_of(ROWS))
+    with refused(DataError):
+        split.cold_start(2)
+
+
 def test_short_users_are_for_splits_of_each_user(tmp_path):
     recipe = {**MODEL, "data": {"source": "shop", "split": "session-time", "short_users": "drop"}}
     from softrec.errors import RecipeError

@@ -3,6 +3,8 @@
 import json
 import math
 
+import numpy as np
+import polars as pl
 import pytest
 
 from messages import refused
@@ -58,6 +60,29 @@ def test_finished_runs_are_used_again_but_not_those_of_another_recipe(tmp_path):
     with refused(RunError):
         compare_order(recipe("markov"), tmp_path)
     assert compare_order(recipe("markov"), tmp_path, overwrite=True) != first
+
+
+def test_finished_runs_of_another_log_are_not_used_again(tmp_path):
+    """The file of a recipe may have other events by now, and `overwrite` trains in any case."""
+    file = tmp_path / "log.csv"
+    base = recipe("popularity").model_dump(mode="json")
+    base["data"] = {"source": str(file), "cold_items": "keep", "split": "leave-last-out"}
+    base = read_recipe(base)
+
+    def log(step):
+        items = (np.arange(40)[:, None] * step + np.arange(6)) % 30
+        table = pl.DataFrame({"user": np.repeat(np.arange(40), 6), "item": items.ravel()})
+        table.write_csv(file)
+
+    log(1)
+    compare_order(base, tmp_path / "out")
+    made = (tmp_path / "out" / "log-seed0" / "run.json").stat().st_mtime_ns
+    compare_order(base, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "log-seed0" / "run.json").stat().st_mtime_ns > made
+    log(7)
+    with refused(RunError):
+        compare_order(base, tmp_path / "out")
+    compare_order(base, tmp_path / "out", overwrite=True)
 
 
 def test_what_the_sizes_of_the_data_decide_makes_no_other_recipe(tmp_path):

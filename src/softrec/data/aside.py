@@ -1,4 +1,4 @@
-"""Counts and messages about what a split leaves out and how it leaks."""
+"""Counts and messages about what a split leaves out, how it leaks, and what it needs."""
 
 from __future__ import annotations
 
@@ -57,6 +57,24 @@ def empty_part(kind: str, name: str, events: int, users: int) -> str:
     return (
         f"the {kind} part of the {name} split is empty ({events:,} events of {users:,} users); "
         f"{needs}"
+    )
+
+
+def check_fractions(valid: float, test: float) -> None:
+    """Refuse fractions that leave a part empty."""
+    if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
+        raise DataError(
+            f"the fractions for validation ({valid}) and test ({test}) must lie between "
+            "0 and 1 and leave something to train on"
+        )
+
+
+def no_cold_start(name: str) -> DataError:
+    """Return the error about a cold start in a split of whole sequences."""
+    return DataError(
+        "data.first_items: a cold start knows the first training items of each user, but in the "
+        f"split {name} the users of validation and test have none; leave it out, or use --split "
+        "leave-last-out"
     )
 
 

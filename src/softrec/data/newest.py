@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from softrec.data.aside import check_fractions
 from softrec.data.cold import check_cold
 from softrec.data.growing import NEW
 from softrec.data.interactions import Interactions
-from softrec.data.splits import TEST, TRAIN, VALID, Split, check_fractions
+from softrec.data.splits import TEST, TRAIN, VALID, Split
 from softrec.errors import DataError
 
 NewestBy = Literal["time", "last"]

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from softrec.data.aside import SetAside
+from softrec.data.aside import SetAside, check_fractions
 from softrec.data.interactions import Interactions
-from softrec.data.splits import Choice, Split, check_cold, check_fractions
+from softrec.data.splits import Choice, Split, check_cold
 from softrec.errors import DataError
 
 Moment = Literal["last", "first"]

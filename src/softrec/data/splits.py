@@ -14,8 +14,10 @@ from softrec.data.aside import (
     Leak,
     LeakageWarning,
     SetAside,
+    check_fractions,
     empty_part,
     leak_of,
+    no_cold_start,
     no_times,
     short_problem,
     warn_of_leaks,
@@ -140,8 +142,13 @@ class Split:
         They are trained on, and are the whole history of validation and test, whose relevant items
         stay the same.
 
+        Raises:
+            DataError: if histories have events that no user is trained on.
+
         Source: Cheng et al., SIGIR 2021, Table 3.
         """
+        if self.context is not None:
+            raise no_cold_start(self.name)
         starts = self.train.sequences.offsets[:-1][self.train.ordered["user"].to_numpy()]
         early = pl.Series(np.arange(len(self.train)) - starts < first_items)
         train = replace(self.train, frame=self.train.ordered.filter(early))
@@ -355,15 +362,6 @@ def given(
     """
     warn_of_leaks(train, valid, test, "given", stacklevel=3)
     return check_cold(Split(train, valid, test, "given"), cold)
-
-
-def check_fractions(valid: float, test: float) -> None:
-    """Refuse fractions that leave a part empty."""
-    if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
-        raise DataError(
-            f"the fractions for validation ({valid}) and test ({test}) must lie between "
-            "0 and 1 and leave something to train on"
-        )
 
 
 def _without_short(role: np.ndarray, short_user: np.ndarray, short: Choice) -> np.ndarray:

@@ -80,7 +80,8 @@ def compare_order(
 ) -> OrderFound:
     """Train `base` on the log and on its shuffled control, and return the gain from the order.
 
-    Writes the runs to `out`, and the result to `order.json`. Finished runs are used again.
+    Writes the runs to `out`, and the result to `order.json`. Finished runs of the same recipes and
+    data are used again.
 
     Args:
         base: data, model, target and budget.
@@ -88,11 +89,11 @@ def compare_order(
         seeds: of the trainings; a counted model needs one.
         data_dir: a folder with public data sets.
         log: the log, if it is in memory.
-        overwrite: replace finished runs of other recipes.
+        overwrite: train again, and replace finished runs.
 
     Raises:
         RecipeError: if the recipe sets `data.order`.
-        RunError: if `out` contains runs of other recipes.
+        RunError: if `out` contains runs of other recipes or other data.
     """
     if base.data.order != "log":
         raise RecipeError("data.order is what is compared here; leave it out")
@@ -111,10 +112,11 @@ def compare_order(
             folder = Path(out) / f"{order}-seed{seed}"
             own = recipe.model_copy(update={"seed": seed})
             run = kept_run(folder)
-            if run is None or (overwrite and run.recipe != own):
+            if run is None or overwrite:
                 run = fit_recipe(own, folder, split=split, overwrite=overwrite)
             if run.recipe != own:
                 raise RunError(f"{folder} holds a run of another recipe; delete it, or --overwrite")
+            run.check_data(split)  # the recipe names a file, whose events may be others by now
             rows[-1].append(run)
     metric = base.training.monitor
     (found,) = differences(rows, [metric])

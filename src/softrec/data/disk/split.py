@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from softrec.data.aside import SetAside, empty_part, no_times, short_problem
+from softrec.data.aside import SetAside, check_fractions, empty_part, no_times, short_problem
 from softrec.data.cold import Choice, cold_problem, lost_part
 from softrec.data.disk.order_statistics import quantiles_higher
 from softrec.data.disk.rows import Rows, Writer, read_ids, write_ids
@@ -27,7 +27,6 @@ from softrec.data.splits import (
     TRAIN,
     VALID,
     Split,
-    check_fractions,
 )
 from softrec.errors import DataError
 from softrec.files import read_facts, write_facts
