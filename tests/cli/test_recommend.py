@@ -299,10 +299,10 @@ def test_what_cannot_be_told_is_one_line(told, command, run, arguments, text):
 
 
 def test_unknown_users_of_a_file_are_left_out_and_said(runs, recommend, folder):
-    Path("users.txt").write_text("3\nann\n99\n3\n 5\nann\n03\n")
+    Path("users.txt").write_text("3\nann\n99\n3\n 5\nann\n3.0\n03\n")
     _, err = recommend("--users-file", "users.txt", "--out", "best.csv", "-k", "4")
-    assert (
-        err == "note: 2 of 4 users of users.txt are not in the log and are left out: 'ann', '99'\n"
+    assert err == (
+        "note: 3 of 5 users of users.txt are not in the log and are left out: 'ann', '99', '03'\n"
     )
     best = pl.read_csv("best.csv").with_columns(pl.col("score").cast(pl.Float32))
     assert_frame_equal(best, direct(runs, 3, 5, k=4))

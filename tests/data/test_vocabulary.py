@@ -92,6 +92,7 @@ def test_ids_that_are_missing_beyond_either_end_or_null_are_unknown():
         (NUMBERS, pl.Series("any name", [7], dtype=pl.UInt8), [0]),
         (NUMBERS, (number for number in (7, 7)), [0, 0]),
         (NUMBERS, ["12.0", "7.00", None], [1, 0, UNKNOWN]),
+        (Vocabulary.of(pl.Series([True, False])), [True], [1]),
         (TEXTS, ["tea", "milk", None], [2, UNKNOWN, UNKNOWN]),
         (TEXTS, [12, 13], [0, UNKNOWN]),
         (TEXTS, ["tea", 12], [2, 0]),
@@ -111,6 +112,12 @@ def test_numbers_of_ids_of_the_same_kind(vocabulary, wanted, expected):
     ("vocabulary", "wanted", "named"),
     [
         (NUMBERS, ["12", "tea"], "'tea'"),
+        (NUMBERS, ["12", "012"], "'012'"),
+        (NUMBERS, ["+7"], "'+7'"),
+        (NUMBERS, ["007.0"], "'007.0'"),
+        (NUMBERS, [True], "True"),
+        (NUMBERS, [7, True], "True"),
+        (TEXTS, ["tea", False], "False"),
         (NUMBERS, [12.5], "12.5"),
         (NUMBERS, [float("nan")], "nan"),
         (NUMBERS, [2**70], str(2**70)),
@@ -125,6 +132,12 @@ def test_ids_of_another_kind_are_refused_not_lost(vocabulary, wanted, named):
         vocabulary.numbers(wanted)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_text_with_zeros_in_front_is_another_id_where_the_unknown_is_told():
+    known, unknown = NUMBERS.sorted_out(["7", "07", "012", "12"])
+    assert (known, unknown) == (["7", "12"], ["07", "012"])
+    assert NUMBERS.known(pl.Series([True, None])).tolist() == [UNKNOWN, UNKNOWN]
 
 
 def test_ids_of_numbers_that_do_not_exist_are_an_error():

@@ -117,6 +117,18 @@ def test_a_user_who_is_named_twice_is_listed_once():
     assert [one["user"] for one in reply.json()["lists"]] == ["u0", "u1"]
 
 
+@pytest.mark.parametrize("named", [[1, "1", 2], ["1", 1, "2"]])
+def test_a_number_and_the_same_as_text_are_one_user_and_one_item(named):
+    asking = client(shop("comirec-sa", log=numbered()))
+    lists = asking.post("/recommend", json={"users": named, "k": 2}).json()["lists"]
+    interests = asking.post("/interests", json={"users": named, "items": 1}).json()["users"]
+    similar = asking.post("/similar", json={"items": named, "k": 2}).json()["lists"]
+    for found, name in ((lists, "user"), (interests, "user"), (similar, "similar_to")):
+        assert [one[name] for one in found] == [named[0], named[2]]
+    assert [[row["rank"] for row in one["items"]] for one in lists + similar] == [[1, 2]] * 4
+    assert [[row["interest"] for row in one["interests"]] for one in interests] == [[0, 1]] * 2
+
+
 def test_why_and_interests():
     service = shop("comirec-sa")
     asking = client(service)
@@ -461,6 +473,7 @@ def test_models_that_read_no_history_say_so():
     asked = {"histories": {"bob": ["assam"]}}
     error = refusal(client(shop("mf")).post("/recommend", json=asked), 422, "refused")
     assert "train a model that reads histories" in error["fix"]
+    assert error["message"].startswith("the history of 'bob' cannot be used: MF ")
     assert "reads no history" in error["message"]
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
-from shops import shop, teas
+from shops import numbered, shop
 
 from softrec.errors import DataError
 from softrec.serving.http.app import create_app
@@ -16,13 +16,14 @@ from softrec.serving.http.live import Deployed
 class Counted:
     """A shop whose first request waits until it is told to go on; it keeps what it is asked."""
 
-    name, log, catalogue, mask_seen = "counted", teas(), None, True
+    name, catalogue, mask_seen = "counted", None, True
 
-    def __init__(self, wrong=None):
+    def __init__(self, wrong=None, log=None, model="sasrec"):
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.asked = []
         self.wrong = wrong
-        self.shop = shop()
+        self.shop = shop(model, log)
+        self.log = self.shop.log
 
     def recommend(self, users=None, k=10, **given):
         self.asked.append((users or [], k))
@@ -82,6 +83,26 @@ def test_requests_that_wait_are_answered_by_one_call_each_with_its_own_lists(ser
         assert lists(reply) == lists(wanted)
         assert reply.json()["notes"] == wanted.json()["notes"]
     assert len(replies[4].json()["notes"]) == 1
+
+
+def test_a_user_is_asked_for_once_as_a_number_and_as_text():
+    service = Counted(log=numbered())
+    bodies = [{"users": [0], "k": 3}, {"users": [1], "k": 3}, {"users": ["1", 2], "k": 3}]
+    replies = at_once(service, bodies)
+    assert service.asked[1:] == [([1, 2], 3)]
+    names = [[one["user"] for one in reply.json()["lists"]] for reply in replies]
+    assert names == [[0], [1], ["1", 2]]
+    one, two = (reply.json()["lists"][0]["items"] for reply in replies[1:])
+    assert one == two
+    assert [row["rank"] for row in one] == [1, 2, 3]
+
+
+def test_histories_that_cannot_be_used_are_named_as_each_request_did():
+    bodies = [{"users": ["u0"]}, *({"histories": {name: ["assam"]}} for name in ("ann", "bob"))]
+    replies = at_once(Counted(model="mf"), bodies)
+    assert [reply.status_code for reply in replies] == [200, 422, 422]
+    for reply, name in zip(replies[1:], ("ann", "bob"), strict=True):
+        assert reply.json()["error"]["message"].startswith(f"the history of '{name}' cannot")
 
 
 def test_rules_keep_requests_apart(service):

@@ -75,7 +75,7 @@ class Vocabulary:
         ids = ids if isinstance(ids, pl.Series) else list(ids)
         if len(ids) <= ONE_BY_ONE and self._are_own(ids):
             return np.array([self._number(raw) for raw in ids], dtype=np.int64)
-        wanted = ids if isinstance(ids, pl.Series) else pl.Series("raw", ids, strict=False)
+        wanted = ids if isinstance(ids, pl.Series) else self._column(ids)
         wanted = wanted.alias("raw")
         if wanted.dtype != self.raw.dtype:
             wanted = self._same_kind(wanted)
@@ -86,6 +86,12 @@ class Vocabulary:
             table, on="raw", how="left", maintain_order="left"
         )
         return found["number"].cast(pl.Int64).fill_null(UNKNOWN).to_numpy()
+
+    def _column(self, ids: list[object]) -> pl.Series:
+        """Return ids as a column; True beside numbers or text would become one of them."""
+        if bool in set(map(type, ids)) and self.raw.dtype != pl.Boolean:
+            self._refuse_other(pl.Series([raw for raw in ids if type(raw) is bool]))
+        return pl.Series("raw", ids, strict=False)
 
     @cached_property
     def _order(self) -> np.ndarray | None:
@@ -232,17 +238,21 @@ def _numbered_texts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
     """Return `ids` as type `kind`, null where the value would change (1.5 to 1).
 
-    Text is read as a log's is: "03" and "3.0" are 3.
+    Text is read as a log's is: "3.0" is 3, but "03" is another id, and so is True.
     """
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)
     if ids.dtype.is_numeric() and kind.is_temporal():
         return nothing
+    if ids.dtype == pl.Boolean and kind != pl.Boolean:
+        return nothing
     try:
         cast = ids.cast(kind, strict=False)
         if ids.dtype == pl.String and kind.is_integer():
-            return cast.fill_null(ids.str.replace(r"\.0+$", "").cast(kind, strict=False))
+            whole = ids.str.replace(r"\.0+$", "")
+            cast = whole.cast(kind, strict=False)
+            return cast.zip_with((cast.cast(pl.String) == whole).fill_null(False), nothing)
         if pl.String in (ids.dtype, kind):
             return cast
         return cast.zip_with((cast.cast(ids.dtype, strict=False) == ids).fill_null(False), nothing)

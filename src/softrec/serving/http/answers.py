@@ -13,7 +13,7 @@ from softrec.serving.http.bodies import Body, Interests, People, Recommend, Simi
 from softrec.serving.http.errors import RefusedError, of_softrec, of_validation
 from softrec.serving.http.limits import Sizes
 from softrec.serving.http.live import Deployed
-from softrec.serving.http.replies import by_name, encoded
+from softrec.serving.http.replies import by_name, encoded, once
 
 OWN = "\0"  # before the names of histories, so that none is the name of a user
 FEW = 5  # ids to try a service with
@@ -104,17 +104,18 @@ def _lists(
     deployed: Deployed, settings: Recommend, asked: Sequence[Asked]
 ) -> list[list[dict[str, Any]]]:
     """Return the lists of each request, from one call."""
-    users = dict.fromkeys(user for one in asked for user in one.users)
-    # Two requests may have histories of one name.
+    users = once(user for one in asked for user in one.users)
+    # Two requests may have histories of one name; of a single one, errors name what it named.
+    own = [f"{OWN}{number} " if len(asked) > 1 else "" for number in range(len(asked))]
     histories = {
-        f"{OWN}{number} {name}": items
-        for number, one in enumerate(asked)
+        before + name: items
+        for before, one in zip(own, asked, strict=True)
         for name, items in one.histories.items()
     }
     rows: dict[str, list[Any]] = {}
     if users or histories:
         table = deployed.service.recommend(
-            [*users] or None,
+            users or None,
             settings.k,
             histories=histories or None,
             mask_seen=settings.mask_seen,
@@ -123,8 +124,8 @@ def _lists(
         )
         rows = {str(name): found for name, found in by_name(table, "user", [*users, *histories])}
     found: list[list[dict[str, Any]]] = []
-    for number, one in enumerate(asked):
-        keys = [*map(str, one.users), *(f"{OWN}{number} {name}" for name in one.histories)]
+    for before, one in zip(own, asked, strict=True):
+        keys = [*map(str, one.users), *(before + name for name in one.histories)]
         lists = [
             {"user": name, "items": rows[key]} for name, key in zip(one.names, keys, strict=True)
         ]
@@ -182,7 +183,7 @@ def similar(deployed: Deployed, sizes: Sizes, body: bytes) -> bytes:
 def similar_to(deployed: Deployed, sizes: Sizes, given: Similar) -> bytes:
     """Return the reply to a request that has been read."""
     given.check(sizes)
-    items = given.items if given.weights is not None else list(dict.fromkeys(given.items))
+    items = given.items if given.weights is not None else once(given.items)
     _, unknown = deployed.service.log.items.sorted_out(items)
     if unknown:
         said = f"unknown items: {shown(unknown)}"
@@ -240,7 +241,7 @@ def known(deployed: Deployed, given: People) -> Asked:
         RefusedError: if somebody is not, and the request does not say to skip them.
     """
     notes: list[str] = []
-    users = list(dict.fromkeys(given.users))
+    users = once(given.users)
     if users:
         there, unknown = deployed.service.log.users.sorted_out(users)
         if unknown:

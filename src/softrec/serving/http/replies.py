@@ -152,6 +152,19 @@ def encoded(reply: Any) -> bytes:
     return to_json(reply, inf_nan_mode="null")
 
 
+def once(names: Iterable[object]) -> list[object]:
+    """Return names without those that are an earlier one as text: 1 and "1" are one user.
+
+    Example:
+        >>> once([1, "ann", "1", 1])
+        [1, 'ann']
+    """
+    kept: dict[str, object] = {}
+    for name in names:
+        kept.setdefault(str(name), name)
+    return [*kept.values()]
+
+
 def by_name(
     table: pl.DataFrame, column: str, names: Iterable[object]
 ) -> list[tuple[object, list[Any]]]:
