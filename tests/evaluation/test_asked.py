@@ -199,6 +199,14 @@ def test_what_is_left_out_is_counted_and_said():
     assert new == "new items are ranked, and seen items are left out"
 
 
+def test_the_log_is_no_reason_for_what_a_recipe_says():
+    told = sentence_of(Asked.of(repeating(0), False).facts())
+    assert told.startswith("all items are ranked, including seen items; 0 of ")
+    assert "because" not in told
+    among = sentence_of(Asked.of(repeating(0), False).facts(20))
+    assert "; seen items are ranked, too; 0 of " in among
+
+
 def test_nothing_new_is_nothing_to_judge():
     split = split_of([[0, 1], [2]], [[1], [2]], [[3], [0]])
     with refused(DataError):

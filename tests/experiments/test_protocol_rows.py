@@ -46,6 +46,13 @@ def test_one_label_a_sequence_has_a_row_of_every_position():
     assert "2 trainings more" in note
 
 
+def test_trials_of_the_row_are_told_too():
+    given = Given({"data": {"source": "a.csv"}}, {"windows": "last"})
+    made = plan(given, axes_of("one-hot,uniform", None, None, None, {}), 2, tune=3)
+    (note,) = with_protocol_rows(made, "auto").notes
+    assert "2 trainings and 3 trials more" in note
+
+
 @pytest.mark.parametrize("own", ["positions", "prefixes", "sliding", "interactions"])
 def test_other_windows_have_none_unless_asked_for(own):
     assert len(planned(windows=own).variants) == 2
@@ -69,6 +76,20 @@ def test_values_of_a_grid_get_no_row_each():
     assert [name for name, own in windows(made) if own == "positions"] == [
         "sasrec (lr 0.1): one-hot, every position"
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        ({"grid": ["windows=last,positions"]}, 4),
+        ({"grid": ["windows=positions,last"], "rows": "always"}, 4),
+        ({"models": "gru4rec,gru4rec(training.windows=positions)", "windows": "last"}, 4),
+    ],
+)
+def test_windows_that_were_asked_for_are_trained_once(asked, rows):
+    made = planned(**asked)
+    assert len(made.variants) == rows
+    assert not made.notes
 
 
 def test_the_row_is_trained_and_compared(tmp_path):

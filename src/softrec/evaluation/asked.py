@@ -94,11 +94,13 @@ test items are in the history (evaluation.mask_seen=true ranks new items only)'
         for name, part in (("validation", valid), ("test", test))
     )
     if not facts["mask_seen"]:
-        other = " (evaluation.mask_seen=true ranks new items only)" if facts["by_log"] else ""
         every = "all items are ranked, including seen items"
         if among:
             every = "seen items are ranked, too"
-        return f"{among}{every}, because {repeats} are in the history{other}"
+        there = f"{repeats} are in the history"
+        if not facts["by_log"]:  # the recipe says so, whatever the log
+            return f"{among}{every}; {there}"
+        return f"{among}{every}, because {there} (evaluation.mask_seen=true ranks new items only)"
     new = f"{among}new items are ranked, and seen items are left out"
     if not valid["repeated"] + test["repeated"]:
         return new

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from softrec.experiments.variants import Plan, VariantPlan
+from softrec.recipe.specs.tune import TuneSettings
 
 ProtocolRows = Literal["auto", "always", "never"]
 OTHER = {"last": "positions", "positions": "last", "prefixes": "last", "sliding": "last"}
@@ -24,6 +25,7 @@ def with_protocol_rows(wanted: Plan, rows: ProtocolRows) -> Plan:
         wanted: the plan.
         rows: "auto" adds a row trained at every position where the baseline has one label a
             sequence; "always" adds one the other way, too; "never" adds none.
+            None is added where a row or a grid has these windows already.
     """
     if rows == "never":
         return wanted
@@ -33,7 +35,7 @@ def with_protocol_rows(wanted: Plan, rows: ProtocolRows) -> Plan:
         windows = variant.recipes[0].training.windows
         if wanted.baselines[place] != place or variant.series in series or windows not in OTHER:
             continue
-        if rows == "always" or windows == "last":
+        if (rows == "always" or windows == "last") and not _asked_for(variant, wanted):
             series.add(variant.series)
             last = max(n for n, v in enumerate(wanted.variants) if v.group == variant.group)
             found[last] = _on(variant, OTHER[windows])
@@ -43,8 +45,14 @@ def with_protocol_rows(wanted: Plan, rows: ProtocolRows) -> Plan:
         for each in (variant, found.get(place))
         if each is not None
     ]
-    notes = (*wanted.notes, _note(list(found.values()))) if found else wanted.notes
+    notes = (*wanted.notes, _note(list(found.values()), wanted.search)) if found else wanted.notes
     return replace(wanted, variants=tuple(variants), notes=notes)
+
+
+def _asked_for(variant: VariantPlan, wanted: Plan) -> bool:
+    """Tell whether a plan has a variant on other windows already, in a grid or as another row."""
+    other = _on(variant, OTHER[variant.recipes[0].training.windows]).recipes
+    return "training.windows" in variant.grid or any(v.recipes == other for v in wanted.variants)
 
 
 def _on(variant: VariantPlan, windows: str) -> VariantPlan:
@@ -64,10 +72,12 @@ def _on(variant: VariantPlan, windows: str) -> VariantPlan:
     )
 
 
-def _note(added: list[VariantPlan]) -> str:
-    trainings = sum(len(variant.recipes) for variant in added)
+def _note(added: list[VariantPlan], search: TuneSettings | None) -> str:
+    trainings = f"{sum(len(variant.recipes) for variant in added)} trainings"
+    if search is not None:
+        trainings += f" and {search.trials * len(added)} trials"
     names = "; ".join(variant.name for variant in added)
     return (
         f"To show what the protocol of training matters there is a row more for each model "
-        f"({names}): {trainings} trainings more. --protocol-rows never leaves them out."
+        f"({names}): {trainings} more. --protocol-rows never leaves them out."
     )

@@ -16,9 +16,10 @@ from softrec.experiments.differences import against_trained, best_on_validation,
 from softrec.experiments.levels import baselines_of, level_of
 from softrec.experiments.naming import name_of
 from softrec.experiments.runs import Run, describe
+from softrec.experiments.title import title_of
 from softrec.experiments.train import versions
 from softrec.experiments.truth import Truth
-from softrec.experiments.variants import Plan, VariantPlan
+from softrec.experiments.variants import Plan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import is_counted
 from softrec.report.numbers import MetricDifference, SeedMean, SliceDifference
@@ -79,7 +80,7 @@ def results_of(
     model, training = _settings([variant.recipes[0] for variant in wanted.variants])
     events = sum(map(len, split.parts.values()))
     return Results(
-        title=_title(wanted),
+        title=title_of(wanted),
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -138,42 +139,6 @@ def budget_of(wanted: Plan) -> dict[str, Any]:
         "trials": search.trials, "epochs": base.training.epochs, "pruner": search.pruner,
         "seed": base.seed, "metric": base.training.monitor,
     }  # fmt: skip
-
-
-def _title(wanted: Plan) -> str:
-    """Return the title: the models, the data, and in what the variants differ."""
-    recipes = [variant.untuned for variant in wanted.variants]
-    models = ", ".join(dict.fromkeys(recipe.model.name for recipe in recipes))
-    differing = [
-        word
-        for word, own in (
-            ("models", [recipe.model for recipe in recipes]),
-            ("targets", [recipe.target for recipe in recipes]),
-            ("losses", [r.loss for r in recipes if r.target.soft_weight > 0 or not r.loss.softmax]),
-            ("candidates", [recipe.candidates for recipe in recipes]),
-            ("weights of the examples", [recipe.weights for recipe in recipes]),
-            ("false positives", [level_of(recipe) for recipe in recipes]),
-            ("settings of training", [_of_training(variant) for variant in wanted.variants]),
-        )
-        if any(each != own[0] for each in own[1:])
-    ]
-    how = (
-        "only the target differs"
-        if differing in ([], ["targets"])
-        else f"{' and '.join([', '.join(differing[:-1]), differing[-1]][len(differing) < 2 :])} "
-        "differ"
-    )
-    how += ", each tuned" if wanted.search else ""
-    return f"{models} on {wanted.base.data.title}: {how}"
-
-
-def _of_training(variant: VariantPlan) -> dict[str, Any]:
-    """Return the settings of training, without those that depend on the model.
-
-    These are the windows, and the batch size, which depends on them unless the grid has it.
-    """
-    exclude = {"windows"} | ({"batch_size"} - {p.rpartition(".")[2] for p in variant.grid})
-    return variant.untuned.training.model_dump(exclude=exclude)
 
 
 def _place_of(wanted: Plan, place: int, baseline: str) -> dict[str, Any]:
