@@ -117,6 +117,16 @@ def test_targets_alone_are_named_as_ever():
     assert {v.recipes[0].model.name for v in planned(models="mf").variants} == {"mf"}
 
 
+def test_a_mixture_is_named_by_what_it_is_of():
+    popular = "{name: pop+, alpha: 1, temperature: 2}"
+    both = f"[{{weight: 0.25, target: {{name: uniform}}}}, {{weight: 0.75, target: {popular}}}]"
+    taught = "[{weight: 1, target: {name: kd, teacher: markov-rp3beta, temperature: 2}}]"
+    assert names(f"one-hot,mixture(of={both}),mixture(alpha=0.8,of={taught})")[1:] == [
+        "mixture (alpha 0.2, of 0.25 uniform and 0.75 pop+ (temperature 2.0))",
+        "mixture (alpha 0.8, of kd (temperature 2.0, teacher markov-rp3beta))",
+    ]
+
+
 def test_the_label_alone_is_one_row_whatever_the_losses():
     made = planned(losses="mixed,decoupled(balance=0.3)")
     assert [variant.name for variant in made.variants] == [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softrec.recipe.recipe import Recipe
+from softrec.targets.mixture import MixtureSettings, PartSettings
 
 NOT_SETTINGS = ("name", "of", "label", "kind", "fingerprint")
 
@@ -27,11 +28,26 @@ def target_name(recipe: Recipe, left_out: Iterable[str] = (), shown: Container[s
             key == "alpha" or key in shown or value != type(recipe.target).model_fields[key].default
         )
     }
-    if settings.get("teacher"):  # a path is long, and only valid on this machine
-        settings["teacher"] = name_of(settings["teacher"])
-    inside = ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())
-    own = getattr(recipe.target, "label", recipe.target.name)
-    return f"{own} ({inside})" if inside else own
+    if isinstance(recipe.target, MixtureSettings):
+        settings["of"] = " and ".join(map(_part_name, recipe.target.of))
+    return _with_settings(getattr(recipe.target, "label", recipe.target.name), settings)
+
+
+def _part_name(part: PartSettings) -> str:
+    """Return the name of a component of a mixture, after its weight; its alpha is not used."""
+    left_out = {*NOT_SETTINGS, "alpha"}
+    own = part.target.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    name = _with_settings(getattr(part.target, "label", part.target.name), own)
+    return name if part.weight == 1 else f"{part.weight:g} {name}"
+
+
+def _with_settings(name: str, settings: Mapping[str, Any]) -> str:
+    """Return a name with settings in brackets; a path is long, and valid on this machine only."""
+    inside = ", ".join(
+        f"{key} {name_of(value) if key == 'teacher' and value else _shown(value)}"
+        for key, value in settings.items()
+    )
+    return f"{name} ({inside})" if inside else name
 
 
 def weights_name(recipe: Recipe) -> str:
