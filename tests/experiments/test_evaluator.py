@@ -8,11 +8,14 @@ import polars as pl
 import pytest
 import torch
 
+from messages import refused
 from softrec.cli import main as cli
 from softrec.data import splits
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Split
+from softrec.errors import DataError
 from softrec.evaluation.negatives import sampled_negatives
+from softrec.experiments import evaluator as evaluator_file
 from softrec.experiments.build.data import load_split
 from softrec.experiments.compare import compare_targets
 from softrec.experiments.evaluator import Evaluator, means
@@ -153,6 +156,39 @@ def test_negatives_were_never_taken_in_any_part(part):
     assert drawn.shape == (len(TAKERS), 50)
     for user, row in zip(evaluator.cases.user, drawn, strict=True):
         assert set(row.tolist()) == set(range(N_ITEMS)) - set(TAKERS[user])  # and all others come
+
+
+def several() -> Split:
+    """Two test items of each user and more."""
+    log = Interactions.from_sequences(Sequences.of(TAKERS))
+    return splits.by_user_ratio(log, test=0.3, cold="keep")
+
+
+def test_several_relevant_items_among_negatives_are_refused_before_a_model_is_asked():
+    assert not Evaluator(recipe_of(), several(), "test").cases.single
+    with refused(DataError):
+        Evaluator(recipe_of(negatives=5), several(), "test")
+
+
+@pytest.mark.slow
+def test_a_comparison_refuses_them_before_anything_is_trained(tmp_path):
+    rows = [(u, i) for u, items in enumerate(TAKERS) for i in items]
+    pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(tmp_path / "log.csv")
+    base = recipe_of(negatives=5)
+    data = {"source": str(tmp_path / "log.csv"), "split": "user-ratio", "test_fraction": 0.3}
+    base = read_recipe(base.model_dump(mode="json") | {"data": data})
+    with refused(DataError):
+        compare_targets(base, [{"name": "one-hot"}, {"name": "uniform"}], tmp_path / "c")
+    assert not (tmp_path / "c.part").exists()
+
+
+def test_more_negatives_than_fit_into_the_memory_are_named(monkeypatch):
+    def too_many(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(evaluator_file, "sampled_negatives", too_many)
+    with refused(DataError):
+        Evaluator(recipe_of(negatives=10**8), leave_out(TAKERS), "test")
 
 
 def test_the_draw_is_that_of_its_seed_and_the_same_for_both_parts():

@@ -1,5 +1,6 @@
 """The folder of a command: one process, our mark, nothing of anybody else's, safe at every kill."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from messages import refused
 from softrec.errors import RunError, TrainingError
 from softrec.experiments.store import folders
-from softrec.experiments.store.folders import MARK, RUN, reserved
+from softrec.experiments.store.folders import COMPARISON, MARK, RUN, reserved
 from softrec.files import write_facts, write_text
 from softrec.training.alone import alone
 
@@ -105,6 +106,24 @@ def test_a_second_thread_is_refused():
     assert "another thread of this process is training" in told[0]
     train()
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("asked", ["a seed more", "a row more", "another rate"])
+def test_what_is_new_in_a_comparison_is_told_by_row_and_seed(asked):
+    def rows(targets, seeds, lr=0.1):
+        each = {"model": {"name": "mf"}, "training": {"lr": lr}}
+        found = [[{**each, "target": {"name": t}, "seed": s} for s in seeds] for t in targets]
+        return json.dumps(found)
+
+    changed = {
+        "a seed more": rows(["one-hot", "kd"], [0, 1]),
+        "a row more": rows(["one-hot", "pop+", "kd"], [0]),
+        "another rate": rows(["one-hot", "kd"], [0], 0.2),
+    }
+    with reserved("run", COMPARISON) as place:
+        place.begin(rows(["one-hot", "kd"], [0]), DATA, overwrite=False)
+        with refused(RunError):
+            place.check_free(changed[asked], overwrite=False)
 
 
 # --- only ours ---

@@ -15,6 +15,7 @@ from softrec.experiments.variants import axes_of
 from softrec.progress import telling
 from softrec.recipe.recipe import read_recipe
 from softrec.report import grids
+from softrec.report.verdict import headline, verdicts
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +85,10 @@ def test_a_chain_is_known_without_noise_and_nothing_is_known_of_noise_alone(comp
     assert value["0.0"] == 1.0
     assert 0.7 < value["0.4"] < 1.0
     assert value["1.0"] <= 5 / N
-    simple = compared.results.simple
+    results = compared.results
+    start = "Each against the baseline of its own share of false positives. Of 3 "
+    assert headline(verdicts(results), results).startswith(start)
+    simple = results.simple
     assert level_of(simple.counted) == level_of(simple.trained) == "0.0"
 
 
@@ -236,6 +240,14 @@ def test_shares_and_settings_of_targets_are_combined():
 def test_fields_that_change_what_is_asked_are_refused_with_the_reason(field):
     with refused(RecipeError):
         planned([f"data.{field}"])
+
+
+@pytest.mark.parametrize("shares", [[], ["data.false_positives=0,0.3"]])
+def test_how_noise_is_made_is_no_grid_without_noise(shares):
+    with refused(RecipeError):
+        planned([*shares, "data.contamination=replace,add"])
+    made = planned(["data.false_positives=0.1,0.3", "data.contamination=replace,add"])
+    assert len(made.variants) == 8
 
 
 def test_a_share_is_a_share():

@@ -6,11 +6,12 @@ import pytest
 
 import softrec
 from messages import refused
-from softrec.data.interactions import Interactions
+from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import leave_last_out
 from softrec.data.vocabulary import Vocabulary
 from softrec.errors import DataError
 from softrec.evaluation.asked import Asked
+from softrec.evaluation.slices import column_slices
 from softrec.experiments.own_tables import own_table
 from softrec.experiments.sliced import case_slices
 from softrec.recipe.recipe import read_recipe
@@ -27,6 +28,19 @@ def test_ids_stay_text_where_those_of_the_log_are(tmp_path):
     frame = pl.DataFrame({"name": ["007"], "who": ["008"], "age": [1]})
     assert own_table(frame, "user", TEXT, "who").columns == ["who", "name", "age"]
     assert own_table(frame, "user", TEXT, None).columns == ["name", "who", "age"]
+
+
+def test_names_of_columns_are_no_patterns(tmp_path):
+    (tmp_path / "t.csv").write_text("^.*$,^x$,^y$\n7,a,1\n8,b,3\n")
+    numbers = Vocabulary(pl.Series([7, 8]))
+    table = own_table(tmp_path / "t.csv", "user", numbers, None)
+    assert table.columns == ["^.*$", "^x$", "^y$"]
+    asked = Sequences.of([[0], [1]])
+    found = column_slices(table, numbers, asked, "user")
+    assert found["^x$"].to_list() == ["a", "b"]
+    assert found["^y$"].to_list() == ["1", "3"]
+    text = table.with_columns(pl.Series("^.*$", ["7.0", "8"]))
+    assert column_slices(text, numbers, asked, "user")["^x$"].to_list() == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.parquet", "t.xlsx"])

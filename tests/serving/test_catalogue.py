@@ -35,6 +35,15 @@ def test_a_csv_file_has_typed_columns(tmp_path):
     assert table.lacking(ITEMS).to_list() == ["jam"]
 
 
+def test_names_of_columns_are_no_patterns(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("item,^x$,^.*$,^y$\ntea,a,true,2020-01-31\njam,b,false,2021-02-01\n")
+    read = Catalogue.read(path)
+    assert read.columns == ["id", "^x$", "^.*$", "^y$"]
+    assert read.table.row(0) == ("tea", "a", True, datetime.date(2020, 1, 31))
+    assert read.aligned(ITEMS).row(1)[1] == "b"
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".arrow"])
 def test_other_kinds_of_files(ending, tmp_path):
     frame = pl.DataFrame({"item": ["tea", "jam"], "title": ["Tea", "Jam"], "sizes": [[1], [2, 3]]})

@@ -240,6 +240,7 @@ def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
 
     Text is read as a log's is: "3.0" is 3, but "03" is another id, and so is True.
     """
+    ids = ids.alias("ids")  # Polars takes a name such as ^x$ for a pattern of names
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)

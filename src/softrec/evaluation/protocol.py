@@ -119,12 +119,21 @@ def _check_negatives(cases: Cases, negatives: np.ndarray | None) -> None:
             f"negatives need one row for each of the {len(cases)} cases, got the shape "
             f"{negatives.shape}"
         )
+    check_single(cases)
+
+
+def check_single(cases: Cases) -> None:
+    """Refuse cases that cannot be ranked among sampled negatives.
+
+    Raises:
+        DataError: if one has several relevant items.
+    """
     if not cases.single:
         case = int(np.argmax(cases.relevant.lengths != 1))
         raise DataError(
             "only cases with one relevant item are ranked among sampled negatives, but case "
-            f"{case} has {cases.relevant.lengths[case]}; rank among all items, or split "
-            "leave-last-out"
+            f"{case} has {cases.relevant.lengths[case]}; rank among all items, ask for one item of "
+            "each user (--relevant last), or split leave-last-out"
         )
 
 

@@ -146,12 +146,14 @@ def _rows(table: pl.DataFrame, vocabulary: Vocabulary, kind: str) -> np.ndarray:
             f"slice by, but it has {shown(table.columns)}"
         )
     ids = table.to_series(0)
-    if ids.null_count() or ids.n_unique() < len(ids):
-        twice = ids.filter(ids.is_duplicated() | ids.is_null()).unique(maintain_order=True)
+    own = _plain(ids).drop_nulls()
+    twice = own.filter(own.is_duplicated()).unique(maintain_order=True)
+    wrong = [f"{ids.null_count():,} rows have no id"] if ids.null_count() else []
+    wrong += [f"{shown(twice.to_list())} occur several times"] if len(twice) else []
+    if wrong:
         raise DataError(
             f"a table of {kind}s must have each id once in its first column {ids.name!r}, but "
-            f"{shown(twice.to_list())} are missing or occur several times; keep one row for each "
-            "id"
+            f"{' and '.join(wrong)}; keep one row for each id"
         )
     numbers = vocabulary.numbers(ids)
     if not (numbers != UNKNOWN).any():
@@ -162,6 +164,11 @@ def _rows(table: pl.DataFrame, vocabulary: Vocabulary, kind: str) -> np.ndarray:
     rows = np.full(len(vocabulary), -1)
     rows[numbers[numbers != UNKNOWN]] = np.flatnonzero(numbers != UNKNOWN)
     return rows
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Return a column under another name, because Polars takes ^x$ for a pattern of names."""
+    return column.alias("column")
 
 
 def _sliced(column: pl.Series, rows: np.ndarray, asked: Sequences, kind: str) -> pl.Series:
@@ -177,7 +184,7 @@ def _sliced(column: pl.Series, rows: np.ndarray, asked: Sequences, kind: str) ->
 
 
 def _categories(column: pl.Series, place: np.ndarray, asked: Sequences, kind: str) -> pl.Series:
-    text = column.fill_null(MISSING)
+    text = _plain(column).fill_null(MISSING)
     present = text.gather(np.unique(place[place >= 0]))
     names = sorted(set(present.to_list()) - {MISSING})
     if len(names) > MOST:
@@ -194,7 +201,7 @@ def _categories(column: pl.Series, place: np.ndarray, asked: Sequences, kind: st
 def _quartiles(column: pl.Series, place: np.ndarray, asked: Sequences) -> pl.Series:
     kind = column.dtype
     # A decimal is stored as a multiple of its smallest unit, and a date as a number of days.
-    plain = column.to_physical() if kind.is_temporal() else column
+    plain = _plain(column).to_physical() if kind.is_temporal() else _plain(column)
     physical = plain.cast(pl.Float64).fill_nan(None)
     values = np.append(physical.to_numpy(), np.nan)[place]
     found = _medians(values, asked)

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from softrec.errors import RecipeError
 from softrec.experiments.baselines import simple_recipe
 from softrec.experiments.inputs import Given, seeds_of
+from softrec.experiments.levels import check_noise
 from softrec.experiments.naming import member_name, short, target_name, weights_name
 from softrec.experiments.tuning.planned import Searches, searches
 from softrec.experiments.tuning.space import Space
@@ -130,6 +131,7 @@ class Planner:
             rows.setdefault(_key(recipe, space), Row(recipe, space, [])).own.append(one)
         variants = [self.variant(row, seeds) for row in rows.values()]
         check_distinct([variant.name for variant in variants])
+        check_noise(variants)
         made = Plan(tuple(variants), {}, tuple(self.notes())).without(refused)
         self.check_used(made)
         if self.searches is not None:

@@ -21,6 +21,7 @@ from softrec.data.interactions import Interactions
 from softrec.data.splits import Split
 from softrec.errors import SoftrecError
 from softrec.evaluation.asked import Asked
+from softrec.evaluation.protocol import check_single
 from softrec.experiments.baselines import check_buildable, those_that_fit
 from softrec.experiments.build.data import load_logged, with_noise
 from softrec.experiments.build.decided import decided
@@ -143,6 +144,9 @@ def _compared(
     place.check_free(text, overwrite=overwrite)
     split = load_logged(shared(wanted), data_dir, log)
     asked = Asked.of(split, base.evaluation.mask_seen)
+    if base.evaluation.negatives is not None:  # before any stage is trained
+        check_single(asked.valid)
+        check_single(asked.test)
     slices = case_slices(base, split, asked, *tables)  # a table may be refused
     truth, gap = truth_of(base, split, asked.test)
     if gap:

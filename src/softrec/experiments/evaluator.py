@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 
 from softrec.data.splits import Split
+from softrec.errors import DataError
 from softrec.evaluation.asked import Asked, Part
 from softrec.evaluation.interests import ListedInterests
 from softrec.evaluation.listed import Listed
 from softrec.evaluation.lists import list_cases, list_measures
 from softrec.evaluation.metrics import parse_metric
 from softrec.evaluation.negatives import sampled_negatives
-from softrec.evaluation.protocol import score_cases
+from softrec.evaluation.protocol import check_single, score_cases
 from softrec.experiments.runs import ranked
 from softrec.recipe.recipe import Recipe
 from softrec.types import Model
@@ -31,6 +32,10 @@ class Evaluator:
         split: the data.
         part: the part to evaluate on.
         asked: the task on `split`; by default as the recipe says.
+
+    Raises:
+        DataError: if negatives are to be sampled for a case with several relevant items, or are
+            more than the memory holds.
     """
 
     def __init__(
@@ -45,10 +50,19 @@ class Evaluator:
         self.k = parse_metric(recipe.training.monitor)[1]
         self.negatives = None
         if spec.negatives is not None:
-            self.negatives = sampled_negatives(
-                split.train.n_items, self.asked.not_negative(split, part), self.cases.user,
-                spec.negatives, spec.negatives_seed,
-            )  # fmt: skip
+            self.negatives = self._sampled(split, part, spec.negatives)
+
+    def _sampled(self, split: Split, part: Part, number: int) -> np.ndarray:
+        check_single(self.cases)
+        known = self.asked.not_negative(split, part)
+        seed = self.recipe.evaluation.negatives_seed
+        try:
+            return sampled_negatives(split.train.n_items, known, self.cases.user, number, seed)
+        except MemoryError as error:
+            raise DataError(
+                f"not enough memory for {number:,} negatives of each of {len(self.cases):,} "
+                f"{part} cases; give fewer (evaluation.negatives), or rank among all items"
+            ) from error
 
     def per_user(self, model: Model, metrics: Sequence[str] | None = None) -> pl.DataFrame:
         """Return one row per case: the raw user id, and the metrics."""

@@ -6,12 +6,13 @@ share, and so are simple baselines, which are counted once for each share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from softrec.errors import RecipeError
 from softrec.experiments.baselines import simple_recipes
 from softrec.experiments.naming import member_name
-from softrec.experiments.variants import Plan
+from softrec.experiments.variants import Plan, VariantPlan
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.data import OF_TRAINING, DataSettings
 
@@ -34,6 +35,21 @@ def levels(wanted: Plan) -> list[Level]:
         level = level_of(variant.untuned)
         found += [] if level in found else [level]
     return found
+
+
+def check_noise(variants: Iterable[VariantPlan]) -> None:
+    """Refuse a grid over how false positives get into a training part that has none.
+
+    Raises:
+        RecipeError: if there is one, for its rows would be equal.
+    """
+    for variant in variants:
+        if "data.contamination" in variant.grid and not variant.untuned.data.false_positives:
+            raise RecipeError(
+                "a grid over data.contamination compares equal rows where there are no false "
+                "positives; give their share, such as --set data.false_positives=0.2, and no 0 in "
+                "a grid over it"
+            )
 
 
 def shared(wanted: Plan) -> Recipe:

@@ -27,7 +27,8 @@ def own_table(source: Any, kind: str, ids: Vocabulary, column: str | None) -> pl
     """
     table = source if isinstance(source, pl.DataFrame) else _read(source, kind, ids, column)
     own = _id_column(table, kind, column)
-    return table.select(*own, pl.exclude(own)) if own else table
+    # No selection by name, because Polars takes one such as ^x$ for a pattern of names.
+    return pl.DataFrame(sorted(table.get_columns(), key=lambda column: column.name not in own))
 
 
 def _id_column(table: pl.DataFrame, kind: str, column: str | None) -> list[str]:

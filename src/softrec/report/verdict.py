@@ -11,6 +11,7 @@ from typing import Literal
 from softrec.report import text
 from softrec.report.numbers import MetricDifference
 from softrec.report.results import Results, Variant
+from softrec.report.rows import is_condition
 
 Call = Literal["helped", "no evidence", "hurt", "no verdict", "not compared"]
 
@@ -112,16 +113,24 @@ def headline(found: Sequence[Verdict], results: Results | None = None) -> str:
         found = [e for e in found if not results.on_other_windows(results.variant(e.name))]
     if not found:
         none = "There is no soft variant to compare with the baseline"
-        return f"{none} of its model." if groups > 1 else f"{none}."
+        return f"{none} of its {_group(results)}." if results and groups > 1 else f"{none}."
     calls = Counter(verdict.call for verdict in found)
     counts = ", ".join(f"{calls[call]} {words}" for call, words in WORDS.items() if calls[call])
     judged = [] if results is None else [results.variant(each.name) for each in found]
     kind = "soft variant" if all(each.soft_weight > 0 for each in judged) else "variant"
     sentence = f"Of {len(found)} {kind}{'s' * (len(found) > 1)}: {counts}."
-    if groups > 1:
-        sentence = f"Each against the baseline of its own model. {sentence}"
+    if results and groups > 1:
+        sentence = f"Each against the baseline of its own {_group(results)}. {sentence}"
     one_seed = any(each.reason == "one seed" for each in found)
     return f"{sentence} {ONE_SEED}" if one_seed else sentence
+
+
+def _group(results: Results) -> str:
+    """Return what the rows of a group share, and other groups have another one of."""
+    models = len({str(variant.model) for variant in results.trained}) > 1
+    noise = any(is_condition(place) for variant in results.trained for place in variant.grid)
+    words = ["model"] * models + ["share of false positives"] * noise
+    return " and ".join(words) or "settings"
 
 
 def protocol_sentences(results: Results) -> list[str]:

@@ -132,6 +132,11 @@ def _names(columns: list[str], usual: list[str], what: str) -> dict[str, str]:
 
 def _typed(column: pl.Series) -> pl.Series:
     """Return a column of text as numbers, booleans or dates if all of its values are."""
+    # Under a plain name, because Polars takes one such as ^x$ for a pattern of names.
+    return _of_text(column.alias("column")).alias(column.name)
+
+
+def _of_text(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String or column.null_count() == len(column):
         return column
     if not column.str.contains(r"^[+-]?0\d").any():  # such as a postcode
@@ -141,7 +146,7 @@ def _typed(column: pl.Series) -> pl.Series:
                 return cast
     words = column.str.to_lowercase()
     if words.is_in(["true", "false"]).sum() == len(column) - column.null_count():
-        return (words == "true").alias(column.name)
+        return words == "true"
     if column.str.contains(r"^\d{4}-\d\d-\d\d$").all():
         dates = column.str.to_date(strict=False)
         if dates.null_count() == column.null_count():

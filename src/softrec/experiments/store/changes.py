@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from softrec.errors import one_line
@@ -22,9 +22,55 @@ def changes(before: Any, now: Any) -> str:
         >>> changes([[1, 2]], [[1, 2, 3]])
         '0.2 is new'
     """
-    found = list(_changes(before, now))
+    return _first(list(_changes(before, now)))
+
+
+def _first(found: Sequence[str]) -> str:
     more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     return "; ".join(found[:SHOWN]) + more
+
+
+def changes_of_rows(before: Sequence[Any], now: Sequence[Any]) -> str:
+    """Return the first changes between the recipes of two comparisons, by row and seed.
+
+    Args:
+        before: a list of recipes, one for each seed, for each row; perhaps other facts as the last.
+        now: the same.
+
+    Example:
+        >>> one = {"model": {"name": "mf"}, "target": {"name": "one-hot"}, "seed": 0}
+        >>> changes_of_rows([[one]], [[one, one | {"seed": 1}], [one | {"target": {"name": "kd"}}]])
+        'mf, one-hot, seed 1 is new; mf, kd is new'
+    """
+    own, other = _by_row(before), _by_row(now)
+    found: dict[str, None] = {}
+    for name in {**own, **other}:
+        if name not in own or name not in other:
+            found[f"{name} is {'new' if name in other else 'missing'}"] = None
+            continue
+        for part in {**own[name], **other[name]}:
+            pair = own[name].get(part, ABSENT), other[name].get(part, ABSENT)
+            if ABSENT in pair:
+                told = [f"{name}, {part} is {'new' if pair[0] is ABSENT else 'missing'}"]
+            else:
+                told = [f"{name}: {change}" for change in _changes(*pair)]
+            found |= dict.fromkeys(told)
+    return _first(list(found))
+
+
+def _by_row(asked: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Return the recipes of a comparison by the name of the row and by seed."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in asked:
+        first = row if isinstance(row, Mapping) else row[0]
+        if "model" not in first:  # no recipe: a search, or the lists that are judged
+            found["the rest"] = {"": dict(first)}
+            continue
+        name = ", ".join(first[part]["name"] for part in ("model", "target"))
+        same = sum(other.partition(" (")[0] == name for other in found)
+        name += f" ({same + 1})" if same else ""
+        found[name] = {f"seed {recipe['seed']}": recipe for recipe in row}
+    return found
 
 
 def _changes(before: Any, now: Any, place: str = "") -> Iterator[str]:

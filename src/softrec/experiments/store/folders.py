@@ -20,7 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from softrec.errors import RecipeError, RunError, one_line
-from softrec.experiments.store.changes import changes, difference
+from softrec.experiments.store.changes import changes, changes_of_rows, difference
 from softrec.files import read_facts, write_facts, write_text
 from softrec.renamed import current
 from softrec.training.alone import alone
@@ -370,9 +370,10 @@ def _parents(place: Place) -> Iterator[None]:
 def _told(begun: str, asked: str) -> str:
     """Return what differs between the recipes of unfinished work and those asked for."""
     load = yaml.safe_load if asked[:1] not in ("[", "{") else json.loads
+    told_of = changes_of_rows if asked[:1] == "[" else changes
     try:
-        told = changes(load(begun), load(asked))
-    except (ValueError, yaml.YAMLError):  # not a file that softrec wrote
+        told = told_of(load(begun), load(asked))
+    except (ValueError, LookupError, TypeError, yaml.YAMLError):  # not a file that softrec wrote
         return ""
     return f" ({told})" if told else ""
 
