@@ -282,7 +282,7 @@ def test_does_not_mix_two_comparisons(folder, monkeypatch, capsys):
         cli.main(OTHER)
     assert refused.value.code == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "unfinished comparison of other recipes (0.0.training.lr was " in told
+    assert "unfinished comparison of other recipes (sasrec, one-hot: training.lr was " in told
     run(*OTHER, "--overwrite")
     results = json.loads((folder / "table" / "results.json").read_text())
     assert results["budget"]["lr"] == 0.1
