@@ -60,8 +60,9 @@ class Evaluator:
             return sampled_negatives(split.train.n_items, known, self.cases.user, number, seed)
         except MemoryError as error:
             raise DataError(
-                f"not enough memory for {number:,} negatives of each of {len(self.cases):,} "
-                f"{part} cases; give fewer (evaluation.negatives), or rank among all items"
+                f"not enough memory for {number:,} negatives of each of the {len(self.cases):,} "
+                f"cases of the {part} part; give fewer (evaluation.negatives), or rank among all "
+                "items"
             ) from error
 
     def per_user(self, model: Model, metrics: Sequence[str] | None = None) -> pl.DataFrame:
