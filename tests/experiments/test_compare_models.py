@@ -99,7 +99,7 @@ def test_the_report_says_which_baseline_is_meant(found):
     results = found.results
     page = (found.folder / "report.html").read_text()
     assert page == render_report(open_comparison(found.folder).results)
-    assert "only what the model is trained towards differs" not in page
+    assert "each is compared with the first of its own group" in page
     assert "only the target differs" not in page
     assert results.title == "gru4rec, mf on shop: models, targets and losses differ"
     told = verdicts(results)
