@@ -42,14 +42,9 @@ def everything():
                 best, expected = top_k_of_shards(part, k, catalogue, left_out), top_k(
                     whole, k, left_out
                 )  # fmt: skip
-                scores = (users @ table.T).gather(1, best.items)
                 finite = best.scores.isfinite()
                 found["scores", case, k] = torch.equal(best.scores, expected.scores)
-                found["items", case, k] = torch.equal(scores[finite], best.scores[finite])
-                distinct = [
-                    len(set(row[f].tolist())) for row, f in zip(best.items, finite, strict=True)
-                ]
-                found["distinct", case, k] = distinct == finite.sum(1).tolist()
+                found["items", case, k] = torch.equal(best.items[finite], expected.items[finite])
     whole_rows = table.clone().requires_grad_()
     own_rows = own.clone().requires_grad_()
     power = numbers(len(ITEMS), D, seed=3)
@@ -64,5 +59,5 @@ def everything():
 
 def test_three_shards_rank_as_the_whole(tmp_path):
     for found in results(3, everything, tmp_path):
-        assert len(found) == 28
+        assert len(found) == 20
         assert [case for case, same in found.items() if not same] == []

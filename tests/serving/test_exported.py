@@ -450,6 +450,9 @@ def test_the_best_are_those_that_sorting_finds(rows, n_items, data):
     np.testing.assert_array_equal(found.scores, -np.sort(-scores, axis=1)[:, :k])
     np.testing.assert_array_equal(np.take_along_axis(scores, found.items, 1), found.scores)
     assert all(len(set(items)) == k for items in found.items.tolist())
+    left = found.scores > -np.inf
+    first = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # of equal ones the first items
+    np.testing.assert_array_equal(found.items[left], first[left])
 
 
 # --- without torch ---

@@ -31,27 +31,34 @@ def top_k_of_one(scores: Scores, k: int, seen: Seen | None, allowed: Tensor | No
 
 
 def best_of_one(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest of the scores (1, N), and their columns; NaN counts as -inf."""
+    """Return the k largest of the scores (1, N), and their columns; NaN counts as -inf.
+
+    Of equal scores the first columns are kept, and come first.
+    """
     values = scores.numpy()[0]
-    items = _candidates(values, k)
-    if np.isnan(values[items]).any():  # it hides the other items of its group
+    some = _candidates(values, k)
+    if np.isnan(some).any():  # it hides the other items of its group
         values = np.where(np.isnan(values), -np.inf, values)
-        items = _candidates(values, k)
-    some = values[items]
-    best = np.argpartition(some, len(some) - k)[len(some) - k :]
-    best = best[np.argsort(-some[best], kind="stable")]
-    return torch.from_numpy(some[best])[None], torch.from_numpy(items[best])[None]
+        some = _candidates(values, k)
+    last = np.partition(some, len(some) - k)[len(some) - k]
+    reached = values >= last
+    if np.count_nonzero(reached) == k:
+        items = np.flatnonzero(reached)
+    else:
+        above = np.flatnonzero(values > last)
+        items = np.concatenate([above, np.flatnonzero(values == last)[: k - len(above)]])
+    items = items[np.argsort(-values[items], kind="stable")]
+    return torch.from_numpy(values[items])[None], torch.from_numpy(items)[None]
 
 
 def _candidates(values: np.ndarray, k: int) -> np.ndarray:
-    """Return items (m,) among which are the k best: those of the k groups with the best maxima.
+    """Return scores (m,) among which are the k best: those of the k groups with the best maxima.
 
     A group has the items with the same remainder, because maxima of neighbours take longer.
     """
     n_groups = len(values) // GROUP
     if n_groups < 4 * k:
-        return np.arange(len(values))
-    maxima = values[: n_groups * GROUP].reshape(GROUP, n_groups).max(0)
-    chosen = np.argpartition(maxima, n_groups - k)[n_groups - k :]
-    inside = (np.arange(0, n_groups * GROUP, n_groups)[:, None] + chosen).ravel()
-    return np.concatenate([inside, np.arange(n_groups * GROUP, len(values))])
+        return values
+    groups = values[: n_groups * GROUP].reshape(GROUP, n_groups)
+    chosen = np.argpartition(groups.max(0), n_groups - k)[n_groups - k :]
+    return np.concatenate([groups[:, chosen].ravel(), values[n_groups * GROUP :]])

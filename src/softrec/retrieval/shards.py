@@ -16,7 +16,7 @@ from softrec.types import Scores
 def top_k_of_shards(scores: Scores, k: int, catalogue: Catalogue, seen: Seen | None = None) -> TopK:
     """Return the k best of all items in each process, as `top_k` of the whole catalogue does.
 
-    Each process sends its k best: 2 P k numbers. Of equal scores any may be the last one.
+    Each process sends its k best: 2 P k numbers. Equal ones lie there in the order of the items.
 
     Args:
         scores: of P rows over the items of this process.
@@ -35,8 +35,8 @@ def top_k_of_shards(scores: Scores, k: int, catalogue: Catalogue, seen: Seen | N
     own = top_k(scores, most, _own(seen, catalogue))
     values = catalogue.everyone(F.pad(own.scores, (0, k - most), value=-torch.inf))
     items = catalogue.everyone(F.pad(own.items + catalogue.start, (0, k - most)))
-    best, place = torch.cat(values, 1).topk(k, dim=1)
-    return TopK(best, torch.cat(items, 1).gather(1, place))
+    best, place = torch.cat(values, 1).sort(dim=1, descending=True, stable=True)
+    return TopK(best[:, :k], torch.cat(items, 1).gather(1, place[:, :k]))
 
 
 @torch.no_grad()

@@ -94,8 +94,9 @@ def rank_of(scores: Scores, label: Tensor, seen: Seen | None = None) -> Tensor:
 def top_k(scores: Scores, k: int, seen: Seen | None = None, allowed: Tensor | None = None) -> TopK:
     """Return the k best items of each row; unseen ones, if `seen` is given, and allowed ones.
 
-    If fewer than k items are left, the last places have the score -inf. NaN scores count as -inf,
-    too.
+    Of equal scores the items with the smaller numbers come first, and are listed at the end of a
+    list, so that a row has the same list whoever else is asked for. If fewer than k items are left,
+    the last places have the score -inf. NaN scores count as -inf, too.
 
     Args:
         scores: of P rows.
@@ -179,32 +180,80 @@ def _ranks(block: Tensor, label: Tensor) -> Tensor:
 
 
 def _best_numbers(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest values of each row and their columns; NaN counts as -inf."""
+    """Return the k largest values of each row and their columns; NaN counts as -inf.
+
+    Of equal values the first columns are kept, and come first; `topk` has no order among them.
+    """
     if len(block) == 1 and is_for_numpy(block):
         return best_of_one(block, k)
-    values, columns = _best(block, k)
+    values, columns, more = _best(block, k)
     if values[:, 0].isnan().any():  # topk treats NaN as the largest number, so it is here
-        return _best(block.nan_to_num(-torch.inf, torch.inf, -torch.inf), k)
+        block = block.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        values, columns, more = _best(block, k)
+    tied = (values[:, 1:] == values[:, :-1]).any(1) | more
+    if tied.any():
+        rows = (more & (values[:, -1] > -torch.inf)).nonzero()[:, 0]
+        for part in blocks(len(rows), FEW):
+            some = rows[part]
+            columns[some] = _first_of_equal(block, some, values[some], columns[some])
+        columns[tied] = _in_order(values[tied], columns[tied])
     return values, columns
 
 
-def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest values of each row and their columns, exactly.
+def _in_order(values: Tensor, columns: Tensor) -> Tensor:
+    """Return the columns of values that are sorted, of equal values the first column first."""
+    columns, order = columns.sort(dim=1)
+    place = values.gather(1, order).argsort(dim=1, descending=True, stable=True)
+    return columns.gather(1, place)
+
+
+def _first_of_equal(block: Tensor, rows: Tensor, values: Tensor, columns: Tensor) -> Tensor:
+    """Return the columns (b, k) of some rows' largest values, of those equal to the last the first.
+
+    Args:
+        block: (B, N).
+        rows: (b,) int64 which rows.
+        values: (b, k) their largest values, the largest first.
+        columns: (b, k) where these are, of equal values anywhere.
+    """
+    n_items, k = block.shape[1], values.shape[1]
+    if is_for_numpy(block):  # half of the time, as a row is read and no table of it is written
+        return torch.cat([best_of_one(block[row : row + 1], k)[1] for row in rows.tolist()])
+    last = values[:, -1:]
+    backwards = torch.arange(n_items - 1, -1, -1, dtype=torch.int32, device=block.device)
+    equal = n_items - 1 - torch.where(block[rows] == last, backwards, -1).topk(k).values.long()
+    place = torch.arange(k, device=block.device) - (values > last).sum(1, keepdim=True)
+    return torch.where(place < 0, columns, equal.gather(1, place.clamp(min=0)))
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the k largest values of each row, their columns, and whether more equal the last.
 
     They are in the k groups of columns with the largest maxima, because any other column is below
-    at least k group maxima. So after one cheap pass only k groups need to be searched.
+    at least k group maxima. So after one cheap pass only k groups need to be searched. If another
+    group has a column that equals the last value, the maxima of more than k groups reach it.
     """
     rows, n_items = scores.shape
     n_groups = n_items // GROUP
     if n_groups < 4 * k:
-        values, columns = scores.topk(k, dim=1)
-        return values, columns
+        values, columns = scores.topk(min(k + 1, n_items), dim=1)
+        more = (values[:, k:] == values[:, k - 1 : k]).any(1)
+        return values[:, :k], columns[:, :k], more
     grouped = scores[:, : n_groups * GROUP].unflatten(1, (n_groups, GROUP))
-    chosen = grouped.amax(2).topk(k, dim=1, sorted=False).indices
+    maxima = grouped.amax(2)
+    chosen = maxima.topk(k, dim=1, sorted=False).indices
     inside = torch.arange(GROUP, device=scores.device)
     columns = (chosen[:, :, None] * GROUP + inside).flatten(1)
     if n_items % GROUP:
         tail = torch.arange(n_groups * GROUP, n_items, device=scores.device).expand(rows, -1)
         columns = torch.cat([columns, tail], 1)
-    values, places = scores.gather(1, columns).topk(k, dim=1)
-    return values, columns.gather(1, places)
+    searched = scores.gather(1, columns)
+    values, places = searched.topk(k, dim=1)
+    last = values[:, -1:]
+    more = torch.maximum(_reached(maxima, last), _reached(searched, last)) > k
+    return values, columns.gather(1, places), more
+
+
+def _reached(table: Tensor, mark: Tensor) -> Tensor:
+    """Return how many numbers of each row are at least its mark; the table is overwritten."""
+    return table.ge_(mark).sum(1, dtype=torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -112,35 +113,55 @@ class ExactRanking:
 
 
 def best_of(scores: np.ndarray, k: int) -> Best:
-    """Return the k largest of each row of scores (b, N), best first; equal ones in any order.
+    """Return the k largest of each row of scores (b, N), best first.
+
+    Of equal ones the first items are kept, and come first, as in `softrec.retrieval.top_k`.
 
     They are in the k groups of items with the largest maxima: after one cheap pass only these are
     searched. A group has the items with the same remainder, because maxima of neighbours take
-    longer.
+    longer. If another group has an item that equals the last one, the maxima of more than k groups
+    reach it.
 
     Example:
-        >>> best_of(np.array([[1.0, 3.0, 2.0]]), 2)
-        Best(items=array([[1, 2]]), scores=array([[3., 2.]]))
+        >>> best_of(np.array([[1.0, 3.0, 2.0, 3.0]]), 3)
+        Best(items=array([[1, 3, 2]]), scores=array([[3., 3., 2.]]))
     """
     rows, n_items = scores.shape
     n_groups = n_items // GROUP
     if n_groups < 4 * k:
-        return sorted_best(scores, None, k)
+        return _with_first_of_equal(sorted_best(scores, None, k), scores, [scores])
     maxima = scores[:, : n_groups * GROUP].reshape(rows, GROUP, n_groups).max(1)
     chosen = np.argpartition(maxima, n_groups - k, axis=1)[:, n_groups - k :]
     starts = np.arange(0, n_groups * GROUP, n_groups)
     inside = (chosen[:, None, :] + starts[:, None]).reshape(rows, -1)
     rest = np.broadcast_to(np.arange(n_groups * GROUP, n_items), (rows, n_items % GROUP))
     items = np.hstack([inside, rest])
-    return sorted_best(np.take_along_axis(scores, items, 1), items, k)
+    searched = np.take_along_axis(scores, items, 1)
+    return _with_first_of_equal(sorted_best(searched, items, k), scores, [maxima, searched])
+
+
+def _with_first_of_equal(best: Best, scores: np.ndarray, tables: Sequence[np.ndarray]) -> Best:
+    """Return the best, of items as good as the last one those with the smallest numbers.
+
+    Args:
+        best: items whose order is right, but that may have been chosen among others as good.
+        scores: (b, N) of all items.
+        tables: (b, m) each; in one of them more than k numbers reach the last one of a row that has
+            others as good.
+    """
+    k, last = best.items.shape[1], best.scores[:, -1:]
+    more = np.max([(table >= last).sum(1) for table in tables], axis=0) > k
+    for row in np.flatnonzero(more & (last[:, 0] > -np.inf)):
+        above = np.count_nonzero(best.scores[row] > last[row])
+        best.items[row, above:] = np.flatnonzero(scores[row] == last[row])[: k - above]
+    return best
 
 
 def sorted_best(scores: np.ndarray, items: np.ndarray | None, k: int) -> Best:
-    """Return the k largest of each row, and the items in their places."""
+    """Return the k largest of each row, and the items in their places; equal ones by number."""
     width = scores.shape[1]
     places = np.argpartition(scores, width - k, axis=1)[:, width - k :]
     values = np.take_along_axis(scores, places, 1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    places = np.take_along_axis(places, order, 1)
     found = places if items is None else np.take_along_axis(items, places, 1)
-    return Best(found, np.take_along_axis(values, order, 1))
+    order = np.lexsort((found, -values), axis=1)
+    return Best(np.take_along_axis(found, order, 1), np.take_along_axis(values, order, 1))
