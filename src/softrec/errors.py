@@ -69,6 +69,16 @@ def shown(values: object, limit: int = 3, *, of: int | None = None) -> str:
     return text if more <= 0 else f"{text} (and {more:,} more)"
 
 
+def number_of(number: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun, or with noun and verb, as `several` has them.
+
+    Example:
+        >>> number_of(1, "user"), number_of(2000, "item is", "items are")
+        ('1 user', '2,000 items are')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def one_line(text: str, limit: int = LONGEST) -> str:
     r"""Return `text` as one printable line; the middle of a text longer than `limit` is left out.
 

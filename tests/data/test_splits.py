@@ -356,6 +356,18 @@ def test_by_default_little_known_users_and_items_are_set_aside_and_said():
     }  # fmt: skip
 
 
+def test_one_of_each_is_told_in_the_singular():
+    assert SetAside(1, "keep", 1, 1, "drop", single_users=1).sentence() == (
+        "1 user and 1 item and 1 sequence of validation and test set aside, because the user has "
+        "fewer than 3 events (used for training, not evaluated), and no training event has the "
+        "item (its 1 event is removed from validation and test), and it has one event, so that no "
+        "history is left"
+    )
+    assert SetAside(cold_items=1, cold_events=1, cold="keep").sentence() == (
+        "1 item without a training event is kept as a certain miss (1 event)"
+    )
+
+
 def test_what_is_kept_or_dropped_otherwise_is_said_so():
     lists = [[0, 1, 2, 0], [0, 2, 1, 0], [1, 0], [2], [0, 1, 8, 9]]
     log = Interactions.from_sequences(Sequences.of(lists))

@@ -51,7 +51,7 @@ def test_the_log_of_a_real_shop_can_be_used_at_once(log):
     split = load_split(spec.data)
     assert [len(split.train), len(split.valid), len(split.test)] == [10, 3, 2]
     (line,) = notices(spec.model, split)
-    assert line.startswith("2 users and 1 items set aside, because the users have fewer than 3")
+    assert line.startswith("2 users and 1 item set aside, because the users have fewer than 3")
 
 
 @pytest.mark.parametrize("split", ["leave-last-out", "user-ratio"])

@@ -64,6 +64,11 @@ def test_an_export_has_no_parts_and_no_interests(folder, capsys, tmp_path):
         assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_counted_model_is_refused_before_anything_is_said(folder, capsys, tmp_path):
+    call("export", folder / "counted", "--to", tmp_path / "export", code=2)
+    assert "writing" not in capsys.readouterr().err
+
+
 def test_nothing_is_left_of_what_fails(folder, tmp_path):
     run, to = open_run(folder / "run"), tmp_path / "export"
     for options in ({"tolerance": -1.0}, {"histories": 0}):

@@ -181,11 +181,13 @@ def test_what_is_noticed_is_told_with_counts():
     assert found.results.selection.metric == "mrr@10"
     notes = "\n".join(found.results.notes)
     for sentence in (
-        "1 users are not in the log and are left out: 'nobody'",
+        "1 user is not in the log and left out: 'nobody'",
         "38 of 40 test users have no list, which counts as no hit: 'u02', 'u03', 'u04' (and 35 "
         "more)",
-        "1 listed items stand in the history",
-        "2 listed items are not in the catalogue; they keep their place and are no hits: 'i-new'",
+        "1 listed item stands in the history of the user, where new items are asked for; such an "
+        "item is left out",
+        "2 listed items are not in the catalogue; such an item keeps its place and is no hit: "
+        "'i-new'",
         "2 of 2 lists have fewer than 10 items",
         "2 listed items have the score of another item",
     ):

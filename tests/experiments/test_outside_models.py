@@ -258,6 +258,26 @@ def test_scorers_with_other_answers(wrong):
         ranked("own")
 
 
+FITS = {
+    "type": lambda events: events.items + None,
+    "place": lambda events: events.items[10**6],
+    "time": lambda events: events.times.max(),
+}
+
+
+@pytest.mark.parametrize("wrong", FITS)
+def test_scorers_that_cannot_be_fitted_are_named(wrong):
+    @softrec.register("own")
+    class Wrong(Counts):
+        def fit(self, events):
+            FITS[wrong](events)
+
+    with refused(RecipeError) as caught:
+        ranked("own")
+    assert str(caught.value).startswith("the model 'own' fails when it is fitted: ")
+    assert "--debug shows where" in str(caught.value)
+
+
 def test_a_scorer_that_keeps_the_contract_is_counted():
     softrec.register("own", Counts)
     assert 0 < ranked("own") <= 1

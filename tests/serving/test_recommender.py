@@ -9,11 +9,12 @@ from polars.testing import assert_frame_equal
 from messages import refused, warned
 from softrec.data.interactions import Interactions
 from softrec.errors import DataError
+from softrec.models.counted.popularity import Popularity
 from softrec.models.gru4rec import GRU4Rec
 from softrec.models.sasrec import SASRec
 from softrec.serving.files import read_users, write_table
 from softrec.serving.recommender import Recommender, UnknownItemWarning
-from softrec.types import Batch
+from softrec.types import Batch, Events
 
 N_USERS, N_ITEMS, LENGTH = 30, 25, 4
 MODELS = {
@@ -105,6 +106,19 @@ def test_users_at_once_do_not_matter(model, at_once, limit):
     assert_frame_equal(parts, whole, rel_tol=1e-5, abs_tol=1e-6)  # scores near 0
 
 
+def test_equal_scores_are_listed_by_number_alone_and_among_others():
+    model = Popularity(N_ITEMS)
+    numbers = np.arange(N_ITEMS)
+    items = torch.from_numpy(numbers.repeat(1 + numbers % 4))  # the only user's
+    model.fit(Events(torch.tensor([0, len(items)]), items))
+    service = Recommender(model, LOG, length=LENGTH, mask_seen=False)
+    together = service.recommend(LOG.users.raw, 10)
+    wanted = LOG.items.ids(np.lexsort((numbers, -(numbers % 4)))[:10]).to_list()
+    for user in LOG.users.raw:
+        assert service.recommend([user], 10)["item"].to_list() == wanted
+        assert together.filter(pl.col("user") == user)["item"].to_list() == wanted
+
+
 def test_order_and_repetition_of_users_are_kept():
     found = recommender().recommend([200, 10, 200], 2)
     assert found["user"].to_list() == [200, 200, 10, 10, 200, 200]
@@ -178,18 +192,31 @@ def test_a_history_without_known_items_is_refused(history):
         recommender().recommend(None, 4, histories={"new": history})
 
 
+@pytest.mark.parametrize("items", [{"x001", "x002"}, frozenset({"x001"})], ids=["set", "frozen"])
+def test_a_history_without_an_order_is_refused(items):
+    for histories in ({"new": items}, [items], items):
+        with refused(DataError):
+            recommender().recommend(None, 4, histories=histories)
+
+
 @pytest.mark.parametrize("nobody", [None, []])
 def test_nobody_is_refused(nobody):
     with refused(DataError):
         recommender().recommend(nobody)
 
 
-@pytest.mark.parametrize("k", [0, -1])
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3"])
 def test_k_starts_at_one(k):
     with refused(ValueError):
         recommender().recommend([10], k)
     with refused(ValueError):
         recommender().similar([LOG.items.raw[0]], k)
+    with refused(ValueError):
+        recommender().interests([10], items=k)
+
+
+def test_k_may_be_a_number_of_numpy():
+    assert len(recommender().recommend([10], np.int32(3))) == 3
 
 
 def test_the_model_is_asked_without_dropout():

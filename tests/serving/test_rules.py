@@ -230,6 +230,12 @@ def test_rules_that_cannot_be_used(rules):
         SERVICE.recommend(0, rules=rules)
 
 
+def test_an_empty_list_of_allowed_items_is_told_as_such():
+    with refused(RulesError) as caught:
+        SERVICE.recommend(0, rules={"allow": []})
+    assert str(caught.value).startswith("allow is empty")
+
+
 @pytest.mark.parametrize("rules", [{"where": "size > 1"}, {"at_most": {"size": 1}}])
 def test_rules_on_columns_need_a_table(rules):
     with refused(RulesError):

@@ -11,7 +11,7 @@ import numpy as np
 from softrec.blocks import blocks
 from softrec.data.interactions import Interactions
 from softrec.data.vocabulary import Vocabulary
-from softrec.errors import DataError, shown
+from softrec.errors import DataError, number_of, shown
 from softrec.limits import LIMITS
 
 Kept = Literal["keep", "drop"]
@@ -124,25 +124,33 @@ class SetAside:
         reasons: list[str] = []
         if self.short_users:
             fate = "used for training, not evaluated" if self.short == "keep" else "dropped"
-            aside.append(f"{self.short_users:,} users")
-            reasons.append(f"the users have fewer than 3 events ({fate})")
+            aside.append(number_of(self.short_users, "user"))
+            who = "the user has" if self.short_users == 1 else "the users have"
+            reasons.append(f"{who} fewer than 3 events ({fate})")
         if self.cold_items and self.cold == "drop":
-            aside.append(f"{self.cold_items:,} items")
+            aside.append(number_of(self.cold_items, "item"))
+            what = "item (its" if self.cold_items == 1 else "items (their"
+            events = number_of(self.cold_events, "event is", "events are")
             reasons.append(
-                f"no training event has the items (their {self.cold_events:,} events are removed "
-                "from validation and test)"
+                f"no training event has the {what} {events} removed from validation and test)"
             )
         if self.single_users:
-            aside.append(f"{self.single_users:,} sequences of validation and test")
-            reasons.append("they have one event, so that no history is left")
+            sequences = number_of(self.single_users, "sequence")
+            aside.append(f"{sequences} of validation and test")
+            has = "it has" if self.single_users == 1 else "they have"
+            reasons.append(f"{has} one event, so that no history is left")
         parts = []
         if aside:
             parts.append(f"{' and '.join(aside)} set aside, because {', and '.join(reasons)}")
         if self.cold_items and self.cold == "keep":
-            parts.append(
-                f"{self.cold_items:,} items without a training event are kept as certain misses "
-                f"({self.cold_events:,} events)"
+            items = number_of(self.cold_items, "item")
+            kept = (
+                "is kept as a certain miss"
+                if self.cold_items == 1
+                else "are kept as certain misses"
             )
+            events = number_of(self.cold_events, "event")
+            parts.append(f"{items} without a training event {kept} ({events})")
         return "; ".join(parts)
 
 

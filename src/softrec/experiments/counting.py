@@ -14,7 +14,7 @@ from softrec.data.splits import Split
 from softrec.errors import RecipeError, no_such, one_line
 from softrec.evaluation.protocol import batches_of
 from softrec.experiments.build.model import build_model, training_events
-from softrec.experiments.build.outside import check_counted_outside
+from softrec.experiments.build.outside import check_counted_outside, fit
 from softrec.experiments.evaluator import Evaluator
 from softrec.recipe.complaints import complaint
 from softrec.recipe.recipe import Recipe
@@ -164,6 +164,6 @@ class _Fitted:
         if self.last is not None and self.last[0] == counting:
             made.load_state_dict(self.last[1].state_dict(), assign=True)
         else:
-            made.fit(self.events)
+            fit(spec.name, made, self.events)
             self.last = counting, made
         return made.eval()

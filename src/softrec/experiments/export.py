@@ -15,7 +15,7 @@ from softrec.extras import require
 from softrec.files import write_facts
 from softrec.serving.exported import ExportedRecommender
 from softrec.serving.exporting.parity import HISTORIES, check, parity
-from softrec.serving.exporting.write import write_files, write_manifest
+from softrec.serving.exporting.write import encoder_of, write_files, write_manifest
 from softrec.serving.manifest import PARITY
 
 LOGGER = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ def export_run(
         place.check_free(asked, overwrite=overwrite)
         place.drop()  # what a kill left may have files that this export has not
         recommender = run.recommender()
+        encoder_of(recommender)  # before anything is said to be written
         folder = place.begin(asked, source, overwrite=True)
         try:
             LOGGER.info("writing the user tower of %s and its vectors", recommender.name)

@@ -11,7 +11,7 @@ import polars as pl
 
 from softrec.data.ranked_lists import RankedLists, read_lists
 from softrec.data.splits import Split
-from softrec.errors import DataError, RecipeError, shown
+from softrec.errors import DataError, RecipeError, number_of, shown
 from softrec.evaluation.asked import Asked
 from softrec.evaluation.given import GivenRanks, ranks_in
 from softrec.evaluation.lists import list_measures
@@ -117,13 +117,13 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
     sentences = []
     if lists.strangers:
         sentences.append(
-            f"{len(lists.strangers):,} users are not in the log and are left out: "
-            f"{shown(lists.strangers)}"
+            f"{number_of(len(lists.strangers), 'user is', 'users are')} not in the log and left "
+            f"out: {shown(lists.strangers)}"
         )
     if len(others):
         sentences.append(
-            f"{len(others):,} users are not asked about in the test part and are left out: "
-            f"{shown(train.users.ids(others[:3]).to_list(), of=len(others))}"
+            f"{number_of(len(others), 'user is', 'users are')} not asked about in the test part "
+            f"and left out: {shown(train.users.ids(others[:3]).to_list(), of=len(others))}"
         )
     if asked < n_cases:
         lacking = train.users.ids(judge.asked.test.user[~found.asked][:3]).to_list()
@@ -133,13 +133,14 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
         )
     if found.seen:
         sentences.append(
-            f"{found.seen:,} listed items stand in the history of their user, where new items are "
-            "asked for; they are left out, and those after them move up"
+            f"{number_of(found.seen, 'listed item stands', 'listed items stand')} in the history "
+            "of the user, where new items are asked for; such an item is left out, and those after "
+            "it move up"
         )
     if found.unknown:
         sentences.append(
-            f"{found.unknown:,} listed items are not in the catalogue; they keep their place and "
-            f"are no hits: {shown(lists.unknown)}"
+            f"{number_of(found.unknown, 'listed item is', 'listed items are')} not in the "
+            f"catalogue; such an item keeps its place and is no hit: {shown(lists.unknown)}"
         )
     if (found.ranks.rank == NOT_RANKED).all():
         sentences.append(
@@ -153,8 +154,8 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
         )
     if found.tied:
         sentences.append(
-            f"{found.tied:,} listed items have the score of another item of their list; ties count "
-            "against the relevant item"
+            f"{number_of(found.tied, 'listed item has', 'listed items have')} the score of another "
+            "item of the same list; ties count against the relevant item"
         )
     return [f"{called}: {sentence}." for sentence in sentences]
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from softrec.data.refit import HeldOut, for_refit
 from softrec.data.splits import Split
 from softrec.experiments.build.model import build_model, training_events
+from softrec.experiments.build.outside import fit
 from softrec.experiments.fitted import training_of
 from softrec.parallel import by_first
 from softrec.recipe.recipe import Recipe
@@ -78,7 +79,7 @@ def counted_again(recipe: Recipe, split: Split, on: HeldOut, chosen: Mapping[str
     spec = recipe.model.with_settings(chosen)
     scorer = build_model(spec, log, recipe.training.length, seed=0)
     assert isinstance(scorer, Scorer)
-    scorer.fit(training_events(log))
+    fit(spec.name, scorer, training_events(log))
     return Refitted(scorer.eval(), time.perf_counter() - begin)
 
 

@@ -291,10 +291,8 @@ class RecommenderBase(ABC):
         Warns:
             UnknownItemWarning: if items of histories are unknown and were skipped.
         """
-        if items < 1:
-            raise ValueError(f"items must be 1 or more, got {items}")
+        n_shown = places(items, self.log.n_items, "items")
         people = self._people(users, histories)
-        n_shown = min(items, self.log.n_items)
         found = _joined([self._behind(some, n_shown, mask_seen) for some in people.blocks()])
         n_users, n_interests, _ = found["item"].shape
         item = found["item"].ravel()

@@ -62,14 +62,27 @@ def histories_of(histories: object) -> dict[Any, Sequence[object]]:
         {'history 1': ['tea', 'jam']}
         >>> histories_of([["tea"], ["jam", "tea"]])
         {'history 1': ['tea'], 'history 2': ['jam', 'tea']}
+
+    Raises:
+        DataError: if a history is a set.
     """
     if histories is None:
         return {}
     if isinstance(histories, Mapping):
-        return {name: users_of(items) for name, items in histories.items()}
-    listed = users_of(histories)
+        return {name: _in_order(items) for name, items in histories.items()}
+    listed = _in_order(histories)
     rows = listed if listed and all(map(_several, listed)) else [listed]
-    return {f"history {n}": users_of(row) for n, row in enumerate(rows, 1) if listed}
+    return {f"history {n}": _in_order(row) for n, row in enumerate(rows, 1) if listed}
+
+
+def _in_order(items: object) -> list[object]:
+    """Return the items of a history; of a set the order would be another one each time."""
+    if isinstance(items, set | frozenset):
+        raise DataError(
+            f"a history is read in its order, but a {type(items).__name__} has none; give its "
+            "items as a list, oldest first"
+        )
+    return users_of(items)
 
 
 def check_names(users: Sequence[object], histories: Mapping[Any, Any]) -> None:

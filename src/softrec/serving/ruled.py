@@ -7,7 +7,8 @@ these is read until the result is certain.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from operator import index
+from typing import NamedTuple, Protocol, SupportsIndex
 
 import numpy as np
 
@@ -144,12 +145,20 @@ def _together(rows: Sequence[int], size: int) -> list[slice]:
     return slices
 
 
-def places(k: int, n_items: int) -> int:
+def places(k: int, n_items: int, name: str = "k") -> int:
     """Return how many places a list has: k, or all items if there are fewer.
 
+    Args:
+        k: how many are asked for.
+        n_items: size N of the catalogue.
+        name: of the argument, for messages.
+
     Raises:
-        ValueError: if k is below 1.
+        ValueError: if k is below 1, or no whole number.
     """
-    if k < 1:
-        raise ValueError(f"k must be between 1 and the {n_items} items of the catalogue, got {k}")
-    return min(k, n_items)
+    if not isinstance(k, SupportsIndex) or index(k) < 1:
+        raise ValueError(
+            f"{name} must be a whole number between 1 and the {n_items} items of the catalogue, "
+            f"got {k!r}"
+        )
+    return min(index(k), n_items)

@@ -100,6 +100,11 @@ class Rules(BaseModel):
             return None
         mask = np.full(len(vocabulary), self.allow is None)
         if self.allow is not None:
+            if not self.allow:
+                raise RulesError(
+                    "allow is empty, so that no item is left; give at least one known item, or "
+                    "leave out allow"
+                )
             allowed = vocabulary.numbers(self.allow)
             allowed = allowed[allowed != UNKNOWN]
             if not len(allowed):

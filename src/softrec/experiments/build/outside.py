@@ -26,7 +26,7 @@ from softrec.testing.briefly import (
     check_weighed,
 )
 from softrec.testing.members import check_candidates
-from softrec.types import Batch, Encoder, Scorer
+from softrec.types import Batch, Encoder, Events, Scorer
 
 Check = Callable[[Batch], object]
 RANKS = Ranks(np.arange(3), np.array([1, 4, NOT_RANKED]), np.ones(3, np.int64))
@@ -76,6 +76,37 @@ def check_counted_outside(recipe: Recipe, scorer: Scorer, batches: Iterable[Batc
     _run_all([*_of_metrics(recipe, own), *checks], batches)
 
 
+def fit(name: str, scorer: Scorer, events: Events) -> None:
+    """Fit a scorer.
+
+    Args:
+        name: under which it is registered.
+        scorer: of softrec or from outside.
+        events: the training part.
+
+    Raises:
+        RecipeError: if one from outside fails by mistake; it names the scorer, and what came.
+    """
+    try:
+        scorer.fit(events)
+    except MISTAKES as error:
+        if type(scorer).__module__.startswith("softrec."):
+            raise
+        raise _failure("model", name, "fitted", error) from error
+
+
+def _failure(kind: str, name: str, when: str, error: Exception) -> RecipeError:
+    told = one_line(f"{type(error).__name__}: {error}", 250)
+    return RecipeError(
+        f"the {kind} {name!r} fails when it is {when}: {told}; --debug shows where "
+        f"({_registered(kind, name)})"
+    )
+
+
+def _registered(kind: str, name: str) -> str:
+    return f"softrec.testing.check_registered({kind!r}, {name!r}) checks all of its contract"
+
+
 def _run_all(checks: list[tuple[str, str, Check]], batches: Iterable[Batch]) -> None:
     if not checks:
         return
@@ -86,18 +117,14 @@ def _run_all(checks: list[tuple[str, str, Check]], batches: Iterable[Batch]) -> 
 
 
 def _run(kind: str, name: str, check: Check, batch: Batch) -> None:
-    registered = f"softrec.testing.check_registered({kind!r}, {name!r}) checks all of its contract"
     try:
         check(batch)
     except AssertionError as error:
         told = one_line(str(error), 300)
-        raise RecipeError(f"the {kind} {name!r}: {told} ({registered})") from error
+        said = f"the {kind} {name!r}: {told} ({_registered(kind, name)})"
+        raise RecipeError(said) from error
     except MISTAKES as error:
-        told = one_line(f"{type(error).__name__}: {error}", 250)
-        raise RecipeError(
-            f"the {kind} {name!r} fails when it is asked: {told}; --debug shows where "
-            f"({registered})"
-        ) from error
+        raise _failure(kind, name, "asked", error) from error
 
 
 def _own(recipe: Recipe) -> dict[str, list[str]]:

@@ -104,7 +104,8 @@ def of_faults(faults: Sequence[Any]) -> RefusedError:
     if faults[0]["type"] == "json_invalid":
         text = faults[0]["msg"].removeprefix("Invalid JSON: ")
         return RefusedError(400, "broken_json", f"the body is no JSON: {text}", "send valid JSON")
-    told = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:SHOWN]]
+    texts = [fault["msg"].removeprefix("Value error, ") for fault in faults[:SHOWN]]
+    told = [f"{_place(fault['loc'])}: {text}" for fault, text in zip(faults, texts, strict=False)]
     more = f" (and {len(faults) - SHOWN:,} more)" if len(faults) > SHOWN else ""
     return RefusedError(
         422,
