@@ -103,7 +103,7 @@ def test_times_are_needed():
 def test_sequences_of_one_event_are_counted():
     split = by_session_time(log_of([*ROWS, ("one", "i1", 9_999)]))
     assert split.aside.single_users == 1
-    assert "1 sequences of validation and test" in split.aside.sentence()
+    assert "1 sequence of validation and test" in split.aside.sentence()
     assert "single_users" not in by_session_time(log_of(ROWS)).aside.facts()
 
 

@@ -210,7 +210,7 @@ def test_the_mean_of_item2vec_leaves_the_label_out(windows, tmp_path, monkeypatc
 @pytest.mark.parametrize("split", [SAME, OTHER], ids=["same", "other"])
 def test_no_negative_of_the_judge_was_ever_taken(split, part):
     fields = merged(BASE, {"evaluation": {"negatives": 3, "mask_seen": True}})
-    judge = Evaluator(read_recipe(fields), split, part)
+    judge = Evaluator(read_recipe(fields), replace(split, relevant="last"), part)
     taken = [set(items.tolist()) for items in split.whole().sequences]
     for user, drawn in zip(judge.cases.user, np.asarray(judge.negatives), strict=True):
         assert not taken[user] & set(drawn.tolist())

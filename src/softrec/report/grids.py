@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from softrec.report import charts, looks, plots, text
 from softrec.report.plots import Plot
-from softrec.report.results import Results, Variant
-from softrec.report.rows import best, is_condition, label_looks, series
+from softrec.report.results import Results, Variant, is_condition
+from softrec.report.rows import best, label_looks, series
 
 ALPHA, BALANCE = "target.alpha", "loss.balance"
 TEXT_UP_TO = 7  # columns of a heat map whose cells have room for numbers

@@ -245,6 +245,11 @@ class Results(Part):
         return self.model_dump(mode="json")
 
 
+def is_condition(setting: str) -> bool:
+    """Tell whether nobody chooses the value of a setting: it belongs to the data."""
+    return setting.startswith("data.")
+
+
 def write_results(results: Results, path: Path) -> None:
     """Write results.json."""
     write_text(path, json.dumps(results.as_json(), indent=1))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from softrec.report import looks
 from softrec.report.looks import Look
-from softrec.report.results import Results, Variant
+from softrec.report.results import Results, Variant, is_condition
 
 
 class Row(NamedTuple):
@@ -68,11 +68,6 @@ def best(results: Results, variants: Iterable[Variant]) -> Variant:
             shown = min(values, key=lambda each: (0, each) if not isinstance(each, str) else (1, 0))
             found = [each for each in found if each.grid.get(setting, shown) == shown]
     return max(found, key=lambda each: valid_mean(results, each))
-
-
-def is_condition(setting: str) -> bool:
-    """Tell whether nobody chooses the value of a setting: it belongs to the data."""
-    return setting.startswith("data.")
 
 
 def valid_mean(results: Results, variant: Variant) -> float:

@@ -10,8 +10,7 @@ from typing import Literal
 
 from softrec.report import text
 from softrec.report.numbers import MetricDifference
-from softrec.report.results import Results, Variant
-from softrec.report.rows import is_condition
+from softrec.report.results import Results, Variant, is_condition
 
 Call = Literal["helped", "no evidence", "hurt", "no verdict", "not compared"]
 
