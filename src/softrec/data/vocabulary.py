@@ -235,12 +235,17 @@ def _numbered_texts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
     return raw.gather(order), numbers[coded.to_physical().to_numpy()]
 
 
+def plainly_named(column: pl.Series) -> pl.Series:
+    """Return a column under a plain name: Polars takes one such as ^x$ for a pattern of names."""
+    return column.alias("column")
+
+
 def _cast(ids: pl.Series, kind: pl.DataType) -> pl.Series:
     """Return `ids` as type `kind`, null where the value would change (1.5 to 1).
 
     Text is read as a log's is: "3.0" is 3, but "03" is another id, and so is True.
     """
-    ids = ids.alias("ids")  # Polars takes a name such as ^x$ for a pattern of names
+    ids = plainly_named(ids)
     nothing = pl.Series("raw", [None], dtype=kind).new_from_index(0, len(ids))
     if ids.dtype == pl.String and kind in (pl.Date, pl.Datetime):
         return ids.str.strptime(kind, strict=False)

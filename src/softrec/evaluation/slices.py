@@ -17,7 +17,7 @@ import polars as pl
 
 from softrec.data.interactions import Interactions, Sequences
 from softrec.data.splits import Cases
-from softrec.data.vocabulary import UNKNOWN, Vocabulary
+from softrec.data.vocabulary import UNKNOWN, Vocabulary, plainly_named
 from softrec.errors import DataError, shown
 
 COUNTS = (0, 1, 2, 3, 6, 11)
@@ -146,7 +146,7 @@ def _rows(table: pl.DataFrame, vocabulary: Vocabulary, kind: str) -> np.ndarray:
             f"slice by, but it has {shown(table.columns)}"
         )
     ids = table.to_series(0)
-    own = _plain(ids).drop_nulls()
+    own = plainly_named(ids).drop_nulls()
     twice = own.filter(own.is_duplicated()).unique(maintain_order=True)
     wrong = [f"{ids.null_count():,} rows have no id"] if ids.null_count() else []
     wrong += [f"{shown(twice.to_list())} occur several times"] if len(twice) else []
@@ -166,11 +166,6 @@ def _rows(table: pl.DataFrame, vocabulary: Vocabulary, kind: str) -> np.ndarray:
     return rows
 
 
-def _plain(column: pl.Series) -> pl.Series:
-    """Return a column under another name, because Polars takes ^x$ for a pattern of names."""
-    return column.alias("column")
-
-
 def _sliced(column: pl.Series, rows: np.ndarray, asked: Sequences, kind: str) -> pl.Series:
     place = rows[asked.items]
     if column.dtype.is_numeric() or column.dtype.is_temporal():
@@ -184,7 +179,7 @@ def _sliced(column: pl.Series, rows: np.ndarray, asked: Sequences, kind: str) ->
 
 
 def _categories(column: pl.Series, place: np.ndarray, asked: Sequences, kind: str) -> pl.Series:
-    text = _plain(column).fill_null(MISSING)
+    text = plainly_named(column).fill_null(MISSING)
     present = text.gather(np.unique(place[place >= 0]))
     names = sorted(set(present.to_list()) - {MISSING})
     if len(names) > MOST:
@@ -201,7 +196,8 @@ def _categories(column: pl.Series, place: np.ndarray, asked: Sequences, kind: st
 def _quartiles(column: pl.Series, place: np.ndarray, asked: Sequences) -> pl.Series:
     kind = column.dtype
     # A decimal is stored as a multiple of its smallest unit, and a date as a number of days.
-    plain = _plain(column).to_physical() if kind.is_temporal() else _plain(column)
+    plain = plainly_named(column)
+    plain = plain.to_physical() if kind.is_temporal() else plain
     physical = plain.cast(pl.Float64).fill_nan(None)
     values = np.append(physical.to_numpy(), np.nan)[place]
     found = _medians(values, asked)

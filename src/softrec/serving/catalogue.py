@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from softrec.data.reading import ALIASES, read_frame
-from softrec.data.vocabulary import UNKNOWN, Vocabulary
+from softrec.data.vocabulary import UNKNOWN, Vocabulary, plainly_named
 from softrec.errors import DataError, one_line, shown
 
 TITLE = "title"
@@ -132,8 +132,7 @@ def _names(columns: list[str], usual: list[str], what: str) -> dict[str, str]:
 
 def _typed(column: pl.Series) -> pl.Series:
     """Return a column of text as numbers, booleans or dates if all of its values are."""
-    # Under a plain name, because Polars takes one such as ^x$ for a pattern of names.
-    return _of_text(column.alias("column")).alias(column.name)
+    return _of_text(plainly_named(column)).alias(column.name)
 
 
 def _of_text(column: pl.Series) -> pl.Series:
