@@ -25,6 +25,7 @@ from softrec.data.batches import TrainingBatches
 from softrec.errors import RunError
 from softrec.files import read_facts, replacing, sha256_of, write_facts
 from softrec.parallel.tables import Part, parts_of
+from softrec.training.interruption import Interruption
 from softrec.training.shards import KINDS, ROWS, forget_rows, give_rows, take_rows
 from softrec.types import Encoder
 
@@ -206,12 +207,18 @@ class ResumeCheckpoint(Checkpoint):
     It saves inside an epoch, or at its end after validation. It does not save between the last
     batch of an epoch and the validation, because Lightning would then resume with the next epoch
     and skip the validation. The position of the batches is stored here, because Lightning restores
-    it only inside an epoch.
+    it only inside an epoch. A training that is asked to stop does so after a checkpoint.
     """
 
     def __init__(
-        self, folder: Path, batches: TrainingBatches, minutes: float, steps: int | None
+        self,
+        folder: Path,
+        batches: TrainingBatches,
+        minutes: float,
+        steps: int | None,
+        interruption: Interruption,
     ) -> None:
+        self.interruption = interruption
         self.folder = folder
         self.batches = batches
         self.every = timedelta(minutes=minutes).total_seconds()
@@ -230,6 +237,7 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count steps and minutes from here."""
         self.saved_step = trainer.global_step
+        self.interruption.listen()
 
     def on_train_batch_end(
         self,
@@ -250,6 +258,8 @@ class ResumeCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _due(self, trainer: L.Trainer) -> bool:
+        if self.interruption.asked is not None:
+            return True
         if self.steps:
             return trainer.global_step - self.saved_step >= self.steps
         due = time.monotonic() - self.saved_at > self.every
@@ -259,5 +269,7 @@ class ResumeCheckpoint(Checkpoint):
         with _noted(self.folder, RESUME) as fresh:
             trainer.save_checkpoint(fresh)
         forget_rows(self.folder, "resume", _rows_of(trainer.lightning_module))
+        if self.interruption.asked is not None:
+            self.interruption.stop()
         self.saved_at = time.monotonic()
         self.saved_step = trainer.global_step

@@ -36,6 +36,7 @@ from softrec.training.checkpoints import (
     keep_finished,
     load_best,
 )
+from softrec.training.interruption import Interruption
 from softrec.training.lines import Lines, Listener
 from softrec.training.module import CONSTANT, SoftTargetModule, Validate
 from softrec.training.optimizers import OptimizerName
@@ -147,7 +148,7 @@ def train(
     curve = parallel.by_first(lambda: finished(folder))
     if curve is None:
         batches.part = parallel.part()
-        with alone():
+        with alone(), Interruption() as interruption:
             curve = _loop(
                 encoder, objective, batches, validate, folder, epochs=epochs, lr=lr,
                 weight_decay=weight_decay, betas=betas, optimizer=optimizer, schedule=schedule,
@@ -156,9 +157,10 @@ def train(
                 checkpoint_steps=checkpoint_steps, precision=precision, accelerator=accelerator,
                 deterministic=deterministic, budget=budget,
                 listener=listener or Lines(monitor, epochs, budget and budget.seconds),
+                interruption=interruption,
             )  # fmt: skip
-        told = curve
-        parallel.by_first(lambda: keep_finished(folder, told))
+            told = curve
+            parallel.by_first(lambda: keep_finished(folder, told))
     best_epoch = load_best(encoder, folder)
     return TrainingResult(curve, best_epoch, monitor, len(curve) < epochs)
 
@@ -187,6 +189,7 @@ def _loop(
     deterministic: bool,
     budget: Budget | None,
     listener: Listener,
+    interruption: Interruption,
 ) -> list[dict[str, float]]:
     """Train, and return the learning curve; the best weights are in `folder` then."""
     module = SoftTargetModule(
@@ -198,7 +201,7 @@ def _loop(
         f"valid/{monitor}", patience=patience, mode="max", check_on_train_epoch_end=True
     )
     best = BestCheckpoint(folder, f"valid/{monitor}")
-    resume = ResumeCheckpoint(folder, batches, checkpoint_minutes, checkpoint_steps)
+    resume = ResumeCheckpoint(folder, batches, checkpoint_minutes, checkpoint_steps, interruption)
     averaging = [] if ema is None else [Averaging(ema)]
     with quiet():
         trainer = _trainer(
