@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softrec.cuda import float32
+from softrec.models.dropout import Dropout
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, fitting, recent
 from softrec.models.layers import Init, embedded, initialise
 from softrec.models.registry import MODELS
@@ -112,7 +113,7 @@ class Caser(HistoryEncoder):
         self.table = ItemTable(n_items, dim)
         self.horizontal = nn.ModuleList(nn.Conv1d(dim, horizontal, height) for height in heights)
         self.vertical = nn.Linear(length, vertical) if vertical > 0 else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(width, dim)
         self.activation = nn.ReLU() if final_activation == "relu" else nn.Identity()
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from softrec.models.dropout import Dropout
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, exporting, recent
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.nfm import bi_interaction
@@ -90,7 +91,7 @@ class DeepFM(HistoryEncoder):
         self.length = length
         self.table = ItemTable(n_items, dim)
         self.first_order = ItemTable(n_items, dim) if first_order else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         hidden = (4 * dim,) if layers is None else layers
         self.tower = tower(length * dim, hidden, dim, activation=activation, dropout=mlp_dropout)
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from softrec.cuda import float32
 from softrec.models import recurrence
+from softrec.models.dropout import Dropout
 from softrec.models.histories import (
     HistoryEncoder,
     ItemTable,
@@ -84,7 +85,7 @@ class GRU4Rec(HistoryEncoder):
         self.n_items = n_items
         hidden = hidden or dim
         self.table = ItemTable(n_items, dim, catalogue)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(dim, hidden, layers, bias=gru_bias, batch_first=True)
         self.dense = nn.Linear(hidden, dim)
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softrec.errors import DataError
-from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, asked, fitting
+from softrec.models.dropout import Dropout
+from softrec.models.histories import (
+    Histories,
+    HistoryEncoder,
+    ItemTable,
+    OutputLayer,
+    asked,
+    fitting,
+)
+from softrec.models.lengths import by_length
 from softrec.models.registry import MODELS
 from softrec.models.transformer import from_end
 from softrec.types import Batch, ItemVectors, Vectors
@@ -77,7 +86,7 @@ class HSTU(HistoryEncoder):
         self.scale = math.sqrt(dim)
         self.table = ItemTable(n_items, dim)
         self.positions = nn.Embedding(length, dim)
-        self.dropout = nn.Dropout(embedding_dropout)
+        self.dropout = Dropout(embedding_dropout)
         self.blocks = nn.ModuleList(
             PointwiseBlock(dim, heads, length, dropout, timed=self.needs_times)
             for _ in range(layers)
@@ -96,12 +105,16 @@ class HSTU(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length, batch.time)
+        users = self.norm(by_length(self._states, histories, batch))
+        return Vectors(users, items or self.items())
+
+    def _states(self, histories: Histories, batch: Batch) -> Tensor:
         gaps = self._gaps(histories.times)
         x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, gaps)
-        return Vectors(self.norm(asked(x, histories, batch)), items or self.items())
+        return asked(x, histories, batch)
 
     def _gaps(self, times: Tensor | None) -> Tensor | None:
         """Return the bucket of each pair of times, for models that read them."""
@@ -166,7 +179,7 @@ class PointwiseBlock(nn.Module):
         self.narrow = nn.Linear(dim, dim)
         self.distances = nn.Parameter(torch.empty(length).normal_(std=0.02))
         self.intervals = nn.Parameter(torch.empty(BUCKETS + 1).normal_(std=0.02)) if timed else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for layer in (self.joint, self.narrow):
             nn.init.xavier_normal_(layer.weight)
         nn.init.zeros_(self.narrow.bias)

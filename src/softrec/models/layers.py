@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from softrec.models.dropout import Dropout
 from softrec.models.histories import ItemTable
 
 Activation = Literal["relu", "gelu", "tanh"]
@@ -38,7 +39,7 @@ def tower(
         raise ValueError(f"activation must be {' or '.join(ACTIVATIONS)}, got {activation!r}")
     modules: list[nn.Module] = []
     for before, after in pairwise(widths):
-        modules += [nn.Linear(before, after), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+        modules += [nn.Linear(before, after), ACTIVATIONS[activation](), Dropout(dropout)]
     return nn.Sequential(*modules, nn.Linear(widths[-1], out))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
-
+from softrec.models.dropout import Dropout
 from softrec.models.registry import MODELS
 from softrec.models.users import UserEncoder
 from softrec.types import Batch, ItemVectors, Vectors
@@ -65,7 +64,7 @@ class MF(UserEncoder):
         init: str = "xavier",
     ) -> None:
         super().__init__(n_items, n_users, dim, output_bias, init, std=0.01)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def items(self) -> ItemVectors:
         """Return the item vectors and bias."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softrec.models.dropout import Dropout
 from softrec.models.histories import HistoryEncoder, ItemTable, OutputLayer, aligned, pooled
 from softrec.models.layers import Activation, Init, embedded, initialise, tower
 from softrec.models.registry import MODELS
@@ -92,7 +93,7 @@ class NFM(HistoryEncoder):
         self.table = ItemTable(n_items, dim)
         self.first_order = ItemTable(n_items, dim) if first_order else None
         self.norm = PooledNorm(dim) if batch_norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         hidden = (dim,) if layers is None else layers
         self.tower = tower(dim, hidden, dim, activation=activation, dropout=mlp_dropout)
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softrec.models.dropout import Dropout
 from softrec.models.graph import GraphEncoder, check_dropout, neighbour_sum, propagate
 from softrec.models.registry import MODELS
 
@@ -128,7 +129,7 @@ class NGCF(GraphEncoder):
         self.rectified = rectified
         self.pooling = pooling
         self.node_dropout = node_dropout
-        self.dropout = nn.Dropout(message_dropout)
+        self.dropout = Dropout(message_dropout)
         self.sums = nn.ModuleList(_xavier(dim) for _ in range(layers))
         self.products = nn.ModuleList(_xavier(dim) for _ in range(layers))
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from softrec.models.comirec import ComiRecSA, Positions
+from softrec.models.dropout import Dropout
 from softrec.models.gru4rec import states_at
 from softrec.models.histories import Histories, ItemTable, each_row
 from softrec.models.layers import Init, initialise
@@ -173,7 +174,7 @@ class Predictor(nn.Module):
         self.gru = nn.GRU(dim, dim, batch_first=True)
         steps: list[nn.Module] = []
         for _ in range(layers - 1):
-            steps += [nn.Linear(dim, dim), nn.Dropout(dropout), nn.ReLU()]
+            steps += [nn.Linear(dim, dim), Dropout(dropout), nn.ReLU()]
         self.logits = nn.Sequential(*steps, nn.Linear(dim, interests))
         for part in (self.table, self.logits):
             initialise(part, init)

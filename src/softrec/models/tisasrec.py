@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from softrec.blocks import blocks
 from softrec.errors import DataError
 from softrec.limits import LIMITS
+from softrec.models.dropout import Dropout, dropout
 from softrec.models.histories import (
+    Histories,
     HistoryEncoder,
     ItemTable,
     OutputLayer,
@@ -23,6 +24,7 @@ from softrec.models.histories import (
     exporting,
     fitting,
 )
+from softrec.models.lengths import by_length
 from softrec.models.registry import MODELS
 from softrec.models.transformer import (
     Block,
@@ -161,7 +163,7 @@ class TiSASRec(HistoryEncoder):
         self.position_values = nn.Embedding(length, dim)
         self.interval_keys = nn.Embedding(intervals + 1, dim)
         self.interval_values = nn.Embedding(intervals + 1, dim)
-        self.dropout = nn.Dropout(embedding_dropout)
+        self.dropout = Dropout(embedding_dropout)
         self.blocks = nn.ModuleList(
             Block(dim, heads, inner or dim, dropout, norm, activation, False, projection)
             for _ in range(layers)
@@ -188,6 +190,11 @@ class TiSASRec(HistoryEncoder):
                 "log with a column of times and name it (--time COLUMN), or a model that needs "
                 "no times (--model sasrec)"
             )
+        users = self.norm(by_length(self._states, histories, batch))
+        return Vectors(users, items or self.items())
+
+    def _states(self, histories: Histories, batch: Batch) -> Tensor:
+        assert histories.times is not None
         gaps = intervals(histories.times, self.largest, self.unit)
         positions = from_end(histories)
         attend = TimedAttention(
@@ -198,8 +205,7 @@ class TiSASRec(HistoryEncoder):
             self.interval_values.weight,
         )
         x = self.dropout(self.table(histories.items) * self.scale)
-        users = self.norm(states_of(self.blocks, x, histories, batch, attend))
-        return Vectors(users, items or self.items())
+        return states_of(self.blocks, x, histories, batch, attend)
 
 
 def intervals(times: Tensor, largest: int, unit: Unit = "smallest") -> Tensor:
@@ -254,7 +260,7 @@ class TimedAttention:
         scores = queries @ keys.transpose(-1, -2) + _rows_first(by_gap, queries.shape[2])
         if visible is not None:
             scores = scores.masked_fill(~visible, -torch.inf)
-        weights = F.dropout(scores.softmax(-1), rate)
+        weights = dropout(scores.softmax(-1), rate)
         of_gaps: Any = SumOfRows.apply(_heads_first(weights.to(queries.dtype)), gap_values, gaps)
         return weights @ values + _rows_first(of_gaps, queries.shape[2])
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from softrec.models.dropout import Dropout, dropout
 from softrec.models.histories import (
     Histories,
     HistoryEncoder,
@@ -20,6 +21,7 @@ from softrec.models.histories import (
     exporting,
     fitting,
 )
+from softrec.models.lengths import by_length
 from softrec.parallel import Catalogue
 from softrec.parallel.tables import normal_, uniform_, xavier_normal_
 from softrec.types import Batch, ItemVectors, Vectors
@@ -73,7 +75,7 @@ class Transformer(HistoryEncoder):
         self.table = ItemTable(n_items, dim, catalogue)
         self.positions = nn.Embedding(length, dim)
         self.before = before or nn.Identity()
-        self.dropout = nn.Dropout(embedding_dropout)
+        self.dropout = Dropout(embedding_dropout)
         self.blocks = nn.ModuleList(block() for _ in range(layers))
         self.norm = after or nn.Identity()
         self.output = OutputLayer(self.table, dim, tied=tied, bias=output_bias)
@@ -90,13 +92,37 @@ class Transformer(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length)
+        if self.catalogue is None:
+            states = by_length(self._states, histories, batch)
+        else:  # vectors of items come from other processes, each of which asks as often
+            states = self._states(histories, batch)
+        return Vectors(self.norm(states), items or self.items())
+
+    def _states(self, histories: Histories, batch: Batch) -> Tensor:
         x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        x = self.dropout(self.before(x))
-        users = self.norm(states_of(self.blocks, x, histories, batch))
-        return Vectors(users, items or self.items())
+        return states_of(self.blocks, self.dropout(self.before(x)), histories, batch)
 
 
 # --- causal attention ---
+
+
+def causal_attention(queries: Tensor, keys: Tensor, values: Tensor, rate: float) -> Tensor:
+    """Return what each step reads of itself and of earlier ones: (B, heads, L, d), as the inputs.
+
+    With dropout of the weights torch has no fused attention on a processor.
+
+    Args:
+        queries: (B, heads, L, d).
+        keys: of the same shape.
+        values: of the same shape.
+        rate: dropout of the weights.
+    """
+    if not rate or queries.device.type != "cpu":
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, dropout_p=rate)
+    length, width = queries.shape[-2:]
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+    scores = (queries * width**-0.5 @ keys.mT).masked_fill_(later, -torch.inf)
+    return dropout(scores.softmax(-1), rate) @ values
 
 
 def up_to(step: Tensor, length: int) -> Tensor | None:
@@ -222,7 +248,7 @@ class Block(nn.Module):
         self.narrow = nn.Linear(inner, dim)
         self.activation = F.gelu if activation == "gelu" else F.relu
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.amounts = nn.Parameter(torch.full((2,), 1e-8)) if rezero else None
 
     def forward(self, x: Tensor, attend: Attend = None, step: Tensor | None = None) -> Tensor:
@@ -254,10 +280,7 @@ class Block(nn.Module):
             for layer, x in ((self.query, asking), (self.key, asked_of), (self.value, asked_of))
         )
         rate = self.rate if self.training else 0.0
-        if attend is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=rate)
-        else:
-            y = attend(q, k, v, rate, step)
+        y = causal_attention(q, k, v, rate) if attend is None else attend(q, k, v, rate, step)
         return self.joined(y.transpose(1, 2).flatten(2))
 
     def _of_one_query(self, asking: Tensor, x: Tensor, step: Tensor) -> Tensor:
@@ -275,7 +298,7 @@ class Block(nn.Module):
         logits = torch.bmm(asked, x.mT) + (q * key[1]).sum(-1, keepdim=True)
         hidden = torch.arange(x.shape[1], device=x.device) > step[:, None, None]
         weights = logits.masked_fill(hidden, -torch.inf).softmax(-1)
-        weights = F.dropout(weights, self.rate, self.training)
+        weights = dropout(weights, self.rate, self.training)
         mean = torch.bmm(weights, x).transpose(0, 1)
         y = torch.bmm(mean, value[0].mT).transpose(0, 1) + weights.sum(-1, keepdim=True) * value[1]
         return y.flatten(1)[:, None]

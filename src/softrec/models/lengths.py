@@ -1,0 +1,101 @@
+"""Computes histories of similar length together: most of a batch is padding if they are mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from softrec.models.histories import Histories, exporting
+from softrec.types import Batch
+
+States = Callable[[Histories, Batch], Tensor]
+"""(histories, their predictions) -> the states (P, D) at the places of the predictions. Of the
+batch only `row` and `step` are those of these histories."""
+WORTH = 256
+"""Steps of padding whose work is as long as that of one part more, in a model of width 64."""
+
+
+def by_length(states: States, histories: Histories, batch: Batch) -> Tensor:
+    """Return the states (P, D) of a batch, computed for histories of similar length together.
+
+    On an accelerator, where many short calls take longer than padding, they stay together.
+
+    Args:
+        states: computes them; what it returns for a row must not depend on the others.
+        histories: of the batch.
+        batch: the batch, with the places of the predictions.
+
+    Example:
+        >>> from softrec.models.histories import aligned, asked
+        >>> from softrec.testing.encoders import padded
+        >>> batch = padded([[1], [2, 3]], 5)
+        >>> histories = aligned(batch.history, 5)
+        >>> by_length(lambda some, b: asked(some.items[..., None], some, b), histories, batch)
+        tensor([[1],
+                [3]])
+    """
+    parts = similar(histories)
+    if len(parts) == 1:
+        return states(histories, batch)
+    if batch.row is None or batch.step is None:
+        order = torch.cat(parts)
+        found = [states(_some(histories, rows), batch) for rows in parts]
+        return torch.cat(found)[_inverse(order)]
+    part, place = torch.empty_like(histories.lengths), torch.empty_like(histories.lengths)
+    for number, rows in enumerate(parts):
+        part[rows], place[rows] = number, torch.arange(len(rows))
+    of_each = part[batch.row]
+    order = of_each.argsort(stable=True)
+    sizes = of_each.bincount(minlength=len(parts)).tolist()
+    asked_for = zip(
+        place[batch.row][order].split(sizes), batch.step[order].split(sizes), strict=True
+    )
+    found = [
+        states(_some(histories, rows), batch._replace(row=row, step=step))
+        for rows, (row, step) in zip(parts, asked_for, strict=True)
+    ]
+    return torch.cat(found)[_inverse(order)]
+
+
+def similar(histories: Histories) -> list[Tensor]:
+    """Return the rows of each part of a batch, the longest first, each of lengths in (m / 2, m].
+
+    A part is not divided where that saves little.
+
+    Example:
+        >>> items, lengths = torch.zeros(3, 80).long(), torch.tensor([3, 80, 4])
+        >>> similar(Histories(items, lengths))
+        [tensor([0, 1, 2])]
+        >>> [len(rows) for rows in similar(Histories(items.repeat(4, 1), lengths.repeat(4)))]
+        [4, 8]
+    """
+    lengths = histories.lengths
+    if exporting() or lengths.device.type != "cpu":
+        return [torch.arange(lengths.shape[0])]
+    ascending, order = lengths.sort(stable=True)
+    parts: list[Tensor] = []
+    end, width = len(order), int(ascending[-1])
+    while width > 1:
+        start = int(torch.searchsorted(ascending, width // 2, right=True))
+        shorter = int(ascending[start - 1]) if start else width
+        if start * (width - shorter) < WORTH:
+            break
+        parts.append(order[start:end].sort().values)
+        end, width = start, shorter
+    return [*parts, order[:end].sort().values]
+
+
+def _some(histories: Histories, rows: Tensor) -> Histories:
+    lengths = histories.lengths[rows]
+    longest = int(lengths.max())
+    items, _, times = histories
+    times = None if times is None else times[rows, :longest]
+    return Histories(items[rows, :longest], lengths, times)
+
+
+def _inverse(order: Tensor) -> Tensor:
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order))
+    return inverse
