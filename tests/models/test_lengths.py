@@ -71,13 +71,23 @@ def test_states_come_back_to_their_predictions(lengths, steps, left, worth):
     batch = mixed(lengths, steps=steps, left=left)
     histories = aligned(batch.history, N, batch.time)
 
-    def states(some: Histories, of: Batch):
+    def states(x, some: Histories, of: Batch):
         assert some.items.shape[1] == some.lengths.max()
-        return asked(torch.stack([some.items, some.times], -1), some, of)
+        assert torch.equal(x[..., 0], some.items)
+        return asked(torch.cat([x, some.times[..., None]], -1), some, of)
+
+    def vectors(items):
+        nonlocal times
+        times += 1
+        return items[..., None]
+
+    times = 0
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "WORTH", worth)
-        assert torch.equal(by_length(states, histories, batch), states(histories, batch))
+        found = by_length(states, vectors, histories, batch)
+    assert times == 1
+    assert torch.equal(found, states(histories.items[..., None], histories, batch))
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=400))

@@ -105,13 +105,12 @@ class HSTU(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length, batch.time)
-        users = self.norm(by_length(self._states, histories, batch))
+        users = self.norm(by_length(self._states, self.table, histories, batch))
         return Vectors(users, items or self.items())
 
-    def _states(self, histories: Histories, batch: Batch) -> Tensor:
+    def _states(self, x: Tensor, histories: Histories, batch: Batch) -> Tensor:
         gaps = self._gaps(histories.times)
-        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        x = self.dropout(x)
+        x = self.dropout(x * self.scale + self.positions(from_end(histories)))
         for block in self.blocks:
             x = block(x, gaps)
         return asked(x, histories, batch)

@@ -10,20 +10,24 @@ from torch import Tensor
 from softrec.models.histories import Histories, exporting
 from softrec.types import Batch
 
-States = Callable[[Histories, Batch], Tensor]
-"""(histories, their predictions) -> the states (P, D) at the places of the predictions. Of the
-batch only `row` and `step` are those of these histories."""
+States = Callable[[Tensor, Histories, Batch], Tensor]
+"""(item vectors (B, L', D), their histories, their predictions) -> the states (P, D) at the places
+of the predictions. Of the batch only `row` and `step` are those of these histories."""
 WORTH = 256
 """Steps of padding whose work is as long as that of one part more, in a model of width 64."""
 
 
-def by_length(states: States, histories: Histories, batch: Batch) -> Tensor:
+def by_length(
+    states: States, vectors: Callable[[Tensor], Tensor], histories: Histories, batch: Batch
+) -> Tensor:
     """Return the states (P, D) of a batch, computed for histories of similar length together.
 
     On an accelerator, where many short calls take longer than padding, they stay together.
 
     Args:
         states: computes them; what it returns for a row must not depend on the others.
+        vectors: those of items of any shape, asked for once: their gradient has the size of the
+            catalogue, and where other processes have a share of it, each of them asks as often.
         histories: of the batch.
         batch: the batch, with the places of the predictions.
 
@@ -32,29 +36,20 @@ def by_length(states: States, histories: Histories, batch: Batch) -> Tensor:
         >>> from softrec.testing.encoders import padded
         >>> batch = padded([[1], [2, 3]], 5)
         >>> histories = aligned(batch.history, 5)
-        >>> by_length(lambda some, b: asked(some.items[..., None], some, b), histories, batch)
+        >>> by_length(asked, lambda items: items[..., None], histories, batch)
         tensor([[1],
                 [3]])
     """
     parts = similar(histories)
     if len(parts) == 1:
-        return states(histories, batch)
-    if batch.row is None or batch.step is None:
-        order = torch.cat(parts)
-        found = [states(_some(histories, rows), batch) for rows in parts]
-        return torch.cat(found)[_inverse(order)]
-    part, place = torch.empty_like(histories.lengths), torch.empty_like(histories.lengths)
-    for number, rows in enumerate(parts):
-        part[rows], place[rows] = number, torch.arange(len(rows))
-    of_each = part[batch.row]
-    order = of_each.argsort(stable=True)
-    sizes = of_each.bincount(minlength=len(parts)).tolist()
-    asked_for = zip(
-        place[batch.row][order].split(sizes), batch.step[order].split(sizes), strict=True
-    )
+        return states(vectors(histories.items), histories, batch)
+    some = [_some(histories, rows) for rows in parts]
+    of_items = vectors(torch.cat([part.items.flatten() for part in some]))
+    split = of_items.split([part.items.numel() for part in some])
+    asked_for, order = _predictions(parts, batch)
     found = [
-        states(_some(histories, rows), batch._replace(row=row, step=step))
-        for rows, (row, step) in zip(parts, asked_for, strict=True)
+        states(x.view(*part.items.shape, -1), part, one)
+        for x, part, one in zip(split, some, asked_for, strict=True)
     ]
     return torch.cat(found)[_inverse(order)]
 
@@ -85,6 +80,22 @@ def similar(histories: Histories) -> list[Tensor]:
         parts.append(order[start:end].sort().values)
         end, width = start, shorter
     return [*parts, order[:end].sort().values]
+
+
+def _predictions(parts: list[Tensor], batch: Batch) -> tuple[list[Batch], Tensor]:
+    """Return the predictions of each part, and their places in the batch, part by part."""
+    order = torch.cat(parts)
+    if batch.row is None or batch.step is None:
+        return [batch] * len(parts), order
+    sizes = [len(rows) for rows in parts]
+    part, place = torch.empty_like(order), torch.empty_like(order)
+    part[order] = torch.arange(len(parts)).repeat_interleave(torch.tensor(sizes))
+    place[order] = torch.cat([torch.arange(size) for size in sizes])
+    of_each = part[batch.row]
+    order = of_each.argsort(stable=True)
+    sizes = of_each.bincount(minlength=len(parts)).tolist()
+    row, step = place[batch.row[order]].split(sizes), batch.step[order].split(sizes)
+    return [batch._replace(row=r, step=s) for r, s in zip(row, step, strict=True)], order
 
 
 def _some(histories: Histories, rows: Tensor) -> Histories:

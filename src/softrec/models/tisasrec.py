@@ -190,10 +190,10 @@ class TiSASRec(HistoryEncoder):
                 "log with a column of times and name it (--time COLUMN), or a model that needs "
                 "no times (--model sasrec)"
             )
-        users = self.norm(by_length(self._states, histories, batch))
+        users = self.norm(by_length(self._states, self.table, histories, batch))
         return Vectors(users, items or self.items())
 
-    def _states(self, histories: Histories, batch: Batch) -> Tensor:
+    def _states(self, x: Tensor, histories: Histories, batch: Batch) -> Tensor:
         assert histories.times is not None
         gaps = intervals(histories.times, self.largest, self.unit)
         positions = from_end(histories)
@@ -204,7 +204,7 @@ class TiSASRec(HistoryEncoder):
             self.interval_keys.weight,
             self.interval_values.weight,
         )
-        x = self.dropout(self.table(histories.items) * self.scale)
+        x = self.dropout(x * self.scale)
         return states_of(self.blocks, x, histories, batch, attend)
 
 

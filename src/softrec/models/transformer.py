@@ -92,15 +92,12 @@ class Transformer(HistoryEncoder):
             ValueError: if a history is longer than the model's `length`.
         """
         histories = fitting(batch.history, self.n_items, self.length)
-        if self.catalogue is None:
-            states = by_length(self._states, histories, batch)
-        else:  # vectors of items come from other processes, each of which asks as often
-            states = self._states(histories, batch)
+        states = by_length(self._states, self.table, histories, batch)
         return Vectors(self.norm(states), items or self.items())
 
-    def _states(self, histories: Histories, batch: Batch) -> Tensor:
-        x = self.table(histories.items) * self.scale + self.positions(from_end(histories))
-        return states_of(self.blocks, self.dropout(self.before(x)), histories, batch)
+    def _states(self, x: Tensor, histories: Histories, batch: Batch) -> Tensor:
+        x = self.dropout(self.before(x * self.scale + self.positions(from_end(histories))))
+        return states_of(self.blocks, x, histories, batch)
 
 
 # --- causal attention ---
