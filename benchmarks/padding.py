@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.timing import Bar, Row, Work, agree, paired
-from softrec.models import dropout, lengths, transformer
+from softrec.limits import limited
+from softrec.models import dropout, transformer
 from softrec.models.sasrec import SASRec
 from softrec.types import Batch
 
@@ -78,11 +79,11 @@ def _users(sizes: Sizes, shapes: Shapes) -> list[Row]:
         return torch.cat([part.flatten() for part in found if part is not None])
 
     def together() -> Tensor:
-        with patch.object(lengths, "WORTH", 2**60):
+        with limited(padding=2**60):
             return gradients()
 
     def before() -> Tensor:
-        with patch.object(lengths, "WORTH", 2**60), _dropout_of_torch():
+        with limited(padding=2**60), _dropout_of_torch():
             return gradients()
 
     def times(work: str, beside: Work, name: str, bar: Bar) -> Row:

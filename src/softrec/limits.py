@@ -1,8 +1,9 @@
 """Limits of memory and speed: sizes of blocks, and from which size on a cheaper method is used.
 
-Results do not depend on the limits, up to rounding, with three exceptions: an approximate search
-finds other neighbours, another number of `wishes` gives another simulated log, and more examples
-than `shuffled` are trained on in another order. With little memory:
+Results do not depend on the limits, up to rounding, with four exceptions: an approximate search
+finds other neighbours, another number of `wishes` gives another simulated log, more examples than
+`shuffled` are trained on in another order, and with another `padding` dropout draws other numbers.
+With little memory:
 
     with limited(encoded=64, scores=2**20):
         run.recommend(...)
@@ -39,6 +40,8 @@ class Limits:
     """Cases whose given lists are looked at at once."""
     negatives: int = 2 * 2**20
     """Bytes of the vectors of sampled negatives, which stay in the cache until they are used."""
+    padding: int = 256
+    """Steps of padding, in a model of width 64, that take as long as one part of a batch more."""
     intervals: int = 2**18
     """Numbers of a block of queries by time intervals, on a CPU."""
     products: int = 2**22

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softrec.models import lengths as module
+from softrec.limits import LIMITS, limited
 from softrec.models.bsarec import BSARec
 from softrec.models.esasrec import ESASRec
 from softrec.models.histories import Histories, aligned, asked
@@ -45,17 +45,17 @@ def mixed(lengths: list[int], *, steps: bool, left: bool = True) -> Batch:
 
 @pytest.mark.parametrize("steps", [True, False])
 @pytest.mark.parametrize("name", MODELS)
-def test_users_and_gradients_are_those_of_all_together(name, steps, monkeypatch):
+def test_users_and_gradients_are_those_of_all_together(name, steps):
     torch.manual_seed(1)
     model = MODELS[name](N, dim=4, length=12, layers=2, heads=2).double().eval()
     batch = mixed([3, 12, 1, 7, 2, 12, 5, 1, 4], steps=steps)
     found = []
     for worth in (1, 10**9):
-        monkeypatch.setattr(module, "WORTH", worth)
-        parts = similar(aligned(batch.history, N))
-        assert len(parts) == (4 if worth == 1 else 1)
         model.zero_grad()
-        users = model(batch).users
+        with limited(padding=worth):
+            parts = similar(aligned(batch.history, N))
+            assert len(parts) == (4 if worth == 1 else 1)
+            users = model(batch).users
         (users * torch.arange(users.numel()).view_as(users)).sum().backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         found.append([users.detach(), *gradients])
@@ -83,8 +83,7 @@ def test_states_come_back_to_their_predictions(lengths, steps, left, worth):
 
     times = 0
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WORTH", worth)
+    with limited(padding=worth):
         found = by_length(states, vectors, histories, batch)
     assert times == 1
     assert torch.equal(found, states(histories.items[..., None], histories, batch))
@@ -96,7 +95,7 @@ def test_parts_are_all_rows_and_need_at_most_twice_the_steps(lengths):
     parts = similar(histories)
     assert sorted(torch.cat(parts).tolist()) == list(range(len(lengths)))
     computed = sum(len(rows) * int(histories.lengths[rows].max()) for rows in parts)
-    assert computed <= 2 * sum(lengths) + module.WORTH
+    assert computed <= 2 * sum(lengths) + LIMITS.padding
     assert len(parts) <= 8  # log2(200)
 
 

@@ -7,14 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from softrec.limits import LIMITS
 from softrec.models.histories import Histories, exporting
 from softrec.types import Batch
 
 States = Callable[[Tensor, Histories, Batch], Tensor]
 """(item vectors (B, L', D), their histories, their predictions) -> the states (P, D) at the places
 of the predictions. Of the batch only `row` and `step` are those of these histories."""
-WORTH = 256
-"""Steps of padding whose work is as long as that of one part more, in a model of width 64."""
 
 
 def by_length(
@@ -75,7 +74,7 @@ def similar(histories: Histories) -> list[Tensor]:
     while width > 1:
         start = int(torch.searchsorted(ascending, width // 2, right=True))
         shorter = int(ascending[start - 1]) if start else width
-        if start * (width - shorter) < WORTH:
+        if start * (width - shorter) < LIMITS.padding:
             break
         parts.append(order[start:end].sort().values)
         end, width = start, shorter
