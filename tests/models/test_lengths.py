@@ -1,5 +1,7 @@
 """Histories of similar length together: the numbers of all together, and less padding."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,17 +9,20 @@ from hypothesis import strategies as st
 
 from softrec.limits import LIMITS, limited
 from softrec.models.bsarec import BSARec
+from softrec.models.comirec import ComiRecSA
 from softrec.models.esasrec import ESASRec
 from softrec.models.histories import Histories, aligned, asked
 from softrec.models.hstu import HSTU, TimedHSTU
 from softrec.models.lengths import by_length, similar
 from softrec.models.sasrec import SASRec
+from softrec.models.timirec import TiMiRec
 from softrec.models.tisasrec import TiSASRec
 from softrec.types import Batch
 
 MODELS = {
     "sasrec": SASRec, "esasrec": ESASRec, "bsarec": BSARec, "hstu": HSTU, "hstu-time": TimedHSTU,
-    "tisasrec": TiSASRec,
+    "tisasrec": TiSASRec, "comirec-sa": partial(ComiRecSA, positions="values"),
+    "comirec-sa+": partial(ComiRecSA, transformer=True), "timirec": TiMiRec,
 }  # fmt: skip
 N = 9
 
@@ -47,7 +52,8 @@ def mixed(lengths: list[int], *, steps: bool, left: bool = True) -> Batch:
 @pytest.mark.parametrize("name", MODELS)
 def test_users_and_gradients_are_those_of_all_together(name, steps):
     torch.manual_seed(1)
-    model = MODELS[name](N, dim=4, length=12, layers=2, heads=2).double().eval()
+    blocks = {} if "mirec" in name else {"layers": 2, "heads": 2}
+    model = MODELS[name](N, dim=4, length=12, **blocks).double().eval()
     batch = mixed([3, 12, 1, 7, 2, 12, 5, 1, 4], steps=steps)
     found = []
     for worth in (1, 10**9):
@@ -55,7 +61,7 @@ def test_users_and_gradients_are_those_of_all_together(name, steps):
         with limited(padding=worth):
             parts = similar(aligned(batch.history, N))
             assert len(parts) == (4 if worth == 1 else 1)
-            users = model(batch).users
+            users = model(batch).users.flatten(1)
         (users * torch.arange(users.numel()).view_as(users)).sum().backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         found.append([users.detach(), *gradients])

@@ -17,6 +17,7 @@ from softrec.models.histories import (
     prefixes,
 )
 from softrec.models.layers import Init, initialise
+from softrec.models.lengths import by_length
 from softrec.models.registry import MODELS
 from softrec.types import Batch, ItemVectors, Vectors
 
@@ -134,24 +135,19 @@ class ComiRecSA(HistoryEncoder):
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        interests = self.interests_in(self.histories(batch))
+        interests = self.interests_in(prefixes(batch, self.n_items, self.length), batch)
         return Vectors(interests, items or self.items())
 
-    def histories(self, batch: Batch) -> Histories:
-        """Return the histories to read, one for each prediction.
+    def interests_in(self, histories: Histories, batch: Batch) -> Tensor:
+        """Return the interests (P, K, D) in histories (P, L'), one for each prediction."""
+        at_ends = batch._replace(row=None, step=None)
+        return by_length(self._interests, self.table, histories, at_ends)
 
-        Raises:
-            ValueError: if a history is longer than the model's `length`.
-        """
-        return prefixes(batch, self.n_items, self.length)
-
-    def interests_in(self, histories: Histories) -> Tensor:
-        """Return the interests (P, K, D) in histories (P, L')."""
+    def _interests(self, values: Tensor, histories: Histories, _: Batch) -> Tensor:
         real = histories.items != self.n_items
         filled = real[:, :1]  # padding is at the right only
         # A row with only padding would have a softmax over nothing: it attends to itself.
         visible = None if not exporting() and bool(real.all()) else real | ~filled
-        values = self.table(histories.items)
         seen = values if self.positions is None else values + self._positions(histories)
         if self.where == "values":
             values = seen

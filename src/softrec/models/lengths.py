@@ -12,14 +12,14 @@ from softrec.models.histories import Histories, exporting
 from softrec.types import Batch
 
 States = Callable[[Tensor, Histories, Batch], Tensor]
-"""(item vectors (B, L', D), their histories, their predictions) -> the states (P, D) at the places
-of the predictions. Of the batch only `row` and `step` are those of these histories."""
+"""(item vectors (B, L', D), their histories, their predictions) -> the states (P, ...) at the
+places of the predictions. Of the batch only `row` and `step` are those of these histories."""
 
 
 def by_length(
     states: States, vectors: Callable[[Tensor], Tensor], histories: Histories, batch: Batch
 ) -> Tensor:
-    """Return the states (P, D) of a batch, computed for histories of similar length together.
+    """Return the states (P, ...) of a batch, computed for histories of similar length together.
 
     On an accelerator, where many short calls take longer than padding, they stay together.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from softrec.models.comirec import ComiRecSA, Positions
 from softrec.models.dropout import Dropout
 from softrec.models.gru4rec import states_at
-from softrec.models.histories import Histories, ItemTable, each_row
+from softrec.models.histories import Histories, ItemTable, each_row, prefixes
 from softrec.models.layers import Init, initialise
 from softrec.models.registry import MODELS
 from softrec.types import Batch, Encoder, Interests, ItemVectors, Vectors
@@ -130,8 +130,9 @@ class TiMiRec(Encoder):
         Raises:
             ValueError: if a history is longer than the model's `length`.
         """
-        histories = self.extractor.histories(batch)
-        interests = Interests(self.extractor.interests_in(histories), self.predictor(histories))
+        histories = prefixes(batch, self.n_items, self.extractor.length)
+        found = self.extractor.interests_in(histories, batch)
+        interests = Interests(found, self.predictor(histories))
         return Vectors(interests.mean(), items or self.items(), interests)
 
     def items(self) -> ItemVectors:
