@@ -57,6 +57,19 @@ def test_a_common_field_is_an_option(restored):
     assert context.obj == {"target": "own-target", "own_sharpness": 3.0}
 
 
+def test_what_reads_a_run_or_an_export_loads_plugins():
+    """The error about a run whose model is a plugin's says so."""
+    of_runs = [name for name, command in commands().items()
+               if any(one.name == "run" for one in command.params)]  # fmt: skip
+    assert {"recommend", "index", "export", "evaluate"} <= set(of_runs)
+    assert [name for name in of_runs if "--plugin" not in flags(name)] == []
+
+
+def test_similar_items_are_of_no_users():
+    (out,) = (one for one in commands()["similar"].params if one.name == "out")
+    assert "--all-users" not in out.help
+
+
 def test_values_are_typed():
     arguments = ["x.csv", "-o", "run", "--epochs", "3", "--lr", "0.1", "--no-header",
                  "--clean", "k-core=2", "--clean", "min-user=3", "--balance", "0.3",

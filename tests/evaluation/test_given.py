@@ -1,6 +1,7 @@
 """Ranks in lists that are given: as a loop over each list finds them."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def test_ranks_are_those_of_a_loop(problem):
     flat = [(u, i, s) for u in sorted(lists) for i, s in zip(*lists[u], strict=True)]
     user, item, score = (np.array([row[c] for row in flat], dtype=np.int64) for c in range(3))
     found = ranks_in(
-        RankedLists(user, item, score.astype(float) if scored else None, [], []),
+        RankedLists(user, item, score.astype(float) if scored else None, [], pl.Series()),
         cases, N, k, mask_seen=mask_seen,
     )  # fmt: skip
     wanted, listed = [], []
@@ -78,7 +79,7 @@ def test_blocks_of_cases_change_nothing():
     asked = rng.permutation(40)[:25]
     cases = Cases(asked, Sequences.of(rng.integers(0, 10, (25, 3))), Sequences.of([[15]] * 25))
     user, item = np.repeat(np.arange(30), 9), np.concatenate(lists)
-    given_lists = RankedLists(user, item, rng.integers(0, 3, 270)[::-1] * 0.5, [], [])
+    given_lists = RankedLists(user, item, rng.integers(0, 3, 270)[::-1] * 0.5, [], pl.Series())
     whole = ranks_in(given_lists, cases, 20, 9, mask_seen=True)
     with limited(cases=4):
         parts = ranks_in(given_lists, cases, 20, 9, mask_seen=True)
@@ -110,7 +111,7 @@ def test_metrics_of_lists_are_those_of_ranx():
     expected = ranx.evaluate(qrels, run, metrics, return_mean=False)
     cases = Cases(np.arange(n_cases), Sequences.of([[]] * n_cases), Sequences.of(relevant))
     user = np.repeat(np.arange(n_cases), length)
-    lists = RankedLists(user, np.concatenate(list(listed.values())), None, [], [])
+    lists = RankedLists(user, np.concatenate(list(listed.values())), None, [], pl.Series())
     found = evaluate(ranks_in(lists, cases, n_items, 30, mask_seen=True).ranks, metrics)
     for metric in metrics:
         np.testing.assert_allclose(found[metric], expected[metric], atol=1e-12, err_msg=metric)

@@ -111,6 +111,27 @@ def test_a_folder_that_was_moved_is_still_an_export(folder, tmp_path):
     assert ExportedRecommender(tmp_path / "elsewhere").recommend(3, 2).height == 2
 
 
+def test_an_export_without_users_says_so(folder, capsys, tmp_path):
+    to, lists = tmp_path / "export", tmp_path / "lists"
+    export_run(open_run(folder / "run"), to, histories=3, users=False)
+    (tmp_path / "users.txt").write_text("3")
+    for asked in (
+        ["-u", 3],
+        ["--users-file", tmp_path / "users.txt"],
+        ["--all-users", "--out", lists],
+    ):
+        capsys.readouterr()
+        call("recommend", to, *asked, code=2)
+        said = " ".join(capsys.readouterr().err.split())
+        assert "there are no users, because the export was written with --no-users" in said
+    assert not lists.exists()
+    call("index", to, "--kind", "exact", "--questions", 5)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "10 items, and 5 questions: histories of one item, because the export has no" in said
+    call("index", folder / "run", "--kind", "exact", "--questions", 5)
+    assert "5 questions: users of the log" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_export_in_place_of_its_run_is_told(folder, tmp_path):
     export_run(open_run(folder / "run"), tmp_path / "export", histories=3)
     with refused(RunError):

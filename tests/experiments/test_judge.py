@@ -13,6 +13,7 @@ from softrec.cli import main as cli
 from softrec.data.interactions import Interactions
 from softrec.data.ranked_lists import read_lists
 from softrec.errors import DataError, RecipeError
+from softrec.recipe.recipe import read_recipe
 
 TINY = {"epochs": 2, "batch_size": 32, "length": 5, "model.dim": 8, "progress": False}
 USERS = [f"u{n:02}" for n in range(40)]
@@ -201,6 +202,30 @@ def test_lists_without_any_hit_are_noticed():
     assert "no list has a relevant item" in "\n".join(found.results.notes)
 
 
+def test_a_metric_given_twice_counts_once_and_the_first_one_decides(run, lists):
+    for against, out in (({}, "one"), ({"against": run}, "two")):
+        data = [] if against else [log_frame()]
+        given = "recall@10, recall@10,ndcg@10"
+        found = judged(lists, *data, metrics=given, out=out, **against).results
+        assert found.metrics == ("recall@10", "ndcg@10")
+        assert found.selection.metric == "recall@10"
+    assert run.recipe.training.monitor == "ndcg@10"
+    assert list(run.evaluate(metrics=given)) == ["recall@10", "ndcg@10"]
+    fields = {"data": {"source": "shop"}, "evaluation": {"metrics": given}}
+    assert read_recipe(fields).evaluation.metrics == ("recall@10", "ndcg@10")
+
+
+def test_unknown_items_are_counted_and_named_alike():
+    """Each once, of the users that are asked about."""
+    rows = [(user, f"x{n}", 9.0 - n) for user in USERS[:2] for n in range(3)]
+    rows += [("nobody", "y", 1.0), (USERS[0], "i01", 0.5)]
+    theirs = pl.DataFrame(rows, schema=["user", "item", "score"], orient="row")
+    notes = "\n".join(judged({"a": [theirs, theirs]}, log_frame()).results.notes)
+    assert "3 listed items are not in the catalogue" in notes
+    assert "is no hit: 'x0', 'x1', 'x2'." in notes
+    assert "the lists a (training 2 of a): 1 user is not in the log" in notes
+
+
 ROWS = {"user": ["u00", "u00"], "item": ["i01", "i02"]}
 WRONG = {
     "no order": ROWS,
@@ -253,6 +278,12 @@ def test_what_does_not_go_together_is_refused(lists, run):
             judged(nothing, log_frame())
     with refused(DataError):
         judged(lists, log_frame().filter(pl.col("user") < "u10"), against=lists.tail(20))
+    for empty in ("", "a=", {"a": " "}):
+        with refused(RecipeError):
+            judged(empty, log_frame())
+    lists.write_parquet("run.parquet")
+    with refused(RecipeError):
+        judged("run.parquet", against=run)
     assert not (run.folder.parent / "judged").exists()
 
 

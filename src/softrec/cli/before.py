@@ -19,7 +19,7 @@ HEAVY = ("fit", "tune", "compare", "order", "demo", "report", "evaluate", "expor
 """The commands that need all of the library."""
 BY_ONE = ("tune", "compare", "order", "demo", "reproduce", "update")
 """The commands that train, and that one process does: it starts others for a training itself."""
-OF_EXPORTS = ("recommend", "similar", "interests")
+OF_EXPORTS = ("recommend", "similar", "interests", "index")
 """The commands that an export can answer, too, without torch."""
 
 
@@ -33,11 +33,12 @@ def before(command: str, given: Mapping[str, Any]) -> None:
     exported = False
     if isinstance(given.get("source"), str):
         _check_source(given["source"])
+    of_exports = command in OF_EXPORTS
     for argument in ("run", "folder"):
         if isinstance(given.get(argument), Path):
-            exported = command in OF_EXPORTS and (given[argument] / "manifest.json").exists()
+            exported = of_exports and (given[argument] / "manifest.json").exists()
             if not exported:
-                _check_finished(given[argument], argument)
+                _check_finished(given[argument], argument, or_export=of_exports)
     if command in HEAVY and not exported:
         import_module("softrec.experiments.compare")  # all of the library
         if command in BY_ONE:
@@ -85,11 +86,11 @@ def _check_source(source: str) -> None:
         raise no_source(source, known)
 
 
-def _check_finished(folder: Path, argument: str) -> None:
+def _check_finished(folder: Path, argument: str, *, or_export: bool) -> None:
     from softrec.experiments.store.folders import COMPARISON, RUN, none_finished
 
     kind = RUN if argument == "run" else COMPARISON
     if str(folder).startswith("hf:/"):
         return  # it is fetched when it is opened
     if not (folder / kind.result).exists():
-        raise none_finished(folder, kind)
+        raise none_finished(folder, kind, or_export=or_export)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from softrec.cli.options import Trust
+from softrec.cli.options import Plugins, RunOrExport, Trust, load
 from softrec.cli.show import out_console, print_line
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def index(
-    served: Annotated[Path, typer.Argument(help="The folder of an export, or of a finished run.")],
+    run: RunOrExport,
     kind: Annotated[
         str,
         typer.Option(
@@ -27,7 +26,12 @@ def index(
         int, typer.Option("-k", min=1, help="For how many items recall is measured.")
     ] = 20,
     questions: Annotated[
-        int, typer.Option(min=1, help="For how many users of the log an index is asked.")
+        int,
+        typer.Option(
+            min=1,
+            help="For how many users of the log an index is asked; of an export without users, for "
+            "how many histories of one item.",
+        ),
     ] = 1000,
     fast: Annotated[
         float,
@@ -47,6 +51,7 @@ def index(
         ),
     ] = 0.95,
     trust: Trust = False,
+    plugins: Plugins = None,
 ) -> None:
     """Compare exact with approximate search among the items, and keep what is chosen in an export.
 
@@ -57,14 +62,15 @@ def index(
     Example:
       softrec index exports/first
     """
+    load(plugins)
     from softrec.experiments.index import index_folder
 
     found = index_folder(
-        served, kind=kind, k=k, questions=questions, fast=fast, recall=recall, trust=trust
+        run, kind=kind, k=k, questions=questions, fast=fast, recall=recall, trust=trust
     )
     print_index(found, k)
     what = "all items, exactly" if found.chosen.built is None else found.chosen.kind
-    told = f"{served} recommends with" if found.stored else "an export would recommend with"
+    told = f"{run} recommends with" if found.stored else "an export would recommend with"
     print_line(f"{told}: {what}")
 
 

@@ -179,6 +179,7 @@ Source = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+RunOrExport = Annotated[Path, typer.Argument(help="The folder of a finished run, or of an export.")]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The folder to write; it must not exist yet.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from softrec.cli.options import Plugins, RunFolder, Trust, load
+from softrec.cli.options import Plugins, RunOrExport, Trust, load
 from softrec.cli.rules import (
     Allow,
     AtMost,
@@ -66,16 +66,12 @@ KeepSeen = Annotated[
         help="Whether seen items may be recommended; by default as in the evaluation of the run.",
     ),
 ]
-TableFile = Annotated[
+TABLE = "Write to a file (.csv, .parquet or .json) instead of the screen"
+TableFile = Annotated[Path | None, typer.Option("--out", "-o", help=f"{TABLE}.")]
+TableOrFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        help="Write to a file (.csv, .parquet or .json) instead of the screen; with --all-users "
-        "the folder to write.",
-    ),
+    typer.Option("--out", "-o", help=f"{TABLE}; with --all-users the folder to write."),
 ]
-
 
 AllUsers = Annotated[
     bool,
@@ -92,7 +88,7 @@ UsersOfAPart = Annotated[
 
 
 def recommend(
-    run: RunFolder,
+    run: RunOrExport,
     user: KnownUsers = None,
     users_file: UsersFile = None,
     unknown: Unknown = "skip",
@@ -115,7 +111,7 @@ def recommend(
     at_most: AtMost = None,
     pin: Pin = None,
     rules: RulesFile = None,
-    out: TableFile = None,
+    out: TableOrFolder = None,
     all_users: AllUsers = False,
     users_per_part: UsersOfAPart = 50_000,
     overwrite: Annotated[
@@ -199,7 +195,7 @@ def _part(before: str | None) -> str | None:
 
 
 def similar(
-    run: RunFolder,
+    run: RunOrExport,
     item: Annotated[
         list[str] | None,
         typer.Option(
@@ -245,7 +241,7 @@ def similar(
 
 
 def interests(
-    run: RunFolder,
+    run: RunOrExport,
     user: KnownUsers = None,
     users_file: UsersFile = None,
     unknown: Unknown = "skip",
@@ -288,6 +284,7 @@ def _service(
 ) -> tuple[Any, dict[str, Any]]:
     """Return the recommender of a run, and the users and histories that a command names."""
     from softrec.serving.files import read_users
+    from softrec.serving.people import check_any_users
 
     if unknown not in ("skip", "error"):
         raise RecipeError(f"--unknown must be skip or error, got {unknown!r}")
@@ -299,6 +296,7 @@ def _service(
     recommender, everybody = _opened(run, [users_file], out, trust, items, _part(before))
     user = user if anybody else everybody()
     if users_file and unknown == "skip":
+        check_any_users(recommender.log.n_users)
         listed = _known(recommender.log.users, listed, users_file)
     people = list(dict.fromkeys([*(user or []), *listed]))
     return recommender, {"users": people, "histories": histories}

@@ -30,7 +30,7 @@ class RankedLists(NamedTuple):
     item: np.ndarray  # (L,) int64; `UNKNOWN` for an item that is not in the catalogue
     score: np.ndarray | None  # (L,) float64; successive equal scores are ties
     strangers: list[object]  # users that are not in the log
-    unknown: list[object]  # items that are not in the catalogue, each once
+    unknown: pl.Series  # the id of each listed item that is not in the catalogue, in order
 
 
 def read_lists(
@@ -72,13 +72,12 @@ def read_lists(
     here = ordered["user number"] != UNKNOWN
     strangers = ordered.filter(~here)["user"].unique(maintain_order=True).to_list()
     found = ordered.filter(here)
-    unknown = found.filter(pl.col("item number") == UNKNOWN)["item"]
     return RankedLists(
         found["user number"].to_numpy(),
         found["item number"].to_numpy(),
         found["score"].to_numpy() if "score" in found.columns else None,
         strangers,
-        unknown.unique(maintain_order=True).to_list(),
+        found.filter(pl.col("item number") == UNKNOWN)["item"],
     )
 
 

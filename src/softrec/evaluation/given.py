@@ -25,7 +25,6 @@ class GivenRanks(NamedTuple):
     asked: np.ndarray  # (C,) whether a case has a list
     short: int  # how many of these lists have fewer than k items
     seen: int  # listed items in the history, which were left out
-    unknown: int  # listed items that are not in the catalogue, with repeats
     tied: int  # listed items with the same score as another item of the list
 
 
@@ -53,10 +52,11 @@ def ranks_in(
         measured: how many places of each list count in `listed`; by default k.
 
     Example:
+        >>> import polars as pl
         >>> from softrec.data.interactions import Sequences
         >>> cases = Cases(np.array([7]), Sequences.of([[0]]), Sequences.of([[2]]))
         >>> user, item = np.array([7, 7, 7]), np.array([0, 1, 2])
-        >>> lists = RankedLists(user, item, None, [], [])
+        >>> lists = RankedLists(user, item, None, [], pl.Series())
         >>> ranks_in(lists, cases, 4, 10, mask_seen=True).ranks.rank.tolist()
         [2]
     """
@@ -65,7 +65,7 @@ def ranks_in(
     end = np.searchsorted(lists.user, cases.user[order], side="right")
     rank = np.full(len(cases.relevant.items), NOT_RANKED)
     listed = np.zeros(n_items, dtype=np.int64)
-    counts = dict.fromkeys(("short", "seen", "unknown", "tied"), 0)
+    counts = dict.fromkeys(("short", "seen", "tied"), 0)
     for some in blocks(len(cases), LIMITS.cases):
         own = order[some]
         part = _Part.of(lists, begin[some], end[some])
@@ -81,7 +81,6 @@ def ranks_in(
         listed += np.bincount(first, minlength=n_items)
         lengths = np.bincount(part.case, minlength=len(own))
         counts["short"] += int(((end[some] > begin[some]) & (lengths < k)).sum())
-        counts["unknown"] += int((part.item == UNKNOWN).sum())
         counts["tied"] += part.tied
     case = np.repeat(np.arange(len(cases)), cases.relevant.lengths)
     has = np.zeros(len(cases), dtype=bool)

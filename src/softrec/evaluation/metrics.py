@@ -7,7 +7,7 @@ cases, not over the means of batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,14 +175,15 @@ def parse_metric(name: str) -> tuple[Metric, int]:
     return METRICS[kind], int(cutoff)
 
 
-def metric_names(text: str) -> list[str]:
-    """Return the metrics in a text.
+def metric_names(given: str | Iterable[str]) -> list[str]:
+    """Return the metrics in a text or in several, each once.
 
     Example:
-        >>> metric_names("ndcg@5, recall@10")
+        >>> metric_names("ndcg@5, recall@10, ndcg@5")
         ['ndcg@5', 'recall@10']
     """
-    return [name.strip() for name in text.split(",")]
+    texts = [given] if isinstance(given, str) else given
+    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
 
 
 def evaluate(ranks: Ranks, metrics: Sequence[str]) -> pl.DataFrame:

@@ -63,7 +63,7 @@ def judged(
     else:
         split = load_data(data, run.recipe.data, data_dir)
         run.check_data(split)
-    wanted = metric_names(metrics) if isinstance(metrics, str) else metrics
+    wanted = metric_names(metrics) if metrics else None
     return Evaluator(run.recipe, split, part).with_lists(run.model(), wanted)
 
 

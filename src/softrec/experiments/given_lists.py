@@ -11,6 +11,7 @@ import polars as pl
 
 from softrec.data.ranked_lists import RankedLists, read_lists
 from softrec.data.splits import Split
+from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, RecipeError, number_of, shown
 from softrec.evaluation.asked import Asked
 from softrec.evaluation.given import GivenRanks, ranks_in
@@ -51,7 +52,10 @@ class Judge(NamedTuple):
         if runs and len(runs) < len(sources):
             raise RecipeError(f"{name} names runs and lists; give them names of their own")
         if not runs:
-            judged = [self._of_lists(source, name) for source in sources]
+            judged = [
+                self._of_lists(source, _called(source, name, number if len(sources) > 1 else None))
+                for number, source in enumerate(sources, 1)
+            ]
             notes = [note for _, _, lines in judged for note in lines]
             return Row(name, [t for t, _, _ in judged], [m for _, m, _ in judged], [], notes)
         own = [run.recipe.model_copy(update={"seed": 0}) for run in runs]
@@ -76,7 +80,9 @@ class Judge(NamedTuple):
         recipe = run.recipe.model_copy(update=judged_by)
         return Evaluator(recipe, self.split, "test", self.asked).with_lists(run.model())
 
-    def _of_lists(self, source: Any, name: str) -> tuple[pl.DataFrame, dict[str, float], list[str]]:
+    def _of_lists(
+        self, source: Any, called: str
+    ) -> tuple[pl.DataFrame, dict[str, float], list[str]]:
         """Return the metrics of each case, the measures of the lists, and notes on the lists."""
         train, metrics = self.split.train, self.recipe.evaluation.metrics
         data = self.recipe.data
@@ -90,7 +96,7 @@ class Judge(NamedTuple):
         if not found.asked.any():
             raise DataError(
                 f"none of the {len(np.unique(lists.user)):,} users with a list in "
-                f"{_called(source, name)} is asked about in the test part, which has "
+                f"{called} is asked about in the test part, which has "
                 f"{shown(train.users.ids(cases.user[:3]).to_list())}; give lists for these users"
             )
         table = evaluate(found.ranks, metrics)
@@ -101,12 +107,14 @@ class Judge(NamedTuple):
         return (
             table,
             {"k": float(k), **measured},
-            notes_on(lists, found, self, _called(source, name), longest),
+            notes_on(lists, found, self, called, longest),
         )
 
 
-def _called(source: Any, name: str) -> str:
-    return Path(source).name if isinstance(source, str | Path) else f"the lists {name}"
+def _called(source: Any, name: str, number: int | None) -> str:
+    """Return what notes call lists; of several of one name, with the number of the training."""
+    called = Path(source).name if isinstance(source, str | Path) else f"the lists {name}"
+    return called if number is None else f"{called} (training {number} of {name})"
 
 
 def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k: int) -> list[str]:
@@ -137,10 +145,11 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
             "of the user, where new items are asked for; such an item is left out, and those after "
             "it move up"
         )
-    if found.unknown:
+    unknown = _unknown(lists, judge.asked.test.user)
+    if unknown:
         sentences.append(
-            f"{number_of(found.unknown, 'listed item is', 'listed items are')} not in the "
-            f"catalogue; such an item keeps its place and is no hit: {shown(lists.unknown)}"
+            f"{number_of(len(unknown), 'listed item is', 'listed items are')} not in the "
+            f"catalogue; such an item keeps its place and is no hit: {shown(unknown)}"
         )
     if (found.ranks.rank == NOT_RANKED).all():
         sentences.append(
@@ -158,6 +167,12 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
             "item of the same list; ties count against the relevant item"
         )
     return [f"{called}: {sentence}." for sentence in sentences]
+
+
+def _unknown(lists: RankedLists, users: np.ndarray) -> list[object]:
+    """Return the items in the lists of some users that are not in the catalogue, each once."""
+    theirs = np.isin(lists.user[lists.item == UNKNOWN], users)
+    return lists.unknown.filter(pl.Series(theirs)).unique(maintain_order=True).to_list()
 
 
 def named(given: Any, default: str, *, trust: bool = False) -> dict[str, list[Any]]:
@@ -190,6 +205,11 @@ def named(given: Any, default: str, *, trust: bool = False) -> dict[str, list[An
 
 def _opened(source: Any, trust: bool) -> Any:
     """Return the run in a given folder; anything else as it is."""
+    if isinstance(source, str) and not source.strip():
+        raise RecipeError(
+            f"expected a file of lists or the folder of a run, got {source!r}; give PATH or "
+            "NAME=PATH"
+        )
     folder = isinstance(source, str | Path) and (Path(source) / RUN.result).exists()
     return open_run(source, trust=trust) if folder else source
 

@@ -25,6 +25,8 @@ from softrec.serving.prior import Offsets, stacked
 LOGGER = logging.getLogger(__name__)
 AUTO = "auto"
 FAST, RECALL, QUESTIONS, DEPTH = 10.0, 0.95, 1000, 20
+OF_USERS = "users of the log"
+OF_ITEMS = "histories of one item, because the export has no users"
 
 
 class Indexed(NamedTuple):
@@ -55,7 +57,8 @@ def index_folder(
         kind: "auto", "exact", or the name of a kind of index, which is chosen then: the fastest
             effort with the recall, else the most thorough one.
         k: of the recall.
-        questions: how many users of the log are asked for.
+        questions: how many users of the log are asked for; of an export without users, how many
+            histories of one item.
         fast: milliseconds.
         recall: the least share of the k best items that an index finds.
         trust: do not check the files of a run.
@@ -69,8 +72,10 @@ def index_folder(
     if is_export(folder):
         served = ExportedRecommender(folder)
         items, asked = served.scored, _asked(served, questions)
+        whose = OF_USERS if served.log.n_users else OF_ITEMS
     else:
         items, asked = _of_run(folder, questions, trust)
+        whose = OF_USERS
     k = min(k, len(items))
     if kinds and k * FEW > len(items):
         if kind != AUTO:
@@ -79,7 +84,7 @@ def index_folder(
                 f"eighth of {len(items):,}; a small catalogue needs no index"
             )
         kinds = []
-    LOGGER.info("%s items and %s questions", f"{len(items):,}", f"{len(asked.users):,}")
+    LOGGER.info("%s items, and %s questions: %s", f"{len(items):,}", f"{len(asked.users):,}", whose)
     rows = report(items, asked, k, kinds)
     chosen = rows[0] if kind == EXACT else _chosen(rows, kind, fast, recall)
     if not is_export(folder):

@@ -43,6 +43,7 @@ from softrec.report.numbers import MetricDifference
 from softrec.report.results import Results, Selection, Simple, Variant, write_results
 
 LOGGER = logging.getLogger(__name__)
+NAME_THEM = "give one of them another name, as in NAME=PATH"
 
 
 def judge_lists(
@@ -72,7 +73,7 @@ def judge_lists(
     require_report()
     rows = named(lists, "lists", trust=trust)
     references = {} if against is None else named(against, "reference", trust=trust)
-    check_distinct([*references, *rows])
+    check_distinct([*references, *rows], NAME_THEM)
     beside, given = ([one for some in each.values() for one in some] for each in (references, rows))
     run = next((one for one in beside if isinstance(one, Run)), None)
     recipe, load = _protocol(data, run, metrics, dict(options or {}), data_dir)
@@ -89,7 +90,7 @@ def judge_lists(
         for note in (note for row in judged for note in row.notes):
             LOGGER.info(note)
         simple, notes = those_that_fit(simple_recipes(recipe) if baselines else {}, split)
-        check_distinct([*(row.name for row in judged), *simple])
+        check_distinct([*(row.name for row in judged), *simple], NAME_THEM)
         folder = place.begin(asked_for, describe(split), overwrite=overwrite)
         counted = {name: _counted(folder, name, one, split) for name, one in simple.items()}
         results = _results(judge, judged, len(references), counted, slices, notes, command, folder)
@@ -110,8 +111,8 @@ def _protocol(
     data: Any, run: Run | None, metrics: Any, options: dict[str, Any], data_dir: Path | None
 ) -> tuple[Recipe, Callable[[], Split]]:
     """Return the recipe with the protocol, from log and options or a run, and what loads data."""
-    wanted = metric_names(metrics) if isinstance(metrics, str) else metrics
-    own: dict[str, Any] = {"evaluation.metrics": list(wanted)} if wanted else {}
+    wanted = metric_names(metrics) if metrics else []
+    own: dict[str, Any] = {"evaluation.metrics": wanted} if wanted else {}
     if data is not None:
         if wanted and not {"monitor", "training.monitor"} & options.keys():
             own["training.monitor"] = wanted[0]
@@ -129,7 +130,7 @@ def _protocol(
             f"{changed[0]} says how a log is split and evaluated, but without --data that is done "
             "as for the run of --against; give --data, or leave it out"
         )
-    if wanted and run.recipe.training.monitor not in wanted:
+    if wanted:
         own["training.monitor"] = wanted[0]
     fields = merged(run.recipe.model_dump(mode="json"), own)
     return _of_whole_catalogue(read_recipe(fields)), run.split

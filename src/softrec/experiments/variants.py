@@ -139,12 +139,16 @@ def _check_left(kept: Sequence[VariantPlan], refused: Sequence[Refused]) -> None
             raise each.error
 
 
-def check_distinct(names: Sequence[str]) -> None:
+def check_distinct(names: Sequence[str], remedy: str = "compare different ones") -> None:
     """Refuse rows of the same name.
+
+    Args:
+        names: of the rows.
+        remedy: how to fix it.
 
     Raises:
         RecipeError: with the name.
     """
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise RecipeError(f"{twice.pop()} is given twice; compare different ones")
+        raise RecipeError(f"{twice.pop()} is given twice; {remedy}")

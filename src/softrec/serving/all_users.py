@@ -32,6 +32,7 @@ from softrec.errors import DataError, RunError
 from softrec.files import read_facts, replacing, sealed, write_facts
 from softrec.limits import LIMITS
 from softrec.progress import shows_bars
+from softrec.serving.people import check_any_users
 from softrec.serving.rules import Rules
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def write_all(
         raise DataError(
             f"lists have 1 item or more, and parts 1 user or more, got {k} and {users_per_part}"
         )
+    check_any_users(recommender.log.n_users)
     users = np.flatnonzero(recommender.log.sequences.lengths)
     asked = {
         "k": min(k, recommender.log.n_items),

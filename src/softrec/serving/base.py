@@ -6,9 +6,9 @@ methods, which answer for a block of users with arrays, and in how items are com
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from itertools import starmap
 from pathlib import Path
@@ -25,14 +25,21 @@ from softrec.errors import DataError, shown
 from softrec.serving.all_users import USERS_OF_A_PART, write_all
 from softrec.serving.catalogue import Catalogue
 from softrec.serving.items import Items
-from softrec.serving.people import People, check_names, histories_of, no_histories, users_of
+from softrec.serving.people import (
+    People,
+    UnknownItemWarning,
+    check_names,
+    histories_of,
+    history_of,
+    no_histories,
+    numbers_of,
+    users_of,
+)
 from softrec.serving.ruled import Ranking, places, ruled
 from softrec.serving.rules import Rules
 from softrec.serving.similar import Asked, asked
 
-
-class UnknownItemWarning(UserWarning):
-    """A history contains unknown items, which were skipped."""
+__all__ = ["People", "RecommenderBase", "UnknownItemWarning"]
 
 
 class RecommenderBase(ABC):
@@ -326,12 +333,12 @@ class RecommenderBase(ABC):
             raise DataError("a recommender needs users of the log or histories, got neither")
         if histories:
             self._check_histories(histories)
-        known = self._numbers(names)
+        known = numbers_of(names, self.log, self._no_histories)
         rows = rows_of(self.log.sequences, known)
         if not histories:
             return People(names, known, rows)
         check_names(names, histories)
-        given = list(starmap(self._of_items, histories.items()))
+        given = list(starmap(partial(history_of, log=self.log), histories.items()))
         numbers = np.concatenate([known, np.full(len(given), UNKNOWN)])
         # The times of given histories are unknown, so no row has times. Models that read times
         # have refused histories before.
@@ -346,33 +353,6 @@ class RecommenderBase(ABC):
         refusal = self._no_histories
         if refusal:
             raise DataError(f"the history of {shown(histories)} cannot be used: {refusal}")
-
-    def _numbers(self, users: list[object]) -> np.ndarray:
-        """Return the numbers of users of the log, (B,) int64."""
-        numbers = self.log.users.numbers(users)
-        unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
-        if unknown:
-            remedy = self._no_histories or (
-                "give the items of somebody who is not in the log with --history (in Python: "
-                "histories={name: items})"
-            )
-            raise DataError(f"unknown users: {shown(unknown)}; {remedy}")
-        return numbers
-
-    def _of_items(self, name: object, items: Sequence[object]) -> np.ndarray:
-        numbers, unknown = self.log.history_numbers(items)
-        if not len(numbers):
-            raise DataError(
-                f"no item of the history of {name!r} is in the catalogue "
-                f"({shown(items)}); give at least one known item"
-            )
-        if unknown:
-            warnings.warn(
-                f"the history of {name!r} has unknown items, which are skipped: {shown(unknown)}",
-                UnknownItemWarning,
-                stacklevel=4,  # the caller of `recommend` or `interests`
-            )
-        return numbers
 
     def _masks(self, mask_seen: bool | None) -> bool:
         return self.mask_seen if mask_seen is None else mask_seen

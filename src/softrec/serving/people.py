@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
@@ -10,9 +11,14 @@ import polars as pl
 
 from softrec.blocks import blocks
 from softrec.data.cases import rows_of
-from softrec.data.interactions import Sequences
+from softrec.data.interactions import Interactions, Sequences
+from softrec.data.vocabulary import UNKNOWN
 from softrec.errors import DataError, shown
 from softrec.limits import LIMITS
+
+
+class UnknownItemWarning(UserWarning):
+    """A history contains unknown items, which were skipped."""
 
 
 class People(NamedTuple):
@@ -96,6 +102,71 @@ def check_names(users: Sequence[object], histories: Mapping[Any, Any]) -> None:
         raise DataError(
             f"{shown(sorted(named))} is asked for as a user and names a history, so that two lists "
             "would have one name; give the history another one"
+        )
+
+
+def numbers_of(users: list[object], log: Interactions, refusal: str | None) -> np.ndarray:
+    """Return the numbers of users of the log, (B,) int64.
+
+    Args:
+        users: raw ids.
+        log: the log.
+        refusal: why the model cannot use given histories, if it cannot.
+
+    Raises:
+        DataError: if one is unknown.
+    """
+    if users:
+        check_any_users(log.n_users)
+    numbers = log.users.numbers(users)
+    unknown = [raw for raw, number in zip(users, numbers, strict=True) if number == UNKNOWN]
+    if unknown:
+        remedy = refusal or (
+            "give the items of somebody who is not in the log with --history (in Python: "
+            "histories={name: items})"
+        )
+        raise DataError(f"unknown users: {shown(unknown)}; {remedy}")
+    return numbers
+
+
+def history_of(name: object, items: Sequence[object], log: Interactions) -> np.ndarray:
+    """Return the numbers of the known items of a given history.
+
+    Raises:
+        DataError: if there is none.
+
+    Warns:
+        UnknownItemWarning: if some are unknown.
+    """
+    numbers, unknown = log.history_numbers(items)
+    if not len(numbers):
+        raise DataError(
+            f"no item of the history of {name!r} is in the catalogue: {shown(items) or 'empty'}; "
+            "give at least one known item"
+        )
+    if unknown:
+        warnings.warn(
+            f"the history of {name!r} has unknown items, which are skipped: {shown(unknown)}",
+            UnknownItemWarning,
+            stacklevel=4,  # the caller of `recommend` or `interests`
+        )
+    return numbers
+
+
+def check_any_users(n_users: int) -> None:
+    """Refuse to look for users where there are none.
+
+    Args:
+        n_users: of the log.
+
+    Raises:
+        DataError: if that is 0.
+    """
+    if not n_users:
+        raise DataError(
+            "there are no users, because the export was written with --no-users; give the items of "
+            "somebody with --history (in Python: histories={name: items}), or export the run again "
+            "with its users"
         )
 
 

@@ -158,7 +158,7 @@ def places(k: int, n_items: int, name: str = "k") -> int:
     """
     if not isinstance(k, SupportsIndex) or index(k) < 1:
         raise ValueError(
-            f"{name} must be a whole number between 1 and the {n_items} items of the catalogue, "
-            f"got {k!r}"
+            f"{name} must be a whole number of at least 1, got {k!r}; a list has at most the "
+            f"{n_items:,} items of the catalogue"
         )
     return min(index(k), n_items)

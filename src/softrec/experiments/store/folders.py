@@ -43,6 +43,7 @@ class Kind:
         fields: of the result; they distinguish it from a file of another program.
         other: words for an unfinished folder of other recipes, for messages.
         current: replaces former names in the text of the recipes.
+        option: of the command that names the folder, for messages.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Kind:
     fields: frozenset[str]
     other: str
     current: Callable[[str], str]
+    option: str = "--out"
 
 
 def _current_recipe(text: str) -> str:
@@ -71,7 +73,7 @@ STUDY = Kind("study", "tune", "search.json", "study.json", frozenset({"trials", 
              "an unfinished study of another search", _current_recipes)  # fmt: skip
 EXPORT = Kind("model export", "export", "recipe.yaml", "manifest.json",
               frozenset({"format", "tower"}),
-              "an unfinished export of another run", _current_recipe)  # fmt: skip
+              "an unfinished export of another run", _current_recipe, option="--to")  # fmt: skip
 
 
 KINDS = RUN, COMPARISON, STUDY, EXPORT
@@ -97,18 +99,19 @@ class Place:
         """
         if self.out.exists() and not overwrite:
             raise RunError(
-                f"{self.out} exists already; choose another --out, or replace it with --overwrite"
+                f"{self.out} exists already; choose another {self.kind.option}, or replace it with "
+                "--overwrite"
             )
         if self.out.exists() and not is_ours(self.out, self.kind):
             raise RunError(
                 f"{self.out} is not a {self.kind.name}, and --overwrite replaces only a "
-                f"{self.kind.name}; choose another --out, or delete it yourself"
+                f"{self.kind.name}; choose another {self.kind.option}, or delete it yourself"
             )
         begun = self._begun()
         if not overwrite and begun not in (None, asked):
             raise RunError(
                 f"{self.part} contains {self.kind.other}{_told(begun, asked)}; delete it, choose "
-                "another --out, or remove it with --overwrite"
+                f"another {self.kind.option}, or remove it with --overwrite"
             )
 
     def begin(self, asked: str, data: Mapping[str, Any], *, overwrite: bool) -> Path:
@@ -177,7 +180,7 @@ class Place:
         if self.part.is_symlink() or (self.part.exists() and not is_marked(self.part, self.kind)):
             raise RunError(
                 f"{self.part} is the folder for the work in progress, but the existing one was "
-                "not made by softrec; move it away, or choose another --out"
+                f"not made by softrec; move it away, or choose another {self.kind.option}"
             )
         if (self.part / REPLACED).exists():
             if self.out.exists():
@@ -300,8 +303,14 @@ def unfinished(out: Path) -> Path:
     return out.with_name(out.name + UNFINISHED)
 
 
-def none_finished(out: Path, kind: Kind) -> RunError:
-    """Return the error about a folder without a result; it names unfinished work."""
+def none_finished(out: Path, kind: Kind, *, or_export: bool = False) -> RunError:
+    """Return the error about a folder without a result; it names unfinished work.
+
+    Args:
+        out: the folder.
+        kind: that was expected.
+        or_export: whether an export would do, too.
+    """
     begun = unfinished(out)
     again = (
         f"; an unfinished {kind.name} is in {begun}: run the same `softrec {kind.command}` again "
@@ -310,7 +319,8 @@ def none_finished(out: Path, kind: Kind) -> RunError:
     other = next((each for each in KINDS if is_ours(out, each)), None)
     hint = again if begun.exists() else f"; it is a {other.name}" if other else ""
     place = one_line(str(out), 300)
-    return RunError(f"there is no finished {kind.name} in {place} (no {kind.result}){hint}")
+    nor = f" and no export (no {EXPORT.result})" if or_export else ""
+    return RunError(f"there is no finished {kind.name} in {place} (no {kind.result}){nor}{hint}")
 
 
 def is_ours(folder: Path, kind: Kind) -> bool:

@@ -218,13 +218,9 @@ class EvaluationSettings(Settings):
     def _one_or_many(cls, value: Any) -> Any:
         """Accept "ndcg@5,recall@10" as a text or in a list."""
         parts = (value,) if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple):
+        if not isinstance(parts, list | tuple) or not all(isinstance(one, str) for one in parts):
             return value
-        return tuple(
-            one
-            for part in parts
-            for one in (metric_names(part) if isinstance(part, str) else [part])
-        )
+        return tuple(metric_names(parts))
 
     @field_validator("metrics")
     @classmethod
