@@ -13,6 +13,7 @@ from messages import refused
 from softrec.errors import RecipeError
 from softrec.experiments.card import card_of
 from softrec.models.counted.markov import Markov
+from softrec.models.memory import Memory
 from softrec.models.prior import Prior
 from softrec.recipe.specs.prior import as_chosen
 from softrec.serving.prior import Offsets, added
@@ -92,6 +93,12 @@ def test_is_chosen_on_validation(chosen, clicks, tmp_path):
     assert given.test == pytest.approx(chosen.test)
     single = softrec.fit(clicks, out=tmp_path / "single", prior=CHOICE | {"pairs": False}, **TINY)
     assert chosen.test["ndcg@10"] > single.test["ndcg@10"]
+
+
+def test_what_is_computed_once_is_what_it_is_each_time(chosen, clicks, tmp_path, monkeypatch):
+    monkeypatch.setattr(Memory, "of", lambda self, module, batch, compute: compute())
+    again = softrec.fit(clicks, out=tmp_path / "run", prior=CHOICE, **TINY)
+    assert again.facts["prior"] == chosen.facts["prior"]
 
 
 def test_what_reads_a_run_has_both(chosen, clicks, tmp_path):

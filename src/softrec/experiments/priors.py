@@ -19,6 +19,7 @@ from softrec.data.interactions import Interactions
 from softrec.experiments.build.model import prior_of, table_scorer, training_events
 from softrec.experiments.evaluator import Evaluator
 from softrec.experiments.naming import member_name
+from softrec.models.memory import Memory, Remembering
 from softrec.models.prior import Prior, WithPrior
 from softrec.recipe.recipe import Recipe
 from softrec.recipe.specs.models import ModelSettings
@@ -59,7 +60,7 @@ def choose_prior(
     assert isinstance(encoder, WithPrior)
     assert spec is not None
     encoder.eval()
-    trial = _Trial(encoder, valid.some(TRIED_ON), monitor)
+    trial = _Trial.of(encoder, valid.some(TRIED_ON), monitor)
     best, tried = _first(trial, spec, log, recipe.training.length)
     second, values = spec.second, best.values
     if spec.pairs and best.strength:
@@ -67,8 +68,9 @@ def choose_prior(
         tried += more
     if spec.popularities and log.has_time:
         tried += _popularity(trial, spec, training_events(log), values)
+    prior = encoder.prior = trial.encoder.prior
+    prior.memory = None
     metrics = valid.means(encoder)
-    prior = encoder.prior
     LOGGER.info(
         "prior, the best of %d tried: %s at strength %g%s; %s %.4f on validation",
         len(tried), named(best.model), prior.strength, _told(prior, second), monitor,
@@ -89,9 +91,9 @@ def _first(
     trial: _Trial, spec: PriorSettings, log: Interactions, length: int
 ) -> tuple[_Tried, list[dict[str, Any]]]:
     """Set the counted model and its strength; return the best, and what was tried."""
-    encoder, tried, best = trial.encoder, list[dict[str, Any]](), None
-    for model, prior in _priors(spec, encoder.prior, log, length):
-        encoder.prior = prior
+    tried, best = list[dict[str, Any]](), None
+    for model, prior in _priors(spec, trial.encoder.prior, log, length):
+        trial.set(prior)
         own = list[_Tried]()
         for strength in spec.strengths or (spec.strength,):
             if strength == 0 and model is not spec.model:
@@ -106,7 +108,8 @@ def _first(
             if best is None or is_above(strongest.values, best.values):
                 best = strongest
     assert best is not None
-    encoder.prior, best.prior.strength = best.prior, best.strength
+    trial.set(best.prior)
+    best.prior.strength = best.strength
     return best, tried
 
 
@@ -210,11 +213,23 @@ def _told(prior: Prior, second: ModelSettings | None) -> str:
 
 
 class _Trial(NamedTuple):
-    """An encoder, judged case by case."""
+    """An encoder, judged case by case; it encodes each case once, whatever the prior is."""
 
     encoder: WithPrior
     valid: Evaluator
     monitor: str
+    memory: Memory
+
+    @classmethod
+    def of(cls, encoder: WithPrior, valid: Evaluator, monitor: str) -> _Trial:
+        memory = Memory()
+        same = WithPrior(Remembering(encoder.encoder, memory), encoder.prior)
+        return cls(same, valid, monitor, memory)
+
+    def set(self, prior: Prior) -> None:
+        """Judge the encoder with another prior."""
+        prior.memory = self.memory
+        self.encoder.prior = prior
 
     def values(self) -> np.ndarray:
         """Return the metric of each case, (C,), with the prior that the encoder has now."""

@@ -18,6 +18,8 @@ from softrec.extras import optional
 from softrec.models.counted.folds import Folds, last_items, shares, table_of
 from softrec.models.counted.popularity import recent_shares
 from softrec.models.counted.sparse import TableScorer
+from softrec.models.histories import Histories
+from softrec.models.memory import Memory
 from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Scores, Vectors
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class Prior(nn.Module):
         self.second = None if second is None else second()
         self.second_strength = second_strength
         self.others: Folds | None = None  # not saved, only training needs them
+        self.memory: Memory | None = None  # of what is counted, while strengths are tried
 
     def fit(self, events: Events) -> None:
         """Count the events of the training part, and once more without each part of the users."""
@@ -136,20 +139,28 @@ class Prior(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch) -> Offset:
         """Return the numbers of each prediction (P, N)."""
-        histories = last_items(batch, self.whole.n_items, self.last)
         if self.training and self.others is not None:
-            found = self.others.shares(histories, batch.prediction_user, self.items)
-            total = self._logarithms(found, self.strength * self.temperature)
+            users = batch.prediction_user
+            found = self.others.shares(self._read(batch), users, self.items)
+            terms = [self._logarithms(found) * (self.strength * self.temperature)]
         else:
-            first, *more = (
-                self._logarithms(shares(scorer, histories, self.items), factor)
-                for scorer, factor in self.terms()
-            )
-            total = sum(more, first)
-        return table_of(sparse.csr_matrix(total)).to(batch.history.device)
+            terms = [self._counted(scorer, batch) * factor for scorer, factor in self.terms()]
+        first, *more = terms
+        return table_of(sparse.csr_matrix(sum(more, first))).to(batch.history.device)
 
-    def _logarithms(self, probs: sparse.csr_matrix, factor: float) -> sparse.csr_matrix:
-        values = factor * np.log1p(probs.data.astype(np.float64) / self.floor)
+    def _counted(self, scorer: TableScorer, batch: Batch) -> sparse.csr_matrix:
+        """Return log(1 + q / epsilon) of a counted model, (P, N)."""
+
+        def compute() -> sparse.csr_matrix:
+            return self._logarithms(shares(scorer, self._read(batch), self.items))
+
+        return compute() if self.memory is None else self.memory.of(scorer, batch, compute)
+
+    def _read(self, batch: Batch) -> Histories:
+        return last_items(batch, self.whole.n_items, self.last)
+
+    def _logarithms(self, probs: sparse.csr_matrix) -> sparse.csr_matrix:
+        values = np.log1p(probs.data.astype(np.float64) / self.floor)
         return sparse.csr_matrix((values, probs.indices, probs.indptr), probs.shape)
 
 
