@@ -240,11 +240,17 @@ def test_what_cannot_be_sliced_is_refused(table):
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-def test_more_than_fifty_values_are_refused(extra):
+def test_more_than_fifty_values_are_refused(extra, caplog):
     people = Vocabulary(pl.Series("raw", [f"u{n}" for n in range(50 + extra)]))
     table = pl.DataFrame({"id": people.raw, "x": people.raw.str.to_uppercase()})
     with refused(DataError) if extra else nullcontext():
         column_slices(table, people, each(range(len(people))), "user")
+    if extra:
+        both = table.with_columns(half=pl.Series(["a", "b", "b"] * 17))
+        with caplog.at_level("INFO"):
+            found = column_slices(both, people, each(range(len(people))), "user")
+        assert list(found) == ["half"]
+        assert "column 'x' of the table of users has 51 values" in caplog.text
 
 
 # --- differences ---

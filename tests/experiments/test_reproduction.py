@@ -243,9 +243,15 @@ def test_thresholds(ratio, verdict):
     assert verdict_of(ratio) == verdict
 
 
-def row_of(value, **fields):
+@pytest.mark.parametrize(("value", "verdict"), [(0.0, "reached"), (0.01, "above")])
+def test_a_published_zero_was_printed(value, verdict):
+    row = row_of(value, published=0.0)
+    assert row.verdict(row.measured[0]) == verdict
+
+
+def row_of(value, published=0.1, **fields):
     mean = SeedMean(mean=value, per_seed=(value,))
-    measured = Measured(metric="ndcg@10", published=0.1, here=mean)
+    measured = Measured(metric="ndcg@10", published=published, here=mean)
     return Row(name="r", backbone="b", method="m", setting="", seeds=(0,), measured=(measured,),
                **fields)  # fmt: skip
 
@@ -403,6 +409,43 @@ def test_nothing_is_begun_that_the_budget_cannot_end(paper, monkeypatch):
     assert not {row.reason for row in by_name(after_its_teacher).values()} - {""}
 
 
+def test_a_budget_holds_for_files_too(paper, monkeypatch, capsys):
+    log_of(0).write_csv("gone.csv")
+    options = {"baselines": False, "defaults": False}
+    jobs = by_cost(running.planned(paper, **options))
+    assert [math.isnan(job.minutes) for job in jobs] == [False] * 3 + [True]
+    with pytest.raises(SystemExit):
+        cli.main(["reproduce", paper, "--dry-run", "--no-baselines", "--no-defaults"])
+    assert "minutes, and 1 of a cost that is not known" in capsys.readouterr().out
+    monkeypatch.setattr(running, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(running, "fit_recipe", None)  # nothing is trained
+    options |= {"out": "out", "row": "Gone", "budget": 1e-9, "progress": False}
+    found = by_name(softrec.reproduce(paper, **options))
+    assert "of the budget were left" in found["Gone", "Base"].reason
+    Path("gone.csv").unlink()
+    found = by_name(softrec.reproduce(paper, **options))
+    assert "gone.csv is not available" in found["Gone", "Base"].reason
+
+
+def test_finished_rows_stay_in_the_table(paper):
+    options = {"baselines": False, "defaults": False, "progress": False, "out": "out"}
+    softrec.reproduce(paper, row="Shop,Base", **options)
+    found = by_name(softrec.reproduce(paper, row="Shop,LS", **options))
+    assert {name: row.seeds for name, row in found.items()} == {
+        ("Shop", "Base"): (0,), ("Shop", "LS"): (0,),
+    }  # fmt: skip
+    found = softrec.reproduce(paper, row="Secret", **options)
+    assert [(b.dataset, len(b.rows)) for b in found.blocks] == [("Shop", 2), ("Secret", 1)]
+
+
+def test_a_gain_of_the_paper_needs_no_training_of_the_baseline(paper):
+    options = {"baselines": False, "defaults": False, "progress": False, "train": False}
+    found = by_name(softrec.reproduce(paper, out="out", row="Shop,LS", **options))
+    (measured,) = found["Shop", "LS"].measured
+    assert measured.gain_published == pytest.approx(9998)
+    assert math.isnan(measured.gain_here)
+
+
 @pytest.mark.slow
 def test_baselines_alone_are_counted_in_seconds(paper, monkeypatch):
     asked = []
@@ -540,6 +583,21 @@ def test_runs_of_another_log_are_not_shown_with_those_of_this_one(paper):
     log_of(1).write_csv("gone.csv")
     with refused(RunError):
         softrec.reproduce(paper, seeds=2, **asked)
+
+
+@pytest.mark.parametrize("value", ["0.2%", "n/a", "1,5"])
+def test_what_is_no_number_is_refused(paper, value):
+    with Path("small.csv").open("a") as file:
+        file.write(f'one,Shop,Net,Base,,recall@10,"{value}"\n')
+    with refused(RecipeError):
+        cells_of(paper)
+
+
+def test_a_dash_or_nothing_was_not_printed(paper):
+    dashes = ("-", "\N{EN DASH}", "\N{EM DASH}", " ")
+    with Path("small.csv").open("a") as file:
+        file.writelines(f"one,Shop,Net,Base,,recall@{n},{d}\n" for n, d in enumerate(dashes, 1))
+    assert sum(map(math.isnan, cells_of(paper)[0].published.values())) == 1 + 4
 
 
 def test_two_values_of_one_cell_are_refused(paper):

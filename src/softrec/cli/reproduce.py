@@ -31,14 +31,15 @@ RowNames = Annotated[
     typer.Option(
         "--row",
         help="Only rows with these printed names of data set, backbone, method or setting, "
-        "separated by commas, as in the example.",
+        "separated by commas, as in the example. Finished rows of --out stay in the table.",
     ),
 ]
 Budget = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Minutes; a training is only started if its estimated time fits into what is left.",
+        help="Minutes; a training is only started if its estimated time fits into what is left. "
+        "For a log in a file the time is estimated when the file is read.",
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of trainings of each row.")]

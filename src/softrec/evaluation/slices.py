@@ -10,6 +10,7 @@ first in order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,11 @@ DECILES = 10
 MOST = 50
 """The largest number of distinct values of a column of categories."""
 MISSING = "missing"
+LOGGER = logging.getLogger(__name__)
+
+
+class TooManyError(DataError):
+    """A column of categories has more than 50 values."""
 
 
 def slices_of(
@@ -122,7 +128,8 @@ def column_slices(
 
     Each text, category or boolean value is a slice. Numbers, dates and times are cut at the
     quartiles of the cases; equal values are in the same slice, the lower one. Cases for which the
-    table has no row or no value are in the slice "missing".
+    table has no row or no value are in the slice "missing". A column of text with more than 50
+    values, such as titles, is left out with a note.
 
     Args:
         table: the first column has raw ids, each once; ids that are not in the log are ignored.
@@ -131,11 +138,22 @@ def column_slices(
         kind: "user" or "item", for messages.
 
     Raises:
-        DataError: if the table has only ids, an id twice, or no id of the log, or if a column of
-            categories has more than 50 values or values that are not plain.
+        DataError: if the table has only ids, an id twice, or no id of the log, if a column has
+            values that are not plain, or if no column is left.
     """
     rows = _rows(table, vocabulary, kind)
-    return {column.name: _sliced(column, rows, asked, kind) for column in table.get_columns()[1:]}
+    found: dict[str, pl.Series] = {}
+    left_out: list[str] = []
+    for column in table.get_columns()[1:]:
+        try:
+            found[column.name] = _sliced(column, rows, asked, kind)
+        except TooManyError as error:
+            left_out.append(str(error))
+    if not found:
+        raise DataError(f"{left_out[0]}; group them, or leave the table out")
+    for why in left_out:
+        LOGGER.info("no slices: %s", why)
+    return found
 
 
 def _rows(table: pl.DataFrame, vocabulary: Vocabulary, kind: str) -> np.ndarray:
@@ -183,9 +201,9 @@ def _categories(column: pl.Series, place: np.ndarray, asked: Sequences, kind: st
     present = text.gather(np.unique(place[place >= 0]))
     names = sorted(set(present.to_list()) - {MISSING})
     if len(names) > MOST:
-        raise DataError(
+        raise TooManyError(
             f"column {column.name!r} of the table of {kind}s has {len(names):,} values, such as "
-            f"{shown(names[:3])}, and slices need at most {MOST}; group them, or leave it out"
+            f"{shown(names[:3])}, and slices need at most {MOST}"
         )
     names.append(MISSING)
     codes = text.replace_strict(names, range(len(names)), default=len(names) - 1)

@@ -58,7 +58,7 @@ class Measured(Part):
 
     @property
     def ratio(self) -> float:
-        """Return the ratio of the own to the published number; NaN if either is unknown."""
+        """Return the ratio of the own to the published number; NaN if one is unknown, or to 0."""
         if self.here is None or not self.published > 0:
             return math.nan
         return self.here.mean / self.published
@@ -109,9 +109,13 @@ class Row(Part):
         """Return the verdict on one of its numbers."""
         if not self.seeds:
             return "not run"
-        if math.isnan(measured.ratio):
+        if measured.here is None or math.isnan(measured.published):
             return "not printed"
-        return "other data" if self.stand_in else verdict_of(measured.ratio)
+        if self.stand_in:
+            return "other data"
+        if measured.published == 0:  # without a ratio
+            return "above" if measured.here.mean > 0 else "reached"
+        return verdict_of(measured.ratio)
 
     def cause(self, measured: Measured) -> str:
         """Return why a number is below the published one, if that is known."""

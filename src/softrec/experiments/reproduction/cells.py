@@ -6,7 +6,8 @@ Cells of different tables that are the same training have the same recipe, so it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from softrec.experiments.reproduction.papers import (
 from softrec.recipe.recipe import Recipe, read_recipe
 from softrec.renamed import RUNS
 
+DASHES = ("", "-", "\N{EN DASH}", "\N{EM DASH}")  # where no number was printed
 COLUMNS = ("table", *AXES, "metric", "value")
 PRINTED = {"hr": "hit_rate"}  # names of metrics in papers that softrec has another name for
 
@@ -48,6 +50,7 @@ class Cell:
         supposed: a possible cause of a difference, which was not proved.
         found: a cause of a difference that was found by a measurement.
         baseline: the method from which gains are computed.
+        base: the published values of the row of that method, by metric.
     """
 
     table: str
@@ -62,6 +65,7 @@ class Cell:
     supposed: str = ""
     found: str = ""
     baseline: str = ""
+    base: dict[str, float] = field(default_factory=dict)
 
     @property
     def block(self) -> tuple[str, str]:
@@ -89,7 +93,7 @@ def cells_of(paper: str) -> list[Cell]:
         for table in about.tables
         for names, published in _rows(published_file(path, table.file), table)
     ]
-    return _with_all_metrics(cells)
+    return _with_all_metrics(_with_bases(cells))
 
 
 def _rows(path: Path, table: TableChoices) -> Iterable[tuple[dict[str, str], dict[str, float]]]:
@@ -103,7 +107,16 @@ def _rows(path: Path, table: TableChoices) -> Iterable[tuple[dict[str, str], dic
                 f"{path} has two values of {row['metric']} for {', '.join(filter(None, key))} in "
                 f"{table.name}; keep one"
             )
-        cell[metric] = _number(row["value"])
+        try:
+            cell[metric] = _number(row["value"])
+        except ValueError:
+            if not table.reason:
+                raise RecipeError(
+                    f"{path} has the value {row['value']!r} of {row['metric']} for "
+                    f"{', '.join(filter(None, key))} in {table.name}; write a number such as 0.02, "
+                    "or a dash if none was printed"
+                ) from None
+            cell[metric] = math.nan  # nothing is trained, as of a table of data sets
     if not found:
         raise RecipeError(f"{path} has no rows of a table {table.name!r}")
     return [(dict(zip(AXES, key, strict=True)), values) for key, values in found.items()]
@@ -121,11 +134,8 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _number(value: str) -> float:
-    """Return a printed number; NaN for something else, such as a dash."""
-    try:
-        return float(value)
-    except ValueError:
-        return float("nan")
+    """Return a printed number; NaN for a dash or nothing."""
+    return math.nan if value.strip() in DASHES else float(value)
 
 
 def metric_name(printed: str) -> str:
@@ -213,6 +223,16 @@ def _recipe(path: Path, source: str, changes: Mapping[str, Any]) -> Recipe:
 def _file(path: Path, source: str) -> str:
     beside = path.parent / f"{source.removesuffix('.yaml')}.yaml"
     return str(beside) if beside.exists() else beside.name
+
+
+def _with_bases(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells with the published values of the row from which gains are computed."""
+
+    def place(cell: Cell) -> tuple[str, ...]:
+        return *cell.block, cell.names["backbone"], cell.names["setting"]
+
+    bases = {place(c): c.published for c in cells if c.names["method"] == c.baseline}
+    return [replace(cell, base=bases.get(place(cell), {})) for cell in cells]
 
 
 def _with_all_metrics(cells: Iterable[Cell]) -> list[Cell]:

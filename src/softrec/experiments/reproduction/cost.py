@@ -11,7 +11,9 @@ from collections.abc import Collection
 
 from softrec.candidates import CandidatesSettings, DrawnSettings
 from softrec.data import sources
+from softrec.data.interactions import Interactions
 from softrec.data.sources.base import Counts
+from softrec.data.splits import Split
 from softrec.experiments.build.model import ROWS
 from softrec.experiments.reproduction.cells import training_of
 from softrec.experiments.stages import chain_of
@@ -27,14 +29,15 @@ COUNTING = 2e-5  # seconds per event, for a simple baseline with all its setting
 WIDTH = 64  # for a model without this setting
 
 
-def minutes(recipe: Recipe, done: Collection[str] = ()) -> float:
+def minutes(recipe: Recipe, done: Collection[str] = (), split: Split | None = None) -> float:
     """Return the estimated minutes of a recipe and its stages; NaN if its data are unknown.
 
     Args:
         recipe: what is to be trained.
         done: the stages that are finished and take no time, see `training_of`.
+        split: the data, if they were read; those of a file are unknown before.
     """
-    counts = _counts(recipe)
+    counts = _counts(recipe) if split is None else _counts_of(split.clean)
     if counts is None:
         return math.nan
     stages = [stage for stage in chain_of(recipe)[:-1] if training_of(stage) not in done]
@@ -48,6 +51,10 @@ def _counts(recipe: Recipe) -> Counts | None:
         users, longest = shop.get("n_users", 4000), shop.get("max_length", 24)
         return Counts(users, shop.get("n_items", 1000), users * longest)
     return sources.SOURCES[data.source].counts if data.source in sources.SOURCES else None
+
+
+def _counts_of(log: Interactions) -> Counts:
+    return Counts(log.n_users, log.n_items, len(log))
 
 
 def _seconds(recipe: Recipe, counts: Counts) -> float:

@@ -42,9 +42,14 @@ def job_lines(groups: Sequence[Group], data_dir: Path | None) -> list[str]:
         place = where(job.recipe, data_dir)
         rows.append([str(number), minutes, place, str(job.recipe.seed), job.name,
                      asked(job.recipe)])  # fmt: skip
-    total = sum(job.minutes for job in jobs if not math.isnan(job.minutes))
+    known = [job.minutes for job in jobs if not math.isnan(job.minutes)]
+    total = f"all of them: at most {sum(known):,.0f} minutes"
+    if len(known) < len(jobs):
+        total += (
+            f", and {len(jobs) - len(known):,} of a cost that is not known before a file is read"
+        )
     head = ["", "minutes, at most", "data", "seed", "for", "what"]
-    return [*_columns(head, rows), f"all of them: at most {total:,.0f} minutes"]
+    return [*_columns(head, rows), total]
 
 
 def _columns(head: list[str], rows: Iterable[list[str]]) -> list[str]:

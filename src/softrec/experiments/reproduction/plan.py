@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -128,6 +128,36 @@ def groups(
     return found
 
 
+def with_finished(
+    wanted: Sequence[Group], everything: Iterable[Group], finished: Callable[[Job], bool]
+) -> list[Group]:
+    """Return the groups that are wanted, and of all others of the paper what is finished.
+
+    Args:
+        wanted: of the selected cells.
+        everything: the groups of all cells, among which are the selected ones.
+        finished: whether there is a run of a job.
+    """
+    found: list[Group] = []
+    for group in everything:
+        name = group.table, group.dataset
+        own = next((each for each in wanted if (each.table, each.dataset) == name), None)
+        cells = [] if own is None else own.cells
+        rows = [
+            (cell, jobs)
+            for cell, jobs in zip(group.cells, group.jobs, strict=True)
+            if cell in cells or any(map(finished, jobs))
+        ]
+        if own is None:
+            beside = {name: job for name, job in group.beside.items() if finished(job)}
+        else:
+            beside = own.beside
+        if rows:
+            shown, jobs = map(list, zip(*rows, strict=True))
+            found.append(replace(group, cells=shown, jobs=jobs, beside=beside))
+    return found
+
+
 def _blocks(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
     """Return the cells by table and data set, and by setting where that changes the data.
 
@@ -187,7 +217,7 @@ def default_recipes(base: Recipe) -> dict[str, Recipe]:
 
 
 def by_cost(found: Iterable[Group]) -> list[Job]:
-    """Return each job once: first simple baselines, then by seed and cost."""
+    """Return each job once: first simple baselines, then by seed and cost, unknown costs last."""
     jobs: dict[str, Job] = {}
     for group in found:
         for job in group.all_jobs:
@@ -197,7 +227,7 @@ def by_cost(found: Iterable[Group]) -> list[Job]:
         key=lambda job: (
             job.kind != "simple",
             job.recipe.seed,
-            0.0 if math.isnan(job.minutes) else job.minutes,
+            math.inf if math.isnan(job.minutes) else job.minutes,
         ),
     )
 

@@ -134,29 +134,40 @@ def _typed(value: Any) -> str:
 def _with_gains(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
     """Return the rows with the gains over the baseline of the same backbone and setting."""
     bases = {
-        (cell.names["backbone"], cell.names["setting"]): row
+        (row.backbone, row.setting): row
         for cell, row in zip(cells, rows, strict=True)
-        if cell.baseline and cell.names["method"] == cell.baseline
+        if cell.baseline and row.method == cell.baseline
     }
     return [
         row
-        if (base := bases.get((row.backbone, row.setting))) in (None, row)
+        if row.method == cell.baseline
         else row.model_copy(
-            update={"measured": tuple(_gained(each, base) for each in row.measured)}
+            update={
+                "measured": tuple(
+                    _gained(each, cell.base, bases.get((row.backbone, row.setting)))
+                    for each in row.measured
+                )
+            }
         )
-        for row in rows
+        for cell, row in zip(cells, rows, strict=True)
     ]
 
 
-def _gained(measured: Measured, base: Row) -> Measured:
-    other = next((each for each in base.measured if each.metric == measured.metric), None)
-    if other is None:
-        return measured
+def _gained(measured: Measured, published: Mapping[str, float], base: Row | None) -> Measured:
+    """Return a number with its gains.
+
+    Args:
+        measured: the number.
+        published: the published values of the baseline.
+        base: the row of the baseline, if it is in the table.
+    """
+    others = () if base is None else base.measured
+    other = next((each.here for each in others if each.metric == measured.metric), None)
     here = math.nan
-    if measured.here is not None and other.here is not None:
-        here = _relative(measured.here.mean, other.here.mean)
-    gains = {"gain_published": _relative(measured.published, other.published), "gain_here": here}
-    return measured.model_copy(update=gains)
+    if measured.here is not None and other is not None:
+        here = _relative(measured.here.mean, other.mean)
+    of_paper = _relative(measured.published, published.get(measured.metric, math.nan))
+    return measured.model_copy(update={"gain_published": of_paper, "gain_here": here})
 
 
 def _relative(value: float, base: float) -> float:

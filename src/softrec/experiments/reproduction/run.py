@@ -30,11 +30,25 @@ from softrec.experiments.reproduction import share
 from softrec.experiments.reproduction.cells import cells_of, training_of
 from softrec.experiments.reproduction.cost import minutes
 from softrec.experiments.reproduction.papers import Paper, read_paper
-from softrec.experiments.reproduction.plan import Group, Job, by_cost, groups, selected
+from softrec.experiments.reproduction.plan import (
+    Group,
+    Job,
+    by_cost,
+    groups,
+    selected,
+    with_finished,
+)
 from softrec.experiments.reproduction.results import results_of
 from softrec.experiments.runs import Run
 from softrec.experiments.stages import kept_run
-from softrec.experiments.store.folders import MARK, Kind, checked_output, held, is_marked
+from softrec.experiments.store.folders import (
+    MARK,
+    RUN,
+    Kind,
+    checked_output,
+    held,
+    is_marked,
+)
 from softrec.experiments.train import fit_recipe
 from softrec.extras import require_report
 from softrec.files import write_facts
@@ -83,7 +97,8 @@ def reproduce_paper(
         paper: softrec, desorec, timirec or bsl, or a file of your own; see `papers`.
         out: the folder of the results; an unfinished one is continued.
         table: the name of a table, or a part of it; by default all.
-        row: printed names of data set, backbone, method or setting, separated by commas.
+        row: printed names of data set, backbone, method or setting, separated by commas. Finished
+            rows of `out` stay in the table.
         budget: minutes; a training is only started if its estimate fits into the rest.
         seeds: how many times each row is trained, each time with another seed.
         baselines: add the simple baselines to each block.
@@ -98,8 +113,10 @@ def reproduce_paper(
         RecipeError: if there is no such paper, table or row.
         RunError: if `out` is another folder, or another process is writing there.
     """
-    wanted = planned(
-        paper, table=table, row=row, seeds=seeds, baselines=baselines, defaults=defaults
+    cells = cells_of(paper)
+    everything, wanted = (
+        groups(some, range(seeds), baselines=baselines, defaults=defaults)
+        for some in (cells, selected(cells, table, row))
     )
     require_report()
     out = checked_output(out)
@@ -108,13 +125,16 @@ def reproduce_paper(
         _begin(out)
         stages = share.stages_of(
             cell.recipe.model_copy(update={"seed": seed})
-            for cell in cells_of(paper)
+            for cell in cells
             for seed in range(seeds)
             if cell.recipe is not None
         )
-        bench = _Bench(read_paper(paper), out, wanted, command, data_dir, stages)
+        shown = with_finished(
+            wanted, everything, lambda job: (out / "runs" / job.folder / RUN.result).exists()
+        )
+        bench = _Bench(read_paper(paper), out, shown, command, data_dir, stages)
         jobs = by_cost(wanted)
-        bench.find(jobs)
+        bench.find(by_cost(shown))
         bench.write()
         with closing(where.outcomes(bench.tasks(jobs, budget, train=train))) as outcomes:
             for task, outcome in outcomes:
@@ -144,7 +164,7 @@ class _Bench:
 
     about: Paper
     out: Path
-    wanted: Sequence[Group]
+    shown: Sequence[Group]
     command: str
     data_dir: Path | None
     stages: Mapping[str, Recipe]
@@ -155,7 +175,7 @@ class _Bench:
 
     def results(self) -> Reproduction:
         """Return the results so far."""
-        return results_of(self.about, self.wanted, self.runs, self.reasons, self.command)
+        return results_of(self.about, self.shown, self.runs, self.reasons, self.command)
 
     def write(self) -> None:
         """Write the results so far."""
@@ -216,7 +236,13 @@ class _Bench:
             return "not trained, as was asked for"
         if left <= 0:
             return "the budget was used up"
-        cost = minutes(job.recipe, self._done())
+        if left == math.inf:
+            return None
+        try:  # the size of a file is known once it is read
+            split = self._split(job.recipe) if math.isnan(job.minutes) else None
+        except SoftrecError as error:
+            return str(error)
+        cost = minutes(job.recipe, self._done(), split)
         if cost > left:
             return f"it may take {_minutes(cost)}, and {_minutes(left)} of the budget were left"
         return None
@@ -237,7 +263,7 @@ class _Bench:
 
     def _done(self) -> set[str]:
         """Return what is trained, by what was asked for: a run keeps what was decided."""
-        jobs = (job for group in self.wanted for job in group.all_jobs)
+        jobs = (job for group in self.shown for job in group.all_jobs)
         return {training_of(job.recipe) for job in jobs if job.folder in self.runs}
 
     def _split(self, recipe: Recipe) -> Split:
