@@ -124,6 +124,20 @@ def test_columns_are_found_by_name_whatever_their_case_and_place(write):
     assert table(path).row(0) == (5, 12, 99, 4.0)
 
 
+def test_whole_numbers_name_columns_of_a_pandas_frame():
+    rows = pd.DataFrame([["ann", 7, 30], ["bob", 3, 10]])
+    named = Interactions.read(rows, user=0, item=1, time=2)
+    usual = Interactions.read(rows.set_axis(["user", "item", "time"], axis=1))
+    assert named.frame.equals(usual.frame)
+
+
+def test_a_column_may_be_named_like_a_pattern(tmp_path):
+    odd = pl.DataFrame({"^.*$": ["ann", "bob"], "item": [7, 3], "^i.*$": [None, "x"]})
+    odd.write_csv(tmp_path / "odd.csv")
+    for source in (odd, tmp_path / "odd.csv"):
+        assert table(source, user="^.*$")["user"].to_list() == ["ann", "bob"]
+
+
 def test_named_columns_win_over_the_usual_names():
     frame = FRAME.with_columns(buyer=pl.lit("x"), thing=pl.Series([1, 2, 3, 4]))
     raw = table(frame, user="buyer", item="thing", time="rating")

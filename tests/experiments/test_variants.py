@@ -5,6 +5,7 @@ import pytest
 from messages import refused
 from softrec.errors import RecipeError
 from softrec.experiments.combinations import plan
+from softrec.experiments.compare import compare_targets
 from softrec.experiments.inputs import Given, read_source
 from softrec.experiments.variants import Refused, axes_of
 from softrec.recipe.listed import parse_grid, parse_list
@@ -82,6 +83,14 @@ def test_grids_that_are_refused(grid):
 def test_what_all_rows_share_is_refused_in_the_brackets_of_one(axis, text):
     with refused(RecipeError):
         names(**{axis: text})
+
+
+@pytest.mark.parametrize("field", ["evaluation.negatives", "data.first_items"])
+def test_what_all_rows_share_is_refused_in_a_target_section(field, tmp_path):
+    base = recipe_of({"data": {"source": "shop"}}, {})
+    with refused(RecipeError):
+        compare_targets(base, [{"name": "one-hot"}, {"name": "uniform", field: 3}], tmp_path / "c")
+    assert not list(tmp_path.iterdir())
 
 
 # --- the product, and what comes down to the same ---

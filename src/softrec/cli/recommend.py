@@ -371,9 +371,10 @@ def _known(vocabulary: Vocabulary, listed: list[object], users_file: Path) -> li
     if not known:
         raise DataError(f"no user of {users_file} is in the log of the run: {shown(unknown)}")
     if unknown:
+        are = "is" if len(unknown) == 1 else "are"
         print_line(
             f"{len(unknown):,} of {len(known) + len(unknown):,} users of "
-            f"{users_file} are not in the log and are left out: {shown(unknown)}",
+            f"{users_file} {are} not in the log and {are} left out: {shown(unknown)}",
             "[yellow]note:[/] ",
         )
     return known

@@ -30,7 +30,7 @@ def short_problem(users: Vocabulary, few: np.ndarray, name: str) -> str:
         name: of the split.
     """
     return (
-        f"{len(few):,} users have fewer than {SHORT} interactions, such as "
+        f"{number_of(len(few), 'user has', 'users have')} fewer than {SHORT} interactions, such as "
         f"{shown(users.ids(few[:3]))}; {name} needs one interaction each for training, validation "
         "and test: drop these users (--short-users drop) or only train on them (--short-users "
         "keep)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from softrec.data.vocabulary import Vocabulary
-from softrec.errors import DataError, shown
+from softrec.errors import DataError, number_of, shown
 
 if TYPE_CHECKING:
     from softrec.data.splits import Split
@@ -57,9 +57,9 @@ def check_cold(split: Split, cold: Choice, problems: Sequence[str] = ()) -> Spli
 def cold_problem(lost: np.ndarray, items: Vocabulary) -> str:
     """Return a complaint about cold items, by their numbers."""
     return (
-        f"{len(lost):,} items occur only in the validation or test part, such as "
-        f"{shown(items.ids(lost[:3]))}; no model can learn these: keep them as certain misses "
-        "(--cold-items keep) or drop their events (--cold-items drop)"
+        f"{number_of(len(lost), 'item occurs', 'items occur')} only in the validation "
+        f"or test part, such as {shown(items.ids(lost[:3]))}; no model can learn these: keep "
+        "them as certain misses (--cold-items keep) or drop their events (--cold-items drop)"
     )
 
 

@@ -88,10 +88,10 @@ class Interactions:
         cls,
         source: Any,
         *,
-        user: str | None = None,
-        item: str | None = None,
-        time: str | None = None,
-        weight: str | None = None,
+        user: str | int | None = None,
+        item: str | int | None = None,
+        time: str | int | None = None,
+        weight: str | int | None = None,
         header: bool = True,
         text_ids: bool = False,
     ) -> Interactions:
@@ -99,7 +99,8 @@ class Interactions:
 
         Args:
             source: the file or table; see `softrec.data.reading.read_table` for the kinds.
-            user: the column of the users; None looks for the usual names.
+            user: the column of the users, of a pandas frame also a whole number; None looks for
+                the usual names.
             item: the column of the items; None looks for the usual names.
             time: the column of the times; None looks for the usual names. Without times, the order
                 of the rows is the order of events.
@@ -110,7 +111,8 @@ class Interactions:
         Raises:
             DataError: if the source is not a usable log; the message says where and how to fix it.
         """
-        columns = {"user": user, "item": item, "time": time, "weight": weight}
+        given = {"user": user, "item": item, "time": time, "weight": weight}
+        columns = {kind: None if name is None else str(name) for kind, name in given.items()}
         tables, times = read_parts([source], columns, header=header, text_ids=text_ids)
         log = cls.together(tables, times)[0]
         if isinstance(source, str | Path):

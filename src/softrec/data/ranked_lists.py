@@ -56,7 +56,7 @@ def read_lists(
     place = _place(source)
     table = read_frame(source, place)
     names = _columns(table, {"user": user, "item": item}, place)
-    frame = table.select(pl.col(name).alias(kind) for kind, name in names.items())
+    frame = pl.DataFrame({kind: table[name] for kind, name in names.items()})
     frame = _one_row_each(frame, place)
     if frame.is_empty():
         raise DataError(f"all lists of {place} are empty; give lists with the items, best first")

@@ -154,7 +154,7 @@ def _raw(source: Any, columns: dict[str, str | None], header: bool) -> Raw:
             if _is_text(source):
                 text_files.check_separator(lazy, present, place)
             names = find_columns(present, columns, place)
-            wanted = {kind: pl.col(name).alias(kind) for kind, name in names.items()}
+            wanted = {kind: values.column_of(name).alias(kind) for kind, name in names.items()}
             whole = _whole_columns(lazy, wanted) if _is_text(source) else ()
             frame = _collected(lazy, wanted, whole, _line_ends(source, lazy))
     except BROKEN as error:
@@ -237,7 +237,7 @@ def _line_ends(source: Any, lazy: pl.LazyFrame) -> list[pl.Expr]:
     """
     if not _is_text(source):
         return []
-    return [pl.col(lazy.collect_schema().names()[-1]).is_null().alias("line end")]
+    return [values.column_of(lazy.collect_schema().names()[-1]).is_null().alias("line end")]
 
 
 def _whole_columns(lazy: pl.LazyFrame, wanted: Mapping[str, pl.Expr]) -> list[str]:

@@ -113,8 +113,9 @@ def warn_of_few_users(split: Split) -> Split:
     tested, asked = int((split.test.user_counts > 0).sum()), split.asked_users("test")
     if asked < FEW * tested:
         warnings.warn(
-            f"only {asked:,} of the {tested:,} users with test events have an earlier event, so "
-            f"that nothing is asked about the others; --split {NAME} assigns whole sequences to "
+            f"only {asked:,} of the {tested:,} users with test events "
+            f"{'has' if asked == 1 else 'have'} an earlier event, so that nothing is asked "
+            f"about the others; --split {NAME} assigns whole sequences to "
             "the parts and asks for the last item of each",
             FewUsersWarning,
             stacklevel=3,

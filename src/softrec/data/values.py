@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import polars as pl
+from polars import selectors
 
 from softrec.data.units import of_two_units, unit_of, unit_of_all
 from softrec.errors import DataError, one_line, shown
@@ -28,6 +29,11 @@ LOCAL, MOMENTS = "dates without a zone", "dates with a zone"
 
 
 # --- ids ---
+
+
+def column_of(name: str) -> pl.Expr:
+    """Return the column of a name that `pl.col` may take for a pattern, such as ^x$."""
+    return selectors.by_name(name).as_expr()
 
 
 def ids(column: pl.Series, name: str, *, text_ids: bool = False) -> pl.Series:

@@ -142,8 +142,9 @@ def _check_new(cases: Cases) -> None:
     repeated = int(cases.repeated.sum())
     if repeated:
         raise DataError(
-            f"{repeated:,} of {len(cases.relevant.items):,} relevant items are in the history "
-            "that is masked; rank all items (mask_seen=False), or only look for new ones "
+            f"{repeated:,} of {len(cases.relevant.items):,} relevant items "
+            f"{'is' if repeated == 1 else 'are'} in the history that is masked; "
+            "rank all items (mask_seen=False), or only look for new ones "
             "(cases.new_only())"
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from softrec.errors import DataError, shown
+from softrec.errors import DataError, number_of, shown
 from softrec.evaluation.signed_rank import TIE, signed_rank
 from softrec.extras import optional
 
@@ -247,8 +247,9 @@ def _check(a: np.ndarray, b: np.ndarray) -> None:
     wrong = np.flatnonzero(~np.isfinite(a) | ~np.isfinite(b))
     if len(wrong):
         raise DataError(
-            f"a paired comparison needs finite values, but {len(wrong):,} users have other "
-            f"values: rows {shown(wrong.tolist())}; leave these users out of both variants"
+            f"a paired comparison needs finite values, but "
+            f"{number_of(len(wrong), 'user has', 'users have')} other values: rows "
+            f"{shown(wrong.tolist())}; leave these users out of both variants"
         )
 
 

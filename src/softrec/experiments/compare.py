@@ -42,6 +42,7 @@ from softrec.experiments.truth import truth_of
 from softrec.experiments.tuning.rows import tuned
 from softrec.experiments.variants import Axes, Plan, Refused, VariantPlan, check_distinct
 from softrec.extras import require_report
+from softrec.recipe.listed import parse_targets
 from softrec.recipe.recipe import Recipe
 from softrec.report.results import Results, write_results
 
@@ -66,10 +67,11 @@ def compare_targets(
         **options: those of `compare_variants`.
 
     Raises:
-        RecipeError: if a target does not fit; nothing is trained then.
+        RecipeError: if a target does not fit, or has a field that must be the same for all
+            rows; nothing is trained then.
     """
     given = Given(base.model_dump(mode="json"), {})
-    return compare_variants(plan(given, Axes(targets), seeds), out, **options)
+    return compare_variants(plan(given, Axes(parse_targets(targets)), seeds), out, **options)
 
 
 def compare_variants(

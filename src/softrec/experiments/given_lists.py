@@ -133,11 +133,12 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
             f"{number_of(len(others), 'user is', 'users are')} not asked about in the test part "
             f"and left out: {shown(train.users.ids(others[:3]).to_list(), of=len(others))}"
         )
-    if asked < n_cases:
+    none = n_cases - asked
+    if none:
         lacking = train.users.ids(judge.asked.test.user[~found.asked][:3]).to_list()
         sentences.append(
-            f"{n_cases - asked:,} of {n_cases:,} test users have no list, which counts as no hit: "
-            f"{shown(lacking, of=n_cases - asked)}"
+            f"{none:,} of {n_cases:,} test users {'has' if none == 1 else 'have'} no list, which "
+            f"counts as no hit: {shown(lacking, of=none)}"
         )
     if found.seen:
         sentences.append(
@@ -158,8 +159,8 @@ def notes_on(lists: RankedLists, found: GivenRanks, judge: Judge, called: str, k
         )
     if found.short:
         sentences.append(
-            f"{found.short:,} of {asked:,} lists have fewer than {k} items; what is missing "
-            "counts as no hit"
+            f"{found.short:,} of {asked:,} lists {'has' if found.short == 1 else 'have'} fewer "
+            f"than {k} items; what is missing counts as no hit"
         )
     if found.tied:
         sentences.append(

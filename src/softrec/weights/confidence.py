@@ -41,8 +41,9 @@ def of_numbers(numbers: np.ndarray, scale: Scale = "linear", least: float = 0.0)
     wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
     if len(wrong):
         raise ValueError(
-            f"{len(wrong):,} of {len(numbers):,} events have a number that is negative or not "
-            f"finite, such as {numbers[wrong[0]]:g}"
+            f"{len(wrong):,} of {len(numbers):,} events "
+            f"{'has' if len(wrong) == 1 else 'have'} a number that is negative or not finite, "
+            f"such as {numbers[wrong[0]]:g}"
         )
     weights = least + (np.log1p(numbers) if scale == "log" else numbers)
     mean = weights.mean()

@@ -125,8 +125,9 @@ def _log_leaks(run: Run, split: Split) -> None:
         seen = _seen(asked, known)
         if seen:
             LOGGER.info(
-                f"training.start: {seen:,} of {len(asked):,} {part} events are among those that "
-                f"{run.folder} was trained on, so the {part} metrics look better than they are"
+                f"training.start: {seen:,} of {len(asked):,} {part} events "
+                f"{'is' if seen == 1 else 'are'} among those that {run.folder} "
+                f"was trained on, so the {part} metrics look better than they are"
             )
 
 

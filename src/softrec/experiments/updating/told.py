@@ -25,7 +25,8 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
     for kind in ("users", "items"):
         own = facts[kind]
         gone = _told(", {:,} have no event any more", own["gone"])
-        lines.append(f"{own['new']:,} of {own['all']:,} {kind} are new{gone}")
+        are = "is" if own["new"] == 1 else "are"
+        lines.append(f"{own['new']:,} of {own['all']:,} {kind} {are} new{gone}")
     return lines
 
 
