@@ -23,6 +23,7 @@ from softrec.types import (
     Products,
     Scores,
     Vectors,
+    Wrapper,
     weighted,
 )
 
@@ -147,10 +148,8 @@ def _into_ball(vectors: Tensor) -> Tensor:
     return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1)
 
 
-class Scored(Encoder):
+class Scored(Wrapper):
     """An encoder whose inner products are the scores of a `Scoring`, for ranking and serving.
-
-    It declares the capabilities of the encoder inside.
 
     Args:
         encoder: any encoder.
@@ -158,21 +157,8 @@ class Scored(Encoder):
     """
 
     def __init__(self, encoder: Encoder, scoring: Scoring) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.scoring = scoring
-        self.n_items = encoder.n_items
-        self.n_interests = encoder.n_interests
-        self.reads = encoder.reads
-        self.needs_times = encoder.needs_times
-        self.predicts_interests = encoder.predicts_interests
-        self.catalogue = encoder.catalogue
-        self.train(encoder.training)  # a new module starts in training mode
-
-    @property
-    def name(self) -> str:
-        """Return the name of the encoder."""
-        return self.encoder.name
 
     def items(self) -> ItemVectors:
         """Return the transformed item vectors, and with them those of the encoder."""

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from softrec.types import Batch, Encoder, ItemVectors, Vectors
+from softrec.types import Batch, Encoder, ItemVectors, Vectors, Wrapper
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Memory:
         return kept[key]
 
 
-class Remembering(Encoder):
+class Remembering(Wrapper):
     """An encoder that encodes each batch once; its weights must not change.
 
     Args:
@@ -46,17 +46,8 @@ class Remembering(Encoder):
     """
 
     def __init__(self, encoder: Encoder, memory: Memory) -> None:
-        super().__init__()
-        self.encoder, self.memory = encoder, memory
-        self.n_items, self.n_interests = encoder.n_items, encoder.n_interests
-        self.reads, self.needs_times = encoder.reads, encoder.needs_times
-        self.catalogue = encoder.catalogue
-        self.predicts_interests = encoder.predicts_interests
-        self.train(encoder.training)
-
-    def items(self) -> ItemVectors:
-        """Return the item vectors of the encoder."""
-        return self.encoder.items()
+        super().__init__(encoder)
+        self.memory = memory
 
     def forward(self, batch: Batch, items: ItemVectors | None = None) -> Vectors:
         """Return the vectors of the encoder, with the items that are given."""

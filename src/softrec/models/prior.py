@@ -20,7 +20,7 @@ from softrec.models.counted.popularity import recent_shares
 from softrec.models.counted.sparse import TableScorer
 from softrec.models.histories import Histories
 from softrec.models.memory import Memory
-from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Scores, Vectors
+from softrec.types import Batch, Encoder, Events, ItemVectors, Offset, Scores, Vectors, Wrapper
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -164,7 +164,7 @@ class Prior(nn.Module):
         return sparse.csr_matrix((values, probs.indices, probs.indptr), probs.shape)
 
 
-class WithPrior(Encoder):
+class WithPrior(Wrapper):
     """An encoder whose scores have a prior added, in training and in every ranking.
 
     Args:
@@ -173,18 +173,8 @@ class WithPrior(Encoder):
     """
 
     def __init__(self, encoder: Encoder, prior: Prior) -> None:
-        super().__init__()
-        self.encoder, self.prior = encoder, prior
-        self.n_items, self.n_interests = encoder.n_items, encoder.n_interests
-        self.reads, self.needs_times = encoder.reads, encoder.needs_times
-        self.catalogue = encoder.catalogue  # the shards of the vectors; the counts are whole
-        self.predicts_interests = encoder.predicts_interests
-        self.train(encoder.training)
-
-    @property
-    def name(self) -> str:
-        """Return the name of the encoder."""
-        return self.encoder.name
+        super().__init__(encoder)
+        self.prior = prior  # in shards of a catalogue, the counts are whole
 
     def as_trained(self) -> Encoder:
         """Return the encoder without the prior, unless it is trained with it."""

@@ -270,6 +270,6 @@ class ResumeCheckpoint(Checkpoint):
             trainer.save_checkpoint(fresh)
         forget_rows(self.folder, "resume", _rows_of(trainer.lightning_module))
         if self.interruption.asked is not None:
-            self.interruption.stop()
+            raise KeyboardInterrupt
         self.saved_at = time.monotonic()
         self.saved_step = trainer.global_step

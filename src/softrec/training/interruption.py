@@ -20,9 +20,10 @@ TOLD = b"stopping after this step or validation, with a checkpoint; once more st
 class Interruption:
     """A context in which a training first hears of a signal after its step, or its validation.
 
-    It then stores a checkpoint and calls `stop`; the signal itself is sent again when the context
-    ends. A second signal is not delayed. With several processes, of which each would have to stop
-    in the same step, and in a thread, nothing is delayed.
+    It then stores a checkpoint and raises KeyboardInterrupt, with which Lightning ends in order;
+    the signal itself is sent again when the context ends. A second signal is not delayed. With
+    several processes, of which each would have to stop in the same step, and in a thread, nothing
+    is delayed.
 
     Example:
         >>> with Interruption() as interruption:
@@ -50,14 +51,6 @@ class Interruption:
         """Take the place of handlers; Lightning puts its own there when a training starts."""
         for number in self.delayed:
             signal.signal(number, self._ask)
-
-    def stop(self) -> None:
-        """End the training, whose checkpoint is stored.
-
-        Raises:
-            KeyboardInterrupt: always; Lightning ends in order then.
-        """
-        raise KeyboardInterrupt
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked is not None:

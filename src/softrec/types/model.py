@@ -181,6 +181,32 @@ class Encoder(Model):
         self.load_state_dict(other.state_dict())
 
 
+class Wrapper(Encoder):
+    """An encoder around another one, whose name, mode and capabilities it has.
+
+    Args:
+        encoder: any encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.n_items, self.n_interests = encoder.n_items, encoder.n_interests
+        self.reads, self.needs_times = encoder.reads, encoder.needs_times
+        self.predicts_interests = encoder.predicts_interests
+        self.catalogue = encoder.catalogue
+        self.train(encoder.training)  # a new module starts in training mode
+
+    @property
+    def name(self) -> str:
+        """Return the name of the encoder inside."""
+        return self.encoder.name
+
+    def items(self) -> ItemVectors:
+        """Return the item vectors of the encoder inside."""
+        return self.encoder.items()
+
+
 class Events(NamedTuple):
     """The training part of a log: the events user by user, oldest first."""
 
